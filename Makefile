@@ -1,0 +1,173 @@
+# Plain GNU make; `make help` lists the commands. Needs git and Python 3.11 or newer.
+
+# Another Python for .venv: make PYTHON=/path/to/python (after `make clean`).
+PYTHON ?= $(shell python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	2>/dev/null && echo python3 || .ci/pythons | sed -n '$$s/^[^ ]* //p' | grep . \
+	|| echo python3)
+
+VENV := .venv
+BIN  := $(VENV)/bin
+LOWEST_AND_HIGHEST = $(shell .ci/pythons | sed -n '1p;$$p' | cut -d' ' -f1)
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+# Someone's own settings must not decide what is imported or measured.
+unexport PYTHONPATH
+unexport PYTHONWARNINGS
+
+.PHONY: help
+help:  ## List the commands
+	@sed -nE 's/^([a-z-]+):.*  ## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+# --- Use ---
+
+.PHONY: run
+run: $(VENV)/.example  ## Run the example application (PORT=8000 chooses the port)
+	$(BIN)/python -m example_app
+
+.PHONY: test
+test: $(VENV)/.test  ## Run tests and doctests, report coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	@$(MAKE) --no-print-directory report-coverage
+
+.PHONY: test-all
+test-all:  ## Run the tests on every Python we support that is here
+	@failed=""; \
+	for version in 3.11 3.12 3.13; do \
+		if [ -z "$$(.ci/pythons $$version)" ]; then \
+			echo "== Python $$version: skipped, not on this machine"; continue; fi; \
+		echo "== Python $$version"; \
+		{ $(MAKE) --no-print-directory .venv-$$version/.test \
+			&& .venv-$$version/bin/python -m pytest; } || failed="$$failed $$version"; \
+	done; \
+	[ -z "$$failed" ] || { echo "== Failed on Python$$failed" >&2; exit 1; }
+
+.PHONY: bench
+bench: $(VENV)/.bench  ## Measure, blinker beside us
+	$(BIN)/python -m benchmarks
+
+# --- Check ---
+
+.PHONY: check
+check: check-format lint types imports notes docs check-tests  ## Check all that must hold before a merge
+
+.PHONY: format
+format: $(VENV)/.lint  ## Lay out the code and mend what can be mended
+	$(BIN)/ruff check --fix --exit-zero --quiet
+	$(BIN)/ruff format
+
+.PHONY: check-format
+check-format: $(VENV)/.lint
+	$(BIN)/ruff format --check --diff
+
+.PHONY: lint
+lint: $(VENV)/.lint  ## Check the code's style
+	$(BIN)/ruff check
+
+.PHONY: types
+types: $(VENV)/.lint $(VENV)/.test $(VENV)/.bench  ## Check types, and that every public name has one
+	$(BIN)/mypy
+	PYTHONPATH=src $(BIN)/pyright --pythonpath $(BIN)/python \
+		--verifytypes signalpost --ignoreexternal
+
+.PHONY: imports
+imports: $(VENV)/.lint  ## Check the walls between the rooms
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: docs
+docs: $(VENV)/.docs  ## Build the documentation into docs/_build/html
+	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going --quiet \
+		docs docs/_build/html
+
+.PHONY: notes
+notes: $(VENV)/.docs  ## Show the next release's notes, made of the fragments
+	$(BIN)/towncrier build --draft
+
+# The lowest and the highest Python between them reach every branch.
+.PHONY: check-tests
+check-tests: $(VENV)/.test
+	@$(BIN)/coverage erase
+	@failed=""; \
+	for version in $(or $(LOWEST_AND_HIGHEST),none); do \
+		bin=.venv-$$version/bin; \
+		if [ $$version = none ]; then bin=$(BIN); \
+		else $(MAKE) --no-print-directory .venv-$$version/.test; fi; \
+		$$bin/coverage run -m pytest || failed="$$failed $$($$bin/python --version)"; \
+	done; \
+	[ -z "$$failed" ] || { echo "Failed on$$failed" >&2; exit 1; }
+	@$(MAKE) --no-print-directory report-coverage
+
+.PHONY: report-coverage
+report-coverage:
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+# --- Environments: a stamp for each group of tools; a second run starts at once ---
+
+# pip comes first: --group needs 25.1, and a machine may have 23.
+define set_up
+	@"$(2)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "signalpost needs Python 3.11 or newer; '$(2)' is not." >&2; \
+		echo "Name one that is: make PYTHON=/path/to/python …" >&2; exit 1; }
+	@"$(2)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "'$(2)' cannot make a virtual environment: its venv is incomplete." >&2; \
+		echo "On Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@test -x $(1)/bin/pip || "$(2)" -m venv --clear $(1)
+	$(1)/bin/python -m pip install --quiet --constraint constraints.txt pip flit-core
+	$(1)/bin/python -m pip install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
+endef
+
+define install_group
+	$(1)/bin/python -m pip install --quiet --constraint constraints.txt --group $(2)
+	@touch $@
+endef
+
+INPUTS := pyproject.toml constraints.txt
+
+$(VENV)/.base: $(INPUTS)
+	$(call set_up,$(VENV),$(PYTHON))
+
+GROUPS := bench docs example lint test
+$(GROUPS:%=$(VENV)/.%): $(VENV)/.%: $(VENV)/.base
+	$(call install_group,$(VENV),$*)
+
+.PRECIOUS: .venv-%/.base
+.venv-%/.base: $(INPUTS)
+	$(call set_up,.venv-$*,$(shell .ci/pythons $* | cut -d' ' -f2-))
+
+.venv-%/.test: .venv-%/.base
+	$(call install_group,.venv-$*,test)
+
+.PHONY: constraints
+constraints:  ## Renew constraints.txt from pyproject.toml's versions
+	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	.ci/pythons | while read -r version python; do \
+		echo "Python $$version"; \
+		"$$python" -m venv "$$scratch/$$version"; \
+		bin="$$scratch/$$version/bin"; \
+		"$$bin/python" -m pip install --quiet --upgrade pip; \
+		"$$bin/python" -m pip install --quiet flit-core --group dev; \
+		"$$bin/python" -m pip freeze --all --exclude setuptools \
+			| tr 'A-Z_' 'a-z-' >> "$$scratch/frozen"; \
+	done; \
+	sort -u "$$scratch/frozen" > "$$scratch/sorted"; \
+	twice=$$(cut -d= -f1 "$$scratch/sorted" | uniq -d); \
+	[ -z "$$twice" ] || { echo "These differ between Pythons: $$twice" >&2; exit 1; }; \
+	{ sed -n '/^#/p' constraints.txt; cat "$$scratch/sorted"; } > "$$scratch/new"; \
+	cp "$$scratch/new" constraints.txt
+
+.PHONY: clean
+clean:  ## Remove environments, caches and everything built
+	rm -rf .venv .venv-* build dist htmlcov docs/_build instance .coverage .coverage.* \
+		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests docs example_app benchmarks -name __pycache__ -prune \
+		-exec rm -rf {} + 2>/dev/null || true

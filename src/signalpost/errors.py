@@ -1,0 +1,121 @@
+"""Every exception and warning that signalpost raises.
+
+Each derives from :exc:`SignalpostError` and from the built-in exception that the
+mistake would have raised anyway, so ``except TypeError`` goes on working. The
+objects that a message names are kept as attributes.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ApplicationError",
+    "AsyncReceiverError",
+    "ExchangeClosedError",
+    "ExtensionError",
+    "PayloadError",
+    "ReceiverError",
+    "SignalpostError",
+    "WeakReceiverWarning",
+]
+
+
+class SignalpostError(Exception):
+    """The base of every exception that signalpost raises itself."""
+
+
+class ReceiverError(SignalpostError, TypeError):
+    """An object cannot be connected as a receiver.
+
+    :param message: What was expected, what came, what to do.
+    :param receiver: The object that was given.
+    """
+
+    receiver: object
+    """The object that was given to ``connect``."""
+
+    def __init__(self, message: str, receiver: object = None) -> None:
+        super().__init__(message)
+        self.receiver = receiver
+
+
+class PayloadError(SignalpostError, TypeError):
+    """A payload and its signal's declaration, or a receiver, do not agree.
+
+    :param message: What was expected, what came, what to do.
+    :param signal: The signal whose declaration was not met.
+    :param receiver: The receiver that asks for something else, if one does.
+    """
+
+    signal: object
+    """The signal whose declaration was not met."""
+    receiver: object
+    """The receiver that asks for something else, or ``None``."""
+
+    def __init__(
+        self, message: str, signal: object = None, receiver: object = None
+    ) -> None:
+        super().__init__(message)
+        self.signal = signal
+        self.receiver = receiver
+
+
+class AsyncReceiverError(SignalpostError, RuntimeError):
+    """An async receiver is connected, and ``send`` was given no way to run it.
+
+    :param message: What was expected, what came, what to do.
+    :param signal: The signal that was sent.
+    :param receiver: The first async receiver in the order of delivery.
+    """
+
+    signal: object
+    """The signal that was sent."""
+    receiver: object
+    """The first async receiver in the order of delivery."""
+
+    def __init__(
+        self, message: str, signal: object = None, receiver: object = None
+    ) -> None:
+        super().__init__(message)
+        self.signal = signal
+        self.receiver = receiver
+
+
+class ApplicationError(SignalpostError, TypeError):
+    """An object cannot be wrapped as a WSGI application.
+
+    :param message: What was expected, what came, what to do.
+    :param application: The object that was given.
+    """
+
+    application: object
+    """The object that was given."""
+
+    def __init__(self, message: str, application: object = None) -> None:
+        super().__init__(message)
+        self.application = application
+
+
+class ExtensionError(SignalpostError, RuntimeError):
+    """The Flask extension cannot be set up on an application.
+
+    :param message: What was expected, what came, what to do.
+    :param application: The application that was given.
+    """
+
+    application: object
+    """The application that was given."""
+
+    def __init__(self, message: str, application: object = None) -> None:
+        super().__init__(message)
+        self.application = application
+
+
+class ExchangeClosedError(SignalpostError, RuntimeError):
+    """Something was read that an exchange lets go when it closes."""
+
+
+class WeakReceiverWarning(UserWarning):
+    """A receiver was connected weakly and nothing else holds it.
+
+    It dies as ``connect`` returns and is never called.
+    """

@@ -1,0 +1,251 @@
+"""The record of one request and its response."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+from collections.abc import Mapping
+from dataclasses import dataclass
+from wsgiref.headers import Headers
+
+from .errors import ExchangeClosedError
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+__all__ = ["EXCHANGE_KEY", "Exchange", "ExchangeOutcome", "ResponseStart", "Where"]
+
+ExchangeOutcome: t.TypeAlias = t.Literal[
+    "complete", "aborted", "error", "hijacked", "lost"
+]
+"""What became of an exchange; see :attr:`Exchange.outcome`."""
+
+Where: t.TypeAlias = t.Literal["view", "call", "iteration", "close"]
+"""Where an exception left the application."""
+
+EXCHANGE_KEY: t.Final = "signalpost.exchange"
+"""The key of the open :class:`Exchange` in its WSGI environment."""
+
+# RFC 9110, 9.3, and RFC 5789. A client can invent any other, so none is a label.
+_METHODS = frozenset(
+    ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+)
+
+
+class Exchange:
+    """One request and its response, from the server's call to ``close()``.
+
+    It grows while the request goes on; receivers read it. What is not known yet is
+    ``None``. Times are in seconds since the server's call, on a monotonic clock.
+
+    :param environ: The WSGI environment (:pep:`3333`) of the request.
+    :param sender: The application that the request is for.
+
+    .. versionadded:: 0.1
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_environ",
+        "_referrer",
+        "_start",
+        "_state",
+        "blueprints",
+        "body_bytes",
+        "body_bytes_exact",
+        "duration_seconds",
+        "endpoint",
+        "exception",
+        "has_finished",
+        "has_started",
+        "method",
+        "outcome",
+        "path",
+        "route",
+        "script_name",
+        "seconds_to_first_byte",
+        "seconds_to_headers",
+        "sender",
+        "started_at",
+        "status",
+    )
+
+    sender: object
+    """The application; ``None`` after the close."""
+    method: str
+    """The method if it is one of RFC 9110's or PATCH, else ``"_OTHER"``."""
+    path: str
+    """The path below the application's mount point, decoded; as the client sent it,
+    so not fit for a log line or a label as it is."""
+    script_name: str
+    """The path of the mount point, decoded; ``""`` for the root."""
+    route: str | None
+    """The route's template with its mount point, as ``"/shop/items/<int:id>"``.
+    ``None`` if no route matched, or before the matching, or without Werkzeug."""
+    endpoint: str | None
+    """The endpoint of the route."""
+    blueprints: tuple[str, ...]
+    """The blueprints of the route, from the innermost out."""
+    status: int | None
+    """The status code of the response."""
+    has_started: bool
+    """Whether ``request-started`` was sent."""
+    has_finished: bool
+    """Whether ``request-finished`` was due: the response was ready."""
+    started_at: float
+    """When the server called, in seconds since the epoch."""
+    seconds_to_headers: float | None
+    """Until the application called ``start_response``, the last time if often."""
+    seconds_to_first_byte: float | None
+    """Until the first byte of the body was handed to the server."""
+    duration_seconds: float | None
+    """Until the server closed the response: the whole of it, body included. If it
+    never did, until the end of the body, or else until the record was found lost."""
+    body_bytes: int
+    """How much of the body was handed to the server, in bytes."""
+    body_bytes_exact: bool
+    """Whether ``body_bytes`` was counted rather than read from a header."""
+    outcome: ExchangeOutcome | None
+    """What became of it, once it is closed.
+
+    - ``"complete"``: the whole body was handed to the server. An error page is a
+      complete response.
+    - ``"aborted"``: the server closed the response before its end; as a rule,
+      because the client had left.
+    - ``"error"``: an exception left the application.
+    - ``"hijacked"``: the application took the connection over, as for a WebSocket.
+    - ``"lost"``: the server let go of the response before its end, without closing it.
+    """
+    exception: BaseException | None
+    """The last exception that was sent as ``got-request-exception``."""
+
+    def __init__(self, environ: WSGIEnvironment, sender: object) -> None:
+        self._start = time.perf_counter()
+        self.started_at = time.time()
+        self.sender = sender
+        self._environ: WSGIEnvironment | None = environ
+        method = environ.get("REQUEST_METHOD")
+        self.method = method if method in _METHODS else "_OTHER"
+        self.path = _decoded(environ.get("PATH_INFO"))
+        self.script_name = _decoded(environ.get("SCRIPT_NAME"))
+        self._referrer = environ.get("HTTP_REFERER")
+        self.route = None
+        self.endpoint = None
+        self.blueprints = ()
+        self.status = None
+        self.has_started = False
+        self.has_finished = False
+        self.seconds_to_headers = None
+        self.seconds_to_first_byte = None
+        self.duration_seconds = None
+        self.body_bytes = 0
+        self.body_bytes_exact = True
+        self.outcome = None
+        self.exception = None
+        self._state: dict[t.Hashable, t.Any] | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Exchange {self.method} {self.path!a} {self.status}"
+            f" {self.outcome or 'open'}>"
+        )
+
+    @property
+    def environ(self) -> WSGIEnvironment:
+        """The WSGI environment of the request, while the exchange is open.
+
+        :raises ExchangeClosedError: After the close, when it has been let go.
+        """
+        if self._environ is None:
+            raise ExchangeClosedError(
+                "the environ of an exchange is let go when the exchange closes; copy"
+                " what you need of it in a receiver"
+            )
+        return self._environ
+
+    @property
+    def referrer(self) -> str | None:
+        """Where the client came from, by its Referer header (RFC 9110, 10.1.3).
+
+        Origin and path only: user names, passwords, queries and fragments are
+        dropped. It is what the client says, whatever its length and characters.
+        ``None`` if the header is absent or empty.
+        """
+        return _origin_and_path(_decoded(self._referrer)) or None
+
+    @property
+    def state(self) -> dict[t.Hashable, t.Any]:
+        """A dict for receivers to keep what belongs to this exchange."""
+        if self._state is None:
+            self._state = {}
+        return self._state
+
+    def seconds_since_start(self) -> float:
+        """Return how long ago the server called."""
+        return time.perf_counter() - self._start
+
+    def read_route(self) -> None:
+        """Take route, endpoint and blueprints from Werkzeug's request, if any.
+
+        Flask leaves its request object in the environment. It is read by name, so
+        that nothing here depends on Werkzeug.
+        """
+        environ = self._environ
+        request = environ.get("werkzeug.request") if environ is not None else None
+        rule = getattr(request, "url_rule", None)
+        if environ is None or rule is None:
+            return
+        self.route = _decoded(environ.get("SCRIPT_NAME")) + str(rule.rule)
+        self.endpoint = rule.endpoint
+        self.blueprints = tuple(getattr(request, "blueprints", ()))
+
+    def release(self) -> None:
+        """Let go of the application and the environment. For the middleware."""
+        self._environ = None
+        self.sender = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseStart:
+    """What a WSGI application gave to ``start_response``.
+
+    Named as in Werkzeug's response, so that one receiver can read both.
+
+    .. versionadded:: 0.1
+    """
+
+    status: str
+    """The status line, as ``"200 OK"``."""
+    status_code: int | None
+    """The code in the status line; ``None`` if there is none."""
+    headers: Mapping[str, str] | Headers
+    """A copy of the headers; names match in any case."""
+
+
+def _decoded(value: object) -> str:
+    """Return a string of the environment as the text it stands for.
+
+    :pep:`3333` has the bytes of the request decoded as latin-1; they are UTF-8.
+    """
+    if not isinstance(value, str):
+        return ""
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode("utf-8", "replace")
+    except UnicodeEncodeError:  # not every server keeps to latin-1
+        return value
+
+
+def _origin_and_path(url: str) -> str:
+    """Return a URL without user, password, query and fragment.
+
+    By hand: :func:`urllib.parse.urlsplit` raises for some of what clients send and
+    removes characters from the rest.
+    """
+    url = url.partition("#")[0].partition("?")[0]
+    scheme, separator, rest = url.partition("//")
+    if not separator:
+        return url
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}//{authority.rpartition('@')[2]}{slash}{path}"

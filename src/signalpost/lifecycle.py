@@ -1,0 +1,231 @@
+"""The catalogue: what an application says in the course of a request.
+
+Each signal has one moment, whoever sends it. The sender is always the application
+object: the :class:`~flask.Flask` instance, or the callable given to
+:class:`~signalpost.SignalMiddleware`.
+
+An *exchange* is one request and its response, from the server's call to ``close()``.
+Every exchange sends ``exchange-opened`` once and ``exchange-closed`` once, whatever
+happens in between; the signals in between are those of the request's own course.
+"""
+
+from __future__ import annotations
+
+from ._engine.namespace import Namespace
+from ._engine.signal import NamedSignal
+
+__all__ = [
+    "EXCHANGE_SIGNALS",
+    "appcontext_popped",
+    "appcontext_pushed",
+    "appcontext_tearing_down",
+    "before_render_template",
+    "catalogue",
+    "exchange_closed",
+    "exchange_opened",
+    "got_request_exception",
+    "message_flashed",
+    "request_finished",
+    "request_started",
+    "request_tearing_down",
+    "template_rendered",
+]
+
+catalogue: Namespace = Namespace()
+"""Every signal of this page by its name, as in ``catalogue["request-started"]``."""
+
+exchange_opened: NamedSignal = catalogue.signal(
+    "exchange-opened", payload=("environ", "exchange")
+)
+"""A server handed over a request.
+
+*Sender*: the application.
+
+*Sent when*: first thing in the middleware, once for every exchange. Under Flask no
+context is pushed yet.
+
+*Payload*:
+
+- ``environ``: the WSGI environment (:pep:`3333`), the very dict that the application
+  gets.
+- ``exchange``: the :class:`~signalpost.exchange.Exchange`. Method, path, referrer and
+  start are known; the rest grows.
+"""
+
+request_started: NamedSignal = catalogue.signal(
+    "request-started", payload=("environ", "exchange")
+)
+"""The application begins to work on a request.
+
+*Sender*: the application.
+
+*Sent when*: with the Flask extension, at the moment of Flask's ``request_started``:
+the contexts are pushed and the route is known, no ``before_request`` function has
+run. Otherwise just before the application is called. Not sent if Flask fails to
+open the session.
+
+*Payload*: ``environ`` and ``exchange``, as for :data:`exchange_opened`.
+"""
+
+before_render_template: NamedSignal = catalogue.signal(
+    "before-render-template", payload=("template", "context")
+)
+"""Flask is about to render a template.
+
+*Sender*: the Flask application.
+
+*Sent when*: Flask's ``before_render_template`` is.
+
+*Payload*:
+
+- ``template``: the :class:`jinja2.Template`.
+- ``context``: the dict of variables that it is rendered with. A change to it is seen
+  by the template.
+"""
+
+template_rendered: NamedSignal = catalogue.signal(
+    "template-rendered", payload=("template", "context")
+)
+"""Flask has rendered a template. Streamed templates send it before the first chunk.
+
+*Sender*: the Flask application.
+
+*Sent when*: Flask's ``template_rendered`` is.
+
+*Payload*: ``template`` and ``context``, as for :data:`before_render_template`.
+"""
+
+message_flashed: NamedSignal = catalogue.signal(
+    "message-flashed", payload=("message", "category")
+)
+"""A message was flashed for the next page.
+
+*Sender*: the Flask application.
+
+*Sent when*: Flask's ``message_flashed`` is.
+
+*Payload*:
+
+- ``message``: what was flashed.
+- ``category``: its category, ``"message"`` unless one was given.
+"""
+
+got_request_exception: NamedSignal = catalogue.signal(
+    "got-request-exception",
+    payload=("exception", "where", "environ", "exchange"),
+)
+"""The application failed. Each exception is sent once.
+
+*Sender*: the application.
+
+*Sent when*: at the moment of Flask's ``got_request_exception`` (not for an error that
+an error handler took; ``abort()`` is no error); and for what leaves the application
+while it is called, while its body is iterated or when its body is closed, of which
+Flask knows nothing. ``SystemExit`` and its like are sent too. The exception goes
+on its way unchanged.
+
+*Payload*:
+
+- ``exception``: the exception.
+- ``where``: ``"view"`` (Flask's moment), ``"call"``, ``"iteration"`` or ``"close"``.
+- ``environ`` and ``exchange``: as for :data:`exchange_opened`.
+"""
+
+request_finished: NamedSignal = catalogue.signal(
+    "request-finished", payload=("response", "environ", "exchange")
+)
+"""The response is ready and its body not yet sent.
+
+*Sender*: the application.
+
+*Sent when*: with the Flask extension, at the moment of Flask's ``request_finished``.
+Otherwise when the application has returned and its status is known; for one that
+calls ``start_response`` only while its body is iterated, after the first chunk.
+Not sent when the call raises, and by Flask not in all cases; to see each request
+once, use :data:`exchange_closed`.
+
+*Payload*:
+
+- ``response``: Flask's response object, or a
+  :class:`~signalpost.exchange.ResponseStart`. Both have ``status``, ``status_code``
+  and ``headers``.
+- ``environ`` and ``exchange``: as for :data:`exchange_opened`.
+"""
+
+request_tearing_down: NamedSignal = catalogue.signal(
+    "request-tearing-down", payload=("exc",)
+)
+"""Flask tears a request context down.
+
+Before the body is sent; for a body that uses ``stream_with_context``, Flask 3.1 sends
+it once more at the end.
+
+*Sender*: the Flask application.
+
+*Sent when*: Flask's ``request_tearing_down`` is.
+
+*Payload*:
+
+- ``exc``: the unhandled exception that the request ended with, or ``None``.
+"""
+
+appcontext_pushed: NamedSignal = catalogue.signal("appcontext-pushed", payload=())
+"""Flask pushed an application context: for a request, a command or a test.
+
+*Sender*: the Flask application.
+
+*Sent when*: Flask's ``appcontext_pushed`` is. Not once a request under
+``stream_with_context``.
+
+*Payload*: none.
+"""
+
+appcontext_tearing_down: NamedSignal = catalogue.signal(
+    "appcontext-tearing-down", payload=("exc",)
+)
+"""Flask tears an application context down.
+
+*Sender*: the Flask application.
+
+*Sent when*: Flask's ``appcontext_tearing_down`` is.
+
+*Payload*:
+
+- ``exc``: the unhandled exception that the context ended with, or ``None``.
+"""
+
+appcontext_popped: NamedSignal = catalogue.signal("appcontext-popped", payload=())
+"""Flask popped an application context.
+
+*Sender*: the Flask application.
+
+*Sent when*: Flask's ``appcontext_popped`` is.
+
+*Payload*: none.
+"""
+
+exchange_closed: NamedSignal = catalogue.signal(
+    "exchange-closed", payload=("environ", "exchange")
+)
+"""An exchange is over: everything about it is known.
+
+*Sender*: the application.
+
+*Sent when*: exactly once for each :data:`exchange_opened`: when the server has closed
+the response, or before an exception of the call goes on its way, or, should the
+server never close the response, when it is garbage collected. No Flask context is
+pushed.
+
+*Payload*: ``environ`` and ``exchange``, as for :data:`exchange_opened`. After the
+receivers have run, the exchange lets go of the environment.
+"""
+
+EXCHANGE_SIGNALS: tuple[NamedSignal, ...] = (
+    exchange_opened,
+    request_started,
+    got_request_exception,
+    request_finished,
+    exchange_closed,
+)
+"""The signals that carry an exchange. While none of them has a receiver, no exchange
+is recorded."""

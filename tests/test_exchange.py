@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from signalpost.errors import ExchangeClosedError
+from signalpost.exchange import Exchange
+
+
+def exchange_of(**environ: t.Any) -> Exchange:
+    return Exchange({"REQUEST_METHOD": "GET", "PATH_INFO": "/", **environ}, "shop")
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "TRACE", "OPTIONS"])
+def test_a_known_method_is_kept(method: str) -> None:
+    assert exchange_of(REQUEST_METHOD=method).method == method
+
+
+@pytest.mark.parametrize("method", ["BREW", "get", "", "GET\n", None])
+def test_an_invented_method_is_other(method: str | None) -> None:
+    assert exchange_of(REQUEST_METHOD=method).method == "_OTHER"
+
+
+def test_the_path_is_decoded_from_the_bytes_of_the_request() -> None:
+    assert exchange_of(PATH_INFO="/caf\xc3\xa9").path == "/café"
+
+
+@pytest.mark.parametrize("path", ["/\xff\xfe", "/\udce9", "/\u4e2d", 7, None])
+def test_a_path_that_is_no_text_is_no_error(path: t.Any) -> None:
+    assert isinstance(exchange_of(PATH_INFO=path).path, str)
+
+
+@pytest.mark.parametrize(
+    ("header", "referrer"),
+    [
+        (None, None),
+        ("", None),
+        ("https://a.example/x", "https://a.example/x"),
+        ("https://a.example/x?token=secret#part", "https://a.example/x"),
+        ("https://user:secret@a.example/x", "https://a.example/x"),
+        ("https://user:se@cret@a.example", "https://a.example"),
+        ("//user:secret@a.example/x", "//a.example/x"),
+        ("/x?y", "/x"),
+        ("https://a.example/@secret", "https://a.example/@secret"),
+        ("http://[::1", "http://[::1"),
+        ("https://a.example/caf\xc3\xa9", "https://a.example/café"),
+        ("?secret", None),
+    ],
+)
+def test_a_referrer_has_origin_and_path_only(
+    header: str | None, referrer: str | None
+) -> None:
+    environ = {} if header is None else {"HTTP_REFERER": header}
+    assert exchange_of(**environ).referrer == referrer
+
+
+def test_state_belongs_to_one_exchange() -> None:
+    first, second = exchange_of(), exchange_of()
+    first.state["cart"] = 1
+    assert first.state == {"cart": 1}
+    assert second.state == {}
+
+
+def test_the_environ_is_let_go_when_the_exchange_closes() -> None:
+    exchange = exchange_of(PATH_INFO="/a")
+    assert exchange.environ["PATH_INFO"] == "/a"
+    exchange.release()
+    with pytest.raises(ExchangeClosedError, match="copy what you need"):
+        _ = exchange.environ
+    assert exchange.sender is None
+    assert exchange.path == "/a"
+
+
+def test_reading_a_route_without_werkzeug_finds_none() -> None:
+    exchange = exchange_of()
+    exchange.read_route()
+    assert (exchange.route, exchange.endpoint, exchange.blueprints) == (None, None, ())
+
+
+def test_a_released_exchange_reads_no_route() -> None:
+    exchange = exchange_of()
+    exchange.release()
+    exchange.read_route()
+    assert exchange.route is None
+
+
+def test_the_repr_is_one_line_whatever_the_path() -> None:
+    shown = repr(exchange_of(PATH_INFO="/a\nb\u2028c"))
+    assert shown == "<Exchange GET '/a\\nb\\u2028c' None open>"

@@ -1,0 +1,1 @@
+"""The WSGI middleware that sends the lifecycle signals of exchanges."""

@@ -1,0 +1,1 @@
+"""Ready receivers: what people instrument for, one module each."""

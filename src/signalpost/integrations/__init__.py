@@ -1,0 +1,1 @@
+"""Signals for other packages: one module each, imported by who wants it."""

@@ -1,0 +1,257 @@
+"""The Flask extension: an application's course in signals, by one call."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable
+from dataclasses import dataclass
+from reprlib import repr as short_repr
+
+import flask
+from flask import signals as flasks
+
+from .. import lifecycle
+from .._engine.delivery import AsyncWrapper
+from .._engine.signal import NamedSignal
+from ..errors import ExtensionError
+from ..exchange import Exchange
+from ..exchange import EXCHANGE_KEY
+from ..wsgi.body import Starter
+from ..wsgi.middleware import SignalMiddleware
+
+__all__ = ["Signalpost"]
+
+_NAME = "signalpost"
+
+
+class Signalpost:
+    """Let a Flask application send every signal of :mod:`signalpost.lifecycle`.
+
+    ::
+
+        Signalpost(app)                                  # or, with a factory:
+        signalpost = Signalpost()
+        signalpost.init_app(app)
+
+    It wraps ``app.wsgi_app`` and hears Flask's own signals as long as somebody hears
+    ours. Nothing is kept on this object, so one serves any number of applications.
+    Async receivers run by :meth:`flask.Flask.ensure_sync`. A receiver written for
+    Flask's signals works after a change of its import.
+
+    Configuration, read once in :meth:`init_app`:
+
+    ``SIGNALPOST_STRICT``
+        ``True`` lets a receiver's exception through to the application, for tests;
+        ``False`` (the default) logs it and goes on.
+
+    :param app: The application, or ``None`` to call :meth:`init_app` later.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, app: flask.Flask | None = None) -> None:
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: flask.Flask) -> None:
+        """Set an application up, once.
+
+        :param app: The application. Middlewares put around ``app.wsgi_app`` before
+            this call are inside the exchange, later ones outside.
+        :raises ExtensionError: If ``app`` is no Flask application, or is set up
+            already.
+        """
+        if not isinstance(app, flask.Flask):
+            raise ExtensionError(
+                f"app must be a Flask application, got {short_repr(app)}; for another"
+                " WSGI application use signalpost.SignalMiddleware",
+                app,
+            )
+        if _NAME in app.extensions:
+            raise ExtensionError(
+                f"{app!r} is set up by Signalpost already; call init_app once for each"
+                " application, or Signalpost(app) without init_app",
+                app,
+            )
+        app.config.setdefault("SIGNALPOST_STRICT", False)
+        strict = app.config["SIGNALPOST_STRICT"]
+        if not isinstance(strict, bool):
+            raise ExtensionError(
+                f"SIGNALPOST_STRICT must be True or False, got {short_repr(strict)}",
+                app,
+            )
+        middleware = FlaskMiddleware(app.wsgi_app, sender=app, strict=strict)
+        bridges = tuple(Bridge(middleware, moment) for moment in _MOMENTS)
+        app.wsgi_app = middleware  # type: ignore[method-assign]  # as Flask's docs do
+        app.extensions[_NAME] = State(middleware, bridges)
+
+
+class FlaskMiddleware(SignalMiddleware):
+    """The middleware for an application whose own signals tell the moments.
+
+    ``request-started`` and ``request-finished`` are sent when Flask says so.
+    """
+
+    sender: flask.Flask
+
+    def forward(self, signal: NamedSignal, payload: dict[str, t.Any]) -> None:
+        """Send at a moment of Flask's; receivers are isolated as elsewhere."""
+        self._deliver(signal, payload)
+
+    def _send_request_started(self, exchange: Exchange) -> None:
+        pass
+
+    def _send_request_finished(self, exchange: Exchange, starter: Starter) -> None:
+        pass
+
+    def _async_wrapper(self) -> AsyncWrapper | None:
+        return self.sender.ensure_sync
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One of Flask's signals, and ours of the same moment."""
+
+    theirs: t.Any
+    """Flask's signal."""
+    ours: NamedSignal
+    """Our signal."""
+    payload_of: Callable[[flask.Flask, dict[str, t.Any]], dict[str, t.Any] | None]
+    """Makes the payload of ours out of the application and Flask's payload; or
+    ``None``, if ours was sent already."""
+    heard_by: tuple[NamedSignal, ...] = ()
+    """Further signals of ours that depend on hearing Flask's."""
+
+
+class Bridge:
+    """Hears one signal of Flask's for one application, while anyone hears ours.
+
+    :param middleware: The application's.
+    :param moment: What is bridged.
+    """
+
+    def __init__(self, middleware: FlaskMiddleware, moment: Moment) -> None:
+        self._middleware = middleware
+        self._moment = moment
+        self._wanted_by = (moment.ours, *moment.heard_by)
+        for signal in self._wanted_by:
+            # Weakly: all that belongs to an application goes with it.
+            signal.receiver_connected.connect(self._follow, signal)
+            signal.receiver_disconnected.connect(self._follow, signal)
+        self._follow()
+
+    def _follow(self, *_: object, **__: object) -> None:
+        """Hear Flask's signal, or cease to, as ours are heard or not."""
+        app = self._middleware.sender
+        if any(signal.has_receivers_for(app) for signal in self._wanted_by):
+            self._moment.theirs.connect(self._forward, app)
+        else:
+            self._moment.theirs.disconnect(self._forward)
+
+    def _forward(self, app: flask.Flask, **theirs: t.Any) -> None:
+        payload = self._moment.payload_of(app, theirs)
+        if not self._moment.ours.has_receivers_for(app):
+            # The last receiver may have died, which no signal tells.
+            self._follow()
+        elif payload is not None:
+            self._middleware.forward(self._moment.ours, payload)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the extension keeps for one application, in ``app.extensions``."""
+
+    middleware: FlaskMiddleware
+    """What wraps the application."""
+    bridges: tuple[Bridge, ...]
+    """What hears Flask's signals."""
+
+
+def _exchange_of(app: flask.Flask) -> Exchange:
+    """Return the exchange of the current request.
+
+    There is none if the first receiver was connected in the middle of the request,
+    or if a test dispatches it without the WSGI application; then a record is begun.
+    """
+    environ = flask.request.environ
+    exchange = environ.get(EXCHANGE_KEY)
+    if not isinstance(exchange, Exchange) or exchange.sender is not app:
+        exchange = Exchange(environ, app)
+        environ.setdefault(EXCHANGE_KEY, exchange)
+    return exchange
+
+
+def _started(app: flask.Flask, _: dict[str, t.Any]) -> dict[str, t.Any] | None:
+    exchange = _exchange_of(app)
+    if exchange.has_started:
+        return None
+    exchange.has_started = True
+    exchange.read_route()
+    return {"environ": exchange.environ, "exchange": exchange}
+
+
+def _finished(app: flask.Flask, theirs: dict[str, t.Any]) -> dict[str, t.Any]:
+    exchange = _exchange_of(app)
+    exchange.has_finished = True
+    response = theirs["response"]
+    exchange.status = response.status_code
+    return {"response": response, "environ": exchange.environ, "exchange": exchange}
+
+
+def _failed(app: flask.Flask, theirs: dict[str, t.Any]) -> dict[str, t.Any] | None:
+    exchange = _exchange_of(app)
+    exception = theirs["exception"]
+    if exchange.exception is exception:
+        return None
+    exchange.exception = exception
+    return {
+        "exception": exception,
+        "where": "view",
+        "environ": exchange.environ,
+        "exchange": exchange,
+    }
+
+
+def _unchanged(*names: str) -> Callable[..., dict[str, t.Any]]:
+    def payload_of(_: flask.Flask, theirs: dict[str, t.Any]) -> dict[str, t.Any]:
+        return {name: theirs.get(name) for name in names}
+
+    return payload_of
+
+
+_MOMENTS = (
+    Moment(flasks.request_started, lifecycle.request_started, _started),
+    Moment(
+        flasks.before_render_template,
+        lifecycle.before_render_template,
+        _unchanged("template", "context"),
+    ),
+    Moment(
+        flasks.template_rendered,
+        lifecycle.template_rendered,
+        _unchanged("template", "context"),
+    ),
+    Moment(
+        flasks.message_flashed,
+        lifecycle.message_flashed,
+        _unchanged("message", "category"),
+    ),
+    Moment(
+        flasks.got_request_exception,
+        lifecycle.got_request_exception,
+        _failed,
+        # An exchange knows its exception, whichever of its signals is heard.
+        heard_by=lifecycle.EXCHANGE_SIGNALS,
+    ),
+    Moment(flasks.request_finished, lifecycle.request_finished, _finished),
+    Moment(
+        flasks.request_tearing_down, lifecycle.request_tearing_down, _unchanged("exc")
+    ),
+    Moment(flasks.appcontext_pushed, lifecycle.appcontext_pushed, _unchanged()),
+    Moment(
+        flasks.appcontext_tearing_down,
+        lifecycle.appcontext_tearing_down,
+        _unchanged("exc"),
+    ),
+    Moment(flasks.appcontext_popped, lifecycle.appcontext_popped, _unchanged()),
+)

@@ -1,0 +1,42 @@
+"""Shows an application factory that puts signalpost into a Flask application."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+
+from flask import Flask
+
+from signalpost.integrations.flask import Signalpost
+
+from .database import init_database
+from .receivers import connect_receivers
+from .shop import shop
+
+
+def create_app(config: Mapping[str, object] | None = None) -> Flask:
+    """Return a shop that says what it is doing.
+
+    ``DATABASE``
+        The SQLite file, made and filled at the first start. A relative path starts
+        in the instance folder.
+    ``SECRET_KEY``
+        Signs the cookie that holds the cart. Unless given, it is new in each process.
+
+    :param config: Settings; they win over ``SHOP_*`` environment variables.
+    """
+    app = Flask(__name__)
+    app.config.from_mapping(
+        DATABASE="shop.sqlite",
+        MAX_CONTENT_LENGTH=64 * 1024,
+        SECRET_KEY=secrets.token_hex(),
+        # A form that another site sends here comes without the cart.
+        SESSION_COOKIE_SAMESITE="Lax",
+    )
+    app.config.from_prefixed_env("SHOP")
+    app.config.from_mapping(config)
+    init_database(app)
+    app.register_blueprint(shop)
+    Signalpost(app)
+    connect_receivers(app)
+    return app

@@ -1,0 +1,56 @@
+"""Shows the shop at work: ``python -m example_app`` serves it and logs its signals."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+
+from werkzeug.serving import make_server
+
+from . import create_app
+
+HOST = "127.0.0.1"
+
+logger = logging.getLogger("example_app")
+
+
+def main() -> None:
+    """Serve the shop until Ctrl-C or SIGTERM; ``PORT`` picks the port."""
+    logging.basicConfig(
+        stream=sys.stdout, level=logging.INFO, format="%(name)s %(message)s"
+    )
+    # The server's own access log would say again what our receivers say.
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(port_from(os.environ.get("PORT") or "5000"))
+
+
+def port_from(text: str) -> int:
+    """Return the port that the text names; 0 lets the system choose one."""
+    is_number = text.isascii() and text.isdecimal() and len(text) <= 5
+    if not is_number or int(text) > 65535:
+        sys.exit(f"example_app: PORT must be a number from 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def serve(port: int) -> None:
+    """Serve the shop on this port of the local machine."""
+    # Werkzeug prints two lines of its own about a port in use; bind it ourselves.
+    try:
+        bound = socket.create_server((HOST, port))
+    except OSError as error:
+        reason = f"cannot serve on {HOST}:{port}: {os.strerror(error.errno or 0)}"
+        sys.exit(f"example_app: {reason}; choose another port, as in PORT=8000")
+    with bound:
+        server = make_server(HOST, port, create_app(), threaded=True, fd=bound.fileno())
+        logger.info("serving on http://%s:%d (Ctrl-C stops it)", HOST, server.port)
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

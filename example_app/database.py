@@ -1,0 +1,85 @@
+"""Shows plain SQLAlchemy in a Flask application: one table, a session a request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import current_app
+from flask import Flask
+from flask import g
+from sqlalchemy import create_engine
+from sqlalchemy import insert
+from sqlalchemy import NullPool
+from sqlalchemy import select
+from sqlalchemy import URL
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import Mapped
+from sqlalchemy.orm import mapped_column
+from sqlalchemy.orm import Session
+from sqlalchemy.orm import sessionmaker
+
+
+class Base(DeclarativeBase):
+    """What the shop's tables have in common."""
+
+
+class Product(Base):
+    """One thing for sale; its flag is a letter of ``static/flags.svg``."""
+
+    __tablename__ = "products"
+
+    slug: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    price_cents: Mapped[int]
+    flag: Mapped[str]
+    description: Mapped[str]
+
+
+_FIRST_STOCK = (
+    ("brass-bell", "Brass bell", 4900, "J", "Heard across a harbour in fog."),
+    ("deck-lantern", "Deck lantern", 6450, "R", "Burns for nine hours, red or green."),
+    ("flag-set", "Set of forty flags", 18900, "L", "Cotton, hemmed, one pouch each."),
+    ("guard-whistle", "Guard’s whistle", 890, "V", "Two tones that hold a train."),
+    ("morse-key", "Morse key", 7200, "H", "A firm spring and a quiet contact."),
+    ("semaphore-pair", "Semaphore pair", 2375, "O", "Two ash poles, two flags."),
+    ("signal-mirror", "Signal mirror", 1250, "S", "Throws sunlight thirty miles."),
+    ("weather-vane", "Weather vane", 11500, "K", "Points out what everybody felt."),
+)
+
+
+def init_database(app: Flask) -> None:
+    """Open the application's database, and fill it if it is new."""
+    path = Path(app.instance_path, app.config["DATABASE"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Opening a file is quick, and without a pool no connection outlives its session.
+    url = URL.create("sqlite", database=str(path))
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        # Several processes may start at once; only one of them is to fill the file.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        Base.metadata.create_all(connection)
+        if connection.scalar(select(Product.slug).limit(1)) is None:
+            columns = Product.__table__.columns.keys()
+            stock = [dict(zip(columns, row, strict=True)) for row in _FIRST_STOCK]
+            connection.execute(insert(Product), stock)
+    app.extensions["shop"] = sessionmaker(engine)
+    app.teardown_appcontext(_close_session)
+
+
+def session_factory() -> sessionmaker[Session]:
+    """Return what opens sessions of the current application's database."""
+    factory: sessionmaker[Session] = current_app.extensions["shop"]
+    return factory
+
+
+def current_session() -> Session:
+    """Return the session of this request; it is closed when the request ends."""
+    if "shop_session" not in g:
+        g.shop_session = session_factory()()
+    session: Session = g.shop_session
+    return session
+
+
+def _close_session(_: BaseException | None) -> None:
+    if "shop_session" in g:
+        g.shop_session.close()

@@ -1,0 +1,150 @@
+"""Shows the shop's pages, none of which knows who is connected."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+from flask import abort
+from flask import Blueprint
+from flask import flash
+from flask import redirect
+from flask import render_template
+from flask import request
+from flask import Response
+from flask import session
+from flask import url_for
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from sqlalchemy.orm import sessionmaker
+from werkzeug import Response as AnyResponse
+from werkzeug.exceptions import HTTPException
+
+from .database import current_session
+from .database import Product
+from .database import session_factory
+
+MOST_OF_ONE = 99
+
+shop = Blueprint("shop", __name__)
+
+
+class CollapsedShelfError(Exception):
+    """What the failing page raises."""
+
+
+@shop.get("/")
+def catalogue() -> str:
+    """Show every product."""
+    products = current_session().scalars(select(Product).order_by(Product.name))
+    return render_template("catalogue.html", products=products)
+
+
+@shop.get("/products/<slug>")
+def product(slug: str) -> str:
+    """Show one product and the form that puts it into the cart."""
+    return render_template("product.html", product=_find(slug), most=MOST_OF_ONE)
+
+
+@shop.get("/cart")
+def show_cart() -> str:
+    """Show the cart, without products that have left the shop since."""
+    cart = _cart()
+    query = select(Product).where(Product.slug.in_(cart)).order_by(Product.name)
+    lines = [(found, cart[found.slug]) for found in current_session().scalars(query)]
+    if len(lines) < len(cart):
+        session["cart"] = {found.slug: quantity for found, quantity in lines}
+        flash("We no longer sell something that was in your cart.", "error")
+    total_cents = sum(found.price_cents * quantity for found, quantity in lines)
+    return render_template("cart.html", lines=lines, total_cents=total_cents)
+
+
+@shop.post("/cart/add")
+def add_to_cart() -> AnyResponse:
+    """Put some of one product into the cart, or say why not."""
+    found = _find(request.form.get("slug", ""))
+    quantity = request.form.get("quantity", default=0, type=int)
+    together = _cart().get(found.slug, 0) + quantity
+    if not 1 <= quantity <= MOST_OF_ONE:
+        flash(f"Choose a whole number from 1 to {MOST_OF_ONE}.", "error")
+    elif together > MOST_OF_ONE:
+        flash(f"A cart holds at most {MOST_OF_ONE} of one product.", "error")
+    else:
+        session["cart"] = _cart() | {found.slug: together}
+        flash(f"Added to your cart: {quantity} × {found.name}.", "success")
+        return redirect(url_for(".show_cart"), 303)
+    return redirect(url_for(".product", slug=found.slug), 303)
+
+
+@shop.post("/cart/remove")
+def remove_from_cart() -> AnyResponse:
+    """Take a product out of the cart."""
+    slug = request.form.get("slug", "")
+    if slug in _cart():
+        session["cart"] = {kept: n for kept, n in _cart().items() if kept != slug}
+        flash("Removed from your cart.", "success")
+    return redirect(url_for(".show_cart"), 303)
+
+
+@shop.get("/export.csv")
+def export() -> Response:
+    """Send the catalogue as CSV, each row as it is read."""
+    return Response(
+        _csv_lines(session_factory()),
+        mimetype="text/csv",
+        headers={"Content-Disposition": "attachment; filename=products.csv"},
+    )
+
+
+@shop.get("/fail")
+def fail() -> str:
+    """Fail on purpose, so that a receiver has something to report."""
+    raise CollapsedShelfError("a shelf gave way, as it was asked to")
+
+
+@shop.app_errorhandler(HTTPException)
+def show_error(error: HTTPException) -> AnyResponse:
+    """Show an error in the shop's own look, its status and headers unchanged."""
+    response = AnyResponse.force_type(error.get_response())
+    response.set_data(render_template("error.html", error=error))
+    return response
+
+
+@shop.app_context_processor
+def cart_count() -> dict[str, int]:
+    """Tell every page how many things are in the cart."""
+    return {"cart_count": sum(_cart().values())}
+
+
+@shop.app_template_filter()
+def euros(cents: int) -> str:
+    """Return cents as euros: ``1250`` as ``12.50``."""
+    return f"{cents // 100}.{cents % 100:02d}"
+
+
+def _cart() -> dict[str, int]:
+    """Return what this visitor's cart holds, as {"brass-bell": 2}."""
+    cart: dict[str, int] = session.get("cart", {})
+    return cart
+
+
+def _find(slug: str) -> Product:
+    return current_session().get(Product, slug) or abort(404)
+
+
+def _csv_lines(sessions: sessionmaker[Session]) -> Iterator[str]:
+    yield _csv_line("slug", "name", "price_euros", "description")
+    query = select(Product).order_by(Product.name).execution_options(yield_per=100)
+    # The request's own session is closed before the server asks for the first row.
+    with sessions() as own_session:
+        for row in own_session.scalars(query):
+            yield _csv_line(row.slug, row.name, euros(row.price_cents), row.description)
+
+
+def _csv_line(*cells: str) -> str:
+    """Return one line, in which no spreadsheet takes a cell for a formula."""
+    line = io.StringIO()
+    formulas = tuple("=+-@\t\r\n")
+    csv.writer(line).writerow(f"'{c}" if c.startswith(formulas) else c for c in cells)
+    return line.getvalue()

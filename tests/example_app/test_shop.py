@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from webtest import TestApp
+from webtest import TestResponse
+
+from example_app import create_app
+from example_app.shop import CollapsedShelfError
+from signalpost.lifecycle import exchange_closed
+from signalpost.lifecycle import got_request_exception
+from signalpost.lifecycle import message_flashed
+from signalpost.testing import capture
+
+QUANTITY_ADVICE = "Choose a whole number from 1 to 99."
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "made" / "at" / "start" / "shop.sqlite"
+
+
+@pytest.fixture
+def browser(database: Path) -> TestApp:
+    return TestApp(create_app({"DATABASE": str(database)}))
+
+
+def put_into_cart(browser: TestApp, slug: str, quantity: str = "1") -> str:
+    """Return the page that the visitor ends on."""
+    answer = browser.post("/cart/add", {"slug": slug, "quantity": quantity}, status=303)
+    return str(answer.follow().text)
+
+
+def text_of(page: TestResponse, selector: str) -> str:
+    element = page.html.select_one(selector)
+    assert element is not None
+    return element.get_text(strip=True)
+
+
+def change(database: Path, statement: str, *values: str) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(statement, values)
+
+
+def test_catalogue_shows_every_product(browser: TestApp) -> None:
+    page = browser.get("/")
+    assert len(page.html.select(".card")) == 8
+    assert "Brass bell" in page
+    assert text_of(page, ".card .price") == "€\N{NO-BREAK SPACE}49.00"
+
+
+def test_second_start_keeps_what_the_database_holds(
+    browser: TestApp, database: Path
+) -> None:
+    change(database, "DELETE FROM products WHERE slug <> 'brass-bell'")
+    again = TestApp(create_app({"DATABASE": str(database)}))
+    assert len(again.get("/").html.select(".card")) == 1
+
+
+def test_product_page_shows_a_labelled_form(browser: TestApp) -> None:
+    page = browser.get("/").click("Morse key")
+    assert text_of(page, "h1") == "Morse key"
+    assert text_of(page, "label[for=quantity]") == "Quantity"
+    assert page.form["quantity"].value == "1"
+
+
+@pytest.mark.parametrize(
+    "slug",
+    [
+        "no-such-thing",
+        "%00",
+        "%ff%fe",
+        "..%2f..%2fetc",
+        "' OR 1=1 --",
+        "<b>",
+        "x" * 9999,
+    ],
+)
+def test_hostile_slug_is_not_found(browser: TestApp, slug: str) -> None:
+    page = browser.get(f"/products/{slug}", status=404)
+    assert "We have nothing under that name" in page
+
+
+def test_unknown_address_is_not_found(browser: TestApp) -> None:
+    assert "We have nothing under that name" in browser.get("/nowhere", status=404)
+
+
+def test_other_errors_keep_their_headers(browser: TestApp) -> None:
+    answer = browser.get("/cart/add", status=405)
+    assert "POST" in answer.headers["Allow"]
+    assert "Method Not Allowed" in answer
+
+
+def test_adding_to_the_cart_flashes_a_message(browser: TestApp) -> None:
+    form = browser.get("/products/brass-bell").form
+    form["quantity"] = "2"
+    with capture(message_flashed, sender=browser.app) as sent:
+        page = form.submit().follow()
+    assert text_of(page, "[role=status]") == "Added to your cart: 2 × Brass bell."
+    assert text_of(page, ".total .price").endswith("98.00")
+    assert [(one["category"], one["message"]) for one in sent] == [
+        ("success", "Added to your cart: 2 × Brass bell.")
+    ]
+
+
+def test_adding_again_adds_up(browser: TestApp) -> None:
+    put_into_cart(browser, "brass-bell", "2")
+    put_into_cart(browser, "brass-bell", "3")
+    assert text_of(browser.get("/cart"), ".count").startswith("5")
+
+
+def test_removing_takes_a_product_out(browser: TestApp) -> None:
+    put_into_cart(browser, "brass-bell")
+    put_into_cart(browser, "morse-key")
+    page = browser.get("/cart").forms[0].submit().follow()
+    assert "Removed from your cart." in page
+    assert [link.text for link in page.html.select(".lines h2 a")] == ["Morse key"]
+
+
+@pytest.mark.parametrize("slug", ["never-added", "", "\x00", "' OR 1=1 --"])
+def test_removing_what_is_not_there_changes_nothing(
+    browser: TestApp, slug: str
+) -> None:
+    put_into_cart(browser, "brass-bell")
+    page = browser.post("/cart/remove", {"slug": slug}, status=303).follow()
+    assert "Brass bell" in page
+
+
+@pytest.mark.parametrize(
+    "quantity", ["", "0", "-1", "100", "1.5", "1e1", "two", "\x00", "9" * 5000]
+)
+def test_bad_quantity_is_explained(browser: TestApp, quantity: str) -> None:
+    assert QUANTITY_ADVICE in put_into_cart(browser, "brass-bell", quantity)
+    assert "Nothing in it yet." in browser.get("/cart")
+
+
+def test_missing_quantity_is_explained(browser: TestApp) -> None:
+    answer = browser.post("/cart/add", {"slug": "brass-bell"}, status=303)
+    assert QUANTITY_ADVICE in answer.follow()
+
+
+def test_cart_holds_at_most_99_of_one_product(browser: TestApp) -> None:
+    assert "Added" in put_into_cart(browser, "brass-bell", "99")
+    assert "at most 99 of one product" in put_into_cart(browser, "brass-bell")
+    assert text_of(browser.get("/cart"), ".count").startswith("99")
+
+
+@pytest.mark.parametrize("form", [{}, {"slug": "gone"}, {"slug": "\x00"}])
+def test_unknown_product_is_not_added(browser: TestApp, form: dict[str, str]) -> None:
+    browser.post("/cart/add", form | {"quantity": "1"}, status=404)
+    assert "Nothing in it yet." in browser.get("/cart")
+
+
+def test_product_that_left_the_shop_leaves_the_cart(
+    browser: TestApp, database: Path
+) -> None:
+    put_into_cart(browser, "brass-bell")
+    put_into_cart(browser, "morse-key")
+    change(database, "DELETE FROM products WHERE slug = 'brass-bell'")
+    assert "no longer sell something" in browser.get("/cart")
+    page = browser.get("/cart")
+    assert "no longer sell something" not in page
+    assert text_of(page, ".count").startswith("1")
+
+
+def test_forged_cart_is_an_empty_one(browser: TestApp) -> None:
+    browser.set_cookie("session", "eyJjYXJ0IjpbXX0.forged.signature")
+    assert "Nothing in it yet." in browser.get("/cart")
+
+
+def test_oversized_form_is_refused(browser: TestApp) -> None:
+    browser.post("/cart/add", {"slug": "x" * 100_000}, status=413)
+
+
+def test_cart_cookie_stays_with_this_site(browser: TestApp) -> None:
+    form = browser.get("/products/brass-bell").form
+    cookie = form.submit().headers["Set-Cookie"]
+    assert "SameSite=Lax" in cookie
+    assert "HttpOnly" in cookie
+
+
+def test_export_has_a_row_for_each_product(browser: TestApp) -> None:
+    answer = browser.get("/export.csv")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert answer.content_type == "text/csv"
+    assert len(rows) == 8
+    assert rows[0]["slug"] == "brass-bell"
+    assert rows[0]["price_euros"] == "49.00"
+
+
+def test_export_is_sent_row_by_row(database: Path) -> None:
+    client = create_app({"DATABASE": str(database)}).test_client()
+    with client.get("/export.csv") as answer:
+        chunks = list(answer.iter_encoded())
+    assert answer.content_length is None
+    assert len(chunks) == 1 + 8
+
+
+def test_export_survives_a_client_that_leaves(database: Path) -> None:
+    app = create_app({"DATABASE": str(database)})
+    client = app.test_client()
+    with (
+        capture(exchange_closed, sender=app) as sent,
+        client.get("/export.csv") as answer,
+    ):
+        next(answer.iter_encoded())
+    assert [one["exchange"].outcome for one in sent] == ["aborted"]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+def test_export_holds_no_formulas(browser: TestApp, database: Path, start: str) -> None:
+    name = f'{start}HYPERLINK("x"), "y"'
+    change(database, "UPDATE products SET name = ? WHERE slug = 'brass-bell'", name)
+    text = browser.get("/export.csv").body.decode()
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert f"'{name}" in [row["name"] for row in rows]
+
+
+def test_failing_page_is_friendly_and_sent_once(browser: TestApp) -> None:
+    with capture(got_request_exception, sender=browser.app) as sent:
+        page = browser.get("/fail", status=500)
+    assert "Something broke on our side" in page
+    assert "shelf" not in page
+    assert [type(one["exception"]) for one in sent] == [CollapsedShelfError]
+
+
+def test_homepage_writes_one_line_a_receiver(
+    browser: TestApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    browser.get("/", headers={"Referer": "https://search.example/results?q=secret"})
+    lines = {name: text for name, _, text in caplog.record_tuples}
+    assert len(caplog.record_tuples) == len(lines) == 3
+    assert lines["signalpost.referrers"] == "GET / https://search.example/results"
+    assert lines["signalpost.latency"].startswith("GET / 200 complete ")
+    assert lines["example_app"] == "rendered catalogue.html"
+
+
+def test_failures_and_messages_are_logged_in_a_line(
+    browser: TestApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "example_app")
+    browser.get("/fail", status=500)
+    put_into_cart(browser, "brass-bell")
+    texts = [text for _, _, text in caplog.record_tuples]
+    assert texts.count("failed GET /fail: CollapsedShelfError") == 1
+    assert texts.count("flashed success: 'Added to your cart: 1 × Brass bell.'") == 1
+
+
+def test_applications_are_heard_apart(
+    browser: TestApp, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = TestApp(create_app({"DATABASE": str(tmp_path / "other.sqlite")}))
+    caplog.set_level(logging.INFO, "signalpost.latency")
+    other.get("/")
+    assert len(caplog.record_tuples) == 1
+
+
+def test_relative_database_starts_in_the_instance_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(tmp_path))
+    monkeypatch.setenv("SHOP_DATABASE", "named-by-environment.sqlite")
+    create_app()
+    assert (tmp_path / "named-by-environment.sqlite").exists()

@@ -403,3 +403,27 @@ def test_importing_signalpost_imports_no_asyncio() -> None:
         check=True,
     )
     assert run.stdout.strip() == "False"
+
+
+class Wrapping:
+    """A decorator made of a class, as caches and retries are."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+
+@pytest.mark.parametrize("wrap", [Wrapping, functools.cache])
+def test_object_that_wraps_a_coroutine_function_is_async(
+    wrap: Callable[[Callable[..., Any]], Callable[..., Any]],
+) -> None:
+    async def receive(sender: Any) -> None: ...
+
+    signal = Signal()
+    wrapper = wrap(receive)
+    signal.connect(wrapper)
+    with pytest.raises(AsyncReceiverError):
+        signal.send()

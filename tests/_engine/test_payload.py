@@ -310,3 +310,10 @@ def test_undeclared_signal_sends_everything_to_everyone() -> None:
     assert signal.send("app", exchange=7) == [(receiver, 7)]
     with pytest.raises(TypeError):
         signal.send("app", environ={}, exchange=7)
+
+
+def test_name_taken_by_position_only_is_refused() -> None:
+    def receive(sender: Any, order: int, /) -> None: ...
+
+    with pytest.raises(PayloadError, match="leave out the slash"):
+        Signal(payload=("order",)).connect(receive)

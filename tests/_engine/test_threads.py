@@ -56,6 +56,8 @@ def problems() -> Iterator[list[str]]:
 
     :returns: What threads and finalisers raise and nobody catches.
     """
+    # What other tests left behind is to be finalised before, not during.
+    gc.collect()
     found: list[str] = []
     interval = sys.getswitchinterval()
     ignored, excepted = sys.unraisablehook, threading.excepthook

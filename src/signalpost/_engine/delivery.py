@@ -178,21 +178,18 @@ _ASYNC = CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 def _innermost(function: Any) -> Any:
     """Return the function that a call ends in, as far as it can be told."""
     for _ in range(100):  # no wrapper is deeper; a cycle of __wrapped__ is
+        if isinstance(function, type):
+            return function
         if isinstance(function, functools.partial):
             function = function.func
         elif type(function) is MethodType:
             function = function.__func__
-        elif type(function) is FunctionType:
-            if not hasattr(function, "__wrapped__"):
-                return function
+        elif inspect.iscoroutinefunction(type(function).__call__):
+            return type(function).__call__
+        elif hasattr(function, "__wrapped__"):
             function = function.__wrapped__
-        elif isinstance(function, type) or inspect.isbuiltin(function):
-            return function
-        elif hasattr(type(function), "__call__"):  # noqa: B004  # want the function
-            called = type(function).__call__
-            if type(called) is not FunctionType:
-                return function
-            function = called
+        elif type(type(function).__call__) is FunctionType:
+            function = type(function).__call__
         else:
             return function
     return function

@@ -62,6 +62,14 @@ def names_read(
             parameter.kind is not Parameter.VAR_POSITIONAL
             and parameter.default is Parameter.empty
         ):
+            if parameter.name in declared:
+                raise PayloadError(
+                    f"receiver {describe(receiver)} takes {parameter.name!r} by"
+                    f" position only, and {signal!r} sends it by name; leave out the"
+                    " slash after it",
+                    signal,
+                    receiver,
+                )
             raise PayloadError(
                 f"receiver {describe(receiver)} asks for {parameter.name!r}, which"
                 f" {signal!r} does not send; it sends {_listed(declared)}",

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import FrameType
 from types import MethodType
 from typing import Any
 from typing import NoReturn
@@ -153,9 +152,15 @@ class Signal(Connections):
 
         .. versionadded:: 0.1
         """
-        if weak and is_kept_by_nobody(receiver):
-            self._warn_if_discarded(receiver, sys._getframe(1))
+        is_lost = (
+            weak
+            and is_kept_by_nobody(receiver)
+            and is_result_discarded(sys._getframe(1))
+        )
         prepared = self._prepare(receiver, sender, weak=weak)
+        if is_lost:
+            prepared.place = None  # reported here and now
+            self._warn_of_loss(receiver)
         connection, change = self._insert(prepared, sender)
         if self._connected is not None:
             try:
@@ -443,15 +448,14 @@ class Signal(Connections):
             check_sent(payload, self._declared, self)
         return route
 
-    def _warn_if_discarded(self, receiver: Receiver, caller: FrameType) -> None:
-        if is_result_discarded(caller):
-            warnings.warn(
-                f"receiver {describe(receiver)} dies as connect() returns: {self!r}"
-                " holds it weakly and nothing else holds it; keep it in a variable"
-                " or connect it with weak=False",
-                WeakReceiverWarning,
-                stacklevel=3,
-            )
+    def _warn_of_loss(self, receiver: Receiver) -> None:
+        warnings.warn(
+            f"receiver {describe(receiver)} dies as connect() returns: {self!r} holds"
+            " it weakly and nothing else holds it; keep it in a variable or connect it"
+            " with weak=False",
+            WeakReceiverWarning,
+            stacklevel=3,
+        )
 
     def _refuse_sender_by_name(self) -> NoReturn:
         raise PayloadError(

@@ -14,6 +14,7 @@ __all__ = [
     "ExtensionError",
     "PayloadError",
     "ReceiverError",
+    "SignalError",
     "SignalpostError",
     "WeakReceiverWarning",
 ]
@@ -38,18 +39,18 @@ class ReceiverError(SignalpostError, TypeError):
         self.receiver = receiver
 
 
-class PayloadError(SignalpostError, TypeError):
-    """A payload and its signal's declaration, or a receiver, do not agree.
+class SignalError(SignalpostError):
+    """A signal cannot do what was asked of it. The base of two others.
 
     :param message: What was expected, what came, what to do.
-    :param signal: The signal whose declaration was not met.
-    :param receiver: The receiver that asks for something else, if one does.
+    :param signal: The signal.
+    :param receiver: The receiver that it is about, if it is about one.
     """
 
     signal: object
-    """The signal whose declaration was not met."""
+    """The signal."""
     receiver: object
-    """The receiver that asks for something else, or ``None``."""
+    """The receiver that it is about, or ``None``."""
 
     def __init__(
         self, message: str, signal: object = None, receiver: object = None
@@ -59,25 +60,12 @@ class PayloadError(SignalpostError, TypeError):
         self.receiver = receiver
 
 
-class AsyncReceiverError(SignalpostError, RuntimeError):
-    """An async receiver is connected, and ``send`` was given no way to run it.
+class PayloadError(SignalError, TypeError):
+    """A payload, or a receiver, does not agree with what its signal declares."""
 
-    :param message: What was expected, what came, what to do.
-    :param signal: The signal that was sent.
-    :param receiver: The first async receiver in the order of delivery.
-    """
 
-    signal: object
-    """The signal that was sent."""
-    receiver: object
-    """The first async receiver in the order of delivery."""
-
-    def __init__(
-        self, message: str, signal: object = None, receiver: object = None
-    ) -> None:
-        super().__init__(message)
-        self.signal = signal
-        self.receiver = receiver
+class AsyncReceiverError(SignalError, RuntimeError):
+    """An async receiver is connected, and ``send`` was given no way to run it."""
 
 
 class ApplicationError(SignalpostError, TypeError):

@@ -67,6 +67,8 @@ class Signalpost:
                 " WSGI application use signalpost.SignalMiddleware",
                 app,
             )
+        # The sender is the application itself, not a proxy such as current_app.
+        app = getattr(app, "_get_current_object", lambda: app)()
         if _NAME in app.extensions:
             raise ExtensionError(
                 f"{app!r} is set up by Signalpost already; call init_app once for each"
@@ -178,6 +180,9 @@ def _exchange_of(app: flask.Flask) -> Exchange:
     if not isinstance(exchange, Exchange) or exchange.sender is not app:
         exchange = Exchange(environ, app)
         environ.setdefault(EXCHANGE_KEY, exchange)
+    if exchange.route is None:
+        # An exchange reads it when the response starts, which may be later or never.
+        exchange.read_route()
     return exchange
 
 
@@ -186,7 +191,6 @@ def _started(app: flask.Flask, _: dict[str, t.Any]) -> dict[str, t.Any] | None:
     if exchange.has_started:
         return None
     exchange.has_started = True
-    exchange.read_route()
     return {"environ": exchange.environ, "exchange": exchange}
 
 
@@ -220,7 +224,13 @@ def _unchanged(*names: str) -> Callable[..., dict[str, t.Any]]:
 
 
 _MOMENTS = (
-    Moment(flasks.request_started, lifecycle.request_started, _started),
+    Moment(
+        flasks.request_started,
+        lifecycle.request_started,
+        _started,
+        # An exchange knows its route, even if a worker's timeout ends the view.
+        heard_by=lifecycle.EXCHANGE_SIGNALS,
+    ),
     Moment(
         flasks.before_render_template,
         lifecycle.before_render_template,

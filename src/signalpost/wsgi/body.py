@@ -102,7 +102,8 @@ class Starter:
             exchange.seconds_to_headers = exchange.seconds_since_start()
             exchange.status = status_code_of(status)
             self.content_length = content_length_of(headers)
-            exchange.read_route()
+            if exchange.route is None:
+                exchange.read_route()
         self._write = write
         return self._counted_write
 
@@ -160,8 +161,7 @@ class ClosingBody:
 
     def __iter__(self) -> Generator[bytes]:
         exchange = self._exchange
-        if exchange is None:  # closed already; what follows is between the others
-            yield from self._body
+        if exchange is None:  # closed already
             return
         try:
             for chunk in self._body:
@@ -196,6 +196,7 @@ class ClosingBody:
             self._recorder.failed(exchange, self._starter, error, "close")
             raise
         finally:
+            self._body = ()
             self._recorder.closed(exchange, self._starter, is_whole=self._is_whole)
             del exchange
 

@@ -109,7 +109,11 @@ class SignalMiddleware:
             outcome = "complete" if starter.has_started else "hijacked"
             self._close(exchange, starter, t.cast("ExchangeOutcome", outcome))
             return body
-        return closing_body(body, exchange, starter, self)
+        try:
+            return closing_body(body, exchange, starter, self)
+        finally:
+            # A traceback that Flask keeps for longer keeps this frame, too.
+            del exchange, starter, outer, body
 
     def ready(self, exchange: Exchange, starter: Starter) -> None:
         """Send that the response is ready, if it is and was not sent before."""

@@ -89,7 +89,7 @@ class Exchange:
     status: int | None
     """The status code of the response."""
     has_started: bool
-    """Whether ``request-started`` was sent."""
+    """Whether ``request-started`` was due: the application has begun."""
     has_finished: bool
     """Whether ``request-finished`` was due: the response was ready."""
     started_at: float

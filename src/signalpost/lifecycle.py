@@ -157,8 +157,8 @@ request_tearing_down: NamedSignal = catalogue.signal(
 )
 """Flask tears a request context down.
 
-Before the body is sent; for a body that uses ``stream_with_context``, Flask 3.1 sends
-it once more at the end.
+Before the body is sent; for a body that uses ``stream_with_context``, Flask 3.1.2
+and 3.1.3 send it once more at the end.
 
 *Sender*: the Flask application.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from flask.sessions import SecureCookieSessionInterface
 
 Prepare = Callable[[flask.Flask], object]
 
-FLASK = tuple(int(number) for number in version("flask").split(".")[:2])
+FLASK = tuple(int(number) for number in re.findall(r"\d+", version("flask"))[:3])
 until_one_context = pytest.mark.skipif(
     FLASK >= (3, 2), reason="Flask 3.2 has one context and pops it elsewhere"
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import typing as t
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,6 +101,10 @@ class FlaskMiddleware(SignalMiddleware):
         """Send at a moment of Flask's; receivers are isolated as elsewhere."""
         self._deliver(signal, payload)
 
+    def _is_outer_layer(self) -> bool:
+        # It knows Flask's moments, so it does the work itself.
+        return False
+
     def _send_request_started(self, exchange: Exchange) -> None:
         pass
 
@@ -136,6 +141,7 @@ class Bridge:
         self._middleware = middleware
         self._moment = moment
         self._wanted_by = (moment.ours, *moment.heard_by)
+        self._lock = threading.RLock()
         for signal in self._wanted_by:
             # Weakly: all that belongs to an application goes with it.
             signal.receiver_connected.connect(self._follow, signal)
@@ -145,18 +151,21 @@ class Bridge:
     def _follow(self, *_: object, **__: object) -> None:
         """Hear Flask's signal, or cease to, as ours are heard or not."""
         app = self._middleware.sender
-        if any(signal.has_receivers_for(app) for signal in self._wanted_by):
-            self._moment.theirs.connect(self._forward, app)
-        else:
-            self._moment.theirs.disconnect(self._forward)
+        # One at a time, lest an old answer be acted on after a newer one.
+        with self._lock:
+            if any(signal.has_receivers_for(app) for signal in self._wanted_by):
+                self._moment.theirs.connect(self._forward, app)
+            else:
+                self._moment.theirs.disconnect(self._forward)
 
     def _forward(self, app: flask.Flask, **theirs: t.Any) -> None:
         payload = self._moment.payload_of(app, theirs)
-        if not self._moment.ours.has_receivers_for(app):
-            # The last receiver may have died, which no signal tells.
+        if self._moment.ours.has_receivers_for(app):
+            if payload is not None:
+                self._middleware.forward(self._moment.ours, payload)
+        elif not any(signal.has_receivers_for(app) for signal in self._wanted_by):
+            # The last receiver has died, which no signal tells.
             self._follow()
-        elif payload is not None:
-            self._middleware.forward(self._moment.ours, payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +187,11 @@ def _exchange_of(app: flask.Flask) -> Exchange:
     environ = flask.request.environ
     exchange = environ.get(EXCHANGE_KEY)
     if not isinstance(exchange, Exchange) or exchange.sender is not app:
-        exchange = Exchange(environ, app)
-        environ.setdefault(EXCHANGE_KEY, exchange)
+        # Not put into the environ, as nobody would take it out again.
+        kept: dict[str, t.Any] = flask.request.__dict__
+        exchange = kept.get(EXCHANGE_KEY)
+        if exchange is None:
+            exchange = kept[EXCHANGE_KEY] = Exchange(environ, app)
     if exchange.route is None:
         # An exchange reads it when the response starts, which may be later or never.
         exchange.read_route()

@@ -82,7 +82,11 @@ class SignalMiddleware:
     ) -> Iterable[bytes]:
         """Call the application, and send what happens; as :pep:`3333` says."""
         outer = environ.get(EXCHANGE_KEY)
-        if not self._is_heard() or self._is_inner_layer(outer):
+        if (
+            not self._is_heard()
+            or self._is_inner_layer(outer)
+            or self._is_outer_layer()
+        ):
             return self.app(environ, start_response)
         exchange = Exchange(environ, self.sender)
         starter = Starter(start_response, exchange, outer)
@@ -157,6 +161,10 @@ class SignalMiddleware:
         if is_whole or self._is_whole_unread(exchange, starter):
             return "complete"
         return None
+
+    def _is_outer_layer(self) -> bool:
+        """Tell whether the application is a layer itself, which does the work then."""
+        return isinstance(self.app, SignalMiddleware) and self.app.sender is self.sender
 
     def _is_whole_unread(self, exchange: Exchange, starter: Starter) -> bool:
         """Tell whether a body that was not read to its end was whole even so."""

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import flask
+import pytest
+from webtest import TestApp
+
+from signalpost import NamedSignal
+from signalpost import SignalMiddleware
+from signalpost.integrations.flask import Signalpost
+from signalpost.lifecycle import EXCHANGE_SIGNALS
+from signalpost.lifecycle import request_finished
+from signalpost.lifecycle import request_started
+from signalpost.testing import capture
+from tests.integrations.serving import ALL
+from tests.integrations.serving import visit
+from tests.integrations.shop import Course
+from tests.integrations.shop import COURSES
+from tests.integrations.shop import each_course
+from tests.integrations.shop import new_shop
+
+
+def middleware_first(app: flask.Flask) -> None:
+    app.wsgi_app = SignalMiddleware(app)  # type: ignore[method-assign]
+    Signalpost(app)
+
+
+def extension_first(app: flask.Flask) -> None:
+    Signalpost(app)
+    app.wsgi_app = SignalMiddleware(app)  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("setup", [middleware_first, extension_first])
+@each_course
+def test_middleware_and_extension_together_send_as_one(
+    course: Course, setup: Callable[[flask.Flask], None]
+) -> None:
+    alone, both = new_shop(course.prepare), new_shop(course.prepare)
+    Signalpost(alone)
+    setup(both)
+    sent_by: list[list[tuple[str, int]]] = []
+    for app in (alone, both):
+        with capture(*ALL, sender=app) as sent:
+            visit(app, course)
+        names = [one.signal for one in sent]
+        sent_by.append([(one.name, names.count(one)) for one in ALL])
+    assert sent_by[0] == sent_by[1]
+
+
+@pytest.mark.parametrize("setup", [middleware_first, extension_first])
+def test_request_started_keeps_flasks_moment_beside_the_middleware(
+    setup: Callable[[flask.Flask], None],
+) -> None:
+    app = new_shop()
+    setup(app)
+    seen: list[bool] = []
+
+    def note(sender: object) -> None:
+        seen.append(flask.has_request_context())
+
+    with request_started.connected_to(note, app):
+        TestApp(app).get("/hello")
+    assert seen == [True]
+
+
+@pytest.mark.parametrize("setup", [middleware_first, extension_first])
+def test_the_response_of_request_finished_is_flasks_beside_the_middleware(
+    setup: Callable[[flask.Flask], None],
+) -> None:
+    app = new_shop()
+    setup(app)
+    with capture(request_finished, sender=app) as sent:
+        TestApp(app).get("/hello")
+    assert [type(one["response"]) for one in sent] == [flask.Response]
+
+
+@pytest.mark.parametrize("setup", [middleware_first, extension_first])
+@pytest.mark.parametrize("signal", EXCHANGE_SIGNALS, ids=lambda one: one.name)
+def test_async_receivers_run_beside_the_middleware(
+    setup: Callable[[flask.Flask], None], signal: NamedSignal
+) -> None:
+    app = new_shop()
+    setup(app)
+    seen: list[object] = []
+
+    async def note(sender: object) -> None:
+        seen.append(sender)
+
+    with signal.connected_to(note, app):
+        visit(app, COURSES["error"])
+    assert seen == [app]

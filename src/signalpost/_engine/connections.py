@@ -15,27 +15,42 @@ from collections.abc import Callable
 from collections.abc import Hashable
 from functools import partial
 from itertools import count
-from reprlib import repr as short_repr
 from typing import Any
 
-from ..errors import ReceiverError
-from .delivery import Connection
-from .delivery import connection_to
-from .delivery import merged
-from .delivery import Receiver
-from .delivery import Route
+from .connection import Connection
+from .connection import connection_to
+from .connection import merged
+from .connection import Options
+from .connection import Receiver
+from .connection import Route
+from .delivery import Watching
 from .identity import ANY
-from .identity import receiver_key
 from .identity import sender_key
+from .identity import Symbol
 from .lifetime import IS_DEVELOPMENT_MODE
 from .lifetime import is_plain_function
-from .lifetime import place_of_call
+from .lifetime import place_of
+from .names import names_of
+from .names import SenderName
 from .payload import names_read
 from .senders import SenderRecord
 from .senders import SenderReference
 
-Change = t.Literal["none", "connected", "held"]
-"""What connecting a receiver has changed: it may have been there, or weak."""
+UID: t.Final = Symbol("dispatch_uid")
+"""Sets keys that are made of a ``dispatch_uid`` apart from identities."""
+
+NAMESPACE: t.Final = Symbol("namespace")
+"""Sets keys of a namespace's receivers apart from those of the signal's own."""
+
+BLOCK: t.Final = Symbol("block")
+"""Sets keys of a block apart, where the receiver is connected for one call."""
+
+
+class Before(t.NamedTuple):
+    """What a connection was before it was connected again."""
+
+    held: Receiver | None
+    options: Options | None
 
 
 class Connections:
@@ -56,6 +71,7 @@ class Connections:
         self._deferred: deque[Callable[[], object]] = deque()
         self._dead: deque[weakref.ref[Any]] = deque()
         self._bury = Burial(self)
+        self._bury_aloud = LoudBurial(self)
         self._count = count()
         # The connections: to ANY by receiver, to others by sender and by receiver.
         self._any: dict[Hashable, Connection] = {}
@@ -69,59 +85,92 @@ class Connections:
         self._any_version = 0
         self._plain_any: tuple[Connection, ...] | None = ()
         self._plain: dict[int, tuple[Connection, ...]] = {}
+        # _plain_else serves senders whose id is none of _ids, while no other kind of
+        # sender is known.
+        self._plain_else: tuple[Connection, ...] | None = None
+        self._ids: set[int] = set()
+        self._senders_not_by_id = 0
+        # Connections that more than one sender hears, by a name or a base class; and
+        # records of who does, to find them again.
+        self._shared = 0
+        self._matched: dict[Hashable, SenderRecord] = {}
         self._open_mutes = 0
+        self._observers: tuple[Watching, ...] = ()
 
-    def _prepare(self, receiver: Receiver, sender: Any, *, weak: bool) -> Connection:
+    def _prepare(
+        self,
+        receiver: Receiver,
+        sender: Any,
+        weak: bool,  # noqa: FBT001  # private, and on a path that is measured
+        options: Options | None = None,
+        dispatch_uid: Hashable = None,
+    ) -> Connection:
         """Return a connection of a receiver and a sender, not in the tables yet."""
-        if not callable(receiver):
-            raise ReceiverError(
-                f"receiver must be callable, got {short_repr(receiver)}; pass the"
-                " function itself, not its result",
-                receiver,
-            )
-        connection = connection_to(receiver, weak=weak, callback=self._bury)
-        connection.key = receiver_key(receiver)
+        bury = self._bury
+        if IS_DEVELOPMENT_MODE and is_plain_function(receiver):
+            bury = self._bury_aloud
+        connection = connection_to(receiver, weak, bury)
+        if dispatch_uid is not None:
+            connection.key = (UID, dispatch_uid)
         connection.sender = ANY if sender is ANY else sender_key(sender)
+        if options is not None:
+            connection.options = options
         if self._declared is not None:
-            connection.names = names_read(receiver, self._declared, self)
-        if IS_DEVELOPMENT_MODE and weak and is_plain_function(receiver):
-            connection.place = place_of_call(sys._getframe())
+            connection.names = self._names_read(connection, receiver, self._declared)
         return connection
+
+    def _names_read(
+        self, connection: Connection, receiver: Receiver, declared: frozenset[str]
+    ) -> tuple[str, ...] | None:
+        """Return what a receiver reads of a declared payload."""
+        options = connection.options
+        if options is not None and options.passes_signal:
+            declared |= {"signal"}
+        return names_read(receiver, declared, self)
 
     def _insert(
         self, connection: Connection, sender: Any, *, by_block: bool = False
-    ) -> tuple[Connection, Change]:
+    ) -> tuple[Connection, Before | None]:
         """Put a connection into the tables, unless there is one like it.
 
-        :returns: The connection that is in the tables, and what has changed.
+        :returns: The connection that is in the tables, and what it was before; or
+            ``None`` if it is the given one, and new.
         """
         with self._lock:
             if self._busy:
                 self._deferred.append(
                     partial(self._insert, connection, sender, by_block=by_block)
                 )
-                return connection, "connected"
+                return connection, None
             self._busy = True
             try:
-                gone = self._drop_dead()
-                change: Change = "none"
-                bucket = self._bucket(sender, connection.sender)
+                gone = self._drop_dead() if self._dead else None
+                if sender is ANY:
+                    bucket = self._any
+                else:
+                    bucket = self._bucket(sender, connection.sender)
                 present = bucket.get(connection.key)
+                if present is not None:
+                    gone = gone or []
+                    present = self._present(present, connection, bucket, gone, by_block)
+                before = None
                 if present is None:
-                    change = "connected"
                     connection.order = next(self._count)
-                    bucket[connection.key] = connection
-                    if sender is not ANY:
+                    if sender is ANY:
+                        bucket[connection.key] = connection
+                        self._forget_routes()
+                    else:
+                        # Again, as it went if it has just become empty.
+                        bucket = self._bucket(sender, connection.sender)
+                        bucket[connection.key] = connection
                         senders = self._by_receiver.setdefault(connection.key, {})
                         senders[connection.sender] = connection
-                    self._route_changed(connection.sender)
-                elif (
-                    connection.held is not None
-                    and present.held is None
-                    and not by_block
-                ):
-                    change = "held"
-                    present.held = connection.held
+                        self._shared += self._is_shared(connection)
+                        self._route_changed(connection)
+                else:
+                    before = Before(present.held, present.options)
+                    if not by_block:
+                        self._add_to(present, connection)
                 if by_block or self._borrowed:
                     self._note_borrowed(connection, present, by_block=by_block)
             finally:
@@ -129,7 +178,63 @@ class Connections:
         del gone
         if self._dead or self._deferred:
             self._settle()
-        return present or connection, change
+        return present or connection, before
+
+    def _present(
+        self,
+        present: Connection,
+        connection: Connection,
+        bucket: dict[Hashable, Connection],
+        gone: list[object],
+        by_block: bool,  # noqa: FBT001  # private
+    ) -> Connection | None:
+        """Return the connection that stands for a new one, if one does."""
+        if not present.is_alive:
+            # Its one call is under way, and it is about to be taken out.
+            self._take(present.key, present.sender, gone)
+            return None
+        if by_block and present.is_once:
+            # A block lasts, so it gets a connection of its own.
+            connection.key = (BLOCK, connection.key)
+            return bucket.get(connection.key)
+        return present
+
+    def _add_to(self, present: Connection, connection: Connection) -> None:
+        """Let a connection have what a later one asks for: only ever more."""
+        if present.names_other_receiver(connection):
+            return
+        if present.held is None:
+            present.held = connection.held
+        old, new = present.options, connection.options
+        subclasses = new is not None and new.subclasses
+        if old is None and not subclasses:
+            return
+        old = old or Options()
+        self._set_options(
+            present,
+            Options(
+                priority=old.priority,
+                once=present.is_once and connection.is_once,
+                subclasses=old.subclasses or subclasses,
+                passes_signal=old.passes_signal,
+            ),
+        )
+
+    def _set_options(self, connection: Connection, options: Options | None) -> None:
+        self._shared -= self._is_shared(connection)
+        connection.options = options
+        self._shared += self._is_shared(connection)
+        self._forget_routes()
+
+    def _undo(self, connection: Connection, before: Before | None) -> None:
+        """Take back what inserting a connection has changed."""
+        if before is None:
+            self._remove_connection(connection)
+            return
+        with self._exclusively():
+            connection.held = before.held
+            if connection.options is not before.options and connection.is_alive:
+                self._set_options(connection, before.options)
 
     def _note_borrowed(
         self, connection: Connection, present: Connection | None, *, by_block: bool
@@ -140,6 +245,7 @@ class Connections:
                 del self._borrowed[present]
                 # The block held it; from now on it is what was asked for last.
                 present.held = connection.held
+                self._set_options(present, connection.options)
         elif present is None:
             self._borrowed[connection] = [connection]
         elif present in self._borrowed:
@@ -184,7 +290,20 @@ class Connections:
         record = self._by_sender.get(key)
         if record is None:
             record = self._by_sender[key] = SenderRecord(sender, key, self._bury)
+            if record.is_by_id:
+                self._ids.add(id(sender))
+            else:
+                self._senders_not_by_id += 1
+            if isinstance(sender, SenderName):
+                sender.follow(self)
         return record.connections
+
+    def _is_shared(self, connection: Connection) -> bool:
+        record = self._by_sender.get(connection.sender)
+        options = connection.options
+        return (record is not None and record.is_name) or (
+            options is not None and options.subclasses
+        )
 
     def _remove(self, key: Hashable, sender: Any) -> bool:
         """Take a receiver's connection to a sender out, or all for ANY."""
@@ -194,10 +313,10 @@ class Connections:
                 return key in self._any or key in self._by_receiver
             self._busy = True
             try:
-                gone = self._drop_dead()
-                is_removed = False
-                for one in self._senders_of(key, sender):
-                    is_removed |= self._take(key, one, gone)
+                gone = self._drop_dead() if self._dead else []
+                is_removed = self._take_from(key, sender, gone)
+                if self._borrowed:
+                    is_removed |= self._take_from((BLOCK, key), sender, gone)
             finally:
                 self._busy = False
         del gone
@@ -205,10 +324,68 @@ class Connections:
             self._settle()
         return is_removed
 
+    def _claim(self, connection: Connection) -> bool:
+        """Tell whether a connection that may be for one call is the caller's to use.
+
+        One that is, is taken out in the same step: who connects the receiver again
+        comes before that or after.
+        """
+        if not connection.is_once:
+            return True
+        gone: list[object] = []
+        with self._lock:
+            was_busy = self._busy
+            self._busy = True
+            try:
+                if not connection.claim():
+                    return False
+                ones: tuple[Connection, ...]
+                ones = getattr(connection, "others", (connection,))
+                for one in ones:
+                    if not one.is_once:
+                        continue
+                    is_there = self._find(one.key, one.sender) is one
+                    if was_busy:
+                        one.is_alive = False
+                        self._deferred.append(partial(self._remove_connection, one))
+                    elif is_there:
+                        self._take(one.key, one.sender, gone)
+            finally:
+                self._busy = was_busy
+        del gone
+        if self._dead or self._deferred:
+            self._settle()
+        return True
+
+    def _remove_connection(self, connection: Connection) -> None:
+        gone: list[object] = []
+        with self._lock:
+            if self._busy:
+                self._deferred.append(partial(self._remove_connection, connection))
+                return
+            self._busy = True
+            try:
+                if self._find(connection.key, connection.sender) is connection:
+                    self._take(connection.key, connection.sender, gone)
+            finally:
+                self._busy = False
+        del gone
+        if self._dead or self._deferred:
+            self._settle()
+
+    def _take_from(self, key: Hashable, sender: Any, gone: list[object]) -> bool:
+        """Take out a receiver's connection to a sender, or to all for ANY."""
+        is_removed = sender is ANY and self._take(key, ANY, gone)
+        if sender is not ANY or key in self._by_receiver:
+            for one in self._senders_of(key, sender):
+                is_removed |= self._take(key, one, gone)
+        return is_removed
+
     def _senders_of(self, key: Hashable, sender: Any) -> list[Hashable]:
+        """Return the senders that a receiver is to be disconnected from, by key."""
         if sender is ANY:
-            return [ANY, *self._by_receiver.get(key, ())]
-        return [sender_key(sender)]
+            return [*self._by_receiver.get(key, ())]
+        return [sender_key(sender), *map(sender_key, names_of(sender))]
 
     def _take(self, key: Hashable, sender: Hashable, gone: list[object]) -> bool:
         """Take one connection out of the tables, and what is empty after it.
@@ -218,22 +395,33 @@ class Connections:
         """
         if sender is ANY:
             connection = self._any.pop(key, None)
+            if connection is None:
+                return False
+            self._forget_routes()
         else:
             record = self._by_sender.get(sender)
-            if record is None:
+            if record is None or key not in record.connections:
                 return False
-            connection = record.connections.pop(key, None)
+            connection = record.connections[key]
+            self._shared -= self._is_shared(connection)
+            del record.connections[key]
+            self._route_changed(connection)
             if not record.connections:
                 gone.append(self._by_sender.pop(sender, None))
+                if record.is_by_id:
+                    self._ids.discard(t.cast("tuple[int]", sender)[0])
+                else:
+                    self._senders_not_by_id -= 1
             senders = self._by_receiver.get(key, {})
             senders.pop(sender, None)
             if not senders:
                 self._by_receiver.pop(key, None)
-        if connection is None:
-            return False
         connection.is_alive = False
-        gone += (connection, self._borrowed.pop(connection, None))
-        self._route_changed(sender)
+        gone += (connection, connection.held)
+        # A route that nobody has looked for since may still have the connection.
+        connection.held = None
+        if self._borrowed:
+            gone.append(self._borrowed.pop(connection, None))
         return True
 
     def _drop_dead(self) -> list[object]:
@@ -247,6 +435,9 @@ class Connections:
                     self._take(reference.key, reference.sender, gone)
             elif isinstance(reference, SenderReference):
                 record = self._by_sender.get(reference.key)
+                matched = self._matched.get(reference.key)
+                if matched is not None and matched.refers_to(reference):
+                    gone.append(self._matched.pop(reference.key, None))
                 if record is not None and record.refers_to(reference):
                     for key in [*record.connections]:
                         self._take(key, reference.key, gone)
@@ -282,55 +473,111 @@ class Connections:
             found += record.connections.values()
         return found
 
-    def _route_changed(self, sender: Hashable) -> None:
-        if sender is ANY:
+    def _route_changed(self, connection: Connection) -> None:
+        """Forget the routes that go through a connection to some sender."""
+        if self._is_shared(connection):
             self._forget_routes()
             return
-        record = self._by_sender.get(sender)
+        record = self._by_sender.get(connection.sender)
         if record is not None:
             record.route = None
+        self._matched.pop(connection.sender, None)
         self._forget_plain_routes()
 
     def _forget_routes(self) -> None:
         self._any_route = None
         self._any_version += 1
-        self._forget_plain_routes()
+        self._plain_any = None
+        self._plain_else = None
+        if self._plain:
+            self._plain = {}
+        if self._matched:
+            self._matched = {}
 
     def _forget_plain_routes(self) -> None:
         self._plain_any = None
-        self._plain = {}
+        self._plain_else = None
+        if self._plain:
+            self._plain = {}
+
+    def _names_changed(self) -> None:
+        """Hear that a name which receivers are connected to has another sender."""
+        with self._exclusively():
+            self._forget_routes()
 
     def _route_for(self, sender: Any) -> Route:
         if self._dead:
             self._settle()
-        record = None
-        if self._by_sender and sender is not ANY:
-            record = self._by_sender.get(sender_key(sender))
-            if record is not None and not record.is_for(sender):
-                record = None
+        record = self._record_for(sender) if self._by_sender else None
         if record is None:
             route = self._any_route
-            is_promotable = not self._by_sender
+            is_promotable = not (
+                self._by_sender and (self._shared or self._senders_not_by_id)
+            )
         else:
             is_fresh = record.route_version == self._any_version
             route = record.route if is_fresh else None
             is_promotable = record.is_by_id
         if route is None:
             route = self._make_route(record)
-        if is_promotable and route.is_plain and not self._open_mutes:
+        if is_promotable and route.is_plain and not self._observers:
             self._promote(route, sender, record)
         return route
+
+    def _record_for(self, sender: Any) -> SenderRecord | None:
+        """Return the record of a sender that receivers are connected to."""
+        if sender is ANY:
+            return None
+        key = sender_key(sender)
+        record = self._by_sender.get(key)
+        if record is not None and not record.is_for(sender):
+            record = None
+        if self._shared and (isinstance(sender, type) or names_of(sender)):
+            return self._matched_record(sender, key, record)
+        return record
+
+    def _matched_record(
+        self, sender: Any, key: Hashable, own: SenderRecord | None
+    ) -> SenderRecord | None:
+        """Return a record that tells what a sender hears by its names and bases."""
+        matched = self._matched.get(key)
+        if matched is not None and matched.is_for(sender):
+            return matched
+        with self._exclusively():
+            further = [
+                tuple(record.connections.values())
+                for name in names_of(sender)
+                if (record := self._by_sender.get(sender_key(name))) is not None
+            ]
+            if isinstance(sender, type):
+                further += [
+                    tuple(
+                        connection
+                        for connection in record.connections.values()
+                        if connection.options and connection.options.subclasses
+                    )
+                    for base in sender.__mro__[1:]
+                    if (record := self._by_sender.get(sender_key(base))) is not None
+                    and record.is_for(base)
+                ]
+            if not any(further):
+                return own
+            matched = SenderRecord(sender, key, self._bury)
+            matched.further = tuple(further)
+            if own is not None:
+                matched.connections = own.connections
+            self._matched[key] = matched
+            return matched
 
     def _make_route(self, record: SenderRecord | None) -> Route:
         with self._exclusively():
             if record is None:
-                groups = [self._any.values()]
-            else:
-                groups = [self._any.values(), record.connections.values()]
-            route = Route(merged(groups), self._declared)
-            if record is None:
+                route = Route(merged([self._any.values()]), self._declared)
                 self._any_route = route
             else:
+                own = record.connections.values()
+                groups = [self._any.values(), own, *record.further]
+                route = Route(merged(groups), self._declared)
                 record.route = route
                 record.route_version = self._any_version
             return route
@@ -338,17 +585,22 @@ class Connections:
     def _promote(self, route: Route, sender: Any, record: SenderRecord | None) -> None:
         """Let sends take a plain route without coming here, while it holds."""
         with self._exclusively():
-            if self._open_mutes:
+            if self._open_mutes or self._observers:
                 return
-            if record is None:
-                if self._any_route is route and not self._by_sender:
-                    self._plain_any = route.connections
-            elif (
-                record.route is route
-                and record.route_version == self._any_version
-                and self._by_sender.get(record.key) is record
-            ):
-                self._plain[id(sender)] = route.connections
+            if record is not None:
+                key = record.key
+                if (
+                    record.route is route
+                    and record.route_version == self._any_version
+                    and record in (self._by_sender.get(key), self._matched.get(key))
+                ):
+                    self._plain[id(sender)] = route.connections
+            elif self._any_route is not route:
+                return
+            elif not self._by_sender:
+                self._plain_any = route.connections
+            elif not self._shared and not self._senders_not_by_id:
+                self._plain_else = route.connections
 
 
 class Exclusive:
@@ -394,17 +646,32 @@ class Burial:
         if signal is None or is_finalizing():
             return
         # The id may be given away as soon as this returns.
-        signal._plain_any = None
-        signal._plain = {}
+        signal._forget_plain_routes()
         signal._dead.append(reference)
-        place = reference.place if isinstance(reference, Connection) else None
-        is_alive = place is not None and t.cast("Connection", reference).is_alive
         signal._settle()
-        if is_alive:
-            warnings.warn(
-                f"a function that was connected weakly to {signal!r} at {place} died"
-                " while connected; keep it in a variable or connect it with"
-                " weak=False",
-                ResourceWarning,
-                stacklevel=2,
-            )
+
+
+class LoudBurial(Burial):
+    """The same, and a warning if the receiver was still connected."""
+
+    __slots__ = ()
+
+    def __call__(
+        self,
+        reference: weakref.ref[Any],
+        is_finalizing: Callable[[], bool] = sys.is_finalizing,
+    ) -> None:
+        signal = self._connections()
+        is_lost = t.cast("Connection", reference).is_alive
+        super().__call__(reference, is_finalizing)
+        connection = t.cast("Connection", reference)
+        # Without a place it was reported when it was connected.
+        if not is_lost or connection.code is None or signal is None or is_finalizing():
+            return
+        place = place_of(connection.code, connection.instruction)
+        warnings.warn(
+            f"a function that was connected weakly to {signal!r} at {place} died while"
+            " connected; keep it in a variable or connect it with weak=False",
+            ResourceWarning,
+            stacklevel=2,
+        )

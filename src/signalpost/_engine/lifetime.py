@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import opcode
 import sys
+import warnings
 from collections.abc import Callable
-from os.path import dirname
+from types import CodeType
 from types import FrameType
 from types import FunctionType
 from types import MethodType
 from typing import Final
+
+from ..errors import WeakReceiverWarning
+from .identity import describe
 
 _POP_TOP = opcode.opmap["POP_TOP"]
 _CACHE = opcode.opmap.get("CACHE", 0)
@@ -56,12 +60,14 @@ def is_kept_by_nobody(receiver: object) -> bool:
     )
 
 
-def is_result_discarded(caller: FrameType) -> bool:
+def is_result_discarded(caller: FrameType | None) -> bool:
     """Tell whether the call that ``caller`` is in stands alone as a statement.
 
     ``@signal.connect`` above a function holds it as little as an inline lambda is
     held; what tells them apart is whether the result of the call is kept.
     """
+    if caller is None:
+        return False
     code = caller.f_code.co_code
     after = caller.f_lasti + 2
     while after < len(code) and code[after] == _CACHE:
@@ -69,19 +75,28 @@ def is_result_discarded(caller: FrameType) -> bool:
     return after < len(code) and code[after] == _POP_TOP
 
 
+def warn_of_loss(receiver: object, signal: object) -> None:
+    """Warn the caller's caller that a receiver dies as ``connect`` returns."""
+    warnings.warn(
+        f"receiver {describe(receiver)} dies as connect() returns: {signal!r} holds it"
+        " weakly and nothing else holds it; keep it in a variable or connect it with"
+        " weak=False",
+        WeakReceiverWarning,
+        stacklevel=3,
+    )
+
+
 def is_plain_function(receiver: object) -> bool:
     """Tell whether ``receiver`` is a function, closures and lambdas included."""
     return type(receiver) is FunctionType
 
 
-def place_of_call(frame: FrameType | None) -> str:
-    """Return where a frame's caller outside this package is, as ``file:line``."""
-    engine = dirname(__file__)
-    while frame is not None and dirname(frame.f_code.co_filename) == engine:
-        frame = frame.f_back
-    if frame is None:
-        return "an unknown place"
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+def place_of(code: CodeType, instruction: int) -> str:
+    """Return where an instruction of some code is, as ``file:line``."""
+    for start, end, line in code.co_lines():
+        if start <= instruction < end:
+            return f"{code.co_filename}:{line}"
+    return code.co_filename
 
 
 IS_DEVELOPMENT_MODE: Final[bool] = sys.flags.dev_mode

@@ -81,6 +81,28 @@ def names_read(
     return tuple(names)
 
 
+def check_takes_signal(receiver: Callable[..., Any]) -> None:
+    """Check that a receiver can be told which signal it hears.
+
+    :raises PayloadError: If it takes neither ``signal`` nor ``**extra``.
+    """
+    try:
+        parameters = inspect.signature(receiver).parameters
+    except (TypeError, ValueError):
+        return
+    takes_any = any(one.kind is Parameter.VAR_KEYWORD for one in parameters.values())
+    by_name = parameters.get("signal")
+    is_sender = next(iter(parameters), None) == "signal"
+    is_taken = by_name is not None and by_name.kind in _BY_KEYWORD
+    if is_sender or not (takes_any or is_taken):
+        raise PayloadError(
+            f"receiver {describe(receiver)} of a namespace must take the name of the"
+            " signal; write def receiver(sender, signal, **payload)",
+            None,
+            receiver,
+        )
+
+
 def check_sent(
     payload: dict[str, Any], declared: frozenset[str], signal: object
 ) -> None:

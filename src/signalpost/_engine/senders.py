@@ -8,9 +8,10 @@ from collections.abc import Hashable
 from types import MethodType
 from typing import Any
 
-from .delivery import Connection
-from .delivery import Route
+from .connection import Connection
+from .connection import Route
 from .identity import is_value_sender
+from .names import SenderName
 
 
 class SenderReference(weakref.ref[Any]):
@@ -37,10 +38,13 @@ class SenderRecord:
     """
 
     __slots__ = (
+        "_function",
         "_held",
         "_reference",
         "connections",
+        "further",
         "is_by_id",
+        "is_name",
         "key",
         "route",
         "route_version",
@@ -54,13 +58,20 @@ class SenderRecord:
     ) -> None:
         self.key = key
         self.connections: dict[Hashable, Connection] = {}
+        # What it also hears: connections to its names, and to its base classes.
+        self.further: tuple[tuple[Connection, ...], ...] = ()
         self.route: Route | None = None
         self.route_version = -1
+        self._function = sender.__func__ if type(sender) is MethodType else None
         self._held: object = None
         self._reference: SenderReference | None = None
         # A value, and a bound method, is another object each time it is sent.
         self.is_by_id = not is_value_sender(sender) and type(sender) is not MethodType
+        self.is_name = isinstance(sender, SenderName)
         if is_value_sender(sender):
+            return
+        if self.is_name:
+            self._held = sender
             return
         target = sender.__self__ if type(sender) is MethodType else sender
         try:
@@ -72,6 +83,20 @@ class SenderRecord:
 
     def __len__(self) -> int:
         return len(self.connections)
+
+    def sender(self) -> object:
+        """Return the sender; ``None`` once it is gone."""
+        if self._reference is None:
+            target = self.key if is_value_sender(self.key) else self._held
+        else:
+            target = self._reference()
+        if self._function is None or target is None:
+            return target
+        return MethodType(self._function, target)
+
+    def is_there(self) -> bool:
+        """Tell whether the sender is still there."""
+        return self._reference is None or self._reference() is not None
 
     def is_for(self, sender: object) -> bool:
         """Tell whether ``sender``, which has this key, is the one remembered.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import typing as t
-import warnings
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Hashable
@@ -13,32 +11,44 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from reprlib import repr as short_repr
+from sys import _getframe
+from types import CodeType
+from types import FrameType
 from types import MethodType
 from typing import Any
 from typing import NoReturn
 
 from ..errors import PayloadError
-from ..errors import WeakReceiverWarning
+from ..errors import ReceiverError
+from .connection import by_order
+from .connection import Connection
+from .connection import NO_ROUTE
+from .connection import Options
+from .connection import Receiver
+from .connection import Route
 from .connections import Connections
+from .connections import NAMESPACE
+from .connections import UID
 from .delivery import add_note
 from .delivery import AsyncWrapper
 from .delivery import deliver
 from .delivery import deliver_async
+from .delivery import deliver_async_robustly
 from .delivery import deliver_robustly
-from .delivery import NO_ROUTE
+from .delivery import Gather
 from .delivery import Outcome
-from .delivery import Receiver
-from .delivery import Route
+from .delivery import Watching
 from .identity import ANY
 from .identity import describe
 from .identity import receiver_key
-from .identity import sender_key
 from .identity import Symbol
 from .lifetime import is_kept_by_nobody
 from .lifetime import is_result_discarded
+from .lifetime import place_of
+from .lifetime import warn_of_loss
 from .payload import check_sent
 from .payload import declared_names
-from .payload import names_read
 
 F = t.TypeVar("F", bound=Callable[..., Any])
 
@@ -132,7 +142,17 @@ class Signal(Connections):
             block.signal is self for block in _open_blocks.get()
         )
 
-    def connect(self, receiver: F, sender: Any = ANY, weak: bool = True) -> F:  # noqa: FBT001, FBT002  # blinker's
+    def connect(
+        self,
+        receiver: F,
+        sender: Any = ANY,
+        weak: bool = True,  # noqa: FBT001, FBT002  # blinker's
+        *,
+        once: bool = False,
+        priority: int = 0,
+        dispatch_uid: Hashable = None,
+        subclasses: bool = False,
+    ) -> F:
         """Call ``receiver`` whenever ``sender`` sends this signal.
 
         Receivers run in the order in which they were connected. Connecting a
@@ -140,52 +160,93 @@ class Signal(Connections):
 
         :param receiver: A callable that takes the sender by position and the
             payload by keyword.
-        :param sender: A sender, or :data:`ANY` for all of them. Strings and ints
-            match by value, everything else by identity.
+        :param sender: A sender, or :data:`ANY` for all of them, or
+            :func:`~signalpost.named` for one that may not exist yet. Strings and
+            ints match by value, everything else by identity.
         :param weak: Hold the receiver weakly: it is disconnected when it dies.
             ``False`` keeps it alive as long as it is connected, as a lambda needs.
+        :param once: Disconnect the receiver before its first call. Of several
+            threads that send at once, one calls it.
+        :param priority: Receivers of a higher priority run first.
+        :param dispatch_uid: Anything hashable that stands for the receiver. For one
+            sender the first receiver with a uid is connected, and others with the
+            same one are not; as in Django.
+        :param subclasses: The sender is a class, and what its subclasses send is
+            heard, too. Their instances are senders of their own.
         :returns: The receiver, so that ``connect`` can decorate.
         :raises ReceiverError: If ``receiver`` is not callable, is an async generator
-            function, or is to be held weakly and cannot be.
+            function, or is to be held weakly and cannot be; or for options that do
+            not fit.
         :raises PayloadError: If the signal declares its payload and ``receiver``
             asks for something else, or cannot take a sender.
 
         .. versionadded:: 0.1
         """
-        is_lost = (
-            weak
-            and is_kept_by_nobody(receiver)
-            and is_result_discarded(sys._getframe(1))
-        )
-        prepared = self._prepare(receiver, sender, weak=weak)
-        if is_lost:
-            prepared.place = None  # reported here and now
-            self._warn_of_loss(receiver)
-        connection, change = self._insert(prepared, sender)
-        if self._connected is not None:
-            try:
-                self._connected.send(self, receiver=receiver, sender=sender, weak=weak)
-            except BaseException:
-                if change == "connected":
-                    self._remove(connection.key, sender)
-                elif change == "held":
-                    connection.held = None
-                raise
-        return receiver
+        options = None
+        if once or priority or subclasses:
+            options = _options(once, priority, subclasses, receiver, sender)
+        frame: FrameType | None = _getframe(1)
+        # Here, as the count includes this call's own reference.
+        if weak and is_kept_by_nobody(receiver) and is_result_discarded(frame):
+            warn_of_loss(receiver, self)
+            frame = None  # it is not to be reported again when it dies
+        return self._connect(receiver, sender, weak, options, dispatch_uid, frame)
 
-    def connect_via(self, sender: Any, weak: bool = False) -> Callable[[F], F]:  # noqa: FBT001, FBT002  # blinker's
+    def connect_via(
+        self,
+        sender: Any,
+        weak: bool = False,  # noqa: FBT001, FBT002  # blinker's
+        *,
+        once: bool = False,
+        priority: int = 0,
+        dispatch_uid: Hashable = None,
+        subclasses: bool = False,
+    ) -> Callable[[F], F]:
         """Connect the decorated function to ``sender``.
 
         :param sender: As for :meth:`connect`.
         :param weak: As for :meth:`connect`; strong unless told otherwise.
+        :param once: As for :meth:`connect`.
+        :param priority: As for :meth:`connect`.
+        :param dispatch_uid: As for :meth:`connect`.
+        :param subclasses: As for :meth:`connect`.
 
         .. versionadded:: 0.1
         """
 
         def connect(receiver: F) -> F:
-            return self.connect(receiver, sender, weak)
+            options = None
+            if once or priority or subclasses:
+                options = _options(once, priority, subclasses, receiver, sender)
+            frame: FrameType | None = _getframe(1)
+            if weak and is_kept_by_nobody(receiver) and is_result_discarded(frame):
+                warn_of_loss(receiver, self)
+                frame = None
+            return self._connect(receiver, sender, weak, options, dispatch_uid, frame)
 
         return connect
+
+    def _connect(
+        self,
+        receiver: F,
+        sender: Any,
+        weak: bool,  # noqa: FBT001  # private, and on a path that is measured
+        options: Options | None,
+        dispatch_uid: Hashable,
+        frame: FrameType | None,
+    ) -> F:
+        prepared = self._prepare(receiver, sender, weak, options, dispatch_uid)
+        if frame is not None:
+            prepared.code = frame.f_code
+            prepared.instruction = frame.f_lasti
+        connection, before = self._insert(prepared, sender)
+        if self._connected is not None:
+            try:
+                self._connected.send(self, receiver=receiver, sender=sender, weak=weak)
+            except BaseException:
+                self._undo(connection, before)
+                raise
+        return receiver
 
     @contextmanager
     def connected_to(self, receiver: Receiver, sender: Any = ANY) -> Generator[None]:
@@ -199,7 +260,7 @@ class Signal(Connections):
 
         .. versionadded:: 0.1
         """
-        borrowed = self._prepare(receiver, sender, weak=False)
+        borrowed = self._prepare(receiver, sender, False)  # noqa: FBT003
         self._insert(borrowed, sender, by_block=True)
         try:
             if self._connected is not None:
@@ -210,20 +271,72 @@ class Signal(Connections):
             if is_disconnected and self._disconnected is not None:
                 self._disconnected.send(self, receiver=receiver, sender=sender)
 
-    def disconnect(self, receiver: Receiver, sender: Any = ANY) -> bool:
+    def disconnect(
+        self,
+        receiver: Receiver | None = None,
+        sender: Any = ANY,
+        *,
+        dispatch_uid: Hashable = None,
+    ) -> bool:
         """Disconnect ``receiver`` from ``sender``, or from all senders.
 
         :param receiver: A receiver; one that is not connected is no error.
         :param sender: The sender given to :meth:`connect`. :data:`ANY` disconnects
             from every sender.
+        :param dispatch_uid: The uid given to :meth:`connect`; it stands for the
+            receiver, which need not be given then.
         :returns: Whether anything was disconnected.
+        :raises ReceiverError: If neither a receiver nor a uid is given.
 
         .. versionadded:: 0.1
         """
-        is_disconnected = self._remove(receiver_key(receiver), sender)
+        if dispatch_uid is not None:
+            key: Hashable = (UID, dispatch_uid)
+        elif receiver is not None:
+            key = receiver_key(receiver)
+        else:
+            raise ReceiverError(
+                "disconnect() takes a receiver or a dispatch_uid, got neither; to"
+                " disconnect all receivers use disconnect_all()"
+            )
+        is_disconnected = self._remove(key, sender)
         if is_disconnected and self._disconnected is not None:
             self._disconnected.send(self, receiver=receiver, sender=sender)
         return is_disconnected
+
+    def disconnect_all(self) -> int:
+        """Disconnect every receiver from every sender, as a reload or a test needs.
+
+        ``receiver_disconnected`` is not sent.
+
+        :returns: How many connections there were.
+
+        .. versionadded:: 0.1
+        """
+        count = len(self.connections)
+        self._clear_state()
+        return count
+
+    @property
+    def connections(self) -> tuple[ConnectionInfo, ...]:
+        """Who is connected to what, in the order of delivery; to look at.
+
+        :returns: One :class:`ConnectionInfo` for each connection.
+        """
+        with self._exclusively():
+            found = [
+                (connection, self._sender_of(connection))
+                for connection in self._connections()
+            ]
+        return tuple(
+            info
+            for connection, sender in sorted(found, key=lambda pair: by_order(pair[0]))
+            if (info := _info(connection, sender)) is not None
+        )
+
+    def _sender_of(self, connection: Connection) -> Any:
+        record = self._by_sender.get(connection.sender)
+        return ANY if record is None else record.sender()
 
     @contextmanager
     def muted(self) -> Generator[None]:
@@ -275,19 +388,21 @@ class Signal(Connections):
 
         .. versionadded:: 0.1
         """
-        if sender is None and "sender" in payload:
+        if payload and sender is None and "sender" in payload:
             self._refuse_sender_by_name()
         route = self._plain_any
         if route is None:
-            route = self._plain.get(id(sender))
+            key = id(sender)
+            route = self._plain.get(key)
+            if route is None and key not in self._ids:
+                route = self._plain_else
             if route is None:
-                return deliver(
-                    self._checked_route(sender, payload),
-                    self,
-                    sender,
-                    payload,
-                    _async_wrapper,
-                )
+                found = self._checked_route(sender, payload)
+                if not found.connections:
+                    return []
+                return deliver(found, self, sender, payload, _async_wrapper)
+        if not route:
+            return []
         # What follows is delivery.deliver for a plain route, written out: it is the
         # path of nearly every send, and a call more would be half of its cost. The
         # same loop stands twice, as passing on an empty payload costs as much again.
@@ -349,26 +464,62 @@ class Signal(Connections):
         /,
         *,
         _sync_wrapper: AsyncWrapper | None = None,
+        _gather: Gather | None = None,
         **payload: Any,
     ) -> list[tuple[Receiver, Any]]:
         """Await every async receiver, and call every other one, in order.
 
-        One after the other, under whichever event loop awaits this.
+        One after the other, under whichever event loop awaits this; or together, if
+        something is given that awaits together.
 
         :param sender: The sender, by position.
         :param _sync_wrapper: Makes an async function out of a receiver that is
             not, for instance one that runs it in a thread.
+        :param _gather: An async function that runs the coroutines it is given at
+            the same time and returns their results in order, such as
+            :func:`asyncio.gather`. The receivers are those of the beginning; they
+            start in order.
         :param payload: What the receivers get as keywords.
         :returns: Each receiver with what it returned.
         :raises PayloadError: As for :meth:`send`.
-        :raises Exception: As for :meth:`send`.
+        :raises Exception: As for :meth:`send`, or as ``_gather`` does.
 
         .. versionadded:: 0.1
         """
         if sender is None and "sender" in payload:
             self._refuse_sender_by_name()
         route = self._checked_route(sender, payload)
-        return await deliver_async(route, self, sender, payload, _sync_wrapper)
+        return await deliver_async(route, self, sender, payload, _sync_wrapper, _gather)
+
+    async def send_robust_async(
+        self,
+        sender: Any | None = None,
+        /,
+        *,
+        _sync_wrapper: AsyncWrapper | None = None,
+        _gather: Gather | None = None,
+        **payload: Any,
+    ) -> list[Outcome]:
+        """Await every receiver as :meth:`send_async` does, whichever of them raise.
+
+        Failures are logged and kept as by :meth:`send_robust`; a cancellation goes
+        through.
+
+        :param sender: The sender, by position.
+        :param _sync_wrapper: As for :meth:`send_async`.
+        :param _gather: As for :meth:`send_async`.
+        :param payload: What the receivers get as keywords.
+        :returns: An :class:`Outcome` for each receiver.
+        :raises PayloadError: As for :meth:`send`.
+
+        .. versionadded:: 0.1
+        """
+        if sender is None and "sender" in payload:
+            self._refuse_sender_by_name()
+        route = self._checked_route(sender, payload)
+        return await deliver_async_robustly(
+            route, self, sender, payload, _sync_wrapper, _gather
+        )
 
     def has_receivers_for(self, sender: Any) -> bool:
         """Tell whether a send by ``sender`` would reach anyone.
@@ -379,18 +530,49 @@ class Signal(Connections):
             self._settle()
         if self._any:
             return True
-        if not self._by_sender or sender is ANY:
-            return False
-        record = self._by_sender.get(sender_key(sender))
-        return record is not None and record.is_for(sender)
+        return bool(self._by_sender) and self._record_for(sender) is not None
 
     def receivers_for(self, sender: Any) -> Generator[Receiver]:
         """Yield the receivers that a send by ``sender`` would call, in order.
 
         :param sender: A sender; for :data:`ANY`, those that hear all.
         """
-        for _, receiver in self._route_for(sender).turns():
+        for _, receiver in self._route_for(sender).receivers():
             yield receiver
+
+    def _connect_standing(
+        self,
+        receiver: Receiver,
+        sender: Any,
+        weak: bool,  # noqa: FBT001  # private
+        priority: int,
+        code: CodeType,
+        instruction: int,
+    ) -> None:
+        """Connect a receiver of the whole namespace."""
+        options = Options(priority=priority, passes_signal=True)
+        prepared = self._prepare(receiver, sender, weak, options)
+        prepared.key = (NAMESPACE, prepared.key)
+        prepared.code = code
+        prepared.instruction = instruction
+        self._insert(prepared, sender)
+
+    def _disconnect_standing(self, key: Hashable, sender: Any) -> None:
+        self._remove((NAMESPACE, key), sender)
+
+    def _watch(self, watching: Watching) -> None:
+        """Tell an observer of every delivery from now on."""
+        with self._exclusively():
+            if watching not in self._observers:
+                self._observers = (*self._observers, watching)
+            self._forget_plain_routes()
+
+    def _unwatch(self, watching: Watching) -> None:
+        """Tell an observer no more."""
+        with self._exclusively():
+            self._observers = tuple(
+                one for one in self._observers if one is not watching
+            )
 
     def _declare(self, payload: Iterable[str]) -> None:
         """Declare the payload, if that was not done before.
@@ -409,7 +591,7 @@ class Signal(Connections):
                     self,
                 )
             names = [
-                (connection, names_read(receiver, declared, self))
+                (connection, self._names_read(connection, receiver, declared))
                 for connection in self._connections()
                 if (receiver := connection.receiver()) is not None
             ]
@@ -425,10 +607,15 @@ class Signal(Connections):
                 self._deferred.append(self._clear_state)
                 return
         with self._exclusively():
-            gone = (self._any, self._by_sender, self._by_receiver, self._borrowed)
+            gone: list[object] = [self._any, self._by_sender, self._borrowed]
             for connection in self._connections():
                 connection.is_alive = False
+                gone.append(connection.held)
+                connection.held = None
             self._any = {}
+            self._ids = set()
+            self._senders_not_by_id = 0
+            self._shared = 0
             self._by_sender = {}
             self._by_receiver = {}
             self._borrowed = {}
@@ -447,15 +634,6 @@ class Signal(Connections):
         if self._declared is not None and route.connections:
             check_sent(payload, self._declared, self)
         return route
-
-    def _warn_of_loss(self, receiver: Receiver) -> None:
-        warnings.warn(
-            f"receiver {describe(receiver)} dies as connect() returns: {self!r} holds"
-            " it weakly and nothing else holds it; keep it in a variable or connect it"
-            " with weak=False",
-            WeakReceiverWarning,
-            stacklevel=3,
-        )
 
     def _refuse_sender_by_name(self) -> NoReturn:
         raise PayloadError(
@@ -488,6 +666,130 @@ class NamedSignal(Signal):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
+
+
+class ConnectionInfo(t.NamedTuple):
+    """One connection, to look at.
+
+    .. versionadded:: 0.1
+    """
+
+    receiver: Receiver
+    """The receiver."""
+    sender: Any
+    """The sender, or :data:`ANY`, or what :func:`~signalpost.named` gave."""
+    name: str
+    """The receiver's name, for people."""
+    connected_at: str | None
+    """Where it was connected, as ``file:line``; ``None`` for a ``with`` block."""
+    weak: bool
+    """Whether the receiver is held weakly."""
+    once: bool
+    """Whether it is to be called once."""
+    priority: int
+    """Its priority; 0 unless given."""
+    dispatch_uid: Hashable
+    """The uid that stands for it, or ``None``."""
+    subclasses: bool
+    """Whether the sender's subclasses are heard, too."""
+    calls: int
+    """How often it was called while observed."""
+
+
+def _info(connection: Connection, sender: Any) -> ConnectionInfo | None:
+    receiver = connection.receiver()
+    if receiver is None:
+        return None
+    options = connection.options or Options()
+    key = connection.key
+    has_uid = isinstance(key, tuple) and key[0] is UID
+    return ConnectionInfo(
+        receiver,
+        sender,
+        describe(receiver),
+        connection.code and place_of(connection.code, connection.instruction),
+        connection.held is None,
+        connection.is_once,
+        options.priority,
+        key[1] if has_uid else None,  # type: ignore[index]  # a tuple, as said above
+        options.subclasses,
+        getattr(connection, "calls", 0),
+    )
+
+
+def _options(
+    once: bool,  # noqa: FBT001  # private, as connect has them
+    priority: int,
+    subclasses: bool,  # noqa: FBT001
+    receiver: object,
+    sender: object,
+) -> Options:
+    """Return options that are checked.
+
+    :raises ReceiverError: If they do not fit.
+    """
+    if not isinstance(priority, int):
+        raise ReceiverError(
+            f"priority must be an int, got {priority!r}; a higher one runs first",
+            receiver,
+        )
+    if subclasses and not isinstance(sender, type):
+        raise ReceiverError(
+            "subclasses=True takes a class as the sender, got"
+            f" {short_repr(sender)}; name a class, or leave it out",
+            receiver,
+        )
+    return Options(priority=priority, once=once, subclasses=subclasses)
+
+
+def receiver(
+    signals: Signal | Iterable[Signal],
+    sender: Any = ANY,
+    weak: bool = True,  # noqa: FBT001, FBT002  # as connect has it
+    *,
+    once: bool = False,
+    priority: int = 0,
+    dispatch_uid: Hashable = None,
+    subclasses: bool = False,
+) -> Callable[[F], F]:
+    """Connect the decorated function to one signal or to several.
+
+    >>> from signalpost import receiver, Signal
+    >>> opened, closed = Signal(), Signal()
+    >>> @receiver([opened, closed], sender="shop")
+    ... def note(sender):
+    ...     return f"noted {sender}"
+    >>> [value for _, value in closed.send("shop")]
+    ['noted shop']
+
+    :param signals: A signal, or several.
+    :param sender: As for :meth:`Signal.connect`, and so are the others.
+    :raises TypeError: If something else than signals is given.
+
+    .. versionadded:: 0.1
+    """
+    found = (signals,) if isinstance(signals, Signal) else tuple(signals)
+    for signal in found:
+        if not isinstance(signal, Signal):
+            raise TypeError(
+                f"receiver() takes a signal or several, got {short_repr(signal)}"
+            )
+
+    def connect(function: F) -> F:
+        frame: FrameType | None = _getframe(1)
+        if weak and is_kept_by_nobody(function) and is_result_discarded(frame):
+            warn_of_loss(function, found)
+            frame = None
+        for signal in found:  # all or none
+            signal._prepare(function, sender, weak)
+        for signal in found:
+            options = None
+            if once or priority or subclasses:
+                options = _options(once, priority, subclasses, function, sender)
+            signal._connect(function, sender, weak, options, dispatch_uid, frame)
+        return function
+
+    return connect
 
 
 class _MutedBlock:

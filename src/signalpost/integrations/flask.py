@@ -13,6 +13,7 @@ from flask import signals as flasks
 
 from .. import lifecycle
 from .._engine.delivery import AsyncWrapper
+from .._engine.names import named
 from .._engine.signal import NamedSignal
 from ..errors import ExtensionError
 from ..exchange import Exchange
@@ -35,9 +36,10 @@ class Signalpost:
         signalpost.init_app(app)
 
     It wraps ``app.wsgi_app`` and hears Flask's own signals as long as somebody hears
-    ours. Nothing is kept on this object, so one serves any number of applications.
-    Async receivers run by :meth:`flask.Flask.ensure_sync`. A receiver written for
-    Flask's signals works after a change of its import.
+    ours. What is connected to ``named("shop")`` hears the application of that
+    :attr:`~flask.Flask.name`. Nothing is kept on this object, so one serves any number
+    of applications. Async receivers run by :meth:`flask.Flask.ensure_sync`. A receiver
+    written for Flask's signals works after a change of its import.
 
     Configuration, read once in :meth:`init_app`:
 
@@ -83,6 +85,8 @@ class Signalpost:
                 f"SIGNALPOST_STRICT must be True or False, got {short_repr(strict)}",
                 app,
             )
+        # First, as bridges look for receivers that were connected to the name.
+        named(app.name).bind(app)
         middleware = FlaskMiddleware(app.wsgi_app, sender=app, strict=strict)
         bridges = tuple(Bridge(middleware, moment) for moment in _MOMENTS)
         app.wsgi_app = middleware  # type: ignore[method-assign]  # as Flask's docs do

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from signalpost import ANY
 from signalpost import Signal
 
 
@@ -27,8 +28,8 @@ def test_connections_to_any_and_to_a_sender_share_one_order() -> None:
     signal = Signal()
     calls: list[str] = []
     for name in ("1 sender", "2 any", "3 sender", "4 any"):
-        sender = {"sender": "app"} if name.endswith("sender") else {}
-        signal.connect(named(name, calls), weak=False, **sender)
+        sender = "app" if name.endswith("sender") else ANY
+        signal.connect(named(name, calls), sender, weak=False)
     signal.send("app")
     assert calls == ["1 sender", "2 any", "3 sender", "4 any"]
 

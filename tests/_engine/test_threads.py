@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 
 import signalpost
+from signalpost import Delivery
+from signalpost import named
 from signalpost import NamedSignal
 from signalpost import Namespace
+from signalpost import observe
 from signalpost import Signal
 from signalpost._engine.identity import Symbol
 
@@ -42,6 +45,9 @@ class Finalised:
 
     def __del__(self) -> None:
         self.change()
+
+
+class Heir(Owner): ...
 
 
 def ignore(sender: Any, **extra: Any) -> None: ...
@@ -428,9 +434,36 @@ def send_twice(signal: Signal) -> None:
     signal.send("app")
 
 
+def hear_once(signal: Signal) -> None:
+    signal.connect(ignore, sender=7, once=True)
+    signal.send(7)
+    signal.disconnect(ignore, sender=7)
+
+
+def hear_a_family(signal: Signal) -> None:
+    signal.connect(ignore, sender=Owner, subclasses=True)
+    signal.send(Heir)
+    signal.disconnect(ignore, sender=Owner)
+
+
+def hear_by_name(signal: Signal) -> None:
+    owner, name = Owner(), named("owner of a test")
+    signal.connect(ignore, sender=name)
+    name.bind(owner)
+    signal.send(owner)
+    signal.disconnect(ignore, sender=name)
+
+
+def watch(signal: Signal) -> None:
+    seen: list[Delivery] = []
+    with observe(seen.append, signal):
+        signal.send("app")
+
+
 def look_around(signal: Signal) -> None:
     assert signal.receivers
     assert len(dict(signal.receivers)) >= 1
+    assert len(signal.connections) >= 2
     assert signal.has_receivers_for("app")
     assert list(signal.receivers_for("app"))
 
@@ -441,6 +474,10 @@ WORKS: list[Callable[[Signal], None]] = [
     open_a_block,
     let_someone_die,
     send_twice,
+    hear_once,
+    hear_a_family,
+    hear_by_name,
+    watch,
     look_around,
 ]
 
@@ -485,6 +522,32 @@ def test_finaliser_may_run_between_any_two_lines(
         return True
 
     permanent = Owner()
+    run_together(interrupt_everywhere)
+    assert not problems
+
+
+def test_connecting_for_good_between_any_two_lines_of_one_call_is_kept(
+    problems: list[str],
+) -> None:
+    def interrupt_everywhere() -> None:
+        lines = 0
+        while interrupted_after(lines):
+            lines += 1
+
+    def interrupted_after(lines: int) -> bool:
+        signal = Signal()
+        signal.connect(another, once=True)
+        interruption = Interruption(lines, lambda: signal.connect(another))
+        sys.settrace(interruption)
+        try:
+            signal.send()
+        finally:
+            sys.settrace(None)
+        if interruption.has_happened:
+            assert list(signal.receivers_for("app")) == [another], lines
+            assert not signal.connections[0].once, lines
+        return interruption.has_happened
+
     run_together(interrupt_everywhere)
     assert not problems
 

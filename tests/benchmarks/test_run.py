@@ -8,11 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import libraries
+from benchmarks import memory
+from benchmarks import race
 from benchmarks.__main__ import main
-from benchmarks.send import new_receiver
+from benchmarks.receivers import code_of
+from benchmarks.receivers import new_receiver
+from benchmarks.receivers import Sender
+from benchmarks.report import table
 from benchmarks.timing import Variant
 from benchmarks.timing import verify
 from benchmarks.timing import WrongCallsError
+from signalpost import Signal
 from signalpost.lifecycle import exchange_closed
 
 SEND_ROWS = [
@@ -24,15 +31,44 @@ SEND_ROWS = [
     "one of 1,000 senders",
     "unknown among 1,000 senders",
     "1 receiver, 3 keywords",
-    "connect + disconnect",
+    "1 receiver, observed once",
+    "10 async receivers",
+    "connecting, 0 others",
+    "connecting, 100 others",
+    "connecting, 10,000 others",
 ]
+FOR_US_ONLY = ["1 receiver, observed once"]
 REQUEST_ROWS = ["raw WSGI hello", "Flask hello"]
+PEERS = {
+    "blinker": "blinker",
+    "django.dispatch": "django",
+    "psygnal": "psygnal",
+    "pydispatch.dispatcher": "PyDispatcher",
+    "pubsub.pub": "Pypubsub",
+    "pyee": "pyee",
+}
+"""What each peer is called, by the module that is imported."""
+
+
+def leave_blinker_only(patch: pytest.MonkeyPatch) -> None:
+    # What is tested must not depend on what else is installed.
+    for module in PEERS:
+        if module != "blinker":
+            patch.setitem(sys.modules, module, None)
+
+
+@pytest.fixture
+def no_other_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_blinker_only(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("benchmarks") / "figures.json"
-    main(["--rounds", "2", "--json", str(file)])
+    folder = tmp_path_factory.mktemp("benchmarks")
+    file, text = folder / "figures.json", folder / "tables.rst"
+    with pytest.MonkeyPatch.context() as patch:
+        leave_blinker_only(patch)
+        main(["--rounds", "2", "--json", str(file), "--rst", str(text)])
     return file
 
 
@@ -44,8 +80,9 @@ def figures(run: Path) -> dict[str, t.Any]:
 
 def test_every_row_is_measured_for_every_library(figures: dict[str, t.Any]) -> None:
     assert list(figures["send"]) == SEND_ROWS
-    for found in figures["send"].values():
-        assert list(found) == ["floor", "signalpost", "blinker"]
+    for row, found in figures["send"].items():
+        own = ["floor", "inline loop", "signalpost"]
+        assert list(found) == (own if row in FOR_US_ONLY else [*own, "blinker"])
 
 
 def test_every_application_is_measured_in_every_setting(
@@ -62,23 +99,119 @@ def test_figures_are_positive(figures: dict[str, t.Any]) -> None:
             assert 0 < figure["minimum_ns"] <= figure["median_ns"]
 
 
+def test_memory_of_a_connection_is_measured(figures: dict[str, t.Any]) -> None:
+    assert len(figures["memory"]) == 4
+    for taken in figures["memory"].values():
+        assert list(taken) == ["signalpost", "blinker"]
+        assert all(0 < bytes_each < 10_000 for bytes_each in taken.values())
+
+
 def test_file_tells_what_was_measured_on(figures: dict[str, t.Any]) -> None:
     assert figures["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert list(figures["packages"]) == ["signalpost", "blinker", "flask"]
+    assert {"signalpost", "blinker", "flask"} <= figures["packages"].keys()
     assert figures["rounds"] == 2
+
+
+def test_tables_are_written_as_they_are_printed(
+    no_other_peers: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "growth.rst"
+    main(["--growth", "--pairs", "11000", "--rst", str(file)])
+    assert file.read_text(encoding="utf-8") == capsys.readouterr().out
+
+
+def test_written_tables_can_be_read_by_docutils(run: Path) -> None:
+    text = run.with_suffix(".rst").with_stem("tables").read_text(encoding="utf-8")
+    core = pytest.importorskip("docutils.core")
+    settings = {"halt_level": 2, "report_level": 2}
+    found = core.publish_doctree(text, settings_overrides=settings)
+    assert sum(node.tagname == "table" for node in found.children) == 7
 
 
 def test_tables_are_printed_without_peers_that_are_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "blinker", None)
-    monkeypatch.setitem(sys.modules, "flask", None)
+    for module in (*PEERS, "flask"):
+        monkeypatch.setitem(sys.modules, module, None)
     main(["--rounds", "1"])
     printed = capsys.readouterr().out
-    assert "blinker is left out: it is not installed" in printed
+    for name in PEERS.values():
+        assert f"{name} is left out: it is not installed" in printed
     assert "the Flask hello is left out: flask is not installed" in printed
     for row in (*SEND_ROWS, "raw WSGI hello"):
         assert re.search(rf"^{re.escape(row)}( +[+-]?[\d.]+)+$", printed, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("module", "name"), PEERS.items())
+def test_peer_reaches_its_receivers(module: str, name: str) -> None:
+    pytest.importorskip(module)
+    found, _ = libraries.installed()
+    columns = [one for one in found if one.name.lower().startswith(name.lower())]
+    assert columns
+    for library in columns:
+        channel = library.new_channel()
+        receiver = new_receiver()
+        channel.connect(receiver)
+        verify(Variant(name, channel.sending(Sender()), {code_of(receiver): 1}))
+        channel.disconnect(receiver)
+        verify(Variant(name, channel.sending(Sender()), {code_of(receiver): 0}))
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    lines = [["one row", "1"], ["other", "2.5"]]
+    assert table(["µs", "a bc"], lines).splitlines() == [
+        "=======  ===",
+        "µs        a",
+        "          bc",
+        "=======  ===",
+        "one row    1",
+        "other    2.5",
+        "=======  ===",
+    ]
+
+
+def test_nothing_stays_of_connections_that_came_and_went() -> None:
+    grown = memory.growth(libraries.OURS.new_channel, 20_000)
+    assert grown.bytes_after < 2 * grown.bytes_before
+
+
+def test_threads_find_no_fault() -> None:
+    outcome = race.race(Signal(), 0.2, race.SHORT_INTERVAL_SECONDS)
+    assert outcome.sends > 0
+    assert (outcome.raised, outcome.unraisable, outcome.missed) == (0, 0, 0)
+
+
+def test_race_restores_what_it_changed() -> None:
+    before = sys.getswitchinterval(), sys.unraisablehook
+    race.race(Signal(), 0.01, race.SHORT_INTERVAL_SECONDS)
+    assert (sys.getswitchinterval(), sys.unraisablehook) == before
+
+
+def test_race_counts_sends_that_leave_a_receiver_out() -> None:
+    class Deaf(Signal):
+        def send(self, *args: t.Any, **payload: t.Any) -> list[t.Any]:
+            return []
+
+    outcome = race.race(Deaf(), 0.01, None)
+    assert outcome.missed == outcome.sends > 0
+
+
+def test_race_counts_calls_that_raise() -> None:
+    class Failing(Signal):
+        def disconnect(self, *args: t.Any, **payload: t.Any) -> bool:
+            raise RuntimeError("no")
+
+    assert race.race(Failing(), 0.01, None).raised > 0
+
+
+def test_race_is_shown_for_every_interval(
+    no_other_peers: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["--race", "--seconds", "0.05"])
+    printed = capsys.readouterr().out
+    for row in ("by default", "every 10 µs"):
+        for name in ("signalpost", "blinker"):
+            assert re.search(rf"^{name}, {row}( +\d+){{4}}$", printed, re.MULTILINE)
 
 
 def test_nothing_stays_connected(run: Path) -> None:
@@ -87,7 +220,7 @@ def test_nothing_stays_connected(run: Path) -> None:
 
 def test_variant_that_calls_nobody_is_refused() -> None:
     receiver = new_receiver()
-    idle = Variant("idle", lambda jobs: None, {receiver.__code__: 1})
+    idle = Variant("idle", lambda jobs: None, {code_of(receiver): 1})
     with pytest.raises(WrongCallsError, match=r"idle must run .*receive 3 times"):
         verify(idle)
 

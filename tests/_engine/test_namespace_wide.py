@@ -1,0 +1,323 @@
+"""Receivers of a whole namespace, signals that come later included."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import pytest
+
+from signalpost import NamedSignal
+from signalpost import Namespace
+from signalpost import Signal
+from signalpost.errors import PayloadError
+from signalpost.errors import ReceiverError
+from signalpost.errors import WeakReceiverWarning
+
+
+class Owner:
+    def receive(self, sender: Any, signal: NamedSignal, **extra: Any) -> str:
+        return signal.name
+
+
+def hear(sender: Any, signal: NamedSignal | None = None, **extra: Any) -> str:
+    return "alone" if signal is None else signal.name
+
+
+def hear_another(sender: Any, signal: NamedSignal, **extra: Any) -> str:
+    return f"another {signal.name}"
+
+
+def give_all(sender: Any, **extra: Any) -> dict[str, Any]:
+    return extra
+
+
+def values_sent(signal: Signal, sender: Any = None, **payload: Any) -> list[Any]:
+    return [value for _, value in signal.send(sender, **payload)]
+
+
+def test_signals_that_are_there_are_heard() -> None:
+    namespace = Namespace()
+    opened, closed = namespace.signal("opened"), namespace.signal("closed")
+    namespace.connect(hear)
+    assert values_sent(opened) == ["opened"]
+    assert values_sent(closed) == ["closed"]
+
+
+def test_signals_that_come_later_are_heard() -> None:
+    namespace = Namespace()
+    namespace.connect(hear)
+    assert values_sent(namespace.signal("opened")) == ["opened"]
+
+
+def test_signals_of_other_namespaces_are_not_heard() -> None:
+    namespace, other = Namespace(), Namespace()
+    namespace.connect(hear)
+    assert values_sent(other.signal("opened")) == []
+
+
+def test_signal_is_told_beside_the_payload() -> None:
+    namespace = Namespace()
+    namespace.connect(give_all)
+    opened = namespace.signal("opened")
+    assert values_sent(opened, door=1) == [{"door": 1, "signal": opened}]
+
+
+def test_every_way_of_sending_tells_the_signal() -> None:
+    namespace = Namespace()
+    namespace.connect(give_all)
+    opened = namespace.signal("opened")
+    (outcome,) = opened.send_robust(door=1)
+    assert outcome.value == {"door": 1, "signal": opened}
+
+
+def test_signal_is_told_beside_a_declared_payload() -> None:
+    def read_door(sender: Any, door: int, signal: NamedSignal) -> tuple[int, str]:
+        return door, signal.name
+
+    namespace = Namespace()
+    opened = namespace.signal("opened", payload=("door", "time"))
+    namespace.connect(read_door)
+    namespace.connect(give_all)
+    assert values_sent(opened, door=1, time=2) == [
+        (1, "opened"),
+        {"door": 1, "time": 2, "signal": opened},
+    ]
+
+
+def test_payload_may_be_declared_after_connecting() -> None:
+    def read_door(sender: Any, signal: NamedSignal, door: int) -> tuple[int, str]:
+        return door, signal.name
+
+    namespace = Namespace()
+    namespace.connect(read_door)
+    opened = namespace.signal("opened", payload=("door", "time"))
+    assert values_sent(opened, door=1, time=2) == [(1, "opened")]
+
+
+def test_receivers_that_are_not_of_the_namespace_are_not_told() -> None:
+    namespace = Namespace()
+    opened = namespace.signal("opened")
+    namespace.connect(hear_another)
+    opened.connect(give_all)
+    assert values_sent(opened, door=1) == ["another opened", {"door": 1}]
+
+
+def test_place_is_that_of_connecting() -> None:
+    namespace = Namespace()
+    opened = namespace.signal("opened")
+    opened.connect(give_all)
+    namespace.connect(hear)
+    opened.connect(hear_another)  # connected to this one signal only
+    found = [receiver for receiver, _ in opened.send(signal=opened)]
+    assert found == [give_all, hear, hear_another]
+
+
+def test_priority_holds_in_every_signal() -> None:
+    namespace = Namespace()
+    opened = namespace.signal("opened")
+    opened.connect(give_all)
+    namespace.connect(hear, priority=1)
+    closed = namespace.signal("closed")
+    closed.connect(give_all)
+    assert values_sent(opened) == ["opened", {}]
+    assert values_sent(closed) == ["closed", {}]
+
+
+def test_connecting_again_keeps_the_place() -> None:
+    namespace = Namespace()
+    opened = namespace.signal("opened")
+    namespace.connect(hear)
+    namespace.connect(hear_another)
+    namespace.connect(hear)
+    assert values_sent(opened) == ["opened", "another opened"]
+
+
+def test_connecting_again_keeps_a_strong_connection_strong() -> None:
+    namespace = Namespace()
+    opened, owner = namespace.signal("opened"), Owner()
+    namespace.connect(owner.receive, weak=False)
+    namespace.connect(owner.receive)
+    del owner
+    gc.collect()
+    assert values_sent(opened) == ["opened"]
+    assert values_sent(namespace.signal("closed")) == ["closed"]
+
+
+@pytest.mark.parametrize("sender", ["app", 7, None, False, Owner, Owner(), []])
+def test_only_the_given_sender_is_heard(sender: Any) -> None:
+    namespace = Namespace()
+    opened = namespace.signal("opened")
+    namespace.connect(hear, sender=sender)
+    closed = namespace.signal("closed")
+    for signal in (opened, closed):
+        assert values_sent(signal, sender) == [signal.name]
+        assert values_sent(signal, "another sender") == []
+
+
+def test_bound_method_may_be_the_sender() -> None:
+    namespace, owner = Namespace(), Owner()
+    namespace.connect(hear, sender=owner.receive)
+    opened = namespace.signal("opened")
+    assert values_sent(opened, owner.receive) == ["opened"]
+    assert values_sent(opened, owner) == []
+
+
+def test_several_senders_are_heard_and_disconnected_one_by_one() -> None:
+    namespace = Namespace()
+    namespace.connect(hear, sender="app")
+    namespace.connect(hear, sender="api")
+    opened = namespace.signal("opened")
+    assert namespace.disconnect(hear, sender="app")
+    assert values_sent(opened, "app") == []
+    assert values_sent(opened, "api") == ["opened"]
+
+
+def test_disconnect_is_from_all_signals_and_later_ones() -> None:
+    namespace = Namespace()
+    opened = namespace.signal("opened")
+    namespace.connect(hear)
+    assert namespace.disconnect(hear)
+    assert not namespace.disconnect(hear)
+    assert not opened.receivers
+    assert not namespace.signal("closed").receivers
+
+
+def test_disconnect_from_any_is_one_from_every_sender() -> None:
+    namespace = Namespace()
+    namespace.connect(hear, sender="app")
+    opened = namespace.signal("opened")
+    assert namespace.disconnect(hear)
+    assert not opened.receivers
+
+
+def test_disconnect_from_another_sender_does_nothing() -> None:
+    namespace = Namespace()
+    namespace.connect(hear)
+    opened = namespace.signal("opened")
+    assert not namespace.disconnect(hear, sender="app")
+    assert values_sent(opened, "app") == ["opened"]
+
+
+def test_connection_to_a_signal_itself_outlives_that_to_the_namespace() -> None:
+    namespace = Namespace()
+    opened = namespace.signal("opened")
+    namespace.connect(hear)
+    opened.connect(hear)
+    assert namespace.disconnect(hear)
+    assert values_sent(opened) == ["alone"]
+
+
+def test_connection_to_the_namespace_outlives_that_to_a_signal_itself() -> None:
+    namespace = Namespace()
+    opened = namespace.signal("opened")
+    opened.connect(hear)
+    namespace.connect(hear)
+    assert opened.disconnect(hear)
+    assert values_sent(opened) == ["opened"]
+
+
+def test_receiver_held_weakly_may_die() -> None:
+    namespace = Namespace()
+    opened, owner = namespace.signal("opened"), Owner()
+    namespace.connect(owner.receive)
+    assert values_sent(opened) == ["opened"]
+    del owner
+    gc.collect()
+    assert not opened.receivers
+    assert not namespace.signal("closed").receivers
+
+
+def test_receiver_held_strongly_lives() -> None:
+    namespace, owner = Namespace(), Owner()
+    namespace.connect(owner.receive, weak=False)
+    del owner
+    gc.collect()
+    assert values_sent(namespace.signal("opened")) == ["opened"]
+
+
+def test_inline_lambda_is_reported() -> None:
+    with pytest.warns(WeakReceiverWarning, match=r"<lambda>.*weak=False"):
+        Namespace().connect(lambda sender, **extra: None)
+
+
+def test_sender_may_die() -> None:
+    namespace, owner = Namespace(), Owner()
+    opened = namespace.signal("opened")
+    namespace.connect(hear, sender=owner)
+    del owner
+    gc.collect()
+    assert not opened.receivers
+    assert not namespace.signal("closed").receivers
+    assert not namespace.disconnect(hear)
+
+
+def test_namespace_connect_may_decorate() -> None:
+    namespace = Namespace()
+
+    @namespace.connect
+    def receiver(sender: Any, signal: NamedSignal) -> str:
+        return signal.name
+
+    assert values_sent(namespace.signal("opened")) == ["opened"]
+
+
+def test_misfit_is_connected_to_none() -> None:
+    def read_door(sender: Any, door: int, signal: NamedSignal) -> None: ...
+
+    namespace = Namespace()
+    opened = namespace.signal("opened", payload=("door",))
+    namespace.signal("moved", payload=("to",))
+    with pytest.raises(PayloadError, match="'door'"):
+        namespace.connect(read_door)
+    assert not opened.receivers
+    assert not namespace.signal("closed").receivers
+
+
+@pytest.mark.parametrize(
+    "receiver",
+    [
+        lambda sender: None,
+        lambda sender, signal, /, *extra: None,
+        lambda signal, **extra: None,
+    ],
+    ids=["no signal", "signal by position only", "signal in the place of the sender"],
+)
+def test_receiver_that_cannot_be_told_the_signal_is_refused(receiver: Any) -> None:
+    namespace = Namespace()
+    opened = namespace.signal("opened")
+    with pytest.raises(PayloadError) as refusal:
+        namespace.connect(receiver)
+    assert refusal.value.receiver is receiver
+    assert not opened.receivers
+
+
+@pytest.mark.parametrize("weak", [True, False])
+def test_something_else_than_a_callable_is_refused(weak: bool) -> None:
+    with pytest.raises(ReceiverError, match="must be callable"):
+        Namespace().connect(7, weak=weak)  # type: ignore[type-var]  # wrong on purpose
+
+
+def test_signal_put_into_the_namespace_is_heard() -> None:
+    namespace = Namespace()
+    namespace.connect(hear)
+    namespace["opened"] = NamedSignal("ready made")
+    assert values_sent(namespace.signal("opened")) == ["ready made"]
+
+
+def test_signal_put_in_twice_is_heard_once() -> None:
+    namespace, opened = Namespace(), NamedSignal("opened")
+    namespace.connect(hear)
+    namespace["opened"] = opened
+    namespace["opened again"] = opened
+    assert values_sent(opened) == ["opened"]
+
+
+def test_signals_of_an_update_are_heard() -> None:
+    namespace = Namespace()
+    namespace.connect(hear)
+    namespace.update(opened=NamedSignal("opened"))
+    namespace |= {"closed": NamedSignal("closed")}
+    namespace.setdefault("moved", NamedSignal("moved"))
+    for name in ("opened", "closed", "moved"):
+        assert values_sent(namespace[name]) == [name]

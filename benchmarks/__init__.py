@@ -1,1 +1,1 @@
-"""What a send and the middleware cost: ``python -m benchmarks`` prints two tables."""
+"""What a send, a connection and the middleware cost: ``python -m benchmarks``."""

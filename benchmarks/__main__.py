@@ -6,52 +6,145 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from . import libraries
+from . import memory
 from . import middleware
+from . import race
 from . import send
 from .report import as_json
 from .report import head_line
 from .report import MICROSECONDS
 from .report import NANOSECONDS
+from .report import NOTHING
 from .report import table
+from .report import tables
 from .timing import measure
 
-ROUNDS = 500
+ROUNDS = 250
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure what is installed, print the tables and write the file asked for.
+    """Measure what is installed, print the tables and write the files asked for.
 
     :param arguments: Those of the command line, without the program's name.
     """
     options = _parser().parse_args(arguments)
-    makers, missing = send.peers()
-    send_rows = send.rows(makers)
-    request_rows, missing_too = middleware.rows()
-    print(head_line(), *missing, *missing_too, sep="\n")
+    found, missing = libraries.installed()
+    printed = _Printed()
+    printed.add(head_line())
+    for line in missing:
+        printed.add(line)
+    if options.growth or options.race:
+        if options.growth:
+            _show_growth(printed, options.pairs)
+        if options.race:
+            _show_race(printed, found, options.seconds)
+    else:
+        figures = _show_tables(printed, found, options.rounds)
+        if options.json is not None:
+            text = json.dumps(figures, indent=2)
+            options.json.write_text(text + "\n", encoding="utf-8")
+    if options.rst is not None:
+        options.rst.write_text(printed.text(), encoding="utf-8")
 
-    sends = measure(send_rows, options.rounds)
-    print()
-    print(table(_SEND_TITLE, send_rows, sends, NANOSECONDS))
 
-    requests = measure(request_rows, options.rounds)
-    print()
-    print(table(_REQUEST_TITLE, request_rows, requests, MICROSECONDS))
+class _Printed:
+    """Paragraphs that are printed at once, and kept for a file."""
 
-    if options.json is not None:
-        tables = {"send": (send_rows, sends), "middleware": (request_rows, requests)}
-        found = json.dumps(as_json(options.rounds, tables), indent=2)
-        options.json.write_text(found + "\n", encoding="utf-8")
+    def __init__(self) -> None:
+        self._paragraphs: list[str] = []
+
+    def add(self, paragraph: str) -> None:
+        if self._paragraphs:
+            print()
+        print(paragraph, flush=True)
+        self._paragraphs.append(paragraph)
+
+    def text(self) -> str:
+        return "\n\n".join(self._paragraphs) + "\n"
 
 
-_SEND_TITLE = "send: ns an operation; ratio of minima to the bare loop's, the floor"
-_REQUEST_TITLE = "SignalMiddleware: µs a request; what it adds to the bare minimum"
+def _show_tables(
+    printed: _Printed, found: Sequence[libraries.Library], rounds: int
+) -> dict[str, Any]:
+    send_rows = send.rows(found)
+    request_rows, missing = middleware.rows()
+    for line in missing:
+        printed.add(line)
+
+    printed.add(send.LEGEND)
+    sends = measure(send_rows, rounds)
+    for paragraph in tables(send_rows, sends, NANOSECONDS):
+        printed.add(paragraph)
+
+    printed.add("A request through SignalMiddleware:")
+    requests = measure(request_rows, rounds)
+    for paragraph in tables(request_rows, requests, MICROSECONDS):
+        printed.add(paragraph)
+
+    # The rows hold signals and receivers of which there are many.
+    timed = {"send": (send_rows, sends), "middleware": (request_rows, requests)}
+    figures = as_json(rounds, timed)
+    del send_rows, request_rows, timed
+
+    taken = memory.bytes_a_connection(found)
+    names = list(taken["functions, any sender"])
+    printed.add(f"Memory of {memory.CONNECTIONS:,} connections, without receivers:")
+    printed.add(
+        table(
+            ["bytes a connection", *names],
+            [
+                [kind]
+                + [f"{by[name]:.0f}" if name in by else NOTHING for name in names]
+                for kind, by in taken.items()
+            ],
+        )
+    )
+    return {**figures, "memory": taken}
+
+
+def _show_growth(printed: _Printed, pairs: int) -> None:
+    grown = memory.growth(libraries.OURS.new_channel, pairs)
+    printed.add(
+        f"signalpost after {memory.CHUNK * memory.FIRST_CHUNKS:,} connections that"
+        " came and went:"
+        f" {grown.bytes_before:,} bytes; after {pairs:,}: {grown.bytes_after:,} bytes"
+    )
+
+
+def _show_race(
+    printed: _Printed, found: Sequence[libraries.Library], seconds: float
+) -> None:
+    heading = ["switching threads", "sends", "raised", "unraisable", "missed"]
+    lines = []
+    for interval_seconds, name in (
+        (None, "by default"),
+        (race.SHORT_INTERVAL_SECONDS, "every 10 µs"),
+    ):
+        for library in found:
+            channel = library.new_channel()
+            if library in (libraries.OURS, libraries.BLINKER) and isinstance(
+                channel, libraries.SignalChannel
+            ):
+                outcome = race.race(channel.signal, seconds, interval_seconds)
+                counts = (
+                    outcome.sends,
+                    outcome.raised,
+                    outcome.unraisable,
+                    outcome.missed,
+                )
+                lines.append([f"{library.name}, {name}", *map(str, counts)])
+    printed.add(f"Five threads at one signal for {seconds:g} s:")
+    printed.add(table(heading, lines))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure a send beside blinker's, and the middleware.",
+        description="Measure a send beside other libraries', connections' memory and"
+        " the middleware.",
     )
     parser.add_argument(
         "--rounds",
@@ -62,6 +155,36 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the figures here as well"
+    )
+    parser.add_argument(
+        "--rst",
+        type=Path,
+        metavar="FILE",
+        help="write here what is printed, which is reStructuredText",
+    )
+    parser.add_argument(
+        "--growth",
+        action="store_true",
+        help="instead, see whether memory grows with connections that come and go",
+    )
+    parser.add_argument(
+        "--pairs",
+        type=_positive,
+        default=memory.PAIRS,
+        metavar="N",
+        help=f"how many connections --growth makes (default: {memory.PAIRS})",
+    )
+    parser.add_argument(
+        "--race",
+        action="store_true",
+        help="instead, let threads connect, disconnect and send at the same time",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=race.SECONDS,
+        metavar="N",
+        help=f"how long each --race takes (default: {race.SECONDS:g})",
     )
     return parser
 

@@ -1,4 +1,8 @@
-"""What was measured, as tables to read and as JSON to keep."""
+"""What was measured, as tables to read and as JSON to keep.
+
+The tables are reStructuredText as well, so that they can stand in the documentation
+as they were printed.
+"""
 
 from __future__ import annotations
 
@@ -16,32 +20,51 @@ from typing import Any
 from .timing import Figure
 from .timing import Row
 
-PACKAGES = ("signalpost", "blinker", "flask")
+PACKAGES = (
+    "signalpost",
+    "blinker",
+    "django",
+    "psygnal",
+    "pydispatcher",
+    "pypubsub",
+    "pyee",
+    "flask",
+)
+
+NOTHING = "–"
+"""Stands where nothing was measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """How a table shows its figures."""
+    """How tables show figures."""
 
+    name: str
+    """Its symbol."""
     nanoseconds: float
     """How many nanoseconds it has."""
     digits: int
     """How many digits stand behind the point."""
     relation: str
-    """The heading of the column that relates a variant to the first one."""
+    """What the table is called that relates variants to the first one."""
     relate: Callable[[Figure, Figure], str]
     """Returns what stands there, from a variant's figure and the first one's."""
 
 
 NANOSECONDS = Unit(
-    1, 0, "ratio", lambda own, first: f"{own.minimum_ns / first.minimum_ns:.2f}"
+    "ns",
+    1,
+    0,
+    "ratio of minima",
+    lambda own, first: f"{own.minimum_ns / first.minimum_ns:.2f}",
 )
 """How many times the first variant's minimum."""
 
 MICROSECONDS = Unit(
+    "µs",
     1000,
     1,
-    "added",
+    "added, µs",
     lambda own, first: f"{(own.minimum_ns - first.minimum_ns) / 1000:+.1f}",
 )
 """How much more than the first variant's minimum."""
@@ -68,53 +91,78 @@ def head_line() -> str:
     )
 
 
-def table(
-    title: str, rows: Sequence[Row], figures: Sequence[dict[str, Figure]], unit: Unit
-) -> str:
-    """Return the figures as lines: three columns a variant, two for the first.
+def tables(
+    rows: Sequence[Row], figures: Sequence[dict[str, Figure]], unit: Unit
+) -> list[str]:
+    """Return the figures as three tables: relations, minima and medians.
 
     :param figures: What :func:`~benchmarks.timing.measure` returned for ``rows``.
     """
     names = [variant.name for variant in rows[0].variants]
-    groups: list[list[tuple[str, ...]]] = [[("min", "median")]]
-    groups += [[("min", "median", unit.relation)] for _ in names[1:]]
-    for found in figures:
-        first = found[names[0]]
-        for name, cells in zip(names, groups, strict=True):
-            own = found[name]
-            shown = tuple(
-                f"{value / unit.nanoseconds:.{unit.digits}f}"
-                for value in (own.minimum_ns, own.median_ns)
-            )
-            is_first = name == names[0]
-            cells.append(shown if is_first else (*shown, unit.relate(own, first)))
-    columns = [_block(name, cells) for name, cells in zip(names, groups, strict=True)]
-    labels = ["", "", *(row.name for row in rows)]
-    width = max(map(len, labels))
-    lines = [
-        "   ".join((label.ljust(width), *cells)).rstrip()
-        for label, *cells in zip(labels, *columns, strict=True)
+
+    def filled(corner: str, cell: Callable[[dict[str, Figure], Figure], str]) -> str:
+        lines = [
+            [row.name]
+            + [cell(found, found[name]) if name in found else NOTHING for name in names]
+            for row, found in zip(rows, figures, strict=True)
+        ]
+        return table([corner, *names], lines)
+
+    def in_unit(nanoseconds: float) -> str:
+        return f"{nanoseconds / unit.nanoseconds:.{unit.digits}f}"
+
+    return [
+        filled(
+            unit.relation,
+            lambda found, own: unit.relate(own, found[names[0]]),
+        ),
+        filled(f"minimum, {unit.name}", lambda _, own: in_unit(own.minimum_ns)),
+        filled(f"median, {unit.name}", lambda _, own: in_unit(own.median_ns)),
     ]
-    return "\n".join((title, *lines))
 
 
-def _block(heading: str, cells: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return the lines of one variant, all of one length."""
+def table(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table, its headings broken at spaces where their column is narrow.
+
+    :param heading: The corner, then the names of the columns.
+    :param lines: For each line its label, then its cells.
+    """
+    corner, *names = heading
+    # Words of one heading begin in one column: an indented one would be a quotation.
+    words = [_aligned(name.split()) for name in names]
+    height = max(map(len, words))
+    above = [
+        [corner if number == 0 else "", *(_nth(number, split) for split in words)]
+        for number in range(height)
+    ]
+    cells = [*above, *lines]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+    rule = "  ".join("=" * width for width in widths)
+    shown = [
+        "  ".join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
         for line in cells
     ]
-    width = max(len(heading), len(lines[0]))
-    return [heading.rjust(width), *(line.rjust(width) for line in lines)]
+    return "\n".join((rule, *shown[:height], rule, *shown[height:], rule))
+
+
+def _aligned(words: Sequence[str]) -> list[str]:
+    width = max(map(len, words))
+    return [word.ljust(width) for word in words]
+
+
+def _nth(number: int, words: Sequence[str]) -> str:
+    return words[number] if number < len(words) else ""
 
 
 def as_json(
-    rounds: int, tables: Mapping[str, tuple[Sequence[Row], Sequence[dict[str, Figure]]]]
+    rounds: int, found: Mapping[str, tuple[Sequence[Row], Sequence[dict[str, Figure]]]]
 ) -> dict[str, Any]:
-    """Return everything measured as what :mod:`json` can write.
+    """Return everything timed as what :mod:`json` can write.
 
-    :param tables: Rows and their figures, by the name of the table.
+    :param found: Rows and their figures, by the name of the table.
     :returns: The head line's facts, and each table as ``{"10 receivers": {"floor":
         {"minimum_ns": 775.0, "median_ns": 790.5}}}``.
     """
@@ -126,9 +174,9 @@ def as_json(
         "rounds": rounds,
         **{
             title: {
-                row.name: {name: asdict(figure) for name, figure in found.items()}
-                for row, found in zip(rows, figures, strict=True)
+                row.name: {name: asdict(figure) for name, figure in one.items()}
+                for row, one in zip(rows, figures, strict=True)
             }
-            for title, (rows, figures) in tables.items()
+            for title, (rows, figures) in found.items()
         },
     }

@@ -1,8 +1,7 @@
-"""What a send costs, beside blinker's and beside a loop that does the least."""
+"""What a send costs, beside other libraries' and a loop that does the least."""
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -12,63 +11,55 @@ from types import CodeType
 from typing import Any
 from weakref import ref
 
+from signalpost import observe
 from signalpost import Signal
 
+from .libraries import AsyncBatch
+from .libraries import CACHED_DJANGO
+from .libraries import Channel
+from .libraries import in_event_loop
+from .libraries import Library
+from .libraries import OURS
+from .libraries import SignalChannel
+from .receivers import code_of
+from .receivers import Keeper
+from .receivers import new_async_receiver
+from .receivers import new_exact_receiver
+from .receivers import new_receiver
+from .receivers import Receiver
+from .receivers import Sender
 from .timing import Batch
 from .timing import Row
 from .timing import Variant
-from .timing import WrongCallsError
-
-SignalMaker = Callable[[], Any]
-Receiver = Callable[..., Any]
+from .timing import verify
 
 FLOOR = "floor"
-OTHER_SENDERS = 1000
+INLINE = "inline loop"
+KNOWN_SENDERS = 1000
+OTHERS = (0, 100, 10_000)
 
+LEGEND = """\
+"floor" is a function of no arguments that loops over the receivers and collects
+(receiver, value); ratios are to its minimum in the same run. "inline loop" is that loop
+without the function. "~" marks what does not tell senders apart or does not return
+results: one signal, topic or name for each sender stands in for the former. psygnal
+passes the payload by position; "fast" is its emit_fast. "–": not measured there."""
 
-class Sender:
-    """An object that sends, of which there are many."""
-
-
-class Keeper:
-    """An object whose method is connected."""
-
-    def receive(self, sender: object, **payload: object) -> None:
-        """Do nothing: it is the way here that is timed."""
-
-
-def new_receiver() -> Receiver:
-    """Return a function that no other receiver is."""
-
-    def receive(sender: object, **payload: object) -> None:
-        pass
-
-    return receive
-
-
-_RECEIVER_CODES: Sequence[CodeType] = (
-    new_receiver().__code__,
-    Keeper.receive.__code__,
+_CODES: Sequence[CodeType] = (
+    code_of(new_receiver()),
+    code_of(new_exact_receiver()),
+    code_of(new_async_receiver()),
+    code_of(Keeper.receive),
 )
 
 
-def peers() -> tuple[dict[str, SignalMaker], list[str]]:
-    """Return what makes a signal of each library, and a line for each one missing."""
-    makers: dict[str, SignalMaker] = {"signalpost": Signal}
-    try:
-        makers["blinker"] = importlib.import_module("blinker").Signal
-    except ImportError:
-        return makers, ["blinker is left out: it is not installed"]
-    return makers, []
-
-
-def rows(makers: Mapping[str, SignalMaker]) -> list[Row]:
+def rows(libraries: Sequence[Library]) -> list[Row]:
     """Return what is timed, the same for every library.
 
-    :param makers: What makes a signal, by the name of the library.
+    :param libraries: What is compared; ours is the first.
     """
     found = [
-        _to_all(name, [new_receiver() for _ in range(count)], makers)
+        _row(name, [(new_receiver(),) for _ in range(count)], Sender(), libraries)
         for count, name in (
             (0, "0 receivers"),
             (1, "1 receiver"),
@@ -76,87 +67,29 @@ def rows(makers: Mapping[str, SignalMaker]) -> list[Row]:
             (100, "100 receivers"),
         )
     ]
-    methods = [Keeper().receive for _ in range(10)]
-    found.append(_to_all("10 bound methods", methods, makers))
-    found.append(_to_one_of_many(makers))
-    found.append(_to_none_of_many(makers))
-    found.append(
-        _row(
-            "1 receiver, 3 keywords",
-            [(new_receiver(),)],
-            Sender(),
-            makers,
-            loop=_loop_with_keywords,
-            send=_send_with_keywords,
-        )
-    )
-    found.append(_connecting(makers))
+    methods = [(Keeper().receive,) for _ in range(10)]
+    found.append(_row("10 bound methods", methods, Sender(), libraries))
+    pairs = _pairs(KNOWN_SENDERS)
+    known = pairs[KNOWN_SENDERS // 2][1]
+    name = f"{KNOWN_SENDERS:,} senders"
+    found.append(_row(f"one of {name}", pairs, known, libraries))
+    found.append(_row(f"unknown among {name}", pairs, Sender(), libraries))
+    found.append(_with_keywords(libraries))
+    found.append(_observed_once())
+    found.append(_async(libraries))
+    found += [_connecting(count, libraries) for count in OTHERS]
     return found
 
 
-def _to_all(
-    name: str, receivers: Sequence[Receiver], makers: Mapping[str, SignalMaker]
-) -> Row:
-    return _row(name, [(receiver,) for receiver in receivers], Sender(), makers)
-
-
-def _to_one_of_many(makers: Mapping[str, SignalMaker]) -> Row:
-    pairs = [(new_receiver(), Sender()) for _ in range(OTHER_SENDERS)]
-    sender = pairs[OTHER_SENDERS // 2][1]
-    return _row(f"one of {OTHER_SENDERS:,} senders", pairs, sender, makers)
-
-
-def _to_none_of_many(makers: Mapping[str, SignalMaker]) -> Row:
-    pairs = [(new_receiver(), Sender()) for _ in range(OTHER_SENDERS)]
-    return _row(f"unknown among {OTHER_SENDERS:,} senders", pairs, Sender(), makers)
-
-
-def _loop(receivers: Sequence[Receiver], sender: object) -> Batch:
-    def batch(jobs: int) -> None:
-        for _ in repeat(None, jobs):
-            results = []
-            for receiver in receivers:
-                # A comprehension would be another loop than the one in a send.
-                results.append((receiver, receiver(sender)))  # noqa: PERF401
-
-    return batch
-
-
-def _send(signal: Any, sender: object) -> Batch:
-    def batch(jobs: int) -> None:
-        for _ in repeat(None, jobs):
-            signal.send(sender)
-
-    return batch
-
-
-def _loop_with_keywords(receivers: Sequence[Receiver], sender: object) -> Batch:
-    def batch(jobs: int) -> None:
-        for _ in repeat(None, jobs):
-            results = []
-            for receiver in receivers:
-                value = receiver(sender, first=1, second=2, third=3)
-                results.append((receiver, value))
-
-    return batch
-
-
-def _send_with_keywords(signal: Any, sender: object) -> Batch:
-    def batch(jobs: int) -> None:
-        for _ in repeat(None, jobs):
-            signal.send(sender, first=1, second=2, third=3)
-
-    return batch
+def _pairs(count: int) -> list[tuple[Receiver, Sender]]:
+    return [(new_receiver(), Sender()) for _ in range(count)]
 
 
 def _row(
     name: str,
     connections: Sequence[tuple[Any, ...]],
     sender: Sender,
-    makers: Mapping[str, SignalMaker],
-    *,
-    loop: Callable[[Sequence[Receiver], object], Batch] = _loop,
-    send: Callable[[Any, object], Batch] = _send,
+    libraries: Sequence[Library],
 ) -> Row:
     """Return a row in which every signal has the same connections.
 
@@ -168,55 +101,177 @@ def _row(
         for receiver, *filters in connections
         if not filters or filters[0] is sender
     ]
-    counts = Counter(receiver.__code__ for receiver in heard)
-    calls = {code: counts[code] for code in _RECEIVER_CODES}
-    variants = [Variant(FLOOR, loop(tuple(heard), sender), calls)]
-    for peer, make_signal in makers.items():
-        signal = make_signal()
+    calls = _calls(heard)
+    variants = _floors(heard, sender, calls)
+    for library in libraries:
+        channel = library.new_channel()
         for connection in connections:
-            signal.connect(*connection)
-        variants.append(Variant(peer, send(signal, sender), calls))
+            channel.connect(*connection)
+        variants.append(Variant(library.name, channel.sending(sender), calls))
     return Row(name, variants, kept=connections)
 
 
-def _connecting(makers: Mapping[str, SignalMaker]) -> Row:
+def _calls(heard: Sequence[Receiver]) -> Mapping[CodeType, int]:
+    counts = Counter(code_of(receiver) for receiver in heard)
+    return {code: counts[code] for code in _CODES}
+
+
+def _floors(
+    receivers: Sequence[Receiver], sender: object, calls: Mapping[CodeType, int]
+) -> list[Variant]:
+    """Return the loops that do the least that a send can do."""
+
+    def send() -> list[tuple[Receiver, Any]]:
+        results = []
+        for receiver in receivers:
+            # A comprehension would be another loop than the one in a send.
+            results.append((receiver, receiver(sender)))  # noqa: PERF401
+        return results
+
+    def inline(jobs: int) -> None:
+        for _ in repeat(None, jobs):
+            results = []
+            for receiver in receivers:
+                results.append((receiver, receiver(sender)))  # noqa: PERF401
+
+    return [
+        Variant(FLOOR, _calling(send), calls),
+        Variant(INLINE, inline, calls),
+    ]
+
+
+def _calling(function: Callable[[], object]) -> Batch:
+    def batch(jobs: int) -> None:
+        for _ in repeat(None, jobs):
+            function()
+
+    return batch
+
+
+def _with_keywords(libraries: Sequence[Library]) -> Row:
+    sender, receiver, exact = Sender(), new_receiver(), new_exact_receiver()
+    receivers = (receiver,)
+    calls = _calls(receivers)
+
+    def send() -> list[tuple[Receiver, Any]]:
+        results = []
+        for one in receivers:
+            value = one(sender, first=1, second=2, third=3)
+            results.append((one, value))
+        return results
+
+    def inline(jobs: int) -> None:
+        for _ in repeat(None, jobs):
+            results = []
+            for one in receivers:
+                value = one(sender, first=1, second=2, third=3)
+                results.append((one, value))
+
+    variants = [
+        Variant(FLOOR, _calling(send), calls),
+        Variant(INLINE, inline, calls),
+    ]
+    for library in libraries:
+        channel = library.new_channel()
+        own = exact if channel.takes_exact_receivers else receiver
+        channel.connect(own)
+        batch = channel.sending_keywords(sender)
+        variants.append(Variant(library.name, batch, _calls([own])))
+    return Row("1 receiver, 3 keywords", variants, kept=(receiver, exact))
+
+
+def _observed_once() -> Row:
+    """Return what is left of an observer that has stopped."""
+    sender, receiver = Sender(), new_receiver()
+    calls = _calls([receiver])
+    channel = SignalChannel(Signal())
+    channel.connect(receiver)
+    with observe(lambda delivery: None, channel.signal):
+        channel.sending(sender)(1)
+    variants = _floors([receiver], sender, calls)
+    variants.append(Variant(OURS.name, channel.sending(sender), calls))
+    return Row("1 receiver, observed once", variants, kept=receiver)
+
+
+def _async(libraries: Sequence[Library]) -> Row:
+    sender = Sender()
+    receivers = [new_async_receiver() for _ in range(10)]
+    calls = _calls(receivers)
+
+    async def send() -> list[tuple[Receiver, Any]]:
+        results = []
+        for receiver in receivers:
+            results.append((receiver, await receiver(sender)))  # noqa: PERF401
+        return results
+
+    async def call(jobs: int) -> None:
+        for _ in repeat(None, jobs):
+            await send()
+
+    async def inline(jobs: int) -> None:
+        for _ in repeat(None, jobs):
+            results = []
+            for receiver in receivers:
+                results.append((receiver, await receiver(sender)))  # noqa: PERF401
+
+    batches: list[tuple[str, AsyncBatch]] = [
+        (FLOOR, in_event_loop(call)),
+        (INLINE, in_event_loop(inline)),
+    ]
+    for library in libraries:
+        channel = library.new_channel()
+        if isinstance(channel, SignalChannel):
+            for receiver in receivers:
+                channel.connect(receiver)
+            batches.append((library.name, channel.sending_async(sender)))
+    variants = [
+        Variant(name, batch, calls, setting) for name, (batch, setting) in batches
+    ]
+    return Row("10 async receivers", variants, kept=receivers)
+
+
+def _connecting(others: int, libraries: Sequence[Library]) -> Row:
+    """Return a row that connects beside receivers of other senders."""
     receiver = new_receiver()
-    variants = [Variant(FLOOR, _enter_and_leave(receiver), {})]
-    for peer, make_signal in makers.items():
-        signal = make_signal()
-        _check_connecting(peer, signal, receiver)
-        variants.append(Variant(peer, _connect_and_disconnect(signal, receiver), {}))
-    return Row("connect + disconnect", variants, kept=receiver)
+    pairs = _pairs(others)
+    variants = _bookkeeping(receiver)
+    for library in libraries:
+        if library is CACHED_DJANGO and others:
+            continue
+        channel = library.new_channel()
+        for connection in pairs:
+            channel.connect(*connection)
+        _check_connecting(library.name, channel, receiver)
+        variants.append(Variant(library.name, channel.connecting(receiver), {}))
+    return Row(f"connecting, {others:,} others", variants, (receiver, pairs))
 
 
-def _enter_and_leave(receiver: Receiver) -> Batch:
-    """Return the least that bookkeeping does: a weak reference in a table."""
+def _bookkeeping(receiver: Receiver) -> list[Variant]:
+    """Return the least that connecting does: a weak reference in a table."""
     table: dict[int, ref[Receiver]] = {}
 
-    def batch(jobs: int) -> None:
+    def connect_and_disconnect() -> None:
+        table[id(receiver)] = ref(receiver)
+        del table[id(receiver)]
+
+    def inline(jobs: int) -> None:
         for _ in repeat(None, jobs):
             table[id(receiver)] = ref(receiver)
             del table[id(receiver)]
 
-    return batch
+    return [
+        Variant(FLOOR, _calling(connect_and_disconnect), {}),
+        Variant(INLINE, inline, {}),
+    ]
 
 
-def _connect_and_disconnect(signal: Any, receiver: Receiver) -> Batch:
-    def batch(jobs: int) -> None:
-        for _ in repeat(None, jobs):
-            signal.connect(receiver)
-            signal.disconnect(receiver)
+def _check_connecting(name: str, channel: Channel, receiver: Receiver) -> None:
+    """Check that a receiver is reached while it is connected, and only then.
 
-    return batch
-
-
-def _check_connecting(peer: str, signal: Any, receiver: Receiver) -> None:
-    signal.connect(receiver)
-    connected = len(signal.send(None))
-    signal.disconnect(receiver)
-    disconnected = len(signal.send(None))
-    if (connected, disconnected) != (1, 0):
-        raise WrongCallsError(
-            f"{peer} must reach 1 receiver when connected and 0 when disconnected,"
-            f" but reached {connected} and {disconnected}; nothing was timed"
-        )
+    :raises WrongCallsError: If it is not.
+    """
+    sender = Sender()
+    channel.connect(receiver)
+    verify(Variant(f"{name}, connected,", channel.sending(sender), _calls([receiver])))
+    channel.disconnect(receiver)
+    verify(Variant(f"{name}, disconnected,", channel.sending(sender), _calls([])))

@@ -1,0 +1,130 @@
+"""Threads that connect, disconnect, send and let receivers die, all at once.
+
+What a library must not do then: raise, fail in a finaliser, or leave out a receiver
+that was connected all the time.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from .receivers import new_receiver
+from .receivers import Sender
+
+SECONDS = 3.0
+SHORT_INTERVAL_SECONDS = 10e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one signal among threads."""
+
+    sends: int
+    """How often it was sent."""
+    raised: int
+    """How many calls of the library raised."""
+    unraisable: int
+    """How many errors came to ``sys.unraisablehook``."""
+    missed: int
+    """How many sends left out a receiver that was connected all the time."""
+
+
+def race(signal: Any, seconds: float, interval_seconds: float | None) -> Outcome:
+    """Let threads at a signal.
+
+    :param signal: A signal of signalpost or of blinker; its receivers stay.
+    :param interval_seconds: How often Python switches threads meanwhile; ``None``
+        leaves that as it is.
+    """
+    sender, others = Sender(), [Sender() for _ in range(50)]
+    to_any, to_sender = new_receiver(), new_receiver()
+    signal.connect(to_any)
+    signal.connect(to_sender, sender)
+    counted: Counter[str] = Counter()
+
+    def connect_and_disconnect() -> None:
+        receiver = new_receiver()
+        for other in (sender, *others):
+            signal.connect(receiver, other)
+        signal.connect(receiver)
+        signal.disconnect(receiver)
+
+    def let_receivers_die() -> None:
+        for other in (sender, *others):
+            receiver = new_receiver()
+            signal.connect(receiver, other)
+
+    def let_senders_die() -> None:
+        receiver = new_receiver()
+        for _ in range(10):
+            signal.connect(receiver, Sender())
+
+    def collect() -> None:
+        gc.collect(1)
+        threading.Event().wait(0.001)
+
+    def send() -> None:
+        counted["sends"] += 1
+        reached = [receiver for receiver, _ in signal.send(sender)]
+        if to_any not in reached or to_sender not in reached:
+            counted["missed"] += 1
+
+    ending = monotonic() + seconds
+    jobs = [connect_and_disconnect, let_receivers_die, let_senders_die, collect, send]
+    threads = [
+        threading.Thread(target=_until, args=(ending, job, counted)) for job in jobs
+    ]
+    with _switching(interval_seconds), _counting_unraisable(counted):
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        gc.collect()
+    return Outcome(
+        counted["sends"], counted["raised"], counted["unraisable"], counted["missed"]
+    )
+
+
+def _until(ending: float, job: Callable[[], object], counted: Counter[str]) -> None:
+    """Do a job again and again, at least once."""
+    is_over = False
+    while not is_over:
+        try:
+            job()
+        except Exception:  # noqa: BLE001  # counting them is the purpose
+            counted["raised"] += 1
+        is_over = monotonic() >= ending
+
+
+@contextmanager
+def _switching(interval_seconds: float | None) -> Generator[None]:
+    before = sys.getswitchinterval()
+    if interval_seconds is not None:
+        sys.setswitchinterval(interval_seconds)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+@contextmanager
+def _counting_unraisable(counted: Counter[str]) -> Generator[None]:
+    before = sys.unraisablehook
+
+    def count(_: object) -> None:
+        counted["unraisable"] += 1
+
+    sys.unraisablehook = count
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before

@@ -279,9 +279,12 @@ class SignalMachine(RuleBasedStateMachine):
 
     @rule(sender=st.sampled_from([*CLASSES, *OBJECTS]), name=st.sampled_from(NAMES))
     def bind(self, sender: str, name: str) -> None:
+        # What a signal has made of the sender by then must not outlast the name.
+        self.send(sender, "send")
         self.names[name].bind(self.sender(sender))
         if self.label(sender) not in self.bound[name]:
             self.bound[name].append(self.label(sender))
+        self.send(sender, "send")
 
     @precondition(lambda self: len(self.blocks) < 4)
     @rule(slot=slots, sender=senders)

@@ -315,3 +315,10 @@ def test_payload_may_be_named_like_a_parameter() -> None:
     with around(started, finished, "worker", started=1, finished=2):
         pass
     assert jobs == [{"started": 1, "finished": 2}]
+
+
+@pytest.mark.parametrize("wrong", [None, "started", Signal])
+def test_work_between_what_is_no_signal_is_refused(wrong: Any) -> None:
+    for signals in ((wrong, Signal()), (Signal(), wrong)):
+        with pytest.raises(TypeError, match="takes two signals"):
+            around(*signals)

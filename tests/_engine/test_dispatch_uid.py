@@ -207,3 +207,13 @@ def test_disconnect_by_uid_is_told() -> None:
     signal.receiver_disconnected.connect(note)
     signal.disconnect(sender="app", dispatch_uid="uid")
     assert told == [{"receiver": None, "sender": "app"}]
+
+
+def test_uid_that_cannot_be_hashed_is_refused() -> None:
+    signal = Signal()
+    uid: Any = ["shop"]
+    with pytest.raises(ReceiverError, match="must be hashable"):
+        signal.connect(print, dispatch_uid=uid)
+    with pytest.raises(ReceiverError, match="must be hashable"):
+        signal.disconnect(dispatch_uid=uid)
+    assert not signal.receivers

@@ -317,3 +317,8 @@ def test_name_taken_by_position_only_is_refused() -> None:
 
     with pytest.raises(PayloadError, match="leave out the slash"):
         Signal(payload=("order",)).connect(receive)
+
+
+def test_declaration_that_is_no_collection_is_refused() -> None:
+    with pytest.raises(PayloadError, match="got 5; write payload="):
+        Signal(payload=5)  # type: ignore[arg-type]

@@ -171,3 +171,9 @@ def test_misfit_is_connected_to_none_of_several() -> None:
         receiver([opened, closed])(hear)
     assert not opened.receivers
     assert not closed.receivers
+
+
+def test_number_in_place_of_signals_is_named() -> None:
+    wrong: Any = 5
+    with pytest.raises(TypeError, match="takes a signal or several, got 5"):
+        receiver(wrong)

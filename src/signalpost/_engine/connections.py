@@ -15,8 +15,10 @@ from collections.abc import Callable
 from collections.abc import Hashable
 from functools import partial
 from itertools import count
+from reprlib import repr as short_repr
 from typing import Any
 
+from ..errors import ReceiverError
 from .connection import Connection
 from .connection import connection_to
 from .connection import merged
@@ -44,6 +46,22 @@ NAMESPACE: t.Final = Symbol("namespace")
 
 BLOCK: t.Final = Symbol("block")
 """Sets keys of a block apart, where the receiver is connected for one call."""
+
+
+def uid_key(dispatch_uid: Hashable) -> Hashable:
+    """Return the key of a receiver that a uid stands for.
+
+    :raises ReceiverError: If the uid cannot be hashed.
+    """
+    try:
+        hash(dispatch_uid)
+    except TypeError:
+        raise ReceiverError(
+            f"dispatch_uid must be hashable, got {short_repr(dispatch_uid)}; a string"
+            " that names the receiver will do",
+            dispatch_uid,
+        ) from None
+    return UID, dispatch_uid
 
 
 class Before(t.NamedTuple):
@@ -111,7 +129,7 @@ class Connections:
             bury = self._bury_aloud
         connection = connection_to(receiver, weak, bury)
         if dispatch_uid is not None:
-            connection.key = (UID, dispatch_uid)
+            connection.key = uid_key(dispatch_uid)
         connection.sender = ANY if sender is ANY else sender_key(sender)
         if options is not None:
             connection.options = options
@@ -483,6 +501,9 @@ class Connections:
             record.route = None
         self._matched.pop(connection.sender, None)
         self._forget_plain_routes()
+
+    # The first does what the second does, too, without calling it: every connect and
+    # disconnect comes by here.
 
     def _forget_routes(self) -> None:
         self._any_route = None

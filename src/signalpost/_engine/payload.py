@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from collections.abc import Iterable
 from inspect import Parameter
+from reprlib import repr as short_repr
 from typing import Any
 
 from ..errors import PayloadError
@@ -28,7 +29,13 @@ def declared_names(payload: Iterable[str] | None) -> frozenset[str] | None:
             f"payload must be the names that the signal sends, got the string"
             f" {payload!r}; write payload=({payload!r},)"
         )
-    names = frozenset(payload)
+    try:
+        names = frozenset(payload)
+    except TypeError:
+        raise PayloadError(
+            "payload must be the names that the signal sends, got"
+            f' {short_repr(payload)}; write payload=("order",)'
+        ) from None
     for name in names:
         if not str(name).isidentifier():
             raise PayloadError(

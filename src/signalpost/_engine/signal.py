@@ -30,6 +30,7 @@ from .connection import Route
 from .connections import Connections
 from .connections import NAMESPACE
 from .connections import UID
+from .connections import uid_key
 from .delivery import add_note
 from .delivery import AsyncWrapper
 from .delivery import deliver
@@ -176,7 +177,7 @@ class Signal(Connections):
         :returns: The receiver, so that ``connect`` can decorate.
         :raises ReceiverError: If ``receiver`` is not callable, is an async generator
             function, or is to be held weakly and cannot be; or for options that do
-            not fit.
+            not fit, such as a ``dispatch_uid`` that cannot be hashed.
         :raises PayloadError: If the signal declares its payload and ``receiver``
             asks for something else, or cannot take a sender.
 
@@ -291,7 +292,7 @@ class Signal(Connections):
         .. versionadded:: 0.1
         """
         if dispatch_uid is not None:
-            key: Hashable = (UID, dispatch_uid)
+            key = uid_key(dispatch_uid)
         elif receiver is not None:
             key = receiver_key(receiver)
         else:
@@ -768,7 +769,7 @@ def receiver(
 
     .. versionadded:: 0.1
     """
-    found = (signals,) if isinstance(signals, Signal) else tuple(signals)
+    found = tuple(signals) if isinstance(signals, Iterable) else (signals,)
     for signal in found:
         if not isinstance(signal, Signal):
             raise TypeError(

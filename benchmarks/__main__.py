@@ -112,6 +112,12 @@ def _show_growth(printed: _Printed, pairs: int) -> None:
         " came and went:"
         f" {grown.bytes_before:,} bytes; after {pairs:,}: {grown.bytes_after:,} bytes"
     )
+    before, after = grown.process_bytes_before, grown.process_bytes_after
+    if before is not None and after is not None:
+        printed.add(
+            f"the whole process: {before / 2**20:.1f} MiB, and then"
+            f" {after / 2**20:.1f} MiB"
+        )
 
 
 def _show_race(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import tracemalloc
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from .libraries import BLINKER
 from .libraries import Channel
@@ -36,6 +38,11 @@ class Growth:
     """After the first 10,000 connections had come and gone, as tables find a size."""
     bytes_after: int
     """After the last one."""
+    process_bytes_before: int | None
+    """What the whole process took up then, where the system tells; a run's own tools
+    included."""
+    process_bytes_after: int | None
+    """And after the last one."""
 
 
 def bytes_a_connection(
@@ -107,10 +114,10 @@ def growth(new_channel: Callable[[], Channel], pairs: int = PAIRS) -> Growth:
     with _traced():
         for _ in range(FIRST_CHUNKS):
             _connect_and_drop(channel)
-        before = _traced_bytes()
+        before, process_before = _traced_bytes(), _process_bytes()
         for _ in range(FIRST_CHUNKS, pairs // CHUNK):
             _connect_and_drop(channel)
-        return Growth(before, _traced_bytes())
+        return Growth(before, _traced_bytes(), process_before, _process_bytes())
 
 
 def _connect_and_drop(channel: Channel) -> None:
@@ -135,3 +142,12 @@ def _traced() -> Generator[None]:
 def _traced_bytes() -> int:
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
+
+
+def _process_bytes() -> int | None:
+    """Return how much memory this process has, as Linux tells it."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return None
+    return int(pages) * mmap.PAGESIZE

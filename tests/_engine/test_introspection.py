@@ -10,6 +10,8 @@ import pytest
 
 from signalpost import ANY
 from signalpost import ConnectionInfo
+from signalpost import named
+from signalpost import NamedSignal
 from signalpost import Namespace
 from signalpost import receiver
 from signalpost import Signal
@@ -302,3 +304,21 @@ def test_block_that_is_open_over_disconnect_all_ends_quietly() -> None:
         assert signal.disconnect_all() == 1
         signal.connect(hear_another)
     assert [one.receiver for one in signal.connections] == [hear_another]
+
+
+@pytest.mark.parametrize(
+    ("senders", "shown"),
+    [
+        ([], "<NamedSignal 'moved', 0 connections>"),
+        ([ANY], "<NamedSignal 'moved', 1 connection>"),
+        ([ANY, "lift", named("lift")], "<NamedSignal 'moved', 3 connections>"),
+    ],
+)
+def test_repr_tells_how_many_connections_there_are(
+    senders: list[object], shown: str
+) -> None:
+    signal = NamedSignal("moved")
+    for sender in senders:
+        signal.connect(hear, sender)
+    assert repr(signal) == shown
+    assert str(signal) == "<NamedSignal 'moved'>"

@@ -35,6 +35,10 @@ _ASYNC = CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _HAS_MARKS = sys.version_info >= (3, 12)  # inspect.markcoroutinefunction
 
 
+def disconnected(*_: object, **__: object) -> None:
+    """Stand for the function of a connection that is no longer one."""
+
+
 class Options:
     """What was asked for beyond receiver, sender and weakness. Few connections have it.
 
@@ -71,16 +75,15 @@ class Connection(weakref.ref[Any]):
     __slots__ = (
         "calls",
         "code",
-        "function",
         "held",
         "instruction",
-        "is_alive",
         "is_async",
         "key",
         "names",
         "options",
         "order",
         "sender",
+        "via",
     )
 
     key: Hashable
@@ -89,12 +92,12 @@ class Connection(weakref.ref[Any]):
     """The sender's identity, or ``ANY``."""
     order: int
     """The place in connection order."""
-    function: Receiver | None
-    """The function of a bound method, whose instance is referred to."""
+    via: Receiver | None
+    """``None`` if the receiver is what is referred to; the function of a bound method
+    whose instance that is; :func:`disconnected` as soon as it is. One attribute tells
+    all three, as a send looks at it for every receiver."""
     held: Receiver | None
     """The receiver itself while the connection is strong."""
-    is_alive: bool
-    """False as soon as it is disconnected, for sends that are on their way."""
     is_async: bool
     """Whether calling the receiver gives something to await."""
     names: tuple[str, ...] | None
@@ -112,12 +115,17 @@ class Connection(weakref.ref[Any]):
     __hash__ = object.__hash__
     __eq__ = object.__eq__
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it is connected still, for sends that are on their way."""
+        return self.via is not disconnected
+
     def receiver(self) -> Receiver | None:
-        """Return the receiver, or ``None`` once it is gone."""
-        found = self()
-        if found is None or self.function is None:
+        """Return the receiver, or ``None`` once it is gone or disconnected."""
+        found, via = self(), self.via
+        if found is None or via is None:
             return found
-        return MethodType(self.function, found)
+        return None if via is disconnected else MethodType(via, found)
 
     def receiver_and_key(self) -> Hashable:
         """Return what is the same for connections that make up one call."""
@@ -175,8 +183,11 @@ class Overlap(Connection):
         return self.others[0]()
 
     @property
-    def is_alive(self) -> bool:  # type: ignore[override]  # a slot there
-        return any(connection.is_alive for connection in self.others)
+    def via(self) -> Receiver | None:  # type: ignore[override]  # a slot there
+        for connection in self.others:
+            if connection.via is not disconnected:
+                return connection.via
+        return disconnected
 
     @property
     def is_once(self) -> bool:
@@ -204,23 +215,24 @@ def connection_to(
         # Nearly every receiver is a function, so this is written out.
         connection = Connection(receiver, callback)
         connection.key = id(receiver)
-        connection.function = None
-        if (
-            receiver.__code__.co_flags & _ASYNC
-            or hasattr(receiver, "__wrapped__")
-            or (_HAS_MARKS and hasattr(receiver, "_is_coroutine_marker"))
-        ):
-            connection.is_async = is_async_receiver(receiver)
-        else:
-            connection.is_async = False
+        connection.via = None
+        connection.is_async = may_be_async(receiver) and is_async_receiver(receiver)
     else:
         connection = _connection_to_object(receiver, weak, callback)
     connection.held = None if weak else receiver
-    connection.is_alive = True
     connection.names = None
     connection.options = None
     connection.code = None
     return connection
+
+
+def may_be_async(function: Any) -> bool:
+    """Tell whether a function is worth a closer look, which takes its time."""
+    return bool(
+        function.__code__.co_flags & _ASYNC
+        or hasattr(function, "__wrapped__")
+        or (_HAS_MARKS and hasattr(function, "_is_coroutine_marker"))
+    )
 
 
 def _connection_to_object(
@@ -251,8 +263,10 @@ def _connection_to_object(
         connection = HeldConnection(HeldConnection)
         function = None
     connection.key = receiver_key(receiver)
-    connection.function = function
-    connection.is_async = is_async_receiver(receiver)
+    connection.via = function
+    connection.is_async = (
+        type(function) is not FunctionType or may_be_async(function)
+    ) and is_async_receiver(receiver)
     return connection
 
 
@@ -319,7 +333,6 @@ def _overlap(same: list[Connection]) -> Connection:
     overlap.others = tuple(same)
     overlap.key = same[0].key
     overlap.order = same[0].order
-    overlap.function = same[0].function
     overlap.is_async = same[0].is_async
     overlap.names = same[0].names
     overlap.options = same[0].options
@@ -357,7 +370,7 @@ class Route:
         """Yield each connection whose receiver is there when its turn comes."""
         for connection in self.connections:
             receiver = connection.receiver()
-            if receiver is None or not connection.is_alive:
+            if receiver is None:
                 continue
             if not self.has_once or claims._claim(connection):
                 yield connection, receiver
@@ -366,7 +379,7 @@ class Route:
         """Yield each connection whose receiver is there, and claim none."""
         for connection in self.connections:
             receiver = connection.receiver()
-            if receiver is not None and connection.is_alive:
+            if receiver is not None:
                 yield connection, receiver
 
 

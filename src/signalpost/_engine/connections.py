@@ -16,11 +16,13 @@ from collections.abc import Hashable
 from functools import partial
 from itertools import count
 from reprlib import repr as short_repr
+from types import FunctionType
 from typing import Any
 
 from ..errors import ReceiverError
 from .connection import Connection
 from .connection import connection_to
+from .connection import disconnected
 from .connection import merged
 from .connection import Options
 from .connection import Receiver
@@ -30,7 +32,6 @@ from .identity import ANY
 from .identity import sender_key
 from .identity import Symbol
 from .lifetime import IS_DEVELOPMENT_MODE
-from .lifetime import is_plain_function
 from .lifetime import place_of
 from .names import names_of
 from .names import SenderName
@@ -89,7 +90,7 @@ class Connections:
         self._deferred: deque[Callable[[], object]] = deque()
         self._dead: deque[weakref.ref[Any]] = deque()
         self._bury = Burial(self)
-        self._bury_aloud = LoudBurial(self)
+        self._bury_function = LoudBurial(self) if IS_DEVELOPMENT_MODE else self._bury
         self._count = count()
         # The connections: to ANY by receiver, to others by sender and by receiver.
         self._any: dict[Hashable, Connection] = {}
@@ -99,6 +100,7 @@ class Connections:
         # The routes, made on first use. _plain_any serves every sender while there
         # is nothing to filter, _plain the senders by id; neither is to be trusted
         # for longer than one read.
+        self._has_routes = True
         self._any_route: Route | None = None
         self._any_version = 0
         self._plain_any: tuple[Connection, ...] | None = ()
@@ -124,9 +126,8 @@ class Connections:
         dispatch_uid: Hashable = None,
     ) -> Connection:
         """Return a connection of a receiver and a sender, not in the tables yet."""
-        bury = self._bury
-        if IS_DEVELOPMENT_MODE and is_plain_function(receiver):
-            bury = self._bury_aloud
+        is_function = type(receiver) is FunctionType
+        bury = self._bury_function if is_function else self._bury
         connection = connection_to(receiver, weak, bury)
         if dispatch_uid is not None:
             connection.key = uid_key(dispatch_uid)
@@ -148,55 +149,62 @@ class Connections:
 
     def _insert(
         self, connection: Connection, sender: Any, *, by_block: bool = False
-    ) -> tuple[Connection, Before | None]:
+    ) -> tuple[Connection, Before] | None:
         """Put a connection into the tables, unless there is one like it.
 
-        :returns: The connection that is in the tables, and what it was before; or
-            ``None`` if it is the given one, and new.
+        :returns: ``None`` if the connection is new, or will be when it is its turn;
+            else the one that stands for it, and what that was before.
         """
         with self._lock:
             if self._busy:
                 self._deferred.append(
                     partial(self._insert, connection, sender, by_block=by_block)
                 )
-                return connection, None
+                return None
             self._busy = True
             try:
-                gone = self._drop_dead() if self._dead else None
-                if sender is ANY:
-                    bucket = self._any
-                else:
-                    bucket = self._bucket(sender, connection.sender)
-                present = bucket.get(connection.key)
-                if present is not None:
-                    gone = gone or []
-                    present = self._present(present, connection, bucket, gone, by_block)
-                before = None
-                if present is None:
-                    connection.order = next(self._count)
-                    if sender is ANY:
-                        bucket[connection.key] = connection
-                        self._forget_routes()
-                    else:
-                        # Again, as it went if it has just become empty.
-                        bucket = self._bucket(sender, connection.sender)
-                        bucket[connection.key] = connection
-                        senders = self._by_receiver.setdefault(connection.key, {})
-                        senders[connection.sender] = connection
-                        self._shared += self._is_shared(connection)
-                        self._route_changed(connection)
-                else:
-                    before = Before(present.held, present.options)
-                    if not by_block:
-                        self._add_to(present, connection)
-                if by_block or self._borrowed:
-                    self._note_borrowed(connection, present, by_block=by_block)
+                gone = self._drop_dead() if self._dead else []
+                found = self._insert_beside(connection, sender, gone, by_block)
             finally:
                 self._busy = False
         del gone
         if self._dead or self._deferred:
             self._settle()
-        return present or connection, before
+        return found
+
+    def _insert_beside(
+        self,
+        connection: Connection,
+        sender: Any,
+        gone: list[object],
+        by_block: bool,  # noqa: FBT001  # private
+    ) -> tuple[Connection, Before] | None:
+        """Put a connection into the tables, whatever is there already."""
+        bucket = self._bucket(sender, connection.sender)
+        present = bucket.get(connection.key)
+        if present is not None:
+            present = self._present(present, connection, bucket, gone, by_block)
+        before = None
+        if present is None:
+            connection.order = next(self._count)
+            if sender is ANY:
+                bucket[connection.key] = connection
+                self._forget_routes()
+            else:
+                # Again, as it went if it has just become empty.
+                bucket = self._bucket(sender, connection.sender)
+                bucket[connection.key] = connection
+                senders = self._by_receiver.setdefault(connection.key, {})
+                senders[connection.sender] = connection
+                self._shared += self._is_shared(connection)
+                self._route_changed(connection)
+        else:
+            before = Before(present.held, present.options)
+            if not by_block:
+                self._add_to(present, connection)
+        if by_block or self._borrowed:
+            self._note_borrowed(connection, present, by_block=by_block)
+        return None if present is None or before is None else (present, before)
 
     def _present(
         self,
@@ -244,11 +252,14 @@ class Connections:
         self._shared += self._is_shared(connection)
         self._forget_routes()
 
-    def _undo(self, connection: Connection, before: Before | None) -> None:
+    def _undo(
+        self, inserted: Connection, found: tuple[Connection, Before] | None
+    ) -> None:
         """Take back what inserting a connection has changed."""
-        if before is None:
-            self._remove_connection(connection)
+        if found is None:
+            self._remove_connection(inserted)
             return
+        connection, before = found
         with self._exclusively():
             connection.held = before.held
             if connection.options is not before.options and connection.is_alive:
@@ -364,7 +375,7 @@ class Connections:
                         continue
                     is_there = self._find(one.key, one.sender) is one
                     if was_busy:
-                        one.is_alive = False
+                        one.via = disconnected
                         self._deferred.append(partial(self._remove_connection, one))
                     elif is_there:
                         self._take(one.key, one.sender, gone)
@@ -434,7 +445,7 @@ class Connections:
             senders.pop(sender, None)
             if not senders:
                 self._by_receiver.pop(key, None)
-        connection.is_alive = False
+        connection.via = disconnected
         gone += (connection, connection.held)
         # A route that nobody has looked for since may still have the connection.
         connection.held = None
@@ -506,6 +517,7 @@ class Connections:
     # disconnect comes by here.
 
     def _forget_routes(self) -> None:
+        self._has_routes = False
         self._any_route = None
         self._any_version += 1
         self._plain_any = None
@@ -587,11 +599,13 @@ class Connections:
             matched.further = tuple(further)
             if own is not None:
                 matched.connections = own.connections
+            self._has_routes = True
             self._matched[key] = matched
             return matched
 
     def _make_route(self, record: SenderRecord | None) -> Route:
         with self._exclusively():
+            self._has_routes = True
             if record is None:
                 route = Route(merged([self._any.values()]), self._declared)
                 self._any_route = route
@@ -608,6 +622,7 @@ class Connections:
         with self._exclusively():
             if self._open_mutes or self._observers:
                 return
+            self._has_routes = True
             if record is not None:
                 key = record.key
                 if (
@@ -691,7 +706,7 @@ class LoudBurial(Burial):
             return
         place = place_of(connection.code, connection.instruction)
         warnings.warn(
-            f"a function that was connected weakly to {signal!r} at {place} died while"
+            f"a function that was connected weakly to {signal} at {place} died while"
             " connected; keep it in a variable or connect it with weak=False",
             ResourceWarning,
             stacklevel=2,

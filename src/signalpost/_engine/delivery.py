@@ -90,7 +90,7 @@ def deliver(
     # A loop like that of Route.turns, without the cost of a generator.
     for connection in route.connections:
         receiver = connection.receiver()
-        if receiver is None or not connection.is_alive:
+        if receiver is None:
             continue
         if route.has_once and not signal._claim(connection):
             continue
@@ -115,7 +115,7 @@ def deliver_robustly(
     outcomes = []
     for connection in route.connections:
         receiver = connection.receiver()
-        if receiver is None or not connection.is_alive:
+        if receiver is None:
             continue
         if connection.is_async and async_wrapper is None:
             # Before it is claimed: what cannot be called is not used up.
@@ -172,7 +172,7 @@ async def _deliver_simply(
     results = []
     for connection in route.connections:
         receiver = connection.receiver()
-        if receiver is None or not connection.is_alive:
+        if receiver is None:
             continue
         try:
             value = receiver(sender, **payload)
@@ -228,7 +228,7 @@ def refuse_async(route: Route, signal: Signal) -> None:
 
 def add_note(error: BaseException, signal: Signal, receiver: Receiver) -> None:
     """Say in a traceback which signal and receiver an exception came through."""
-    note = f"raised by receiver {describe(receiver)} of {signal!r}"
+    note = f"raised by receiver {describe(receiver)} of {signal}"
     # An exception object may be raised again and again, as a constant.
     if note not in getattr(error, "__notes__", ()):
         error.add_note(note)
@@ -309,7 +309,7 @@ def _tell(
         try:
             one.observer(delivery)
         except Exception:  # noqa: BLE001  # an observer must not harm a delivery
-            _log.exception("%r: observer %s failed", signal, describe(one.observer))
+            _log.exception("%s: observer %s failed", signal, describe(one.observer))
 
 
 def _arguments(
@@ -325,13 +325,13 @@ def _arguments(
 
 
 def _failure(error: Exception, signal: Signal, receiver: Receiver) -> Outcome:
-    _log.error("%r: receiver %s failed", signal, describe(receiver), exc_info=error)
+    _log.error("%s: receiver %s failed", signal, describe(receiver), exc_info=error)
     return Outcome(receiver, None, error)
 
 
 def _refusal(signal: Signal, receiver: Receiver) -> AsyncReceiverError:
     return AsyncReceiverError(
-        f"receiver {describe(receiver)} of {signal!r} is async; send with"
+        f"receiver {describe(receiver)} of {signal} is async; send with"
         " send_async(), or pass send() an _async_wrapper that runs it",
         signal,
         receiver,

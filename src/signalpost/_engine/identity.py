@@ -56,7 +56,8 @@ def receiver_key(receiver: object) -> Hashable:
     function.
     """
     if type(receiver) is MethodType:
-        return id(receiver.__func__), id(receiver.__self__)
+        # In one number, which takes half of the memory of a tuple of two.
+        return id(receiver.__func__) << 64 | id(receiver.__self__)
     if type(receiver) is BuiltinMethodType and not isinstance(
         receiver.__self__, ModuleType
     ):

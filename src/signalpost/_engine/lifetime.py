@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable
 from types import CodeType
 from types import FrameType
-from types import FunctionType
 from types import MethodType
 from typing import Final
 
@@ -19,45 +18,48 @@ _POP_TOP = opcode.opmap["POP_TOP"]
 _CACHE = opcode.opmap.get("CACHE", 0)
 
 # sys.getrefcount is CPython's; elsewhere nothing can be said at connect.
-_references: Callable[[object], int] = getattr(
+references: Final[Callable[[object], int]] = getattr(
     sys, "getrefcount", lambda _: sys.maxsize
 )
+"""Returns how many references there are to an object, its argument included."""
 
 
 def _references_of_a_temporary() -> int:
     """Return the count that a receiver has in `connect` when nobody keeps it."""
 
     def connect(receiver: object, sender: object = None) -> int:
-        return _references(receiver)
+        return references(receiver)
 
     return connect(object())
 
 
 def _references_of_a_variable() -> int:
     def connect(receiver: object, sender: object = None) -> int:
-        return _references(receiver)
+        return references(receiver)
 
     kept = object()
     return connect(kept)
 
 
 # Measured, not assumed: an interpreter that borrows its arguments counts otherwise.
-_TEMPORARY = _references_of_a_temporary()
-_TELLS_APART = _references_of_a_variable() > _TEMPORARY
+OF_A_TEMPORARY: Final[int] = (
+    count
+    if (count := _references_of_a_temporary()) < _references_of_a_variable()
+    else -1
+)
+"""How many :data:`references` a parameter has if only the caller's own argument
+refers to it; ``-1`` where that cannot be told."""
 
 
-def is_kept_by_nobody(receiver: object) -> bool:
-    """Tell whether only the caller's own argument refers to ``receiver``.
+def is_lost(receiver: object, caller: FrameType | None) -> bool:
+    """Tell whether a receiver with so few references dies as ``connect`` returns.
 
-    To be called by ``connect`` itself, with its parameter: the count includes that
-    parameter and the argument of this call.
+    :param caller: The frame that has called ``connect``.
     """
-    if not _TELLS_APART or _references(receiver) > _TEMPORARY + 1:
-        return False
     # A bound method is made at each access; what counts is who keeps its instance.
-    return (
-        type(receiver) is not MethodType or _references(receiver.__self__) <= _TEMPORARY
-    )
+    if type(receiver) is MethodType and references(receiver.__self__) > OF_A_TEMPORARY:
+        return False
+    return is_result_discarded(caller)
 
 
 def is_result_discarded(caller: FrameType | None) -> bool:
@@ -78,17 +80,12 @@ def is_result_discarded(caller: FrameType | None) -> bool:
 def warn_of_loss(receiver: object, signal: object) -> None:
     """Warn the caller's caller that a receiver dies as ``connect`` returns."""
     warnings.warn(
-        f"receiver {describe(receiver)} dies as connect() returns: {signal!r} holds it"
+        f"receiver {describe(receiver)} dies as connect() returns: {signal} holds it"
         " weakly and nothing else holds it; keep it in a variable or connect it with"
         " weak=False",
         WeakReceiverWarning,
         stacklevel=3,
     )
-
-
-def is_plain_function(receiver: object) -> bool:
-    """Tell whether ``receiver`` is a function, closures and lambdas included."""
-    return type(receiver) is FunctionType
 
 
 def place_of(code: CodeType, instruction: int) -> str:

@@ -18,8 +18,9 @@ from .delivery import Watching
 from .identity import ANY
 from .identity import receiver_key
 from .identity import sender_key
-from .lifetime import is_kept_by_nobody
-from .lifetime import is_result_discarded
+from .lifetime import is_lost
+from .lifetime import OF_A_TEMPORARY
+from .lifetime import references
 from .lifetime import warn_of_loss
 from .payload import check_takes_signal
 from .senders import SenderRecord
@@ -104,7 +105,7 @@ class Namespace(dict[str, NamedSignal]):
             declares a payload that it does not fit. It is connected to none then.
         """
         frame = sys._getframe(1)
-        if weak and is_kept_by_nobody(receiver) and is_result_discarded(frame):
+        if weak and references(receiver) <= OF_A_TEMPORARY and is_lost(receiver, frame):
             warn_of_loss(receiver, type(self))
         standing = Standing(receiver, sender, weak, priority, frame)
         with self._lock:

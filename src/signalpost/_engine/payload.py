@@ -72,14 +72,14 @@ def names_read(
             if parameter.name in declared:
                 raise PayloadError(
                     f"receiver {describe(receiver)} takes {parameter.name!r} by"
-                    f" position only, and {signal!r} sends it by name; leave out the"
+                    f" position only, and {signal} sends it by name; leave out the"
                     " slash after it",
                     signal,
                     receiver,
                 )
             raise PayloadError(
                 f"receiver {describe(receiver)} asks for {parameter.name!r}, which"
-                f" {signal!r} does not send; it sends {_listed(declared)}",
+                f" {signal} does not send; it sends {_listed(declared)}",
                 signal,
                 receiver,
             )
@@ -124,7 +124,7 @@ def check_sent(
         f"{name!r} is not declared" for name in sorted(payload.keys() - declared)
     ]
     raise PayloadError(
-        f"{signal!r} sends {_listed(declared)}, but {' and '.join(problems)};"
+        f"{signal} sends {_listed(declared)}, but {' and '.join(problems)};"
         " send exactly the declared names or change the declaration",
         signal,
     )
@@ -142,14 +142,14 @@ def _without_sender(
         return parameters
     if first is None or first.kind not in _POSITIONAL:
         raise PayloadError(
-            f"receiver {describe(receiver)} cannot take the sender of {signal!r};"
+            f"receiver {describe(receiver)} cannot take the sender of {signal};"
             " give it a first parameter, as in def receiver(sender, **extra)",
             signal,
             receiver,
         )
     if first.name in declared:
         raise PayloadError(
-            f"receiver {describe(receiver)} would get the sender of {signal!r} as"
+            f"receiver {describe(receiver)} would get the sender of {signal} as"
             f" {first.name!r}, which is a name of its payload; put the sender first,"
             f" as in def receiver(sender, {first.name})",
             signal,

@@ -15,6 +15,7 @@ from reprlib import repr as short_repr
 from sys import _getframe
 from types import CodeType
 from types import FrameType
+from types import FunctionType
 from types import MethodType
 from typing import Any
 from typing import NoReturn
@@ -23,10 +24,14 @@ from ..errors import PayloadError
 from ..errors import ReceiverError
 from .connection import by_order
 from .connection import Connection
+from .connection import disconnected
+from .connection import is_async_receiver
+from .connection import may_be_async
 from .connection import NO_ROUTE
 from .connection import Options
 from .connection import Receiver
 from .connection import Route
+from .connections import Before
 from .connections import Connections
 from .connections import NAMESPACE
 from .connections import UID
@@ -44,9 +49,10 @@ from .identity import ANY
 from .identity import describe
 from .identity import receiver_key
 from .identity import Symbol
-from .lifetime import is_kept_by_nobody
-from .lifetime import is_result_discarded
+from .lifetime import is_lost
+from .lifetime import OF_A_TEMPORARY
 from .lifetime import place_of
+from .lifetime import references
 from .lifetime import warn_of_loss
 from .payload import check_sent
 from .payload import declared_names
@@ -85,11 +91,18 @@ class Signal(Connections):
         self._disconnected: Signal | None = None
 
     def __repr__(self) -> str:
+        # Without the lock: a debugger may ask while another thread holds it.
+        records = [*self._by_sender.values()]
+        count = len(self._any) + sum(map(len, records))
+        what = "1 connection" if count == 1 else f"{count} connections"
+        return f"{str(self)[:-1]}, {what}>"
+
+    def __str__(self) -> str:
         return f"<{type(self).__name__} at {id(self):#x}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            f"{self!r} cannot be copied or pickled: its receivers belong to this"
+            f"{self} cannot be copied or pickled: its receivers belong to this"
             " process; import the signal where it is needed"
         )
 
@@ -188,10 +201,55 @@ class Signal(Connections):
             options = _options(once, priority, subclasses, receiver, sender)
         frame: FrameType | None = _getframe(1)
         # Here, as the count includes this call's own reference.
-        if weak and is_kept_by_nobody(receiver) and is_result_discarded(frame):
+        if weak and references(receiver) <= OF_A_TEMPORARY and is_lost(receiver, frame):
             warn_of_loss(receiver, self)
             frame = None  # it is not to be reported again when it dies
-        return self._connect(receiver, sender, weak, options, dispatch_uid, frame)
+        if (
+            sender is not ANY
+            or type(receiver) is not FunctionType
+            or options is not None
+            or dispatch_uid is not None
+            or self._declared is not None
+        ):
+            return self._connect(receiver, sender, weak, options, dispatch_uid, frame)
+        # What follows is _connect for a function and any sender, written out: calls
+        # would be half of its cost.
+        connection = Connection(receiver, self._bury_function)
+        connection.key = key = id(receiver)
+        connection.sender = ANY
+        connection.via = None
+        connection.held = None if weak else receiver
+        connection.is_async = may_be_async(receiver) and is_async_receiver(receiver)
+        connection.names = None
+        connection.options = None
+        if frame is None:
+            connection.code = None
+        else:
+            connection.code = frame.f_code
+            connection.instruction = frame.f_lasti
+        found = None
+        self._lock.acquire()
+        was_busy = self._busy
+        self._busy = True
+        try:
+            if was_busy or self._dead or self._borrowed:
+                present = None
+            else:
+                connection.order = next(self._count)
+                present = self._any.setdefault(key, connection)
+                # Last: a finaliser may send, and so make a route, on any line here.
+                if self._has_routes:
+                    self._forget_routes()
+        finally:
+            self._busy = was_busy
+            self._lock.release()
+        if present is not connection:
+            found = self._insert(connection, sender)
+        elif self._dead or self._deferred:
+            self._settle()
+        if self._connected is not None:
+            self._tell_connected(receiver, sender, weak, connection, found)
+        return receiver
 
     def connect_via(
         self,
@@ -220,7 +278,11 @@ class Signal(Connections):
             if once or priority or subclasses:
                 options = _options(once, priority, subclasses, receiver, sender)
             frame: FrameType | None = _getframe(1)
-            if weak and is_kept_by_nobody(receiver) and is_result_discarded(frame):
+            if (
+                weak
+                and references(receiver) <= OF_A_TEMPORARY
+                and is_lost(receiver, frame)
+            ):
                 warn_of_loss(receiver, self)
                 frame = None
             return self._connect(receiver, sender, weak, options, dispatch_uid, frame)
@@ -236,18 +298,31 @@ class Signal(Connections):
         dispatch_uid: Hashable,
         frame: FrameType | None,
     ) -> F:
-        prepared = self._prepare(receiver, sender, weak, options, dispatch_uid)
+        connection = self._prepare(receiver, sender, weak, options, dispatch_uid)
         if frame is not None:
-            prepared.code = frame.f_code
-            prepared.instruction = frame.f_lasti
-        connection, before = self._insert(prepared, sender)
+            connection.code = frame.f_code
+            connection.instruction = frame.f_lasti
+        found = self._insert(connection, sender)
         if self._connected is not None:
-            try:
-                self._connected.send(self, receiver=receiver, sender=sender, weak=weak)
-            except BaseException:
-                self._undo(connection, before)
-                raise
+            self._tell_connected(receiver, sender, weak, connection, found)
         return receiver
+
+    def _tell_connected(
+        self,
+        receiver: Receiver,
+        sender: Any,
+        weak: bool,  # noqa: FBT001  # private
+        connection: Connection,
+        found: tuple[Connection, Before] | None,
+    ) -> None:
+        """Send that a receiver was connected; who raises undoes it."""
+        try:
+            self.receiver_connected.send(
+                self, receiver=receiver, sender=sender, weak=weak
+            )
+        except BaseException:
+            self._undo(connection, found)
+            raise
 
     @contextmanager
     def connected_to(self, receiver: Receiver, sender: Any = ANY) -> Generator[None]:
@@ -293,6 +368,8 @@ class Signal(Connections):
         """
         if dispatch_uid is not None:
             key = uid_key(dispatch_uid)
+        elif type(receiver) is FunctionType:
+            key = id(receiver)
         elif receiver is not None:
             key = receiver_key(receiver)
         else:
@@ -300,7 +377,36 @@ class Signal(Connections):
                 "disconnect() takes a receiver or a dispatch_uid, got neither; to"
                 " disconnect all receivers use disconnect_all()"
             )
-        is_disconnected = self._remove(key, sender)
+        held = None
+        self._lock.acquire()
+        was_busy = self._busy
+        self._busy = True
+        try:
+            # As in connect: the way of nearly every call, written out.
+            is_simple = not (
+                sender is not ANY
+                or was_busy
+                or key in self._by_receiver
+                or self._dead
+                or self._borrowed
+            )
+            connection = self._any.pop(key, None) if is_simple else None
+            if connection is not None:
+                if self._has_routes:
+                    self._forget_routes()
+                connection.via = disconnected
+                held = connection.held
+                connection.held = None
+        finally:
+            self._busy = was_busy
+            self._lock.release()
+        if not is_simple:
+            is_disconnected = self._remove(key, sender)
+        else:
+            is_disconnected = connection is not None
+            if self._dead or self._deferred:
+                del held, connection
+                self._settle()
         if is_disconnected and self._disconnected is not None:
             self._disconnected.send(self, receiver=receiver, sender=sender)
         return is_disconnected
@@ -413,18 +519,24 @@ class Signal(Connections):
             if payload:
                 for connection in route:
                     receiver = connection()
-                    if receiver is None or not connection.is_alive:
+                    if receiver is None:
                         continue
-                    if connection.function is not None:
-                        receiver = MethodType(connection.function, receiver)
+                    via = connection.via
+                    if via is not None:
+                        if via is disconnected:
+                            continue
+                        receiver = MethodType(via, receiver)
                     results.append((receiver, receiver(sender, **payload)))
             else:
                 for connection in route:
                     receiver = connection()
-                    if receiver is None or not connection.is_alive:
+                    if receiver is None:
                         continue
-                    if connection.function is not None:
-                        receiver = MethodType(connection.function, receiver)
+                    via = connection.via
+                    if via is not None:
+                        if via is disconnected:
+                            continue
+                        receiver = MethodType(via, receiver)
                     results.append((receiver, receiver(sender)))
         except BaseException as error:
             add_note(error, self, receiver)
@@ -587,7 +699,7 @@ class Signal(Connections):
                 return
             if self._declared is not None:
                 raise PayloadError(
-                    f"{self!r} declares {sorted(self._declared)} already, got"
+                    f"{self} declares {sorted(self._declared)} already, got"
                     f" {sorted(declared)}; declare a payload in one place",
                     self,
                 )
@@ -610,7 +722,7 @@ class Signal(Connections):
         with self._exclusively():
             gone: list[object] = [self._any, self._by_sender, self._borrowed]
             for connection in self._connections():
-                connection.is_alive = False
+                connection.via = disconnected
                 gone.append(connection.held)
                 connection.held = None
             self._any = {}
@@ -638,7 +750,7 @@ class Signal(Connections):
 
     def _refuse_sender_by_name(self) -> NoReturn:
         raise PayloadError(
-            f"{self!r} got its sender by name; send(app), not send(sender=app)", self
+            f"{self} got its sender by name; send(app), not send(sender=app)", self
         )
 
 
@@ -665,7 +777,7 @@ class NamedSignal(Signal):
         super().__init__(doc, payload=payload)
         self.name = name
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
 
 
@@ -778,7 +890,7 @@ def receiver(
 
     def connect(function: F) -> F:
         frame: FrameType | None = _getframe(1)
-        if weak and is_kept_by_nobody(function) and is_result_discarded(frame):
+        if weak and references(function) <= OF_A_TEMPORARY and is_lost(function, frame):
             warn_of_loss(function, found)
             frame = None
         for signal in found:  # all or none
@@ -833,7 +945,7 @@ class _Receivers(Mapping[Hashable, Receiver]):
         return self._snapshot()[key]
 
     def __repr__(self) -> str:
-        return f"<{len(self)} receivers of {self._signal!r}>"
+        return f"<{len(self)} receivers of {self._signal}>"
 
     def _snapshot(self) -> dict[Hashable, Receiver]:
         with self._signal._exclusively():

@@ -75,6 +75,7 @@ class Connection(weakref.ref[Any]):
     __slots__ = (
         "calls",
         "code",
+        "failures",
         "held",
         "instruction",
         "is_async",
@@ -110,6 +111,8 @@ class Connection(weakref.ref[Any]):
     """The offset of the call, in bytes."""
     calls: int
     """How often the receiver was called while observed; not set before."""
+    failures: dict[type[Exception], int]
+    """How often it raised what, where not each failure is logged; not set before."""
 
     # Identity, as for any object: a reference would hash and compare its receiver.
     __hash__ = object.__hash__

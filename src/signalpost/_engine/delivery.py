@@ -11,10 +11,12 @@ from collections.abc import Coroutine
 from collections.abc import Iterable
 from time import perf_counter
 from types import CoroutineType
+from types import MethodType
 from typing import Any
 
 from ..errors import AsyncReceiverError
 from .connection import Connection
+from .connection import disconnected
 from .connection import Receiver
 from .connection import Route
 from .identity import describe
@@ -27,6 +29,9 @@ Gather = Callable[..., Awaitable[Iterable[Any]]]
 T = t.TypeVar("T")
 
 _log = logging.getLogger("signalpost.signals")
+
+_MOST_KINDS = 16
+"""How many kinds of exceptions of one receiver are told apart."""
 
 
 class Outcome(t.NamedTuple):
@@ -131,6 +136,49 @@ def deliver_robustly(
         else:
             outcomes.append(Outcome(receiver, value))
     return outcomes
+
+
+def deliver_isolated(
+    route: Route,
+    signal: Signal,
+    sender: Any,
+    payload: dict[str, Any],
+    async_wrapper: Callable[[], AsyncWrapper | None],
+) -> int:
+    """Call every receiver, and return how many raised an :exc:`Exception`."""
+    failures = 0
+    watching = signal._observers
+    for connection in route.connections:
+        receiver = connection()
+        if receiver is None:
+            continue
+        via = connection.via
+        if via is not None:
+            if via is disconnected:
+                continue
+            receiver = MethodType(via, receiver)
+        wrapper = async_wrapper() if connection.is_async else None
+        if connection.is_async and wrapper is None:
+            # Before it is claimed: what cannot be called is not used up.
+            failures += 1
+            _note_failure(connection, _refusal(signal, receiver), signal, receiver)
+            continue
+        if route.has_once and not signal._claim(connection):
+            continue
+        try:
+            if watching or wrapper is not None or connection.options is not None:
+                call = _callable(connection, receiver, signal, wrapper)
+                call(sender, **_arguments(connection, payload, signal))
+            elif (names := connection.names) is None:
+                receiver(sender, **payload)
+            elif len(names) == 1:
+                receiver(sender, **{names[0]: payload[names[0]]})
+            else:
+                receiver(sender, **{name: payload[name] for name in names})
+        except Exception as error:  # noqa: BLE001  # what this function is for
+            failures += 1
+            _note_failure(connection, error, signal, receiver)
+    return failures
 
 
 async def deliver_async(
@@ -327,6 +375,28 @@ def _arguments(
 def _failure(error: Exception, signal: Signal, receiver: Receiver) -> Outcome:
     _log.error("%s: receiver %s failed", signal, describe(receiver), exc_info=error)
     return Outcome(receiver, None, error)
+
+
+def _note_failure(
+    connection: Connection, error: Exception, signal: Signal, receiver: Receiver
+) -> None:
+    """Log a failure unless the receiver has raised the like of it too often."""
+    counts: dict[type[Exception], int] = getattr(connection, "failures", {})
+    # The kinds are few, unless a receiver makes them up.
+    kind = type(error) if len(counts) < _MOST_KINDS else Exception
+    count = counts.get(kind, 0) + 1
+    connection.failures = {**counts, kind: count}
+    if count == 1:
+        _failure(error, signal, receiver)
+    elif set(str(count)[1:]) <= {"0"}:
+        _log.error(
+            "%s: receiver %s failed for the %dth time with %s",
+            signal,
+            describe(receiver),
+            count,
+            type(error).__qualname__,
+            exc_info=error,
+        )
 
 
 def _refusal(signal: Signal, receiver: Receiver) -> AsyncReceiverError:

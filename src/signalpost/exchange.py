@@ -5,7 +5,11 @@ from __future__ import annotations
 import time
 import typing as t
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
+from sys import _getframe
+from types import CodeType
+from types import FrameType
 from wsgiref.headers import Headers
 
 from .errors import ExchangeClosedError
@@ -13,7 +17,14 @@ from .errors import ExchangeClosedError
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["EXCHANGE_KEY", "Exchange", "ExchangeOutcome", "ResponseStart", "Where"]
+__all__ = [
+    "EXCHANGE_KEY",
+    "Exchange",
+    "ExchangeOutcome",
+    "ResponseStart",
+    "Where",
+    "current_exchange",
+]
 
 ExchangeOutcome: t.TypeAlias = t.Literal[
     "complete", "aborted", "error", "hijacked", "lost"
@@ -48,7 +59,6 @@ class Exchange:
         "__weakref__",
         "_environ",
         "_referrer",
-        "_start",
         "_state",
         "blueprints",
         "body_bytes",
@@ -66,6 +76,8 @@ class Exchange:
         "seconds_to_first_byte",
         "seconds_to_headers",
         "sender",
+        "sent_file",
+        "start",
         "started_at",
         "status",
     )
@@ -92,6 +104,11 @@ class Exchange:
     """Whether ``request-started`` was due: the application has begun."""
     has_finished: bool
     """Whether ``request-finished`` was due: the response was ready."""
+    sent_file: tuple[object, t.Any] | None
+    """What the server made of a file that it may send by itself, and the file. For the
+    middleware."""
+    start: float
+    """When the server called, by :func:`time.perf_counter`."""
     started_at: float
     """When the server called, in seconds since the epoch."""
     seconds_to_headers: float | None
@@ -120,15 +137,18 @@ class Exchange:
     """The last exception that was sent as ``got-request-exception``."""
 
     def __init__(self, environ: WSGIEnvironment, sender: object) -> None:
-        self._start = time.perf_counter()
+        self.start = time.perf_counter()
         self.started_at = time.time()
         self.sender = sender
         self._environ: WSGIEnvironment | None = environ
-        method = environ.get("REQUEST_METHOD")
+        read = environ.get
+        method = read("REQUEST_METHOD")
         self.method = method if method in _METHODS else "_OTHER"
-        self.path = _decoded(environ.get("PATH_INFO"))
-        self.script_name = _decoded(environ.get("SCRIPT_NAME"))
-        self._referrer = environ.get("HTTP_REFERER")
+        self.path = _decoded(read("PATH_INFO"))
+        self.script_name = (
+            _decoded(script_name) if (script_name := read("SCRIPT_NAME")) else ""
+        )
+        self._referrer = read("HTTP_REFERER")
         self.route = None
         self.endpoint = None
         self.blueprints = ()
@@ -142,6 +162,7 @@ class Exchange:
         self.body_bytes_exact = True
         self.outcome = None
         self.exception = None
+        self.sent_file = None
         self._state: dict[t.Hashable, t.Any] | None = None
 
     def __repr__(self) -> str:
@@ -180,9 +201,14 @@ class Exchange:
             self._state = {}
         return self._state
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it goes on: until the last receiver has heard of its end."""
+        return self._environ is not None
+
     def seconds_since_start(self) -> float:
         """Return how long ago the server called."""
-        return time.perf_counter() - self._start
+        return time.perf_counter() - self.start
 
     def read_route(self) -> None:
         """Take route, endpoint and blueprints from Werkzeug's request, if any.
@@ -192,17 +218,31 @@ class Exchange:
         """
         environ = self._environ
         request = environ.get("werkzeug.request") if environ is not None else None
-        rule = getattr(request, "url_rule", None)
-        if environ is None or rule is None:
+        if environ is None or request is None:
             return
-        self.route = _decoded(environ.get("SCRIPT_NAME")) + str(rule.rule)
-        self.endpoint = rule.endpoint
-        self.blueprints = tuple(getattr(request, "blueprints", ()))
+        rule = getattr(request, "url_rule", None)
+        if rule is None:
+            return
+        mount = environ.get("SCRIPT_NAME")
+        self.route = _decoded(mount) + rule.rule if mount else rule.rule
+        self.endpoint = endpoint = rule.endpoint
+        # A blueprint is a part of the endpoint's name, and most have none.
+        if isinstance(endpoint, str) and "." in endpoint:
+            self.blueprints = tuple(getattr(request, "blueprints", ()))
 
-    def release(self) -> None:
-        """Let go of the application and the environment. For the middleware."""
-        self._environ = None
-        self.sender = None
+    def release(self, outer: Exchange | None = None) -> None:
+        """Let go of the application and the environment. For the middleware.
+
+        :param outer: The exchange that this one was part of; it is the environment's
+            again.
+        """
+        environ, self._environ = self._environ, None
+        self.sender = self.sent_file = None
+        # The environ is the server's, and may be used again.
+        if environ is not None and environ.get(EXCHANGE_KEY) is self:
+            del environ[EXCHANGE_KEY]
+        if environ is not None and outer is not None:
+            environ[EXCHANGE_KEY] = outer
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +260,57 @@ class ResponseStart:
     """The code in the status line; ``None`` if there is none."""
     headers: Mapping[str, str] | Headers
     """A copy of the headers; names match in any case."""
+
+
+def current_exchange() -> Exchange | None:
+    """Return the exchange that the running code works for; ``None`` outside of one.
+
+    To be asked anywhere below the request: in a view, in a hook of the database, in a
+    template filter, while the body is produced, in what runs when it is closed. Also
+    in a thread, a task or a greenlet that was started with a copy of the context
+    (:func:`contextvars.copy_context`) of the call. A request inside another, as by a
+    test client, has its own; so has each of several bodies that are produced in turns
+    in one thread.
+
+    Once the exchange is closed it is no longer anyone's, also in a thread that goes
+    on.
+
+    .. versionadded:: 0.1
+    """
+    exchange = context_exchange.get()
+    if producing:
+        exchange = _nearest(_getframe(1), exchange)
+    return exchange if exchange is not None and exchange.is_open else None
+
+
+def _nearest(frame: FrameType | None, current: Exchange | None) -> Exchange | None:
+    """Return whom the nearest body or call on the stack is for.
+
+    A variable of the context that is set at each step of a body would cost more than
+    all else that is done for a chunk, and one that stays set would be seen by others.
+    """
+    while frame is not None:
+        exchange = producing.get(id(frame))
+        if exchange is not None:
+            return exchange
+        if frame.f_code in codes_that_set:
+            return current
+        frame = frame.f_back
+    return current
+
+
+context_exchange: ContextVar[Exchange | None] = ContextVar(
+    "signalpost.exchange", default=None
+)
+"""The exchange whose call, or close, runs in this context. For the middleware, which
+takes back what it has set before it returns."""
+
+producing: dict[int, Exchange] = {}
+"""The exchanges whose bodies are being produced, by the ids of the frames that do it.
+Each frame puts itself in and takes itself out."""
+
+codes_that_set: set[CodeType] = set()
+"""The code of the functions that set :data:`context_exchange` for what they call."""
 
 
 def _decoded(value: object) -> str:

@@ -187,7 +187,16 @@ def test_a_whole_body_that_is_never_closed_is_complete_at_its_end(
 
 def test_a_body_that_is_never_closed_is_lost() -> None:
     with capture(exchange_closed) as sent:
-        body = Server().call(SignalMiddleware(hello))
+        body = Server().call(SignalMiddleware(streamed))
         del body
         gc.collect()
     assert exchange_of(sent).outcome == "lost"
+
+
+def test_a_list_that_is_never_closed_was_handed_over_whole() -> None:
+    with capture(exchange_closed) as sent:
+        body = Server().call(SignalMiddleware(hello))
+        del body
+        gc.collect()
+    exchange = exchange_of(sent)
+    assert (exchange.outcome, exchange.body_bytes) == ("complete", 5)

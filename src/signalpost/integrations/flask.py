@@ -14,6 +14,7 @@ from flask import signals as flasks
 from .. import lifecycle
 from .._engine.delivery import AsyncWrapper
 from .._engine.names import named
+from .._engine.signal import heard_of
 from .._engine.signal import NamedSignal
 from ..errors import ExtensionError
 from ..exchange import Exchange
@@ -157,7 +158,7 @@ class Bridge:
         app = self._middleware.sender
         # One at a time, lest an old answer be acted on after a newer one.
         with self._lock:
-            if any(signal.has_receivers_for(app) for signal in self._wanted_by):
+            if heard_of(self._wanted_by, app):
                 self._moment.theirs.connect(self._forward, app)
             else:
                 self._moment.theirs.disconnect(self._forward)
@@ -167,7 +168,7 @@ class Bridge:
         if self._moment.ours.has_receivers_for(app):
             if payload is not None:
                 self._middleware.forward(self._moment.ours, payload)
-        elif not any(signal.has_receivers_for(app) for signal in self._wanted_by):
+        elif not heard_of(self._wanted_by, app):
             # The last receiver has died, which no signal tells.
             self._follow()
 

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import sys
+import time
 import typing as t
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
+from collections.abc import Iterator
+from functools import lru_cache
+from sys import _getframe
 from wsgiref.headers import Headers
 
+from ..exchange import codes_that_set
+from ..exchange import context_exchange
 from ..exchange import Exchange
+from ..exchange import producing
 from ..exchange import ResponseStart
 from ..exchange import Where
+from .sendfile import SentFile
 
 if t.TYPE_CHECKING:
     from _typeshed import OptExcInfo
     from _typeshed.wsgi import StartResponse
 
-__all__ = ["ClosingBody", "Recorder", "SizedBody", "Starter", "closing_body"]
+__all__ = [
+    "ClosingBody",
+    "ListBody",
+    "Recorder",
+    "SizedBody",
+    "Starter",
+    "close_with_file",
+    "closing_body",
+]
+
+# Responses that have no body, so that one closed unread is whole: RFC 9110, 6.4.1.
+_BODILESS = frozenset((204, 304))
 
 
 class Recorder(t.Protocol):
@@ -31,10 +50,10 @@ class Recorder(t.Protocol):
     ) -> None:
         """Hear that an exception is leaving the application."""
 
-    def closed(self, exchange: Exchange, starter: Starter, *, is_whole: bool) -> None:
+    def closed(self, exchange: Exchange, starter: Starter) -> None:
         """Hear that the server has closed the response."""
 
-    def lost(self, exchange: Exchange, starter: Starter, *, is_whole: bool) -> None:
+    def lost(self, exchange: Exchange, starter: Starter) -> None:
         """Hear that the response is garbage and was never closed."""
 
 
@@ -51,22 +70,30 @@ class Starter:
     """
 
     __slots__ = (
-        "_exchange",
         "_headers",
         "_start_response",
-        "_status",
         "_write",
-        "content_length",
+        "exchange",
         "has_failed",
+        "is_whole",
         "outer",
+        "status",
+        "written_bytes",
     )
 
+    exchange: Exchange | None
+    """The exchange to note in; ``None`` after its close, as tracebacks may keep this
+    object for long."""
     outer: Exchange | None
     """The exchange that this one is part of: a mounted application's."""
-    content_length: int | None
-    """The body's length by its header, if there is one."""
     has_failed: bool
     """Whether an exception has left the application."""
+    is_whole: bool
+    """Whether the body was handed over to its end."""
+    status: str | None
+    """What it was last called with; ``None`` before the first time."""
+    written_bytes: int
+    """How many bytes went through what it returned."""
 
     def __init__(
         self,
@@ -75,13 +102,12 @@ class Starter:
         outer: Exchange | None = None,
     ) -> None:
         self.outer = outer
-        self.content_length = None
         self.has_failed = False
+        self.is_whole = False
+        self.status = None
+        self.written_bytes = 0
+        self.exchange = exchange
         self._start_response = start_response
-        self._exchange: Exchange | None = exchange
-        self._status: str | None = None
-        self._headers: list[tuple[str, str]] = []
-        self._write: Callable[[bytes], object] | None = None
 
     def __call__(
         self,
@@ -95,13 +121,14 @@ class Starter:
             write = self._start_response(status, headers)
         else:
             write = self._start_response(status, headers, exc_info)
-        exchange = self._exchange
+        exchange = self.exchange
         if exchange is not None:
-            self._status = status
+            self.status = status
             self._headers = headers
-            exchange.seconds_to_headers = exchange.seconds_since_start()
-            exchange.status = status_code_of(status)
-            self.content_length = content_length_of(headers)
+            exchange.seconds_to_headers = time.perf_counter() - exchange.start
+            exchange.status = (
+                _code_of(status) if type(status) is str else status_code_of(status)
+            )
             if exchange.route is None:
                 exchange.read_route()
         self._write = write
@@ -110,33 +137,141 @@ class Starter:
     def __getattr__(self, name: str) -> t.Any:
         return getattr(self._start_response, name)
 
-    @property
-    def has_started(self) -> bool:
-        """Whether the application has called it."""
-        return self._status is not None
-
     def response(self) -> ResponseStart:
         """Return what it was last called with."""
-        status = str(self._status)
-        return ResponseStart(status, status_code_of(status), Headers([*self._headers]))
+        headers = [(str(name), str(value)) for name, value in pairs_of(self._headers)]
+        return ResponseStart(
+            str(self.status), status_code_of(self.status), Headers(headers)
+        )
 
-    def release(self) -> None:
-        """Let go of the exchange: tracebacks may keep this object for long."""
-        self._exchange = None
-        self.outer = None
+    def content_length(self) -> int | None:
+        """Return the body's length by its header, if there is one that can be read."""
+        if self.status is None:
+            return None
+        for name, value in pairs_of(self._headers):
+            if str(name).lower() == "content-length":
+                text = str(value)
+                return int(text) if text.isascii() and text.isdigit() else None
+        return None
 
     def _counted_write(self, data: bytes) -> object:
-        result = t.cast("Callable[[bytes], object]", self._write)(data)
-        if self._exchange is not None:
-            count_chunk(self._exchange, data)
+        result = self._write(data)
+        if self.exchange is not None:
+            count_chunk(self.exchange, data)
+            self.written_bytes = self.exchange.body_bytes
         return result
 
 
-class ClosingBody:
-    """A response body that tells when it begins, ends, fails and is closed.
+class Closing:
+    """What all bodies have that tell when they begin, end, fail and are closed.
 
     An object with a generator *method*, not a generator: closing a generator that
     never started runs none of its code, and the close must never be missed.
+    """
+
+    # No slots here: a list could not have them as well.
+
+    _body: Iterable[bytes]
+    """What the application returned."""
+    _exchange: Exchange | None
+    """The exchange to note in; ``None`` once it is closed."""
+    _starter: Starter
+    """The ``start_response`` of the exchange."""
+    _recorder: Recorder
+    """Who is told."""
+
+    def __iter__(self) -> Generator[bytes]:
+        exchange = self._exchange
+        if exchange is None:  # closed already
+            return
+        place = id(_getframe())
+        is_first = True
+        is_closed = False
+        producing[place] = exchange
+        try:
+            for chunk in self._body:
+                if is_first:
+                    if not exchange.has_finished:
+                        self._recorder.ready(exchange, self._starter)
+                    count_chunk(exchange, chunk)
+                    # An empty one may come first, for a server to send the headers.
+                    is_first = exchange.seconds_to_first_byte is None
+                elif type(chunk) is bytes:
+                    exchange.body_bytes += len(chunk)
+                else:
+                    exchange.body_bytes += length_of(chunk)
+                # Only what comes up here is the server's, which closes its iterator.
+                is_closed = True
+                yield chunk
+                is_closed = False
+        except BaseException as error:
+            if not is_closed:
+                self._recorder.failed(exchange, self._starter, error, "iteration")
+            # The traceback keeps this frame: it must not keep the exchange.
+            del exchange
+            raise
+        finally:
+            producing.pop(place, None)
+        if not exchange.has_finished:
+            self._recorder.ready(exchange, self._starter)
+        self._starter.is_whole = True
+        # The close sets it again; should it never come, this is what counts.
+        exchange.duration_seconds = time.perf_counter() - exchange.start
+
+    def _counted_anew(self, chunks: Iterator[bytes]) -> Generator[bytes]:
+        """Count the chunks of one of several iterations of what has a length.
+
+        gevent's server iterates such a body to add up its length, once it has got the
+        first chunk of the iteration that it sends.
+        """
+        exchange = self._exchange
+        if exchange is None:  # closed already
+            return
+        counted = self._starter.written_bytes
+        is_whole = False
+        try:
+            for chunk in chunks:
+                counted += length_of(chunk)
+                exchange.body_bytes = counted
+                if chunk and exchange.seconds_to_first_byte is None:
+                    exchange.seconds_to_first_byte = (
+                        time.perf_counter() - exchange.start
+                    )
+                yield chunk
+            is_whole = True
+        finally:
+            if self._exchange is exchange:
+                exchange.body_bytes = counted
+                self._starter.is_whole = is_whole
+
+    def close(self) -> None:
+        """Close the application's body, once, and the exchange with it."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            return
+        token = context_exchange.set(exchange)
+        try:
+            body, self._body = self._body, ()
+            # A list has nothing to close, and looking for it takes its time.
+            if type(body) is not list and hasattr(body, "close"):
+                body.close()
+        except BaseException as error:
+            self._recorder.failed(exchange, self._starter, error, "close")
+            raise
+        finally:
+            self._recorder.closed(exchange, self._starter)
+            context_exchange.reset(token)
+            del exchange, token
+
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        exchange = self._exchange
+        if exchange is not None and not is_finalizing():
+            self._exchange = None
+            self._recorder.lost(exchange, self._starter)
+
+
+class ClosingBody(Closing):
+    """The body for any iterable.
 
     :param body: What the application returned.
     :param exchange: The exchange to note in.
@@ -144,7 +279,7 @@ class ClosingBody:
     :param recorder: Who is told.
     """
 
-    __slots__ = ("_body", "_exchange", "_is_whole", "_recorder", "_starter")
+    __slots__ = ("_body", "_exchange", "_recorder", "_starter")
 
     def __init__(
         self,
@@ -154,84 +289,113 @@ class ClosingBody:
         recorder: Recorder,
     ) -> None:
         self._body = body
-        self._exchange: Exchange | None = exchange
+        self._exchange = exchange
         self._starter = starter
         self._recorder = recorder
-        self._is_whole = False
-
-    def __iter__(self) -> Generator[bytes]:
-        exchange = self._exchange
-        if exchange is None:  # closed already
-            return
-        try:
-            for chunk in self._body:
-                if exchange.seconds_to_first_byte is None:
-                    self._recorder.ready(exchange, self._starter)
-                    count_chunk(exchange, chunk)
-                else:
-                    exchange.body_bytes += len(chunk)
-                yield chunk
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            self._recorder.failed(exchange, self._starter, error, "iteration")
-            # The traceback keeps this frame: it must not keep the exchange.
-            del exchange
-            raise
-        self._recorder.ready(exchange, self._starter)
-        self._is_whole = True
-        # The close sets it again; should it never come, this is what counts.
-        exchange.duration_seconds = exchange.seconds_since_start()
-
-    def close(self) -> None:
-        """Close the application's body, once, and the exchange with it."""
-        exchange, self._exchange = self._exchange, None
-        if exchange is None:
-            return
-        try:
-            close = getattr(self._body, "close", None)
-            if close is not None:
-                close()
-        except BaseException as error:
-            self._recorder.failed(exchange, self._starter, error, "close")
-            raise
-        finally:
-            self._body = ()
-            self._recorder.closed(exchange, self._starter, is_whole=self._is_whole)
-            del exchange
-
-    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        exchange = self._exchange
-        if exchange is not None and not is_finalizing():
-            self._exchange = None
-            self._recorder.lost(exchange, self._starter, is_whole=self._is_whole)
 
 
 class SizedBody(ClosingBody):
-    """The same for a list or a tuple.
-
-    Servers derive a Content-Length from a length of 1.
-    """
+    """The same for what has a length: servers derive a Content-Length from 1."""
 
     __slots__ = ()
+
+    def __iter__(self) -> Generator[bytes]:
+        return self._counted_anew(super().__iter__())
 
     def __len__(self) -> int:
         return len(t.cast("list[bytes]", self._body))
 
 
+class ListBody(Closing, list[bytes]):
+    """The same for a list: some servers join the chunks of one, and never close it.
+
+    It is whole as soon as the server has it.
+    """
+
+    __slots__ = ("_body", "_exchange", "_recorder", "_starter")
+
+    def __init__(
+        self,
+        body: list[bytes],
+        exchange: Exchange,
+        starter: Starter,
+        recorder: Recorder,
+    ) -> None:
+        self += body
+        self._body = body
+        self._exchange = exchange
+        self._starter = starter
+        self._recorder = recorder
+
+    def __iter__(self) -> Generator[bytes]:
+        # No code of the application's runs here, and none can fail.
+        return self._counted_anew(list.__iter__(self))
+
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        exchange = self._exchange
+        if exchange is None or is_finalizing():
+            return
+        if exchange.seconds_to_first_byte is None:
+            # Nobody has iterated it, so it was taken as it is.
+            for chunk in list.__iter__(self):
+                count_chunk(exchange, chunk)
+            self._starter.is_whole = True
+        super().__del__()
+
+
 def closing_body(
     body: Iterable[bytes], exchange: Exchange, starter: Starter, recorder: Recorder
-) -> ClosingBody:
-    """Return the body for the server, with a length if the application's has one."""
-    kind = SizedBody if isinstance(body, (list, tuple)) else ClosingBody
+) -> Iterable[bytes]:
+    """Return the body for the server, which tells of its end."""
+    if isinstance(body, list):
+        return ListBody(body, exchange, starter, recorder)
+    kind = SizedBody if hasattr(type(body), "__len__") else ClosingBody
     return kind(body, exchange, starter, recorder)
+
+
+def close_with_file(
+    file: SentFile, exchange: Exchange, starter: Starter, recorder: Recorder
+) -> None:
+    """Close an exchange when the server closes the file that it sends by itself.
+
+    Nobody counts then: the length is that of the header, or nothing.
+    """
+    exchange.body_bytes_exact = False
+    if not is_bodiless(exchange):
+        exchange.body_bytes = starter.content_length() or 0
+
+    def tell(is_sent: bool | None) -> None:  # noqa: FBT001  # SentFile's
+        token = context_exchange.set(exchange)
+        try:
+            if is_sent is None:
+                recorder.lost(exchange, starter)
+            else:
+                starter.is_whole = is_sent
+                recorder.closed(exchange, starter)
+        finally:
+            context_exchange.reset(token)
+
+    file.tell_close(tell)
+
+
+def is_bodiless(exchange: Exchange) -> bool:
+    """Tell whether a response has no body, whatever the application returns."""
+    return exchange.method == "HEAD" or exchange.status in _BODILESS
 
 
 def count_chunk(exchange: Exchange, chunk: bytes) -> None:
     """Note a chunk, and when the first byte was handed over."""
-    exchange.body_bytes += len(chunk)
+    exchange.body_bytes += length_of(chunk)
     if chunk and exchange.seconds_to_first_byte is None:
-        exchange.seconds_to_first_byte = exchange.seconds_since_start()
+        exchange.seconds_to_first_byte = time.perf_counter() - exchange.start
+
+
+def length_of(chunk: object) -> int:
+    """Return the length of a chunk; 0 for what is none, which the server may refuse."""
+    try:
+        return len(chunk)  # type: ignore[arg-type]  # that is the question
+    except TypeError:
+        return 0
 
 
 def status_code_of(status: object) -> int | None:
@@ -240,16 +404,28 @@ def status_code_of(status: object) -> int | None:
     A reason phrase may be missing, as in ``"200"``; that is between the application
     and the server.
     """
-    code = str(status)[:3]
+    return _code_of(status if type(status) is str else str(status))
+
+
+# An application has few status lines, and each request asks for one.
+@lru_cache(maxsize=256)
+def _code_of(status: str) -> int | None:
+    code = status[:3]
     return int(code) if len(code) == 3 and code.isascii() and code.isdigit() else None
 
 
-def content_length_of(headers: object) -> int | None:
-    """Return the Content-Length among headers, if there is one that can be read."""
-    if not isinstance(headers, list):
-        return None
-    for name, value in headers:
-        if str(name).lower() == "content-length":
-            text = str(value)
-            return int(text) if text.isascii() and text.isdigit() else None
-    return None
+def pairs_of(headers: object) -> list[tuple[object, object]]:
+    """Return the headers that are pairs, of what an application gave as headers.
+
+    An iterator is left to the server: it can be read once.
+    """
+    if not isinstance(headers, (list, tuple)):
+        return []
+    return [
+        (one[0], one[1])
+        for one in headers
+        if isinstance(one, (list, tuple)) and len(one) == 2
+    ]
+
+
+codes_that_set.add(Closing.close.__code__)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import time
 import typing as t
 from collections.abc import Iterable
 from reprlib import repr as short_repr
 from types import MethodType
 
 from .._engine.delivery import AsyncWrapper
+from .._engine.signal import heard_of
 from .._engine.signal import NamedSignal
 from ..errors import ApplicationError
+from ..exchange import codes_that_set
+from ..exchange import context_exchange
 from ..exchange import Exchange
 from ..exchange import EXCHANGE_KEY
 from ..exchange import ExchangeOutcome
@@ -21,8 +25,14 @@ from ..lifecycle import EXCHANGE_SIGNALS
 from ..lifecycle import got_request_exception
 from ..lifecycle import request_finished
 from ..lifecycle import request_started
+from .body import close_with_file
 from .body import closing_body
+from .body import count_chunk
+from .body import is_bodiless
+from .body import ListBody
 from .body import Starter
+from .sendfile import FILE_WRAPPER
+from .sendfile import stand_in_for
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -30,9 +40,6 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 __all__ = ["SignalMiddleware"]
-
-# Responses that have no body, so that one closed unread is whole: RFC 9110, 6.4.1.
-_BODILESS = frozenset((204, 304))
 
 
 class SignalMiddleware:
@@ -81,21 +88,23 @@ class SignalMiddleware:
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Call the application, and send what happens; as :pep:`3333` says."""
-        outer = environ.get(EXCHANGE_KEY)
-        if (
-            not self._is_heard()
-            or self._is_inner_layer(outer)
-            or self._is_outer_layer()
-        ):
+        sender = self.sender
+        heard = heard_of(EXCHANGE_SIGNALS, sender)
+        if not heard:
             return self.app(environ, start_response)
-        exchange = Exchange(environ, self.sender)
+        outer = environ.get(EXCHANGE_KEY)
+        if (outer is not None and outer.sender is sender) or self._is_outer_layer():
+            return self.app(environ, start_response)
+        exchange = Exchange(environ, sender)
         starter = Starter(start_response, exchange, outer)
         environ[EXCHANGE_KEY] = exchange
+        token = context_exchange.set(exchange)
         try:
-            self._send(exchange_opened, exchange)
+            if exchange_opened in heard:
+                self._send(exchange_opened, exchange)
             self._send_request_started(exchange)
-            body = self.app(environ, starter)
-            if starter.has_started:
+            body = self._call(environ, starter)
+            if starter.status is not None and not exchange.has_finished:
                 self.ready(exchange, starter)
         except BaseException as error:
             # No server calls close() when the call itself raises.
@@ -107,13 +116,19 @@ class SignalMiddleware:
             # The traceback keeps this frame: it must not keep the exchange.
             del exchange, starter, outer
             raise
-        if type(body) is list and not body:
-            # Nothing to wait for; and some servers compare such a list by identity
-            # to learn that the connection was taken over.
-            outcome = "complete" if starter.has_started else "hijacked"
-            self._close(exchange, starter, t.cast("ExchangeOutcome", outcome))
-            return body
+        finally:
+            context_exchange.reset(token)
+            del token
         try:
+            sent_file = exchange.sent_file
+            if sent_file is not None and sent_file[0] is body:
+                close_with_file(sent_file[1], exchange, starter, self)
+                return body
+            if type(body) is list and body:
+                return ListBody(body, exchange, starter, self)
+            if _goes_back_as_it_is(body):
+                self._close_at_once(body, exchange, starter)
+                return body
             return closing_body(body, exchange, starter, self)
         finally:
             # A traceback that Flask keeps for longer keeps this frame, too.
@@ -121,9 +136,10 @@ class SignalMiddleware:
 
     def ready(self, exchange: Exchange, starter: Starter) -> None:
         """Send that the response is ready, if it is and was not sent before."""
-        if not exchange.has_finished and starter.has_started:
+        if not exchange.has_finished and starter.status is not None:
             exchange.has_finished = True
-            self._send_request_finished(exchange, starter)
+            if request_finished.has_receivers_for(self.sender):
+                self._send_request_finished(exchange, starter)
 
     def failed(
         self, exchange: Exchange, starter: Starter, error: BaseException, where: Where
@@ -134,72 +150,84 @@ class SignalMiddleware:
             exchange.exception = error
             self._send(got_request_exception, exchange, exception=error, where=where)
 
-    def closed(self, exchange: Exchange, starter: Starter, *, is_whole: bool) -> None:
+    def closed(self, exchange: Exchange, starter: Starter) -> None:
         """Close an exchange whose response the server has closed."""
-        exchange.duration_seconds = None
-        outcome = self._outcome(exchange, starter, is_whole=is_whole)
-        self._close(exchange, starter, outcome or "aborted")
+        exchange.duration_seconds = time.perf_counter() - exchange.start
+        outcome: ExchangeOutcome = "complete"  # as nearly every response is
+        if not starter.is_whole or starter.has_failed or exchange.status is None:
+            outcome = self._outcome(exchange, starter, "aborted")
+        self._close(exchange, starter, outcome)
 
-    def lost(self, exchange: Exchange, starter: Starter, *, is_whole: bool) -> None:
+    def lost(self, exchange: Exchange, starter: Starter) -> None:
         """Close an exchange whose response was never closed."""
-        outcome = self._outcome(exchange, starter, is_whole=is_whole)
-        self._close(exchange, starter, outcome or "lost")
-
-    def _is_heard(self) -> bool:
-        sender = self.sender
-        return any(signal.has_receivers_for(sender) for signal in EXCHANGE_SIGNALS)
-
-    def _is_inner_layer(self, outer: Exchange | None) -> bool:
-        return outer is not None and outer.sender is self.sender
-
-    def _outcome(
-        self, exchange: Exchange, starter: Starter, *, is_whole: bool
-    ) -> ExchangeOutcome | None:
-        """Tell what became of a response, or ``None`` if it did not get to its end."""
-        if starter.has_failed or (is_whole and exchange.status is None):
-            return "error"
-        if is_whole or self._is_whole_unread(exchange, starter):
-            return "complete"
-        return None
+        self._close(exchange, starter, self._outcome(exchange, starter, "lost"))
 
     def _is_outer_layer(self) -> bool:
         """Tell whether the application is a layer itself, which does the work then."""
         return isinstance(self.app, SignalMiddleware) and self.app.sender is self.sender
 
-    def _is_whole_unread(self, exchange: Exchange, starter: Starter) -> bool:
-        """Tell whether a body that was not read to its end was whole even so."""
-        length = starter.content_length
-        return (
-            exchange.method == "HEAD"
-            or exchange.status in _BODILESS
-            or (length is not None and exchange.body_bytes >= length)
-        )
+    def _call(self, environ: WSGIEnvironment, starter: Starter) -> Iterable[bytes]:
+        """Call the application, and see which file it gives the server to send."""
+        wrap = environ.get(FILE_WRAPPER)
+        if wrap is None:
+            return self.app(environ, starter)
+        ours = environ[FILE_WRAPPER] = stand_in_for(wrap)
+        try:
+            return self.app(environ, starter)
+        finally:
+            # Servers compare a body with their own to know that it is a file.
+            if environ.get(FILE_WRAPPER) is ours:
+                environ[FILE_WRAPPER] = wrap
+
+    def _close_at_once(
+        self, body: object, exchange: Exchange, starter: Starter
+    ) -> None:
+        """Close an exchange whose body the server gets as it is."""
+        if isinstance(body, (bytes, str)):
+            count_chunk(exchange, t.cast("bytes", body))
+        is_one = isinstance(body, (bytes, str, list))
+        outcome: ExchangeOutcome = "complete" if is_one else "error"
+        if starter.status is None and not body:
+            outcome = "hijacked"
+        self._close(exchange, starter, outcome)
+
+    def _outcome(
+        self, exchange: Exchange, starter: Starter, unfinished: ExchangeOutcome
+    ) -> ExchangeOutcome:
+        """Tell what became of a response.
+
+        :param unfinished: What is true of one that did not get to its end.
+        """
+        if starter.has_failed:
+            return "error"
+        if starter.is_whole:
+            return "error" if exchange.status is None else "complete"
+        if is_bodiless(exchange):
+            return "complete"
+        # Closed unread, it was whole if all bytes had been handed over even so.
+        length = starter.content_length() if exchange.body_bytes_exact else None
+        is_whole = length is not None and exchange.body_bytes >= length
+        return "complete" if is_whole else unfinished
 
     def _close(
         self, exchange: Exchange, starter: Starter, outcome: ExchangeOutcome
     ) -> None:
         if exchange.duration_seconds is None:
-            exchange.duration_seconds = exchange.seconds_since_start()
+            exchange.duration_seconds = time.perf_counter() - exchange.start
         exchange.outcome = outcome
         environ = exchange.environ
         try:
-            self._send(exchange_closed, exchange)
+            self._deliver(exchange_closed, {"environ": environ, "exchange": exchange})
         finally:
-            # The environ is the server's, and may be used again.
-            if starter.outer is not None:
-                environ[EXCHANGE_KEY] = starter.outer
-            elif environ.get(EXCHANGE_KEY) is exchange:
-                del environ[EXCHANGE_KEY]
-            starter.release()
-            exchange.release()
+            exchange.release(starter.outer)
+            starter.exchange = starter.outer = None
 
     def _send_request_started(self, exchange: Exchange) -> None:
         exchange.has_started = True
         self._send(request_started, exchange)
 
     def _send_request_finished(self, exchange: Exchange, starter: Starter) -> None:
-        if request_finished.has_receivers_for(self.sender):
-            self._send(request_finished, exchange, response=starter.response())
+        self._send(request_finished, exchange, response=starter.response())
 
     def _async_wrapper(self) -> AsyncWrapper | None:
         """Return what runs async receivers; a WSGI application has nothing."""
@@ -213,14 +241,30 @@ class SignalMiddleware:
 
     def _deliver(self, signal: NamedSignal, payload: dict[str, t.Any]) -> None:
         """Send a signal so that no receiver can harm the request."""
-        sender = self.sender
-        wrapper = self._async_wrapper()
         if self.strict:
-            signal.send(sender, _async_wrapper=wrapper, **payload)
-            return
-        for outcome in signal.send_robust(sender, _async_wrapper=wrapper, **payload):
-            if outcome.failed:
-                self.receiver_failures += 1
+            wrapper = self._async_wrapper()
+            signal.send(self.sender, _async_wrapper=wrapper, **payload)
+        else:
+            self.receiver_failures += signal.send_isolated(
+                self.sender, payload, self._async_wrapper
+            )
+
+
+def _goes_back_as_it_is(body: object) -> bool:
+    """Tell whether a server must get the very body that the application returned.
+
+    There is nothing to wait for in an empty list, and some servers compare it by
+    identity to learn that the connection was taken over. Bytes and what cannot be
+    iterated are mistakes, which each server answers in its own way.
+    """
+    kind = type(body)
+    if kind is list:
+        return not body
+    return (
+        kind is bytes
+        or kind is str
+        or not (hasattr(kind, "__iter__") or hasattr(kind, "__getitem__"))
+    )
 
 
 def _application_and_sender(app: t.Any) -> tuple[WSGIApplication, object]:
@@ -253,3 +297,6 @@ def _application_and_sender(app: t.Any) -> tuple[WSGIApplication, object]:
     if type(app) is MethodType and app.__name__ == "wsgi_app":
         return t.cast("WSGIApplication", app), app.__self__
     return t.cast("WSGIApplication", app), app
+
+
+codes_that_set.add(SignalMiddleware.__call__.__code__)

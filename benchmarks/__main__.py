@@ -11,18 +11,23 @@ from typing import Any
 from . import libraries
 from . import memory
 from . import middleware
+from . import peers
 from . import race
 from . import send
 from .report import as_json
 from .report import head_line
-from .report import MICROSECONDS
 from .report import NANOSECONDS
 from .report import NOTHING
 from .report import table
 from .report import tables
+from .timing import Figure
 from .timing import measure
+from .timing import Row
 
 ROUNDS = 250
+
+Timed = dict[str, tuple[Sequence[Row], Sequence[dict[str, Figure]]]]
+"""Rows and their figures, by the name of the table."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -42,7 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.race:
             _show_race(printed, found, options.seconds)
     else:
-        figures = _show_tables(printed, found, options.rounds)
+        if options.requests:
+            figures = as_json(options.rounds, _show_requests(printed, options.rounds))
+        else:
+            figures = _show_tables(printed, found, options.rounds)
+        figures["packages"].update(peers.versions())
         if options.json is not None:
             text = json.dumps(figures, indent=2)
             options.json.write_text(text + "\n", encoding="utf-8")
@@ -70,24 +79,15 @@ def _show_tables(
     printed: _Printed, found: Sequence[libraries.Library], rounds: int
 ) -> dict[str, Any]:
     send_rows = send.rows(found)
-    request_rows, missing = middleware.rows()
-    for line in missing:
-        printed.add(line)
-
     printed.add(send.LEGEND)
     sends = measure(send_rows, rounds)
     for paragraph in tables(send_rows, sends, NANOSECONDS):
         printed.add(paragraph)
 
-    printed.add("A request through SignalMiddleware:")
-    requests = measure(request_rows, rounds)
-    for paragraph in tables(request_rows, requests, MICROSECONDS):
-        printed.add(paragraph)
-
-    # The rows hold signals and receivers of which there are many.
-    timed = {"send": (send_rows, sends), "middleware": (request_rows, requests)}
+    timed: Timed = {"send": (send_rows, sends), **_show_requests(printed, rounds)}
     figures = as_json(rounds, timed)
-    del send_rows, request_rows, timed
+    # The rows hold signals and receivers of which there are many.
+    del send_rows, timed
 
     taken = memory.bytes_a_connection(found)
     names = list(taken["functions, any sender"])
@@ -103,6 +103,22 @@ def _show_tables(
         )
     )
     return {**figures, "memory": taken}
+
+
+def _show_requests(printed: _Printed, rounds: int) -> Timed:
+    rows, missing = middleware.rows()
+    packages = peers.versions().items()
+    printed.add(
+        "A request, watched in several ways; beside the versions above: "
+        + ", ".join(f"{name} {number}" for name, number in packages)
+    )
+    for line in missing:
+        printed.add(line)
+    printed.add(peers.LEGEND)
+    figures = middleware.measure_all(rows, rounds)
+    for paragraph in middleware.shown(rows, figures):
+        printed.add(paragraph)
+    return {"middleware": (rows, figures)}
 
 
 def _show_growth(printed: _Printed, pairs: int) -> None:
@@ -167,6 +183,11 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="write here what is printed, which is reStructuredText",
+    )
+    parser.add_argument(
+        "--requests",
+        action="store_true",
+        help="measure only what watching a request adds to it",
     )
     parser.add_argument(
         "--growth",

@@ -1,154 +1,308 @@
-"""What the middleware adds to a request, served without a server."""
+"""What watching a request adds to it: ours, the least that it takes, and peers."""
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextlib import contextmanager
+from contextlib import ExitStack
 from contextlib import nullcontext
-from itertools import repeat
+from dataclasses import dataclass
+from statistics import median
 from types import CodeType
 from typing import Any
 from typing import TYPE_CHECKING
-from wsgiref.util import setup_testing_defaults
 
 from signalpost import SignalMiddleware
 from signalpost.exchange import Exchange
 from signalpost.lifecycle import exchange_closed
 from signalpost.receivers.latency import LatencyLogger
 
-from .timing import Batch
+from . import apart
+from . import floors
+from . import peers
+from .applications import alone
+from .applications import Application
+from .applications import applications
+from .applications import FLASK_HELLO
+from .applications import FLASK_STREAM
+from .applications import RAW_HELLO
+from .applications import RAW_STREAM
+from .applications import SetUp
+from .applications import variant
+from .report import NOTHING
+from .report import table
+from .timing import Figure
+from .timing import measure
 from .timing import Row
-from .timing import Variant
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse
     from _typeshed.wsgi import WSGIApplication
-    from _typeshed.wsgi import WSGIEnvironment
 
 BARE = "bare"
+AGAIN = "bare, another"
+NOBODY = "nobody listens"
+ONE = "1 receiver"
+LOGGER = "LatencyLogger"
+READER = "reads bytes"
+
+MIDDLEWARE = "middleware"
+EXTENSION = "extension"
+
+ROUNDS_AT_A_TIME = 10
+"""How many rounds one process measures before the next takes its turn."""
 
 _LAYER = SignalMiddleware.__call__.__code__
 _LOG_LATENCY = LatencyLogger.__call__.__code__
 
+Figures = dict[str, dict[str, Figure]]
+"""Figures by the name of the application, then by that of the set-up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What one way to watch an application may add."""
+
+    application: str
+    """The name of the application."""
+    set_up: str
+    """The name of the set-up."""
+    limit: float
+    """How many microseconds; or how many times the floor, if there is one."""
+    floor: str | None = None
+    """The name of the floor's set-up."""
+
+
+AIMS = (
+    Aim(RAW_HELLO, f"{MIDDLEWARE}: {NOBODY}", 0.3),
+    Aim(FLASK_HELLO, f"{MIDDLEWARE}: {NOBODY}", 0.5),
+    Aim(FLASK_HELLO, f"{EXTENSION}: {NOBODY}", 0.5),
+    Aim(RAW_HELLO, f"{MIDDLEWARE}: {ONE}", 3),
+    Aim(FLASK_HELLO, f"{MIDDLEWARE}: {ONE}", 5),
+    Aim(FLASK_HELLO, f"{EXTENSION}: {ONE}", 5),
+    Aim(RAW_HELLO, f"{MIDDLEWARE}: {LOGGER}", 1.5, floors.LOGS),
+    Aim(FLASK_HELLO, f"{MIDDLEWARE}: {LOGGER}", 1.5, floors.LOGS),
+    Aim(FLASK_HELLO, f"{EXTENSION}: {LOGGER}", 1.5, floors.LOGS),
+    Aim(RAW_STREAM, f"{MIDDLEWARE}: {ONE}", 3),
+    Aim(FLASK_STREAM, f"{MIDDLEWARE}: {ONE}", 3),
+    Aim(FLASK_STREAM, f"{EXTENSION}: {ONE}", 3),
+    Aim(RAW_STREAM, f"{MIDDLEWARE}: {READER}", 50),
+    Aim(FLASK_STREAM, f"{MIDDLEWARE}: {READER}", 50),
+    Aim(FLASK_STREAM, f"{EXTENSION}: {READER}", 50),
+)
+
 
 def rows() -> tuple[list[Row], list[str]]:
-    """Return what is timed, and a line for each framework that is missing."""
-    found = [_row("raw WSGI hello", hello, SignalMiddleware(hello), hello)]
-    try:
-        from flask import Flask
-    except ImportError:
-        return found, ["the Flask hello is left out: flask is not installed"]
-    app = Flask("benchmarks", static_folder=None)
-    app.add_url_rule("/", "hello", lambda: "Hello, world!\n")
-    found.append(_row("Flask hello", app.wsgi_app, SignalMiddleware(app), app.wsgi_app))
-    return found, []
+    """Return what this process times, and a line for each thing that is missing."""
+    served, missing = applications()
+    beside, missing_peers = peers.set_ups()
+    set_ups = [
+        SetUp(BARE, alone),
+        SetUp(AGAIN, alone),
+        *floors.set_ups(),
+        *_middlewares(),
+    ]
+    # Without Flask there is no extension to import.
+    if any(application.is_flask for application in served):
+        set_ups += _extensions()
+    set_ups += beside
+    return [_row(application, set_ups) for application in served], [
+        *missing,
+        *missing_peers,
+        *peers.set_ups_apart()[1],
+    ]
 
 
-def hello(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer any request with one line, which costs next to nothing."""
-    body = b"Hello, world!\n"
-    start_response(
-        "200 OK",
-        [
-            ("Content-Type", "text/plain; charset=utf-8"),
-            ("Content-Length", str(len(body))),
-        ],
-    )
-    return [body]
+def measure_all(found: Sequence[Row], rounds: int) -> list[dict[str, Figure]]:
+    """Time the rows here, and what needs a process of its own in turns with them.
+
+    A median is then the middle one of those of the turns.
+
+    :param rounds: How many batches each variant gets; at least 1.
+    :returns: For each row, in order, its figures by the names of the set-ups.
+    """
+    turns: list[Figures] = []
+    others, _ = peers.set_ups_apart()
+    names = [row.name for row in found]
+    with ExitStack() as stack:
+        processes = [stack.enter_context(apart.started(name)) for name in others]
+        for done in range(0, rounds, ROUNDS_AT_A_TIME):
+            count = min(ROUNDS_AT_A_TIME, rounds - done)
+            turn = dict(zip(names, measure(found, count), strict=True))
+            for process in processes:
+                apart_figures = process.measure(count)
+                for name in turn.keys() & apart_figures.keys():
+                    turn[name] = turn[name] | apart_figures[name]
+            turns.append(turn)
+    return [
+        {
+            set_up: Figure(
+                min(turn[name][set_up].minimum_ns for turn in turns),
+                median(turn[name][set_up].median_ns for turn in turns),
+            )
+            for set_up in turns[0][name]
+        }
+        for name in names
+    ]
+
+
+def shown(found: Sequence[Row], figures: Sequence[dict[str, Figure]]) -> list[str]:
+    """Return the figures as tables: added by minima, by medians, and beside the aims.
+
+    :param figures: What :func:`measure_all` returned for ``found``.
+    """
+    by_name = dict(zip((row.name for row in found), figures, strict=True))
+    return [
+        _added("by minima", by_name, lambda figure: figure.minimum_ns),
+        _added("by medians", by_name, lambda figure: figure.median_ns),
+        _beside_aims(by_name),
+    ]
 
 
 def receive(sender: object, *, exchange: Exchange) -> None:
     """Do nothing with an exchange."""
 
 
-def _row(
-    name: str, bare: WSGIApplication, wrapped: WSGIApplication, counted: Any
-) -> Row:
-    """Return a row: one application alone, then in a layer that more and more hear.
-
-    :param counted: The function that must run once for each request.
-    """
-    variants = [
-        _variant(BARE, bare, counted),
-        _variant("nobody listens", wrapped, counted, layers=1),
-        _variant(
-            "1 receiver",
-            wrapped,
-            counted,
-            layers=1,
-            receiver=receive.__code__,
-            setting=lambda: exchange_closed.connected_to(receive),
-        ),
-        _variant(
-            "log_latency",
-            wrapped,
-            counted,
-            layers=1,
-            receiver=_LOG_LATENCY,
-            setting=_logging_latency,
-        ),
-    ]
-    return Row(name, variants)
+def read_bytes(sender: object, *, exchange: Exchange) -> int:
+    """Read the size of a body, which somebody must have counted for it."""
+    return exchange.body_bytes
 
 
-def _variant(
-    name: str,
-    app: WSGIApplication,
-    counted: Any,
-    *,
-    layers: int = 0,
-    receiver: CodeType | None = None,
-    setting: Callable[[], AbstractContextManager[object]] = nullcontext,
-) -> Variant:
-    calls = {
-        counted.__code__: 1,
-        _LAYER: layers,
-        receive.__code__: int(receiver is receive.__code__),
-        _LOG_LATENCY: int(receiver is _LOG_LATENCY),
-    }
-    return Variant(name, _requests(app), calls, setting)
-
-
-def _requests(app: WSGIApplication) -> Batch:
-    """Return what a server does for each request, as :pep:`3333` has it."""
-    blank: WSGIEnvironment = {}
-    setup_testing_defaults(blank)
-
-    def batch(jobs: int) -> None:
-        for _ in repeat(None, jobs):
-            body = app(blank.copy(), _start_response)
-            try:
-                for _chunk in body:
-                    pass
-            finally:
-                close = getattr(body, "close", None)
-                if close is not None:
-                    close()
-
-    return batch
-
-
-def _start_response(
-    status: str, headers: list[tuple[str, str]], exc_info: object = None, /
-) -> Callable[[bytes], object]:
-    if exc_info or not status.startswith("200 "):
-        raise RuntimeError(f"the hello page must be there, but its status is {status}")
-    return bytes
+def reading_bytes() -> AbstractContextManager[object]:
+    """Have the bytes of bodies counted, and a receiver that reads how many."""
+    return exchange_closed.connected_to(read_bytes)
 
 
 @contextmanager
-def _logging_latency() -> Generator[None]:
-    """Let :class:`LatencyLogger` write its lines to where nobody reads them."""
-    # Not from getLogger: no logger of the process is changed by this.
-    logger = logging.Logger("benchmarks.latency", logging.INFO)
-    with (
-        open(os.devnull, "w", encoding="utf-8") as nowhere,
-        exchange_closed.connected_to(LatencyLogger(logger=logger)),
-    ):
-        logger.addHandler(logging.StreamHandler(nowhere))
+def logging_latency() -> Generator[None]:
+    """Let :class:`LatencyLogger` log to where the floor logs."""
+    receiver = LatencyLogger(logger=floors.new_logger())
+    with exchange_closed.connected_to(receiver):
         yield
+
+
+_RECEIVERS: Sequence[
+    tuple[str, Callable[[], AbstractContextManager[object]], CodeType | None]
+] = (
+    (NOBODY, nullcontext, None),
+    (ONE, lambda: exchange_closed.connected_to(receive), receive.__code__),
+    (LOGGER, logging_latency, _LOG_LATENCY),
+    (READER, reading_bytes, read_bytes.__code__),
+)
+"""Each way to hear exchanges, with what must be in place and what is run."""
+
+_OURS = (_LAYER, *(code for _, _, code in _RECEIVERS if code is not None))
+
+
+def _row(application: Application, set_ups: Iterable[SetUp]) -> Row:
+    return Row(
+        application.name,
+        [variant(application, one, _OURS) for one in set_ups if one.fits(application)],
+    )
+
+
+def _middlewares() -> Iterable[SetUp]:
+    for name, hearing, code in _RECEIVERS:
+
+        def setting(
+            _: object,
+            hearing: Callable[[], AbstractContextManager[object]] = hearing,
+        ) -> AbstractContextManager[object]:
+            return hearing()
+
+        yield SetUp(f"{MIDDLEWARE}: {name}", _in_a_layer, _calls(code), setting)
+
+
+def _extensions() -> Iterable[SetUp]:
+    for name, hearing, code in _RECEIVERS:
+
+        @contextmanager
+        def setting(
+            app: Any,
+            hearing: Callable[[], AbstractContextManager[object]] = hearing,
+        ) -> Generator[None]:
+            with _extended(app), hearing():
+                yield
+
+        yield SetUp(
+            f"{EXTENSION}: {name}", alone, _calls(code), setting, fits_raw=False
+        )
+
+
+def _calls(receiver: CodeType | None) -> Mapping[CodeType, int]:
+    return {_LAYER: 1} if receiver is None else {_LAYER: 1, receiver: 1}
+
+
+def _in_a_layer(app: Any) -> WSGIApplication:
+    layer = SignalMiddleware(app)
+    if not hasattr(app, "wsgi_app"):
+        return layer
+    app.wsgi_app = layer
+    served: WSGIApplication = app
+    return served
+
+
+@contextmanager
+def _extended(app: Any) -> Generator[None]:
+    """Set the extension up, and take it away again.
+
+    While anyone hears us, it hears Flask's signals, whose sends then cost more in
+    every application of the process: the other variants would pay for that.
+    """
+    from signalpost.integrations.flask import Signalpost
+
+    extensions, wsgi_app = dict(app.extensions), app.wsgi_app
+    Signalpost(app)
+    try:
+        yield
+    finally:
+        app.extensions, app.wsgi_app = extensions, wsgi_app
+
+
+def _added(
+    what: str, found: Mapping[str, Mapping[str, Figure]], of: Callable[[Figure], float]
+) -> str:
+    # Those that watch Flask alone have their place among the others.
+    widest_first = reversed(list(found.values()))
+    names = dict.fromkeys(name for figures in widest_first for name in figures)
+
+    def cell(name: str, figures: Mapping[str, Figure]) -> str:
+        if name == BARE:
+            return f"{of(figures[BARE]) / 1000:.1f}"
+        if name not in figures:
+            return NOTHING
+        return f"{(of(figures[name]) - of(figures[BARE])) / 1000:+.1f}"
+
+    return table(
+        [f"µs added, {what}", *found],
+        [
+            ["bare, all of it" if name == BARE else name]
+            + [cell(name, figures) for figures in found.values()]
+            for name in names
+        ],
+    )
+
+
+def _beside_aims(found: Mapping[str, Mapping[str, Figure]]) -> str:
+    """Return what is aimed at, in microseconds, and what was reached."""
+    lines = []
+    for aim in AIMS:
+        figures = found.get(aim.application)
+        if figures is None:
+            continue
+        limit = aim.limit
+        if aim.floor is not None:
+            limit *= _microseconds_added(figures, aim.floor)
+        added = _microseconds_added(figures, aim.set_up)
+        label = f"{aim.application}, {aim.set_up}"
+        reached = "yes" if added <= limit else "no"
+        lines.append([label, f"{limit:.1f}", f"{added:.1f}", reached])
+    return table(["µs added, by minima", "aim", "measured", "reached"], lines)
+
+
+def _microseconds_added(figures: Mapping[str, Figure], name: str) -> float:
+    return (figures[name].minimum_ns - figures[BARE].minimum_ns) / 1000

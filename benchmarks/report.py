@@ -60,15 +60,6 @@ NANOSECONDS = Unit(
 )
 """How many times the first variant's minimum."""
 
-MICROSECONDS = Unit(
-    "µs",
-    1000,
-    1,
-    "added, µs",
-    lambda own, first: f"{(own.minimum_ns - first.minimum_ns) / 1000:+.1f}",
-)
-"""How much more than the first variant's minimum."""
-
 
 def versions() -> dict[str, str]:
     """Return the versions of the packages that are measured, by name."""

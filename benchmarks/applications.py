@@ -1,0 +1,200 @@
+"""The applications that requests are timed at, served without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextlib import nullcontext
+from dataclasses import dataclass
+from dataclasses import field
+from functools import partial
+from itertools import repeat
+from types import CodeType
+from typing import Any
+from typing import TYPE_CHECKING
+from wsgiref.util import setup_testing_defaults
+
+from .timing import Batch
+from .timing import Variant
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import WSGIEnvironment
+
+CHUNKS = 1000
+"""How many chunks a stream has."""
+
+RAW_HELLO = "raw hello"
+RAW_STREAM = "raw stream"
+FLASK_HELLO = "Flask hello"
+FLASK_STREAM = "Flask stream"
+
+_BODY = b"Hello, world!\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """An application, of which every variant gets one of its own."""
+
+    name: str
+    """The heading of its column."""
+    new: Callable[[], Any]
+    """Returns one that nothing is around."""
+    calls: Mapping[CodeType, int]
+    """How often each piece of its code must run in one request."""
+    is_flask: bool = False
+    """Whether it is a :class:`flask.Flask`, rather than a function."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetUp:
+    """One way to watch an application."""
+
+    name: str
+    """The label of its line."""
+    wrap: Callable[[Any], WSGIApplication]
+    """Sets a new application up, and returns what the server calls."""
+    calls: Mapping[CodeType, int] = field(default_factory=dict)
+    """How often each piece of its code must run in one request."""
+    setting: Callable[[Any], AbstractContextManager[object]] = nullcontext
+    """What must be in place around a batch, for the application."""
+    fits_raw: bool = True
+    """Whether it can watch any WSGI application."""
+    fits_flask: bool = True
+    """Whether it can watch a Flask application."""
+
+    def fits(self, application: Application) -> bool:
+        """Whether there is something to measure."""
+        return self.fits_flask if application.is_flask else self.fits_raw
+
+
+def applications() -> tuple[list[Application], list[str]]:
+    """Return what is served, and a line for each framework that is missing."""
+    # A generator is called once more for its end.
+    whole = {chunks.__code__: CHUNKS + 1}
+    found = [
+        Application(RAW_HELLO, lambda: hello, {hello.__code__: 1}),
+        Application(RAW_STREAM, lambda: stream, {stream.__code__: 1} | whole),
+    ]
+    try:
+        import flask  # noqa: F401
+    except ImportError:
+        return found, ["the Flask applications are left out: flask is not installed"]
+    found += [
+        Application(
+            name, partial(_flask, view), {view.__code__: 1} | calls, is_flask=True
+        )
+        for name, view, calls in (
+            (FLASK_HELLO, _say_hello, {}),
+            (FLASK_STREAM, _flow, whole),
+        )
+    ]
+    return found, []
+
+
+def variant(
+    application: Application, set_up: SetUp, unheard: Sequence[CodeType] = ()
+) -> Variant:
+    """Return requests to a new application, watched in one way.
+
+    :param unheard: Code that must not run, unless the set-up says that it must.
+    """
+    calls = {**dict.fromkeys(unheard, 0), **application.calls, **set_up.calls}
+    app = application.new()
+    batch = requests(set_up.wrap(app))
+    return Variant(set_up.name, batch, calls, partial(set_up.setting, app))
+
+
+def around(
+    layer: Callable[[WSGIApplication], WSGIApplication],
+) -> Callable[[Any], WSGIApplication]:
+    """Return what puts a middleware around an application, as its users do."""
+
+    def wrap(app: Any) -> WSGIApplication:
+        if not hasattr(app, "wsgi_app"):
+            return layer(app)
+        app.wsgi_app = layer(app.wsgi_app)
+        served: WSGIApplication = app
+        return served
+
+    return wrap
+
+
+def alone(app: Any) -> WSGIApplication:
+    """Return an application as it is."""
+    served: WSGIApplication = app
+    return served
+
+
+def hello(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer any request with one line, which costs next to nothing."""
+    start_response(
+        "200 OK",
+        [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(_BODY))),
+        ],
+    )
+    return [_BODY]
+
+
+def stream(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer any request with a thousand chunks, of which nobody knows the length."""
+    start_response("200 OK", [("Content-Type", "text/plain; charset=utf-8")])
+    return chunks()
+
+
+def chunks() -> Generator[bytes]:
+    """Yield the body of a stream."""
+    for _ in repeat(None, CHUNKS):
+        yield _BODY
+
+
+def requests(app: WSGIApplication) -> Batch:
+    """Return what a server does for each request, as :pep:`3333` has it."""
+    blank: WSGIEnvironment = {}
+    setup_testing_defaults(blank)
+
+    def batch(jobs: int) -> None:
+        for _ in repeat(None, jobs):
+            body = app(blank.copy(), _start_response)
+            try:
+                for _chunk in body:
+                    pass
+            finally:
+                close = getattr(body, "close", None)
+                if close is not None:
+                    close()
+
+    return batch
+
+
+def _start_response(
+    status: str, headers: list[tuple[str, str]], exc_info: object = None, /
+) -> Callable[[bytes], object]:
+    if exc_info or not status.startswith("200 "):
+        raise RuntimeError(f"the page must be there, but its status is {status}")
+    return bytes
+
+
+def _flask(view: Callable[[], Any]) -> Any:
+    from flask import Flask
+
+    app = Flask("benchmarks", static_folder=None)
+    app.add_url_rule("/", "view", view)
+    return app
+
+
+def _say_hello() -> str:
+    return "Hello, world!\n"
+
+
+def _flow() -> Any:
+    from flask import Response
+
+    return Response(chunks(), mimetype="text/plain")

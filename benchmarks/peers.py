@@ -1,0 +1,213 @@
+"""How peers watch an application, set up as their users do, and off the network.
+
+Those that change nothing but the application that they are given are measured beside
+us. sentry-sdk changes the process, so each way to use it gets one: see ``apart``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any
+from typing import TYPE_CHECKING
+
+from .applications import around
+from .applications import SetUp
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+PACKAGES = (
+    "werkzeug",
+    "opentelemetry-sdk",
+    "opentelemetry-instrumentation-wsgi",
+    "opentelemetry-instrumentation-flask",
+    "prometheus-flask-exporter",
+    "prometheus-client",
+    "sentry-sdk",
+)
+
+LEGEND = """\
+"bare, another" is a second application of the same kind; nothing smaller than what it
+seems to add can be told. "floor" is a middleware written by hand that does the least:
+"times" from the call to the close, "logs" one line of a like content as well, or
+"counts bytes" chunk by chunk. Every logger formats its line and writes it to nowhere.
+"OTel" is OpenTelemetry: "no-op" its API alone, "SDK" with each span recorded and kept
+in memory, and no metrics. sentry drops what it would have sent."""
+
+SENTRY_ERRORS = "sentry, errors only"
+SENTRY_TRACES = "sentry, traces"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what is measured here, by name."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def set_ups() -> tuple[list[SetUp], list[str]]:
+    """Return those that are measured beside us, and a line for each that is missing."""
+    found: list[SetUp] = []
+    missing = []
+    for name, new in (
+        ("OpenTelemetry for WSGI", _opentelemetry_wsgi),
+        ("OpenTelemetry for Flask", _opentelemetry_flask),
+        ("prometheus-flask-exporter", _prometheus),
+    ):
+        try:
+            found += new()
+        except ImportError:
+            missing.append(f"{name} is left out: it is not installed")
+    return found, missing
+
+
+def set_ups_apart() -> tuple[dict[str, Callable[[], list[SetUp]]], list[str]]:
+    """Return those that need a process of their own, and a line for what is missing.
+
+    :returns: What sets them up in that process, by name.
+    """
+    if find_spec("sentry_sdk") is None:
+        return {}, ["sentry-sdk is left out: it is not installed"]
+    return {SENTRY_ERRORS: _sentry_errors, SENTRY_TRACES: _sentry_traces}, []
+
+
+def _opentelemetry_wsgi() -> list[SetUp]:
+    package = importlib.import_module("opentelemetry.instrumentation.wsgi")
+    middleware = package.OpenTelemetryMiddleware
+    no_op, sdk = _no_op(), _Sdk()
+    calls = {middleware.__call__.__code__: 1}
+    return [
+        SetUp(
+            "OTel WSGI, no-op",
+            around(lambda app: middleware(app, **no_op)),
+            calls,
+        ),
+        SetUp(
+            "OTel WSGI, SDK",
+            around(lambda app: middleware(app, **sdk.providers)),
+            calls | sdk.calls,
+            sdk.emptied,
+        ),
+    ]
+
+
+def _opentelemetry_flask() -> list[SetUp]:
+    package = importlib.import_module("opentelemetry.instrumentation.flask")
+    instrument = package.FlaskInstrumentor().instrument_app
+    tracer = importlib.import_module("opentelemetry.trace").NoOpTracer
+    calls = {tracer.start_span.__code__: 1}
+    no_op, sdk = _no_op(), _Sdk()
+
+    def wrap(app: Any, providers: dict[str, Any]) -> WSGIApplication:
+        instrument(app, **providers)
+        served: WSGIApplication = app
+        return served
+
+    return [
+        SetUp("OTel Flask, no-op", lambda app: wrap(app, no_op), calls, fits_raw=False),
+        SetUp(
+            "OTel Flask, SDK",
+            lambda app: wrap(app, sdk.providers),
+            sdk.calls,
+            sdk.emptied,
+            fits_raw=False,
+        ),
+    ]
+
+
+def _no_op() -> dict[str, Any]:
+    trace = importlib.import_module("opentelemetry.trace")
+    metrics = importlib.import_module("opentelemetry.metrics")
+    return {
+        "tracer_provider": trace.NoOpTracerProvider(),
+        "meter_provider": metrics.NoOpMeterProvider(),
+    }
+
+
+class _Sdk:
+    """OpenTelemetry's SDK, with spans kept in memory."""
+
+    def __init__(self) -> None:
+        sdk = importlib.import_module("opentelemetry.sdk.trace")
+        export = importlib.import_module("opentelemetry.sdk.trace.export")
+        memory = importlib.import_module(
+            "opentelemetry.sdk.trace.export.in_memory_span_exporter"
+        )
+        exporter = memory.InMemorySpanExporter()
+        provider = sdk.TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(export.SimpleSpanProcessor(exporter))
+        self.providers = {**_no_op(), "tracer_provider": provider}
+        self.calls = {exporter.export.__code__: 1}
+        self._clear: Callable[[], None] = exporter.clear
+
+    @contextmanager
+    def emptied(self, _: object) -> Generator[None]:
+        """Drop what one batch has left, so that the next finds what it found."""
+        try:
+            yield
+        finally:
+            self._clear()
+
+
+def _prometheus() -> list[SetUp]:
+    exporter = importlib.import_module("prometheus_flask_exporter")
+    client = importlib.import_module("prometheus_client")
+
+    def wrap(app: Any) -> WSGIApplication:
+        exporter.PrometheusMetrics(app, path=None, registry=client.CollectorRegistry())
+        served: WSGIApplication = app
+        return served
+
+    calls = {client.Histogram.observe.__code__: 1}
+    return [SetUp("prometheus-flask-exporter", wrap, calls, fits_raw=False)]
+
+
+def _sentry_errors() -> list[SetUp]:
+    return _sentry(SENTRY_ERRORS, traces=None)
+
+
+def _sentry_traces() -> list[SetUp]:
+    return _sentry(SENTRY_TRACES, traces=1.0)
+
+
+def _sentry(name: str, *, traces: float | None) -> list[SetUp]:
+    """Start sentry-sdk in this process, for good.
+
+    :param traces: Its share of requests that are traced; ``None`` for no tracing.
+    """
+    sentry = importlib.import_module("sentry_sdk")
+    transport = importlib.import_module("sentry_sdk.transport").Transport
+    layer = importlib.import_module("sentry_sdk.integrations.wsgi").SentryWsgiMiddleware
+    integrations = []
+    if find_spec("flask") is not None:
+        package = importlib.import_module("sentry_sdk.integrations.flask")
+        integrations.append(package.FlaskIntegration())
+
+    def drop(self: object, envelope: object) -> None:
+        pass
+
+    sentry.init(
+        dsn="http://key@127.0.0.1/1",
+        transport=type("Dropping", (transport,), {"capture_envelope": drop}),
+        traces_sample_rate=traces,
+        integrations=integrations,
+        # Else it looks for every library that it knows, and asks git for a release.
+        auto_enabling_integrations=False,
+        release="benchmarks",
+    )
+    calls = {layer.__call__.__code__: 1, drop.__code__: int(traces is not None)}
+    return [
+        SetUp(name, layer, calls, fits_flask=False),
+        # Its integration has put the layer around every Flask application already.
+        SetUp(name, lambda app: app, calls, fits_raw=False),
+    ]

@@ -50,8 +50,41 @@ test-all:  ## Run the tests on every Python we support that is here
 	done; \
 	[ -z "$$failed" ] || { echo "== Failed on Python$$failed" >&2; exit 1; }
 
+# The newest of each series, with the newest Werkzeug that it takes. Flask main is in no
+# registry: make test-flask FLASK_SOURCE=/path/to/flask, and likewise WERKZEUG_SOURCE.
+FLASKS := 3.0 3.1
+FLASK_3.0 := flask==3.0.3 werkzeug==3.1.9
+FLASK_3.1 := flask==3.1.3 werkzeug==3.1.9
+FLASK_SOURCE ?=
+WERKZEUG_SOURCE ?=
+FLASK_source := $(FLASK_SOURCE) $(or $(WERKZEUG_SOURCE),werkzeug==3.1.9)
+FLASK_TESTS := tests/integrations tests/example_app
+
+.PHONY: test-flask
+test-flask:  ## Run Flask's tests on each Flask; FLASK_SOURCE=dir adds that tree's
+	@failed=""; \
+	for version in $(FLASKS) $(if $(FLASK_SOURCE),source); do \
+		python=.venv-flask-$$version/bin/python; \
+		echo "== Flask $$version"; \
+		{ $(MAKE) --no-print-directory .venv-flask-$$version/.test \
+			&& $$python -m pip list | grep -iE '^(flask|werkzeug) ' \
+			&& $$python -m pytest $(FLASK_TESTS); } || failed="$$failed $$version"; \
+	done; \
+	[ -n "$(FLASK_SOURCE)" ] || echo "== Flask from source: skipped, FLASK_SOURCE is" \
+		"not given; Flask main was NOT tested" >&2; \
+	[ -z "$$failed" ] || { echo "== Failed on Flask$$failed" >&2; exit 1; }
+
+.PHONY: servers
+servers: $(VENV)/.test  ## Check what is recorded behind real servers, print the matrix
+	@$(MAKE) --no-print-directory $(VENV)/.servers-built \
+		|| echo "== bjoern and mod_wsgi: skipped, they cannot be built here" >&2
+	@failed=""; \
+	$(BIN)/python -m pytest tests/servers || failed=yes; \
+	$(BIN)/python -m tests.servers || failed=yes; \
+	[ -z "$$failed" ]
+
 .PHONY: bench
-bench: $(VENV)/.bench  ## Measure, blinker beside us
+bench: $(VENV)/.bench  ## Measure, with the peers beside us
 	$(BIN)/python -m benchmarks
 
 # --- Check ---
@@ -140,12 +173,35 @@ GROUPS := bench docs example lint test
 $(GROUPS:%=$(VENV)/.%): $(VENV)/.%: $(VENV)/.base
 	$(call install_group,$(VENV),$*)
 
+# Without root's rights or apt, what is on the machine must do.
+SERVER_HEADERS := apache2-dev libev-dev
+$(VENV)/.servers-built: $(VENV)/.base
+	@dpkg -s $(SERVER_HEADERS) > /dev/null 2>&1 || test "$$(id -u)" != 0 \
+		|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install \
+			-qq --no-install-recommends $(SERVER_HEADERS); } > /dev/null \
+		|| echo "apt could not install $(SERVER_HEADERS)" >&2
+	$(call install_group,$(VENV),servers-built)
+
 .PRECIOUS: .venv-%/.base
 .venv-%/.base: $(INPUTS)
 	$(call set_up,.venv-$*,$(shell .ci/pythons $* | cut -d' ' -f2-))
 
 .venv-%/.test: .venv-%/.base
 	$(call install_group,.venv-$*,test)
+
+FLASK_VENVS := $(FLASKS:%=.venv-flask-%) .venv-flask-source
+$(FLASK_VENVS:%=%/.base): $(INPUTS)
+	$(call set_up,$(@D),$(PYTHON))
+
+# Our own pins first, then this Flask in the place of ours; pip says if they disagree.
+$(FLASK_VENVS:%=%/.test): .venv-flask-%/.test: .venv-flask-%/.base Makefile
+	$(call install_group,.venv-flask-$*,test)
+	.venv-flask-$*/bin/python -m pip install --quiet --no-deps $(FLASK_$*)
+	.venv-flask-$*/bin/python -m pip check
+	@touch $@
+
+# A tree changes, so it is installed anew each time.
+.PHONY: .venv-flask-source/.test
 
 .PHONY: constraints
 constraints:  ## Renew constraints.txt from pyproject.toml's versions

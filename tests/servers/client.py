@@ -1,0 +1,111 @@
+"""Clients, among them such as leave without a word."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import struct
+import typing as t
+from collections.abc import Callable
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.servers.launch import Address
+
+PATIENCE_SECONDS = 10.0
+
+
+class Answer(t.NamedTuple):
+    """What a client got: nothing of it if the server closed instead."""
+
+    status: int | None
+    body_bytes: int
+    is_whole: bool
+
+
+NOTHING = Answer(None, 0, False)
+
+
+def request_line(target: str, method: str, connection: str) -> bytes:
+    return (
+        f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}"
+        "\r\n\r\n"
+    ).encode()
+
+
+def connect(address: Address) -> socket.socket:
+    return socket.create_connection(address, timeout=PATIENCE_SECONDS)
+
+
+def read_all(address: Address, target: str, method: str = "GET") -> Answer:
+    """Ask, and read to the end."""
+    with connect(address) as connection:
+        connection.sendall(request_line(target, method, "close"))
+        return _answer(connection, method)[0]
+
+
+def read_in_turn(address: Address, targets: Iterable[str]) -> list[Answer]:
+    """Ask one after the other, on one connection for as long as the server lets us."""
+    answers: list[Answer] = []
+    connection = connect(address)
+    try:
+        for target in targets:
+            connection.sendall(request_line(target, "GET", "keep-alive"))
+            answer, is_closing = _answer(connection, "GET")
+            if answer == NOTHING:
+                # Some close the connection after an answer that did not say so.
+                connection.close()
+                connection = connect(address)
+                connection.sendall(request_line(target, "GET", "keep-alive"))
+                answer, is_closing = _answer(connection, "GET")
+            answers.append(answer)
+            if is_closing:
+                connection.close()
+                connection = connect(address)
+    finally:
+        connection.close()
+    return answers
+
+
+def leave_in_the_middle(address: Address, target: str) -> None:
+    """Ask, read the beginning of the body and reset the connection."""
+    with connect(address) as connection:
+        connection.sendall(request_line(target, "GET", "close"))
+        seen = b""
+        while len(seen) < 1000:
+            received = connection.recv(1000)
+            if not received:
+                raise ConnectionError(f"closed after {len(seen)} bytes")
+            seen += received
+        _reset_on_close(connection)
+
+
+def leave_before_the_answer(
+    address: Address, target: str, gate: Path, wait_for_call: Callable[[], None]
+) -> None:
+    """Ask, reset once the application is called, and only then let it answer."""
+    with connect(address) as connection:
+        connection.sendall(request_line(f"{target}&gate={gate}", "GET", "close"))
+        wait_for_call()
+        _reset_on_close(connection)
+    gate.touch()
+
+
+def _reset_on_close(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def _answer(connection: socket.socket, method: str) -> tuple[Answer, bool]:
+    """Return what came, and whether the server closes the connection after it."""
+    with http.client.HTTPResponse(connection, method=method) as response:
+        try:
+            response.begin()
+        except (http.client.HTTPException, ConnectionError):
+            return NOTHING, True
+        try:
+            body = response.read()
+        except http.client.IncompleteRead as error:
+            return Answer(response.status, len(error.partial), False), True
+        except ConnectionError:
+            return Answer(response.status, 0, False), True
+        return Answer(response.status, len(body), True), bool(response.will_close)

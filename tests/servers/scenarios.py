@@ -1,0 +1,394 @@
+"""What is asked of each server, and what the records must say of it."""
+
+from __future__ import annotations
+
+import json
+import time
+import typing as t
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.servers import client
+from tests.servers.application import CHUNK
+from tests.servers.application import CHUNKS
+from tests.servers.application import FILE_BYTES
+from tests.servers.application import RECORDS
+from tests.servers.client import Answer
+from tests.servers.launch import Address
+from tests.servers.launch import serving
+
+Record: t.TypeAlias = Mapping[str, t.Any]
+Manner: t.TypeAlias = t.Literal["stay", "in turn", "leave", "leave early"]
+
+PATIENCE_SECONDS = 6.0
+STREAM_BYTES = CHUNKS * len(CHUNK)
+
+GUNICORNS = ("gunicorn-sync", "gunicorn-gthread", "gunicorn-gevent")
+WITH_SENDFILE = (
+    *("gunicorn-sync", "gunicorn-gthread"),
+    *("bjoern", "uwsgi", "uwsgi-offload", "mod_wsgi"),
+)
+"""Servers that send a file without a read in Python."""
+WITH_WRAPPER = (*WITH_SENDFILE, "gunicorn-gevent", "waitress", "wsgiref")
+"""Servers that offer ``wsgi.file_wrapper``."""
+BUFFERING = ("mod_wsgi",)
+"""Servers that take a small body whole, whether or not the client is still there."""
+
+
+def alike(servers: t.Iterable[str], **record: t.Any) -> dict[str, Record]:
+    """Return what the records of some servers say unlike the others'."""
+    return dict.fromkeys(servers, record)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A request, and what must come of it."""
+
+    name: str
+    target: str
+    record: Record
+    """What the record says: a value, or a set that has it."""
+    answer: Answer | None = None
+    """What the client gets; ``None`` if it does not stay, or if servers differ."""
+    method: str = "GET"
+    manner: Manner = "stay"
+    requests: int = 1
+    unlike: Mapping[str, Record] = field(default_factory=dict)
+    """What the records of single servers say otherwise."""
+    servers: tuple[str, ...] | None = None
+    """Those it is for, if not for all."""
+
+    def expected(self, server: str) -> dict[str, t.Any]:
+        return {
+            "method": self.method,
+            "path": self.target,
+            "has_duration_seconds": True,
+            "is_same_thread": True,
+            "exception": None,
+            **self.record,
+            **self.unlike.get(server, {}),
+        }
+
+    def tokens(self) -> list[str]:
+        """Return what tells its requests from all others of a run."""
+        return [
+            f"{self.name.replace(' ', '-')}-{number}" for number in range(self.requests)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What came of a scenario on a server."""
+
+    answers: list[Answer]
+    opened: list[str]
+    """The requests, each as often as it was opened."""
+    closed: list[Record]
+    """The records, each as often as it was closed."""
+    failure: str | None = None
+    """Why the client could not do its part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A server at work, and the lines that its receivers write."""
+
+    address: Address
+    records: Path
+
+    def part_in(self, scenario: Scenario) -> tuple[list[Answer], str | None]:
+        """Return what the client got, and why it could not do its part."""
+        try:
+            return self.ask(scenario), None
+        except OSError as error:
+            return [], repr(error)
+
+    def ask(self, scenario: Scenario) -> list[Answer]:
+        """Do the client's part, and wait for what is recorded of it."""
+        tokens = scenario.tokens()
+        targets = [f"{scenario.target}?request={token}" for token in tokens]
+        answers: list[Answer] = []
+        if scenario.manner == "stay":
+            for target in targets:
+                answers += [client.read_all(self.address, target, scenario.method)]
+        elif scenario.manner == "in turn":
+            answers = client.read_in_turn(self.address, targets)
+        elif scenario.manner == "leave":
+            client.leave_in_the_middle(self.address, f"{targets[0]}&left=yes")
+        else:
+            client.leave_before_the_answer(
+                self.address,
+                targets[0],
+                self.records.with_name(tokens[0]),
+                lambda: self.wait_for("opened", tokens[0]),
+            )
+        for token in tokens:
+            self.wait_for("closed", token)
+        return answers
+
+    def wait_for(self, signal: str, request: str) -> None:
+        """Wait for a line; should it not come, the checks tell."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            for line in lines_of(self.records):
+                if (line["signal"], line["request"]) == (signal, request):
+                    return
+            # Another process writes it, and tells nobody.
+            time.sleep(0.01)
+
+
+def lines_of(records: Path) -> list[dict[str, t.Any]]:
+    return [json.loads(line) for line in records.read_text("utf-8").splitlines()]
+
+
+def observe(server: str) -> dict[str, Observed]:
+    """Ask a server for everything, stop it, and return what came of each scenario.
+
+    What is recorded is read last, so that a record closed twice is seen.
+    """
+    asked = [one for one in SCENARIOS if server in (one.servers or (server,))]
+    with TemporaryDirectory(prefix="signalpost-") as scratch:
+        records = Path(scratch, "records")
+        records.touch()
+        with serving(
+            server,
+            "tests.servers.application:application",
+            **{RECORDS: str(records)},
+        ) as address:
+            run = Run(address, records)
+            parts = {one.name: run.part_in(one) for one in asked}
+        lines = lines_of(records)
+    return {
+        one.name: Observed(
+            parts[one.name][0],
+            [
+                line["request"]
+                for line in lines
+                if line["signal"] == "opened" and line["request"] in one.tokens()
+            ],
+            [
+                line
+                for line in lines
+                if line["signal"] == "closed" and line["request"] in one.tokens()
+            ],
+            parts[one.name][1],
+        )
+        for one in asked
+    }
+
+
+def complaints(server: str, scenario: Scenario, observed: Observed) -> list[str]:
+    """Return what is not as it must be, a line each."""
+    tokens = scenario.tokens()
+    closed = [record["request"] for record in observed.closed]
+    found = [] if observed.failure is None else [f"no answer: {observed.failure}"]
+    if observed.opened != tokens:
+        found.append(f"opened {observed.opened}, not {tokens}")
+    if closed != tokens:
+        found.append(f"closed {closed}, not {tokens}")
+    for record in observed.closed:
+        for name, value in scenario.expected(server).items():
+            if not _is_as_expected(record[name], value):
+                found.append(f"{name} is {record[name]!r}, not {value!r}")
+    if scenario.answer is not None:
+        found += [
+            f"the client got {answer}, not {scenario.answer}"
+            for answer in observed.answers
+            if answer != scenario.answer
+        ]
+    return found
+
+
+def _is_as_expected(value: object, expected: object) -> bool:
+    if isinstance(expected, (set, frozenset, range)):
+        return value in expected
+    return value == expected
+
+
+def whole(status: int, body_bytes: int, route: str | None = None) -> dict[str, t.Any]:
+    """Return the record of a response that the server took to its end."""
+    return {
+        "status": status,
+        "route": route,
+        "outcome": "complete",
+        "body_bytes": body_bytes,
+        "body_bytes_exact": True,
+        "has_seconds_to_headers": True,
+        "has_seconds_to_first_byte": body_bytes > 0,
+    }
+
+
+ABORTED = {"status": 200, "outcome": "aborted", "body_bytes_exact": True}
+FAILED = {"outcome": "error", "exception": "LookupError", "body_bytes_exact": True}
+# A server's own wrapper: the length is taken from the header.
+BY_HEADER: dict[str, t.Any] = {
+    "body_bytes_exact": False,
+    "has_seconds_to_first_byte": False,
+}
+EITHER = frozenset({False, True})
+# granian sends in a thread of its own, and may or may not learn of it in time.
+EITHER_END = {"outcome": frozenset({"aborted", "complete"})}
+# waitress closes a file when it has sent it, which may be in its main thread.
+ELSEWHERE: dict[str, t.Any] = {**BY_HEADER, "is_same_thread": EITHER}
+NO_READS = {**BY_HEADER, "file_reads": 0}
+
+SCENARIOS = (
+    Scenario("plain", "/raw/plain", whole(200, 5), Answer(200, 5, True)),
+    Scenario(
+        "plain, HEAD", "/raw/plain", whole(200, 5), Answer(200, 0, True), method="HEAD"
+    ),
+    Scenario(
+        "three in turn",
+        "/raw/plain",
+        whole(200, 5),
+        Answer(200, 5, True),
+        manner="in turn",
+        requests=3,
+    ),
+    Scenario(
+        "write()",
+        "/raw/write",
+        whole(200, 10),
+        unlike=alike(
+            # Their start_response returns nothing that could be called.
+            ["bjoern", "granian"],
+            outcome="error",
+            exception="TypeError",
+            body_bytes=0,
+            has_seconds_to_first_byte=False,
+        ),
+    ),
+    Scenario("two in a list", "/raw/drops", whole(200, 10), Answer(200, 10, True)),
+    Scenario(
+        "late start",
+        "/raw/late",
+        # What the client gets is left open: granian answers 200, without us too.
+        whole(203, STREAM_BYTES),
+    ),
+    Scenario(
+        "stream",
+        "/raw/stream",
+        whole(200, STREAM_BYTES),
+        Answer(200, STREAM_BYTES, True),
+    ),
+    Scenario("stream, left", "/raw/stream", ABORTED, manner="leave"),
+    Scenario("stream, left early", "/raw/stream", ABORTED, manner="leave early"),
+    Scenario(
+        "one chunk, left early",
+        "/raw/drop",
+        ABORTED,
+        manner="leave early",
+        unlike=alike(BUFFERING, **whole(200, 5)) | alike(["granian"], **EITHER_END),
+    ),
+    Scenario(
+        "two in a list, left early",
+        "/raw/drops",
+        ABORTED,
+        manner="leave early",
+        unlike=alike(BUFFERING, **whole(200, 10)) | alike(["granian"], **EITHER_END),
+    ),
+    Scenario("plain, left early", "/raw/plain", whole(200, 5), manner="leave early"),
+    Scenario(
+        "file",
+        "/raw/file",
+        whole(200, FILE_BYTES),
+        Answer(200, FILE_BYTES, True),
+        unlike=alike(WITH_WRAPPER, **BY_HEADER)
+        | alike(WITH_SENDFILE, **NO_READS)
+        | alike(["waitress"], **ELSEWHERE),
+    ),
+    Scenario(
+        "file, HEAD",
+        "/raw/file",
+        # Some look into the body before they drop it.
+        whole(200, FILE_BYTES) | {"body_bytes": range(FILE_BYTES + 1)},
+        Answer(200, 0, True),
+        method="HEAD",
+        unlike=alike(WITH_WRAPPER, **BY_HEADER) | alike(["waitress"], **ELSEWHERE),
+    ),
+    Scenario(
+        "file, left",
+        "/raw/file",
+        ABORTED,
+        manner="leave",
+        # Who sends the file without us is alone in knowing how far it came.
+        unlike=alike(
+            WITH_WRAPPER, **BY_HEADER, outcome=frozenset({"aborted", "complete"})
+        )
+        | alike(["waitress"], **ELSEWHERE, outcome=frozenset({"aborted", "complete"})),
+    ),
+    Scenario("error", "/raw/fail", FAILED | {"status": None, "body_bytes": 0}),
+    Scenario(
+        "error in the body",
+        "/raw/fail-in-body",
+        FAILED | {"status": 200, "body_bytes": len(CHUNK)},
+    ),
+    Scenario(
+        "Flask",
+        "/items/7",
+        whole(200, 6, "/items/<int:item>"),
+        Answer(200, 6, True),
+    ),
+    Scenario(
+        "Flask, HEAD",
+        "/items/7",
+        whole(200, 0, "/items/<int:item>"),
+        Answer(200, 0, True),
+        method="HEAD",
+    ),
+    Scenario(
+        "Flask stream",
+        "/stream",
+        whole(200, STREAM_BYTES, "/stream"),
+        Answer(200, STREAM_BYTES, True),
+    ),
+    Scenario(
+        "Flask stream, left", "/stream", ABORTED | {"route": "/stream"}, manner="leave"
+    ),
+    Scenario(
+        "send_file",
+        "/file",
+        whole(200, FILE_BYTES, "/file"),
+        Answer(200, FILE_BYTES, True),
+        unlike=alike(WITH_WRAPPER, **BY_HEADER) | alike(["waitress"], **ELSEWHERE),
+    ),
+    Scenario(
+        "send_file, HEAD",
+        "/file",
+        whole(200, 0, "/file"),
+        Answer(200, 0, True),
+        method="HEAD",
+    ),
+    Scenario(
+        "Flask error",
+        "/fail",
+        whole(500, 265, "/fail") | {"exception": "LookupError"},
+        Answer(500, 265, True),
+    ),
+    Scenario(
+        "Flask error in the body",
+        "/fail-in-body",
+        FAILED | {"status": 200, "body_bytes": len(CHUNK), "route": "/fail-in-body"},
+    ),
+    Scenario("Flask, no route", "/none", whole(404, 207), Answer(404, 207, True)),
+    # Last, as gunicorn's sync worker does not survive it.
+    Scenario(
+        "slower than the timeout",
+        "/slow",
+        whole(200, 4, "/slow"),
+        unlike=alike(
+            ["gunicorn-sync"],
+            status=None,
+            outcome="error",
+            exception="SystemExit",
+            body_bytes=0,
+            has_seconds_to_headers=False,
+            has_seconds_to_first_byte=False,
+        ),
+        servers=GUNICORNS,
+    ),
+)
+"""In the order in which they are asked."""

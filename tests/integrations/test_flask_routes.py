@@ -13,7 +13,6 @@ from tests.integrations.shop import Course
 from tests.integrations.shop import COURSES
 from tests.integrations.shop import hello
 from tests.integrations.shop import new_shop
-from tests.integrations.shop import until_one_context
 from tests.wsgi.serving import exchange_of
 
 
@@ -56,7 +55,6 @@ def test_the_route_of_a_request_that_fails_is_known(name: str) -> None:
     assert exchange.route == COURSES[name].path
 
 
-@until_one_context
 def test_a_request_whose_session_fails_has_no_route() -> None:
     assert exchange_for(COURSES["open-session-raises"]).route is None
 

@@ -41,10 +41,10 @@ from .delivery import AsyncWrapper
 from .delivery import deliver
 from .delivery import deliver_async
 from .delivery import deliver_async_robustly
-from .delivery import deliver_isolated
 from .delivery import deliver_robustly
 from .delivery import Gather
 from .delivery import Outcome
+from .delivery import send_isolated
 from .delivery import Watching
 from .identity import ANY
 from .identity import describe
@@ -572,29 +572,7 @@ class Signal(Connections):
         route = self._checked_route(sender, payload)
         return deliver_robustly(route, self, sender, payload, _async_wrapper)
 
-    def send_isolated(
-        self,
-        sender: Any,
-        payload: dict[str, Any],
-        async_wrapper: Callable[[], AsyncWrapper | None],
-    ) -> int:
-        """Call every receiver for a sender that nothing of theirs may harm.
-
-        Leaner than :meth:`send_robust`, for those of this package who send while they
-        serve a request. A receiver that fails again and again is logged at its 1st,
-        10th, 100th … failure of a kind, and not each time.
-
-        :param sender: The sender.
-        :param payload: What the receivers get as keywords; as declared, if it is.
-        :param async_wrapper: Returns what :meth:`send_robust` takes, if it is needed.
-        :returns: How many receivers raised.
-        """
-        if self._open_mutes and self.is_muted:
-            return 0
-        route = self._any_route
-        if route is None or self._by_sender or self._dead:
-            route = self._route_for(sender)
-        return deliver_isolated(route, self, sender, payload, async_wrapper)
+    send_isolated = send_isolated
 
     async def send_async(
         self,

@@ -101,17 +101,16 @@ class FlaskMiddleware(SignalMiddleware):
     """
 
     sender: flask.Flask
+    _sends_started = False
+
+    def __init__(self, app: t.Any, *, sender: flask.Flask, strict: bool) -> None:
+        super().__init__(app, sender=sender, strict=strict)
+        # It knows Flask's moments, so it does the work itself.
+        self._is_outer_layer = False
 
     def forward(self, signal: NamedSignal, payload: dict[str, t.Any]) -> None:
         """Send at a moment of Flask's; receivers are isolated as elsewhere."""
         self._deliver(signal, payload)
-
-    def _is_outer_layer(self) -> bool:
-        # It knows Flask's moments, so it does the work itself.
-        return False
-
-    def _send_request_started(self, exchange: Exchange) -> None:
-        pass
 
     def _send_request_finished(self, exchange: Exchange, starter: Starter) -> None:
         pass

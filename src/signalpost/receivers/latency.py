@@ -55,8 +55,11 @@ class LatencyLogger:
         """Log an exchange that has closed."""
         seconds = exchange.duration_seconds or 0.0
         is_slow = self._slow_seconds is not None and seconds >= self._slow_seconds
+        level = logging.WARNING if is_slow else logging.INFO
+        if not self._logger.isEnabledFor(level):
+            return
         self._logger.log(
-            logging.WARNING if is_slow else logging.INFO,
+            level,
             "%s %s %s %s %.1f ms %s%d bytes",
             exchange.method,
             one_word(exchange.route or exchange.script_name + exchange.path),

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 __all__ = ["LONGEST_FIELD", "one_word"]
 
 LONGEST_FIELD = 512
 """The most characters that a field takes before it is escaped."""
+
+
+# Printable ASCII but the space and " = \\, as nearly every field is.
+_is_plain = re.compile(r"[!#-<>-\[\]-~]+").fullmatch
 
 
 def one_word(text: str, longest: int = LONGEST_FIELD) -> str:
@@ -25,6 +31,8 @@ def one_word(text: str, longest: int = LONGEST_FIELD) -> str:
     :param text: Any text.
     :param longest: How many characters are kept; ``…`` shows where it was cut.
     """
+    if len(text) <= longest and _is_plain(text):
+        return text
     if len(text) > longest:
         text = text[:longest] + "…"
     if not text.isprintable() or "\\" in text:

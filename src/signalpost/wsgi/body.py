@@ -196,14 +196,20 @@ class Closing:
                     count_chunk(exchange, chunk)
                     # An empty one may come first, for a server to send the headers.
                     is_first = exchange.seconds_to_first_byte is None
-                elif type(chunk) is bytes:
-                    exchange.body_bytes += len(chunk)
                 else:
-                    exchange.body_bytes += length_of(chunk)
-                # Only what comes up here is the server's, which closes its iterator.
-                is_closed = True
-                yield chunk
-                is_closed = False
+                    # Neither length_of() nor suppress(), as a call would cost as much
+                    # as all else here.
+                    try:  # noqa: SIM105
+                        exchange.body_bytes += len(chunk)
+                    except TypeError:
+                        pass
+                try:
+                    yield chunk
+                except GeneratorExit:
+                    # Only what comes up here is the server's, which closes its
+                    # iterator.
+                    is_closed = True
+                    raise
         except BaseException as error:
             if not is_closed:
                 self._recorder.failed(exchange, self._starter, error, "iteration")
@@ -231,7 +237,7 @@ class Closing:
         is_whole = False
         try:
             for chunk in chunks:
-                counted += length_of(chunk)
+                counted += len(chunk) if type(chunk) is bytes else length_of(chunk)
                 exchange.body_bytes = counted
                 if chunk and exchange.seconds_to_first_byte is None:
                     exchange.seconds_to_first_byte = (
@@ -385,7 +391,7 @@ def is_bodiless(exchange: Exchange) -> bool:
 
 def count_chunk(exchange: Exchange, chunk: bytes) -> None:
     """Note a chunk, and when the first byte was handed over."""
-    exchange.body_bytes += length_of(chunk)
+    exchange.body_bytes += len(chunk) if type(chunk) is bytes else length_of(chunk)
     if chunk and exchange.seconds_to_first_byte is None:
         exchange.seconds_to_first_byte = time.perf_counter() - exchange.start
 

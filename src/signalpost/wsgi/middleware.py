@@ -75,6 +75,8 @@ class SignalMiddleware:
     """Whether a receiver's exception is let through."""
     receiver_failures: int
     """How many times a receiver has raised so far."""
+    _sends_started: t.ClassVar[bool] = True
+    """Whether the moment of ``request-started`` is the middleware's to tell."""
 
     def __init__(
         self, app: t.Any, *, sender: object = None, strict: bool = False
@@ -83,6 +85,10 @@ class SignalMiddleware:
         self.sender = found if sender is None else sender
         self.strict = strict
         self.receiver_failures = 0
+        # Of two layers side by side, the inner one does the work.
+        self._is_outer_layer = (
+            isinstance(self.app, SignalMiddleware) and self.app.sender is self.sender
+        )
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -93,7 +99,7 @@ class SignalMiddleware:
         if not heard:
             return self.app(environ, start_response)
         outer = environ.get(EXCHANGE_KEY)
-        if (outer is not None and outer.sender is sender) or self._is_outer_layer():
+        if self._is_outer_layer or (outer is not None and outer.sender is sender):
             return self.app(environ, start_response)
         exchange = Exchange(environ, sender)
         starter = Starter(start_response, exchange, outer)
@@ -102,8 +108,13 @@ class SignalMiddleware:
         try:
             if exchange_opened in heard:
                 self._send(exchange_opened, exchange)
-            self._send_request_started(exchange)
-            body = self._call(environ, starter)
+            if self._sends_started:
+                exchange.has_started = True
+                self._send(request_started, exchange)
+            if FILE_WRAPPER in environ:
+                body = self._body_or_file(environ, starter)
+            else:
+                body = self.app(environ, starter)
             if starter.status is not None and not exchange.has_finished:
                 self.ready(exchange, starter)
         except BaseException as error:
@@ -162,15 +173,11 @@ class SignalMiddleware:
         """Close an exchange whose response was never closed."""
         self._close(exchange, starter, self._outcome(exchange, starter, "lost"))
 
-    def _is_outer_layer(self) -> bool:
-        """Tell whether the application is a layer itself, which does the work then."""
-        return isinstance(self.app, SignalMiddleware) and self.app.sender is self.sender
-
-    def _call(self, environ: WSGIEnvironment, starter: Starter) -> Iterable[bytes]:
+    def _body_or_file(
+        self, environ: WSGIEnvironment, starter: Starter
+    ) -> Iterable[bytes]:
         """Call the application, and see which file it gives the server to send."""
-        wrap = environ.get(FILE_WRAPPER)
-        if wrap is None:
-            return self.app(environ, starter)
+        wrap = environ[FILE_WRAPPER]
         ours = environ[FILE_WRAPPER] = stand_in_for(wrap)
         try:
             return self.app(environ, starter)
@@ -215,16 +222,18 @@ class SignalMiddleware:
         if exchange.duration_seconds is None:
             exchange.duration_seconds = time.perf_counter() - exchange.start
         exchange.outcome = outcome
-        environ = exchange.environ
+        payload = {"environ": exchange.environ, "exchange": exchange}
         try:
-            self._deliver(exchange_closed, {"environ": environ, "exchange": exchange})
+            if self.strict:
+                self._deliver(exchange_closed, payload)
+            else:
+                # What _deliver does, as nearly every application has a receiver here.
+                self.receiver_failures += exchange_closed.send_isolated(
+                    self.sender, payload, self._async_wrapper
+                )
         finally:
             exchange.release(starter.outer)
             starter.exchange = starter.outer = None
-
-    def _send_request_started(self, exchange: Exchange) -> None:
-        exchange.has_started = True
-        self._send(request_started, exchange)
 
     def _send_request_finished(self, exchange: Exchange, starter: Starter) -> None:
         self._send(request_finished, exchange, response=starter.response())

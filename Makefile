@@ -74,6 +74,11 @@ test-flask:  ## Run Flask's tests on each Flask; FLASK_SOURCE=dir adds that tree
 		"not given; Flask main was NOT tested" >&2; \
 	[ -z "$$failed" ] || { echo "== Failed on Flask$$failed" >&2; exit 1; }
 
+# The tests above run on the newest; this is the oldest series that we take.
+.PHONY: check-flask
+check-flask:
+	@$(MAKE) --no-print-directory test-flask FLASKS=3.0
+
 .PHONY: servers
 servers: $(VENV)/.test  ## Check what is recorded behind real servers, print the matrix
 	@$(MAKE) --no-print-directory $(VENV)/.servers-built \
@@ -90,7 +95,7 @@ bench: $(VENV)/.bench  ## Measure, with the peers beside us
 # --- Check ---
 
 .PHONY: check
-check: check-format lint types imports notes docs check-tests  ## Check all that must hold before a merge
+check: check-format lint types imports notes docs check-tests check-flask  ## Check all that must hold before a merge
 
 .PHONY: format
 format: $(VENV)/.lint  ## Lay out the code and mend what can be mended

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import time
 import typing as t
+from collections.abc import Callable
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ from types import CodeType
 from types import FrameType
 from wsgiref.headers import Headers
 
+from ._engine.identity import describe
 from .errors import ExchangeClosedError
 
 if t.TYPE_CHECKING:
@@ -37,6 +41,8 @@ Where: t.TypeAlias = t.Literal["view", "call", "iteration", "close"]
 EXCHANGE_KEY: t.Final = "signalpost.exchange"
 """The key of the open :class:`Exchange` in its WSGI environment."""
 
+_log = logging.getLogger("signalpost.exchanges")
+
 # RFC 9110, 9.3, and RFC 5789. A client can invent any other, so none is a label.
 _METHODS = frozenset(
     ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
@@ -58,6 +64,7 @@ class Exchange:
     __slots__ = (
         "__weakref__",
         "_environ",
+        "_on_close",
         "_referrer",
         "_state",
         "blueprints",
@@ -164,6 +171,7 @@ class Exchange:
         self.exception = None
         self.sent_file = None
         self._state: dict[t.Hashable, t.Any] | None = None
+        self._on_close: list[Callable[[], object]] | None = None
 
     def __repr__(self) -> str:
         return (
@@ -205,6 +213,62 @@ class Exchange:
     def is_open(self) -> bool:
         """Whether it goes on: until the last receiver has heard of its end."""
         return self._environ is not None
+
+    def call_on_close(
+        self, function: Callable[..., object], *arguments: t.Any, **named: t.Any
+    ) -> None:
+        """Call ``function`` when this exchange closes, to release what it acquired.
+
+        That is when the server has closed the response, so a streamed body may use
+        it to its end; and whatever became of the exchange. The last one added is
+        called first, after the receivers of ``exchange-closed``. One that raises is
+        logged by the logger ``signalpost.exchanges``, and the others are called.
+
+        ::
+
+            exchange.call_on_close(connection.close)
+
+        :param function: What to call; what it returns is dropped.
+        :param arguments: By position.
+        :param named: By name.
+        :raises ExchangeClosedError: If the exchange is closed already.
+        """
+        if self._environ is None:
+            raise ExchangeClosedError(
+                "the exchange is closed, and would not call the function; release what"
+                " was acquired since right away"
+            )
+        if self._on_close is None:
+            self._on_close = []
+        if arguments or named:
+            function = functools.partial(function, *arguments, **named)
+        self._on_close.append(function)
+
+    def make_calls(self) -> list[Exception]:
+        """Call what is to be called on close. For the middleware.
+
+        :returns: What was raised, after it was logged.
+        :raises BaseException: The first that is no :exc:`Exception`, after all calls.
+        """
+        errors: list[Exception] = []
+        exit_error: BaseException | None = None
+        while self._on_close:
+            function = self._on_close.pop()
+            try:
+                function()
+            except Exception as error:  # noqa: BLE001  # the others come, too
+                errors.append(error)
+                _log.exception("%r: %s failed on close", self, describe(function))
+            except BaseException as error:  # noqa: BLE001  # it goes on, after them
+                exit_error = exit_error or error
+        if exit_error is not None:
+            raise exit_error
+        return errors
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether anything is to be called on close."""
+        return bool(self._on_close)
 
     def seconds_since_start(self) -> float:
         """Return how long ago the server called."""

@@ -119,13 +119,14 @@ class SignalMiddleware:
                 self.ready(exchange, starter)
         except BaseException as error:
             # No server calls close() when the call itself raises.
-            if isinstance(error, StopIteration):
-                self._close(exchange, starter, "hijacked")
-            else:
-                self.failed(exchange, starter, error, "call")
-                self._close(exchange, starter, "error")
-            # The traceback keeps this frame: it must not keep the exchange.
-            del exchange, starter, outer
+            is_hijacked = isinstance(error, StopIteration)
+            try:
+                if not is_hijacked:
+                    self.failed(exchange, starter, error, "call")
+            finally:
+                self._close(exchange, starter, "hijacked" if is_hijacked else "error")
+                # The traceback keeps this frame: it must not keep the exchange.
+                del exchange, starter, outer
             raise
         finally:
             context_exchange.reset(token)
@@ -232,8 +233,18 @@ class SignalMiddleware:
                     self.sender, payload, self._async_wrapper
                 )
         finally:
-            exchange.release(starter.outer)
-            starter.exchange = starter.outer = None
+            try:
+                if exchange.has_calls:
+                    self._make_calls(exchange)
+            finally:
+                exchange.release(starter.outer)
+                starter.exchange = starter.outer = None
+
+    def _make_calls(self, exchange: Exchange) -> None:
+        errors = exchange.make_calls()
+        self.receiver_failures += len(errors)
+        if errors and self.strict:
+            raise errors[0]
 
     def _send_request_finished(self, exchange: Exchange, starter: Starter) -> None:
         self._send(request_finished, exchange, response=starter.response())

@@ -25,6 +25,7 @@ __all__ = [
     "exchange_opened",
     "got_request_exception",
     "message_flashed",
+    "post_config_load",
     "request_finished",
     "request_started",
     "request_tearing_down",
@@ -35,7 +36,9 @@ catalogue: Namespace = Namespace()
 """Every signal of this page by its name, as in ``catalogue["request-started"]``."""
 
 exchange_opened: NamedSignal = catalogue.signal(
-    "exchange-opened", payload=("environ", "exchange")
+    "exchange-opened",
+    "First thing in the middleware, once for every exchange.",
+    payload=("environ", "exchange"),
 )
 """A server handed over a request.
 
@@ -53,7 +56,9 @@ context is pushed yet.
 """
 
 request_started: NamedSignal = catalogue.signal(
-    "request-started", payload=("environ", "exchange")
+    "request-started",
+    "Flask's moment, or before a WSGI application is called.",
+    payload=("environ", "exchange"),
 )
 """The application begins to work on a request.
 
@@ -68,7 +73,9 @@ open the session.
 """
 
 before_render_template: NamedSignal = catalogue.signal(
-    "before-render-template", payload=("template", "context")
+    "before-render-template",
+    "Flask is about to render a template.",
+    payload=("template", "context"),
 )
 """Flask is about to render a template.
 
@@ -84,7 +91,9 @@ before_render_template: NamedSignal = catalogue.signal(
 """
 
 template_rendered: NamedSignal = catalogue.signal(
-    "template-rendered", payload=("template", "context")
+    "template-rendered",
+    "Flask has rendered a template.",
+    payload=("template", "context"),
 )
 """Flask has rendered a template. Streamed templates send it before the first chunk.
 
@@ -96,7 +105,9 @@ template_rendered: NamedSignal = catalogue.signal(
 """
 
 message_flashed: NamedSignal = catalogue.signal(
-    "message-flashed", payload=("message", "category")
+    "message-flashed",
+    "A message was flashed for the next page.",
+    payload=("message", "category"),
 )
 """A message was flashed for the next page.
 
@@ -112,6 +123,7 @@ message_flashed: NamedSignal = catalogue.signal(
 
 got_request_exception: NamedSignal = catalogue.signal(
     "got-request-exception",
+    "The application failed: in the view, call, body or close.",
     payload=("exception", "where", "environ", "exchange"),
 )
 """The application failed. Each exception is sent once.
@@ -132,7 +144,9 @@ on its way unchanged.
 """
 
 request_finished: NamedSignal = catalogue.signal(
-    "request-finished", payload=("response", "environ", "exchange")
+    "request-finished",
+    "The response is ready and its body not yet sent.",
+    payload=("response", "environ", "exchange"),
 )
 """The response is ready and its body not yet sent.
 
@@ -153,7 +167,7 @@ once, use :data:`exchange_closed`.
 """
 
 request_tearing_down: NamedSignal = catalogue.signal(
-    "request-tearing-down", payload=("exc",)
+    "request-tearing-down", "Flask tears a request context down.", payload=("exc",)
 )
 """Flask tears a request context down.
 
@@ -169,7 +183,9 @@ and 3.1.3 send it once more at the end.
 - ``exc``: the unhandled exception that the request ended with, or ``None``.
 """
 
-appcontext_pushed: NamedSignal = catalogue.signal("appcontext-pushed", payload=())
+appcontext_pushed: NamedSignal = catalogue.signal(
+    "appcontext-pushed", "Flask pushed an application context.", payload=()
+)
 """Flask pushed an application context: for a request, a command or a test.
 
 *Sender*: the Flask application.
@@ -181,7 +197,9 @@ appcontext_pushed: NamedSignal = catalogue.signal("appcontext-pushed", payload=(
 """
 
 appcontext_tearing_down: NamedSignal = catalogue.signal(
-    "appcontext-tearing-down", payload=("exc",)
+    "appcontext-tearing-down",
+    "Flask tears an application context down.",
+    payload=("exc",),
 )
 """Flask tears an application context down.
 
@@ -194,7 +212,9 @@ appcontext_tearing_down: NamedSignal = catalogue.signal(
 - ``exc``: the unhandled exception that the context ended with, or ``None``.
 """
 
-appcontext_popped: NamedSignal = catalogue.signal("appcontext-popped", payload=())
+appcontext_popped: NamedSignal = catalogue.signal(
+    "appcontext-popped", "Flask popped an application context.", payload=()
+)
 """Flask popped an application context.
 
 *Sender*: the Flask application.
@@ -205,7 +225,9 @@ appcontext_popped: NamedSignal = catalogue.signal("appcontext-popped", payload=(
 """
 
 exchange_closed: NamedSignal = catalogue.signal(
-    "exchange-closed", payload=("environ", "exchange")
+    "exchange-closed",
+    "The server has closed the response, once for every exchange.",
+    payload=("environ", "exchange"),
 )
 """An exchange is over: everything about it is known.
 
@@ -218,6 +240,24 @@ pushed.
 
 *Payload*: ``environ`` and ``exchange``, as for :data:`exchange_opened`. After the
 receivers have run, the exchange lets go of the environment.
+"""
+
+post_config_load: NamedSignal = catalogue.signal(
+    "post-config-load",
+    "The configuration has been read and what it names enabled.",
+    payload=("application",),
+)
+"""The configuration has been read, and what it names is imported and enabled.
+
+*Sender*: the :class:`~signalpost.config.Configuration`, whose sections can be read.
+
+*Sent when*: a configuration has been loaded for an application, once for each. A module
+that the configuration imports hears it, reads its own section, and connects what it
+has.
+
+*Payload*:
+
+- ``application``: the application that it was loaded for.
 """
 
 EXCHANGE_SIGNALS: tuple[NamedSignal, ...] = (

@@ -57,6 +57,7 @@ class Exchange:
 
     :param environ: The WSGI environment (:pep:`3333`) of the request.
     :param sender: The application that the request is for.
+    :param outer: The exchange that this one is part of.
 
     .. versionadded:: 0.1
     """
@@ -77,13 +78,14 @@ class Exchange:
         "has_started",
         "method",
         "outcome",
+        "outer",
         "path",
         "route",
         "script_name",
         "seconds_to_first_byte",
         "seconds_to_headers",
         "sender",
-        "sent_file",
+        "sent_files",
         "start",
         "started_at",
         "status",
@@ -111,9 +113,12 @@ class Exchange:
     """Whether ``request-started`` was due: the application has begun."""
     has_finished: bool
     """Whether ``request-finished`` was due: the response was ready."""
-    sent_file: tuple[object, t.Any] | None
-    """What the server made of a file that it may send by itself, and the file. For the
-    middleware."""
+    outer: Exchange | None
+    """The open exchange of the same environment that this one is part of: this is a
+    mounted application's then."""
+    sent_files: tuple[tuple[object, t.Any], ...]
+    """What the server made of files that it may send by itself, each with its file.
+    For the middleware."""
     start: float
     """When the server called, by :func:`time.perf_counter`."""
     started_at: float
@@ -143,7 +148,9 @@ class Exchange:
     exception: BaseException | None
     """The last exception that was sent as ``got-request-exception``."""
 
-    def __init__(self, environ: WSGIEnvironment, sender: object) -> None:
+    def __init__(
+        self, environ: WSGIEnvironment, sender: object, outer: Exchange | None = None
+    ) -> None:
         self.start = time.perf_counter()
         self.started_at = time.time()
         self.sender = sender
@@ -169,7 +176,8 @@ class Exchange:
         self.body_bytes_exact = True
         self.outcome = None
         self.exception = None
-        self.sent_file = None
+        self.sent_files = ()
+        self.outer = outer
         self._state: dict[t.Hashable, t.Any] | None = None
         self._on_close: list[Callable[[], object]] | None = None
 
@@ -294,14 +302,12 @@ class Exchange:
         if isinstance(endpoint, str) and "." in endpoint:
             self.blueprints = tuple(getattr(request, "blueprints", ()))
 
-    def release(self, outer: Exchange | None = None) -> None:
-        """Let go of the application and the environment. For the middleware.
-
-        :param outer: The exchange that this one was part of; it is the environment's
-            again.
-        """
+    def release(self) -> None:
+        """Let go of the application and the environment. For the middleware."""
         environ, self._environ = self._environ, None
-        self.sender = self.sent_file = None
+        outer, self.outer = self.outer, None
+        self.sender = None
+        self.sent_files = ()
         # The environ is the server's, and may be used again.
         if environ is not None and environ.get(EXCHANGE_KEY) is self:
             del environ[EXCHANGE_KEY]

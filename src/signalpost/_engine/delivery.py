@@ -397,11 +397,15 @@ def _note_failure(
     connection: Connection, error: Exception, signal: Signal, receiver: Receiver
 ) -> None:
     """Log a failure unless the receiver has raised the like of it too often."""
-    counts: dict[type[Exception], int] = getattr(connection, "failures", {})
+    # What stands in routes for several connections goes with the routes.
+    kept = getattr(connection, "others", (connection,))[0]
+    counts: dict[type[Exception], int] = getattr(kept, "failures", {})
     # The kinds are few, unless a receiver makes them up.
-    kind = type(error) if len(counts) < _MOST_KINDS else Exception
+    kind = type(error)
+    if kind not in counts and len(counts) >= _MOST_KINDS:
+        kind = Exception
     count = counts.get(kind, 0) + 1
-    connection.failures = {**counts, kind: count}
+    kept.failures = {**counts, kind: count}
     if count == 1:
         _failure(error, signal, receiver)
     elif str(count).strip("0") == "1":  # 10, 100, 1000 …

@@ -255,7 +255,7 @@ class Standing:
     def disconnect_from(self, signal: NamedSignal) -> None:
         """Disconnect the receiver from one signal."""
         sender = ANY if self._sender is None else self._sender.sender()
-        signal._disconnect_standing(self.key, sender)
+        signal._disconnect_standing(self.key, self._connection.receiver(), sender)
 
 
 def _sender_record(sender: Any) -> SenderRecord:

@@ -671,10 +671,14 @@ class Signal(Connections):
         prepared.key = (NAMESPACE, prepared.key)
         prepared.code = code
         prepared.instruction = instruction
-        self._insert(prepared, sender)
+        found = self._insert(prepared, sender)
+        if self._connected is not None:
+            self._tell_connected(receiver, sender, weak, prepared, found)
 
-    def _disconnect_standing(self, key: Hashable, sender: Any) -> None:
-        self._remove((NAMESPACE, key), sender)
+    def _disconnect_standing(self, key: Hashable, receiver: Any, sender: Any) -> None:
+        is_disconnected = self._remove((NAMESPACE, key), sender)
+        if is_disconnected and self._disconnected is not None:
+            self._disconnected.send(self, receiver=receiver, sender=sender)
 
     def _watch(self, watching: Watching) -> None:
         """Tell an observer of every delivery from now on."""

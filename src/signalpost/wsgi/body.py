@@ -66,7 +66,6 @@ class Starter:
 
     :param start_response: The server's.
     :param exchange: The exchange to note in.
-    :param outer: The exchange of the same environment that this one is part of.
     """
 
     __slots__ = (
@@ -76,7 +75,6 @@ class Starter:
         "exchange",
         "has_failed",
         "is_whole",
-        "outer",
         "status",
         "written_bytes",
     )
@@ -84,8 +82,6 @@ class Starter:
     exchange: Exchange | None
     """The exchange to note in; ``None`` after its close, as tracebacks may keep this
     object for long."""
-    outer: Exchange | None
-    """The exchange that this one is part of: a mounted application's."""
     has_failed: bool
     """Whether an exception has left the application."""
     is_whole: bool
@@ -95,13 +91,7 @@ class Starter:
     written_bytes: int
     """How many bytes went through what it returned."""
 
-    def __init__(
-        self,
-        start_response: StartResponse,
-        exchange: Exchange,
-        outer: Exchange | None = None,
-    ) -> None:
-        self.outer = outer
+    def __init__(self, start_response: StartResponse, exchange: Exchange) -> None:
         self.has_failed = False
         self.is_whole = False
         self.status = None
@@ -265,15 +255,21 @@ class Closing:
             self._recorder.failed(exchange, self._starter, error, "close")
             raise
         finally:
-            self._recorder.closed(exchange, self._starter)
-            context_exchange.reset(token)
-            del exchange, token
+            try:
+                self._recorder.closed(exchange, self._starter)
+            finally:
+                context_exchange.reset(token)
+                del exchange, token
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         exchange = self._exchange
         if exchange is not None and not is_finalizing():
             self._exchange = None
-            self._recorder.lost(exchange, self._starter)
+            token = context_exchange.set(exchange)
+            try:
+                self._recorder.lost(exchange, self._starter)
+            finally:
+                context_exchange.reset(token)
 
 
 class ClosingBody(Closing):
@@ -371,17 +367,13 @@ def close_with_file(
         exchange.body_bytes = starter.content_length() or 0
 
     def tell(is_sent: bool | None) -> None:  # noqa: FBT001  # SentFile's
-        token = context_exchange.set(exchange)
-        try:
-            if is_sent is None:
-                recorder.lost(exchange, starter)
-            else:
-                starter.is_whole = is_sent
-                recorder.closed(exchange, starter)
-        finally:
-            context_exchange.reset(token)
+        if is_sent is None:
+            recorder.lost(exchange, starter)
+        else:
+            starter.is_whole = is_sent
+            recorder.closed(exchange, starter)
 
-    file.tell_close(tell)
+    file.tell_close(exchange, tell)
 
 
 def is_bodiless(exchange: Exchange) -> bool:
@@ -435,3 +427,4 @@ def pairs_of(headers: object) -> list[tuple[object, object]]:
 
 
 codes_that_set.add(Closing.close.__code__)
+codes_that_set.add(Closing.__del__.__code__)

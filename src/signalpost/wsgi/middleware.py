@@ -12,6 +12,7 @@ from types import MethodType
 from .._engine.delivery import AsyncWrapper
 from .._engine.signal import heard_of
 from .._engine.signal import NamedSignal
+from .._engine.signal import Signal
 from ..errors import ApplicationError
 from ..exchange import codes_that_set
 from ..exchange import context_exchange
@@ -48,7 +49,8 @@ class SignalMiddleware:
     The client gets what it got without the middleware. While nobody listens, the
     application's own response goes back untouched. Receivers are isolated: one that
     raises is logged by the logger ``signalpost.signals`` and counted, and the
-    request goes on.
+    request goes on. Only what is no :exc:`Exception` goes through: ``SystemExit``,
+    ``KeyboardInterrupt`` and their like are meant for the server.
 
     ::
 
@@ -98,11 +100,24 @@ class SignalMiddleware:
         heard = heard_of(EXCHANGE_SIGNALS, sender)
         if not heard:
             return self.app(environ, start_response)
-        outer = environ.get(EXCHANGE_KEY)
-        if self._is_outer_layer or (outer is not None and outer.sender is sender):
+        if self._is_outer_layer or self._is_inner_layer(environ):
             return self.app(environ, start_response)
-        exchange = Exchange(environ, sender)
-        starter = Starter(start_response, exchange, outer)
+        return self._recorded(environ, start_response, heard)
+
+    def _is_inner_layer(self, environ: WSGIEnvironment) -> bool:
+        """Tell whether a layer around this one does the work."""
+        outer = environ.get(EXCHANGE_KEY)
+        return outer is not None and outer.sender is self.sender
+
+    # A method of its own, by which current_exchange() knows who has set it.
+    def _recorded(
+        self,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+        heard: tuple[Signal, ...],
+    ) -> Iterable[bytes]:
+        exchange = Exchange(environ, self.sender, environ.get(EXCHANGE_KEY))
+        starter = Starter(start_response, exchange)
         environ[EXCHANGE_KEY] = exchange
         token = context_exchange.set(exchange)
         try:
@@ -117,34 +132,25 @@ class SignalMiddleware:
                 body = self.app(environ, starter)
             if starter.status is not None and not exchange.has_finished:
                 self.ready(exchange, starter)
+            return self._returned(body, exchange, starter)
         except BaseException as error:
-            # No server calls close() when the call itself raises.
-            is_hijacked = isinstance(error, StopIteration)
-            try:
-                if not is_hijacked:
-                    self.failed(exchange, starter, error, "call")
-            finally:
-                self._close(exchange, starter, "hijacked" if is_hijacked else "error")
-                # The traceback keeps this frame: it must not keep the exchange.
-                del exchange, starter, outer
+            if exchange.is_open:
+                # No server calls close() when the call itself raises.
+                is_hijacked = isinstance(error, StopIteration)
+                try:
+                    if not is_hijacked:
+                        self.failed(exchange, starter, error, "call")
+                finally:
+                    self._close(
+                        exchange, starter, "hijacked" if is_hijacked else "error"
+                    )
             raise
         finally:
             context_exchange.reset(token)
-            del token
-        try:
-            sent_file = exchange.sent_file
-            if sent_file is not None and sent_file[0] is body:
-                close_with_file(sent_file[1], exchange, starter, self)
-                return body
-            if type(body) is list and body:
-                return ListBody(body, exchange, starter, self)
-            if _goes_back_as_it_is(body):
-                self._close_at_once(body, exchange, starter)
-                return body
-            return closing_body(body, exchange, starter, self)
-        finally:
-            # A traceback that Flask keeps for longer keeps this frame, too.
-            del exchange, starter, outer, body
+            # A traceback that Flask keeps for longer keeps this frame, and this frame
+            # must not keep the exchange.
+            body = ()
+            del exchange, starter, token
 
     def ready(self, exchange: Exchange, starter: Starter) -> None:
         """Send that the response is ready, if it is and was not sent before."""
@@ -186,6 +192,21 @@ class SignalMiddleware:
             # Servers compare a body with their own to know that it is a file.
             if environ.get(FILE_WRAPPER) is ours:
                 environ[FILE_WRAPPER] = wrap
+
+    def _returned(
+        self, body: Iterable[bytes], exchange: Exchange, starter: Starter
+    ) -> Iterable[bytes]:
+        """Return what the server gets for what the application has returned."""
+        if type(body) is list and body:
+            return ListBody(body, exchange, starter, self)
+        for wrapped, file in exchange.sent_files:
+            if wrapped is body:
+                close_with_file(file, exchange, starter, self)
+                return body
+        if _goes_back_as_it_is(body):
+            self._close_at_once(body, exchange, starter)
+            return body
+        return closing_body(body, exchange, starter, self)
 
     def _close_at_once(
         self, body: object, exchange: Exchange, starter: Starter
@@ -237,8 +258,8 @@ class SignalMiddleware:
                 if exchange.has_calls:
                     self._make_calls(exchange)
             finally:
-                exchange.release(starter.outer)
-                starter.exchange = starter.outer = None
+                exchange.release()
+                starter.exchange = None
 
     def _make_calls(self, exchange: Exchange) -> None:
         errors = exchange.make_calls()
@@ -319,4 +340,4 @@ def _application_and_sender(app: t.Any) -> tuple[WSGIApplication, object]:
     return t.cast("WSGIApplication", app), app
 
 
-codes_that_set.add(SignalMiddleware.__call__.__code__)
+codes_that_set.add(SignalMiddleware._recorded.__code__)  # noqa: SLF001  # this module's

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 import typing as t
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import lru_cache
 
+from ..exchange import codes_that_set
 from ..exchange import context_exchange
+from ..exchange import Exchange
 
 __all__ = ["FILE_WRAPPER", "SentFile", "stand_in_for"]
 
@@ -26,13 +29,21 @@ def stand_in_for(wrap: Callable[..., t.Any]) -> Callable[..., t.Any]:
     :param wrap: The server's, a function or a class.
     :returns: The like.
     """
+    if isinstance(wrap, _StandIn) or getattr(wrap, "__code__", None) is _STANDING_CODE:
+        return wrap  # an outer layer's, which serves both
     if isinstance(wrap, type):
         return _class_for(wrap)
+    return _function_for(wrap)
 
+
+def _function_for(wrap: Callable[..., t.Any]) -> Callable[..., t.Any]:
     def wrapper(file: t.Any, *size: t.Any, **named: t.Any) -> t.Any:
         return _wrapped(wrap, file, size, named)
 
     return wrapper
+
+
+_STANDING_CODE = t.cast("t.Any", _function_for(len)).__code__
 
 
 class _StandIn(type):
@@ -67,7 +78,11 @@ def _wrapped(
         return wrap(file, *size, **named)
     sent = SentFile(file)
     wrapped = wrap(sent, *size, **named)
-    exchange.sent_file = (wrapped, sent)
+    # Whichever of mounted layers gets it back will know it.
+    layer: Exchange | None = exchange
+    while layer is not None:
+        layer.sent_files += ((wrapped, sent),)
+        layer = layer.outer
     return wrapped
 
 
@@ -77,11 +92,11 @@ class SentFile:
     :param file: The file; whatever else it can do goes to it.
     """
 
-    __slots__ = ("_file", "_handled", "_tell")
+    __slots__ = ("_file", "_handled", "_told")
 
     def __init__(self, file: t.Any) -> None:
         self._file = file
-        self._tell: Callable[[bool | None], None] | None = None
+        self._told: list[tuple[Exchange, Callable[[bool | None], None]]] = []
         # What the application handles itself, which the close has nothing to do with.
         self._handled = sys.exception()
 
@@ -100,29 +115,62 @@ class SentFile:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def tell_close(self, tell: Callable[[bool | None], None]) -> None:
+    def tell_close(
+        self, exchange: Exchange, tell: Callable[[bool | None], None]
+    ) -> None:
         """Tell ``tell`` of the close.
 
+        :param exchange: The one that is closed with it, and is current then.
         :param tell: Called once: with ``True`` when the server closes the file; with
             ``False`` if it does so because an exception came in its way, as when a
             client has left; with ``None`` if it never does.
         """
-        self._tell = tell
+        self._told.append((exchange, tell))
 
     def close(self) -> None:
         """Close the file, and tell of it."""
-        tell, self._tell = self._tell, None
-        is_sent = sys.exception() is self._handled
+        error = sys.exception()
+        is_sent = error is None or error is self._handled
         self._handled = None
+        told, self._told = self._told, []
+        token = context_exchange.set(told[0][0] if told else context_exchange.get())
         try:
             close = getattr(self._file, "close", None)
             if close is not None:
                 close()
         finally:
-            if tell is not None:
-                tell(is_sent)
+            try:
+                _tell(told, is_sent)
+            finally:
+                context_exchange.reset(token)
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        tell, self._tell = self._tell, None
-        if tell is not None and not is_finalizing():
-            tell(None)
+        told, self._told = self._told, []
+        if told and not is_finalizing():
+            _tell(told, None)
+
+
+def _tell(
+    told: list[tuple[Exchange, Callable[[bool | None], None]]],
+    is_sent: bool | None,  # noqa: FBT001  # what is passed on
+) -> None:
+    """Tell of a close, the innermost layer first."""
+    with ExitStack() as stack:
+        for exchange, tell in reversed(told):
+            stack.callback(_tell_one, exchange, tell, is_sent)
+
+
+def _tell_one(
+    exchange: Exchange,
+    tell: Callable[[bool | None], None],
+    is_sent: bool | None,  # noqa: FBT001  # likewise
+) -> None:
+    token = context_exchange.set(exchange)
+    try:
+        tell(is_sent)
+    finally:
+        context_exchange.reset(token)
+
+
+codes_that_set.add(SentFile.close.__code__)
+codes_that_set.add(_tell_one.__code__)

@@ -274,8 +274,8 @@ class Exchange:
         return errors
 
     @property
-    def has_calls(self) -> bool:
-        """Whether anything is to be called on close."""
+    def has_functions(self) -> bool:
+        """Whether any function is to be called on close."""
         return bool(self._on_close)
 
     def seconds_since_start(self) -> float:

@@ -21,7 +21,6 @@ from signalpost.lifecycle import exchange_opened
 from signalpost.testing import capture
 from tests.wsgi.serving import answer_with
 from tests.wsgi.serving import Closable
-from tests.wsgi.serving import environ_of
 from tests.wsgi.serving import exchange_of
 from tests.wsgi.serving import hello
 from tests.wsgi.serving import Server
@@ -339,7 +338,6 @@ def test_nothing_that_was_added_is_kept(app: WSGIApplication) -> None:
         kept.append(weakref.ref(resource))
         exchange.call_on_close(resource.release)
 
-    exchanges = []
     gc.collect()
     gc.disable()
     try:
@@ -349,8 +347,8 @@ def test_nothing_that_was_added_is_kept(app: WSGIApplication) -> None:
             contextlib.suppress(LookupError),
         ):
             Server().serve(SignalMiddleware(app))
-        # Whoever keeps the record of an exchange does not keep what it acquired.
-        exchanges.append(exchange_of(sent))
+        # What was sent is kept here, and with it the exchange.
+        assert not exchange_of(sent).is_open
         assert [one() for one in kept] == [None]
     finally:
         gc.enable()
@@ -400,14 +398,4 @@ def test_a_view_of_flasks_that_fails_releases_what_was_acquired() -> None:
     Signalpost(app)
     with acquired(resource):
         assert app.test_client().get("/", buffered=True).status_code == 500
-    assert resource.released == 1
-
-
-def test_an_exchange_without_a_middleware_is_not_closed() -> None:
-    resource = Resource()
-    exchange = Exchange(environ_of(), "shop")
-    exchange.call_on_close(resource.release)
-    assert exchange.has_calls
-    assert exchange.make_calls() == []
-    assert not exchange.has_calls
     assert resource.released == 1

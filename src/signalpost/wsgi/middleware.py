@@ -255,7 +255,7 @@ class SignalMiddleware:
                 )
         finally:
             try:
-                if exchange.has_calls:
+                if exchange.has_functions:
                     self._make_calls(exchange)
             finally:
                 exchange.release()

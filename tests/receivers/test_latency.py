@@ -3,26 +3,43 @@ from __future__ import annotations
 import logging
 import re
 import typing as t
+from collections.abc import Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from signalpost import SignalMiddleware
 from signalpost.exchange import Exchange
+from signalpost.lifecycle import catalogue
 from signalpost.lifecycle import exchange_closed
+from signalpost.receivers.formats import Field
+from signalpost.receivers.formats import Line
 from signalpost.receivers.latency import LatencyLogger
 from signalpost.receivers.latency import log_latency
+from signalpost.receivers.latency import STREAMED_SECONDS
 from tests.wsgi.serving import hello
 from tests.wsgi.serving import Server
 
 
-def closed_exchange(**values: t.Any) -> Exchange:
-    exchange = Exchange({"REQUEST_METHOD": "GET", "PATH_INFO": "/a"}, "shop")
+def closed_exchange(
+    environ: dict[str, t.Any] | None = None, **values: t.Any
+) -> Exchange:
+    exchange = Exchange(
+        {"REQUEST_METHOD": "GET", "PATH_INFO": "/a", **(environ or {})}, "shop"
+    )
     exchange.status = 200
     exchange.outcome = "complete"
     exchange.duration_seconds = 0.0123
     for name, value in values.items():
         setattr(exchange, name, value)
     return exchange
+
+
+def fields_of(record: logging.LogRecord) -> Mapping[str, Field]:
+    assert isinstance(record.msg, Line)
+    assert record.msg.name == "latency"
+    return record.msg.fields
 
 
 @pytest.fixture
@@ -91,3 +108,351 @@ def test_a_hostile_path_is_one_line(lines: pytest.LogCaptureFixture) -> None:
 def test_a_wrong_threshold_is_refused(wrong: float) -> None:
     with pytest.raises(ValueError, match="slow_seconds must be"):
         LatencyLogger(slow_seconds=wrong)
+
+
+def test_a_threshold_of_a_wrong_type_is_refused() -> None:
+    wrong: t.Any = "0.5"
+    with pytest.raises(TypeError, match="slow_seconds must be a number"):
+        LatencyLogger(slow_seconds=wrong)
+
+
+def test_it_says_what_it_hears() -> None:
+    for signal, method in LatencyLogger.hears.items():
+        assert signal in catalogue
+        assert callable(getattr(log_latency, method))
+
+
+def test_a_streamed_body_has_the_time_of_its_headers(
+    lines: pytest.LogCaptureFixture,
+) -> None:
+    exchange = closed_exchange(duration_seconds=0.812, seconds_to_headers=0.0031)
+    log_latency("shop", exchange=exchange)
+    assert lines.messages == ["GET /a 200 complete 812.0 ms (headers 3.1 ms) 0 bytes"]
+
+
+def test_a_body_sent_at_once_has_no_time_of_its_headers(
+    lines: pytest.LogCaptureFixture,
+) -> None:
+    to_headers = 0.5 - STREAMED_SECONDS / 2
+    exchange = closed_exchange(duration_seconds=0.5, seconds_to_headers=to_headers)
+    log_latency("shop", exchange=exchange)
+    assert lines.messages == ["GET /a 200 complete 500.0 ms 0 bytes"]
+
+
+def test_the_fields_are_those_of_the_text(lines: pytest.LogCaptureFixture) -> None:
+    exchange = closed_exchange(
+        {"HTTP_X_REQUEST_ID": "f3-09"},
+        route="/items/<int:id>",
+        seconds_to_headers=0.0031,
+        body_bytes=7,
+        body_bytes_exact=False,
+    )
+    log_latency("shop", exchange=exchange)
+    assert fields_of(lines.records[0]) == {
+        "method": "GET",
+        "route": "/items/<int:id>",
+        "status": 200,
+        "outcome": "complete",
+        "duration_seconds": 0.0123,
+        "seconds_to_headers": 0.0031,
+        "body_bytes": 7,
+        "body_bytes_exact": False,
+        "request_id": "f3-09",
+    }
+
+
+def test_a_path_among_the_fields_is_raw_and_cut(
+    lines: pytest.LogCaptureFixture,
+) -> None:
+    log_latency("shop", exchange=closed_exchange(path="/\n" + "x" * 100_000))
+    path = fields_of(lines.records[0])["path"]
+    assert isinstance(path, str)
+    assert path.startswith("/\nxxx")
+    assert len(path) < 600
+
+
+def test_a_record_says_where_it_was_logged(lines: pytest.LogCaptureFixture) -> None:
+    log_latency("shop", exchange=closed_exchange())
+    assert lines.records[0].filename == "latency.py"
+    assert lines.records[0].funcName == "__call__"
+
+
+@pytest.mark.parametrize("sent", ["f3-09", "A.b_c", "x" * 128])
+def test_the_id_of_the_front_is_told(
+    sent: str, lines: pytest.LogCaptureFixture
+) -> None:
+    log_latency("shop", exchange=closed_exchange({"HTTP_X_REQUEST_ID": sent}))
+    assert lines.messages == [f"GET /a 200 complete 12.3 ms 0 bytes id={sent}"]
+
+
+@pytest.mark.parametrize("sent", ["", "x" * 129, "a b", "a\n", "a=b", '"', "é"])
+def test_what_is_no_id_is_left_out(sent: str, lines: pytest.LogCaptureFixture) -> None:
+    log_latency("shop", exchange=closed_exchange({"HTTP_X_REQUEST_ID": sent}))
+    assert lines.messages == ["GET /a 200 complete 12.3 ms 0 bytes"]
+
+
+def test_the_header_of_the_id_can_be_chosen(lines: pytest.LogCaptureFixture) -> None:
+    sent = {"HTTP_X_REQUEST_ID": "theirs", "HTTP_X_AMZN_TRACE_ID": "ours"}
+    for header in ("X-Amzn-Trace-Id", None):
+        receiver = LatencyLogger(request_id_header=header)
+        receiver("shop", exchange=closed_exchange(sent))
+    assert lines.messages == [
+        "GET /a 200 complete 12.3 ms 0 bytes id=ours",
+        "GET /a 200 complete 12.3 ms 0 bytes",
+    ]
+
+
+def test_an_exchange_that_was_let_go_has_no_id(
+    lines: pytest.LogCaptureFixture,
+) -> None:
+    exchange = closed_exchange({"HTTP_X_REQUEST_ID": "f3-09"})
+    exchange.release()
+    log_latency("shop", exchange=exchange)
+    assert lines.messages == ["GET /a 200 complete 12.3 ms 0 bytes"]
+
+
+@pytest.mark.parametrize("wrong", ["", "X Request", "X_Request_ID", "X-Id:", "é"])
+def test_a_name_that_no_header_has_is_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match="request_id_header must be"):
+        LatencyLogger(request_id_header=wrong)
+
+
+def test_a_header_of_a_wrong_type_is_refused() -> None:
+    wrong: t.Any = True
+    with pytest.raises(TypeError, match="request_id_header must be"):
+        LatencyLogger(request_id_header=wrong)
+
+
+@pytest.mark.parametrize(
+    ("values", "level"),
+    [
+        ({}, "INFO"),
+        ({"outcome": "aborted"}, "INFO"),
+        ({"outcome": "hijacked", "status": None}, "INFO"),
+        ({"outcome": "lost"}, "INFO"),
+        ({"outcome": "error"}, "ERROR"),
+        ({"status": 499}, "INFO"),
+        ({"status": 500}, "ERROR"),
+        ({"duration_seconds": 9.0}, "WARNING"),
+        ({"duration_seconds": 9.0, "status": 503}, "ERROR"),
+    ],
+)
+def test_the_level_tells_what_it_was(
+    values: dict[str, t.Any], level: str, lines: pytest.LogCaptureFixture
+) -> None:
+    LatencyLogger(slow_seconds=9)("shop", exchange=closed_exchange(**values))
+    assert [record.levelname for record in lines.records] == [level]
+
+
+def test_levels_can_be_chosen(lines: pytest.LogCaptureFixture) -> None:
+    levels = {"aborted": "warning", "5xx": "INFO", "error": "critical"}
+    receiver = LatencyLogger(levels=levels)
+    for values in ({"outcome": "aborted"}, {"status": 500}, {"outcome": "error"}):
+        receiver("shop", exchange=closed_exchange(**values))
+    assert [record.levelname for record in lines.records] == [
+        "WARNING",
+        "INFO",
+        "CRITICAL",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (["error"], TypeError),
+        ({"error": 40}, TypeError),
+        ({"error": "loud"}, ValueError),
+        ({"failed": "error"}, ValueError),
+    ],
+)
+def test_wrong_levels_are_refused(wrong: t.Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="level"):
+        LatencyLogger(levels=wrong)
+
+
+def test_nothing_is_asked_for_a_level_that_is_off(
+    lines: pytest.LogCaptureFixture,
+) -> None:
+    lines.set_level(logging.ERROR, logger="signalpost.latency")
+    sampled = LatencyLogger(sample={"*": 0.5})
+    sampled("shop", exchange=closed_exchange())
+    lines.set_level(logging.INFO, logger="signalpost.latency")
+    sampled("shop", exchange=closed_exchange())
+    assert len(lines.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("/healthz", "/healthz"),
+        ("/items/*", "/items/7"),
+        ("/items/*", "/items/"),
+        ("/items/*/image", "/items/7/image"),
+        ("/*.ico", "/favicon.ico"),
+        ("/static/**", "/static/"),
+        ("/static/**", "/static/css/shop.css"),
+        ("/**/healthz", "/shop/v1/healthz"),
+        ("**/healthz", "/healthz"),
+        ("**", "/a\nb"),
+        ("/a.b", "/a.b"),
+    ],
+)
+def test_an_excluded_path_is_not_logged(
+    pattern: str, path: str, lines: pytest.LogCaptureFixture
+) -> None:
+    receiver = LatencyLogger(exclude=["/other", pattern])
+    receiver("shop", exchange=closed_exchange(path=path, status=500))
+    assert not lines.records
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("/healthz", "/healthz/"),
+        ("/healthz", "/healthz\n"),
+        ("/healthz", "/a/healthz"),
+        ("/healthz", "/HEALTHZ"),
+        ("/items/*", "/items/7/image"),
+        ("/items/*", "/items"),
+        ("/static/**", "/static"),
+        ("/static/**", "/staticfiles/a"),
+        ("/**/healthz", "/healthz"),
+        ("/a.b", "/axb"),
+    ],
+)
+def test_a_pattern_excludes_no_other_path(
+    pattern: str, path: str, lines: pytest.LogCaptureFixture
+) -> None:
+    LatencyLogger(exclude=(pattern,))("shop", exchange=closed_exchange(path=path))
+    assert len(lines.records) == 1
+
+
+def test_a_pattern_is_compared_with_the_mount_point_too(
+    lines: pytest.LogCaptureFixture,
+) -> None:
+    receiver = LatencyLogger(exclude=("/shop/healthz",))
+    for mount in ("/shop", "/blog"):
+        exchange = closed_exchange(script_name=mount, path="/healthz", route="/<any>")
+        receiver("shop", exchange=exchange)
+    assert len(lines.records) == 1
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "",
+        "healthz",
+        "https://shop.example/healthz",
+        "/search?q=mug",
+        "^/healthz$",
+        "/static/.*",
+        "/items/<int:id>",
+        r"/items/\d",
+        "/items/[0-9]",
+        "/(a|b)",
+        "/**/a/**",
+        "/a*b*c",
+        "/a**",
+        "***",
+    ],
+)
+def test_a_pattern_that_could_be_misread_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"a pattern of exclude .*; write"):
+        LatencyLogger(exclude=[pattern])
+
+
+@pytest.mark.parametrize("wrong", ["/healthz", 7, [7], None])
+def test_patterns_of_a_wrong_type_are_refused(wrong: t.Any) -> None:
+    with pytest.raises(TypeError, match=r"exclude must be .*; write"):
+        LatencyLogger(exclude=wrong)
+
+
+@pytest.mark.parametrize("piece", ["/", "/a", "a", "/aab"])
+def test_no_path_makes_a_pattern_slow(
+    piece: str, lines: pytest.LogCaptureFixture
+) -> None:
+    # Were the time quadratic in the length, this would go on for minutes.
+    receiver = LatencyLogger(exclude=["/**/a*b/*/c*", "/*/**/*x/y", "**/*z"])
+    receiver("shop", exchange=closed_exchange(path="/" + piece * 500_000))
+    assert len(lines.records) == 1
+
+
+def test_a_share_of_each_route_is_logged(lines: pytest.LogCaptureFixture) -> None:
+    receiver = LatencyLogger(sample={"/healthz": 0.01, "/silent": 0, "*": 0.5})
+    for _ in range(200):
+        for route in ("/healthz", "/silent", "/items/<int:id>"):
+            receiver("shop", exchange=closed_exchange(route=route))
+    routes = [fields_of(record)["route"] for record in lines.records]
+    assert routes.count("/healthz") == 2
+    assert routes.count("/silent") == 0
+    assert routes.count("/items/<int:id>") == 100
+
+
+def test_the_first_of_a_sample_is_logged(lines: pytest.LogCaptureFixture) -> None:
+    receiver = LatencyLogger(sample={"/a": 0.01})
+    receiver("shop", exchange=closed_exchange())
+    receiver("shop", exchange=closed_exchange())
+    assert len(lines.records) == 1
+
+
+def test_a_route_without_a_share_is_logged(lines: pytest.LogCaptureFixture) -> None:
+    receiver = LatencyLogger(sample={"/healthz": 0})
+    receiver("shop", exchange=closed_exchange())
+    assert len(lines.records) == 1
+
+
+@given(share=st.floats(0, 1), requests=st.integers(1, 300))
+def test_a_sample_is_as_large_as_its_share(share: float, requests: int) -> None:
+    logger = logging.Logger("shop")
+    log = Counter()
+    logger.addHandler(log)
+    receiver = LatencyLogger(sample={"*": share}, logger=logger)
+    for _ in range(requests):
+        receiver("shop", exchange=closed_exchange())
+    assert abs(log.records - share * requests) <= 1
+
+
+class Counter(logging.Handler):
+    """Counts what is logged."""
+
+    records = 0
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        self.records += 1
+        return True
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"outcome": "error"},
+        {"outcome": "aborted"},
+        {"outcome": "lost"},
+        {"status": 500},
+        {"duration_seconds": 1.0},
+    ],
+)
+def test_a_sample_drops_nothing_that_went_wrong(
+    values: dict[str, t.Any], lines: pytest.LogCaptureFixture
+) -> None:
+    receiver = LatencyLogger(sample={"*": 0}, slow_seconds=1)
+    receiver("shop", exchange=closed_exchange(**values))
+    assert len(lines.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (0.1, TypeError),
+        ({"*": "0.1"}, TypeError),
+        ({"*": True}, TypeError),
+        ({7: 0.1}, TypeError),
+        ({"*": 10}, ValueError),
+        ({"*": -0.1}, ValueError),
+        ({"*": float("nan")}, ValueError),
+        ({"healthz": 0.1}, ValueError),
+    ],
+)
+def test_wrong_shares_are_refused(wrong: t.Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"sample must .*; write|in sample must .* write"):
+        LatencyLogger(sample=wrong)

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import logging
+import typing as t
+
 import pytest
 
+from signalpost.receivers.lines import capped
+from signalpost.receivers.lines import chosen_logger
 from signalpost.receivers.lines import LONGEST_FIELD
+from signalpost.receivers.lines import one_line
 from signalpost.receivers.lines import one_word
 
 CONTROLS = [*range(0x20), 0x7F, *range(0x80, 0xA0), 0x2028, 0x2029, 0x202E, 0xD800]
@@ -38,3 +44,38 @@ def test_text_that_could_pass_for_several_fields_is_quoted(text: str) -> None:
 def test_a_long_text_is_cut() -> None:
     assert one_word("a" * 100_000) == "a" * LONGEST_FIELD + "…"
     assert len(one_word("\x00" * 100_000)) < 10 * LONGEST_FIELD
+
+
+def test_a_field_that_was_cut_is_cut_no_further() -> None:
+    cut = capped("a" * 100_000)
+    assert cut == "a" * LONGEST_FIELD + "…"
+    assert capped(cut) == one_word(cut) == cut
+
+
+@pytest.mark.parametrize("code", CONTROLS)
+def test_a_control_character_does_not_end_a_line(code: int) -> None:
+    line = one_line(f"no mug{chr(code)}on the shelf")
+    assert line.isprintable()
+    assert line.splitlines() == [line]
+
+
+@pytest.mark.parametrize("text", ["", 'a b = "c"', "C:\\shop", "café"])
+def test_a_sentence_stays_as_it_is(text: str) -> None:
+    assert one_line(text) == text
+
+
+def test_backslashes_of_a_sentence_stay_single() -> None:
+    assert one_line("C:\\shop\n") == "C:\\shop\\n"
+
+
+def test_a_logger_can_be_told_by_name() -> None:
+    shop = logging.getLogger("shop")
+    assert chosen_logger("shop", "signalpost.latency") is shop
+    assert chosen_logger(shop, "signalpost.latency") is shop
+    assert chosen_logger(None, "shop") is shop
+
+
+def test_what_is_no_logger_is_refused() -> None:
+    wrong: t.Any = 7
+    with pytest.raises(TypeError, match=r"got 7; write logger='signalpost\.latency'"):
+        chosen_logger(wrong, "signalpost.latency")

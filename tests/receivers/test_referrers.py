@@ -6,7 +6,9 @@ import typing as t
 import pytest
 
 from signalpost import SignalMiddleware
+from signalpost.lifecycle import catalogue
 from signalpost.lifecycle import request_started
+from signalpost.receivers.formats import Line
 from signalpost.receivers.referrers import log_referrer
 from signalpost.receivers.referrers import ReferrerLogger
 from tests.wsgi.serving import hello
@@ -65,3 +67,42 @@ def test_a_huge_referrer_is_cut(lines: pytest.LogCaptureFixture) -> None:
 def test_one_string_of_paths_is_refused() -> None:
     with pytest.raises(TypeError, match=r"write paths=\('/',\)"):
         ReferrerLogger(paths="/")
+
+
+@pytest.mark.parametrize("wrong", [7, (7,), [None]])
+def test_paths_of_a_wrong_type_are_refused(wrong: t.Any) -> None:
+    with pytest.raises(TypeError, match=r"must be a .*write"):
+        ReferrerLogger(paths=wrong)
+
+
+def test_a_path_that_no_request_has_is_refused() -> None:
+    with pytest.raises(ValueError, match="must begin with a slash, got 'cart'"):
+        ReferrerLogger(paths=["/", "", "cart"])
+
+
+def test_the_fields_hold_what_the_client_sent(
+    lines: pytest.LogCaptureFixture,
+) -> None:
+    visit(log_referrer, HTTP_REFERER="https://a.example/\n" + "x" * 1_000)
+    line = lines.records[0].msg
+    assert isinstance(line, Line)
+    assert line.name == "referrer"
+    referrer = line.fields["referrer"]
+    assert isinstance(referrer, str)
+    assert referrer.startswith("https://a.example/\nxxx")
+    assert len(referrer) < 600
+    assert (line.fields["method"], line.fields["path"]) == ("GET", "/")
+
+
+def test_nothing_is_done_for_a_level_that_is_off(
+    lines: pytest.LogCaptureFixture,
+) -> None:
+    logging.getLogger("shop.referrers").setLevel(logging.WARNING)
+    visit(ReferrerLogger(logger="shop.referrers"))
+    assert not lines.records
+
+
+def test_it_says_what_it_hears() -> None:
+    for signal, method in ReferrerLogger.hears.items():
+        assert signal in catalogue
+        assert callable(getattr(log_referrer, method))

@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Mapping
+from functools import partial
+from itertools import count
+from math import ceil
 from typing import Any
+from typing import ClassVar
 
 from ..exchange import Exchange
+from .formats import Field
+from .formats import Line
+from .lines import capped
+from .lines import chosen_logger
 from .lines import one_word
 
-__all__ = ["LatencyLogger", "log_latency"]
+__all__ = ["STREAMED_SECONDS", "LatencyLogger", "log_latency"]
 
-_default_logger = logging.getLogger("signalpost.latency")
+STREAMED_SECONDS = 0.01
+"""How long the close must come after the headers for a body to count as streamed."""
+
+_LEVELS = {
+    "complete": "info",
+    "aborted": "info",
+    "hijacked": "info",
+    "lost": "info",
+    "error": "error",
+    "5xx": "error",
+    "slow": "warning",
+}
+
+# Outcomes of which a sample says enough.
+_ORDINARY = frozenset(("complete", "hijacked"))
+
+_is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
+_is_header_name = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*").fullmatch
+# What regular expressions, routes and queries are written with has no place in a
+# pattern: it would match nothing, and nobody would know why.
+_is_pattern = re.compile(r"(?:/|\*\*)(?!.*\.\*)[^^$?\\|()\[\]{}<>+#]*").fullmatch
 
 
 class LatencyLogger:
@@ -20,56 +52,322 @@ class LatencyLogger:
 
         exchange_closed.connect(log_latency)
 
-    The line says method, route, status, outcome, duration and size::
+    The line says method, route, status, outcome, duration and size; if the body was
+    streamed, also when its headers left, and if the front sent one, the request's
+    id::
 
         GET /products/<slug> 200 complete 12.3 ms 4096 bytes
+        GET /export 200 complete 812.0 ms (headers 3.1 ms) ~52100 bytes id=f3-09
 
     The duration lasts until the server closed the response, so that of a streamed
-    body is the whole of it. Where no route matched, or none is known, the path takes
-    its place, escaped. A dash stands for a status that there never was.
+    body is the whole of it. A body counts as streamed if the close came
+    :data:`STREAMED_SECONDS` or more after the headers, whether the application or
+    the client took the time. Where no route matched, or none is known, the path takes
+    its place, escaped. A dash stands for a status that there never was, ``~`` before
+    the bytes says that they were read from a header, not counted.
 
-    :param slow_seconds: Log exchanges that took at least so long as warnings.
-        ``None`` for none.
-    :param logger: Where to; without it the logger ``signalpost.latency``, at level
-        ``INFO``.
-    :raises ValueError: If ``slow_seconds`` is negative.
+    The message of the record is a :class:`~signalpost.receivers.formats.Line` named
+    ``latency``, with the fields ``method``, ``route`` (or ``path`` where there is no
+    route), ``status``, ``outcome``, ``duration_seconds``, ``seconds_to_headers``,
+    ``body_bytes``, ``body_bytes_exact`` and, if the front sent one, ``request_id``.
+
+    :param slow_seconds: What took at least so long is slow. ``None`` for nothing.
+    :param levels: The names of logging levels, by what an exchange was: an outcome
+        (``"complete"``, ``"aborted"``, ``"error"``, ``"hijacked"``, ``"lost"``),
+        ``"5xx"`` for a status from 500 up, or ``"slow"``. The highest that applies is
+        taken. Those left out are ``ERROR`` for ``"error"`` and ``"5xx"``,
+        ``WARNING`` for ``"slow"`` and ``INFO`` for the rest.
+    :param exclude: Patterns of paths to log nothing of, failures included. Each is
+        compared with the whole path from the root, mount point included, without
+        host and query: ``*`` stands for any characters within a segment, once a
+        segment; ``**``, a segment by itself, for any characters, slashes too, once a
+        pattern: ``"/healthz"``, ``"/items/*/image"``, ``"/static/**"``.
+    :param sample: Shares to log, by route, as in ``{"/healthz": 0.01, "*": 0.1}``;
+        ``"*"`` for all others together; a path takes the place of a route that is not
+        known. Of a share of ``0.01`` it is the first and then each hundredth.
+        Errors, statuses from 500 up, and what was slow, aborted or lost are always
+        logged.
+    :param request_id_header: The header in which the front sends the request's id.
+        An id of other characters than ``A-Z a-z 0-9 . _ -``, or of more than 128, is
+        left out. ``None`` to read none.
+    :param logger: Where to: a logger or its name; without it ``signalpost.latency``.
+    :raises ValueError: If an option has the right type, and no meaning.
+    :raises TypeError: If an option has the wrong type.
 
     .. versionadded:: 0.1
     """
+
+    hears: ClassVar[Mapping[str, str]] = {"exchange-closed": "__call__"}
+    """Which method hears which signal."""
 
     def __init__(
         self,
         *,
         slow_seconds: float | None = None,
-        logger: logging.Logger | None = None,
+        levels: Mapping[str, str] | None = None,
+        exclude: Collection[str] = (),
+        sample: Mapping[str, float] | None = None,
+        request_id_header: str | None = "X-Request-ID",
+        logger: logging.Logger | str | None = None,
     ) -> None:
-        if slow_seconds is not None and not slow_seconds >= 0:
-            raise ValueError(
-                f"slow_seconds must be a number of seconds from 0 up, got"
-                f" {slow_seconds!r}; leave it out to call nothing slow"
-            )
-        self._slow_seconds = slow_seconds
-        self._logger = _default_logger if logger is None else logger
+        self._slow_seconds = _threshold(slow_seconds)
+        self._levels = _numbered(levels)
+        self._is_excluded = _matcher(exclude)
+        self._sample = _sample_of(sample)
+        self._request_id_key = _environ_key(request_id_header)
+        self._logger = chosen_logger(logger, "signalpost.latency")
 
     def __call__(self, sender: object, *, exchange: Exchange, **_: Any) -> None:
         """Log an exchange that has closed."""
         seconds = exchange.duration_seconds or 0.0
-        is_slow = self._slow_seconds is not None and seconds >= self._slow_seconds
-        level = logging.WARNING if is_slow else logging.INFO
-        if not self._logger.isEnabledFor(level):
+        level, is_ordinary = self._judge(exchange, seconds)
+        logger = self._logger
+        if not logger.isEnabledFor(level):
             return
-        self._logger.log(
-            level,
-            "%s %s %s %s %.1f ms %s%d bytes",
-            exchange.method,
-            one_word(exchange.route or exchange.script_name + exchange.path),
-            "-" if exchange.status is None else exchange.status,
-            exchange.outcome or "open",
-            seconds * 1000,
-            "" if exchange.body_bytes_exact else "~",
-            exchange.body_bytes,
+        path = exchange.script_name + exchange.path
+        if self._is_excluded is not None and self._is_excluded(path):
+            return
+        place = path if exchange.route is None else exchange.route
+        if is_ordinary and self._sample is not None and not self._sample.takes(place):
+            return
+        line = self._line(exchange, place, seconds)
+        # What Logger.log does, but for the search of the stack for who called it.
+        logger.handle(
+            logger.makeRecord(
+                logger.name, level, __file__, _LINE_NUMBER, line, (), None, "__call__"
+            )
         )
 
+    def _judge(self, exchange: Exchange, seconds: float) -> tuple[int, bool]:
+        """Return the level of an exchange, and whether a sample of its like will do."""
+        levels = self._levels
+        outcome = exchange.outcome or "complete"
+        level = levels[outcome]
+        is_ordinary = outcome in _ORDINARY
+        if exchange.status is not None and exchange.status >= 500:
+            level = max(level, levels["5xx"])
+            is_ordinary = False
+        if self._slow_seconds is not None and seconds >= self._slow_seconds:
+            level = max(level, levels["slow"])
+            is_ordinary = False
+        return level, is_ordinary
+
+    def _line(self, exchange: Exchange, place: str, seconds: float) -> Line:
+        place = capped(place)
+        to_headers = exchange.seconds_to_headers
+        fields: dict[str, Field] = {
+            "method": exchange.method,
+            "path" if exchange.route is None else "route": place,
+            "status": exchange.status,
+            "outcome": exchange.outcome,
+            "duration_seconds": seconds,
+            "seconds_to_headers": to_headers,
+            "body_bytes": exchange.body_bytes,
+            "body_bytes_exact": exchange.body_bytes_exact,
+        }
+        request_id = None
+        if self._request_id_key is not None and exchange.is_open:
+            sent = exchange.environ.get(self._request_id_key)
+            if sent is not None and _is_request_id(sent):
+                request_id = fields["request_id"] = sent
+        return Line(
+            "latency",
+            fields,
+            partial(
+                _text,
+                exchange.method,
+                place,
+                exchange.status,
+                exchange.outcome,
+                seconds,
+                to_headers,
+                "" if exchange.body_bytes_exact else "~",
+                exchange.body_bytes,
+                request_id,
+            ),
+        )
+
+
+def _text(
+    method: str,
+    place: str,
+    status: int | None,
+    outcome: str | None,
+    seconds: float,
+    seconds_to_headers: float | None,
+    approximately: str,
+    body_bytes: int,
+    request_id: str | None,
+) -> str:
+    headers = ""
+    if (
+        seconds_to_headers is not None
+        and seconds - seconds_to_headers >= STREAMED_SECONDS
+    ):
+        headers = f" (headers {seconds_to_headers * 1000:.1f} ms)"
+    return (
+        f"{method} {one_word(place)} {'-' if status is None else status}"
+        f" {outcome or 'open'} {seconds * 1000:.1f} ms{headers}"
+        f" {approximately}{body_bytes} bytes"
+        f"{'' if request_id is None else ' id=' + request_id}"
+    )
+
+
+class _Sample:
+    """Which of the ordinary exchanges are logged: a share of each place's."""
+
+    def __init__(self, shares: Mapping[str, float]) -> None:
+        self._shares = {place: (share, count()) for place, share in shares.items()}
+        self._others = self._shares.pop("*", None)
+
+    def takes(self, place: str) -> bool:
+        """Count one, and tell whether it is logged."""
+        found = self._shares.get(place, self._others)
+        if found is None:
+            return True
+        share, counter = found
+        before = next(counter)
+        # By counting: the share is exact, and two runs log the same.
+        return ceil((before + 1) * share) > ceil(before * share)
+
+
+def _sample_of(shares: Mapping[str, float] | None) -> _Sample | None:
+    if shares is None:
+        return None
+    if not isinstance(shares, Mapping):
+        raise TypeError(
+            f"sample must be a mapping of routes to shares, got {shares!r}; write"
+            ' {"/healthz": 0.01, "*": 0.1}'
+        )
+    for place, share in shares.items():
+        if not isinstance(place, str):
+            raise TypeError(
+                f'a route in sample must be a string, got {place!r}; write "*"'
+            )
+        if not _is_number(share):
+            raise TypeError(
+                f"the share of {place!r} in sample must be a number, got {share!r};"
+                " write 0.01 for one of a hundred"
+            )
+        if not 0 <= share <= 1:
+            raise ValueError(
+                f"the share of {place!r} in sample must be from 0 to 1, got"
+                f" {share!r}; write 0.01 for one of a hundred"
+            )
+        if place != "*" and not place.startswith("/"):
+            raise ValueError(
+                f'a route in sample must begin with "/" or be "*", got {place!r};'
+                " write it as the lines of the log do"
+            )
+    return _Sample(shares)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _threshold(seconds: float | None) -> float | None:
+    if seconds is None:
+        return None
+    if not _is_number(seconds):
+        raise TypeError(
+            f"slow_seconds must be a number of seconds, got {seconds!r}; leave it out"
+            " to call nothing slow"
+        )
+    if not seconds >= 0:
+        raise ValueError(
+            f"slow_seconds must be a number of seconds from 0 up, got {seconds!r};"
+            " leave it out to call nothing slow"
+        )
+    return seconds
+
+
+def _numbered(levels: Mapping[str, str] | None) -> dict[str, int]:
+    if levels is not None and not isinstance(levels, Mapping):
+        raise TypeError(
+            f"levels must be a mapping of outcomes to names of levels, got {levels!r};"
+            ' write {"aborted": "warning"}'
+        )
+    numbers = logging.getLevelNamesMapping()
+    numbered = {}
+    for what, name in {**_LEVELS, **(levels or {})}.items():
+        if what not in _LEVELS:
+            raise ValueError(
+                f"levels are by {', '.join(_LEVELS)}; got one for {what!r}"
+            )
+        if not isinstance(name, str):
+            raise TypeError(
+                f"the level of {what!r} must be the name of a level, got {name!r};"
+                ' write "warning"'
+            )
+        number = numbers.get(name.upper())
+        if number is None:
+            raise ValueError(
+                f"the level of {what!r} must be one that logging knows, got {name!r};"
+                f" it knows {', '.join(numbers).lower()}"
+            )
+        numbered[what] = number
+    return numbered
+
+
+def _matcher(patterns: Collection[str]) -> Callable[[str], object] | None:
+    """Return what finds a path that one of the patterns matches as a whole.
+
+    Wildcards are few, so that a path made to be slow cannot be: the time is linear
+    in its length.
+    """
+    if isinstance(patterns, str) or not isinstance(patterns, Collection):
+        raise TypeError(
+            f"exclude must be a collection of patterns, got {patterns!r};"
+            ' write exclude=("/healthz",)'
+        )
+    if not patterns:
+        return None
+    return re.compile("|".join(map(_expression, patterns)), re.DOTALL).fullmatch
+
+
+def _expression(pattern: object) -> str:
+    if not isinstance(pattern, str):
+        raise TypeError(
+            f'a pattern of exclude must be a string, got {pattern!r}; write "/healthz"'
+        )
+    if not _is_pattern(pattern):
+        raise ValueError(
+            f"a pattern of exclude must be a path that begins with / or **, without"
+            f" host, query, route variables and regular expressions, got {pattern!r};"
+            f' write "/healthz", "/items/*" or "/static/**"'
+        )
+    segments = pattern.split("/")
+    if segments.count("**") > 1 or any(
+        segment.count("*") > 1 for segment in segments if segment != "**"
+    ):
+        raise ValueError(
+            f"a pattern of exclude takes ** once, as a whole segment, and * once a"
+            f" segment, got {pattern!r}; write several patterns"
+        )
+    return "/".join(
+        ".*" if segment == "**" else re.escape(segment).replace(r"\*", "[^/]*")
+        for segment in segments
+    )
+
+
+def _environ_key(header: str | None) -> str | None:
+    if header is None:
+        return None
+    if not isinstance(header, str):
+        raise TypeError(
+            f"request_id_header must be the name of a header, got {header!r}; write"
+            ' "X-Request-ID"'
+        )
+    if not _is_header_name(header):
+        raise ValueError(
+            f"request_id_header must be the name of a header, of letters, digits and"
+            f' hyphens, got {header!r}; write "X-Request-ID"'
+        )
+    return "HTTP_" + header.upper().replace("-", "_")
+
+
+_LINE_NUMBER = LatencyLogger.__call__.__code__.co_firstlineno
 
 log_latency: LatencyLogger = LatencyLogger()
 """A :class:`LatencyLogger` with nothing set."""

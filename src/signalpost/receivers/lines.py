@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
-__all__ = ["LONGEST_FIELD", "one_word"]
+__all__ = ["LONGEST_FIELD", "capped", "chosen_logger", "one_line", "one_word"]
 
 LONGEST_FIELD = 512
 """The most characters that a field takes before it is escaped."""
@@ -12,6 +13,22 @@ LONGEST_FIELD = 512
 
 # Printable ASCII but the space and " = \\, as nearly every field is.
 _is_plain = re.compile(r"[!#-<>-\[\]-~]+").fullmatch
+
+
+def capped(text: str, longest: int = LONGEST_FIELD) -> str:
+    """Return ``text``, or its beginning and ``…`` if it is too long to be logged.
+
+    For fields that a formatter escapes; to cut what was cut changes nothing.
+
+    >>> capped("/products/mug", 9)
+    '/products…'
+
+    :param text: Any text.
+    :param longest: How many characters are kept.
+
+    .. versionadded:: 0.1
+    """
+    return text if len(text) <= longest else text[:longest] + "…"
 
 
 def one_word(text: str, longest: int = LONGEST_FIELD) -> str:
@@ -33,8 +50,7 @@ def one_word(text: str, longest: int = LONGEST_FIELD) -> str:
     """
     if len(text) <= longest and _is_plain(text):
         return text
-    if len(text) > longest:
-        text = text[:longest] + "…"
+    text = capped(text, longest)
     if not text.isprintable() or "\\" in text:
         text = "".join(map(_escaped, text))
     if not text or any(mark in text for mark in ' "='):
@@ -42,7 +58,45 @@ def one_word(text: str, longest: int = LONGEST_FIELD) -> str:
     return text
 
 
+def one_line(text: str) -> str:
+    r"""Return ``text``, which may be a whole sentence, as one physical line.
+
+    What is not printable is escaped as by :func:`one_word`; all else stays as it is.
+
+    >>> print(one_line("no mug\non the shelf"))
+    no mug\non the shelf
+
+    :param text: Any text.
+
+    .. versionadded:: 0.1
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character == "\\" else _escaped(character) for character in text
+    )
+
+
 def _escaped(character: str) -> str:
     if character.isprintable() and character != "\\":
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+def chosen_logger(chosen: logging.Logger | str | None, default: str) -> logging.Logger:
+    """Return the logger that a receiver was given, or told the name of.
+
+    :param chosen: A logger or its name; ``None`` for the default.
+    :param default: The name of the logger where none was chosen.
+    :raises TypeError: If ``chosen`` is something else.
+
+    .. versionadded:: 0.1
+    """
+    if chosen is None or isinstance(chosen, str):
+        return logging.getLogger(chosen or default)
+    if not isinstance(chosen, logging.Logger):
+        raise TypeError(
+            f"logger must be a logger or the name of one, got {chosen!r}; write"
+            f" logger={default!r}"
+        )
+    return chosen

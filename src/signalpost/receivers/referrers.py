@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any
+from typing import ClassVar
 
 from ..exchange import Exchange
+from .formats import Line
+from .lines import capped
+from .lines import chosen_logger
 from .lines import one_word
 
 __all__ = ["ReferrerLogger", "log_referrer"]
-
-_default_logger = logging.getLogger("signalpost.referrers")
 
 
 class ReferrerLogger:
@@ -28,39 +31,74 @@ class ReferrerLogger:
     Of the referrer only origin and path are logged: user names, passwords, queries
     and fragments may hold secrets. Long values are cut.
 
+    The message of the record is a :class:`~signalpost.receivers.formats.Line` named
+    ``referrer``, with the fields ``method``, ``path`` and ``referrer``.
+
     :param paths: The paths to log, below the application's mount point, for instance
         ``("/",)`` for the homepage. ``None`` for all.
-    :param logger: Where to; without it the logger ``signalpost.referrers``, at level
-        ``INFO``.
-    :raises TypeError: If ``paths`` is one string.
+    :param logger: Where to, at level ``INFO``: a logger or its name; without it
+        ``signalpost.referrers``.
+    :raises TypeError: If an option has the wrong type; also for one string of paths.
+    :raises ValueError: If a path does not begin with a slash.
 
     .. versionadded:: 0.1
     """
+
+    hears: ClassVar[Mapping[str, str]] = {"request-started": "__call__"}
+    """Which method hears which signal."""
 
     def __init__(
         self,
         *,
         paths: Collection[str] | None = None,
-        logger: logging.Logger | None = None,
+        logger: logging.Logger | str | None = None,
     ) -> None:
-        if isinstance(paths, str):
-            raise TypeError(
-                f"paths must be a collection of paths, got the string {paths!r};"
-                f" write paths=({paths!r},)"
-            )
-        self._paths = None if paths is None else frozenset(paths)
-        self._logger = _default_logger if logger is None else logger
+        self._paths = _chosen_paths(paths)
+        self._logger = chosen_logger(logger, "signalpost.referrers")
 
     def __call__(self, sender: object, *, exchange: Exchange, **_: Any) -> None:
         """Log where a request came from, if its path is one to log."""
         if self._paths is not None and exchange.path not in self._paths:
             return
-        self._logger.info(
-            "%s %s %s",
-            exchange.method,
-            one_word(exchange.script_name + exchange.path),
-            one_word(exchange.referrer or "-"),
+        logger = self._logger
+        if not logger.isEnabledFor(logging.INFO):
+            return
+        method = exchange.method
+        path = capped(exchange.script_name + exchange.path)
+        referrer = exchange.referrer
+        if referrer is not None:
+            referrer = capped(referrer)
+        logger.info(
+            Line(
+                "referrer",
+                {"method": method, "path": path, "referrer": referrer},
+                lambda: f"{method} {one_word(path)} {one_word(referrer or '-')}",
+            )
         )
+
+
+def _chosen_paths(paths: object) -> frozenset[str] | None:
+    if paths is None:
+        return None
+    if isinstance(paths, str):
+        raise TypeError(
+            f"paths must be a collection of paths, got the string {paths!r};"
+            f" write paths=({paths!r},)"
+        )
+    if not isinstance(paths, Collection):
+        raise TypeError(
+            f'paths must be a collection of paths, got {paths!r}; write paths=("/",)'
+        )
+    for path in paths:
+        if not isinstance(path, str):
+            raise TypeError(f'a path must be a string, got {path!r}; write "/"')
+        # Some servers hand an empty path on for the root of a mount point.
+        if path and not path.startswith("/"):
+            raise ValueError(
+                f"a path must begin with a slash, got {path!r}; write it without host"
+                f" and query"
+            )
+    return frozenset(paths)
 
 
 log_referrer: ReferrerLogger = ReferrerLogger()

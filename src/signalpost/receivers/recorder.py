@@ -1,0 +1,425 @@
+"""Rate and latency now: how many requests, how fast, how many failed, how many open."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import isnan
+from math import nan
+from threading import RLock
+from typing import Any
+from typing import ClassVar
+from typing import Final
+from weakref import WeakValueDictionary
+
+from ..exchange import Exchange
+from .lines import LONGEST_FIELD
+from .lines import one_word
+from .quantiles import DurationHistogram
+
+__all__ = [
+    "OTHER_ROUTES",
+    "UNMATCHED_ROUTE",
+    "LatencyRecorder",
+    "RecorderSnapshot",
+    "RouteFigures",
+]
+
+UNMATCHED_ROUTE: Final = "<unmatched>"
+"""Stands for the requests of which no route is known."""
+
+OTHER_ROUTES: Final = "<other>"
+"""Stands for the routes that came when there were ``max_routes`` already."""
+
+_SLOTS = 12
+_SLOT_SECONDS = 5
+
+# Far more than close in the milliseconds that a reader takes.
+_MOST_WAITING = 10_000
+
+# Their durations tell how long a connection, or a leak, lasted.
+_untimed_outcomes = frozenset(("hijacked", "lost"))
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFigures:
+    """What is known of one route, or of all; of the last minute if not said otherwise.
+
+    .. versionadded:: 0.1
+    """
+
+    route: str
+    """The route's template, as ``"/items/<int:id>"``; or :data:`UNMATCHED_ROUTE`,
+    :data:`OTHER_ROUTES`, or ``"<all>"``."""
+    requests: int
+    """How many requests closed."""
+    requests_per_second: float
+    """How many requests closed, for each second of
+    :attr:`RecorderSnapshot.covered_seconds`."""
+    error_share: float
+    """The share of them that failed, 0 to 1; ``nan`` if there were none."""
+    in_flight: int
+    """How many exchanges are open at this moment."""
+    p50_seconds: float
+    """What half of them did not exceed; ``nan`` if there were none."""
+    p90_seconds: float
+    """What 90 % of them did not exceed."""
+    p99_seconds: float
+    """What 99 % of them did not exceed."""
+    maximum_seconds: float
+    """The longest of them, exactly."""
+    requests_since_start: int
+    """How many requests have closed since the recorder was made."""
+    errors_since_start: int
+    """How many of those failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderSnapshot:
+    """What a :class:`LatencyRecorder` knew at one moment; ``str()`` makes it a table.
+
+    .. versionadded:: 0.1
+    """
+
+    covered_seconds: float
+    """How long the last minute is: from 55 seconds up to 60, or since the recorder
+    was made, but one second at least."""
+    total: RouteFigures
+    """All requests together."""
+    routes: tuple[RouteFigures, ...]
+    """Each route that was seen, the busiest first; ``max_routes`` and two at most."""
+
+    def __str__(self) -> str:
+        rows = [_HEADINGS, *map(_cells, (self.total, *self.routes))]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join(
+                cell.ljust(width) if number == 0 else cell.rjust(width)
+                for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        )
+
+
+class LatencyRecorder:
+    """Tell the rate and the latency of requests now, for each route and in all.
+
+    ::
+
+        recorder = LatencyRecorder()
+        exchange_opened.connect(recorder.opened)
+        exchange_closed.connect(recorder.closed)
+        ...
+        print(recorder)
+
+    *The last minute* is the current period of 5 seconds and the 11 before it. Counts
+    since the start are given beside it.
+
+    *Failed* is a request whose outcome is ``"error"`` or whose status is 500 or
+    above. One that the client broke off is none, nor is a status of 4xx.
+
+    *Durations* last until the server closed the response, streamed bodies included. A
+    quantile is the nearest rank's, off by
+    :data:`~signalpost.receivers.quantiles.RELATIVE_ERROR` of it at most, which is
+    under 0.8 %. An exchange whose connection was taken over, as by a WebSocket, and
+    one that the server never closed are counted, but not timed.
+
+    *In flight* are the exchanges that were opened while :meth:`opened` was connected
+    and are still open, by the routes that they are known to have.
+
+    Memory is fixed: routes beyond ``max_routes`` share one row, all that matched no
+    route another. A row takes 300 kB at most, if its durations are of all lengths
+    there are at any time; that of a busy route takes 70 kB as a rule.
+
+    Any thread may call it. A request never waits for another, nor for a reader.
+
+    :param max_routes: How many routes have rows of their own; those that come first.
+    :param clock: Tells the time in seconds, for tests.
+    :raises TypeError: If ``max_routes`` is no ``int``, or ``clock`` not callable.
+    :raises ValueError: If ``max_routes`` is less than 1.
+
+    .. versionadded:: 0.1
+    """
+
+    hears: ClassVar[Mapping[str, str]] = {
+        "exchange-opened": "opened",
+        "exchange-closed": "closed",
+    }
+    """Which method hears which signal of :mod:`signalpost.lifecycle`."""
+
+    def __init__(
+        self,
+        *,
+        max_routes: int = 100,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if type(max_routes) is not int:
+            raise TypeError(
+                f"max_routes must be an int, got {max_routes!r}; write a number of"
+                " routes, as 100"
+            )
+        if max_routes < 1:
+            raise ValueError(
+                f"max_routes must be at least 1, got {max_routes!r}; the routes beyond"
+                " it are counted together"
+            )
+        if not callable(clock):
+            raise TypeError(
+                f"clock must be callable, got {clock!r}; pass a function that returns"
+                " seconds, as time.monotonic"
+            )
+        self._clock = clock
+        self._made_at = clock()
+        self._most_rows = max_routes + 2
+        self._rows = {UNMATCHED_ROUTE: _Row(), OTHER_ROUTES: _Row()}
+        self._open: WeakValueDictionary[int, Exchange] = WeakValueDictionary()
+        # What has closed waits here to be counted, so that no request waits for a
+        # lock: least of all one that is found lost, by the garbage collection, in a
+        # thread that holds it.
+        self._closed: deque[tuple[str | None, bool, float | None, int]] = deque(
+            maxlen=_MOST_WAITING
+        )
+        self._lock = RLock()
+        self._is_busy = False
+
+    def opened(self, sender: object, *, exchange: Exchange, **_: Any) -> None:
+        """Count an exchange as in flight."""
+        self._open[id(exchange)] = exchange
+
+    def closed(self, sender: object, *, exchange: Exchange, **_: Any) -> None:
+        """Count an exchange that has closed."""
+        self._open.pop(id(exchange), None)
+        status = exchange.status
+        outcome = exchange.outcome
+        self._closed.append(
+            (
+                exchange.route,
+                outcome == "error" or (status is not None and status >= 500),
+                None if outcome in _untimed_outcomes else exchange.duration_seconds,
+                self._tick(),
+            )
+        )
+        # If it is held, then who holds it, or the next one, will count this.
+        if self._lock.acquire(blocking=False):
+            try:
+                self._count()
+            finally:
+                self._lock.release()
+
+    def snapshot(self) -> RecorderSnapshot:
+        """Return the figures of this moment, for each route and in all.
+
+        It takes some milliseconds where there are many routes; requests go on.
+        """
+        with self._reading() as first_tick:
+            in_flight = Counter(
+                self._name(exchange.route) for exchange in self._in_flight()
+            )
+            covered_seconds = max(
+                1.0, self._clock() - max(self._made_at, first_tick * _SLOT_SECONDS)
+            )
+            whole = _Row()
+            whole_minute = _Slot(first_tick)
+            routes = []
+            # A copy, as a Unix signal's function may read at the same time.
+            for name, row in list(self._rows.items()):
+                minute = row.minute(first_tick)
+                whole.requests += row.requests
+                whole.errors += row.errors
+                whole_minute.add(minute)
+                if row.requests or in_flight[name]:
+                    routes.append(
+                        _figures(name, row, minute, in_flight[name], covered_seconds)
+                    )
+            total = _figures(
+                "<all>", whole, whole_minute, in_flight.total(), covered_seconds
+            )
+        routes.sort(key=_busiest_first)
+        return RecorderSnapshot(covered_seconds, total, tuple(routes))
+
+    def quantile(self, q: float, route: str | None = None) -> float:
+        """Return the duration that a share ``q`` of requests did not exceed.
+
+        Nearest rank, over the last minute, off by
+        :data:`~signalpost.receivers.quantiles.RELATIVE_ERROR` of it at most.
+
+        :param q: A share, 0 to 1; ``0.99`` is the 99th percentile.
+        :param route: A route's template, :data:`UNMATCHED_ROUTE` or
+            :data:`OTHER_ROUTES`; without it, all requests.
+        :returns: Seconds; ``nan`` while no request has finished.
+        :raises ValueError: If ``q`` is outside 0 to 1.
+        """
+        with self._reading() as first_tick:
+            rows = list(self._rows.values())
+            if route is not None:
+                row = self._rows.get(route[:LONGEST_FIELD])
+                rows = [] if row is None else [row]
+            durations = DurationHistogram()
+            for row in rows:
+                durations.merge(row.minute(first_tick).durations)
+            return durations.quantile(q)
+
+    def __str__(self) -> str:
+        return str(self.snapshot())
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self._rows) - 2} routes>"
+
+    def _tick(self) -> int:
+        return int(self._clock() // _SLOT_SECONDS)
+
+    def _in_flight(self) -> list[Exchange]:
+        references = self._open.valuerefs()
+        exchanges = (reference() for reference in references)
+        # One whose close was not heard is over all the same.
+        return [one for one in exchanges if one is not None and one.is_open]
+
+    @contextmanager
+    def _reading(self) -> Generator[int]:
+        """Count what has closed and hold the rows still; give the minute's begin."""
+        with self._lock:
+            self._count()
+            was_busy, self._is_busy = self._is_busy, True
+            try:
+                yield self._tick() - _SLOTS + 1
+            finally:
+                self._is_busy = was_busy
+
+    def _count(self) -> None:
+        """Count what has closed, unless this thread is in the midst of it.
+
+        So it is in what a Unix signal, or the garbage collection, calls between two
+        steps of a count or of a reading.
+        """
+        if self._is_busy:
+            return
+        self._is_busy = True
+        try:
+            for _ in range(len(self._closed)):
+                route, has_failed, seconds, tick = self._closed.popleft()
+                self._rows[self._name(route)].record(
+                    tick, seconds, has_failed=has_failed
+                )
+        finally:
+            self._is_busy = False
+
+    def _name(self, route: str | None) -> str:
+        """Return the name of a route's row, which is made if there is room."""
+        name = UNMATCHED_ROUTE if route is None else route[:LONGEST_FIELD]
+        if name not in self._rows:
+            if len(self._rows) >= self._most_rows:
+                return OTHER_ROUTES
+            self._rows[name] = _Row()
+        return name
+
+
+class _Slot:
+    """What closed within a period.
+
+    :param tick: The number of the period.
+    """
+
+    __slots__ = ("durations", "errors", "requests", "tick")
+
+    def __init__(self, tick: int) -> None:
+        self.tick = tick
+        self.requests = 0
+        self.errors = 0
+        self.durations = DurationHistogram()
+
+    def add(self, other: _Slot) -> None:
+        self.requests += other.requests
+        self.errors += other.errors
+        self.durations.merge(other.durations)
+
+
+class _Row:
+    """What is known of one route: since the start, and by periods."""
+
+    __slots__ = ("_slots", "errors", "requests")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.errors = 0
+        # As many of different ticks are a minute at least.
+        self._slots: deque[_Slot] = deque(maxlen=_SLOTS)
+
+    def record(self, tick: int, seconds: float | None, *, has_failed: bool) -> None:
+        self.requests += 1
+        self.errors += has_failed
+        slots = self._slots
+        # Threads overtake each other, and clocks are set back: the newest is near.
+        if not slots or slots[-1].tick < tick:
+            slots.append(_Slot(tick))
+        slot = slots[-1]
+        slot.requests += 1
+        slot.errors += has_failed
+        if seconds is not None:
+            slot.durations.record(seconds)
+
+    def minute(self, first_tick: int) -> _Slot:
+        """Return the sum of the periods from one on."""
+        whole = _Slot(first_tick)
+        for slot in tuple(self._slots):
+            if slot.tick >= first_tick:
+                whole.add(slot)
+        return whole
+
+
+def _figures(
+    route: str, row: _Row, minute: _Slot, in_flight: int, covered_seconds: float
+) -> RouteFigures:
+    durations = minute.durations
+    return RouteFigures(
+        route=route,
+        requests=minute.requests,
+        requests_per_second=minute.requests / covered_seconds,
+        error_share=(minute.errors / minute.requests if minute.requests else nan),
+        in_flight=in_flight,
+        p50_seconds=durations.quantile(0.5),
+        p90_seconds=durations.quantile(0.9),
+        p99_seconds=durations.quantile(0.99),
+        maximum_seconds=durations.maximum_seconds,
+        requests_since_start=row.requests,
+        errors_since_start=row.errors,
+    )
+
+
+def _busiest_first(figures: RouteFigures) -> tuple[int, str]:
+    return -figures.requests, figures.route
+
+
+_HEADINGS = (
+    "last minute",
+    "requests",
+    "a second",
+    "errors",
+    "in flight",
+    "p50 ms",
+    "p90 ms",
+    "p99 ms",
+    "max ms",
+)
+
+
+def _cells(figures: RouteFigures) -> tuple[str, ...]:
+    durations = (
+        figures.p50_seconds,
+        figures.p90_seconds,
+        figures.p99_seconds,
+        figures.maximum_seconds,
+    )
+    return (
+        one_word(figures.route, 60),
+        str(figures.requests),
+        f"{figures.requests_per_second:.1f}",
+        f"{figures.error_share:.1%}" if figures.requests else "-",
+        str(figures.in_flight),
+        *("-" if isnan(one) else f"{1000 * one:.1f}" for one in durations),
+    )

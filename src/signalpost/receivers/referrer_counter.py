@@ -1,0 +1,278 @@
+"""Where visitors come from: a top list in fixed memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import RLock
+from typing import Any
+from typing import ClassVar
+from typing import TYPE_CHECKING
+
+from ..exchange import Exchange
+from .lines import LONGEST_FIELD
+from .lines import one_word
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+__all__ = ["ReferrerCount", "ReferrerCounter", "ReferrerTotals"]
+
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+_is_origin = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+/?").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrerCount:
+    """A row of the top list.
+
+    .. versionadded:: 0.1
+    """
+
+    referrer: str
+    """Origin and path, as ``"https://search.example/results"``. What a client sent, cut
+    to 512 characters, so not fit for a log line or a page as it is."""
+    count: int
+    """How many requests came from there, or somewhat more."""
+    at_most_too_high: int
+    """By how many requests ``count`` may be too high; ``0`` if it is exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrerTotals:
+    """How many requests were counted, and as what.
+
+    ``requests`` is the sum of the others.
+
+    .. versionadded:: 0.1
+    """
+
+    requests: int
+    """All that were counted."""
+    none: int
+    """Those without a referrer."""
+    own: int
+    """Those that came from a page of the application's own origin."""
+    listed: int
+    """Those that certainly came from what the list holds."""
+    other: int
+    """Those that came from elsewhere: from what the list had no room for; or from what
+    it holds, before it came to stay."""
+
+
+class ReferrerCounter:
+    """Keep a top list of referrers, to be connected to ``request-started``.
+
+    ::
+
+        counter = ReferrerCounter(paths=("/",))
+        request_started.connect(counter)
+        ...
+        for row in counter.top(10):
+            print(row.count, row.referrer)
+
+    A referrer is origin and path; user names, passwords, queries and fragments may
+    hold secrets and are dropped. Scheme and host are lowered and a default port is
+    left out, so that one page is one row. Requests without a referrer are counted
+    apart, and so are those from the application's own origin: the scheme of the
+    request and its ``Host``. Behind a proxy that ends TLS these are right if the
+    application is told of it, as by Werkzeug's ``ProxyFix``; or name the origins.
+
+    *What the list holds*: after ``n`` requests from elsewhere, every referrer of more
+    than ``n / max_referrers`` of them. No count is too low. None is too high by more
+    than ``n / max_referrers``, and each row says by how much at most. While there
+    were no more than ``max_referrers`` referrers, all counts are exact. This is the
+    Space-Saving algorithm (Metwally, Agrawal, El Abbadi: Efficient Computation of
+    Frequent and Top-k Elements in Data Streams, 2005).
+
+    Memory is fixed: ``max_referrers`` rows of 512 characters each. Any thread may
+    call it.
+
+    :param paths: The paths to count, below the application's mount point, for
+        instance ``("/",)`` for the homepage. ``None`` for all.
+    :param max_referrers: How many rows are kept.
+    :param own_origins: Further origins that are the application's own, as
+        ``("https://shop.example",)``.
+    :raises TypeError: If ``paths`` or ``own_origins`` is one string, or
+        ``max_referrers`` no ``int``.
+    :raises ValueError: If ``max_referrers`` is less than 1, or one of
+        ``own_origins`` is no origin.
+
+    .. versionadded:: 0.1
+    """
+
+    hears: ClassVar[Mapping[str, str]] = {"request-started": "__call__"}
+    """Which method hears which signal of :mod:`signalpost.lifecycle`."""
+
+    def __init__(
+        self,
+        *,
+        paths: Collection[str] | None = None,
+        max_referrers: int = 1000,
+        own_origins: Collection[str] = (),
+    ) -> None:
+        if isinstance(paths, str):
+            raise TypeError(
+                f"paths must be a collection of paths, got the string {paths!r};"
+                f" write paths=({paths!r},)"
+            )
+        if isinstance(own_origins, str):
+            raise TypeError(
+                f"own_origins must be a collection of origins, got the string"
+                f" {own_origins!r}; write own_origins=({own_origins!r},)"
+            )
+        if type(max_referrers) is not int:
+            raise TypeError(
+                f"max_referrers must be an int, got {max_referrers!r}; write a number"
+                " of rows, as 1000"
+            )
+        if max_referrers < 1:
+            raise ValueError(
+                f"max_referrers must be at least 1, got {max_referrers!r}; the list"
+                " has as many rows"
+            )
+        for origin in own_origins:
+            if not _is_origin(str(origin)):
+                raise ValueError(
+                    f"own_origins must be origins, got {origin!r}; write scheme and"
+                    " host, as 'https://shop.example'"
+                )
+        self._paths = None if paths is None else frozenset(paths)
+        self._own_origins = frozenset(_origin_and_path(one)[0] for one in own_origins)
+        self._top = _SpaceSaving(max_referrers)
+        self._none = 0
+        self._own = 0
+        # Not a plain one: what a Unix signal calls may ask for the list.
+        self._lock = RLock()
+
+    def __call__(self, sender: object, *, exchange: Exchange, **_: Any) -> None:
+        """Count where a request came from, if its path is one to count."""
+        if self._paths is not None and exchange.path not in self._paths:
+            return
+        referrer = exchange.referrer
+        if referrer is None:
+            with self._lock:
+                self._none += 1
+            return
+        origin, path = _origin_and_path(referrer)
+        is_own = origin in self._own_origins or origin == _own_origin(exchange.environ)
+        with self._lock:
+            if is_own:
+                self._own += 1
+            else:
+                self._top.add((origin + path)[:LONGEST_FIELD])
+
+    def top(self, n: int = 10) -> list[ReferrerCount]:
+        """Return the ``n`` referrers that most requests came from.
+
+        :param n: How many; fewer are returned if there are fewer.
+        :returns: The highest count first; equal ones by the alphabet.
+        :raises ValueError: If ``n`` is less than 1.
+        """
+        if n < 1:
+            raise ValueError(f"n must be at least 1, got {n!r}; ask for some rows")
+        with self._lock:
+            rows = self._top.rows()
+        rows.sort(key=lambda row: (-row.count, row.referrer))
+        return rows[:n]
+
+    def totals(self) -> ReferrerTotals:
+        """Return how many requests were counted, and as what."""
+        with self._lock:
+            rows = self._top.rows()
+            none = self._none
+            own = self._own
+        elsewhere = sum(row.count for row in rows)
+        other = sum(row.at_most_too_high for row in rows)
+        return ReferrerTotals(
+            none + own + elsewhere, none, own, elsewhere - other, other
+        )
+
+    def __str__(self) -> str:
+        """Return a table of the first ten, a line each, and the totals."""
+        totals = self.totals()
+        lines = [f"{'requests':>10}  {'too high':>10}  referrer"]
+        lines += (
+            f"{row.count:>10}  {row.at_most_too_high:>10}  {one_word(row.referrer, 80)}"
+            for row in self.top(10)
+        )
+        lines += (
+            f"{totals.own:>10}  {'':>10}  <own>",
+            f"{totals.none:>10}  {'':>10}  <none>",
+            f"{totals.requests:>10}  {'':>10}  <all>",
+        )
+        return "\n".join(lines)
+
+
+class _SpaceSaving:
+    """Counts of the most frequent, where each step takes the same short time.
+
+    A newcomer takes the place of one with the lowest count, and takes its count over:
+    by so much its own may be too high.
+
+    :param most: How many are counted at a time.
+    """
+
+    __slots__ = ("_by_count", "_counts", "_lowest", "_most")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._counts: dict[str, int] = {}
+        # {count: {text: by how much it may be too high}}, no inner dict empty.
+        self._by_count: dict[int, dict[str, int]] = {}
+        self._lowest = 0
+
+    def add(self, text: str) -> None:
+        count = self._counts.get(text)
+        if count is not None:
+            too_high = self._by_count[count].pop(text)
+        elif len(self._counts) < self._most:
+            count = too_high = 0
+            self._lowest = 1
+        else:
+            count = too_high = self._lowest
+            # The last, not the first: to find that takes longer with each removal.
+            replaced, _ = self._by_count[count].popitem()
+            del self._counts[replaced]
+        self._counts[text] = count + 1
+        self._by_count.setdefault(count + 1, {})[text] = too_high
+        if count and not self._by_count[count]:
+            del self._by_count[count]
+            if count == self._lowest:
+                self._lowest = count + 1
+
+    def rows(self) -> list[ReferrerCount]:
+        """Return what is counted, in no order."""
+        return [
+            ReferrerCount(text, count, too_high)
+            for count, texts in self._by_count.items()
+            for text, too_high in texts.items()
+        ]
+
+
+def _own_origin(environ: WSGIEnvironment) -> str:
+    """Return the origin that a request was for (:pep:`3333`, "URL Reconstruction")."""
+    host = environ.get("HTTP_HOST")
+    if not host:
+        host = f"{environ.get('SERVER_NAME')}:{environ.get('SERVER_PORT')}"
+    return _origin_and_path(f"{environ.get('wsgi.url_scheme')}://{host}/")[0]
+
+
+def _origin_and_path(referrer: str) -> tuple[str, str]:
+    """Return the origin and the path of a URL in one way to write them.
+
+    As RFC 9110, 4.2.3, compares them. What is no URL has an empty origin.
+    """
+    scheme, separator, rest = referrer.partition("://")
+    if not separator:
+        return "", referrer
+    scheme = scheme.lower()
+    host, _, path = rest.partition("/")
+    host = host.lower()
+    port = _DEFAULT_PORTS.get(scheme)
+    if port is not None:
+        host = host.removesuffix(port)
+    return f"{scheme}://{host}", f"/{path}"

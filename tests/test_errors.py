@@ -29,6 +29,8 @@ def test_an_error_survives_pickling_with_its_message(
     [
         (errors.ApplicationError, TypeError),
         (errors.AsyncReceiverError, RuntimeError),
+        (errors.ConfigurationError, ValueError),
+        (errors.ConfigurationWarning, UserWarning),
         (errors.ExchangeClosedError, RuntimeError),
         (errors.ExtensionError, RuntimeError),
         (errors.PayloadError, TypeError),

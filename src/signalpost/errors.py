@@ -10,6 +10,8 @@ from __future__ import annotations
 __all__ = [
     "ApplicationError",
     "AsyncReceiverError",
+    "ConfigurationError",
+    "ConfigurationWarning",
     "ExchangeClosedError",
     "ExtensionError",
     "PayloadError",
@@ -98,8 +100,46 @@ class ExtensionError(SignalpostError, RuntimeError):
         self.application = application
 
 
+class ConfigurationError(SignalpostError, ValueError):
+    """A configuration cannot be read, or asks for what there is not.
+
+    :param message: Where it stands, what was expected, what came, what to do.
+    :param source: The file, or what else the configuration was read from.
+    :param section: The section in it, as ``"signalpost.receivers"``.
+    :param key: The key in the section.
+    :param line: The line of the file, counted from 1.
+    """
+
+    source: str
+    """The file, or what else the configuration was read from."""
+    section: str
+    """The section; ``""`` if the error is about none."""
+    key: str
+    """The key; ``""`` if the error is about none."""
+    line: int | None
+    """The line of the file; ``None`` if it is not known."""
+
+    def __init__(
+        self,
+        message: str,
+        source: str = "",
+        section: str = "",
+        key: str = "",
+        line: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.source = source
+        self.section = section
+        self.key = key
+        self.line = line
+
+
 class ExchangeClosedError(SignalpostError, RuntimeError):
     """Something was read that an exchange lets go when it closes."""
+
+
+class ConfigurationWarning(UserWarning):
+    """A configuration can be followed, and something about it is not as it seems."""
 
 
 class WeakReceiverWarning(UserWarning):

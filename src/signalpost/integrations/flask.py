@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import typing as t
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from .._engine.delivery import AsyncWrapper
 from .._engine.names import named
 from .._engine.signal import heard_of
 from .._engine.signal import NamedSignal
+from ..config import Configuration
+from ..config import Enabled
+from ..errors import ConfigurationError
 from ..errors import ExtensionError
 from ..exchange import Exchange
 from ..exchange import EXCHANGE_KEY
@@ -47,6 +51,18 @@ class Signalpost:
     ``SIGNALPOST_STRICT``
         ``True`` lets a receiver's exception through to the application, for tests;
         ``False`` (the default) logs it and goes on.
+    ``SIGNALPOST_RECEIVERS``
+        The receivers to enable for the application, by name, with their options:
+        ``{"latency": {"slow_seconds": 0.5}, "failures": True}``.
+    ``SIGNALPOST_AUTO_IMPORT``
+        A list of modules to import before: ``["shop.audit"]``.
+    ``SIGNALPOST_FORMAT``
+        ``"text"``, ``"json"`` or ``"logfmt"``: how what they log is written to standard
+        error. Without it, logging is as you have set it up.
+    ``SIGNALPOST_CONFIG``
+        The path of a TOML or INI file that says the like, see
+        :mod:`signalpost.config`; relative to ``app.config.root_path``. The keys above
+        win over what it says; of receivers, those of the same name.
 
     :param app: The application, or ``None`` to call :meth:`init_app` later.
 
@@ -64,6 +80,7 @@ class Signalpost:
             this call are inside the exchange, later ones outside.
         :raises ExtensionError: If ``app`` is no Flask application, or is set up
             already.
+        :raises ConfigurationError: If what is to be enabled cannot be.
         """
         if not isinstance(app, flask.Flask):
             raise ExtensionError(
@@ -86,12 +103,14 @@ class Signalpost:
                 f"SIGNALPOST_STRICT must be True or False, got {short_repr(strict)}",
                 app,
             )
-        # First, as bridges look for receivers that were connected to the name.
+        # Before anything is changed, as this may fail.
+        enabled = _configuration_of(app).load(app)
+        # Now, as bridges look for receivers that were connected to the name.
         named(app.name).bind(app)
         middleware = FlaskMiddleware(app.wsgi_app, sender=app, strict=strict)
         bridges = tuple(Bridge(middleware, moment) for moment in _MOMENTS)
         app.wsgi_app = middleware  # type: ignore[method-assign]  # as Flask's docs do
-        app.extensions[_NAME] = State(middleware, bridges)
+        app.extensions[_NAME] = State(middleware, bridges, enabled)
 
 
 class FlaskMiddleware(SignalMiddleware):
@@ -180,6 +199,43 @@ class State:
     """What wraps the application."""
     bridges: tuple[Bridge, ...]
     """What hears Flask's signals."""
+    enabled: Enabled
+    """The receivers that are enabled by name."""
+
+
+def _configuration_of(app: flask.Flask) -> Configuration:
+    """Return what the application's configuration says of receivers."""
+    configuration = Configuration.from_mapping({}, "app.config")
+    path = app.config.get("SIGNALPOST_CONFIG")
+    if path is not None:
+        if not isinstance(path, (str, os.PathLike)):
+            raise ConfigurationError(
+                f'app.config["SIGNALPOST_CONFIG"]: expected a path, got {path!r}',
+                "app.config",
+                key="SIGNALPOST_CONFIG",
+            )
+        # As Flask finds its own files of configuration.
+        path = os.path.join(app.config.root_path, path)
+        try:
+            configuration = Configuration.from_file(path)
+        except ConfigurationError as error:
+            error.add_note('app.config["SIGNALPOST_CONFIG"] names this file')
+            raise
+    for key, name in _KEYS.items():
+        value = app.config.get(key)
+        if value is not None:
+            over = {"signalpost": {name: value}}
+            configuration = configuration.overlaid(
+                Configuration.from_mapping(over, f'app.config["{key}"]')
+            )
+    return configuration
+
+
+_KEYS = {
+    "SIGNALPOST_AUTO_IMPORT": "auto-import",
+    "SIGNALPOST_FORMAT": "format",
+    "SIGNALPOST_RECEIVERS": "receivers",
+}
 
 
 def _exchange_of(app: flask.Flask) -> Exchange:

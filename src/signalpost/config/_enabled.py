@@ -1,0 +1,283 @@
+"""The receivers that are enabled for an application."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import weakref
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import contextmanager
+from contextlib import ExitStack
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from .._engine.signal import NamedSignal
+from ..errors import ConfigurationError
+from ..wsgi.middleware import SignalMiddleware
+from ._finding import found_at
+from ._finding import receiver_from
+from ._finding import signal_of
+from ._output import formatter_of
+from ._output import output
+from ._place import Place
+from ._tables import OURS
+from ._text import plain
+
+__all__ = ["Enabled", "EnabledReceiver", "enabled_for", "sender_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class EnabledReceiver:
+    """One receiver that was enabled by its name.
+
+    .. versionadded:: 0.1
+    """
+
+    name: str
+    """The name that it was enabled by."""
+    receiver: Any
+    """The object."""
+    path: str
+    """Where it, or its class, is found, as ``"shop.audit:record"``."""
+    options: Mapping[str, Any]
+    """The options that were given."""
+    source: str
+    """Who asked for it, as ``"shop.toml, line 7, [signalpost.receivers] latency"``."""
+    signals: tuple[str, ...]
+    """The names of the signals that it hears; empty if it connects itself."""
+
+
+class Enabled(Mapping[str, EnabledReceiver]):
+    """The receivers that are enabled for one application, by name.
+
+    Got from :meth:`Configuration.load` or :func:`enabled_for`. It holds the
+    receivers, and is held as long as the application lives; a receiver that keeps
+    its sender therefore keeps the application. Any thread may enable and disable.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, application: Any) -> None:
+        try:
+            self._application: Callable[[], Any] = weakref.ref(application)
+        except TypeError:  # then the signals hold it, too
+            self._application = lambda: application
+        self._lock = threading.RLock()
+        self._enabled: dict[str, tuple[EnabledReceiver, _Connected]] = {}
+        self._format: str | None = None
+
+    def __getitem__(self, name: str) -> EnabledReceiver:
+        return self._enabled[name][0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._enabled])
+
+    def __len__(self) -> int:
+        return len(self._enabled)
+
+    def __repr__(self) -> str:
+        return f"<Enabled {', '.join(self) or 'nothing'}>"
+
+    @property
+    def format(self) -> str | None:
+        """The format that was asked for, or ``None``."""
+        return self._format
+
+    def enable(self, name: str, /, **options: Any) -> EnabledReceiver:
+        """Enable a receiver.
+
+        One that is enabled already with the same options goes on as it is.
+
+        :param name: As in a configuration.
+        :param options: As in a configuration.
+        :raises ConfigurationError: If there is none of that name, an option does not
+            fit, or it is enabled with other options.
+
+        .. versionadded:: 0.1
+        """
+        return self.enable_at(name, options, Place("enable()", "", name))
+
+    def disable(self, name: str) -> bool:
+        """Disconnect a receiver and let go of it.
+
+        :returns: Whether it was enabled.
+
+        .. versionadded:: 0.1
+        """
+        with self._lock:
+            found = self._enabled.pop(name, None)
+            if found is not None:
+                found[1].disconnect(self._application())
+        return found is not None
+
+    def disable_all(self) -> None:
+        """Disable every receiver, the last one first, and the format.
+
+        .. versionadded:: 0.1
+        """
+        with self._lock:
+            self._disable_each([*self._enabled])
+            if self._format is not None:
+                self.write_as(None, Place("", OURS, "format"))
+
+    def enable_at(
+        self, name: str, options: Mapping[str, Any], place: Place
+    ) -> EnabledReceiver:
+        """Enable what a configuration asks for at a place.
+
+        For :meth:`Configuration.load`.
+        """
+        with self._lock:
+            found = self._enabled.get(name)
+            if found is not None and found[0].options == options:
+                return found[0]
+            if found is not None:
+                raise place.error(
+                    f"it is enabled already, with other options, by {found[0].source};"
+                    " disable that first, or leave one of them out"
+                )
+            path, target = found_at(name, place)
+            receiver, hears = receiver_from(target, options, place)
+            connected = _Connected(receiver, hears)
+            connected.connect(self._application(), place)
+            given = {option: plain(value) for option, value in options.items()}
+            enabled = EnabledReceiver(
+                name, receiver, path, given, str(place), tuple(hears)
+            )
+            self._enabled[name] = enabled, connected
+        return enabled
+
+    def write_as(self, form: Any, place: Place) -> None:
+        """Set the format; ``None`` for none. For :meth:`Configuration.load`."""
+        formatter = None if form is None else formatter_of(form, place)
+        with self._lock:
+            self._format = None if formatter is None else str(form)
+            output.write_as(formatter, id(self))
+
+    @contextmanager
+    def restored_on_error(self) -> Generator[None]:
+        """Leave what was enabled as it was, if the ``with`` block fails.
+
+        For :meth:`Configuration.load`.
+        """
+        with self._lock:
+            before, form = set(self._enabled), self._format
+            try:
+                yield
+            except BaseException:
+                if form != self._format:
+                    self.write_as(form, Place("", OURS, "format"))
+                self._disable_each([one for one in self if one not in before])
+                raise
+
+    def _disable_each(self, names: Iterable[str]) -> None:
+        """Disable receivers, the last one first, whichever of them fail at it."""
+        with ExitStack() as stack:
+            for name in names:
+                stack.callback(self.disable, name)
+
+
+_by_id: dict[int, Enabled] = {}
+_by_id_lock = threading.Lock()
+
+
+def enabled_for(application: object) -> Enabled:
+    """Return what is enabled for an application; the same object each time.
+
+    :param application: As for :meth:`Configuration.load`.
+
+    .. versionadded:: 0.1
+    """
+    sender = sender_of(application)
+    key = id(sender)
+    with _by_id_lock:
+        found = _by_id.get(key)
+        if found is None:
+            found = _by_id[key] = Enabled(sender)
+            # What cannot be weakly referenced is held for good: its id stays its own.
+            with suppress(TypeError):
+                weakref.finalize(sender, _forget, key).atexit = False
+    return found
+
+
+def _forget(key: int) -> None:
+    # Not under the lock: an application may be collected while it is held.
+    _by_id.pop(key).disable_all()
+
+
+def sender_of(application: Any) -> Any:
+    """Return the sender that a middleware or a proxy stands for."""
+    if isinstance(application, SignalMiddleware):
+        return application.sender
+    # As Flask's current_app has it.
+    return getattr(application, "_get_current_object", lambda: application)()
+
+
+class _Connected:
+    """A receiver with the signals that it hears.
+
+    :param receiver: The object.
+    :param hears: Methods by the names of signals; empty for one that connects itself.
+    """
+
+    def __init__(self, receiver: Any, hears: Mapping[str, str]) -> None:
+        self._receiver = receiver
+        self._hears = hears
+        self._connections: list[tuple[NamedSignal, Any]] = []
+        self._has_connected_itself = False
+
+    def connect(self, application: Any, place: Place) -> None:
+        """Connect it, or nothing of it.
+
+        :raises ConfigurationError: If a signal does not take it.
+        """
+        try:
+            if not self._hears:
+                _call_about(self._receiver.connect, application)
+                self._has_connected_itself = True
+            for name, method in self._hears.items():
+                signal = signal_of(name, place)
+                # A callable is connected as it is, so that others find it again.
+                is_itself = method == "__call__"
+                receiver = self._receiver if is_itself else self._bound(method)
+                signal.connect(receiver, application, weak=False)
+                self._connections.append((signal, receiver))
+        except ConfigurationError:
+            self.disconnect(application)
+            raise
+        except Exception as error:
+            self.disconnect(application)
+            raise place.error(f"it cannot be connected: {error}") from error
+
+    def disconnect(self, application: Any) -> None:
+        """Disconnect it.
+
+        :param application: ``None`` once it is gone, and its connections with it.
+        """
+        if self._has_connected_itself:
+            _call_about(self._receiver.disconnect, application)
+        while self._connections:
+            signal, receiver = self._connections.pop()
+            if application is not None:
+                signal.disconnect(receiver, application)
+
+    def _bound(self, method: str) -> Any:
+        return getattr(self._receiver, method)
+
+
+def _call_about(method: Callable[..., Any], application: Any) -> None:
+    """Call a receiver's own connect or disconnect, which may take a sender."""
+    kinds = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    )
+    parameters = inspect.signature(method).parameters.values()
+    if any(one.kind in kinds for one in parameters):
+        method(application)
+    else:
+        method()

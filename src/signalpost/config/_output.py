@@ -1,0 +1,93 @@
+"""The form in which what receivers log is written."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import typing as t
+from collections.abc import Mapping
+from reprlib import repr as short_repr
+from typing import Any
+
+from ._finding import object_at
+from ._place import listed
+from ._place import nearest
+from ._place import Place
+
+__all__ = ["formatter_of", "output"]
+
+_FORMATS: t.Final[Mapping[str, str]] = {
+    "json": "signalpost.receivers.formats:JsonFormatter",
+    "logfmt": "signalpost.receivers.formats:LogfmtFormatter",
+    "text": "signalpost.receivers.formats:TextFormatter",
+}
+
+
+def formatter_of(form: Any, place: Place) -> logging.Formatter:
+    """Return the formatter of a format.
+
+    :raises ConfigurationError: If there is no such format.
+    """
+    if not isinstance(form, str) or form not in _FORMATS:
+        raise place.error(
+            f"expected one of {listed(_FORMATS)}, got {short_repr(form)}"
+            f"{nearest(form, _FORMATS)}"
+        )
+    formatter: logging.Formatter = object_at(_FORMATS[form], place)()
+    return formatter
+
+
+class _StandardError(logging.Handler):
+    """Writes each record to what standard error is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            # In one piece, as other processes may write there, too.
+            sys.stderr.write(f"{self.format(record)}\n")
+        except Exception:  # noqa: BLE001  # as in every handler of logging
+            self.handleError(record)
+
+
+class Output:
+    """The one way of this process for what receivers log.
+
+    The last format that was asked for is in force; if who asked for it is gone, the
+    one before.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._formatters: dict[int, logging.Formatter] = {}
+        self._handler = _StandardError()
+        self._before = (logging.NOTSET, True)
+
+    def write_as(self, formatter: logging.Formatter | None, asker: int) -> None:
+        """Set the formatter that somebody asks for, or cease to if ``None``."""
+        logger = logging.getLogger("signalpost")
+        with self._lock:
+            self._formatters.pop(asker, None)
+            if formatter is not None:
+                self._formatters[asker] = formatter
+            if not self._formatters:
+                self._end(logger)
+                return
+            self._handler.setFormatter([*self._formatters.values()][-1])
+            if self._handler not in logger.handlers:
+                self._begin(logger)
+
+    def _begin(self, logger: logging.Logger) -> None:
+        self._before = (logger.level, logger.propagate)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.INFO)
+        # The root logger's would write each line a second time.
+        logger.propagate = False
+        logger.addHandler(self._handler)
+
+    def _end(self, logger: logging.Logger) -> None:
+        level, logger.propagate = self._before
+        logger.setLevel(level)
+        logger.removeHandler(self._handler)
+
+
+output = Output()

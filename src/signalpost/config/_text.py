@@ -1,0 +1,139 @@
+"""Values that a file gives as text, made what their reader takes."""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import logging
+import types
+import typing as t
+from collections.abc import Callable
+from reprlib import repr as short_repr
+from typing import Any
+
+from ._place import listed
+
+__all__ = ["TRUTHS", "Text", "lines_in", "plain", "value_for"]
+
+TRUTHS = {
+    **dict.fromkeys(("1", "on", "true", "yes"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+
+
+class Text(str):
+    """A value of a file that knows only text: it stands for what its reader takes."""
+
+    __slots__ = ()
+
+
+def plain(value: Any) -> Any:
+    """Return a value as others see it: a text is a string like any other."""
+    return str(value) if isinstance(value, Text) else value
+
+
+def value_for(value: Any, annotation: Any) -> Any:
+    """Return an option's value as its class takes it.
+
+    :raises ValueError: If a text cannot stand for it.
+    """
+    if isinstance(value, Text):
+        return _value_of_text(str(value), annotation)
+    kinds = _kinds(annotation)
+    # No file can hold a logger, but its name.
+    if isinstance(value, str) and logging.Logger in kinds and str not in kinds:
+        return logging.getLogger(value)
+    return value
+
+
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    """Return the alternatives of an annotation; those that take any text last."""
+    if t.get_origin(annotation) in (t.Union, types.UnionType):
+        kinds = [kind for one in t.get_args(annotation) for kind in _kinds(one)]
+        return tuple(sorted(kinds, key=lambda kind: kind in (str, Any)))
+    return (annotation,)
+
+
+def _value_of_text(text: str, annotation: Any) -> Any:
+    kinds = _kinds(annotation)
+    if types.NoneType in kinds and not text:
+        return None
+    reasons = []
+    for kind in kinds:
+        if kind is types.NoneType or (kind is logging.Logger and str in kinds):
+            continue
+        try:
+            return _reader_of(kind)(text)
+        except ValueError as error:
+            reasons.append(str(error))
+    raise ValueError("; or ".join(reasons))
+
+
+def _reader_of(kind: Any) -> Callable[[str], Any]:
+    """Return what reads a text as one kind of value."""
+    origin = t.get_origin(kind) or kind
+    arguments = t.get_args(kind)
+    if origin is bool:
+        return _truth
+    if origin in (int, float):
+        return lambda text: _number(text, origin)
+    if origin is logging.Logger:
+        return logging.getLogger
+    if origin is t.Literal:
+        return lambda text: _choice(text, arguments)
+    if isinstance(origin, type) and issubclass(origin, collections.abc.Mapping):
+        inner = arguments[1] if len(arguments) == 2 else Any
+        return lambda text: _mapping(text, inner)
+    if (
+        isinstance(origin, type)
+        and issubclass(origin, collections.abc.Iterable)
+        and not issubclass(origin, (str, bytes))
+    ):
+        inner = arguments[0] if arguments else Any
+        made: Callable[..., Any] = tuple if inspect.isabstract(origin) else origin
+        return lambda text: made(_value_of_text(one, inner) for one in _several(text))
+    return str
+
+
+def _truth(text: str) -> bool:
+    try:
+        return TRUTHS[text.lower()]
+    except KeyError:
+        raise ValueError(f"expected yes or no, got {short_repr(text)}") from None
+
+
+def _number(text: str, kind: type[int] | type[float]) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise ValueError(f"expected {what}, got {short_repr(text)}") from None
+
+
+def _choice(text: str, choices: tuple[Any, ...]) -> Any:
+    for choice in choices:
+        if str(choice) == text:
+            return choice
+    raise ValueError(
+        f"expected one of {listed(map(str, choices))}, got {short_repr(text)}"
+    )
+
+
+def _mapping(text: str, inner: Any) -> dict[str, Any]:
+    found = {}
+    for line in lines_in(text):
+        name, equals, value = line.rpartition("=")
+        if not equals:
+            raise ValueError(f"expected lines NAME = VALUE, got {short_repr(line)}")
+        found[name.strip()] = _value_of_text(value.strip(), inner)
+    return found
+
+
+def _several(text: str) -> list[str]:
+    """Return the lines of a text; or its words, if it is one line."""
+    lines = lines_in(text)
+    return lines if len(lines) > 1 else text.split()
+
+
+def lines_in(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -100,7 +100,9 @@ def site(request: pytest.FixtureRequest) -> Generator[Site]:
         pytest.skip(reason)
     with (
         serving(request.param, "tests.servers.sockets:bare") as bare,
-        serving(request.param, "tests.servers.sockets:heard") as heard,
+        serving(
+            request.param, "tests.servers.sockets:heard", SOCKETS_ARE_HEARD="1"
+        ) as heard,
     ):
         yield Site(request.param, bare, heard)
 

@@ -9,8 +9,8 @@ from flask import Flask
 
 from signalpost.integrations.flask import Signalpost
 
+from .about import about
 from .database import init_database
-from .receivers import connect_receivers
 from .shop import shop
 
 
@@ -22,8 +22,13 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         in the instance folder.
     ``SECRET_KEY``
         Signs the cookie that holds the cart. Unless given, it is new in each process.
+    ``SIGNALPOST_CONFIG``
+        The file that names the receivers; ``signalpost.toml`` beside this one unless
+        given. A relative path starts here, and ``None`` is for no receivers.
 
-    :param config: Settings; they win over ``SHOP_*`` environment variables.
+    :param config: Settings; they win over ``SHOP_*`` environment variables, as
+        ``SHOP_SIGNALPOST_CONFIG``.
+    :raises ConfigurationError: If a receiver cannot be enabled.
     """
     app = Flask(__name__)
     app.config.from_mapping(
@@ -32,11 +37,13 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         SECRET_KEY=secrets.token_hex(),
         # A form that another site sends here comes without the cart.
         SESSION_COOKIE_SAMESITE="Lax",
+        SIGNALPOST_CONFIG="signalpost.toml",
     )
     app.config.from_prefixed_env("SHOP")
     app.config.from_mapping(config)
+    # First, so that a mistake in its configuration leaves no files behind.
+    Signalpost(app)
     init_database(app)
     app.register_blueprint(shop)
-    Signalpost(app)
-    connect_receivers(app)
+    app.register_blueprint(about)
     return app

@@ -11,6 +11,9 @@ import sys
 
 from werkzeug.serving import make_server
 
+from signalpost.config import enabled_for
+from signalpost.errors import ConfigurationError
+
 from . import create_app
 
 HOST = "127.0.0.1"
@@ -47,7 +50,14 @@ def serve(port: int) -> None:
         reason = f"cannot serve on {HOST}:{port}: {os.strerror(error.errno or 0)}"
         sys.exit(f"example_app: {reason}; choose another port, as in PORT=8000")
     with bound:
-        server = make_server(HOST, port, create_app(), threaded=True, fd=bound.fileno())
+        try:
+            app = create_app()
+        except ConfigurationError as error:
+            sys.exit(f"example_app: {error}")
+        if "failures" in enabled_for(app):
+            # Flask's own log of an exception would say the same once more.
+            app.logger.addFilter(lambda record: not record.exc_info)
+        server = make_server(HOST, port, app, threaded=True, fd=bound.fileno())
         logger.info("serving on http://%s:%d (Ctrl-C stops it)", HOST, server.port)
         server.serve_forever()
 

@@ -53,7 +53,9 @@ def init_database(app: Flask) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Opening a file is quick, and without a pool no connection outlives its session.
     url = URL.create("sqlite", database=str(path))
-    engine = create_engine(url, poolclass=NullPool)
+    # A response that nobody closed is closed by the garbage collector, in any thread.
+    any_thread = {"check_same_thread": False}
+    engine = create_engine(url, poolclass=NullPool, connect_args=any_thread)
     with engine.begin() as connection:
         # Several processes may start at once; only one of them is to fill the file.
         connection.exec_driver_sql("BEGIN IMMEDIATE")

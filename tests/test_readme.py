@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 import webtest
+from flask import Flask
 
+from signalpost.config import enabled_for
+from signalpost.integrations import flask_cli
+from signalpost.integrations.flask import Signalpost
 from signalpost.lifecycle import catalogue
 
 README = Path(__file__).parent.parent / "README.md"
@@ -37,10 +41,10 @@ def no_receivers_left() -> Generator[None]:
             signal.disconnect(receiver)
 
 
-def run(source: str) -> dict[str, t.Any]:
+def run(source: str, **names: t.Any) -> dict[str, t.Any]:
     # basicConfig does nothing while there is a handler, such as pytest's.
     logging.getLogger().handlers.clear()
-    namespace: dict[str, t.Any] = {"__name__": "example"}
+    namespace: dict[str, t.Any] = {"__name__": "example", **names}
     exec(compile(source, str(README), "exec"), namespace)
     return namespace
 
@@ -51,8 +55,9 @@ def lines_of(text: str) -> list[str]:
 
 
 def test_the_page_has_the_examples_that_are_tested() -> None:
-    assert len(blocks("python")) == 3
+    assert len(blocks("python")) == 4
     assert len(blocks("text")) == 2
+    assert len(blocks("toml")) == 1
 
 
 def test_the_wsgi_example_logs_what_is_shown(
@@ -77,7 +82,7 @@ def test_the_flask_example_logs_what_is_shown(
 
 def test_the_receiver_example_reports(capsys: pytest.CaptureFixture[str]) -> None:
     shop = run(blocks("python")[1])
-    example = run(blocks("python")[2])
+    example = run(blocks("python")[3])
 
     def fail() -> t.NoReturn:
         raise LookupError("no")
@@ -88,6 +93,32 @@ def test_the_receiver_example_reports(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == (
         "GET /fail failed in the view: LookupError('no')\n"
     )
+
+
+def test_the_toml_is_what_the_shop_is_switched_on_by() -> None:
+    config = README.parent / "example_app" / "signalpost.toml"
+    assert blocks("toml")[0] in config.read_text(encoding="utf-8")
+
+
+def test_the_file_is_named_where_the_page_says(tmp_path: Path) -> None:
+    app = Flask("shop", root_path=str(tmp_path))
+    text = "[signalpost.receivers]\nrecorder = true\n"
+    (tmp_path / "signalpost.toml").write_text(text)
+    run(blocks("python")[2], app=app)
+    Signalpost(app)
+    assert [*enabled_for(app)] == ["recorder"]
+
+
+@pytest.mark.parametrize("name", ["list", "receivers", "check", "watch"])
+def test_the_commands_are_there(name: str) -> None:
+    shown = [line.partition("#")[0].split() for line in console_lines()]
+    command = ["$", "flask", "--app", "example_app", "signalpost", name]
+    assert command in shown
+    assert name in flask_cli.signalpost.commands
+
+
+def console_lines() -> list[str]:
+    return "".join(blocks("console")).splitlines()
 
 
 def test_the_page_says_what_it_is_in_about_sixty_words() -> None:

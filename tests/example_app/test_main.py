@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import queue
 import re
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -75,9 +77,9 @@ def started(tmp_path: Path, **environment: str) -> Generator[subprocess.Popen[st
                 process.kill()
 
 
-def refusal(tmp_path: Path, port: str) -> str:
+def refusal(tmp_path: Path, port: str, **environment: str) -> str:
     """Return what a start on this port writes to stderr."""
-    with started(tmp_path, PORT=port) as process:
+    with started(tmp_path, PORT=port, **environment) as process:
         out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     assert out == ""
@@ -104,6 +106,106 @@ def test_serves_and_says_what_it_is_doing(tmp_path: Path, by: signal.Signals) ->
         "example_app rendered catalogue.html",
         "signalpost.latency GET / 200 complete N ms N bytes",
     ]
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
+        return str(answer.read().decode())
+
+
+def test_failure_is_told_by_its_receiver_alone(tmp_path: Path) -> None:
+    with started(tmp_path, PORT="0") as process:
+        server = Server(process)
+        with pytest.raises(urllib.error.HTTPError, match="500") as refused:
+            get(f"{server.url}/fail")
+        # Werkzeug may leave a response open whose client leaves before its end.
+        with refused.value as answer:
+            assert "Something broke on our side" in answer.read().decode()
+        server.wait_for(r"signalpost\.latency GET /fail 500 ")
+        server.stop(signal.SIGTERM)
+    told = [line for line in server.lines if "CollapsedShelfError: a shelf" in line]
+    assert len(told) == 1
+    assert told[0].startswith("  ")
+
+
+def test_page_tells_what_the_server_has_enabled_and_counted(tmp_path: Path) -> None:
+    with started(tmp_path, PORT="0") as process:
+        server = Server(process)
+        get(f"{server.url}/products/brass-bell")
+        server.wait_for(r"signalpost\.latency GET /products/")
+        page = get(f"{server.url}/about/receivers")
+        server.stop(signal.SIGTERM)
+    assert "signalpost.toml, line 7, [signalpost.receivers]" in page
+    assert "/products/&lt;slug&gt;" in page
+    assert str(ROOT) not in page
+
+
+def test_another_file_chooses_other_receivers_and_their_format(tmp_path: Path) -> None:
+    config = tmp_path / "other.toml"
+    config.write_text(
+        '[signalpost]\nformat = "json"\n[signalpost.receivers]\nlatency = true\n'
+    )
+    with started(
+        tmp_path, PORT="0", SHOP_SIGNALPOST_CONFIG=str(config), PYTHONUNBUFFERED="1"
+    ) as process:
+        server = Server(process)
+        page = get(f"{server.url}/about/receivers")
+        assert process.stderr is not None
+        told = json.loads(process.stderr.readline())
+        server.stop(signal.SIGTERM)
+    assert page.count("is not enabled") == 3
+    assert "other.toml, line 4, " in page
+    assert (told["route"], told["status"]) == ("/about/receivers", 200)
+    assert len(server.lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[signalpost.receivers]\nlatencies = true\n", "did you mean 'latency'?"),
+        ("[signalpost.receivers]\nlatency = {slow = 1}\n", "unknown option 'slow'"),
+        ("[signalpost]\nauto-import = ['example_app.audits']\n", "cannot be imported"),
+        (
+            "signalpost.auto-import = ['example_app.audit']\nshop.audit.routes = '/'\n",
+            "routes must be a list",
+        ),
+        ("[signalpost\n", "not TOML"),
+    ],
+)
+def test_mistake_in_the_file_is_told_in_one_line(
+    tmp_path: Path, text: str, reason: str
+) -> None:
+    config = tmp_path / "wrong.toml"
+    config.write_text(text)
+    err = refusal(tmp_path, "0", SHOP_SIGNALPOST_CONFIG=str(config))
+    assert err.startswith("example_app: ")
+    assert reason in err
+    assert err.count("\n") == 1
+
+
+def run_command(tmp_path: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "example_app", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"SHOP_DATABASE": str(tmp_path / "shop.sqlite")},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0
+    return done.stdout
+
+
+def test_commands_of_the_readme_know_the_shop(tmp_path: Path) -> None:
+    listed = run_command(tmp_path, "signalpost", "list")
+    receivers = run_command(tmp_path, "signalpost", "receivers")
+    checked = run_command(tmp_path, "signalpost", "check")
+    assert "  example_app.audit:AuditLogger  strong  " in listed
+    assert "on  latency(slow_seconds=None" in receivers
+    assert checked.startswith("The configuration is right; it enables latency, ")
 
 
 def test_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:

@@ -4,31 +4,25 @@ import csv
 import io
 import logging
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from flask import Flask
+from sqlalchemy import event
 from webtest import TestApp
 from webtest import TestResponse
 
 from example_app import create_app
 from example_app.shop import CollapsedShelfError
+from signalpost.config import enabled_for
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import got_request_exception
 from signalpost.lifecycle import message_flashed
 from signalpost.testing import capture
 
 QUANTITY_ADVICE = "Choose a whole number from 1 to 99."
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return tmp_path / "made" / "at" / "start" / "shop.sqlite"
-
-
-@pytest.fixture
-def browser(database: Path) -> TestApp:
-    return TestApp(create_app({"DATABASE": str(database)}))
 
 
 def put_into_cart(browser: TestApp, slug: str, quantity: str = "1") -> str:
@@ -56,11 +50,11 @@ def test_catalogue_shows_every_product(browser: TestApp) -> None:
 
 
 def test_second_start_keeps_what_the_database_holds(
-    browser: TestApp, database: Path
+    open_shop: Callable[..., TestApp], database: Path
 ) -> None:
+    open_shop()
     change(database, "DELETE FROM products WHERE slug <> 'brass-bell'")
-    again = TestApp(create_app({"DATABASE": str(database)}))
-    assert len(again.get("/").html.select(".card")) == 1
+    assert len(open_shop().get("/").html.select(".card")) == 1
 
 
 def test_product_page_shows_a_labelled_form(browser: TestApp) -> None:
@@ -194,16 +188,15 @@ def test_export_has_a_row_for_each_product(browser: TestApp) -> None:
     assert rows[0]["price_euros"] == "49.00"
 
 
-def test_export_is_sent_row_by_row(database: Path) -> None:
-    client = create_app({"DATABASE": str(database)}).test_client()
+def test_export_is_sent_row_by_row(app: Flask) -> None:
+    client = app.test_client()
     with client.get("/export.csv") as answer:
         chunks = list(answer.iter_encoded())
     assert answer.content_length is None
     assert len(chunks) == 1 + 8
 
 
-def test_export_survives_a_client_that_leaves(database: Path) -> None:
-    app = create_app({"DATABASE": str(database)})
+def test_export_survives_a_client_that_leaves(app: Flask) -> None:
     client = app.test_client()
     with (
         capture(exchange_closed, sender=app) as sent,
@@ -211,6 +204,23 @@ def test_export_survives_a_client_that_leaves(database: Path) -> None:
     ):
         next(answer.iter_encoded())
     assert [one["exchange"].outcome for one in sent] == ["aborted"]
+
+
+@pytest.mark.parametrize("config", ["signalpost.toml", None])
+def test_export_that_is_left_releases_its_connection_whoever_hears(
+    open_shop: Callable[..., TestApp], config: str | None
+) -> None:
+    app = open_shop(SIGNALPOST_CONFIG=config).app
+    assert isinstance(app, Flask)
+    connections = []
+    engine = app.extensions["shop"].kw["bind"]
+    event.listen(engine, "connect", lambda one, _: connections.append(one))
+    event.listen(engine, "close", lambda one, _: connections.remove(one))
+    with app.test_client().get("/export.csv") as answer:
+        next(answer.iter_encoded())
+        next(answer.iter_encoded())
+        assert len(connections) == 1
+    assert connections == []
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
@@ -242,21 +252,34 @@ def test_homepage_writes_one_line_a_receiver(
     assert lines["example_app"] == "rendered catalogue.html"
 
 
-def test_failures_and_messages_are_logged_in_a_line(
+def test_messages_are_logged_in_a_line(
     browser: TestApp, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "example_app")
-    browser.get("/fail", status=500)
     put_into_cart(browser, "brass-bell")
     texts = [text for _, _, text in caplog.record_tuples]
-    assert texts.count("failed GET /fail: CollapsedShelfError") == 1
     assert texts.count("flashed success: 'Added to your cart: 1 × Brass bell.'") == 1
 
 
-def test_applications_are_heard_apart(
-    browser: TestApp, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_failure_is_logged_once_and_then_counted(
+    browser: TestApp, caplog: pytest.LogCaptureFixture
 ) -> None:
-    other = TestApp(create_app({"DATABASE": str(tmp_path / "other.sqlite")}))
+    for _ in range(3):
+        browser.get("/fail", status=500)
+    lines = [
+        text for name, _, text in caplog.record_tuples if name == "signalpost.failures"
+    ]
+    assert len(lines) == 1
+    assert "GET /fail - view example_app.shop.CollapsedShelfError at=" in lines[0]
+
+
+def test_applications_are_heard_apart(
+    open_shop: Callable[..., TestApp],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    open_shop()
+    other = open_shop(DATABASE=str(tmp_path / "other.sqlite"))
     caplog.set_level(logging.INFO, "signalpost.latency")
     other.get("/")
     assert len(caplog.record_tuples) == 1
@@ -267,5 +290,7 @@ def test_relative_database_starts_in_the_instance_folder(
 ) -> None:
     monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda _: str(tmp_path))
     monkeypatch.setenv("SHOP_DATABASE", "named-by-environment.sqlite")
-    create_app()
+    monkeypatch.setenv("SHOP_SIGNALPOST_CONFIG", "null")
+    app = create_app()
     assert (tmp_path / "named-by-environment.sqlite").exists()
+    assert not enabled_for(app)

@@ -1,0 +1,447 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import typing as t
+from collections.abc import Callable
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 20.0
+SHOP = """
+import pathlib
+import os
+import time
+
+import flask
+
+from signalpost.integrations.flask import Signalpost
+
+app = flask.Flask("shop")
+app.config["SIGNALPOST_RECEIVERS"] = {"watch": True, "latency": {"slow_seconds": 0.5}}
+Signalpost(app)
+
+
+@app.get("/")
+def home():
+    return "hello"
+
+
+@app.get("/meet/<int:number>")
+def meet(number):
+    # Answers once two processes have been asked, so that each has one request.
+    folder = pathlib.Path(__file__).parent
+    (folder / f"{os.getpid()}.came").touch()
+    until = time.monotonic() + 10
+    while len([*folder.glob("*.came")]) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    return "met"
+"""
+# A shell may have had Python ignore what Ctrl-C sends.
+FLASK = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "{} from flask.cli import main; main()"
+)
+CLOSED = ("--signal", "exchange-closed")
+
+in_tmux = pytest.mark.skipif(
+    shutil.which("tmux") is None, reason="tmux, a terminal to look at, is not installed"
+)
+
+
+def environment(*, is_measured: bool = True) -> dict[str, str]:
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        # What is killed must not leave half a file of coverage behind.
+        if (is_measured or not name.startswith("COVERAGE_"))
+        and name not in ("NO_COLOR", "PYTHONWARNINGS", "TMUX")
+    }
+    return own | {"PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"}
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait for a condition that nothing else tells."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline, "it has not come true in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def folder() -> Generator[Path]:
+    # pytest's own folders may have too long a path for a socket.
+    with tempfile.TemporaryDirectory(prefix="signalpost-") as name:
+        (Path(name) / "shop.py").write_text(SHOP)
+        yield Path(name).resolve()
+
+
+def sockets_in(folder: Path) -> list[Path]:
+    return [*(folder / "instance" / "signalpost-watch").glob("*")]
+
+
+class Watching:
+    """``flask signalpost watch`` in a process of its own, and its lines so far.
+
+    :param reads: After how many lines the pipe is closed.
+    :param ignores: The signal of the system that is ignored from the start.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *words: str,
+        reads: int | None = None,
+        ignores: str | None = None,
+    ) -> None:
+        self.lines: list[str] = []
+        self.notes: list[str] = []
+        ignore = f"signal.signal(signal.{ignores}, signal.SIG_IGN);" if ignores else ""
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-c", FLASK.format(ignore), "--app", "shop"),
+                *("signalpost", "watch", *words),
+            ],
+            cwd=folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._threads = [
+            threading.Thread(target=_keep, args=arguments, daemon=True)
+            for arguments in (
+                (self.process.stdout, self.lines, reads),
+                (self.process.stderr, self.notes, None),
+            )
+        ]
+
+    def __enter__(self) -> t.Self:
+        for thread in self._threads:
+            thread.start()
+        until(lambda: any(one.startswith("Watching") for one in self.notes))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait(PATIENCE_SECONDS)
+
+    def end_by(self, number: int) -> int:
+        """Send a signal of the system, and return the exit code."""
+        self.process.send_signal(number)
+        code = self.process.wait(PATIENCE_SECONDS)
+        for thread in self._threads:
+            thread.join(PATIENCE_SECONDS)
+        return code
+
+    def has_shown(self, text: str) -> bool:
+        """Tell whether a text stands in one of the lines."""
+        return any(text in line for line in self.lines)
+
+    def shown(self) -> list[str]:
+        """Return the lines without the time."""
+        return [line.partition(" ")[2] for line in self.lines]
+
+
+def _keep(stream: t.TextIO, lines: list[str], reads: int | None) -> None:
+    with stream:
+        while len(lines) != reads and (line := stream.readline()):
+            lines.append(line.rstrip("\n"))
+
+
+def tell(folder: Path, *messages: bytes | dict[str, t.Any]) -> None:
+    """Send to each watcher, as a server would."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+        for path in sockets_in(folder):
+            for one in messages:
+                data = one if isinstance(one, bytes) else json.dumps(one).encode()
+                link.sendto(data, str(path))
+
+
+class Served:
+    """A real server of the shop, in a process of its own."""
+
+    def __init__(self, folder: Path, port: int, *command: str) -> None:
+        self._port = port
+        self._log = (folder / "server.log").open("wb")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=folder,
+            env=environment(is_measured=False),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+
+    def __enter__(self) -> t.Self:
+        until(self._is_accepting)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(PATIENCE_SECONDS)
+        finally:
+            self._process.kill()
+            self._process.wait(PATIENCE_SECONDS)
+            self._log.close()
+
+    def _is_accepting(self) -> bool:
+        assert self._process.poll() is None, "the server has ended"
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+            return True
+        return False
+
+    def get(self, path: str) -> int:
+        link = HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_SECONDS)
+        try:
+            link.request("GET", path)
+            return link.getresponse().status
+        finally:
+            link.close()
+
+    def get_until(self, path: str, is_so: Callable[[], bool]) -> None:
+        """Ask again and again: a server looks for watchers once a second."""
+
+        def ask() -> bool:
+            self.get(path)
+            return is_so()
+
+        until(ask)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+def development(folder: Path, port: int | None = None) -> Served:
+    port = port or free_port()
+    return Served(folder, port, "flask", "--app", "shop", "run", "--port", str(port))
+
+
+def two_workers(folder: Path) -> Served:
+    port = free_port()
+    return Served(
+        *(folder, port, "gunicorn", "shop:app", "--bind", f"127.0.0.1:{port}"),
+        *("--workers", "2", "--no-control-socket", "--graceful-timeout", "1"),
+    )
+
+
+class Terminal:
+    """A shell in tmux, on a screen of 60 columns."""
+
+    def __init__(self, folder: Path) -> None:
+        self._command = ["tmux", "-u", "-f", "/dev/null", "-S", str(folder / "tmux")]
+        self._folder = folder
+
+    def __enter__(self) -> t.Self:
+        shell = ["env", "PS1=READY> ", "ENV=", "sh"]
+        self._run("new-session", "-d", "-x", "60", "-y", "60", *shell)
+        until(lambda: self.screen().startswith("READY>"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._run("kill-server")
+
+    def _run(self, *words: str) -> str:
+        done = subprocess.run(
+            [*self._command, *words],
+            cwd=self._folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=True,
+        )
+        return done.stdout
+
+    def type(self, *keys: str) -> None:
+        self._run("send-keys", *keys)
+
+    def screen(self, *options: str) -> str:
+        return self._run("capture-pane", "-p", *options).rstrip("\n")
+
+    def flask(self, words: str) -> None:
+        script = self._folder / "flask"
+        if not script.exists():
+            script.write_text(f'exec "{sys.executable}" -m flask --app shop "$@"\n')
+        self.type(f"clear; sh ./flask signalpost {words}; echo code $?", "Enter")
+
+
+def test_requests_of_a_development_server_are_shown_to_each_watcher(
+    folder: Path,
+) -> None:
+    with (
+        development(folder) as server,
+        Watching(folder, *CLOSED) as watching,
+        Watching(folder, *CLOSED, "--status", "4xx", "--path", "/n*") as filtered,
+    ):
+        server.get_until("/", lambda: len(watching.lines) > 0)
+        server.get_until("/never", lambda: len(filtered.lines) > 0)
+        assert server.get("/nowhere?secret=1") == 404
+        until(lambda: filtered.has_shown("/nowhere"))
+        until(lambda: watching.has_shown("/nowhere"))
+    seen = [line.rpartition(" complete ")[0] for line in watching.shown()]
+    assert set(seen) == {
+        "exchange-closed GET / 200",
+        "exchange-closed GET /never 404",
+        "exchange-closed GET /nowhere 404",
+    }
+    seen = [line.rpartition(" complete ")[0] for line in filtered.shown()]
+    assert set(seen) == {
+        "exchange-closed GET /never 404",
+        "exchange-closed GET /nowhere 404",
+    }
+
+
+def test_a_server_that_is_restarted_is_followed(folder: Path) -> None:
+    port = free_port()
+    with Watching(folder, *CLOSED) as watching:
+        for path in ("/before", "/after"):
+            with development(folder, port) as server:
+                server.get_until(path, partial(watching.has_shown, path))
+
+
+def test_both_workers_of_gunicorn_are_followed(folder: Path) -> None:
+    with Watching(folder, *CLOSED) as watching, two_workers(folder) as server:
+        # Each of them looks for watchers when it hears its first signal.
+        with ThreadPoolExecutor(2) as threads:
+            codes = [*threads.map(server.get, ["/meet/1", "/meet/2"])]
+        until(lambda: len(watching.lines) == 2)
+    assert codes == [200, 200]
+    assert len([*folder.glob("*.came")]) == 2
+    seen = [line.rpartition(" complete ")[0] for line in watching.shown()]
+    assert sorted(seen) == [
+        "exchange-closed GET /meet/1 200",
+        "exchange-closed GET /meet/2 200",
+    ]
+
+
+def test_hostile_paths_of_a_server_give_one_line_each(folder: Path) -> None:
+    paths = ["/%1b%5b31mred", "/a%0d%0ab", "/%e2%80%a8", "/%c2%9b", "/" + "x" * 60_000]
+    with development(folder) as server, Watching(folder, *CLOSED) as watching:
+        server.get_until("/", lambda: len(watching.lines) > 0)
+        for path in paths:
+            server.get(path)
+        # A response is read before it is closed, so they may come in another order.
+        until(lambda: sum(" 404 " in line for line in watching.lines) == len(paths))
+    words = [line.split()[3] for line in watching.lines if " 404 " in line]
+    *escaped, long = sorted(words)
+    assert escaped == sorted([r"/\x1b[31mred", r"/a\r\nb", r"/\u2028", r"/\x9b"])
+    assert long.startswith("/xxx")
+    assert all(line.isprintable() and len(line) < 700 for line in watching.lines)
+
+
+def test_broken_messages_are_no_end(folder: Path) -> None:
+    with Watching(folder) as watching:
+        tell(folder, b"", b"\xff\x00", b"{", b"[1]", b'{"no": "signal"}', b"[" * 8000)
+        tell(folder, {"signal": {}}, {"signal": "last"})
+        until(lambda: "- last" in watching.lines)
+        assert watching.lines == ["- -", "- last"]
+        assert watching.process.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 0), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["Ctrl-C", "SIGTERM", "closed-terminal"],
+)
+def test_what_ends_it_leaves_nothing_behind(
+    folder: Path, number: int, code: int
+) -> None:
+    with Watching(folder) as watching:
+        assert len(sockets_in(folder)) == 1
+        assert watching.end_by(number) == code
+    assert sockets_in(folder) == []
+    notes = "".join(watching.notes)
+    assert "Traceback" not in notes
+    assert notes.endswith("(Ctrl-C ends it)")
+
+
+def test_a_second_ctrl_c_interrupts_no_cleaning_up(folder: Path) -> None:
+    with Watching(folder) as watching:
+        for _ in range(3):
+            watching.process.send_signal(signal.SIGINT)
+        assert watching.end_by(signal.SIGINT) == 0
+    assert sockets_in(folder) == []
+    assert "Aborted" not in "".join(watching.notes)
+
+
+def test_what_nohup_protects_goes_on(folder: Path) -> None:
+    with Watching(folder, ignores="SIGHUP") as watching:
+        watching.process.send_signal(signal.SIGHUP)
+        tell(folder, {"signal": "still"})
+        until(lambda: watching.lines == ["- still"])
+        assert watching.end_by(signal.SIGTERM) == 143
+
+
+def test_a_pipe_that_is_closed_ends_it_without_a_word(folder: Path) -> None:
+    with Watching(folder, reads=1) as watching:
+        tell(folder, {"signal": "first"}, {"signal": "second"})
+        until(lambda: watching.lines == ["- first"])
+        # The second may have been printed before the pipe was closed.
+        with contextlib.suppress(OSError):
+            tell(folder, {"signal": "third"})
+        assert watching.process.wait(PATIENCE_SECONDS) == 1
+    assert sockets_in(folder) == []
+    assert len(watching.notes) == 1
+
+
+@in_tmux
+def test_a_terminal_shows_it_in_colour_until_ctrl_c(folder: Path) -> None:
+    with Terminal(folder) as terminal, development(folder) as server:
+        terminal.flask("watch --signal exchange-closed")
+        until(lambda: "(Ctrl-C ends it)" in terminal.screen("-J"))
+        server.get_until("/", lambda: "GET / 200" in terminal.screen())
+        server.get("/%1b%5b2J%1b%5bH")
+        until(lambda: "404 complete" in terminal.screen("-J"))
+        coloured = terminal.screen("-e", "-J")
+        terminal.type("C-c")
+        until(lambda: terminal.screen().endswith("READY>"))
+        plain = [line.rstrip() for line in terminal.screen("-J").splitlines()]
+    assert plain[0].startswith(f"Watching {folder}/instance/signalpost-watch")
+    assert any("exchange-closed GET / 200 complete" in line for line in plain)
+    assert "\x1b[32mcomplete\x1b[39m" in coloured
+    assert any(r"GET /\x1b[2J\x1b[H 404 complete" in line for line in plain)
+    assert plain[-2:] == ["code 0", "READY>"]
+    assert "Traceback" not in "".join(plain)
+    assert sockets_in(folder) == []
+
+
+@in_tmux
+def test_a_narrow_terminal_shows_whole_words_and_colour(folder: Path) -> None:
+    with Terminal(folder) as terminal:
+        terminal.flask("receivers")
+        until(lambda: "code 0" in terminal.screen())
+        lines = terminal.screen().splitlines()
+        coloured = terminal.screen("-e")
+    start = next(i for i, line in enumerate(lines) if line.startswith("on  latency"))
+    assert lines[start : start + 7] == [
+        "on  latency(slow_seconds=None, levels=None, exclude=(),",
+        "        sample=None, request_id_header='X-Request-ID',",
+        "        logger=None)",
+        "    Log one line for each exchange, to be connected to",
+        "    exchange-closed.",
+        '    enabled by app.config["SIGNALPOST_RECEIVERS"],',
+        "      [signalpost.receivers] latency, with slow_seconds=0.5",
+    ]
+    assert "\x1b[32mon" in coloured
+    assert "\x1b[1mlatency\x1b[0m" in coloured

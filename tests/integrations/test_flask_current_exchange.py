@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import gc
 import typing as t
 from collections.abc import AsyncIterator
 from collections.abc import Callable
@@ -14,50 +13,25 @@ import flask
 import pytest
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from signalpost.exchange import context_exchange
 from signalpost.exchange import current_exchange
 from signalpost.exchange import Exchange
-from signalpost.exchange import producing
 from signalpost.integrations.flask import Signalpost
 from signalpost.lifecycle import appcontext_popped
 from signalpost.lifecycle import exchange_opened
 from signalpost.lifecycle import EXCHANGE_SIGNALS
 from signalpost.lifecycle import request_tearing_down
 from signalpost.lifecycle import template_rendered
+from tests.wsgi.current import Moments
+from tests.wsgi.current import path_now
+from tests.wsgi.current import recorded_and_taken_back
+from tests.wsgi.current import WAIT_SECONDS
 from tests.wsgi.serving import Server
-
-WAIT_SECONDS = 30
-
-Moments = list[tuple[str, str | None]]
-
-
-def path_now() -> str | None:
-    """Return the path of the current exchange, by which these tests know it."""
-    exchange = current_exchange()
-    return None if exchange is None else exchange.path
-
-
-def hear(sender: object) -> None:
-    """Be there, so that exchanges are recorded."""
-
-
-@pytest.fixture(autouse=True)
-def recorded() -> Generator[None]:
-    with exchange_opened.connected_to(hear):
-        yield
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Generator[None]:
-    # Whatever other tests have left is not these tests' doing.
-    token = context_exchange.set(None)
-    producing.clear()
-    yield
-    gc.collect()
-    left = context_exchange.get()
-    context_exchange.reset(token)
-    assert left is None
-    assert producing == {}
+    with recorded_and_taken_back():
+        yield
 
 
 @pytest.fixture

@@ -23,6 +23,11 @@ from signalpost.exchange import producing
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import exchange_opened
 from signalpost.lifecycle import EXCHANGE_SIGNALS
+from tests.wsgi.current import hear
+from tests.wsgi.current import Moments
+from tests.wsgi.current import path_now
+from tests.wsgi.current import recorded_and_taken_back
+from tests.wsgi.current import WAIT_SECONDS
 from tests.wsgi.serving import answer_with
 from tests.wsgi.serving import environ_of
 from tests.wsgi.serving import Server
@@ -33,38 +38,11 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-WAIT_SECONDS = 30
-
-Moments = list[tuple[str, str | None]]
-
-
-def path_now() -> str | None:
-    """Return the path of the current exchange, by which these tests know it."""
-    exchange = current_exchange()
-    return None if exchange is None else exchange.path
-
-
-def hear(sender: object) -> None:
-    """Be there, so that exchanges are recorded."""
-
-
-@pytest.fixture(autouse=True)
-def recorded() -> Generator[None]:
-    with exchange_opened.connected_to(hear):
-        yield
-
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Generator[None]:
-    # Whatever other tests have left is not these tests' doing.
-    token = context_exchange.set(None)
-    producing.clear()
-    yield
-    gc.collect()
-    left = context_exchange.get()
-    context_exchange.reset(token)
-    assert left is None
-    assert producing == {}
+    with recorded_and_taken_back():
+        yield
 
 
 class Asking:

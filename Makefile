@@ -129,16 +129,25 @@ docs: $(VENV)/.docs  ## Build the documentation into docs/_build/html
 notes: $(VENV)/.docs  ## Show the next release's notes, made of the fragments
 	$(BIN)/towncrier build --draft
 
-# The lowest and the highest Python between them reach every branch.
+# The lowest and the highest Python between them reach every branch. They run at the
+# same time; what the second one says is kept until the first has ended.
 .PHONY: check-tests
 check-tests: $(VENV)/.test
 	@$(BIN)/coverage erase
-	@failed=""; \
-	for version in $(or $(LOWEST_AND_HIGHEST),none); do \
-		bin=.venv-$$version/bin; \
-		if [ $$version = none ]; then bin=$(BIN); \
-		else $(MAKE) --no-print-directory .venv-$$version/.test; fi; \
-		$$bin/coverage run -m pytest || failed="$$failed $$($$bin/python --version)"; \
+	@set -m; : "or bash would have them ignore the SIGINT that some tests send"; \
+	kept=$$(mktemp -d); trap 'rm -rf "$$kept"' EXIT; pids=""; failed=""; \
+	versions="$(or $(LOWEST_AND_HIGHEST),none)"; \
+	for version in $$versions; do \
+		[ $$version = none ] || $(MAKE) --no-print-directory .venv-$$version/.test; \
+	done; \
+	for version in $$versions; do \
+		bin=.venv-$$version/bin; [ $$version != none ] || bin=$(BIN); \
+		$$bin/coverage run -m pytest -p no:cacheprovider > "$$kept/$$version" 2>&1 & \
+		pids="$$pids $$version:$$!"; \
+	done; \
+	for one in $$pids; do \
+		wait "$${one#*:}" || failed="$$failed Python $${one%%:*}"; \
+		echo "== Python $${one%%:*}"; cat "$$kept/$${one%%:*}"; \
 	done; \
 	[ -z "$$failed" ] || { echo "Failed on$$failed" >&2; exit 1; }
 	@$(MAKE) --no-print-directory report-coverage

@@ -444,8 +444,8 @@ def test_every_receiver_says_what_was_served(
         ]
         escaped = "\u2028" if source.form == "json" else r"\u2028"
         assert referrer["referrer"] == f"https://Search.example/a{escaped}b"
-        assert failure["exception"] == "KeyError"
-        assert failure["exception_"].lstrip().startswith("Traceback")
+        assert failure["exception_type"] == "KeyError"
+        assert failure["exception"].lstrip().startswith("Traceback")
 
     snapshot = recorder.snapshot()
     assert snapshot.total.requests == len(PATH)

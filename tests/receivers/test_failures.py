@@ -151,8 +151,8 @@ def test_an_exception_is_logged_with_its_place_and_exchange(
         "path": "/shop/a",
         "status": status,
         "where": where,
-        "exception": "LookupError",
-        "message": "no such thing",
+        "exception_type": "LookupError",
+        "exception_message": "no such thing",
         "times": 1,
     }
     assert log.has_traceback == [True]

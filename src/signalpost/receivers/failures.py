@@ -111,8 +111,8 @@ class FailureLogger:
 
     The message of the record is a :class:`~signalpost.receivers.formats.Line` named
     ``failure``, with the fields ``method``, ``route`` (or ``path`` where there is no
-    route), ``status``, ``where``, ``exception``, ``message``, ``place``, ``times`` and
-    ``fingerprint``. Its level is ``ERROR``.
+    route), ``status``, ``where``, ``exception_type``, ``exception_message``, ``place``,
+    ``times`` and ``fingerprint``. Its level is ``ERROR``.
 
     :param again_seconds: After how long a traceback is printed again; ``None`` for
         never.
@@ -260,8 +260,8 @@ def _line(
         "path" if is_path else "route": place,
         "status": status,
         "where": where,
-        "exception": seen.exception,
-        "message": message,
+        "exception_type": seen.exception,
+        "exception_message": message,
         "place": seen.place,
         "times": times,
         "fingerprint": seen.fingerprint,

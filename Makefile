@@ -58,7 +58,8 @@ FLASK_3.1 := flask==3.1.3 werkzeug==3.1.9
 FLASK_SOURCE ?=
 WERKZEUG_SOURCE ?=
 FLASK_source := $(FLASK_SOURCE) $(or $(WERKZEUG_SOURCE),werkzeug==3.1.9)
-FLASK_TESTS := tests/integrations tests/example_app
+FLASK_TESTS := $(wildcard tests/integrations/test_flask*.py) tests/integrations/test_served.py \
+	tests/example_app
 
 .PHONY: test-flask
 test-flask:  ## Run Flask's tests on each Flask; FLASK_SOURCE=dir adds that tree's

@@ -1,0 +1,347 @@
+"""Ready receivers of ``sql-executed``: a log, totals, and what is repeated."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from functools import partial
+from types import FrameType
+from typing import Any
+
+from ...exchange import Exchange
+from ...receivers.formats import Field
+from ...receivers.formats import Line
+from ...receivers.lines import capped
+from ...receivers.lines import chosen_logger
+from ...receivers.lines import one_word
+
+
+class SqlLogger:
+    """Log one line for each statement that was slow or failed.
+
+    ::
+
+        sql_executed.connect(SqlLogger(slow_seconds=0.2), weak=False)
+
+    The line says what it was, how long the driver took, what is known of rows and
+    parameters, and which exchange it belongs to, if any::
+
+        slow 312.0 ms 40 rows 1 parameters "SELECT ... WHERE name = ?" GET /search
+        failed IntegrityError 0.4 ms 2 parameters "INSERT INTO orders ..." POST /orders
+
+    Of the parameters, only how many there were; nor is the text of the exception
+    logged, which repeats them. The statement is one line, white space joined, and cut
+    if it is long. Values that the application wrote into it itself are logged.
+
+    The message of the record is a :class:`~signalpost.receivers.formats.Line` named
+    ``sql``, with the fields ``statement``, ``duration_seconds``, ``row_count``,
+    ``parameters_count``, ``is_executemany``, ``exception`` (the name of its class, or
+    ``None``) and, within an exchange, ``method`` and ``route`` (or ``path`` where
+    there is no route). Its level is ``WARNING``: many an application lives with
+    failures, as of a unique key, and those that it does not are logged as such.
+
+    :param slow_seconds: What took at least so long is logged. ``None`` for failures
+        only.
+    :param logger: Where to: a logger or its name; without it ``signalpost.sql``.
+    :raises TypeError: If an option has the wrong type.
+    :raises ValueError: If ``slow_seconds`` is negative or not a number.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(
+        self,
+        *,
+        slow_seconds: float | None = 0.5,
+        logger: logging.Logger | str | None = None,
+    ) -> None:
+        if slow_seconds is not None:
+            if isinstance(slow_seconds, bool) or not isinstance(
+                slow_seconds, (int, float)
+            ):
+                raise TypeError(
+                    f"slow_seconds must be a number of seconds, got {slow_seconds!r};"
+                    " write None to log failures only"
+                )
+            if not slow_seconds >= 0:
+                raise ValueError(
+                    "slow_seconds must be a number of seconds from 0 up, got"
+                    f" {slow_seconds!r}; write None to log failures only"
+                )
+        self._slow_seconds = slow_seconds
+        self._logger = chosen_logger(logger, "signalpost.sql")
+
+    def __call__(
+        self,
+        sender: object,
+        *,
+        statement: str,
+        parameters_count: int,
+        duration_seconds: float,
+        row_count: int | None,
+        is_executemany: bool,
+        exception: BaseException | None,
+        exchange: Exchange | None,
+        **_: Any,
+    ) -> None:
+        """Log a statement, if it is to be."""
+        slow_seconds = self._slow_seconds
+        if exception is None and (
+            slow_seconds is None or duration_seconds < slow_seconds
+        ):
+            return
+        if not self._logger.isEnabledFor(logging.WARNING):
+            return
+        fields: dict[str, Field] = {
+            "statement": _in_short(statement),
+            "duration_seconds": duration_seconds,
+            "row_count": row_count,
+            "parameters_count": parameters_count,
+            "is_executemany": is_executemany,
+            "exception": None if exception is None else type(exception).__name__,
+            **_request_of(exchange),
+        }
+        self._logger.warning(Line("sql", fields, partial(_statement_text, fields)))
+
+
+log_sql: SqlLogger = SqlLogger()
+"""A :class:`SqlLogger` with nothing set.
+
+.. versionadded:: 0.1
+"""
+
+
+@dataclass(slots=True)
+class SqlTotals:
+    """What the statements of one exchange were together; from :func:`sql_totals`.
+
+    .. versionadded:: 0.1
+    """
+
+    count: int = 0
+    """How many there were, failed ones included."""
+    duration_seconds: float = 0.0
+    """How long the driver took for all of them."""
+
+
+SQL_TOTALS_KEY = "signalpost.sql"
+"""The key of the :class:`SqlTotals` in :attr:`Exchange.state`.
+
+.. versionadded:: 0.1
+"""
+
+
+def add_to_totals(
+    sender: object,
+    *,
+    duration_seconds: float,
+    exchange: Exchange | None,
+    **_: Any,
+) -> None:
+    """Add a statement to the totals of its exchange: a receiver of ``sql-executed``.
+
+    ::
+
+        sql_executed.connect(add_to_totals)
+
+    .. versionadded:: 0.1
+    """
+    if exchange is None:
+        return
+    # The threads of one exchange share its totals.
+    with _lock:
+        totals = exchange.state.setdefault(SQL_TOTALS_KEY, SqlTotals())
+        totals.count += 1
+        totals.duration_seconds += duration_seconds
+
+
+def sql_totals(exchange: Exchange) -> SqlTotals | None:
+    """Return what the statements of an exchange are together, so far.
+
+    :param exchange: The exchange; a closed one still tells.
+    :returns: The totals; ``None`` if it has none, or :func:`add_to_totals` is not
+        connected.
+
+    .. versionadded:: 0.1
+    """
+    totals: SqlTotals | None = exchange.state.get(SQL_TOTALS_KEY)
+    return totals
+
+
+class RepeatLogger:
+    """Log one line when an exchange repeats a statement: the N+1 queries.
+
+    ::
+
+        sql_executed.connect(RepeatLogger(most_times=10), weak=False)
+
+    The line comes once for each statement of an exchange, when it is executed once
+    more than it may, so the number in it is not the last::
+
+        GET /orders repeated 11 times at=/srv/shop/orders.py:31:names_of
+        "SELECT ... WHERE customer.id = ?"
+
+    (In one line.) Statements are the same if their text is, but for the length of
+    lists of placeholders, as ``IN (?, ?)`` has. ``at`` is the innermost line of the
+    application's code that led to the repetition at hand; the application is all that
+    is neither installed (``site-packages``, ``dist-packages``) nor a part of Python.
+    It is a dash if there is none.
+
+    Of one exchange, the first 256 different statements are counted. Outside of an
+    exchange nothing is.
+
+    The message of the record is a :class:`~signalpost.receivers.formats.Line` named
+    ``sql-repeated``, at level ``WARNING``, with the fields ``statement``, ``times``,
+    ``at``, ``method`` and ``route`` (or ``path`` where there is no route).
+
+    :param most_times: How often an exchange may execute a statement.
+    :param logger: Where to: a logger or its name; without it ``signalpost.sql``.
+    :raises TypeError: If an option has the wrong type.
+    :raises ValueError: If ``most_times`` is less than 1.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(
+        self,
+        *,
+        most_times: int = 10,
+        logger: logging.Logger | str | None = None,
+    ) -> None:
+        if isinstance(most_times, bool) or not isinstance(most_times, int):
+            raise TypeError(
+                f"most_times must be a whole number, got {most_times!r}; write 10"
+            )
+        if most_times < 1:
+            raise ValueError(
+                f"most_times must be a number from 1 up, got {most_times!r}; write 10"
+            )
+        self._most_times = most_times
+        self._logger = chosen_logger(logger, "signalpost.sql")
+
+    def __call__(
+        self, sender: object, *, statement: str, exchange: Exchange | None, **_: Any
+    ) -> None:
+        """Count a statement, and log it if it is once too often."""
+        if exchange is None:
+            return
+        shape = _shape(statement)
+        with _lock:
+            # By this object: another one, with its own limit, counts for itself.
+            times = exchange.state.setdefault(self, {})
+            if shape not in times and len(times) == _MOST_SHAPES:
+                return
+            times[shape] = count = times.get(shape, 0) + 1
+        if count != self._most_times + 1:
+            return
+        if not self._logger.isEnabledFor(logging.WARNING):
+            return
+        fields: dict[str, Field] = {
+            "statement": _in_short(shape),
+            "times": count,
+            "at": _place(sys._getframe(1)),  # noqa: SLF001  # inspect would read files
+            **_request_of(exchange),
+        }
+        self._logger.warning(
+            Line("sql-repeated", fields, partial(_repetition_text, fields))
+        )
+
+
+# Re-entrant: a finaliser that runs within may execute a statement.
+_lock = threading.RLock()
+
+_MOST_SHAPES = 256
+"""How many different statements of an exchange are counted."""
+
+_LONGEST_READ = 4096
+"""How many characters of a statement are read to make it short."""
+
+_LIBRARY = os.path.dirname(os.__file__) + os.sep
+_OURS = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep
+_INSTALLED = tuple(
+    f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages")
+)
+
+# A placeholder of any driver: ? or %s, :1 or :name, %(name)s, $1 or $1::INTEGER.
+_PLACEHOLDER = r"(?:\?|%s|%\(\w+\)s|:\w+|\$\d+)(?:::\w+)?"
+_placeholders = re.compile(rf"\({_PLACEHOLDER}(?:, *{_PLACEHOLDER})*\)")
+
+
+# An application has a bounded number of statements; if not, the oldest go.
+@lru_cache(maxsize=512)
+def _shape(statement: str) -> str:
+    """Return a statement with … for each list of placeholders."""
+    return _placeholders.sub("(…)", statement[:_LONGEST_READ])
+
+
+def _in_short(statement: str) -> str:
+    return capped(" ".join(statement[:_LONGEST_READ].split()))
+
+
+def _request_of(exchange: Exchange | None) -> dict[str, Field]:
+    if exchange is None:
+        return {}
+    if exchange.route is not None:
+        return {"method": exchange.method, "route": capped(exchange.route)}
+    path = capped(exchange.script_name + exchange.path)
+    return {"method": exchange.method, "path": path}
+
+
+def _request_text(fields: dict[str, Field]) -> str:
+    place = fields.get("route", fields.get("path"))
+    return f"{fields['method']} {one_word(str(place))}"
+
+
+def _statement_text(fields: dict[str, Field]) -> str:
+    exception = fields["exception"]
+    words = ["slow" if exception is None else f"failed {exception}"]
+    words.append(f"{float(fields['duration_seconds'] or 0) * 1000:.1f} ms")
+    if fields["row_count"] is not None:
+        words.append(f"{fields['row_count']} rows")
+    sets = "sets of parameters" if fields["is_executemany"] else "parameters"
+    words.append(f"{fields['parameters_count']} {sets}")
+    words.append(one_word(str(fields["statement"])))
+    if "method" in fields:
+        words.append(_request_text(fields))
+    return " ".join(words)
+
+
+def _repetition_text(fields: dict[str, Field]) -> str:
+    return (
+        f"{_request_text(fields)} repeated {fields['times']} times"
+        f" at={one_word(str(fields['at']))} {one_word(str(fields['statement']))}"
+    )
+
+
+def _place(frame: FrameType) -> str:
+    """Return the innermost line of the application's code below a frame."""
+    for step in _steps(frame):
+        file = step.f_code.co_filename
+        if not (
+            file.startswith((_LIBRARY, _OURS, "<frozen "))
+            or any(folder in file for folder in _INSTALLED)
+        ):
+            return capped(f"{file}:{step.f_lineno}:{step.f_code.co_qualname}")
+    return "-"
+
+
+def _steps(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield a frame and those that it was called from, innermost first.
+
+    An async engine runs in a greenlet, whose own frames end where it was started; the
+    coroutine that waits for it is on those of its parent.
+    """
+    greenlets = sys.modules.get("greenlet")
+    greenlet = None if greenlets is None else greenlets.getcurrent()
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+        while frame is None and greenlet is not None:
+            greenlet = greenlet.parent
+            frame = None if greenlet is None else greenlet.gr_frame

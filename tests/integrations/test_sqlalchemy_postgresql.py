@@ -1,0 +1,252 @@
+"""The signals of statements with a real PostgreSQL, by a sync and an async driver."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import time
+import typing as t
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from signalpost.integrations.sqlalchemy import instrument
+from signalpost.integrations.sqlalchemy import sql_executed
+from signalpost.testing import capture
+from signalpost.testing import Sent
+
+START_SECONDS = 60
+MARK = "SELECT 'the work begins'"
+
+
+def find_server() -> tuple[Path, pwd.struct_passwd]:
+    """Return where PostgreSQL's programs are, and who may run them."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if not found:
+        pytest.skip("Debian's package postgresql is not installed")
+    if os.getuid() != 0:
+        return found[-1].parent, pwd.getpwuid(os.getuid())
+    try:
+        return found[-1].parent, pwd.getpwnam("postgres")
+    except KeyError:
+        pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a server of its own; return where it is, as part of an address."""
+    programs, user = find_server()
+    place = tmp_path_factory.mktemp("postgresql")
+    data = place / "data"
+    data.mkdir()
+    as_user: dict[str, t.Any] = {"cwd": place, "stdin": subprocess.DEVNULL}
+    if os.getuid() == 0:
+        as_user |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": ()}
+        for folder in (place, data):
+            shutil.chown(folder, user.pw_uid)
+        # pytest keeps its folders to who runs it; the server has to pass them.
+        for folder in (place.parent, place.parent.parent):
+            folder.chmod(folder.stat().st_mode | 0o011)
+    subprocess.run(
+        [programs / "initdb", "-D", data, "-U", "shop", "-A", "trust", "-N"],
+        check=True,
+        capture_output=True,
+        timeout=START_SECONDS,
+        **as_user,
+    )
+    port = str(free_port())
+    at = ["-h", "127.0.0.1", "-p", port]
+    with (place / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [programs / "postgres", "-D", data, "-k", place, "-F", *at],
+            stdout=log,
+            stderr=log,
+            **as_user,
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        ready = [str(programs / "pg_isready"), "-q", *at]
+        while subprocess.run(ready, timeout=START_SECONDS).returncode != 0:
+            assert process.poll() is None, (place / "log").read_text()
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.05)
+        yield f"shop@127.0.0.1:{port}/postgres"
+    finally:
+        process.terminate()
+        try:
+            process.wait(START_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def engine(server: str) -> Generator[sa.Engine]:
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    engine = sa.create_engine(f"postgresql+psycopg://{server}")
+    with instrument(engine):
+        yield engine
+    engine.dispose()
+
+
+Work: t.TypeAlias = Callable[[sa.Connection], None]
+SentBy: t.TypeAlias = Callable[[Work], list[Sent]]
+
+
+@pytest.fixture(params=["psycopg", "asyncpg"])
+def sent_by(server: str, request: pytest.FixtureRequest) -> SentBy:
+    """Return what does work on a connection, and tells what was sent."""
+    driver = request.param
+    pytest.importorskip(driver, reason=f"{driver} is not installed")
+
+    def sync(work: Work) -> None:
+        engine = sa.create_engine(f"postgresql+psycopg://{server}")
+        with instrument(engine), engine.connect() as connection:
+            work(connection)
+        engine.dispose()
+
+    async def by_async(work: Work) -> None:
+        engine = create_async_engine(f"postgresql+asyncpg://{server}")
+        with instrument(engine):
+            async with engine.connect() as connection:
+                await connection.run_sync(work)
+        await engine.dispose()
+
+    def run(work: Work) -> list[Sent]:
+        with capture(sql_executed) as sent:
+            if driver == "psycopg":
+                sync(work)
+            else:
+                asyncio.run(by_async(work))
+        # What a driver asks when it connects for the first time is none of the work's.
+        statements = [one["statement"] for one in sent]
+        return sent[statements.index(MARK) + 1 :]
+
+    return run
+
+
+def mark(connection: sa.Connection) -> None:
+    connection.execute(sa.text(MARK))
+
+
+def test_statement_is_sent_once(sent_by: SentBy) -> None:
+    def work(connection: sa.Connection) -> None:
+        mark(connection)
+        connection.execute(sa.text("SELECT CAST(:n AS INTEGER)"), {"n": 3})
+
+    (one,) = sent_by(work)
+    assert one["parameters_count"] == 1
+    assert one["exception"] is None
+    assert one["duration_seconds"] > 0
+
+
+def test_failed_statement_is_sent_once(sent_by: SentBy) -> None:
+    def work(connection: sa.Connection) -> None:
+        mark(connection)
+        with pytest.raises(sa.exc.ProgrammingError):
+            connection.execute(sa.text("SELECT * FROM cups"))
+
+    (one,) = sent_by(work)
+    assert isinstance(one["exception"], sa.exc.ProgrammingError)
+
+
+def test_failure_in_a_savepoint_leaves_the_transaction(
+    sent_by: SentBy,
+) -> None:
+    def work(connection: sa.Connection) -> None:
+        mark(connection)
+        with pytest.raises(sa.exc.ProgrammingError), connection.begin_nested():
+            connection.execute(sa.text("SELECT * FROM cups"))
+        connection.execute(sa.text("SELECT 1"))
+
+    sent = sent_by(work)
+    assert [one["statement"] for one in sent] == [
+        "SAVEPOINT sa_savepoint_1",
+        "SELECT * FROM cups",
+        "ROLLBACK TO SAVEPOINT sa_savepoint_1",
+        "SELECT 1",
+    ]
+    assert [one["exception"] is None for one in sent] == [True, False, True, True]
+
+
+def test_statement_on_a_broken_connection_is_sent_once(
+    sent_by: SentBy,
+) -> None:
+    def work(connection: sa.Connection) -> None:
+        mark(connection)
+        with pytest.raises(sa.exc.DBAPIError):
+            connection.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    (one,) = sent_by(work)
+    assert one["exception"].connection_invalidated
+
+
+def test_many_rows_are_sent_as_they_are_inserted(
+    sent_by: SentBy,
+) -> None:
+    mugs = sa.Table(
+        "mugs",
+        sa.MetaData(),
+        sa.Column("id", sa.Integer, primary_key=True),
+        prefixes=["TEMPORARY"],
+    )
+
+    def work(connection: sa.Connection) -> None:
+        mugs.create(connection)
+        mark(connection)
+        rows = [{"id": number} for number in range(5)]
+        connection.execute(mugs.insert().returning(mugs.c.id), rows)
+        connection.execute(mugs.delete())
+        connection.execute(mugs.insert().inline(), rows)
+
+    inserted, deleted, *_ = sent_by(work)
+    assert inserted["parameters_count"] == 5
+    assert not inserted["is_executemany"]
+    assert deleted["row_count"] == 5
+
+
+def test_rows_that_are_streamed_are_one_statement(engine: sa.Engine) -> None:
+    with engine.connect() as connection, capture(sql_executed) as sent:
+        streaming = connection.execution_options(yield_per=10)
+        numbers = streaming.execute(sa.text("SELECT generate_series(1, 100)")).scalars()
+        assert sum(numbers) == 5050
+    assert len(sent) == 1
+
+
+def test_failure_while_rows_are_streamed_is_not_sent_again(engine: sa.Engine) -> None:
+    statement = sa.text("SELECT 1 / (50 - n) FROM generate_series(1, 100) AS n")
+    with engine.connect() as connection, capture(sql_executed) as sent:
+        streaming = connection.execution_options(yield_per=10)
+        with pytest.raises(sa.exc.DBAPIError):
+            list(streaming.execute(statement))
+    assert [one["exception"] for one in sent] == [None]
+
+
+def test_threads_send_their_own(engine: sa.Engine) -> None:
+    def work(number: int) -> None:
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"SELECT {number}, pg_sleep(0.01)"))
+
+    with engine.connect():
+        pass
+    with capture(sql_executed) as sent, ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(8)))
+    assert len(sent) == 8
+    assert all(one["duration_seconds"] >= 0.01 for one in sent)

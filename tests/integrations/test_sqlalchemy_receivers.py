@@ -1,0 +1,355 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import threading
+import typing as t
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Iterable
+from functools import partial
+
+import flask
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from signalpost import SignalMiddleware
+from signalpost.exchange import Exchange
+from signalpost.integrations.flask import Signalpost
+from signalpost.integrations.sqlalchemy import add_to_totals
+from signalpost.integrations.sqlalchemy import instrument
+from signalpost.integrations.sqlalchemy import log_sql
+from signalpost.integrations.sqlalchemy import RepeatLogger
+from signalpost.integrations.sqlalchemy import sql_executed
+from signalpost.integrations.sqlalchemy import sql_totals
+from signalpost.integrations.sqlalchemy import SQL_TOTALS_KEY
+from signalpost.integrations.sqlalchemy import SqlLogger
+from signalpost.lifecycle import exchange_closed
+from signalpost.receivers.formats import Line
+from signalpost.testing import capture
+from tests.wsgi.serving import environ_of
+from tests.wsgi.serving import Server
+
+
+@pytest.fixture
+def engine() -> Generator[sa.Engine]:
+    engine = sa.create_engine("sqlite://")
+    instrument(engine)
+    yield engine
+    engine.dispose()
+
+
+def new_exchange(path: str = "/mugs") -> Exchange:
+    return Exchange(environ_of(path), "shop")
+
+
+PAYLOAD: dict[str, t.Any] = {
+    "statement": "SELECT 1",
+    "parameters": None,
+    "parameters_count": 0,
+    "duration_seconds": 0.25,
+    "row_count": None,
+    "is_executemany": False,
+    "exception": None,
+    "exchange": None,
+}
+
+
+def send(statement: str = "SELECT 1", **different: t.Any) -> None:
+    sql_executed.send("engine", **{**PAYLOAD, "statement": statement, **different})
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[Line]:
+    return [t.cast("Line", record.msg) for record in caplog.records]
+
+
+def serve(work: Callable[[], object], path: str = "/mugs") -> Exchange:
+    """Serve one request that does the work."""
+
+    def shop(environ: object, start_response: t.Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        work()
+        return [b"mug"]
+
+    with capture(exchange_closed) as closed:
+        Server().serve(SignalMiddleware(shop), path=path)
+    exchange: Exchange = closed[0]["exchange"]
+    return exchange
+
+
+def test_slow_statement_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with sql_executed.connected_to(SqlLogger(slow_seconds=0.2)):
+        send("SELECT\n  1", row_count=3, parameters_count=2)
+        send(duration_seconds=0.1)
+    (record,) = caplog.records
+    assert record.name == "signalpost.sql"
+    assert record.levelno == logging.WARNING
+    assert record.getMessage() == 'slow 250.0 ms 3 rows 2 parameters "SELECT 1"'
+
+
+def test_failed_statement_is_logged_however_quick(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with sql_executed.connected_to(SqlLogger(slow_seconds=None)):
+        send(exception=LookupError("secret"), is_executemany=True)
+        send()
+    assert [record.getMessage() for record in caplog.records] == [
+        'failed LookupError 250.0 ms 0 sets of parameters "SELECT 1"'
+    ]
+
+
+def test_line_has_fields(caplog: pytest.LogCaptureFixture) -> None:
+    with sql_executed.connected_to(SqlLogger(slow_seconds=0)):
+        send(exchange=new_exchange())
+    (line,) = lines(caplog)
+    assert line.name == "sql"
+    assert line.fields == {
+        "statement": "SELECT 1",
+        "duration_seconds": 0.25,
+        "row_count": None,
+        "parameters_count": 0,
+        "is_executemany": False,
+        "exception": None,
+        "method": "GET",
+        "path": "/mugs",
+    }
+    assert str(line).endswith(' "SELECT 1" GET /mugs')
+
+
+def test_neither_parameters_nor_their_exception_are_logged(
+    engine: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        sql_executed.connected_to(log_sql),
+        engine.connect() as connection,
+        pytest.raises(sa.exc.OperationalError, match="secret"),
+    ):
+        connection.execute(sa.text("SELECT :it FROM cups"), {"it": "secret"})
+    (line,) = lines(caplog)
+    assert "secret" not in f"{line} {line.fields}"
+
+
+def test_hostile_statement_is_one_line_and_short(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with sql_executed.connected_to(SqlLogger(slow_seconds=0)):
+        send("SELECT '\x1b[0m\u2028', " + "x, " * 100_000, exchange=new_exchange("/\n"))
+    text = caplog.records[0].getMessage()
+    assert text.isprintable()
+    assert len(text) < 700
+
+
+def test_route_is_logged_where_it_is_known(
+    engine: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = flask.Flask("shop")
+    Signalpost(app)
+
+    @app.get("/mugs/<int:number>")
+    def show(number: int) -> str:
+        with engine.connect() as connection:
+            return str(connection.execute(sa.text("SELECT 1")).scalar_one())
+
+    with (
+        sql_executed.connected_to(SqlLogger(slow_seconds=0)),
+        capture(exchange_closed),
+    ):
+        app.test_client().get("/mugs/7")
+    assert lines(caplog)[0].fields["route"] == "/mugs/<int:number>"
+
+
+def test_nothing_is_made_of_what_is_not_logged() -> None:
+    logger = logging.getLogger("shop.quiet")
+    logger.setLevel(logging.ERROR)
+    with (
+        sql_executed.connected_to(SqlLogger(slow_seconds=0, logger=logger)),
+        sql_executed.connected_to(RepeatLogger(most_times=1, logger="shop.quiet")),
+    ):
+        exchange = new_exchange()
+        send(exchange=exchange)
+        send(exchange=exchange)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"slow_seconds": "1"}, TypeError),
+        ({"slow_seconds": True}, TypeError),
+        ({"slow_seconds": -1}, ValueError),
+        ({"slow_seconds": float("nan")}, ValueError),
+        ({"logger": 3}, TypeError),
+    ],
+)
+def test_logger_with_a_wrong_option_is_refused(
+    options: t.Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="must be"):
+        SqlLogger(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"most_times": 1.5}, TypeError),
+        ({"most_times": True}, TypeError),
+        ({"most_times": 0}, ValueError),
+        ({"logger": 3}, TypeError),
+    ],
+)
+def test_repeat_logger_with_a_wrong_option_is_refused(
+    options: t.Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="must be"):
+        RepeatLogger(**options)
+
+
+def test_totals_are_those_of_the_exchange() -> None:
+    one, other = new_exchange(), new_exchange()
+    with sql_executed.connected_to(add_to_totals):
+        send(exchange=one)
+        send(exchange=one, duration_seconds=0.5, exception=LookupError())
+        send(exchange=other)
+        send()
+    totals = sql_totals(one)
+    assert totals is one.state[SQL_TOTALS_KEY]
+    assert totals is not None
+    assert (totals.count, totals.duration_seconds) == (2, 0.75)
+
+
+def test_exchange_without_statements_has_no_totals() -> None:
+    assert sql_totals(new_exchange()) is None
+
+
+def test_closed_exchange_still_tells_its_totals(engine: sa.Engine) -> None:
+    def work() -> None:
+        with engine.connect() as connection:
+            connection.execute(sa.text("SELECT 1"))
+
+    with sql_executed.connected_to(add_to_totals):
+        totals = sql_totals(serve(work))
+    assert totals is not None
+    assert totals.count == 1
+
+
+def test_repeated_statement_is_logged_once_with_its_place(
+    engine: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    def work() -> None:
+        with engine.connect() as connection:
+            for number in range(5):
+                connection.execute(sa.text("SELECT :n"), {"n": number})
+
+    with sql_executed.connected_to(RepeatLogger(most_times=3)):
+        serve(work)
+    (record,) = caplog.records
+    line = lines(caplog)[0]
+    assert record.levelno == logging.WARNING
+    assert line.name == "sql-repeated"
+    file, number, function = str(line.fields["at"]).rsplit(":", 2)
+    assert os.path.samefile(file, __file__)
+    assert int(number) == work.__code__.co_firstlineno + 3
+    assert function.endswith("work")
+    assert re.fullmatch(
+        r'GET /mugs repeated 4 times at=\S+ "SELECT \?"', record.getMessage()
+    )
+
+
+def test_place_is_that_of_the_coroutine_under_an_async_engine(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def ask() -> None:
+        engine = create_async_engine("sqlite+aiosqlite://")
+        with instrument(engine):
+            async with engine.connect() as connection:
+                await connection.execute(sa.text("SELECT 1"))
+                await connection.execute(sa.text("SELECT 1"))
+        await engine.dispose()
+
+    with sql_executed.connected_to(RepeatLogger(most_times=1)):
+        serve(lambda: asyncio.run(ask()))
+    assert ":test_place" in str(lines(caplog)[0].fields["at"])
+    assert str(lines(caplog)[0].fields["at"]).endswith("ask")
+
+
+def test_place_is_a_dash_where_no_code_is_the_applications(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = "def installed():\n    for _ in range(2): send(exchange=exchange)"
+    scope: dict[str, t.Any] = {
+        "exchange": new_exchange(),
+        "send": partial(sql_executed.send, **PAYLOAD),
+    }
+    exec(compile(source, "/lib/site-packages/shop.py", "exec"), scope)
+    thread = threading.Thread(target=scope["installed"])
+    with sql_executed.connected_to(RepeatLogger(most_times=1)):
+        thread.start()
+        thread.join()
+    assert lines(caplog)[0].fields["at"] == "-"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a IN (?, ?)", "a IN (?, ?, ?)"),
+        ("a IN (%s,%s)", "a IN (%s,%s,%s)"),
+        ("a IN (%(a_1)s, %(a_2)s)", "a IN (%(a_1)s, %(a_2)s, %(a_3)s)"),
+        ("a IN (:a_1, :a_2)", "a IN (:a_1, :a_2, :a_3)"),
+        ("a IN ($1::INTEGER, $2::INTEGER)", "a IN ($1::INTEGER)"),
+        ("a IN (?)", "a IN (?, ?)"),
+    ],
+)
+def test_length_of_a_list_makes_no_other_statement(
+    caplog: pytest.LogCaptureFixture, one: str, other: str
+) -> None:
+    exchange = new_exchange()
+    with sql_executed.connected_to(RepeatLogger(most_times=1)):
+        send(one, exchange=exchange)
+        send(other, exchange=exchange)
+    assert len(caplog.records) == 1
+
+
+def test_different_statements_are_no_repetition(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    exchange = new_exchange()
+    with sql_executed.connected_to(RepeatLogger(most_times=1)):
+        send("SELECT a FROM b WHERE c = ?", exchange=exchange)
+        send("SELECT a FROM b WHERE d = ?", exchange=exchange)
+    assert caplog.records == []
+
+
+def test_statements_outside_of_an_exchange_are_not_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with sql_executed.connected_to(RepeatLogger(most_times=1)):
+        send()
+        send()
+    assert caplog.records == []
+
+
+def test_different_statements_of_an_exchange_are_counted_to_a_bound(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    exchange = new_exchange()
+    with sql_executed.connected_to(RepeatLogger(most_times=1)):
+        for number in range(300):
+            send(f"SELECT {number}", exchange=exchange)
+        send("SELECT 299", exchange=exchange)
+        send("SELECT 0", exchange=exchange)
+    assert [line.fields["statement"] for line in lines(caplog)] == ["SELECT 0"]
+
+
+def test_two_repeat_loggers_count_for_themselves(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    exchange = new_exchange()
+    with (
+        sql_executed.connected_to(RepeatLogger(most_times=1)),
+        sql_executed.connected_to(RepeatLogger(most_times=2)),
+    ):
+        for _ in range(3):
+            send(exchange=exchange)
+    assert [line.fields["times"] for line in lines(caplog)] == [2, 3]

@@ -1,0 +1,565 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+import typing as t
+import weakref
+from collections.abc import Generator
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import StaticPool
+
+from signalpost import SignalMiddleware
+from signalpost.exchange import current_exchange
+from signalpost.integrations.sqlalchemy import catalogue
+from signalpost.integrations.sqlalchemy import instrument
+from signalpost.integrations.sqlalchemy import savepoint_rolling_back
+from signalpost.integrations.sqlalchemy import sql_executed
+from signalpost.integrations.sqlalchemy import transaction_beginning
+from signalpost.lifecycle import exchange_closed
+from signalpost.testing import capture
+from signalpost.testing import Sent
+from tests.wsgi.serving import Server
+
+mugs = sa.Table(
+    "mugs",
+    sa.MetaData(),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String, unique=True),
+)
+
+
+made: list[sa.Engine] = []
+
+
+@pytest.fixture(autouse=True)
+def engines_disposed() -> Generator[None]:
+    yield
+    while made:
+        made.pop().dispose()
+
+
+def new_engine(**options: t.Any) -> sa.Engine:
+    engine = sa.create_engine(
+        "sqlite://",
+        poolclass=StaticPool,
+        connect_args={"check_same_thread": False},
+        **options,
+    )
+    made.append(engine)
+    mugs.create(engine)
+    return engine
+
+
+@pytest.fixture
+def engine() -> sa.Engine:
+    engine = new_engine()
+    instrument(engine)
+    # Heard once, so that what a test puts on SQLAlchemy's lists comes after ours.
+    with capture(*catalogue.values()):
+        return engine
+
+
+def statements(sent: Iterable[Sent]) -> list[str]:
+    return [one["statement"] for one in sent]
+
+
+def test_statement_is_sent_once_with_what_is_known_of_it(engine: sa.Engine) -> None:
+    with engine.begin() as connection, capture(sql_executed) as sent:
+        connection.execute(mugs.insert(), {"name": "blue"})
+    (one,) = sent
+    assert one.sender is engine
+    assert one["duration_seconds"] > 0
+    del one.payload["duration_seconds"]
+    assert one.payload == {
+        "statement": "INSERT INTO mugs (name) VALUES (?)",
+        "parameters": None,
+        "parameters_count": 1,
+        "row_count": 1,
+        "is_executemany": False,
+        "exception": None,
+        "exchange": None,
+    }
+
+
+def test_row_count_is_none_where_the_driver_does_not_know(engine: sa.Engine) -> None:
+    with engine.connect() as connection, capture(sql_executed) as sent:
+        connection.execute(sa.select(mugs))
+    assert sent[0]["row_count"] is None
+
+
+def test_parameters_are_sent_if_asked_for() -> None:
+    engine = new_engine()
+    with (
+        instrument(engine, with_parameters=True),
+        capture(sql_executed) as sent,
+        engine.connect() as connection,
+    ):
+        connection.execute(sa.text("SELECT :name"), {"name": "blue"})
+    assert sent[0]["parameters"] == ("blue",)
+
+
+def test_failed_statement_is_sent_once_with_its_exception(engine: sa.Engine) -> None:
+    with (
+        engine.connect() as connection,
+        capture(sql_executed) as sent,
+        pytest.raises(sa.exc.OperationalError) as caught,
+    ):
+        connection.execute(sa.text("SELECT * FROM cups"))
+    assert statements(sent) == ["SELECT * FROM cups"]
+    assert sent[0]["exception"] is caught.value
+    assert sent[0]["row_count"] is None
+
+
+def test_failed_executemany_is_one_statement(engine: sa.Engine) -> None:
+    with (
+        engine.connect() as connection,
+        capture(sql_executed) as sent,
+        pytest.raises(sa.exc.IntegrityError),
+    ):
+        connection.execute(mugs.insert(), [{"name": "blue"}, {"name": "blue"}])
+    assert len(sent) == 1
+    assert sent[0]["is_executemany"]
+    assert sent[0]["parameters_count"] == 2
+
+
+def test_executemany_counts_sets_of_parameters(engine: sa.Engine) -> None:
+    with engine.connect() as connection, capture(sql_executed) as sent:
+        connection.execute(mugs.insert(), [{"name": "blue"}, {"name": "red"}])
+    assert len(sent) == 1
+    assert sent[0]["is_executemany"]
+    assert sent[0]["parameters_count"] == 2
+    assert sent[0]["row_count"] == 2
+
+
+def test_each_batch_of_many_values_is_a_statement() -> None:
+    engine = new_engine(insertmanyvalues_page_size=2)
+    rows = [{"name": str(number)} for number in range(5)]
+    with (
+        instrument(engine),
+        engine.connect() as connection,
+        capture(sql_executed) as sent,
+    ):
+        connection.execute(mugs.insert().returning(mugs.c.id), rows)
+    assert [one["parameters_count"] for one in sent] == [2, 2, 1]
+    assert [one["statement"].count("?") for one in sent] == [2, 2, 1]
+    assert not any(one["is_executemany"] for one in sent)
+
+
+def test_statement_that_never_got_to_the_driver_is_not_sent(engine: sa.Engine) -> None:
+    with (
+        engine.connect() as connection,
+        capture(sql_executed) as sent,
+        pytest.raises(sa.exc.StatementError),
+    ):
+        connection.execute(sa.text("SELECT :name"))
+    assert sent == []
+
+
+def test_connection_that_cannot_be_made_sends_no_statement() -> None:
+    engine = sa.create_engine("sqlite:////nowhere/at/all/shop.db")
+    with (
+        instrument(engine),
+        capture(sql_executed) as sent,
+        pytest.raises(sa.exc.OperationalError),
+    ):
+        engine.connect()
+    assert sent == []
+
+
+def test_failure_after_the_statement_is_not_sent_again(engine: sa.Engine) -> None:
+    class Unreadable(sa.TypeDecorator[str]):
+        impl = sa.String
+        cache_ok = True
+
+        def process_result_value(self, value: t.Any, dialect: object) -> t.NoReturn:
+            raise LookupError(value)
+
+    statement = sa.select(sa.literal("blue", Unreadable()))
+    with (
+        engine.connect() as connection,
+        capture(sql_executed) as sent,
+        pytest.raises(LookupError),
+    ):
+        connection.execute(statement).all()
+    assert [one["exception"] for one in sent] == [None]
+
+
+def test_failure_of_what_else_hears_the_statement_is_sent_as_its_own() -> None:
+    engine = new_engine()
+
+    def refuse(*_: object) -> None:
+        raise LookupError
+
+    sa.event.listen(engine, "after_cursor_execute", refuse)
+    with (
+        instrument(engine),
+        engine.connect() as connection,
+        capture(sql_executed) as sent,
+        pytest.raises(LookupError) as caught,
+    ):
+        connection.execute(sa.text("SELECT 1"))
+    assert [one["exception"] for one in sent] == [caught.value]
+
+
+def test_failure_of_what_hears_the_statement_after_us_is_not_sent(
+    engine: sa.Engine,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise LookupError
+
+    sa.event.listen(engine, "after_cursor_execute", refuse)
+    with (
+        engine.connect() as connection,
+        capture(sql_executed) as sent,
+        pytest.raises(LookupError),
+    ):
+        connection.execute(sa.text("SELECT 1"))
+    assert [one["exception"] for one in sent] == [None]
+
+
+def test_failure_is_sent_though_another_raises_while_it_is_handled(
+    engine: sa.Engine,
+) -> None:
+    def raise_another(error: object) -> None:
+        raise LookupError
+
+    sa.event.listen(engine, "handle_error", raise_another)
+    with (
+        engine.connect() as connection,
+        capture(sql_executed) as sent,
+        pytest.raises(LookupError),
+    ):
+        connection.execute(sa.text("SELECT * FROM cups"))
+    assert [type(one["exception"]) for one in sent] == [sa.exc.OperationalError]
+
+
+def test_failure_while_an_error_is_handled_is_sent_apart(engine: sa.Engine) -> None:
+    def try_again(error: sa.ExceptionContext) -> None:
+        assert error.connection is not None
+        if error.statement == "SELECT * FROM cups":
+            error.connection.execute(sa.text("SELECT * FROM plates"))
+
+    sa.event.listen(engine, "handle_error", try_again)
+    with (
+        engine.connect() as connection,
+        capture(sql_executed) as sent,
+        pytest.raises(sa.exc.DBAPIError),
+    ):
+        connection.execute(sa.text("SELECT * FROM cups"))
+    assert statements(sent)[0] == "SELECT * FROM cups"
+    assert statements(sent).count("SELECT * FROM cups") == 1
+
+
+def test_default_that_asks_the_database_is_a_statement_of_its_own() -> None:
+    table = sa.Table(
+        "cups",
+        sa.MetaData(),
+        sa.Column("id", sa.Integer, primary_key=True, default=sa.func.abs(-3)),
+        implicit_returning=False,
+    )
+    engine = new_engine()
+    table.create(engine)
+    with (
+        instrument(engine),
+        engine.connect() as connection,
+        capture(sql_executed) as sent,
+    ):
+        connection.execute(table.insert())
+    assert statements(sent) == [
+        "SELECT abs(?) AS abs_1",
+        "INSERT INTO cups (id) VALUES (?)",
+    ]
+
+
+def test_savepoint_and_transaction_are_sent_in_their_order(engine: sa.Engine) -> None:
+    with capture(*catalogue.values(), sender=engine) as sent:
+        with engine.begin() as connection:
+            with connection.begin_nested():
+                connection.execute(sa.text("SELECT 1"))
+            connection.begin_nested().rollback()
+        with engine.connect() as connection:
+            connection.execute(sa.text("SELECT 2"))
+    steps = [one.payload.get("statement", str(one.signal)) for one in sent]
+    names = [step.split("'")[1] if "'" in step else step for step in steps]
+    assert names == [
+        "transaction-beginning",
+        "savepoint-setting",
+        "SAVEPOINT sa_savepoint_1",
+        "SELECT 1",
+        "savepoint-releasing",
+        "RELEASE SAVEPOINT sa_savepoint_1",
+        "savepoint-setting",
+        "SAVEPOINT sa_savepoint_2",
+        "savepoint-rolling-back",
+        "ROLLBACK TO SAVEPOINT sa_savepoint_2",
+        "transaction-committing",
+        "transaction-beginning",
+        "SELECT 2",
+        "transaction-rolling-back",
+    ]
+
+
+def test_savepoint_is_sent_by_name(engine: sa.Engine) -> None:
+    with engine.begin() as connection, capture(savepoint_rolling_back) as sent:
+        connection.begin_nested().rollback()
+    assert [one.payload for one in sent] == [
+        {"name": "sa_savepoint_1", "exchange": None}
+    ]
+
+
+def test_rows_that_are_fetched_later_are_not_in_the_duration(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(mugs.insert(), [{"name": str(n)} for n in range(10)])
+    with engine.connect() as connection, capture(sql_executed) as sent:
+        streaming = connection.execution_options(yield_per=2)
+        for _ in streaming.execute(sa.select(mugs)).partitions():
+            assert len(sent) == 1
+    assert len(sent) == 1
+
+
+def test_every_thread_sends_its_own_statements(tmp_path: t.Any) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/shop.db")
+
+    def work(number: int) -> None:
+        with engine.connect() as connection:
+            for _ in range(20):
+                connection.execute(sa.text(f"SELECT {number}"))
+
+    with (
+        instrument(engine),
+        capture(sql_executed) as sent,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        list(pool.map(work, range(4)))
+    engine.dispose()
+    assert sorted(statements(sent)) == sorted(
+        f"SELECT {number}" for number in range(4) for _ in range(20)
+    )
+
+
+def test_receivers_come_and_go_while_threads_execute(tmp_path: t.Any) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/shop.db")
+    instrument(engine)
+
+    def work(_: int) -> int:
+        with engine.connect() as connection:
+            return sum(
+                connection.execute(sa.text("SELECT 1")).scalar_one() for _ in range(100)
+            )
+
+    with ThreadPoolExecutor(2) as pool:
+        results = [pool.submit(work, number) for number in range(2)]
+        while not all(result.done() for result in results):
+            with capture(sql_executed):
+                time.sleep(0.001)
+    engine.dispose()
+    assert [result.result() for result in results] == [100, 100]
+
+
+def test_sqlalchemy_has_nothing_to_call_until_somebody_listens() -> None:
+    engine = new_engine()
+    with instrument(engine):
+        assert not [*engine.dispatch.before_cursor_execute]
+        with capture(sql_executed):
+            assert [*engine.dispatch.before_cursor_execute]
+        assert not [*engine.dispatch.commit]
+
+
+def test_engine_that_is_instrumented_after_the_receiver_is_heard() -> None:
+    engine = new_engine()
+    with (
+        capture(sql_executed) as sent,
+        instrument(engine),
+        engine.connect() as connection,
+    ):
+        connection.execute(sa.text("SELECT 1"))
+    assert statements(sent) == ["SELECT 1"]
+
+
+def test_no_clock_is_read_while_nobody_listens(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keep(sender: object) -> None: ...
+
+    def refuse() -> float:
+        raise AssertionError("the clock was read")
+
+    sql_executed.connect(keep)
+    sql_executed.connect(keep, sender="another")
+    sql_executed.disconnect(keep)
+    monkeypatch.setattr(time, "perf_counter", refuse)
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT 1"))
+        del keep
+        gc.collect()
+        connection.execute(sa.text("SELECT 2"))
+
+
+def test_receiver_that_comes_during_a_statement_waits_for_the_next(
+    engine: sa.Engine,
+) -> None:
+    sent: list[str] = []
+
+    def note(sender: object, *, statement: str, **_: object) -> None:
+        sent.append(statement)
+
+    @sa.event.listens_for(engine, "before_cursor_execute")
+    def connect_late(*_: object) -> None:
+        sql_executed.connect(note, engine)
+
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT 1"))
+        connection.execute(sa.text("SELECT 2"))
+    assert sent == ["SELECT 2"]
+
+
+def test_receiver_that_fails_does_not_harm_the_statement(
+    engine: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(sender: object, **_: object) -> None:
+        raise LookupError("no such mug")
+
+    async def wait(sender: object, **_: object) -> None: ...
+
+    with (
+        sql_executed.connected_to(fail),
+        sql_executed.connected_to(wait),
+        engine.connect() as connection,
+    ):
+        assert connection.execute(sa.text("SELECT 1")).scalar_one() == 1
+    assert [record.name for record in caplog.records] == ["signalpost.signals"] * 2
+
+
+def test_other_engines_are_not_heard(engine: sa.Engine) -> None:
+    other = new_engine()
+    with capture(sql_executed) as sent, other.connect() as connection:
+        connection.execute(sa.text("SELECT 1"))
+    assert sent == []
+
+
+def test_all_engines_are_heard_until_it_is_undone() -> None:
+    before = new_engine()
+    with instrument(), capture(sql_executed) as sent:
+        after = sa.create_engine("sqlite://")
+        made.append(after)
+        for engine in (before, after):
+            with engine.connect() as connection:
+                connection.execute(sa.text("SELECT 1"))
+    with capture(sql_executed) as sent_later, before.connect() as connection:
+        connection.execute(sa.text("SELECT 1"))
+    assert [one.sender for one in sent] == [before, after]
+    assert sent_later == []
+
+
+def test_engine_that_is_instrumented_alone_and_with_all_sends_once(
+    engine: sa.Engine,
+) -> None:
+    with (
+        instrument(),
+        capture(sql_executed, transaction_beginning) as sent,
+        engine.connect() as connection,
+    ):
+        connection.execute(sa.text("SELECT 1"))
+    assert len(sent) == 2
+
+
+def test_engine_that_is_instrumented_again_sends_once(engine: sa.Engine) -> None:
+    first = instrument(engine)
+    assert instrument(engine, with_parameters=True) is first
+    with capture(sql_executed) as sent, engine.connect() as connection:
+        connection.execute(sa.text("SELECT :name"), {"name": "blue"})
+    assert [one["parameters"] for one in sent] == [("blue",)]
+
+
+def test_undoing_twice_does_nothing(engine: sa.Engine) -> None:
+    instrumentation = instrument(engine)
+    instrumentation.undo()
+    instrumentation.undo()
+    with capture(*catalogue.values()) as sent, engine.connect() as connection:
+        connection.execute(sa.text("SELECT 1"))
+    assert sent == []
+    assert instrument(engine) is not instrumentation
+
+
+def test_engine_with_options_of_its_own_sends_as_the_one_it_was_made_from(
+    engine: sa.Engine,
+) -> None:
+    derived = engine.execution_options(logging_token="shop")
+    for instrumented in (derived, derived.execution_options(logging_token="cafe")):
+        with (
+            capture(sql_executed, transaction_beginning, sender=engine) as sent,
+            instrumented.connect() as connection,
+        ):
+            connection.execute(sa.text("SELECT 1"))
+        assert len(sent) == 2
+
+
+def test_engine_that_is_not_used_any_more_is_not_kept() -> None:
+    engine = sa.create_engine("sqlite://")
+    instrument(engine)
+    reference = weakref.ref(engine)
+    del engine
+    gc.collect()
+    assert reference() is None
+
+
+@pytest.mark.parametrize("target", ["sqlite://", None, sa.Connection])
+def test_what_is_no_engine_is_refused(target: t.Any) -> None:
+    with pytest.raises(TypeError, match="target must be an engine") as caught:
+        instrument(target)
+    assert repr(target) in str(caught.value)
+
+
+def test_async_engine_sends_as_its_sync_one() -> None:
+    async def work() -> None:
+        async_engine = create_async_engine("sqlite+aiosqlite://")
+        with instrument(async_engine):
+            async with async_engine.connect() as connection:
+                await connection.execute(sa.text("SELECT 1"))
+                with pytest.raises(sa.exc.OperationalError):
+                    await connection.execute(sa.text("SELECT * FROM cups"))
+        await async_engine.dispose()
+        assert all(one.sender is async_engine.sync_engine for one in sent)
+
+    with capture(sql_executed) as sent:
+        asyncio.run(work())
+    assert statements(sent) == ["SELECT 1", "SELECT * FROM cups"]
+
+
+def test_statement_knows_its_exchange(engine: sa.Engine) -> None:
+    def shop(environ: object, start_response: t.Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        with engine.connect() as connection:
+            connection.execute(sa.text("SELECT 1"))
+            yield b"mug"
+            connection.execute(sa.text("SELECT 2"))
+
+    with capture(sql_executed) as sent, capture(exchange_closed) as closed:
+        Server().serve(SignalMiddleware(shop))
+    exchange = closed[0]["exchange"]
+    assert [one["exchange"] for one in sent] == [exchange, exchange]
+    assert current_exchange() is None
+
+
+def test_statement_of_an_async_engine_knows_its_exchange() -> None:
+    async def work() -> None:
+        engine = create_async_engine("sqlite+aiosqlite://")
+        with instrument(engine):
+            async with engine.connect() as connection:
+                await connection.execute(sa.text("SELECT 1"))
+        await engine.dispose()
+
+    def shop(environ: object, start_response: t.Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        asyncio.run(work())
+        return [b"mug"]
+
+    with capture(sql_executed) as sent, capture(exchange_closed) as closed:
+        Server().serve(SignalMiddleware(shop))
+    assert [one["exchange"] for one in sent] == [closed[0]["exchange"]]

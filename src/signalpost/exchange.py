@@ -335,7 +335,7 @@ class ResponseStart:
 def current_exchange() -> Exchange | None:
     """Return the exchange that the running code works for; ``None`` outside of one.
 
-    To be asked anywhere below the request: in a view, in a hook of the database, in a
+    To be asked anywhere below the request: in a view, in what hears the database, in a
     template filter, while the body is produced, in what runs when it is closed. Also
     in a thread, a task or a greenlet that was started with a copy of the context
     (:func:`contextvars.copy_context`) of the call. A request inside another, as by a

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from reprlib import repr as short_repr
 from sys import _getframe
 from types import CodeType
 from types import FrameType
@@ -239,8 +240,14 @@ class Exchange:
         :param function: What to call; what it returns is dropped.
         :param arguments: By position.
         :param named: By name.
+        :raises TypeError: If ``function`` cannot be called.
         :raises ExchangeClosedError: If the exchange is closed already.
         """
+        if not callable(function):
+            raise TypeError(
+                f"call_on_close() takes a function, got {short_repr(function)}; pass"
+                " the function itself, not its result"
+            )
         if self._environ is None:
             raise ExchangeClosedError(
                 "the exchange is closed, and would not call the function; release what"

@@ -21,6 +21,7 @@ from signalpost.lifecycle import exchange_opened
 from signalpost.testing import capture
 from tests.wsgi.serving import answer_with
 from tests.wsgi.serving import Closable
+from tests.wsgi.serving import environ_of
 from tests.wsgi.serving import exchange_of
 from tests.wsgi.serving import hello
 from tests.wsgi.serving import Server
@@ -399,3 +400,10 @@ def test_a_view_of_flasks_that_fails_releases_what_was_acquired() -> None:
     with acquired(resource):
         assert app.test_client().get("/", buffered=True).status_code == 500
     assert resource.released == 1
+
+
+def test_what_cannot_be_called_is_refused_at_once() -> None:
+    exchange = Exchange(environ_of(), "shop")
+    with pytest.raises(TypeError, match="takes a function, got None"):
+        exchange.call_on_close(t.cast("t.Any", None))
+    assert not exchange.has_functions

@@ -103,3 +103,12 @@ def test_a_route_is_read_from_werkzeugs_request() -> None:
     assert exchange.route == "/mount/items/<int:id>"
     assert exchange.endpoint == "shop.item"
     assert exchange.blueprints == ("shop",)
+
+
+def test_what_is_no_exchange_in_the_environ_is_no_outer_layer() -> None:
+    server = Server()
+    with capture(exchange_closed) as sent:
+        server.serve(SignalMiddleware(hello), **{"signalpost.exchange": "not ours"})
+    assert server.status == "200 OK"
+    assert exchange_of(sent).outer is None
+    assert exchange_of(sent).outcome == "complete"

@@ -106,7 +106,7 @@ class SignalMiddleware:
 
     def _is_inner_layer(self, environ: WSGIEnvironment) -> bool:
         """Tell whether a layer around this one does the work."""
-        outer = environ.get(EXCHANGE_KEY)
+        outer = _exchange_in(environ)
         return outer is not None and outer.sender is self.sender
 
     # A method of its own, by which current_exchange() knows who has set it.
@@ -116,7 +116,7 @@ class SignalMiddleware:
         start_response: StartResponse,
         heard: tuple[Signal, ...],
     ) -> Iterable[bytes]:
-        exchange = Exchange(environ, self.sender, environ.get(EXCHANGE_KEY))
+        exchange = Exchange(environ, self.sender, _exchange_in(environ))
         starter = Starter(start_response, exchange)
         environ[EXCHANGE_KEY] = exchange
         token = context_exchange.set(exchange)
@@ -289,6 +289,12 @@ class SignalMiddleware:
             self.receiver_failures += signal.send_isolated(
                 self.sender, payload, self._async_wrapper
             )
+
+
+def _exchange_in(environ: WSGIEnvironment) -> Exchange | None:
+    """Return the open exchange of an environment, whatever else has its key."""
+    found = environ.get(EXCHANGE_KEY)
+    return found if isinstance(found, Exchange) else None
 
 
 def _goes_back_as_it_is(body: object) -> bool:

@@ -14,6 +14,7 @@ from . import middleware
 from . import peers
 from . import race
 from . import send
+from . import sql
 from .report import as_json
 from .report import head_line
 from .report import NANOSECONDS
@@ -47,11 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.race:
             _show_race(printed, found, options.seconds)
     else:
-        if options.requests:
-            figures = as_json(options.rounds, _show_requests(printed, options.rounds))
+        if options.requests or options.sql:
+            show = _show_statements if options.sql else _show_requests
+            figures = as_json(options.rounds, show(printed, options.rounds))
         else:
             figures = _show_tables(printed, found, options.rounds)
         figures["packages"].update(peers.versions())
+        figures["packages"].update(sql.versions())
         if options.json is not None:
             text = json.dumps(figures, indent=2)
             options.json.write_text(text + "\n", encoding="utf-8")
@@ -121,6 +124,23 @@ def _show_requests(printed: _Printed, rounds: int) -> Timed:
     return {"middleware": (rows, figures)}
 
 
+def _show_statements(printed: _Printed, rounds: int) -> Timed:
+    with sql.rows() as (rows, missing):
+        packages = sql.versions().items()
+        printed.add(
+            "A statement, heard in several ways; beside the versions above: "
+            + ", ".join(f"{name} {number}" for name, number in packages)
+        )
+        for line in missing:
+            printed.add(line)
+        figures = measure(rows, rounds) if rows else []
+        if rows:
+            printed.add(sql.LEGEND)
+            for paragraph in sql.shown(rows, figures):
+                printed.add(paragraph)
+    return {"sql": (rows, figures)}
+
+
 def _show_growth(printed: _Printed, pairs: int) -> None:
     grown = memory.growth(libraries.OURS.new_channel, pairs)
     printed.add(
@@ -188,6 +208,11 @@ def _parser() -> argparse.ArgumentParser:
         "--requests",
         action="store_true",
         help="measure only what watching a request adds to it",
+    )
+    parser.add_argument(
+        "--sql",
+        action="store_true",
+        help="measure only what hearing a statement of SQLAlchemy adds to it",
     )
     parser.add_argument(
         "--growth",

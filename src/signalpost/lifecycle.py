@@ -2,7 +2,8 @@
 
 Each signal has one moment, whoever sends it. The sender is always the application
 object: the :class:`~flask.Flask` instance, or the callable given to
-:class:`~signalpost.SignalMiddleware`.
+:class:`~signalpost.SignalMiddleware`; but for :data:`sql_executed` and
+:data:`post_config_load`, which are not sent by one.
 
 An *exchange* is one request and its response, from the server's call to ``close()``.
 Every exchange sends ``exchange-opened`` once and ``exchange-closed`` once, whatever
@@ -16,6 +17,8 @@ from ._engine.signal import NamedSignal
 
 __all__ = [
     "EXCHANGE_SIGNALS",
+    "SENT_BY_OTHERS",
+    "SIGNALS_WITHIN",
     "appcontext_popped",
     "appcontext_pushed",
     "appcontext_tearing_down",
@@ -29,6 +32,7 @@ __all__ = [
     "request_finished",
     "request_started",
     "request_tearing_down",
+    "sql_executed",
     "template_rendered",
 ]
 
@@ -242,6 +246,51 @@ pushed.
 receivers have run, the exchange lets go of the environment.
 """
 
+sql_executed: NamedSignal = catalogue.signal(
+    "sql-executed",
+    "The database has executed a statement, or failed to.",
+    payload=(
+        "statement",
+        "parameters",
+        "parameters_count",
+        "duration_seconds",
+        "row_count",
+        "is_executemany",
+        "exception",
+        "exchange",
+    ),
+)
+"""The database has executed a statement, or failed to.
+
+*Sender*: the engine of the database, not the application. With SQLAlchemy it is the
+:class:`~sqlalchemy.engine.Engine`. Of an ``AsyncEngine`` it is
+``async_engine.sync_engine``; of what ``engine.execution_options()`` returns, the engine
+that it was made from.
+
+*Sent when*: once for each call of the driver, when it has returned or raised, in the
+thread or task that made it. A large ``INSERT`` of many rows may be several statements,
+each of which is sent. Not sent: what never got to the driver, as a statement with a
+parameter missing; what the driver says by itself (``BEGIN``, ``COMMIT``); what is
+executed on the driver's own connection.
+
+*Payload*:
+
+- ``statement``: the text that the driver got. Values are in it only where the
+  application wrote them there.
+- ``parameters``: what the driver got with it, or ``None`` unless that was asked of
+  :func:`~signalpost.integrations.sqlalchemy.instrument`.
+- ``parameters_count``: how many values the statement got; how many sets of them if
+  ``is_executemany``.
+- ``duration_seconds``: how long the driver took. Rows that are fetched later are not
+  in it, whichever driver: some fetch all of them, others none.
+- ``row_count``: the rows that the driver says it affected or, with some drivers, found;
+  ``None`` if it does not say, or the statement failed.
+- ``is_executemany``: whether it is a call of the driver's ``executemany``.
+- ``exception``: what the application is about to get, or ``None``. Its text has the
+  parameters in it, unless the engine was made with ``hide_parameters=True``.
+- ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
+"""
+
 post_config_load: NamedSignal = catalogue.signal(
     "post-config-load",
     "The configuration has been read and what it names enabled.",
@@ -267,5 +316,11 @@ EXCHANGE_SIGNALS: tuple[NamedSignal, ...] = (
     request_finished,
     exchange_closed,
 )
-"""The signals that carry an exchange. While none of them has a receiver, no exchange
-is recorded."""
+"""The signals of an exchange's own course."""
+
+SIGNALS_WITHIN: tuple[NamedSignal, ...] = (sql_executed,)
+"""The signals of others that tell the exchange within which they are sent. While
+neither they nor :data:`EXCHANGE_SIGNALS` have a receiver, no exchange is recorded."""
+
+SENT_BY_OTHERS: frozenset[NamedSignal] = frozenset((sql_executed, post_config_load))
+"""The signals whose sender is not the application."""

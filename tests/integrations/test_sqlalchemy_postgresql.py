@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from signalpost.integrations.sqlalchemy import instrument
-from signalpost.integrations.sqlalchemy import sql_executed
+from signalpost.lifecycle import sql_executed
 from signalpost.testing import capture
 from signalpost.testing import Sent
 

@@ -19,9 +19,9 @@ from signalpost.exchange import current_exchange
 from signalpost.integrations.sqlalchemy import catalogue
 from signalpost.integrations.sqlalchemy import instrument
 from signalpost.integrations.sqlalchemy import savepoint_rolling_back
-from signalpost.integrations.sqlalchemy import sql_executed
 from signalpost.integrations.sqlalchemy import transaction_beginning
 from signalpost.lifecycle import exchange_closed
+from signalpost.lifecycle import sql_executed
 from signalpost.testing import capture
 from signalpost.testing import Sent
 from tests.wsgi.serving import Server
@@ -39,6 +39,7 @@ made: list[sa.Engine] = []
 
 @pytest.fixture(autouse=True)
 def engines_disposed() -> Generator[None]:
+    gc.collect()  # applications of other tests, with all that hears for them
     yield
     while made:
         made.pop().dispose()
@@ -61,7 +62,7 @@ def engine() -> sa.Engine:
     engine = new_engine()
     instrument(engine)
     # Heard once, so that what a test puts on SQLAlchemy's lists comes after ours.
-    with capture(*catalogue.values()):
+    with capture(sql_executed, *catalogue.values()):
         return engine
 
 
@@ -278,7 +279,7 @@ def test_default_that_asks_the_database_is_a_statement_of_its_own() -> None:
 
 
 def test_savepoint_and_transaction_are_sent_in_their_order(engine: sa.Engine) -> None:
-    with capture(*catalogue.values(), sender=engine) as sent:
+    with capture(sql_executed, *catalogue.values(), sender=engine) as sent:
         with engine.begin() as connection:
             with connection.begin_nested():
                 connection.execute(sa.text("SELECT 1"))
@@ -481,7 +482,10 @@ def test_undoing_twice_does_nothing(engine: sa.Engine) -> None:
     instrumentation = instrument(engine)
     instrumentation.undo()
     instrumentation.undo()
-    with capture(*catalogue.values()) as sent, engine.connect() as connection:
+    with (
+        capture(sql_executed, *catalogue.values()) as sent,
+        engine.connect() as connection,
+    ):
         connection.execute(sa.text("SELECT 1"))
     assert sent == []
     assert instrument(engine) is not instrumentation

@@ -788,15 +788,21 @@ class NamedSignal(Signal):
         return f"<{type(self).__name__} {self.name!r}>"
 
 
-def heard_of(signals: tuple[Signal, ...], sender: Any) -> tuple[Signal, ...]:
+def heard_of(
+    signals: tuple[Signal, ...], sender: Any, of_others: tuple[Signal, ...] = ()
+) -> tuple[Signal, ...]:
     """Return those of several signals with which ``sender`` would reach anyone.
 
-    Quicker than to ask each, for who asks before all else in every request. Among
-    them may be one whose receiver is dying just now.
+    And those of others that anyone hears, whoever sends them. Quicker than to ask each,
+    for who asks before all else in every request. Among them may be one whose receiver
+    is dying just now.
     """
     heard: tuple[Signal, ...] = ()
     for signal in signals:
         if signal._any or (signal._by_sender and signal.has_receivers_for(sender)):
+            heard += (signal,)
+    for signal in of_others:
+        if signal._any or signal._by_receiver:
             heard += (signal,)
     return heard
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import threading
+import typing as t
 import weakref
 from collections.abc import Callable
 from collections.abc import Generator
@@ -16,8 +18,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from .._engine.identity import ANY
 from .._engine.signal import NamedSignal
 from ..errors import ConfigurationError
+from ..lifecycle import SENT_BY_OTHERS
 from ..wsgi.middleware import SignalMiddleware
 from ._finding import found_at
 from ._finding import receiver_from
@@ -63,10 +67,7 @@ class Enabled(Mapping[str, EnabledReceiver]):
     """
 
     def __init__(self, application: Any) -> None:
-        try:
-            self._application: Callable[[], Any] = weakref.ref(application)
-        except TypeError:  # then the signals hold it, too
-            self._application = lambda: application
+        self._application = _reference_to(application)
         self._lock = threading.RLock()
         self._enabled: dict[str, tuple[EnabledReceiver, _Connected]] = {}
         self._format: str | None = None
@@ -245,7 +246,12 @@ class _Connected:
                 # A callable is connected as it is, so that others find it again.
                 is_itself = method == "__call__"
                 receiver = self._receiver if is_itself else self._bound(method)
-                signal.connect(receiver, application, weak=False)
+                sender = application
+                if signal in SENT_BY_OTHERS:
+                    sender = ANY
+                    if "exchange" in (signal.payload or ()):
+                        receiver = _for_exchanges_of(application, receiver)
+                signal.connect(receiver, sender, weak=False)
                 self._connections.append((signal, receiver))
         except ConfigurationError:
             self.disconnect(application)
@@ -263,11 +269,50 @@ class _Connected:
             _call_about(self._receiver.disconnect, application)
         while self._connections:
             signal, receiver = self._connections.pop()
-            if application is not None:
+            if signal in SENT_BY_OTHERS:
+                signal.disconnect(receiver, ANY)
+            elif application is not None:
                 signal.disconnect(receiver, application)
 
     def _bound(self, method: str) -> Any:
         return getattr(self._receiver, method)
+
+
+def _for_exchanges_of(application: Any, receiver: Any) -> Any:
+    """Return a receiver for what belongs to an application's exchanges or to none.
+
+    As the sender does not tell the applications of a process apart.
+    """
+    signature = inspect.signature(receiver)
+    takes_exchange = "exchange" in signature.parameters or any(
+        one.kind is inspect.Parameter.VAR_KEYWORD
+        for one in signature.parameters.values()
+    )
+    application_of = _reference_to(application)
+
+    @functools.wraps(receiver)
+    def hear(sender: object, **payload: Any) -> Any:
+        exchange = payload["exchange"]
+        if exchange is not None and exchange.sender is not application_of():
+            return None
+        if not takes_exchange:
+            del payload["exchange"]
+        return receiver(sender, **payload)
+
+    if not hasattr(receiver, "__qualname__"):
+        hear.__qualname__ = type(receiver).__qualname__
+    if not takes_exchange:
+        exchange = inspect.Parameter("exchange", inspect.Parameter.KEYWORD_ONLY)
+        parameters = [*signature.parameters.values(), exchange]
+        t.cast("Any", hear).__signature__ = inspect.Signature(parameters)
+    return hear
+
+
+def _reference_to(application: Any) -> Callable[[], Any]:
+    try:
+        return weakref.ref(application)
+    except TypeError:  # then the signals hold it, too
+        return lambda: application
 
 
 def _call_about(method: Callable[..., Any], application: Any) -> None:

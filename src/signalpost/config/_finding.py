@@ -36,6 +36,10 @@ READY: t.Final[Mapping[str, str]] = {
     "recorder": "signalpost.receivers.recorder:LatencyRecorder",
     "referrer-counter": "signalpost.receivers.referrer_counter:ReferrerCounter",
     "referrers": "signalpost.receivers.referrers:ReferrerLogger",
+    "sql": "signalpost.receivers.sql:SqlLogger",
+    "sql-repeats": "signalpost.receivers.sql:RepeatLogger",
+    "sql-totals": "signalpost.receivers.sql_totals:SqlTotalsCounter",
+    "sqlalchemy": "signalpost.integrations.sqlalchemy:EveryEngine",
     "watch": "signalpost.receivers.watch:WatchSender",
 }
 """The ready receivers: where each is, by the name that configuration knows it by."""

@@ -164,8 +164,10 @@ class Bridge:
         self._middleware = middleware
         self._moment = moment
         self._wanted_by = (moment.ours, *moment.heard_by)
+        # What tells an exchange, tells its route.
+        self._also_by = lifecycle.SIGNALS_WITHIN if moment.heard_by else ()
         self._lock = threading.RLock()
-        for signal in self._wanted_by:
+        for signal in (*self._wanted_by, *self._also_by):
             # Weakly: all that belongs to an application goes with it.
             signal.receiver_connected.connect(self._follow, signal)
             signal.receiver_disconnected.connect(self._follow, signal)
@@ -176,7 +178,7 @@ class Bridge:
         app = self._middleware.sender
         # One at a time, lest an old answer be acted on after a newer one.
         with self._lock:
-            if heard_of(self._wanted_by, app):
+            if heard_of(self._wanted_by, app, self._also_by):
                 self._moment.theirs.connect(self._forward, app)
             else:
                 self._moment.theirs.disconnect(self._forward)
@@ -186,7 +188,7 @@ class Bridge:
         if self._moment.ours.has_receivers_for(app):
             if payload is not None:
                 self._middleware.forward(self._moment.ours, payload)
-        elif not heard_of(self._wanted_by, app):
+        elif not heard_of(self._wanted_by, app, self._also_by):
             # The last receiver has died, which no signal tells.
             self._follow()
 

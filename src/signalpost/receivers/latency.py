@@ -19,6 +19,8 @@ from .formats import Line
 from .lines import capped
 from .lines import chosen_logger
 from .lines import one_word
+from .sql_totals import sql_totals
+from .sql_totals import SqlTotals
 
 __all__ = ["STREAMED_SECONDS", "LatencyLogger", "log_latency"]
 
@@ -53,10 +55,11 @@ class LatencyLogger:
         exchange_closed.connect(log_latency)
 
     The line says method, route, status, outcome, duration and size; if the body was
-    streamed, also when its headers left, and if the front sent one, the request's
-    id::
+    streamed, also when its headers left; if its statements are counted
+    (:class:`~signalpost.receivers.sql_totals.SqlTotalsCounter`), how many there were
+    and how long they took; and if the front sent one, the request's id::
 
-        GET /products/<slug> 200 complete 12.3 ms 4096 bytes
+        GET /products/<slug> 200 complete 12.3 ms 4096 bytes 3 statements in 2.1 ms
         GET /export 200 complete 812.0 ms (headers 3.1 ms) ~52100 bytes id=f3-09
 
     The duration lasts until the server closed the response, so that of a streamed
@@ -69,7 +72,8 @@ class LatencyLogger:
     The message of the record is a :class:`~signalpost.receivers.formats.Line` named
     ``latency``, with the fields ``method``, ``route`` (or ``path`` where there is no
     route), ``status``, ``outcome``, ``duration_seconds``, ``seconds_to_headers``,
-    ``body_bytes``, ``body_bytes_exact`` and, if the front sent one, ``request_id``.
+    ``body_bytes``, ``body_bytes_exact`` and, if there are any, ``sql_count``,
+    ``sql_duration_seconds`` and ``request_id``.
 
     :param slow_seconds: What took at least so long is slow. ``None`` for nothing.
     :param levels: The names of logging levels, by what an exchange was: an outcome
@@ -165,6 +169,10 @@ class LatencyLogger:
             "body_bytes": exchange.body_bytes,
             "body_bytes_exact": exchange.body_bytes_exact,
         }
+        totals = sql_totals(exchange)
+        if totals is not None:
+            fields["sql_count"] = totals.count
+            fields["sql_duration_seconds"] = totals.duration_seconds
         request_id = None
         if self._request_id_key is not None and exchange.is_open:
             sent = exchange.environ.get(self._request_id_key)
@@ -183,6 +191,7 @@ class LatencyLogger:
                 to_headers,
                 "" if exchange.body_bytes_exact else "~",
                 exchange.body_bytes,
+                "" if totals is None else _sql_text(totals),
                 request_id,
             ),
         )
@@ -197,6 +206,7 @@ def _text(
     seconds_to_headers: float | None,
     approximately: str,
     body_bytes: int,
+    statements: str,
     request_id: str | None,
 ) -> str:
     headers = ""
@@ -208,8 +218,15 @@ def _text(
     return (
         f"{method} {one_word(place)} {'-' if status is None else status}"
         f" {outcome or 'open'} {seconds * 1000:.1f} ms{headers}"
-        f" {approximately}{body_bytes} bytes"
+        f" {approximately}{body_bytes} bytes{statements}"
         f"{'' if request_id is None else ' id=' + request_id}"
+    )
+
+
+def _sql_text(totals: SqlTotals) -> str:
+    plural = "" if totals.count == 1 else "s"
+    return (
+        f" {totals.count} statement{plural} in {totals.duration_seconds * 1000:.1f} ms"
     )
 
 

@@ -26,6 +26,7 @@ from ..lifecycle import EXCHANGE_SIGNALS
 from ..lifecycle import got_request_exception
 from ..lifecycle import request_finished
 from ..lifecycle import request_started
+from ..lifecycle import SIGNALS_WITHIN
 from .body import close_with_file
 from .body import closing_body
 from .body import count_chunk
@@ -97,7 +98,7 @@ class SignalMiddleware:
     ) -> Iterable[bytes]:
         """Call the application, and send what happens; as :pep:`3333` says."""
         sender = self.sender
-        heard = heard_of(EXCHANGE_SIGNALS, sender)
+        heard = heard_of(EXCHANGE_SIGNALS, sender, SIGNALS_WITHIN)
         if not heard:
             return self.app(environ, start_response)
         if self._is_outer_layer or self._is_inner_layer(environ):

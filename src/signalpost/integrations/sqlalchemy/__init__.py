@@ -2,7 +2,8 @@
 
 ::
 
-    from signalpost.integrations.sqlalchemy import instrument, sql_executed
+    from signalpost.integrations.sqlalchemy import instrument
+    from signalpost.lifecycle import sql_executed
 
     instrument(engine)
     sql_executed.connect(note_statement)
@@ -14,10 +15,10 @@ from ._catalogue import catalogue
 from ._catalogue import savepoint_releasing
 from ._catalogue import savepoint_rolling_back
 from ._catalogue import savepoint_setting
-from ._catalogue import sql_executed
 from ._catalogue import transaction_beginning
 from ._catalogue import transaction_committing
 from ._catalogue import transaction_rolling_back
+from ._instrumentation import EveryEngine
 from ._instrumentation import instrument
 from ._instrumentation import Instrumentation
 from ._models import committed
@@ -28,27 +29,15 @@ from ._models import post_delete
 from ._models import post_save
 from ._models import pre_delete
 from ._models import pre_save
-from ._receivers import add_to_totals
-from ._receivers import log_sql
-from ._receivers import RepeatLogger
-from ._receivers import sql_totals
-from ._receivers import SQL_TOTALS_KEY
-from ._receivers import SqlLogger
-from ._receivers import SqlTotals
 
 __all__ = [
-    "SQL_TOTALS_KEY",
+    "EveryEngine",
     "Instrumentation",
     "ModelInstrumentation",
-    "RepeatLogger",
-    "SqlLogger",
-    "SqlTotals",
-    "add_to_totals",
     "catalogue",
     "committed",
     "instrument",
     "instrument_models",
-    "log_sql",
     "model_catalogue",
     "post_delete",
     "post_save",
@@ -57,8 +46,6 @@ __all__ = [
     "savepoint_releasing",
     "savepoint_rolling_back",
     "savepoint_setting",
-    "sql_executed",
-    "sql_totals",
     "transaction_beginning",
     "transaction_committing",
     "transaction_rolling_back",

@@ -1,4 +1,4 @@
-"""What a database says: the signals of statements, transactions and connections."""
+"""What a database says besides its statements: the signals of transactions."""
 
 from __future__ import annotations
 
@@ -6,53 +6,7 @@ from ..._engine.namespace import Namespace
 from ..._engine.signal import NamedSignal
 
 catalogue: Namespace = Namespace()
-"""Every signal of this integration by its name, as in ``catalogue["sql-executed"]``.
-
-.. versionadded:: 0.1
-"""
-
-sql_executed: NamedSignal = catalogue.signal(
-    "sql-executed",
-    "The database has executed a statement, or failed to.",
-    payload=(
-        "statement",
-        "parameters",
-        "parameters_count",
-        "duration_seconds",
-        "row_count",
-        "is_executemany",
-        "exception",
-        "exchange",
-    ),
-)
-"""The database has executed a statement, or failed to.
-
-*Sender*: the :class:`~sqlalchemy.engine.Engine`. Of an ``AsyncEngine`` it is
-``async_engine.sync_engine``; of what ``engine.execution_options()`` returns, the engine
-that it was made from.
-
-*Sent when*: once for each call of the driver, when it has returned or raised, in the
-thread or task that made it. A large ``INSERT`` of many rows may be several statements,
-each of which is sent. Not sent: what never got to the driver, as a statement with a
-parameter missing; what the driver says by itself (``BEGIN``, ``COMMIT``); what is
-executed on the driver's own connection.
-
-*Payload*:
-
-- ``statement``: the text that the driver got. Values are in it only where the
-  application wrote them there.
-- ``parameters``: what the driver got with it, or ``None`` unless that was asked for:
-  see :func:`instrument`.
-- ``parameters_count``: how many values the statement got; how many sets of them if
-  ``is_executemany``.
-- ``duration_seconds``: how long the driver took. Rows that are fetched later are not
-  in it, whichever driver: some fetch all of them, others none.
-- ``row_count``: the rows that the driver says it affected or, with some drivers, found;
-  ``None`` if it does not say, or the statement failed.
-- ``is_executemany``: whether it is a call of the driver's ``executemany``.
-- ``exception``: what the application is about to get, or ``None``. Its text has the
-  parameters in it, unless the engine was made with ``hide_parameters=True``.
-- ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
+"""The signals of engines by their names, as in ``catalogue["savepoint-setting"]``.
 
 .. versionadded:: 0.1
 """
@@ -62,12 +16,12 @@ transaction_beginning: NamedSignal = catalogue.signal(
 )
 """A transaction begins, by itself before the first statement or when it is told to.
 
-*Sender*: the engine, as for :data:`sql_executed`.
+*Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
 
 *Sent when*: SQLAlchemy marks the beginning. Most drivers tell the database only with
 the first statement.
 
-*Payload*: ``exchange``, as for :data:`sql_executed`.
+*Payload*: ``exchange``, as for :data:`~signalpost.lifecycle.sql_executed`.
 
 .. versionadded:: 0.1
 """
@@ -79,11 +33,11 @@ transaction_committing: NamedSignal = catalogue.signal(
 )
 """A transaction is about to be committed. SQLAlchemy offers no moment after it.
 
-*Sender*: the engine, as for :data:`sql_executed`.
+*Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
 
 *Sent when*: just before the driver is told to commit, which may still fail.
 
-*Payload*: ``exchange``, as for :data:`sql_executed`.
+*Payload*: ``exchange``, as for :data:`~signalpost.lifecycle.sql_executed`.
 
 .. versionadded:: 0.1
 """
@@ -96,11 +50,11 @@ transaction_rolling_back: NamedSignal = catalogue.signal(
 """A transaction is about to be rolled back: by the application, or as its connection
 was closed without a commit.
 
-*Sender*: the engine, as for :data:`sql_executed`.
+*Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
 
 *Sent when*: just before the driver is told to roll back.
 
-*Payload*: ``exchange``, as for :data:`sql_executed`.
+*Payload*: ``exchange``, as for :data:`~signalpost.lifecycle.sql_executed`.
 
 .. versionadded:: 0.1
 """
@@ -110,11 +64,13 @@ savepoint_setting: NamedSignal = catalogue.signal(
 )
 """A savepoint is about to be set, as by ``begin_nested()``.
 
-*Sender*: the engine, as for :data:`sql_executed`.
+*Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
 
-*Sent when*: just before the statement, which is sent as :data:`sql_executed`.
+*Sent when*: just before the statement, which is sent as
+:data:`~signalpost.lifecycle.sql_executed`.
 
-*Payload*: ``exchange``, as for :data:`sql_executed`. It has no name yet.
+*Payload*: ``exchange``, as for :data:`~signalpost.lifecycle.sql_executed`. The
+savepoint has no name yet.
 
 .. versionadded:: 0.1
 """
@@ -126,14 +82,15 @@ savepoint_releasing: NamedSignal = catalogue.signal(
 )
 """A savepoint is about to be released: what was done since then stays.
 
-*Sender*: the engine, as for :data:`sql_executed`.
+*Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
 
-*Sent when*: just before the statement, which is sent as :data:`sql_executed`.
+*Sent when*: just before the statement, which is sent as
+:data:`~signalpost.lifecycle.sql_executed`.
 
 *Payload*:
 
 - ``name``: the savepoint's.
-- ``exchange``: as for :data:`sql_executed`.
+- ``exchange``: as for :data:`~signalpost.lifecycle.sql_executed`.
 
 .. versionadded:: 0.1
 """
@@ -145,14 +102,15 @@ savepoint_rolling_back: NamedSignal = catalogue.signal(
 )
 """What was done since a savepoint is about to be undone.
 
-*Sender*: the engine, as for :data:`sql_executed`.
+*Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
 
-*Sent when*: just before the statement, which is sent as :data:`sql_executed`.
+*Sent when*: just before the statement, which is sent as
+:data:`~signalpost.lifecycle.sql_executed`.
 
 *Payload*:
 
 - ``name``: the savepoint's.
-- ``exchange``: as for :data:`sql_executed`.
+- ``exchange``: as for :data:`~signalpost.lifecycle.sql_executed`.
 
 .. versionadded:: 0.1
 """

@@ -17,6 +17,7 @@ from sqlalchemy.engine.interfaces import ExecuteStyle
 
 from ..._engine.signal import NamedSignal
 from ...exchange import current_exchange
+from ...lifecycle import sql_executed
 from . import _catalogue as signals
 
 if t.TYPE_CHECKING:
@@ -36,7 +37,10 @@ def instrument(
     *,
     with_parameters: bool = False,
 ) -> Instrumentation:
-    """Let one engine, or all of them, send the signals of this module.
+    """Let one engine, or all of them, send what they do.
+
+    That is :data:`~signalpost.lifecycle.sql_executed`, and the signals of transactions
+    and connections of this module.
 
     ::
 
@@ -95,11 +99,11 @@ class Instrumentation:
         self._listening: dict[NamedSignal, list[tuple[str, Callable[..., t.Any]]]] = {}
         # Re-entrant: a finaliser that runs within may connect a receiver.
         self._lock = threading.RLock()
-        for signal in signals.catalogue.values():
+        for signal in _SIGNALS:
             # Weakly: all that belongs to an engine goes with it.
             signal.receiver_connected.connect(self._follow, signal)
         setattr(target, _NAME, self)
-        for signal in signals.catalogue.values():
+        for signal in _SIGNALS:
             self._follow(signal)
 
     has_parameters: bool
@@ -108,7 +112,7 @@ class Instrumentation:
     def undo(self) -> None:
         """Let the engines send no more. Done once, it does nothing again."""
         with self._lock:
-            for signal in signals.catalogue.values():
+            for signal in _SIGNALS:
                 signal.receiver_connected.disconnect(self._follow, signal)
             if vars(self._target).get(_NAME) is self:
                 delattr(self._target, _NAME)
@@ -142,7 +146,7 @@ class Instrumentation:
     def _functions_for(
         self, signal: NamedSignal
     ) -> list[tuple[str, Callable[..., t.Any]]]:
-        if signal is signals.sql_executed:
+        if signal is sql_executed:
             return [
                 ("before_cursor_execute", self._begin),
                 ("after_cursor_execute", self._succeed),
@@ -160,7 +164,7 @@ class Instrumentation:
         context: ExecutionContext | None,
         is_executemany: bool,  # noqa: FBT001  # SQLAlchemy's
     ) -> tuple[str, t.Any]:
-        if signals.sql_executed.has_receivers_for(_sender(connection.engine)):
+        if sql_executed.has_receivers_for(_sender(connection.engine)):
             begun = time.perf_counter(), statement, parameters
             vars(context or connection)[_BEGUN] = begun
         return statement, parameters
@@ -232,7 +236,7 @@ class Instrumentation:
             "exception": exception,
             "exchange": current_exchange(),
         }
-        signals.sql_executed.send_isolated(_sender(engine), payload, _no_wrapper)
+        sql_executed.send_isolated(_sender(engine), payload, _no_wrapper)
 
     def _forward(
         self, signal: NamedSignal, connection: Connection, *_: object, **named: str
@@ -248,6 +252,41 @@ class Instrumentation:
         self, signal: NamedSignal, connection: Connection, name: str, *_: object
     ) -> None:
         self._forward(signal, connection, name=name)
+
+
+class EveryEngine:
+    """Instrument every engine from a configuration, under the name ``sqlalchemy``.
+
+    ::
+
+        [signalpost.receivers]
+        sqlalchemy = true
+
+    It is :func:`instrument` without a target. Engines are those of the process, not of
+    one application: if several applications enable it, what the last one said of
+    parameters holds for all, and the last one that disables it ends it.
+
+    :param with_parameters: Send the values, which may be secrets of your users.
+
+    .. versionadded:: 0.1
+    """
+
+    _connected: t.ClassVar[set[EveryEngine]] = set()
+
+    def __init__(self, *, with_parameters: bool = False) -> None:
+        self._with_parameters = with_parameters
+
+    def connect(self) -> None:
+        """Let every engine send."""
+        self._connected.add(self)
+        instrument(with_parameters=self._with_parameters)
+
+    def disconnect(self) -> None:
+        """Let them send no more, unless another one is connected."""
+        self._connected.discard(self)
+        instrumentation: Instrumentation | None = vars(Engine).get(_NAME)
+        if instrumentation is not None and not self._connected:
+            instrumentation.undo()
 
 
 def _sender(engine: Engine) -> Engine:
@@ -273,6 +312,8 @@ def _no_wrapper() -> None:
 def _names(signal: NamedSignal) -> frozenset[str]:
     return signal.payload or frozenset()
 
+
+_SIGNALS = (sql_executed, *signals.catalogue.values())
 
 _MOMENTS = {
     signals.transaction_beginning: ("begin", "begin_twophase"),

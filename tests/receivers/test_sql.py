@@ -19,16 +19,15 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from signalpost import SignalMiddleware
 from signalpost.exchange import Exchange
 from signalpost.integrations.flask import Signalpost
-from signalpost.integrations.sqlalchemy import add_to_totals
 from signalpost.integrations.sqlalchemy import instrument
-from signalpost.integrations.sqlalchemy import log_sql
-from signalpost.integrations.sqlalchemy import RepeatLogger
-from signalpost.integrations.sqlalchemy import sql_executed
-from signalpost.integrations.sqlalchemy import sql_totals
-from signalpost.integrations.sqlalchemy import SQL_TOTALS_KEY
-from signalpost.integrations.sqlalchemy import SqlLogger
 from signalpost.lifecycle import exchange_closed
+from signalpost.lifecycle import sql_executed
 from signalpost.receivers.formats import Line
+from signalpost.receivers.sql import log_sql
+from signalpost.receivers.sql import RepeatLogger
+from signalpost.receivers.sql import SqlLogger
+from signalpost.receivers.sql_totals import count_sql
+from signalpost.receivers.sql_totals import sql_totals
 from signalpost.testing import capture
 from tests.wsgi.serving import environ_of
 from tests.wsgi.serving import Server
@@ -208,13 +207,13 @@ def test_repeat_logger_with_a_wrong_option_is_refused(
 
 def test_totals_are_those_of_the_exchange() -> None:
     one, other = new_exchange(), new_exchange()
-    with sql_executed.connected_to(add_to_totals):
+    with sql_executed.connected_to(count_sql):
         send(exchange=one)
         send(exchange=one, duration_seconds=0.5, exception=LookupError())
         send(exchange=other)
         send()
     totals = sql_totals(one)
-    assert totals is one.state[SQL_TOTALS_KEY]
+    assert totals is sql_totals(one)
     assert totals is not None
     assert (totals.count, totals.duration_seconds) == (2, 0.75)
 
@@ -228,7 +227,7 @@ def test_closed_exchange_still_tells_its_totals(engine: sa.Engine) -> None:
         with engine.connect() as connection:
             connection.execute(sa.text("SELECT 1"))
 
-    with sql_executed.connected_to(add_to_totals):
+    with sql_executed.connected_to(count_sql):
         totals = sql_totals(serve(work))
     assert totals is not None
     assert totals.count == 1

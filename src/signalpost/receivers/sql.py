@@ -1,4 +1,4 @@
-"""Ready receivers of ``sql-executed``: a log, totals, and what is repeated."""
+"""Which statements were slow or failed, and which ones a request repeats."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
 from functools import partial
 from types import FrameType
 from typing import Any
+from typing import ClassVar
 
-from ...exchange import Exchange
-from ...receivers.formats import Field
-from ...receivers.formats import Line
-from ...receivers.lines import capped
-from ...receivers.lines import chosen_logger
-from ...receivers.lines import one_word
+from ..exchange import Exchange
+from .formats import Field
+from .formats import Line
+from .lines import capped
+from .lines import chosen_logger
+from .lines import one_word
+
+__all__ = ["RepeatLogger", "SqlLogger", "log_sql"]
 
 
 class SqlLogger:
@@ -54,6 +57,9 @@ class SqlLogger:
 
     .. versionadded:: 0.1
     """
+
+    hears: ClassVar[Mapping[str, str]] = {"sql-executed": "__call__"}
+    """Which method hears which signal."""
 
     def __init__(
         self,
@@ -117,63 +123,6 @@ log_sql: SqlLogger = SqlLogger()
 """
 
 
-@dataclass(slots=True)
-class SqlTotals:
-    """What the statements of one exchange were together; from :func:`sql_totals`.
-
-    .. versionadded:: 0.1
-    """
-
-    count: int = 0
-    """How many there were, failed ones included."""
-    duration_seconds: float = 0.0
-    """How long the driver took for all of them."""
-
-
-SQL_TOTALS_KEY = "signalpost.sql"
-"""The key of the :class:`SqlTotals` in :attr:`Exchange.state`.
-
-.. versionadded:: 0.1
-"""
-
-
-def add_to_totals(
-    sender: object,
-    *,
-    duration_seconds: float,
-    exchange: Exchange | None,
-    **_: Any,
-) -> None:
-    """Add a statement to the totals of its exchange: a receiver of ``sql-executed``.
-
-    ::
-
-        sql_executed.connect(add_to_totals)
-
-    .. versionadded:: 0.1
-    """
-    if exchange is None:
-        return
-    # The threads of one exchange share its totals.
-    with _lock:
-        totals = exchange.state.setdefault(SQL_TOTALS_KEY, SqlTotals())
-        totals.count += 1
-        totals.duration_seconds += duration_seconds
-
-
-def sql_totals(exchange: Exchange) -> SqlTotals | None:
-    """Return what the statements of an exchange are together, so far.
-
-    :param exchange: The exchange; a closed one still tells.
-    :returns: The totals; ``None`` if it has none, or :func:`add_to_totals` is not
-        connected.
-
-    .. versionadded:: 0.1
-    """
-    totals: SqlTotals | None = exchange.state.get(SQL_TOTALS_KEY)
-    return totals
-
-
 class RepeatLogger:
     """Log one line when an exchange repeats a statement: the N+1 queries.
 
@@ -207,6 +156,9 @@ class RepeatLogger:
 
     .. versionadded:: 0.1
     """
+
+    hears: ClassVar[Mapping[str, str]] = {"sql-executed": "__call__"}
+    """Which method hears which signal."""
 
     def __init__(
         self,

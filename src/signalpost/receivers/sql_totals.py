@@ -1,0 +1,90 @@
+"""How many statements a request needed, and how long they took together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from typing import ClassVar
+
+from ..exchange import Exchange
+
+__all__ = ["SqlTotals", "SqlTotalsCounter", "count_sql", "sql_totals"]
+
+
+@dataclass(slots=True)
+class SqlTotals:
+    """What the statements of one exchange were together; from :func:`sql_totals`.
+
+    .. versionadded:: 0.1
+    """
+
+    count: int = 0
+    """How many there were, failed ones included."""
+    duration_seconds: float = 0.0
+    """How long the driver took for all of them."""
+    _counter: object = field(default=None, repr=False, compare=False)
+
+
+class SqlTotalsCounter:
+    """Add up the statements of each exchange; to be connected to ``sql-executed``.
+
+    ::
+
+        sql_executed.connect(count_sql)
+
+    :func:`sql_totals` then tells them, and
+    :class:`~signalpost.receivers.latency.LatencyLogger` shows them on its line. If
+    several are connected, each exchange is counted by the first that hears of it.
+
+    .. versionadded:: 0.1
+    """
+
+    hears: ClassVar[Mapping[str, str]] = {"sql-executed": "__call__"}
+    """Which method hears which signal."""
+
+    def __call__(
+        self,
+        sender: object,
+        *,
+        duration_seconds: float,
+        exchange: Exchange | None,
+    ) -> None:
+        """Add a statement to the totals of its exchange."""
+        if exchange is None:
+            return
+        # The threads of one exchange share its totals.
+        with _lock:
+            totals = exchange.state.get(_KEY)
+            if totals is None:
+                totals = exchange.state[_KEY] = SqlTotals(_counter=self)
+            if totals._counter is self:  # noqa: SLF001  # of this module
+                totals.count += 1
+                totals.duration_seconds += duration_seconds
+
+
+count_sql: SqlTotalsCounter = SqlTotalsCounter()
+"""A :class:`SqlTotalsCounter`.
+
+.. versionadded:: 0.1
+"""
+
+
+def sql_totals(exchange: Exchange) -> SqlTotals | None:
+    """Return what the statements of an exchange are together, so far.
+
+    :param exchange: The exchange; a closed one still tells.
+    :returns: The totals; ``None`` if it has none, or no :class:`SqlTotalsCounter` is
+        connected.
+
+    .. versionadded:: 0.1
+    """
+    totals: SqlTotals | None = exchange.state.get(_KEY)
+    return totals
+
+
+_KEY = "signalpost.sql"
+
+# Re-entrant: a finaliser that runs within may execute a statement.
+_lock = threading.RLock()

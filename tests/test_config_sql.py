@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import gc
+import logging
+import typing as t
+from collections.abc import Generator
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.pool import StaticPool
+
+from signalpost import SignalMiddleware
+from signalpost.config import Configuration
+from signalpost.config import Enabled
+from signalpost.config import enabled_for
+from signalpost.exchange import current_exchange
+from signalpost.lifecycle import exchange_closed
+from signalpost.lifecycle import post_config_load
+from signalpost.lifecycle import sql_executed
+from signalpost.receivers.sql_totals import sql_totals
+from signalpost.testing import capture
+from tests.wsgi.serving import environ_of
+from tests.wsgi.serving import Server
+
+
+class Shop:
+    """A WSGI application that asks its database as often as it is told."""
+
+    def __init__(self, *, statements: int = 2) -> None:
+        self._statements = statements
+        self._engine = sa.create_engine(
+            "sqlite://",
+            poolclass=StaticPool,
+            connect_args={"check_same_thread": False},
+        )
+
+    def __call__(self, environ: t.Any, start_response: t.Any) -> list[bytes]:
+        self.ask(self._statements)
+        start_response("200 OK", [])
+        return [b"hello"]
+
+    def ask(self, times: int = 1) -> None:
+        with self._engine.connect() as connection:
+            for _ in range(times):
+                connection.execute(sa.text("SELECT 1"))
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+@pytest.fixture
+def shop() -> Generator[Shop]:
+    shop = Shop()
+    yield shop
+    enabled_for(shop).disable_all()
+    shop.close()
+
+
+@pytest.fixture
+def cafe() -> Generator[Shop]:
+    cafe = Shop(statements=3)
+    yield cafe
+    enabled_for(cafe).disable_all()
+    cafe.close()
+
+
+def enable(application: Shop, **receivers: t.Any) -> Enabled:
+    """Load a configuration; a name with a path in it is taken as it is."""
+    given = {
+        name if ":" in name else name.replace("_", "-"): options
+        for name, options in receivers.items()
+    }
+    configuration = {"signalpost": {"receivers": given}}
+    return Configuration.from_mapping(configuration).load(application)
+
+
+def serve(*shops: Shop) -> None:
+    for shop in shops:
+        Server().serve(SignalMiddleware(shop))
+
+
+def test_statements_of_a_request_stand_on_its_line(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    enable(shop, sqlalchemy=True, sql_totals=True, latency=True)
+    with caplog.at_level(logging.INFO):
+        serve(shop)
+    (line,) = caplog.messages
+    assert " 5 bytes 2 statements in " in line
+    fields = t.cast("t.Any", caplog.records[0].msg).fields
+    assert fields["sql_count"] == 2
+    assert fields["sql_duration_seconds"] > 0
+
+
+def test_one_statement_is_told_as_one(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    enable(shop, sqlalchemy=True, sql_totals=True, latency=True)
+    shop._statements = 1
+    with caplog.at_level(logging.INFO):
+        serve(shop)
+    assert " 5 bytes 1 statement in " in caplog.text
+
+
+def test_request_without_statements_has_the_line_of_old(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    enable(shop, sqlalchemy=True, sql_totals=True, latency=True)
+    shop._statements = 0
+    with caplog.at_level(logging.INFO):
+        serve(shop)
+    assert caplog.messages[0].endswith(" 5 bytes")
+
+
+def test_two_applications_count_each_statement_once(shop: Shop, cafe: Shop) -> None:
+    for one in (shop, cafe):
+        enable(one, sqlalchemy=True, sql_totals=True)
+    with capture(exchange_closed) as closed:
+        serve(shop, cafe)
+    totals = [sql_totals(sent["exchange"]) for sent in closed]
+    assert [one and one.count for one in totals] == [2, 3]
+
+
+def test_a_receiver_hears_the_statements_of_its_own_application(
+    shop: Shop, cafe: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    enable(shop, sqlalchemy=True, sql={"slow_seconds": 0})
+    serve(shop, cafe)
+    assert len(caplog.messages) == 2
+
+
+def test_a_statement_outside_of_any_exchange_is_heard(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    enable(shop, sqlalchemy=True, sql={"slow_seconds": 0})
+    shop.ask()
+    assert len(caplog.messages) == 1
+
+
+def test_repetitions_are_reported_though_nobody_hears_exchanges(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    enable(shop, sqlalchemy=True, sql_repeats={"most_times": 1})
+    serve(shop)
+    (line,) = caplog.messages
+    assert line.startswith("GET / repeated 2 times at=")
+
+
+def test_statements_have_their_exchange_though_one_engine_alone_is_heard(
+    shop: Shop,
+) -> None:
+    enable(shop, sqlalchemy=True)
+    found = []
+
+    def keep(sender: object, **payload: t.Any) -> None:
+        found.append(payload["exchange"])
+
+    with sql_executed.connected_to(keep, shop._engine):
+        serve(shop)
+    assert [exchange.path for exchange in found] == ["/", "/"]
+
+
+def test_there_is_no_exchange_while_nobody_hears_of_one(shop: Shop) -> None:
+    found: list[object] = []
+
+    def ask(environ: t.Any, start_response: t.Any) -> list[bytes]:
+        found.append(current_exchange())
+        return shop(environ, start_response)
+
+    SignalMiddleware(ask)(environ_of("/"), Server().start_response)
+    assert found == [None]
+
+
+def record_statement(engine: sa.Engine, statement: str) -> None:
+    assert isinstance(engine, sa.Engine)
+    heard.append(statement)
+
+
+def record_all(*_: object, **payload: t.Any) -> None:
+    heard.append(f"{payload['statement']} within {payload['exchange'].path}")
+
+
+def record_configuration(configuration: Configuration, application: object) -> None:
+    heard.append(type(application).__name__)
+
+
+heard: list[str] = []
+
+
+@pytest.mark.parametrize(
+    ("receiver", "expected"),
+    [("record_statement", "SELECT 1"), ("record_all", "SELECT 1 within /")],
+)
+def test_a_receiver_of_ones_own_hears_statements(
+    shop: Shop, receiver: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard.clear()
+    name = f"{__name__}:{receiver}"
+    enable(shop, sqlalchemy=True, **{name: {"signal": "sql-executed"}})
+    serve(shop)
+    assert heard == [expected, expected]
+
+
+def test_a_receiver_of_ones_own_hears_that_the_configuration_is_read(
+    shop: Shop,
+) -> None:
+    heard.clear()
+    name = f"{__name__}:record_configuration"
+    enable(shop, **{name: {"signal": "post-config-load"}})
+    assert heard == ["Shop"]
+
+
+def test_what_is_disabled_hears_no_statement(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    enabled = enable(shop, sqlalchemy=True, sql={"slow_seconds": 0})
+    enabled.disable("sql")
+    shop.ask()
+    assert caplog.messages == []
+    assert not sql_executed.receivers
+
+
+def test_engines_send_until_the_last_application_disables_it(
+    shop: Shop, cafe: Shop
+) -> None:
+    for one in (shop, cafe):
+        enable(one, sqlalchemy=True)
+    with capture(sql_executed) as sent:
+        enabled_for(shop).disable("sqlalchemy")
+        shop.ask()
+        enabled_for(cafe).disable("sqlalchemy")
+        shop.ask()
+    assert len(sent) == 1
+
+
+def test_values_are_sent_if_the_configuration_says_so(shop: Shop) -> None:
+    enable(shop, sqlalchemy={"with_parameters": True})
+    with capture(sql_executed) as sent, shop._engine.connect() as connection:
+        connection.execute(sa.text("SELECT :name"), {"name": "blue"})
+    assert sent[0]["parameters"] == ("blue",)
+
+
+def test_receivers_of_statements_go_with_their_application() -> None:
+    shop = Shop()
+    enable(shop, sql=True)
+    assert sql_executed.receivers
+    shop.close()
+    del shop
+    gc.collect()
+    assert not sql_executed.receivers
+    assert not post_config_load.receivers

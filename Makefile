@@ -32,6 +32,10 @@ help:  ## List the commands
 run: $(VENV)/.example  ## Run the example application (PORT=8000 chooses the port)
 	$(BIN)/python -m example_app
 
+.PHONY: run-gunicorn
+run-gunicorn: $(VENV)/.example  ## Run it behind gunicorn, with two workers
+	$(BIN)/gunicorn --config example_app/gunicorn_conf.py
+
 .PHONY: test
 test: $(VENV)/.test  ## Run tests and doctests, report coverage
 	$(BIN)/coverage erase

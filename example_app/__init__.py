@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Mapping
 
 from flask import Flask
 
+from signalpost.config import enabled_for
 from signalpost.integrations.flask import Signalpost
 
 from .about import about
@@ -43,7 +45,14 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     app.config.from_mapping(config)
     # First, so that a mistake in its configuration leaves no files behind.
     Signalpost(app)
+    if "failures" in enabled_for(app):
+        # Flask's own log of an exception would say the same once more.
+        app.logger.addFilter(_is_no_exception)
     init_database(app)
     app.register_blueprint(shop)
     app.register_blueprint(about)
     return app
+
+
+def _is_no_exception(record: logging.LogRecord) -> bool:
+    return not record.exc_info

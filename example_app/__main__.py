@@ -11,7 +11,6 @@ import sys
 
 from werkzeug.serving import make_server
 
-from signalpost.config import enabled_for
 from signalpost.errors import ConfigurationError
 
 from . import create_app
@@ -54,9 +53,6 @@ def serve(port: int) -> None:
             app = create_app()
         except ConfigurationError as error:
             sys.exit(f"example_app: {error}")
-        if "failures" in enabled_for(app):
-            # Flask's own log of an exception would say the same once more.
-            app.logger.addFilter(lambda record: not record.exc_info)
         server = make_server(HOST, port, app, threaded=True, fd=bound.fileno())
         logger.info("serving on http://%s:%d (Ctrl-C stops it)", HOST, server.port)
         server.serve_forever()

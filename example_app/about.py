@@ -100,7 +100,7 @@ def _described(one: EnabledReceiver) -> Described:
     return Described(
         one.name,
         ", ".join(options),
-        ", ".join(one.signals) or "every signal",
+        f"hears {', '.join(one.signals)}" if one.signals else "connects itself",
         one.source.removeprefix(_folder()).removesuffix(one.name).rstrip(", "),
     )
 

@@ -1,4 +1,4 @@
-"""Shows plain SQLAlchemy in a Flask application: one table, a session a request."""
+"""Shows plain SQLAlchemy in a Flask application: two tables, a session a request."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from flask import current_app
 from flask import Flask
 from flask import g
 from sqlalchemy import create_engine
+from sqlalchemy import ForeignKey
 from sqlalchemy import insert
 from sqlalchemy import NullPool
 from sqlalchemy import select
@@ -15,6 +16,7 @@ from sqlalchemy import URL
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.orm import Mapped
 from sqlalchemy.orm import mapped_column
+from sqlalchemy.orm import relationship
 from sqlalchemy.orm import Session
 from sqlalchemy.orm import sessionmaker
 
@@ -33,6 +35,18 @@ class Product(Base):
     price_cents: Mapped[int]
     flag: Mapped[str]
     description: Mapped[str]
+    reviews: Mapped[list[Review]] = relationship(order_by="Review.number")
+
+
+class Review(Base):
+    """What somebody says of a product."""
+
+    __tablename__ = "reviews"
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+    slug: Mapped[str] = mapped_column(ForeignKey(Product.slug), index=True)
+    stars: Mapped[int]
+    text: Mapped[str]
 
 
 _FIRST_STOCK = (
@@ -44,6 +58,18 @@ _FIRST_STOCK = (
     ("semaphore-pair", "Semaphore pair", 2375, "O", "Two ash poles, two flags."),
     ("signal-mirror", "Signal mirror", 1250, "S", "Throws sunlight thirty miles."),
     ("weather-vane", "Weather vane", 11500, "K", "Points out what everybody felt."),
+)
+
+_FIRST_REVIEWS = (
+    ("brass-bell", 5, "The fog came. So did everybody else, and not into us."),
+    ("deck-lantern", 4, "Nine hours, as it says. The tenth is what sailors fear."),
+    ("flag-set", 5, "Thirty-nine flags flown, one mistaken for a tablecloth."),
+    ("guard-whistle", 3, "The train held. The guard did not."),
+    ("morse-key", 5, "Short, long, short: a pleasure."),
+    ("semaphore-pair", 2, "My neighbours waved back and called the police."),
+    ("signal-mirror", 4, "Seen at thirty miles. Nothing to do at night."),
+    ("weather-vane", 5, "Points out what everybody felt, now with authority."),
+    ("brass-bell", 4, "Louder than our captain, who is looking for it."),
 )
 
 
@@ -64,6 +90,10 @@ def init_database(app: Flask) -> None:
             columns = Product.__table__.columns.keys()
             stock = [dict(zip(columns, row, strict=True)) for row in _FIRST_STOCK]
             connection.execute(insert(Product), stock)
+        if connection.scalar(select(Review.number).limit(1)) is None:
+            columns = ["slug", "stars", "text"]
+            said = [dict(zip(columns, row, strict=True)) for row in _FIRST_REVIEWS]
+            connection.execute(insert(Review), said)
     app.extensions["shop"] = sessionmaker(engine)
     app.teardown_appcontext(_close_session)
 

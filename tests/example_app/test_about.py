@@ -48,7 +48,11 @@ def test_page_shows_each_receiver_with_options_and_signals(browser: TestApp) -> 
         ["referrers", 'paths = ["/"]', "hears request-started"],
         ["referrer-counter", 'paths = ["/"]', "hears request-started"],
         ["failures", "hears got-request-exception"],
-        ["watch", "hears every signal"],
+        ["watch", "connects itself"],
+        ["sqlalchemy", "connects itself"],
+        ["sql", "slow_seconds = 0.1", "hears sql-executed"],
+        ["sql-totals", "hears sql-executed"],
+        ["sql-repeats", "most_times = 5", "hears sql-executed"],
         [
             "example_app.receivers:log_template",
             f'signal = "{template}"',

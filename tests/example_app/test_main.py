@@ -31,7 +31,8 @@ class Server:
         self._unread: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.url = self.wait_for(r"example_app serving on (http://127\.0\.0\.1:\d+) ")
+        address = r"(?:\[\d+\] )?example_app serving on (http://127\.0\.0\.1:\d+) "
+        self.url = self.wait_for(address)
 
     def wait_for(self, pattern: str) -> str:
         """Read lines until one matches; return its first group, or all of it."""
@@ -58,11 +59,17 @@ class Server:
         self._unread.put(None)
 
 
+BY_ITSELF = ("example_app",)
+BY_GUNICORN = ("gunicorn", "--config", "example_app/gunicorn_conf.py")
+
+
 @contextmanager
-def started(tmp_path: Path, **environment: str) -> Generator[subprocess.Popen[str]]:
+def started(
+    tmp_path: Path, module: tuple[str, ...] = BY_ITSELF, **environment: str
+) -> Generator[subprocess.Popen[str]]:
     own = {"SHOP_DATABASE": str(tmp_path / "shop.sqlite"), "PYTHONUNBUFFERED": ""}
     with subprocess.Popen(
-        [sys.executable, "-m", "example_app"],
+        [sys.executable, "-m", *module],
         cwd=ROOT,
         env=os.environ | own | environment,
         stdout=subprocess.PIPE,
@@ -101,10 +108,15 @@ def test_serves_and_says_what_it_is_doing(tmp_path: Path, by: signal.Signals) ->
         assert process.stderr is not None
         assert process.stderr.read() == ""
     assert code == 0
-    assert [re.sub(r"[\d.]+ ms \d+", "N ms N", line) for line in server.lines[1:]] == [
+    # A slow machine may be told when the headers left.
+    without_figures = re.compile(r"( \(headers [\d.]+ ms\))|[\d.]+(?= ms| bytes)")
+    assert [
+        without_figures.sub(lambda found: "" if found[1] else "N", line)
+        for line in server.lines[1:]
+    ] == [
         "signalpost.referrers GET / https://search.example/results",
         "example_app rendered catalogue.html",
-        "signalpost.latency GET / 200 complete N ms N bytes",
+        "signalpost.latency GET / 200 complete N ms N bytes 1 statement in N ms",
     ]
 
 
@@ -126,6 +138,38 @@ def test_failure_is_told_by_its_receiver_alone(tmp_path: Path) -> None:
     told = [line for line in server.lines if "CollapsedShelfError: a shelf" in line]
     assert len(told) == 1
     assert told[0].startswith("  ")
+
+
+def test_page_that_repeats_a_statement_is_reported(tmp_path: Path) -> None:
+    with started(tmp_path, PORT="0") as process:
+        server = Server(process)
+        assert "The guard did not." in get(f"{server.url}/reviews")
+        server.wait_for(r"signalpost\.latency GET /reviews 200 .* 9 statements in ")
+        server.stop(signal.SIGTERM)
+    (told,) = [line for line in server.lines if line.startswith("signalpost.sql ")]
+    assert told.startswith("signalpost.sql GET /reviews repeated 6 times at=")
+    template = ROOT / "example_app" / "templates" / "reviews.html"
+    place = re.search(r"at=(\S+):(\d+):", told)
+    assert place is not None
+    assert Path(place[1]) == template
+    line = template.read_text(encoding="utf-8").splitlines()[int(place[2]) - 1]
+    assert "in product.reviews" in line
+
+
+def test_behind_gunicorn_the_workers_signals_are_told(tmp_path: Path) -> None:
+    with started(tmp_path, BY_GUNICORN, PORT="0") as process:
+        server = Server(process)
+        assert "Brass bell" in get(server.url)
+        server.wait_for(r"\[\d+\] signalpost\.latency GET / 200 complete ")
+        code = server.stop(signal.SIGTERM)
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert code == 0
+    said = [line.partition(" example_app ")[2] for line in server.lines]
+    for moment in ("post-fork worker", "worker-exit worker", "child-exit worker"):
+        workers = {line.split()[-1] for line in said if line.startswith(moment)}
+        assert len(workers) == 2
+    assert said[-1] == "on-exit"
 
 
 def test_page_tells_what_the_server_has_enabled_and_counted(tmp_path: Path) -> None:

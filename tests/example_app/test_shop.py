@@ -57,6 +57,29 @@ def test_second_start_keeps_what_the_database_holds(
     assert len(open_shop().get("/").html.select(".card")) == 1
 
 
+def test_reviews_stand_with_their_products(browser: TestApp) -> None:
+    page = browser.get("/reviews")
+    assert text_of(page, "section .reviews li").startswith("★★★★★The fog came.")
+    assert len(page.html.select("section")) == 8
+    assert len(page.html.select(".reviews li")) == 9
+
+
+def test_reviews_come_to_a_database_that_had_none(
+    open_shop: Callable[..., TestApp], database: Path
+) -> None:
+    open_shop()
+    change(database, "DROP TABLE reviews")
+    assert "The fog came." in open_shop().get("/reviews")
+
+
+def test_product_without_reviews_says_so(
+    open_shop: Callable[..., TestApp], database: Path
+) -> None:
+    browser = open_shop()
+    change(database, "DELETE FROM reviews WHERE slug = 'brass-bell'")
+    assert "Nobody has said anything yet." in browser.get("/reviews")
+
+
 def test_product_page_shows_a_labelled_form(browser: TestApp) -> None:
     page = browser.get("/").click("Morse key")
     assert text_of(page, "h1") == "Morse key"

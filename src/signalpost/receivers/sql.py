@@ -279,8 +279,17 @@ def _place(frame: FrameType) -> str:
             file.startswith((_LIBRARY, _OURS, "<frozen "))
             or any(folder in file for folder in _INSTALLED)
         ):
-            return capped(f"{file}:{step.f_lineno}:{step.f_code.co_qualname}")
+            return capped(f"{file}:{_line_of(step)}:{step.f_code.co_qualname}")
     return "-"
+
+
+def _line_of(frame: FrameType) -> int | None:
+    """Return the line that a frame is at; of a Jinja template, the template's own."""
+    template = frame.f_globals.get("__jinja_template__")
+    if template is None or frame.f_lineno is None:
+        return frame.f_lineno
+    line: int = template.get_corresponding_lineno(frame.f_lineno)
+    return line
 
 
 def _steps(frame: FrameType | None) -> Iterator[FrameType]:

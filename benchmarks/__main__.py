@@ -49,8 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _show_race(printed, found, options.seconds)
     else:
         if options.requests or options.sql:
-            show = _show_statements if options.sql else _show_requests
-            figures = as_json(options.rounds, show(printed, options.rounds))
+            timed: Timed = {}
+            if options.requests:
+                timed |= _show_requests(printed, options.rounds)
+            if options.sql:
+                timed |= _show_statements(printed, options.rounds)
+            figures = as_json(options.rounds, timed)
         else:
             figures = _show_tables(printed, found, options.rounds)
         figures["packages"].update(peers.versions())
@@ -133,9 +137,10 @@ def _show_statements(printed: _Printed, rounds: int) -> Timed:
         )
         for line in missing:
             printed.add(line)
-        figures = measure(rows, rounds) if rows else []
+        figures = []
         if rows:
             printed.add(sql.LEGEND)
+            figures = sql.measure_all(rows, rounds)
             for paragraph in sql.shown(rows, figures):
                 printed.add(paragraph)
     return {"sql": (rows, figures)}

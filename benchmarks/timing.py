@@ -143,8 +143,10 @@ def _nanoseconds(variant: Variant, jobs: int) -> int:
 
 def _jobs_in_a_batch(variant: Variant) -> int:
     jobs = 1
-    while (taken := _nanoseconds(variant, jobs)) < BATCH_NS // 4:
+    while _nanoseconds(variant, jobs) < BATCH_NS // 4:
         jobs *= 2
+    # A disturbance here would make every batch of the run too small.
+    taken = min(_nanoseconds(variant, jobs) for _ in range(3))
     return max(1, jobs * BATCH_NS // taken)
 
 

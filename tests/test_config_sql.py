@@ -14,6 +14,8 @@ from signalpost.config import Configuration
 from signalpost.config import Enabled
 from signalpost.config import enabled_for
 from signalpost.exchange import current_exchange
+from signalpost.integrations.sqlalchemy import instrument
+from signalpost.integrations.sqlalchemy import transaction_beginning
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import post_config_load
 from signalpost.lifecycle import sql_executed
@@ -46,6 +48,11 @@ class Shop:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def nobody_listens() -> None:
+    gc.collect()  # applications of other tests, with what hears for them
 
 
 @pytest.fixture
@@ -229,6 +236,28 @@ def test_engines_send_until_the_last_application_disables_it(
         enabled_for(shop).disable("sqlalchemy")
         shop.ask()
         enabled_for(cafe).disable("sqlalchemy")
+        shop.ask()
+    assert len(sent) == 1
+
+
+def test_an_engine_of_its_own_sends_while_all_are_paused(shop: Shop) -> None:
+    enabled = enable(shop, sqlalchemy=True)
+    with (
+        instrument(shop._engine),
+        capture(sql_executed, transaction_beginning) as sent,
+    ):
+        shop.ask()
+        enabled.disable("sqlalchemy")
+        shop.ask()
+    names = [getattr(one.signal, "name", "") for one in sent]
+    assert names == ["transaction-beginning", "sql-executed"] * 2
+
+
+def test_what_was_paused_goes_on(shop: Shop) -> None:
+    enabled = enable(shop, sqlalchemy=True)
+    enabled.disable("sqlalchemy")
+    enabled.enable("sqlalchemy")
+    with capture(sql_executed) as sent:
         shop.ask()
     assert len(sent) == 1
 

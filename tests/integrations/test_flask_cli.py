@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from flask.cli import FlaskGroup
 
 from signalpost import named
 from signalpost import observe
+from signalpost.config import enabled_for
 from signalpost.config import ENTRY_POINT_GROUP
 from signalpost.integrations import flask_cli
 from signalpost.integrations.flask import Signalpost
@@ -175,6 +177,11 @@ def test_help_says_in_whole_sentences_what_there_is() -> None:
     assert "..." not in output.partition("Commands:")[2]
 
 
+@pytest.fixture(autouse=True)
+def only_what_is_used() -> None:
+    gc.collect()  # applications of other tests, with what hears for them
+
+
 def test_each_signal_is_listed_with_its_moment() -> None:
     lines = printed(new_app(), "list").splitlines()
     assert [line.partition("  ")[0] for line in lines] == [*catalogue]
@@ -271,6 +278,15 @@ def test_what_can_be_enabled_is_told_with_options() -> None:
         "off watch(folder=None)",
         "    Tell each signal of the catalogue to those who watch, as it is sent.",
     ]
+
+
+def test_a_token_is_not_told() -> None:
+    options = {"token": "open-sesame", "with_sql": False}
+    app = new_app(SIGNALPOST_RECEIVERS={"prometheus": options})
+    told = printed(app, "receivers")
+    enabled_for(app).disable_all()
+    assert "with token=… with_sql=False" in told
+    assert "sesame" not in told
 
 
 def test_what_is_enabled_is_told_with_who_asked_for_it() -> None:

@@ -6,8 +6,10 @@ import asyncio
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
+import tempfile
 import time
 import typing as t
 from collections.abc import Callable
@@ -19,7 +21,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
+from signalpost.integrations.sqlalchemy import connection_checked_in
+from signalpost.integrations.sqlalchemy import connection_checked_out
 from signalpost.integrations.sqlalchemy import instrument
 from signalpost.lifecycle import sql_executed
 from signalpost.testing import capture
@@ -50,10 +55,19 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def place() -> Iterator[Path]:
+    """Return a folder that the server's user can reach.
+
+    Not one of pytest's: each pytest that starts closes them to all other users.
+    """
+    with tempfile.TemporaryDirectory(prefix="signalpost-postgresql-") as place:
+        yield Path(place)
+
+
+@pytest.fixture(scope="module")
+def server(place: Path) -> Iterator[str]:
     """Run a server of its own; return where it is, as part of an address."""
     programs, user = find_server()
-    place = tmp_path_factory.mktemp("postgresql")
     data = place / "data"
     data.mkdir()
     as_user: dict[str, t.Any] = {"cwd": place, "stdin": subprocess.DEVNULL}
@@ -61,9 +75,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         as_user |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": ()}
         for folder in (place, data):
             shutil.chown(folder, user.pw_uid)
-        # pytest keeps its folders to who runs it; the server has to pass them.
-        for folder in (place.parent, place.parent.parent):
-            folder.chmod(folder.stat().st_mode | 0o011)
     subprocess.run(
         [programs / "initdb", "-D", data, "-U", "shop", "-A", "trust", "-N"],
         check=True,
@@ -89,7 +100,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             time.sleep(0.05)
         yield f"shop@127.0.0.1:{port}/postgres"
     finally:
-        process.terminate()
+        # Not SIGTERM, at which it would wait for what a failed test left connected.
+        process.send_signal(signal.SIGINT)
         try:
             process.wait(START_SECONDS)
         except subprocess.TimeoutExpired:
@@ -198,6 +210,61 @@ def test_statement_on_a_broken_connection_is_sent_once(
     assert one["exception"].connection_invalidated
 
 
+def test_connection_that_the_server_ended_fails_one_statement(
+    server: str, sent_by: SentBy
+) -> None:
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    other = sa.create_engine(f"postgresql+psycopg://{server}", poolclass=NullPool)
+
+    def work(connection: sa.Connection) -> None:
+        own = connection.scalar(sa.text("SELECT pg_backend_pid()"))
+        connection.rollback()
+        with other.connect() as another:
+            end = sa.text("SELECT pg_terminate_backend(:own, 10000)")
+            assert another.scalar(end, {"own": own})
+        connection.info["before"] = True
+        mark_failing(connection)
+        connection.rollback()
+        connection.execute(sa.text("SELECT 2"))
+        assert "before" not in connection.info
+
+    def mark_failing(connection: sa.Connection) -> None:
+        with pytest.raises(sa.exc.DBAPIError) as caught:
+            connection.execute(sa.text(MARK))
+        assert caught.value.connection_invalidated
+
+    with capture(sql_executed) as sent:
+        assert [one["statement"] for one in sent_by(work)] == ["SELECT 2"]
+    failed = [one for one in sent if one["exception"] is not None]
+    assert [one["statement"] for one in failed] == [MARK]
+    assert failed[0]["exception"].connection_invalidated
+
+
+def test_connection_that_the_server_ended_is_given_back_once(
+    engine: sa.Engine,
+) -> None:
+    both = (connection_checked_out, connection_checked_in)
+    with capture(*both) as sent, engine.connect() as connection:
+        with pytest.raises(sa.exc.DBAPIError):
+            connection.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        connection.rollback()
+        connection.execute(sa.text("SELECT 1"))
+    assert [one.signal for one in sent] == [*both]
+
+
+def test_savepoint_that_is_released_keeps_its_statements(sent_by: SentBy) -> None:
+    def work(connection: sa.Connection) -> None:
+        mark(connection)
+        with connection.begin_nested():
+            connection.execute(sa.text("SELECT 1"))
+
+    assert [one["statement"] for one in sent_by(work)] == [
+        "SAVEPOINT sa_savepoint_1",
+        "SELECT 1",
+        "RELEASE SAVEPOINT sa_savepoint_1",
+    ]
+
+
 def test_many_rows_are_sent_as_they_are_inserted(
     sent_by: SentBy,
 ) -> None:
@@ -237,6 +304,73 @@ def test_failure_while_rows_are_streamed_is_not_sent_again(engine: sa.Engine) ->
         with pytest.raises(sa.exc.DBAPIError):
             list(streaming.execute(statement))
     assert [one["exception"] for one in sent] == [None]
+
+
+def test_rows_that_an_async_engine_streams_are_one_statement(server: str) -> None:
+    asyncpg = pytest.importorskip("asyncpg", reason="asyncpg is not installed")
+    # The driver's own, as SQLAlchemy does not wrap what fails while rows are fetched.
+    failures = (sa.exc.DBAPIError, asyncpg.PostgresError)
+    failing = sa.text("SELECT 1 / (50 - n) FROM generate_series(1, 100) AS n")
+
+    async def work() -> list[Sent]:
+        engine = create_async_engine(f"postgresql+asyncpg://{server}")
+        with instrument(engine):
+            async with engine.connect() as connection:
+                with capture(sql_executed) as sent:
+                    numbers = sa.text("SELECT generate_series(1, 100)")
+                    rows = await connection.stream(numbers)
+                    assert sum([n async for n in rows.scalars()]) == 5050
+                    with pytest.raises(failures):
+                        _ = [one async for one in await connection.stream(failing)]
+        await engine.dispose()
+        return sent
+
+    sent = asyncio.run(work())
+    assert [one["exception"] for one in sent] == [None, None]
+
+
+def test_statement_of_a_task_that_is_cancelled_is_sent_once(server: str) -> None:
+    pytest.importorskip("asyncpg", reason="asyncpg is not installed")
+
+    async def work() -> None:
+        engine = create_async_engine(f"postgresql+asyncpg://{server}")
+        with instrument(engine):
+            async with engine.connect() as connection:
+                await connection.execute(sa.text("SELECT 1"))
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await connection.execute(sa.text("SELECT pg_sleep(60)"))
+        await engine.dispose()
+
+    with capture(sql_executed) as sent:
+        asyncio.run(work())
+    assert sent[-1]["statement"] == "SELECT pg_sleep(60)"
+    failures = [one["exception"] for one in sent if one["exception"] is not None]
+    assert [type(failure) for failure in failures] == [asyncio.CancelledError]
+
+
+def test_tasks_send_their_own(server: str) -> None:
+    pytest.importorskip("asyncpg", reason="asyncpg is not installed")
+
+    async def work() -> list[Sent]:
+        engine = create_async_engine(f"postgresql+asyncpg://{server}")
+
+        async def ask(number: int) -> None:
+            async with engine.connect() as connection:
+                await connection.execute(sa.text(f"SELECT {number}, pg_sleep(0.01)"))
+
+        with instrument(engine):
+            await ask(0)
+            with capture(sql_executed) as sent:
+                await asyncio.gather(*map(ask, range(5)))
+        await engine.dispose()
+        return sent
+
+    sent = asyncio.run(work())
+    assert sorted(one["statement"] for one in sent) == [
+        f"SELECT {number}, pg_sleep(0.01)" for number in range(5)
+    ]
+    assert all(one["duration_seconds"] >= 0.01 for one in sent)
 
 
 def test_threads_send_their_own(engine: sa.Engine) -> None:

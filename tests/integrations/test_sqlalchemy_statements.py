@@ -13,10 +13,13 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import StaticPool
+from sqlalchemy.util import await_only
 
 from signalpost import SignalMiddleware
 from signalpost.exchange import current_exchange
 from signalpost.integrations.sqlalchemy import catalogue
+from signalpost.integrations.sqlalchemy import connection_checked_in
+from signalpost.integrations.sqlalchemy import connection_checked_out
 from signalpost.integrations.sqlalchemy import instrument
 from signalpost.integrations.sqlalchemy import savepoint_rolling_back
 from signalpost.integrations.sqlalchemy import transaction_beginning
@@ -40,6 +43,7 @@ made: list[sa.Engine] = []
 @pytest.fixture(autouse=True)
 def engines_disposed() -> Generator[None]:
     gc.collect()  # applications of other tests, with all that hears for them
+    instrument().undo()  # and what a configuration of theirs has begun
     yield
     while made:
         made.pop().dispose()
@@ -191,37 +195,131 @@ def test_failure_after_the_statement_is_not_sent_again(engine: sa.Engine) -> Non
     assert [one["exception"] for one in sent] == [None]
 
 
-def test_failure_of_what_else_hears_the_statement_is_sent_as_its_own() -> None:
-    engine = new_engine()
-
-    def refuse(*_: object) -> None:
-        raise LookupError
-
-    sa.event.listen(engine, "after_cursor_execute", refuse)
-    with (
-        instrument(engine),
-        engine.connect() as connection,
-        capture(sql_executed) as sent,
-        pytest.raises(LookupError) as caught,
-    ):
-        connection.execute(sa.text("SELECT 1"))
-    assert [one["exception"] for one in sent] == [caught.value]
-
-
-def test_failure_of_what_hears_the_statement_after_us_is_not_sent(
-    engine: sa.Engine,
+@pytest.mark.parametrize(
+    ("moment", "sent_exceptions"),
+    [("before_cursor_execute", []), ("after_cursor_execute", [None])],
+)
+def test_failure_of_what_else_hears_the_statement_is_not_the_statement_s(
+    engine: sa.Engine, moment: str, sent_exceptions: list[object]
 ) -> None:
     def refuse(*_: object) -> None:
         raise LookupError
 
-    sa.event.listen(engine, "after_cursor_execute", refuse)
+    sa.event.listen(engine, moment, refuse)
     with (
         engine.connect() as connection,
         capture(sql_executed) as sent,
         pytest.raises(LookupError),
     ):
         connection.execute(sa.text("SELECT 1"))
-    assert [one["exception"] for one in sent] == [None]
+    assert [one["exception"] for one in sent] == sent_exceptions
+
+
+def test_statement_is_sent_as_the_driver_got_it(engine: sa.Engine) -> None:
+    def comment(*arguments: t.Any) -> tuple[str, t.Any]:
+        _, _, statement, parameters, *_ = arguments
+        return f"{statement} -- the shop's", parameters
+
+    sa.event.listen(engine, "before_cursor_execute", comment, retval=True)
+    with engine.connect() as connection, capture(sql_executed) as sent:
+        connection.execute(sa.text("SELECT 1"))
+    assert statements(sent) == ["SELECT 1 -- the shop's"]
+
+
+def test_statement_without_parameters_is_sent_once(engine: sa.Engine) -> None:
+    with engine.connect() as connection, capture(sql_executed) as sent:
+        bare = connection.execution_options(no_parameters=True)
+        assert bare.exec_driver_sql("SELECT 1").scalar_one() == 1
+        with pytest.raises(sa.exc.OperationalError):
+            bare.exec_driver_sql("SELECT * FROM cups")
+    assert statements(sent) == ["SELECT 1", "SELECT * FROM cups"]
+    assert [one["parameters_count"] for one in sent] == [0, 0]
+
+
+MOMENTS = ("do_execute", "do_executemany", "do_execute_no_params")
+
+
+def execute_at_each_moment(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("SELECT 1"))
+        connection.execute(mugs.insert(), [{"name": "blue"}, {"name": "red"}])
+        bare = connection.execution_options(no_parameters=True)
+        bare.exec_driver_sql("SELECT 2")
+
+
+def test_what_else_hears_the_driver_called_is_called_in_its_order() -> None:
+    engine = new_engine()
+    order = []
+    for moment in MOMENTS:
+        sa.event.listen(engine, moment, lambda *_: order.append("first"))
+    with instrument(engine), instrument(), capture(sql_executed) as sent:
+        for moment in MOMENTS:
+            sa.event.listen(engine, moment, lambda *_: order.append("last"))
+        execute_at_each_moment(engine)
+    assert order == ["first", "last"] * 3
+    assert len(sent) == 3
+
+
+def test_what_calls_the_driver_itself_is_timed_as_the_driver(
+    engine: sa.Engine,
+) -> None:
+    called = []
+
+    def call(cursor: t.Any, statement: str, *_: object) -> bool:
+        called.append(statement)
+        cursor.execute("SELECT 3")
+        return True
+
+    sa.event.listen(engine, "do_execute", call)
+    with engine.connect() as connection, capture(sql_executed) as sent:
+        assert connection.execute(sa.text("SELECT 1")).scalar_one() == 3
+    assert statements(sent) == called == ["SELECT 1"]
+
+
+def test_what_calls_the_driver_before_us_hides_the_statement() -> None:
+    engine = new_engine()
+
+    def call(cursor: t.Any, statement: str, *_: object) -> bool:
+        cursor.execute(statement)
+        return True
+
+    sa.event.listen(engine, "do_execute", call)
+    with (
+        instrument(engine),
+        engine.connect() as connection,
+        capture(sql_executed) as sent,
+    ):
+        assert connection.execute(sa.text("SELECT 1")).scalar_one() == 1
+    assert sent == []
+
+
+def test_what_raises_another_error_before_us_hides_the_failure() -> None:
+    engine = new_engine()
+
+    def raise_another(error: object) -> None:
+        raise LookupError
+
+    sa.event.listen(engine, "handle_error", raise_another)
+    with (
+        instrument(engine),
+        engine.connect() as connection,
+        capture(sql_executed) as sent,
+        pytest.raises(LookupError),
+    ):
+        connection.execute(sa.text("SELECT * FROM cups"))
+    assert sent == []
+
+
+def test_what_a_dialect_executes_without_a_context_is_executed(
+    engine: sa.Engine,
+) -> None:
+    with engine.connect() as connection, capture(sql_executed) as sent:
+        driver = connection.connection.dbapi_connection
+        assert driver is not None
+        cursor = driver.cursor()
+        connection._cursor_execute(cursor, "SELECT 3", ())
+        assert cursor.fetchall() == [(3,)]
+    assert sent == []
 
 
 def test_failure_is_sent_though_another_raises_while_it_is_handled(
@@ -279,7 +377,9 @@ def test_default_that_asks_the_database_is_a_statement_of_its_own() -> None:
 
 
 def test_savepoint_and_transaction_are_sent_in_their_order(engine: sa.Engine) -> None:
-    with capture(sql_executed, *catalogue.values(), sender=engine) as sent:
+    of_pools = (connection_checked_out, connection_checked_in)
+    heard = [signal for signal in catalogue.values() if signal not in of_pools]
+    with capture(sql_executed, *heard, sender=engine) as sent:
         with engine.begin() as connection:
             with connection.begin_nested():
                 connection.execute(sa.text("SELECT 1"))
@@ -324,6 +424,45 @@ def test_rows_that_are_fetched_later_are_not_in_the_duration(engine: sa.Engine) 
     assert len(sent) == 1
 
 
+def test_failure_while_rows_are_streamed_is_not_sent_again(engine: sa.Engine) -> None:
+    rows = sa.text(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100)"
+        " SELECT abs(CASE i WHEN 50 THEN -9223372036854775808 ELSE i END) FROM n"
+    )
+    with engine.connect() as connection, capture(sql_executed) as sent:
+        streaming = connection.execution_options(yield_per=10)
+        with pytest.raises(sa.exc.OperationalError, match="overflow"):
+            list(streaming.execute(rows))
+    assert [one["exception"] for one in sent] == [None]
+
+
+def test_statement_that_is_interrupted_is_sent_once(engine: sa.Engine) -> None:
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+    with engine.connect() as connection, capture(sql_executed) as sent:
+        driver = t.cast("t.Any", connection.connection.dbapi_connection)
+        driver.set_progress_handler(lambda: 1, 1000)
+        with pytest.raises(sa.exc.OperationalError, match="interrupted"):
+            connection.execute(sa.text(f"{endless} SELECT max(i) FROM n"))
+        driver.set_progress_handler(None, 0)
+    assert [type(one["exception"]) for one in sent] == [sa.exc.OperationalError]
+
+
+def test_statement_on_a_closed_connection_never_got_to_the_driver(
+    tmp_path: t.Any,
+) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/shop.db")
+    made.append(engine)
+    with instrument(engine), capture(sql_executed) as sent:
+        connection = engine.connect()
+        t.cast("t.Any", connection.connection.dbapi_connection).close()
+        with pytest.raises(sa.exc.ProgrammingError):
+            connection.execute(sa.text("SELECT 1"))
+        connection.invalidate()
+        connection.execute(sa.text("SELECT 2"))
+        connection.close()
+    assert statements(sent) == ["SELECT 2"]
+
+
 def test_every_thread_sends_its_own_statements(tmp_path: t.Any) -> None:
     engine = sa.create_engine(f"sqlite:///{tmp_path}/shop.db")
 
@@ -366,9 +505,10 @@ def test_receivers_come_and_go_while_threads_execute(tmp_path: t.Any) -> None:
 def test_sqlalchemy_has_nothing_to_call_until_somebody_listens() -> None:
     engine = new_engine()
     with instrument(engine):
-        assert not [*engine.dispatch.before_cursor_execute]
+        assert not [*engine.dialect.dispatch.do_execute]
         with capture(sql_executed):
-            assert [*engine.dispatch.before_cursor_execute]
+            assert [*engine.dialect.dispatch.do_execute]
+        assert not [*engine.dispatch.before_cursor_execute]
         assert not [*engine.dispatch.commit]
 
 
@@ -410,13 +550,15 @@ def test_receiver_that_comes_during_a_statement_waits_for_the_next(
     def note(sender: object, *, statement: str, **_: object) -> None:
         sent.append(statement)
 
-    @sa.event.listens_for(engine, "before_cursor_execute")
-    def connect_late(*_: object) -> None:
+    def connect_late() -> None:
         sql_executed.connect(note, engine)
 
     with engine.connect() as connection:
-        connection.execute(sa.text("SELECT 1"))
+        driver = t.cast("t.Any", connection.connection.dbapi_connection)
+        driver.create_function("connect_late", 0, connect_late)
+        connection.execute(sa.text("SELECT connect_late()"))
         connection.execute(sa.text("SELECT 2"))
+    assert sql_executed.disconnect(note, engine)
     assert sent == ["SELECT 2"]
 
 
@@ -504,6 +646,19 @@ def test_engine_with_options_of_its_own_sends_as_the_one_it_was_made_from(
         assert len(sent) == 2
 
 
+def test_engine_with_options_of_its_own_that_is_instrumented_sends_alone() -> None:
+    engine = new_engine()
+    derived = engine.execution_options(logging_token="shop")
+    with instrument(derived), capture(sql_executed, sender=engine) as sent:
+        with engine.connect() as connection:
+            connection.execute(sa.text("SELECT 1"))
+            with pytest.raises(sa.exc.OperationalError):
+                connection.execute(sa.text("SELECT * FROM cups"))
+        with derived.execution_options(logging_token="cafe").connect() as connection:
+            connection.execute(sa.text("SELECT 2"))
+    assert statements(sent) == ["SELECT 2"]
+
+
 def test_engine_that_is_not_used_any_more_is_not_kept() -> None:
     engine = sa.create_engine("sqlite://")
     instrument(engine)
@@ -534,6 +689,47 @@ def test_async_engine_sends_as_its_sync_one() -> None:
     with capture(sql_executed) as sent:
         asyncio.run(work())
     assert statements(sent) == ["SELECT 1", "SELECT * FROM cups"]
+
+
+def test_rows_that_an_async_engine_streams_are_one_statement() -> None:
+    async def work() -> list[int]:
+        engine = create_async_engine("sqlite+aiosqlite://")
+        numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+        with instrument(engine):
+            async with engine.connect() as connection:
+                rows = await connection.stream(
+                    sa.text(f"{numbers} LIMIT 30) SELECT i FROM n"),
+                    execution_options={"yield_per": 10},
+                )
+                read = [number async for number in rows.scalars()]
+        await engine.dispose()
+        return read
+
+    with capture(sql_executed) as sent:
+        assert asyncio.run(work()) == [*range(1, 31)]
+    assert [one["exception"] for one in sent] == [None]
+
+
+def test_statement_of_a_task_that_is_cancelled_is_sent_once() -> None:
+    def sleep_long(*_: object) -> bool:
+        await_only(asyncio.sleep(60))
+        return True
+
+    async def work() -> None:
+        engine = create_async_engine("sqlite+aiosqlite://")
+        with instrument(engine):
+            async with engine.connect() as connection:
+                await connection.execute(sa.text("SELECT 1"))
+                sa.event.listen(engine.sync_engine, "do_execute", sleep_long)
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.01):
+                        await connection.execute(sa.text("SELECT 2"))
+        await engine.dispose()
+
+    with capture(sql_executed) as sent:
+        asyncio.run(work())
+    assert statements(sent) == ["SELECT 1", "SELECT 2"]
+    assert isinstance(sent[1]["exception"], asyncio.CancelledError)
 
 
 def test_statement_knows_its_exchange(engine: sa.Engine) -> None:

@@ -97,7 +97,9 @@ def list_receivers(info: ScriptInfo) -> None:
         if summary:
             _tell("", f"    {summary}", indent=4)
         if one is not None:
-            given = [f"{key}={value!r}" for key, value in one.options.items()]
+            given = [
+                f"{key}={_shown(key, value)}" for key, value in one.options.items()
+            ]
             options = f", with {' '.join(given)}" if given else ""
             _tell("", f"    enabled by {one.source}{options}", indent=6)
 
@@ -377,6 +379,11 @@ def _object_at(name: str, path: str | None, published: Mapping[str, t.Any]) -> t
     except Exception:  # noqa: BLE001  # another distribution's; it is listed even so
         return None
     return found
+
+
+def _shown(option: str, value: object) -> str:
+    """Return an option's value, unless it lets somebody in."""
+    return "…" if option in ("token", "password", "secret") else repr(value)
 
 
 def _signature_of(target: t.Any) -> str:

@@ -12,6 +12,8 @@
 from __future__ import annotations
 
 from ._catalogue import catalogue
+from ._catalogue import connection_checked_in
+from ._catalogue import connection_checked_out
 from ._catalogue import savepoint_releasing
 from ._catalogue import savepoint_rolling_back
 from ._catalogue import savepoint_setting
@@ -21,14 +23,18 @@ from ._catalogue import transaction_rolling_back
 from ._instrumentation import EveryEngine
 from ._instrumentation import instrument
 from ._instrumentation import Instrumentation
-from ._models import committed
+from ._model_catalogue import committed
+from ._model_catalogue import m2m_changed
+from ._model_catalogue import model_catalogue
+from ._model_catalogue import post_delete
+from ._model_catalogue import post_init
+from ._model_catalogue import post_save
+from ._model_catalogue import pre_delete
+from ._model_catalogue import pre_init
+from ._model_catalogue import pre_save
 from ._models import instrument_models
-from ._models import model_catalogue
 from ._models import ModelInstrumentation
-from ._models import post_delete
-from ._models import post_save
-from ._models import pre_delete
-from ._models import pre_save
+from ._pool import measured_pool
 
 __all__ = [
     "EveryEngine",
@@ -36,12 +42,18 @@ __all__ = [
     "ModelInstrumentation",
     "catalogue",
     "committed",
+    "connection_checked_in",
+    "connection_checked_out",
     "instrument",
     "instrument_models",
+    "m2m_changed",
+    "measured_pool",
     "model_catalogue",
     "post_delete",
+    "post_init",
     "post_save",
     "pre_delete",
+    "pre_init",
     "pre_save",
     "savepoint_releasing",
     "savepoint_rolling_back",

@@ -1,4 +1,4 @@
-"""What a database says besides its statements: the signals of transactions."""
+"""What a database says besides its statements: of transactions and connections."""
 
 from __future__ import annotations
 
@@ -7,6 +7,51 @@ from ..._engine.signal import NamedSignal
 
 catalogue: Namespace = Namespace()
 """The signals of engines by their names, as in ``catalogue["savepoint-setting"]``.
+
+.. versionadded:: 0.1
+"""
+
+connection_checked_out: NamedSignal = catalogue.signal(
+    "connection-checked-out",
+    "A connection was taken from its pool.",
+    payload=("waited_seconds", "exchange"),
+)
+"""A connection was taken from its pool.
+
+*Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
+
+*Sent when*: ``engine.connect()``, a session or the like has got a connection of the
+driver's. Not sent for ``engine.raw_connection()``, nor for the new connection that one
+gets after its own was lost, nor if there was none to be had in time.
+
+*Payload*:
+
+- ``waited_seconds``: how long it took the pool to hand it over: to wait until one was
+  given back, to make a new one, to try whether it still is alive. ``None`` unless the
+  pool is a :func:`~signalpost.integrations.sqlalchemy.measured_pool`.
+- ``exchange``: as for :data:`~signalpost.lifecycle.sql_executed`.
+
+.. versionadded:: 0.1
+"""
+
+connection_checked_in: NamedSignal = catalogue.signal(
+    "connection-checked-in",
+    "A connection is given back to its pool.",
+    payload=("held_seconds", "exchange"),
+)
+"""A connection is given back to its pool, or was lost.
+
+*Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
+
+*Sent when*: what :data:`connection_checked_out` tells of has ended, just before others
+can take the connection. Not sent for one that is detached from its pool. With a
+``StaticPool``, which gives one connection to all at once, only the last one that took
+it is told of.
+
+*Payload*:
+
+- ``held_seconds``: how long it was out, from when it was handed over.
+- ``exchange``: as for :data:`~signalpost.lifecycle.sql_executed`.
 
 .. versionadded:: 0.1
 """

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import typing as t
-from collections.abc import Callable
 from functools import partial
 
 from sqlalchemy import Connection
 from sqlalchemy import Engine
-from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine import ExecutionContext
-from sqlalchemy.engine.interfaces import ExecuteStyle
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from ..._engine.signal import NamedSignal
 from ...exchange import current_exchange
 from ...lifecycle import sql_executed
 from . import _catalogue as signals
+from ._listening import Listening
+from ._listening import Moment
+from ._listening import Source
+from ._pool import give_back
+from ._pool import take
+from ._pool import waited_seconds
 
 if t.TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -27,9 +30,9 @@ _NAME = "_signalpost"
 """The attribute of an engine, or of the class, that holds its instrumentation: so one
 that is not used any more goes with it."""
 
-_BEGUN = "_signalpost_begun"
-"""The attribute of a statement's context that holds when the driver was called, and
-with what."""
+_FAILED = "_signalpost_failed"
+"""The attribute of a statement's context that holds what the driver got when it raised,
+until SQLAlchemy tells of what the application gets."""
 
 
 def instrument(
@@ -49,16 +52,24 @@ def instrument(
 
     Signals are sent only while somebody hears them; connect and disconnect at any time.
     Until somebody has, a statement costs nothing more; after the last receiver has
-    gone, what SQLAlchemy needs to call two functions that return at once. To instrument
-    an engine again, or alone and with all others, sends nothing twice: what the last
-    call said of parameters holds, for all if they are.
+    gone, what SQLAlchemy needs to call one function that returns at once. As soon as a
+    signal of transactions or connections has been heard, SQLAlchemy goes through its
+    lists for each statement too, which takes it some microseconds.
+
+    To instrument an engine again, or alone and with all others, sends nothing twice:
+    what the last call said of parameters holds, for all if they are.
 
     Do it, and connect what is to stay, where engines are made, before threads use them.
     SQLAlchemy's lists of functions to call, to which the first receiver of each signal
     adds and from which :meth:`Instrumentation.undo` takes, must not change while
-    another function on them is being called for a statement. They are called in the
-    order of the lists: one of yours for ``handle_error`` that was there before, and
-    raises rather than to return what shall be raised, hides the failure from us.
+    another function on them is being called for a statement.
+
+    The driver is called by us in SQLAlchemy's stead, at its moments ``do_execute``,
+    ``do_executemany`` and ``do_execute_no_params``. Functions of yours for them are
+    called in the order of the lists, all the same. But one that was there before ours
+    and calls the driver itself hides the statement from us, and one for
+    ``handle_error`` that was there before, and raises rather than to return what shall
+    be raised, hides the failure.
 
     A receiver runs between the statement and the application, so what it raises is
     logged by ``signalpost.signals`` and goes no further, and an async one is refused
@@ -82,6 +93,7 @@ def instrument(
     if instrumentation is None:
         return Instrumentation(found, with_parameters=with_parameters)
     instrumentation.has_parameters = with_parameters
+    instrumentation.is_paused = False
     return instrumentation
 
 
@@ -95,31 +107,27 @@ class Instrumentation:
 
     def __init__(self, target: Engine | type[Engine], *, with_parameters: bool) -> None:
         self.has_parameters = with_parameters
+        self.is_paused = False
         self._target = target
-        self._listening: dict[NamedSignal, list[tuple[str, Callable[..., t.Any]]]] = {}
-        # Re-entrant: a finaliser that runs within may connect a receiver.
-        self._lock = threading.RLock()
-        for signal in _SIGNALS:
-            # Weakly: all that belongs to an engine goes with it.
-            signal.receiver_connected.connect(self._follow, signal)
+        self._sender = _sender(target) if isinstance(target, Engine) else None
+        self._listening = Listening(_SIGNALS, self._sources_of)
         setattr(target, _NAME, self)
-        for signal in _SIGNALS:
-            self._follow(signal)
+        self._listening.begin()
 
     has_parameters: bool
     """Whether the values are sent."""
+    is_paused: bool
+    """Whether nothing is sent for now. May be set while threads use the engines."""
 
     def undo(self) -> None:
-        """Let the engines send no more. Done once, it does nothing again."""
-        with self._lock:
-            for signal in _SIGNALS:
-                signal.receiver_connected.disconnect(self._follow, signal)
-            if vars(self._target).get(_NAME) is self:
-                delattr(self._target, _NAME)
-            while self._listening:
-                _, listening = self._listening.popitem()
-                for name, function in listening:
-                    event.remove(self._target, name, function)
+        """Let the engines send no more. Done once, it does nothing again.
+
+        Not while threads use the engines: see :func:`instrument`, and
+        :attr:`is_paused`.
+        """
+        if vars(self._target).get(_NAME) is self:
+            delattr(self._target, _NAME)
+        self._listening.end()
 
     def __enter__(self) -> Instrumentation:
         return self
@@ -127,103 +135,128 @@ class Instrumentation:
     def __exit__(self, *_: object) -> None:
         self.undo()
 
-    def _follow(self, signal: NamedSignal, **_: object) -> None:
-        """Hear what a signal is made of, from when it is first heard itself.
-
-        Not before, as SQLAlchemy takes its time over each statement as soon as there
-        is anything to call. For good, as the threads that are calling must not find
-        their list changed.
-        """
-        with self._lock:
-            if signal in self._listening or not signal.receivers:
-                return
-            listening = self._listening[signal] = self._functions_for(signal)
-            for name, function in listening:
-                is_first = name == "before_cursor_execute"
-                how = {"retval": True} if is_first else {}
-                event.listen(self._target, name, function, **how)
-
-    def _functions_for(
-        self, signal: NamedSignal
-    ) -> list[tuple[str, Callable[..., t.Any]]]:
+    def _sources_of(self, signal: NamedSignal) -> list[Source]:
         if signal is sql_executed:
             return [
-                ("before_cursor_execute", self._begin),
-                ("after_cursor_execute", self._succeed),
-                ("handle_error", self._fail),
+                Moment(self._target, "do_execute", self._execute),
+                Moment(self._target, "do_executemany", self._execute_many),
+                Moment(self._target, "do_execute_no_params", self._execute_plain),
+                Moment(self._target, "handle_error", self._fail),
+            ]
+        if signal is signals.connection_checked_out:
+            return [Moment(self._target, "engine_connect", self._check_out)]
+        if signal is signals.connection_checked_in:
+            return [
+                Moment(self._target, "engine_connect", self._take),
+                Moment(self._target, "checkin", self._check_in),
             ]
         forward = self._forward_name if "name" in _names(signal) else self._forward
-        return [(name, partial(forward, signal)) for name in _MOMENTS[signal]]
+        return [
+            Moment(self._target, name, partial(forward, signal))
+            for name in _MOMENTS[signal]
+        ]
 
-    def _begin(
+    def _execute(
         self,
-        connection: Connection,
-        cursor: object,
-        statement: str,
-        parameters: t.Any,
-        context: ExecutionContext | None,
-        is_executemany: bool,  # noqa: FBT001  # SQLAlchemy's
-    ) -> tuple[str, t.Any]:
-        if sql_executed.has_receivers_for(_sender(connection.engine)):
-            begun = time.perf_counter(), statement, parameters
-            vars(context or connection)[_BEGUN] = begun
-        return statement, parameters
-
-    def _succeed(
-        self,
-        connection: Connection,
         cursor: t.Any,
         statement: str,
         parameters: t.Any,
         context: ExecutionContext | None,
-        is_executemany: bool,  # noqa: FBT001  # SQLAlchemy's
-    ) -> None:
-        begun = vars(context or connection).pop(_BEGUN, None)
-        if begun is None:
-            return
-        seconds = time.perf_counter() - begun[0]
-        if is_executemany and not _is_executemany(context):
-            # SQLAlchemy 2.0 tells of all rows here, after each batch of them.
-            _, statement, parameters = begun
+        moment: str = "do_execute",
+    ) -> bool:
+        """Call the driver as SQLAlchemy would, and tell how it went.
+
+        Not by the moments before and after a statement: to have anything to call at
+        them costs SQLAlchemy more than all of this.
+
+        :returns: Whether it is done, so that SQLAlchemy has nothing more to do.
+        """
+        # A dialect may execute something of its own without a context.
+        if context is None:
+            return False
+        # Not context.engine, which the context of each statement works out anew.
+        engine = context.root_connection.engine
+        sender = self._sender if engine is self._target else self._sender_of(engine)
+        if sender is None or not sql_executed.has_receivers_for(sender):
+            return False
+        if self.is_paused:
+            return False
+        dialect = context.dialect
+        begun = time.perf_counter()
+        try:
+            if moment == "do_execute" and len(dialect.dispatch.do_execute) == 1:
+                dialect.do_execute(cursor, statement, parameters, context)
+            else:
+                self._call(cursor, statement, parameters, context, moment)
+        except BaseException:
+            seconds = time.perf_counter() - begun
+            vars(context)[_FAILED] = moment, statement, parameters, seconds
+            raise
+        seconds = time.perf_counter() - begun
         row_count = cursor.rowcount
-        self._send(
-            connection.engine,
-            statement,
-            parameters,
-            seconds,
-            # -1 is how a driver says that it does not know (PEP 249).
-            row_count if row_count >= 0 else None,
-            is_executemany and _is_executemany(context),
-            None,
-        )
+        # -1 is how a driver says that it does not know (PEP 249).
+        known_count = row_count if row_count >= 0 else None
+        self._send(sender, moment, statement, parameters, seconds, known_count, None)
+        return True
+
+    def _execute_many(
+        self,
+        cursor: t.Any,
+        statement: str,
+        parameters: t.Any,
+        context: ExecutionContext | None,
+    ) -> bool:
+        return self._execute(cursor, statement, parameters, context, "do_executemany")
+
+    def _execute_plain(
+        self, cursor: t.Any, statement: str, context: ExecutionContext | None
+    ) -> bool:
+        return self._execute(cursor, statement, None, context, "do_execute_no_params")
+
+    def _call(
+        self,
+        cursor: t.Any,
+        statement: str,
+        parameters: t.Any,
+        context: ExecutionContext,
+        moment: str,
+    ) -> None:
+        """Call what comes after us at a moment of SQLAlchemy's, or else the driver."""
+        if moment == "do_execute_no_params":
+            arguments: tuple[t.Any, ...] = (cursor, statement, context)
+        else:
+            arguments = (cursor, statement, parameters, context)
+        functions = iter(getattr(context.dialect.dispatch, moment))
+        for function in functions:
+            if getattr(function, "__self__", None) is self:
+                break
+        for function in functions:
+            # Another of ours has nothing to add: all engines, and this one alone.
+            is_ours = isinstance(getattr(function, "__self__", None), Instrumentation)
+            if not is_ours and function(*arguments):
+                return
+        getattr(context.dialect, moment)(*arguments)
 
     def _fail(self, error: ExceptionContext) -> None:
         context = error.execution_context
-        holder = context or error.connection
-        # Nothing was begun if the connection could not be made or the parameters do
-        # not fit; nothing is left if the statement succeeded, and what failed is the
-        # fetching of rows or the handling of another error (SQLAlchemy's #10116).
-        begun = vars(holder).pop(_BEGUN, None) if holder is not None else None
-        if begun is None or error.statement is None:
+        # There is nothing if the driver was not called, or has not failed: as when the
+        # parameters do not fit, or rows cannot be fetched.
+        failed = None if context is None else vars(context).pop(_FAILED, None)
+        if failed is None or error.engine is None:
             return
-        self._send(
-            t.cast("Engine", error.engine),
-            error.statement,
-            error.parameters,
-            time.perf_counter() - begun[0],
-            None,
-            _is_executemany(context),
-            error.sqlalchemy_exception or error.original_exception,
-        )
+        moment, statement, parameters, seconds = failed
+        exception = error.sqlalchemy_exception or error.original_exception
+        sender = _sender(error.engine)
+        self._send(sender, moment, statement, parameters, seconds, None, exception)
 
     def _send(
         self,
-        engine: Engine,
+        sender: Engine,
+        moment: str,
         statement: str,
         parameters: t.Any,
         seconds: float,
         row_count: int | None,
-        is_executemany: bool,  # noqa: FBT001  # passed on
         exception: BaseException | None,
     ) -> None:
         payload = {
@@ -232,21 +265,58 @@ class Instrumentation:
             "parameters_count": len(parameters) if parameters else 0,
             "duration_seconds": seconds,
             "row_count": row_count,
-            "is_executemany": is_executemany,
+            "is_executemany": moment == "do_executemany",
             "exception": exception,
             "exchange": current_exchange(),
         }
-        sql_executed.send_isolated(_sender(engine), payload, _no_wrapper)
+        sql_executed.send_isolated(sender, payload, _no_wrapper)
+
+    def _sender_of(self, engine: Engine) -> Engine | None:
+        """Return who sends for an engine, or ``None`` if it is not instrumented by us.
+
+        SQLAlchemy tells by the dialect, which an engine that has options of its own
+        shares with the one that it was made from.
+        """
+        made_from: t.Any = engine
+        while self._target is not Engine and made_from is not self._target:
+            if (made_from := getattr(made_from, "_proxied", None)) is None:
+                return None
+        return _sender(engine)
 
     def _forward(
-        self, signal: NamedSignal, connection: Connection, *_: object, **named: str
+        self, signal: NamedSignal, connection: Connection, *_: object, **named: t.Any
     ) -> None:
         sender = _sender(connection.engine)
         if not signal.has_receivers_for(sender):
             return
-        if vars(Engine).get(_NAME, self) is self:
+        if self._is_to_send():
             payload = {**named, "exchange": current_exchange()}
             signal.send_isolated(sender, payload, _no_wrapper)
+
+    def _is_to_send(self) -> bool:
+        """Tell whether it is this one, of those of an engine and of all, that sends."""
+        if self.is_paused:
+            return False
+        of_all: Instrumentation = vars(Engine).get(_NAME, self)
+        return of_all is self or of_all.is_paused
+
+    def _check_out(self, connection: Connection) -> None:
+        if not self._is_to_send():
+            return
+        waited = waited_seconds(connection)
+        self._forward(signals.connection_checked_out, connection, waited_seconds=waited)
+
+    def _take(self, connection: Connection) -> None:
+        sender = _sender(connection.engine)
+        is_heard = signals.connection_checked_in.has_receivers_for(sender)
+        take(connection, sender if is_heard and not self.is_paused else None)
+
+    def _check_in(self, connection: object, record: ConnectionPoolEntry) -> None:
+        given_back = give_back(record)
+        if given_back is not None:
+            sender, held_seconds = given_back
+            payload = {"held_seconds": held_seconds, "exchange": current_exchange()}
+            signals.connection_checked_in.send_isolated(sender, payload, _no_wrapper)
 
     def _forward_name(
         self, signal: NamedSignal, connection: Connection, name: str, *_: object
@@ -264,7 +334,7 @@ class EveryEngine:
 
     It is :func:`instrument` without a target. Engines are those of the process, not of
     one application: if several applications enable it, what the last one said of
-    parameters holds for all, and the last one that disables it ends it.
+    parameters holds for all, and the last one that disables it pauses it.
 
     :param with_parameters: Send the values, which may be secrets of your users.
 
@@ -286,7 +356,8 @@ class EveryEngine:
         self._connected.discard(self)
         instrumentation: Instrumentation | None = vars(Engine).get(_NAME)
         if instrumentation is not None and not self._connected:
-            instrumentation.undo()
+            # Threads may be using the engines.
+            instrumentation.is_paused = True
 
 
 def _sender(engine: Engine) -> Engine:
@@ -294,15 +365,6 @@ def _sender(engine: Engine) -> Engine:
     while (made_from := getattr(engine, "_proxied", None)) is not None:
         engine = made_from
     return engine
-
-
-def _is_executemany(context: ExecutionContext | None) -> bool:
-    """Return whether the driver's ``executemany`` is called.
-
-    SQLAlchemy says so too of an ``INSERT`` that has many rows in one statement.
-    """
-    style = None if context is None else context.execute_style
-    return style is ExecuteStyle.EXECUTEMANY
 
 
 def _no_wrapper() -> None:

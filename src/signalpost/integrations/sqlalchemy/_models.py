@@ -1,135 +1,25 @@
-"""What becomes of the objects of mapped classes, as the users of Django know it."""
+"""Hear what becomes of the objects of mapped classes, and send it."""
 
 from __future__ import annotations
 
 import threading
-import weakref
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy import event
 from sqlalchemy import orm
 
-from ..._engine.names import named
-from ..._engine.namespace import Namespace
 from ..._engine.signal import NamedSignal
 from ...exchange import current_exchange
-
-model_catalogue: Namespace = Namespace()
-"""The signals of mapped classes by their names, as in ``model_catalogue["pre-save"]``.
-
-.. versionadded:: 0.1
-"""
-
-pre_save: NamedSignal = model_catalogue.signal(
-    "pre-save",
-    "An object is about to be inserted or updated.",
-    payload=("instance", "created", "connection", "exchange"),
-)
-"""An object is about to be inserted or updated.
-
-*Sender*: the class of the object. ``subclasses=True`` hears a base class's subclasses
-too; ``named("Order")`` stands for the mapped classes of that name, before there are
-any.
-
-*Sent when*: a flush has come to the object, before its statement. Not for an object of
-which nothing has changed, and never for statements that do without objects:
-``session.execute(update(Order))``, ``query.delete()``, bulk methods, and what the
-database does by itself, such as ``ON DELETE CASCADE``.
-
-*Payload*:
-
-- ``instance``: the object. Its columns may still be set; other objects, and the
-  session, must be left alone within a flush.
-- ``created``: whether it is inserted, not updated.
-- ``connection``: the :class:`~sqlalchemy.engine.Connection` of the flush, for further
-  statements in the same transaction.
-- ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
-
-What a receiver raises ends the flush.
-
-.. versionadded:: 0.1
-"""
-
-post_save: NamedSignal = model_catalogue.signal(
-    "post-save",
-    "An object has been inserted or updated.",
-    payload=("instance", "created", "connection", "exchange"),
-)
-"""An object has been inserted or updated; its transaction may still be rolled back.
-
-*Sender*: as for :data:`pre_save`.
-
-*Sent when*: within the flush, after the statement. Statements of many objects may be
-executed together, so it can come after those of others.
-
-*Payload*: as for :data:`pre_save`; to set columns now would change nothing.
-
-.. versionadded:: 0.1
-"""
-
-pre_delete: NamedSignal = model_catalogue.signal(
-    "pre-delete",
-    "An object is about to be deleted.",
-    payload=("instance", "connection", "exchange"),
-)
-"""An object is about to be deleted.
-
-*Sender*: as for :data:`pre_save`.
-
-*Sent when*: a flush has come to the object, before its statement; as for
-:data:`pre_save`, not for statements that do without objects.
-
-*Payload*: ``instance``, ``connection`` and ``exchange``, as for :data:`pre_save`.
-
-.. versionadded:: 0.1
-"""
-
-post_delete: NamedSignal = model_catalogue.signal(
-    "post-delete",
-    "An object has been deleted.",
-    payload=("instance", "connection", "exchange"),
-)
-"""An object has been deleted; its transaction may still be rolled back.
-
-*Sender*: as for :data:`pre_save`.
-
-*Sent when*: within the flush, after the statement.
-
-*Payload*: ``instance``, ``connection`` and ``exchange``, as for :data:`pre_save`.
-
-.. versionadded:: 0.1
-"""
-
-
-committed: NamedSignal = model_catalogue.signal(
-    "committed",
-    "What became of an object is committed.",
-    payload=("instance", "change", "exchange"),
-)
-"""What became of an object is committed: the moment to tell others of it.
-
-*Sender*: as for :data:`pre_save`.
-
-*Sent when*: the outermost transaction of a session is committed, once for each object
-that it inserted, updated or deleted by a flush, in the order in which it first did. Not
-for what a rollback, of a savepoint too, has undone; nor where the transaction is the
-application's own, begun on a connection that the session was given.
-
-*Payload*:
-
-- ``instance``: the object. What it has loaded can be read; the session can execute
-  nothing before it has left the commit.
-- ``change``: ``"created"``, also if it was updated after that, ``"updated"`` or
-  ``"deleted"``.
-- ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
-
-What a receiver raises is logged by ``signalpost.signals``, as nothing can be undone.
-
-.. versionadded:: 0.1
-"""
+from . import _model_catalogue as signals
+from ._construction import sources_of_post_init
+from ._construction import sources_of_pre_init
+from ._listening import Listening
+from ._listening import Moment
+from ._listening import Source
+from ._objects import is_heard
+from ._objects import send
+from ._relationships import sources_of_m2m_changed
 
 
 def instrument_models() -> ModelInstrumentation:
@@ -140,7 +30,9 @@ def instrument_models() -> ModelInstrumentation:
         instrument_models()
         post_save.connect(index, sender=Order)
 
-    Do it before threads use sessions, as for :func:`instrument`.
+    Signals are sent only while somebody hears them, and nothing is done for one that
+    nobody has heard yet. Do it, and connect what is to stay, before threads use
+    sessions, as for :func:`instrument`.
 
     :returns: What undoes it; it may be dropped. The same one until it is undone.
 
@@ -162,18 +54,8 @@ class ModelInstrumentation:
     """
 
     def __init__(self) -> None:
-        self._listening: list[tuple[type, str, Callable[..., None]]] = [
-            (orm.Session, "after_commit", _commit),
-            (orm.Session, "after_transaction_end", _forget),
-            (orm.Mapper, "before_insert", partial(_save, pre_save, True)),  # noqa: FBT003
-            (orm.Mapper, "before_update", partial(_save, pre_save, False)),  # noqa: FBT003
-            (orm.Mapper, "after_insert", partial(_save, post_save, True)),  # noqa: FBT003
-            (orm.Mapper, "after_update", partial(_save, post_save, False)),  # noqa: FBT003
-            (orm.Mapper, "before_delete", partial(_send, pre_delete)),
-            (orm.Mapper, "after_delete", partial(_delete, post_delete)),
-        ]
-        for listening in self._listening:
-            event.listen(*listening)
+        self._listening = Listening(signals.model_catalogue.values(), _sources_of)
+        self._listening.begin()
 
     def undo(self) -> None:
         """Let the classes send no more. Done once, it does nothing again."""
@@ -181,8 +63,7 @@ class ModelInstrumentation:
         with _lock:
             if _instrumentation is self:
                 _instrumentation = None
-            while self._listening:
-                event.remove(*self._listening.pop())
+            self._listening.end()
 
     def __enter__(self) -> ModelInstrumentation:
         return self
@@ -193,26 +74,58 @@ class ModelInstrumentation:
 
 _lock = threading.RLock()
 _instrumentation: ModelInstrumentation | None = None
-_named: weakref.WeakSet[type] = weakref.WeakSet()
 
 
-def _save(
+def _sources_of(signal: NamedSignal) -> list[Source]:
+    if signal is signals.pre_init:
+        return sources_of_pre_init()
+    if signal is signals.post_init:
+        return sources_of_post_init()
+    if signal is signals.m2m_changed:
+        return sources_of_m2m_changed()
+    if signal is signals.committed:
+        return [
+            Moment(orm.Mapper, "after_insert", partial(_keep, "created")),
+            Moment(orm.Mapper, "after_update", partial(_keep, "updated")),
+            Moment(orm.Mapper, "after_delete", partial(_keep, "deleted")),
+            Moment(orm.Session, "after_commit", _commit),
+            Moment(orm.Session, "after_transaction_end", _forget),
+        ]
+    moment = _MOMENTS[signal]
+    if moment.endswith("_delete"):
+        return [Moment(orm.Mapper, moment, partial(_delete, signal))]
+    return [
+        Moment(orm.Mapper, f"{moment}_insert", partial(_insert, signal)),
+        Moment(orm.Mapper, f"{moment}_update", partial(_update, signal)),
+    ]
+
+
+_MOMENTS = {
+    signals.pre_save: "before",
+    signals.post_save: "after",
+    signals.pre_delete: "before_delete",
+    signals.post_delete: "after_delete",
+}
+"""By signal, SQLAlchemy's name of the moment that it is sent at."""
+
+
+def _insert(
     signal: NamedSignal,
-    created: bool,  # noqa: FBT001  # given by position by a partial
     mapper: orm.Mapper[Any],
     connection: Connection,
     instance: Any,
 ) -> None:
-    if not created:
-        session = orm.object_session(instance)
-        # A flush also comes to objects whose collections alone have changed.
-        if session is None or not session.is_modified(
-            instance, include_collections=False
-        ):
-            return
-    _send(signal, mapper, connection, instance, created=created)
-    if signal is post_save:
-        _keep(instance, "created" if created else "updated")
+    send(signal, instance, connection=connection, created=True)
+
+
+def _update(
+    signal: NamedSignal,
+    mapper: orm.Mapper[Any],
+    connection: Connection,
+    instance: Any,
+) -> None:
+    if _is_modified(instance):
+        send(signal, instance, connection=connection, created=False)
 
 
 def _delete(
@@ -221,40 +134,32 @@ def _delete(
     connection: Connection,
     instance: Any,
 ) -> None:
-    _send(signal, mapper, connection, instance)
-    _keep(instance, "deleted")
+    send(signal, instance, connection=connection)
 
 
-def _send(
-    signal: NamedSignal,
-    mapper: orm.Mapper[Any],
-    connection: Connection,
-    instance: Any,
-    **more: bool,
-) -> None:
-    sender = type(instance)
-    if sender not in _named:
-        # Now, as SQLAlchemy does not tell of the classes that were mapped before.
-        named(sender.__name__).bind(sender)
-        _named.add(sender)
-    if signal.has_receivers_for(sender):
-        payload: dict[str, Any] = {
-            "instance": instance,
-            "connection": connection,
-            "exchange": current_exchange(),
-            **more,
-        }
-        signal.send(sender, **payload)
+def _is_modified(instance: Any) -> bool:
+    """Return whether more than collections has changed, to which a flush comes too."""
+    session = orm.object_session(instance)
+    return session is not None and session.is_modified(
+        instance, include_collections=False
+    )
 
 
 _CHANGES = "signalpost.changes"
 """The key in a session's ``info`` of what each of its open transactions changed."""
 
 
-def _keep(instance: Any, change: str) -> None:
+def _keep(
+    change: str,
+    mapper: orm.Mapper[Any],
+    connection: Connection,
+    instance: Any,
+) -> None:
     """Keep what the innermost transaction of an object's session does to it."""
     session = orm.object_session(instance)
-    if session is None or not committed.has_receivers_for(type(instance)):
+    if session is None or not is_heard(signals.committed, type(instance)):
+        return
+    if change == "updated" and not _is_modified(instance):
         return
     transaction = session.get_nested_transaction() or session.get_transaction()
     by_transaction = session.info.setdefault(_CHANGES, {})
@@ -285,7 +190,7 @@ def _commit(session: orm.Session) -> None:
             "change": change,
             "exchange": current_exchange(),
         }
-        committed.send_isolated(type(instance), payload, lambda: None)
+        signals.committed.send_isolated(type(instance), payload, lambda: None)
 
 
 def _forget(session: orm.Session, transaction: orm.SessionTransaction) -> None:

@@ -1,0 +1,87 @@
+"""Hear SQLAlchemy's moments, each from when the signal made of it is first heard."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any
+from typing import Protocol
+
+from sqlalchemy import event
+
+from ..._engine.signal import NamedSignal
+
+
+class Source(Protocol):
+    """What a signal is made of: it can be begun, and ended again."""
+
+    def begin(self) -> None:
+        """Hear it from now on."""
+
+    def end(self) -> None:
+        """Hear it no more."""
+
+
+class Moment:
+    """A moment that SQLAlchemy tells of, and the function that hears it."""
+
+    def __init__(self, target: Any, name: str, function: Callable[..., Any]) -> None:
+        self._listening = (target, name, function)
+
+    def begin(self) -> None:
+        """Put the function on SQLAlchemy's list."""
+        event.listen(*self._listening)
+
+    def end(self) -> None:
+        """Take it from the list."""
+        event.remove(*self._listening)
+
+
+class Listening:
+    """Begin a signal's sources as soon as it has a receiver.
+
+    Not before, as SQLAlchemy takes its time over each statement and each object as
+    soon as there is anything to call. For good, as threads that are calling must not
+    find their list changed: it is one that refuses to be gone through then.
+
+    :param signals: The signals.
+    :param sources_of: Returns what one of them is made of.
+    """
+
+    def __init__(
+        self,
+        signals: Iterable[NamedSignal],
+        sources_of: Callable[[NamedSignal], list[Source]],
+    ) -> None:
+        self._signals = tuple(signals)
+        self._sources_of = sources_of
+        self._begun: dict[NamedSignal, list[Source]] = {}
+        # Re-entrant: a finaliser that runs within may connect a receiver.
+        self._lock = threading.RLock()
+
+    def begin(self) -> None:
+        """Look after the signals from now on."""
+        for signal in self._signals:
+            # Weakly: what belongs to an engine goes with it.
+            signal.receiver_connected.connect(self._follow, signal)
+        for signal in self._signals:
+            self._follow(signal)
+
+    def end(self) -> None:
+        """End all sources. Done once, it does nothing again."""
+        with self._lock:
+            for signal in self._signals:
+                signal.receiver_connected.disconnect(self._follow, signal)
+            while self._begun:
+                _, sources = self._begun.popitem()
+                for source in sources:
+                    source.end()
+
+    def _follow(self, signal: NamedSignal, **_: object) -> None:
+        with self._lock:
+            if signal in self._begun or not signal.receivers:
+                return
+            sources = self._begun[signal] = self._sources_of(signal)
+            for source in sources:
+                source.begin()

@@ -97,6 +97,15 @@ servers: $(VENV)/.test  ## Check what is recorded behind real servers, print the
 bench: $(VENV)/.bench  ## Measure, with the peers beside us
 	$(BIN)/python -m benchmarks
 
+# Without root's rights or apt, what is on the machine must do.
+.PHONY: load
+load: $(VENV)/.test  ## Drive gunicorn for a minute, and compare who counted what
+	@command -v wrk > /dev/null || test "$$(id -u)" != 0 \
+		|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install \
+			-qq --no-install-recommends wrk; } > /dev/null \
+		|| echo "apt could not install wrk" >&2
+	$(BIN)/python -m benchmarks.load
+
 # --- Check ---
 
 .PHONY: check

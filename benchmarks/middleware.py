@@ -24,6 +24,7 @@ from signalpost.receivers.latency import LatencyLogger
 
 from . import apart
 from . import floors
+from . import integrated
 from . import peers
 from .applications import alone
 from .applications import Application
@@ -93,6 +94,8 @@ AIMS = (
     Aim(RAW_STREAM, f"{MIDDLEWARE}: {READER}", 50),
     Aim(FLASK_STREAM, f"{MIDDLEWARE}: {READER}", 50),
     Aim(FLASK_STREAM, f"{EXTENSION}: {READER}", 50),
+    Aim(FLASK_HELLO, integrated.METRICS, 0.5, peers.PROMETHEUS_EXPORTER),
+    Aim(FLASK_HELLO, integrated.SDK, 1, peers.OPENTELEMETRY_FLASK),
 )
 
 
@@ -109,9 +112,11 @@ def rows() -> tuple[list[Row], list[str]]:
     # Without Flask there is no extension to import.
     if any(application.is_flask for application in served):
         set_ups += _extensions()
-    set_ups += beside
+    ours, missing_ours = integrated.set_ups()
+    set_ups += ours + beside
     return [_row(application, set_ups) for application in served], [
         *missing,
+        *missing_ours,
         *missing_peers,
         *peers.set_ups_apart()[1],
     ]
@@ -225,7 +230,7 @@ def _extensions() -> Iterable[SetUp]:
             app: Any,
             hearing: Callable[[], AbstractContextManager[object]] = hearing,
         ) -> Generator[None]:
-            with _extended(app), hearing():
+            with integrated.extended(app), hearing():
                 yield
 
         yield SetUp(
@@ -244,23 +249,6 @@ def _in_a_layer(app: Any) -> WSGIApplication:
     app.wsgi_app = layer
     served: WSGIApplication = app
     return served
-
-
-@contextmanager
-def _extended(app: Any) -> Generator[None]:
-    """Set the extension up, and take it away again.
-
-    While anyone hears us, it hears Flask's signals, whose sends then cost more in
-    every application of the process: the other variants would pay for that.
-    """
-    from signalpost.integrations.flask import Signalpost
-
-    extensions, wsgi_app = dict(app.extensions), app.wsgi_app
-    Signalpost(app)
-    try:
-        yield
-    finally:
-        app.extensions, app.wsgi_app = extensions, wsgi_app
 
 
 def _added(
@@ -292,7 +280,8 @@ def _beside_aims(found: Mapping[str, Mapping[str, Figure]]) -> str:
     lines = []
     for aim in AIMS:
         figures = found.get(aim.application)
-        if figures is None:
+        needed = (aim.set_up, BARE if aim.floor is None else aim.floor)
+        if figures is None or not figures.keys() >= {*needed}:
             continue
         limit = aim.limit
         if aim.floor is not None:

@@ -40,6 +40,8 @@ seems to add can be told. "floor" is a middleware written by hand that does the 
 "OTel" is OpenTelemetry: "no-op" its API alone, "SDK" with each span recorded and kept
 in memory, and no metrics. sentry drops what it would have sent."""
 
+OPENTELEMETRY_FLASK = "OTel Flask, SDK"
+PROMETHEUS_EXPORTER = "prometheus-flask-exporter"
 SENTRY_ERRORS = "sentry, errors only"
 SENTRY_TRACES = "sentry, traces"
 
@@ -84,12 +86,12 @@ def set_ups_apart() -> tuple[dict[str, Callable[[], list[SetUp]]], list[str]]:
 def _opentelemetry_wsgi() -> list[SetUp]:
     package = importlib.import_module("opentelemetry.instrumentation.wsgi")
     middleware = package.OpenTelemetryMiddleware
-    no_op, sdk = _no_op(), _Sdk()
+    nothing, sdk = no_op(), Sdk()
     calls = {middleware.__call__.__code__: 1}
     return [
         SetUp(
             "OTel WSGI, no-op",
-            around(lambda app: middleware(app, **no_op)),
+            around(lambda app: middleware(app, **nothing)),
             calls,
         ),
         SetUp(
@@ -106,7 +108,7 @@ def _opentelemetry_flask() -> list[SetUp]:
     instrument = package.FlaskInstrumentor().instrument_app
     tracer = importlib.import_module("opentelemetry.trace").NoOpTracer
     calls = {tracer.start_span.__code__: 1}
-    no_op, sdk = _no_op(), _Sdk()
+    nothing, sdk = no_op(), Sdk()
 
     def wrap(app: Any, providers: dict[str, Any]) -> WSGIApplication:
         instrument(app, **providers)
@@ -114,9 +116,11 @@ def _opentelemetry_flask() -> list[SetUp]:
         return served
 
     return [
-        SetUp("OTel Flask, no-op", lambda app: wrap(app, no_op), calls, fits_raw=False),
         SetUp(
-            "OTel Flask, SDK",
+            "OTel Flask, no-op", lambda app: wrap(app, nothing), calls, fits_raw=False
+        ),
+        SetUp(
+            OPENTELEMETRY_FLASK,
             lambda app: wrap(app, sdk.providers),
             sdk.calls,
             sdk.emptied,
@@ -125,7 +129,8 @@ def _opentelemetry_flask() -> list[SetUp]:
     ]
 
 
-def _no_op() -> dict[str, Any]:
+def no_op() -> dict[str, Any]:
+    """Return OpenTelemetry's providers that keep nothing."""
     trace = importlib.import_module("opentelemetry.trace")
     metrics = importlib.import_module("opentelemetry.metrics")
     return {
@@ -134,7 +139,7 @@ def _no_op() -> dict[str, Any]:
     }
 
 
-class _Sdk:
+class Sdk:
     """OpenTelemetry's SDK, with spans kept in memory."""
 
     def __init__(self) -> None:
@@ -146,7 +151,7 @@ class _Sdk:
         exporter = memory.InMemorySpanExporter()
         provider = sdk.TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(export.SimpleSpanProcessor(exporter))
-        self.providers = {**_no_op(), "tracer_provider": provider}
+        self.providers = {**no_op(), "tracer_provider": provider}
         self.calls = {exporter.export.__code__: 1}
         self._clear: Callable[[], None] = exporter.clear
 
@@ -169,7 +174,7 @@ def _prometheus() -> list[SetUp]:
         return served
 
     calls = {client.Histogram.observe.__code__: 1}
-    return [SetUp("prometheus-flask-exporter", wrap, calls, fits_raw=False)]
+    return [SetUp(PROMETHEUS_EXPORTER, wrap, calls, fits_raw=False)]
 
 
 def _sentry_errors() -> list[SetUp]:

@@ -288,7 +288,7 @@ def _peers() -> tuple[list[SetUp], list[str]]:
 def _opentelemetry() -> list[SetUp]:
     package = importlib.import_module("opentelemetry.instrumentation.sqlalchemy")
     tracer = importlib.import_module("opentelemetry.trace").NoOpTracer
-    sdk = peers._Sdk()
+    sdk = peers.Sdk()
 
     @contextmanager
     def instrumented(engine: Engine, providers: Mapping[str, Any]) -> Generator[None]:
@@ -308,7 +308,7 @@ def _opentelemetry() -> list[SetUp]:
     return [
         SetUp(
             NO_OP,
-            lambda engine: instrumented(engine, peers._no_op()),
+            lambda engine: instrumented(engine, peers.no_op()),
             {tracer.start_span.__code__: 1},
         ),
         SetUp(SDK, recorded, sdk.calls),

@@ -8,12 +8,17 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shutil
 import sys
+import tempfile
 from typing import Any
 
 from signalpost import NamedSignal
 from signalpost.integrations.gunicorn import install_server_hooks
 from signalpost.integrations.gunicorn import server_signals
+from signalpost.integrations.prometheus import fold_worker
+
+FIGURES = "shop-figures-"
 
 wsgi_app = "example_app:create_app()"
 bind = f"127.0.0.1:{os.environ.get('PORT') or '5000'}"
@@ -22,6 +27,11 @@ loglevel = "warning"
 
 # One key for all workers, as each of them makes the application for itself.
 os.environ.setdefault("SHOP_SECRET_KEY", f"shop-{secrets.token_hex()}")
+
+# Each worker writes its figures there, and the arbiter keeps those of the dead. On
+# SIGHUP this file is read again, and the figures go on.
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=FIGURES)
 
 logging.basicConfig(
     stream=sys.stdout, level=logging.INFO, format="[%(process)d] %(name)s %(message)s"
@@ -42,6 +52,10 @@ def log_server(sender: Any, signal: NamedSignal, **payload: Any) -> None:
         logger.error("worker %s died without a word, in %a", worker.pid, paths)
     else:
         logger.info("%s%s", signal.name, f" worker {worker.pid}" if worker else "")
+    figures = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+    if signal.name == "on-exit" and os.path.basename(figures).startswith(FIGURES):
+        shutil.rmtree(figures)
 
 
+server_signals["child-exit"].connect(fold_worker)
 install_server_hooks(globals())

@@ -244,8 +244,8 @@ def hearing(sender: object) -> list[t.Any]:
     return [one.receiver for one in exchange_closed.connections if one.sender is sender]
 
 
-INTEGRATED = {"sqlalchemy"}
-"""What is ready, and enables senders; tested with its integration."""
+INTEGRATED = {"opentelemetry", "prometheus", "sqlalchemy"}
+"""What is ready, and another package's; tested with its integration."""
 
 
 def everybody() -> int:

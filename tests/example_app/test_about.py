@@ -41,7 +41,7 @@ def test_page_shows_each_receiver_with_options_and_signals(browser: TestApp) -> 
     assert enabled_on(browser.get("/about/receivers")) == [
         [
             "latency",
-            'slow_seconds = 0.5, exclude = ["/static/**"]',
+            'slow_seconds = 0.5, exclude = ["/static/**", "/metrics"]',
             "hears exchange-closed",
         ],
         ["recorder", "hears exchange-opened, exchange-closed"],
@@ -53,6 +53,7 @@ def test_page_shows_each_receiver_with_options_and_signals(browser: TestApp) -> 
         ["sql", "slow_seconds = 0.1", "hears sql-executed"],
         ["sql-totals", "hears sql-executed"],
         ["sql-repeats", "most_times = 5", "hears sql-executed"],
+        ["prometheus", "with_scrapes = false", "connects itself"],
         [
             "example_app.receivers:log_template",
             f'signal = "{template}"',

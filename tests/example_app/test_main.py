@@ -65,7 +65,7 @@ BY_GUNICORN = ("gunicorn", "--config", "example_app/gunicorn_conf.py")
 
 @contextmanager
 def started(
-    tmp_path: Path, module: tuple[str, ...] = BY_ITSELF, **environment: str
+    tmp_path: Path, module: tuple[str, ...] = BY_ITSELF, /, **environment: str
 ) -> Generator[subprocess.Popen[str]]:
     own = {"SHOP_DATABASE": str(tmp_path / "shop.sqlite"), "PYTHONUNBUFFERED": ""}
     with subprocess.Popen(

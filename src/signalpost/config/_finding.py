@@ -33,6 +33,8 @@ __all__ = [
 READY: t.Final[Mapping[str, str]] = {
     "failures": "signalpost.receivers.failures:FailureLogger",
     "latency": "signalpost.receivers.latency:LatencyLogger",
+    "opentelemetry": "signalpost.integrations.opentelemetry:OpenTelemetry",
+    "prometheus": "signalpost.integrations.prometheus:PrometheusMetrics",
     "recorder": "signalpost.receivers.recorder:LatencyRecorder",
     "referrer-counter": "signalpost.receivers.referrer_counter:ReferrerCounter",
     "referrers": "signalpost.receivers.referrers:ReferrerLogger",

@@ -1,0 +1,188 @@
+"""Writes ``dashboard.json``, which Grafana imports, beside this file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+RATE = "[$__rate_interval]"
+WHICH = '{job=~"$job"}'
+DASHBOARD = Path(__file__).with_name("dashboard.json")
+
+REQUESTS = f"sum(rate(http_server_requests_total{WHICH}{RATE}))"
+FAILED = (
+    f'(sum(rate(http_server_requests_total{{job=~"$job",status=~"5..|none"}}{RATE}))'
+    " or vector(0))"
+    ' + (sum(rate(http_server_requests_total{job=~"$job",status!~"5..|none",'
+    f'outcome="error"}}{RATE})) or vector(0))'
+)
+ABORTED = (
+    f'sum(rate(http_server_requests_total{{job=~"$job",outcome="aborted"}}{RATE}))'
+    " or vector(0)"
+)
+
+
+def quantile(share: float, metric: str, by: str = "") -> str:
+    """Return the query of a quantile over all processes, by further labels."""
+    labels = f"{by}, le" if by else "le"
+    return (
+        f"histogram_quantile({share}, sum by ({labels})"
+        f" (rate({metric}_bucket{WHICH}{RATE})))"
+    )
+
+
+DURATION = "http_server_request_duration_seconds"
+HEADERS = "http_server_time_to_headers_seconds"
+
+# Title, unit, and the queries with the names of their lines.
+PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    (
+        "Requests by outcome",
+        "reqps",
+        {
+            "{{outcome}}": "sum by (outcome)"
+            f" (rate(http_server_requests_total{WHICH}{RATE}))"
+        },
+    ),
+    (
+        "Duration to the close",
+        "s",
+        {f"p{share}": quantile(share / 100, DURATION) for share in (50, 90, 99)},
+    ),
+    (
+        "Share of errors and of clients that left",
+        "percentunit",
+        {
+            "errors": f"({FAILED}) / {REQUESTS}",
+            "left": f"({ABORTED}) / {REQUESTS}",
+        },
+    ),
+    (
+        "Requests in flight",
+        "short",
+        {"in flight": f"sum(http_server_requests_in_flight{WHICH})"},
+    ),
+    (
+        "Busiest routes",
+        "reqps",
+        {
+            "{{route}}": "topk(10, sum by (route)"
+            f" (rate(http_server_requests_total{WHICH}{RATE})))"
+        },
+    ),
+    (
+        "Slowest routes, p99",
+        "s",
+        {"{{route}}": f"topk(10, {quantile(0.99, DURATION, 'route')})"},
+    ),
+    (
+        "Time to the headers",
+        "s",
+        {f"p{share}": quantile(share / 100, HEADERS) for share in (50, 99)},
+    ),
+    (
+        "Exceptions by where",
+        "short",
+        {
+            "{{where}} {{route}}": "sum by (where, route)"
+            f" (increase(http_server_failures_total{WHICH}{RATE}))"
+        },
+    ),
+    (
+        "Bytes of bodies",
+        "Bps",
+        {"sent": f"sum(rate(http_server_response_body_bytes_total{WHICH}{RATE}))"},
+    ),
+    (
+        "Statements a request",
+        "short",
+        {
+            "statements": 'sum(rate(sql_statements_total{job=~"$job",'
+            f'route!="<none>"}}{RATE})) / {REQUESTS}'
+        },
+    ),
+    (
+        "Time of the database a request",
+        "s",
+        {
+            "database": 'sum(rate(sql_statement_seconds_total{job=~"$job",'
+            f'route!="<none>"}}{RATE})) / {REQUESTS}',
+            "all": f"sum(rate({DURATION}_sum{WHICH}{RATE}))"
+            f" / sum(rate({DURATION}_count{WHICH}{RATE}))",
+        },
+    ),
+    (
+        "Failed statements",
+        "ops",
+        {
+            "{{operation}}": "sum by (operation)"
+            f' (rate(sql_statements_total{{job=~"$job",outcome="error"}}{RATE}))'
+        },
+    ),
+)
+
+
+def dashboard() -> dict[str, Any]:
+    """Return the dashboard as Grafana reads it."""
+    source = {"type": "prometheus", "uid": "${source}"}
+    panels = []
+    for number, (title, unit, queries) in enumerate(PANELS):
+        targets = [
+            {"datasource": source, "expr": query, "legendFormat": name, "refId": letter}
+            for letter, (name, query) in zip("ABC", queries.items(), strict=False)
+        ]
+        panels.append(
+            {
+                "id": number + 1,
+                "type": "timeseries",
+                "title": title,
+                "datasource": source,
+                "targets": targets,
+                "gridPos": {
+                    "h": 8,
+                    "w": 12,
+                    "x": number % 2 * 12,
+                    "y": number // 2 * 8,
+                },
+                "fieldConfig": {
+                    "defaults": {"unit": unit, "min": 0},
+                    "overrides": [],
+                },
+            }
+        )
+    return {
+        "title": "signalpost",
+        "uid": "signalpost",
+        "tags": ["signalpost"],
+        "schemaVersion": 39,
+        "time": {"from": "now-1h", "to": "now"},
+        "refresh": "30s",
+        "templating": {
+            "list": [
+                {
+                    "name": "source",
+                    "label": "Source",
+                    "type": "datasource",
+                    "query": "prometheus",
+                },
+                {
+                    "name": "job",
+                    "label": "Job",
+                    "type": "query",
+                    "datasource": source,
+                    "query": "label_values(http_server_requests_in_flight, job)",
+                    "refresh": 2,
+                    "multi": True,
+                    "includeAll": True,
+                    "allValue": ".*",
+                    "current": {"text": "All", "value": "$__all"},
+                },
+            ]
+        },
+        "panels": panels,
+    }
+
+
+if __name__ == "__main__":
+    DASHBOARD.write_text(json.dumps(dashboard(), indent=2) + "\n", encoding="utf-8")

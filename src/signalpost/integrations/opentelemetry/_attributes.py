@@ -1,0 +1,272 @@
+"""What is told of a request and of a statement, by the semantic conventions.
+
+A client may send what it likes, so what it sends is cut, kept to text that can be
+encoded, and kept out of the attributes of metrics unless it is one of a known few.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections.abc import Mapping
+from functools import lru_cache
+from urllib.parse import quote
+from urllib.parse import quote_plus
+from urllib.parse import unquote_plus
+
+from ...exchange import Exchange
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+__all__ = [
+    "SCHEMA",
+    "Attributes",
+    "Bounded",
+    "engine_attributes",
+    "error_type_of",
+    "metric_attributes",
+    "number_of",
+    "operation_of",
+    "request_attributes",
+    "span_name",
+    "span_name_before",
+    "version_of",
+]
+
+Attributes: t.TypeAlias = dict[str, str | int | bool | float]
+
+SCHEMA: t.Final = "https://opentelemetry.io/schemas/1.33.0"
+"""Which version of the conventions the names are of."""
+
+_MAX_CHARACTERS = 1024
+"""How much is kept of what a client sent."""
+
+_MAX_METHOD_CHARACTERS = 32
+
+# What RFC 3986, 3.3, allows in a path besides letters and digits.
+_PATH_CHARACTERS = "/:@!$&'()*+,;=~"
+
+_SCHEMES = frozenset(("http", "https", "ws", "wss"))
+
+_VERSIONS = {
+    "HTTP/1.0": "1.0",
+    "HTTP/1.1": "1.1",
+    "HTTP/2": "2",
+    "HTTP/2.0": "2",
+    "HTTP/3": "3",
+    "HTTP/3.0": "3",
+}
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,64}\]|[A-Za-z0-9._-]{1,255})(?::([0-9]{1,5}))?")
+
+_OPERATION = re.compile(r"\s*([A-Za-z]{1,16})\b")
+
+_OPERATIONS = frozenset(
+    (
+        "ALTER",
+        "CALL",
+        "CREATE",
+        "DELETE",
+        "DROP",
+        "EXECUTE",
+        "EXPLAIN",
+        "INSERT",
+        "MERGE",
+        "PRAGMA",
+        "REPLACE",
+        "SELECT",
+        "SET",
+        "SHOW",
+        "TRUNCATE",
+        "UPDATE",
+        "WITH",
+    )
+)
+
+# By SQLAlchemy's names of databases; those that are called the same are left out.
+_SYSTEMS = {
+    "mssql": "microsoft.sql_server",
+    "oracle": "oracle.db",
+}
+
+
+def request_attributes(
+    environ: WSGIEnvironment, exchange: Exchange, query_keys: frozenset[str] | None
+) -> Attributes:
+    """Return what is known of a request when it comes."""
+    read = environ.get
+    scheme = _scheme_of(read("wsgi.url_scheme"))
+    found: Attributes = {
+        "http.request.method": exchange.method,
+        "url.scheme": scheme,
+        "url.path": _path_of(exchange.script_name + exchange.path),
+    }
+    if exchange.method == "_OTHER":
+        method = _text(read("REQUEST_METHOD"), _MAX_METHOD_CHARACTERS)
+        found["http.request.method_original"] = method
+    address, port = _server_of(read("HTTP_HOST"), scheme)
+    if not address:
+        address = _text(read("SERVER_NAME"))
+        port = number_of(read("SERVER_PORT"))
+    if address:
+        found["server.address"] = address
+        if port is not None:
+            found["server.port"] = port
+    if client := _text(read("REMOTE_ADDR")):
+        found["client.address"] = client
+    if version := version_of(read("SERVER_PROTOCOL")):
+        found["network.protocol.version"] = version
+    if agent := _text(read("HTTP_USER_AGENT")):
+        found["user_agent.original"] = agent
+    if query_keys is not None and (query := read("QUERY_STRING")):
+        found["url.query"] = _query_of(query, query_keys)
+    return found
+
+
+def metric_attributes(environ: WSGIEnvironment, exchange: Exchange) -> Attributes:
+    """Return what tells one request that is going on from another, in metrics."""
+    return {
+        "http.request.method": exchange.method,
+        "url.scheme": _scheme_of(environ.get("wsgi.url_scheme")),
+    }
+
+
+def span_name(exchange: Exchange) -> str:
+    """Return the name of a server span: method and route, nothing of the client's."""
+    method = span_name_before(exchange)
+    return f"{method} {exchange.route}" if exchange.route else method
+
+
+def span_name_before(exchange: Exchange) -> str:
+    """Return its name while no route is known."""
+    return "HTTP" if exchange.method == "_OTHER" else exchange.method
+
+
+def _query_of(query: object, shown: frozenset[str]) -> str:
+    """Return a query string whose values are hidden, but those of a few keys."""
+    found = []
+    length = 0
+    for pair in _text(query, 4 * _MAX_CHARACTERS).split("&"):
+        key, equals, value = pair.partition("=")
+        key = unquote_plus(key)
+        if equals:
+            value = quote_plus(unquote_plus(value)) if key in shown else "REDACTED"
+        found.append(f"{quote_plus(key)}{equals}{value}")
+        length += len(found[-1])
+        if length > _MAX_CHARACTERS:
+            break
+    return "&".join(found)[:_MAX_CHARACTERS]
+
+
+def error_type_of(error: BaseException) -> str:
+    """Return the name of an exception's class, with its module."""
+    kind = type(error)
+    if kind.__module__ == "builtins":
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def engine_attributes(engine: t.Any) -> Attributes:
+    """Return what is known of a database, by what SQLAlchemy's engines have."""
+    name = getattr(getattr(engine, "dialect", None), "name", None)
+    if not isinstance(name, str) or not name:
+        return {"db.system.name": "other_sql"}
+    found: Attributes = {"db.system.name": _SYSTEMS.get(name, name)}
+    url = getattr(engine, "url", None)
+    database = getattr(url, "database", None)
+    # SQLite's is a path of this machine, or nothing that is called so.
+    if isinstance(database, str) and database and name != "sqlite":
+        found["db.namespace"] = database
+    if isinstance(host := getattr(url, "host", None), str) and host:
+        found["server.address"] = host
+        if isinstance(port := getattr(url, "port", None), int):
+            found["server.port"] = port
+    return found
+
+
+@lru_cache(maxsize=512)
+def operation_of(statement: str) -> str | None:
+    """Return the first word of a statement, if it is one of SQL's."""
+    found = _OPERATION.match(statement)
+    word = found[1].upper() if found else ""
+    return word if word in _OPERATIONS else None
+
+
+def number_of(text: object) -> int | None:
+    """Return a port, or another number that a server has as text."""
+    if not isinstance(text, str) or not text.isascii() or not text.isdigit():
+        return None
+    return int(text) if len(text) <= 15 else None
+
+
+def version_of(protocol: object) -> str | None:
+    """Return the version of HTTP, if it is one of those that there are."""
+    return _VERSIONS.get(protocol) if isinstance(protocol, str) else None
+
+
+class Bounded:
+    """Values that may become attributes of metrics: only so many of them.
+
+    :param most: How many.
+    """
+
+    __slots__ = ("_most", "_seen")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._seen: set[str] = set()
+
+    def __contains__(self, value: str) -> bool:
+        if value in self._seen:
+            return True
+        # Two threads may add one each at the end, which does no harm.
+        if len(self._seen) >= self._most:
+            return False
+        self._seen.add(value)
+        return True
+
+
+def _path_of(path: str) -> str:
+    """Return a path as it stands in a URL, so it is ASCII without a control."""
+    return quote(path[:_MAX_CHARACTERS], _PATH_CHARACTERS, errors="replace")
+
+
+def _scheme_of(scheme: object) -> str:
+    return scheme if isinstance(scheme, str) and scheme in _SCHEMES else "_OTHER"
+
+
+def _server_of(host: object, scheme: str) -> tuple[str, int | None]:
+    """Return the name and the port that a client asked for; RFC 9110, 7.2."""
+    return _parsed(host, scheme) if isinstance(host, str) else ("", None)
+
+
+# An application has few names, and each request asks for one.
+@lru_cache(maxsize=256)
+def _parsed(host: str, scheme: str) -> tuple[str, int | None]:
+    found = _HOST.fullmatch(host)
+    if found is None:
+        return "", None
+    name, port = found.groups()
+    if port is None:
+        return name.strip("[]"), _DEFAULT_PORTS.get(scheme)
+    return name.strip("[]"), number_of(port)
+
+
+_DEFAULT_PORTS: Mapping[str, int] = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+def _text(value: object, most: int = _MAX_CHARACTERS) -> str:
+    """Return a string of the environment as text that any exporter can encode.
+
+    :pep:`3333` has the bytes of the request decoded as latin-1; they are UTF-8.
+    """
+    if not isinstance(value, str):
+        return ""
+    value = value[:most]
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode("utf-8", "replace")
+    except UnicodeEncodeError:  # not every server keeps to latin-1
+        return value.encode("utf-8", "replace").decode()

@@ -1,0 +1,127 @@
+"""Making a span current in what the application does for an exchange."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Generator
+from collections.abc import Iterable
+from collections.abc import Iterator
+
+from opentelemetry.context import attach
+from opentelemetry.context import Context
+from opentelemetry.context import detach
+from opentelemetry.context import get_current
+
+from ...exchange import Exchange
+from ...exchange import EXCHANGE_KEY
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import WSGIEnvironment
+
+__all__ = ["Layer"]
+
+
+class Layer:
+    """The innermost middleware: it brackets what the application does.
+
+    A context is attached and detached within the call, within each step of the body
+    and within its close: in one thread and one context each, and never from one of
+    them to the next.
+
+    :param app: The application.
+    :param key: Where an exchange keeps its record, in its state; an exchange without
+        one goes through untouched.
+    """
+
+    __slots__ = ("app", "key")
+
+    def __init__(self, app: WSGIApplication, key: object) -> None:
+        self.app = app
+        self.key = key
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Call the application; as :pep:`3333` says."""
+        exchange = environ.get(EXCHANGE_KEY)
+        record = exchange.state.get(self.key) if type(exchange) is Exchange else None
+        if record is None or record.context is None:
+            return self.app(environ, start_response)
+        token = attach(record.context)
+        try:
+            body = self.app(environ, start_response)
+        finally:
+            detach(token)
+            # A traceback may keep this frame.
+            del token
+        return _bracketed(body, record.context, t.cast("Exchange", exchange))
+
+
+def _bracketed(
+    body: Iterable[bytes], context: Context, exchange: Exchange
+) -> Iterable[bytes]:
+    """Return what runs the application's code for a body in a context."""
+    kind = type(body)
+    # These run none, and servers look at what they are.
+    if issubclass(kind, (list, tuple, bytes, str)):
+        return body
+    if any(wrapped is body for wrapped, _ in exchange.sent_files):
+        return body
+    if not hasattr(kind, "__iter__"):
+        return body
+    if hasattr(kind, "__len__"):
+        return _SizedBody(body, context)
+    return _Body(body, context)
+
+
+class _Body:
+    """A body whose steps and whose close run in a context of OpenTelemetry's.
+
+    :param body: What the application returned.
+    :param context: What the first step finds.
+    """
+
+    __slots__ = ("_body", "_context")
+
+    def __init__(self, body: Iterable[bytes], context: Context) -> None:
+        self._body = body
+        self._context = context
+
+    def __iter__(self) -> Generator[bytes]:
+        steps: Iterator[bytes] | None = None
+        while True:
+            token = attach(self._context)
+            try:
+                if steps is None:
+                    steps = iter(self._body)
+                chunk = next(steps)
+            except StopIteration:
+                return
+            finally:
+                # What a generator has attached is its own until it detaches it, and
+                # must be found again at its next step, but by nobody meanwhile.
+                self._context = get_current()
+                detach(token)
+            yield chunk
+
+    def close(self) -> None:
+        """Close the application's body, as :pep:`3333` has it."""
+        close = getattr(self._body, "close", None)
+        if close is None:
+            return
+        token = attach(self._context)
+        try:
+            close()
+        finally:
+            detach(token)
+
+
+class _SizedBody(_Body):
+    """The same for what has a length."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(t.cast("list[bytes]", self._body))

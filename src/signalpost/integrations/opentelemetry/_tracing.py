@@ -1,0 +1,421 @@
+"""Spans and metrics of exchanges, statements and receivers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import typing as t
+import weakref
+from collections.abc import Collection
+from importlib import metadata
+from reprlib import repr as short_repr
+
+from opentelemetry import trace
+from opentelemetry.context import attach
+from opentelemetry.context import Context
+from opentelemetry.context import detach
+from opentelemetry.context import get_current
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.propagate import get_global_textmap
+from opentelemetry.propagators.textmap import TextMapPropagator
+from opentelemetry.trace import get_current_span
+from opentelemetry.trace import set_span_in_context
+from opentelemetry.trace import Span
+from opentelemetry.trace import SpanKind
+from opentelemetry.trace import StatusCode
+from opentelemetry.trace import TracerProvider
+
+from ..._engine.delivery import Delivery
+from ..._engine.identity import describe
+from ..._engine.observing import Observation
+from ..._engine.observing import observe
+from ...exchange import current_exchange
+from ...exchange import Exchange
+from ...lifecycle import catalogue
+from ...lifecycle import exchange_closed
+from ...lifecycle import exchange_opened
+from ...lifecycle import got_request_exception
+from ...lifecycle import sql_executed
+from ._attributes import Attributes
+from ._attributes import engine_attributes
+from ._attributes import error_type_of
+from ._attributes import metric_attributes
+from ._attributes import operation_of
+from ._attributes import request_attributes
+from ._attributes import SCHEMA
+from ._attributes import span_name
+from ._attributes import span_name_before
+from ._metrics import ServerMetrics
+from ._place import Place
+from ._record import parent_for
+from ._record import Record
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+__all__ = ["OpenTelemetry"]
+
+_log = logging.getLogger("signalpost.opentelemetry")
+
+# Before the other receivers: what they do belongs to the span.
+_FIRST = 1_000_000
+
+_MAX_STATEMENT_CHARACTERS = 10_000
+
+
+class OpenTelemetry:
+    """Let an application's exchanges be recorded by OpenTelemetry.
+
+    ::
+
+        OpenTelemetry().connect(app)
+
+    Each exchange is a server span, from the server's call to its ``close()``, below
+    what the client sent in ``traceparent``; it is current in the view, in the body as
+    it is produced, and for receivers of ``exchange-closed``, which may set attributes
+    of their own. Its metrics are ``http.server.request.duration`` and
+    ``http.server.active_requests``; only what comes from the application, or is one of
+    a known few, is an attribute of theirs. Statements that
+    :data:`~signalpost.lifecycle.sql_executed` tells of are client spans below it.
+
+    A mounted application's exchange is an internal span below that of the exchange
+    around it, and is not counted once more.
+
+    :param tracer_provider: What makes the spans; the global one if not given, also if
+        that is set later.
+    :param meter_provider: Likewise for the metrics.
+    :param propagator: What reads the headers of a request; the global one if not given.
+    :param query_keys: Tell query strings, with the values of these keys; those of
+        others are hidden. Without it no query string is told.
+    :param with_size_metrics: Measure ``http.server.request.body.size``, by its header,
+        and ``http.server.response.body.size`` as well.
+    :param with_sql_spans: Whether statements are spans.
+    :param with_receiver_spans: Whether each call of a receiver of a signal of the
+        catalogue is a span.
+    :raises TypeError: If ``query_keys`` is no collection of strings.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(
+        self,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        propagator: TextMapPropagator | None = None,
+        query_keys: Collection[str] | None = None,
+        with_size_metrics: bool = False,
+        with_sql_spans: bool = True,
+        with_receiver_spans: bool = False,
+    ) -> None:
+        self._query_keys = _checked_keys(query_keys)
+        version = metadata.version("signalpost")
+        self._tracer = trace.get_tracer(
+            "signalpost", version, tracer_provider, schema_url=SCHEMA
+        )
+        self._metrics = ServerMetrics(
+            meter_provider, version, has_sizes=with_size_metrics
+        )
+        self._propagator = propagator
+        self._with_sql_spans = with_sql_spans
+        self._with_receiver_spans = with_receiver_spans
+        # Where an exchange keeps its record; this object itself would be kept by it.
+        self._key = object()
+        self._engines: weakref.WeakKeyDictionary[object, Attributes] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._places: dict[int, Place] = {}
+        self._observation: Observation | None = None
+        self._has_failed_to_extract = False
+        # Re-entrant, as the collector may let an application go on any line.
+        self._lock = threading.RLock()
+
+    def connect(self, application: object) -> None:
+        """Record the exchanges of an application, until :meth:`disconnect`.
+
+        Once connected, it does nothing again. Exchanges that are open already are
+        left out.
+
+        The span is current below a middleware that stands inside of every
+        :class:`~signalpost.SignalMiddleware` around the application: connect it to
+        the middleware, or to a Flask application before or after that is set up.
+
+        :param application: A :class:`flask.Flask`, or another object with a
+            ``wsgi_app``, or a :class:`~signalpost.SignalMiddleware`. Of a function
+            that sends signals exchanges are recorded as well, but the function does
+            not see the span as current.
+        :raises ApplicationError: If it is no WSGI application.
+
+        .. versionadded:: 0.1
+        """
+        place = Place(application, self._key)
+        with self._lock:
+            if not place.is_among(self._places):
+                self._places[id(place.sender)] = place
+                place.enter()
+                self._connect_to(place.sender)
+
+    def disconnect(self, application: object = None) -> bool:
+        """Record no more exchanges of an application.
+
+        Those that are open are recorded to their end.
+
+        :param application: As for :meth:`connect`; ``None`` forgets those that are
+            gone.
+        :returns: Whether it was connected.
+
+        .. versionadded:: 0.1
+        """
+        found: Place | None = None
+        with self._lock:
+            if application is not None:
+                place = Place(application, self._key)
+                if place.is_among(self._places):
+                    found = self._places.pop(id(place.sender))
+            if found is not None:
+                found.leave()
+                sender = found.sender
+                exchange_opened.disconnect(self._open, sender)
+                exchange_closed.disconnect(self._enter_close, sender)
+                got_request_exception.disconnect(self._fail, sender)
+            for key, place in [*self._places.items()]:
+                if place.sender is None:
+                    del self._places[key]
+            if not self._places:
+                sql_executed.disconnect(self._execute)
+                if self._observation is not None:
+                    self._observation.stop()
+                    self._observation = None
+        return found is not None
+
+    def _connect_to(self, sender: object) -> None:
+        """Hear an application. Only its own life keeps this object alive."""
+        exchange_opened.connect(self._open, sender, weak=False, priority=_FIRST)
+        exchange_closed.connect(self._enter_close, sender, weak=False, priority=_FIRST)
+        got_request_exception.connect(self._fail, sender, weak=False, priority=_FIRST)
+        if self._with_sql_spans:
+            sql_executed.connect(self._execute)
+        if self._with_receiver_spans and self._observation is None:
+            self._observation = observe(self._observe, catalogue)
+
+    def _open(
+        self, sender: object, environ: WSGIEnvironment, exchange: Exchange
+    ) -> None:
+        before = get_current()
+        parent = self._parent_for(environ)
+        has_tracer = self._has_tracer()
+        has_meter = self._metrics.has_meter
+        if not has_tracer and not has_meter and parent is before:
+            return
+        started_ns = int(exchange.started_at * 1e9)
+        is_part = exchange.outer is not None
+        is_below = is_part and get_current_span(before).get_span_context().is_valid
+        span = self._tracer.start_span(
+            span_name_before(exchange),
+            parent,
+            SpanKind.INTERNAL if is_below else SpanKind.SERVER,
+            request_attributes(environ, exchange, self._query_keys)
+            if has_tracer
+            else None,
+            start_time=started_ns,
+        )
+        context: Context | None = None
+        if span.get_span_context().is_valid:
+            context = set_span_in_context(span, parent)
+        elif parent is not before:
+            # Without an SDK, the client's trace is what calls to others pass on.
+            context = parent
+        record = Record(span, context, started_ns)
+        # Not a receiver of exchange-closed, which may be muted or disconnected by then.
+        exchange.call_on_close(self._close, exchange, record)
+        if has_meter and not self._is_below(exchange):
+            active = metric_attributes(environ, exchange)
+            self._metrics.begin(active, context)
+            record.active = active
+        exchange.state[self._key] = record
+
+    def _enter_close(self, sender: object, exchange: Exchange) -> None:
+        """Let the span be current for the receivers that come after."""
+        record: Record | None = exchange.state.get(self._key)
+        if record is not None and record.context is not None:
+            record.token = attach(record.context)
+
+    def _close(self, exchange: Exchange, record: Record) -> None:
+        # First, as what comes after may fail, in the SDK or in what the user added.
+        if record.token is not None:
+            detach(record.token)
+            record.token = None
+        error_type = _error_type(exchange)
+        try:
+            if record.active is not None:
+                self._metrics.end(exchange, record.active, error_type, record.context)
+        finally:
+            try:
+                if record.span.is_recording():
+                    _tell_end(record.span, exchange, error_type)
+            finally:
+                duration_ns = int((exchange.duration_seconds or 0.0) * 1e9)
+                record.span.end(record.started_ns + duration_ns)
+
+    def _fail(
+        self, sender: object, exception: BaseException, exchange: Exchange
+    ) -> None:
+        record: Record | None = exchange.state.get(self._key)
+        if record is not None and record.span.is_recording():
+            # OpenTelemetry's type is narrower than what it takes.
+            record.span.record_exception(t.cast("Exception", exception))
+
+    def _execute(
+        self,
+        engine: object,
+        statement: str,
+        duration_seconds: float,
+        is_executemany: bool,  # noqa: FBT001  # the signal's
+        parameters_count: int,
+        exception: BaseException | None,
+        exchange: Exchange | None,
+    ) -> None:
+        now_ns = time.time_ns()
+        context = self._context_in(exchange)
+        if context is None:
+            return
+        attributes = self._about(engine).copy()
+        operation = operation_of(statement)
+        name = str(operation or attributes["db.system.name"])
+        if operation is not None:
+            attributes["db.operation.name"] = operation
+            if "db.namespace" in attributes:
+                name = f"{operation} {attributes['db.namespace']}"
+        attributes["db.query.text"] = statement[:_MAX_STATEMENT_CHARACTERS]
+        if is_executemany and parameters_count > 1:
+            attributes["db.operation.batch.size"] = parameters_count
+        if exception is not None:
+            attributes["error.type"] = error_type_of(exception)
+        span = self._tracer.start_span(
+            name,
+            context,
+            SpanKind.CLIENT,
+            attributes,
+            start_time=now_ns - int(duration_seconds * 1e9),
+        )
+        if exception is not None:
+            # Not the exception itself, whose text has the parameters in it.
+            span.set_status(StatusCode.ERROR)
+        span.end(now_ns)
+
+    def _observe(self, delivery: Delivery) -> None:
+        receiver = delivery.receiver
+        if getattr(receiver, "__self__", None) is self:
+            return
+        now_ns = time.time_ns()
+        context = self._context_in(current_exchange())
+        if context is None:
+            return
+        attributes: Attributes = {
+            "signalpost.signal": getattr(delivery.signal, "name", ""),
+            "signalpost.receiver": describe(receiver),
+        }
+        exception = delivery.exception
+        if exception is not None:
+            attributes["error.type"] = error_type_of(exception)
+        span = self._tracer.start_span(
+            f"receiver of {attributes['signalpost.signal']}",
+            context,
+            attributes=attributes,
+            start_time=now_ns - int(delivery.duration_seconds * 1e9),
+        )
+        if exception is not None:
+            span.record_exception(t.cast("Exception", exception))
+            span.set_status(StatusCode.ERROR)
+        span.end(now_ns)
+
+    def _is_below(self, exchange: Exchange) -> bool:
+        """Whether the exchange around one is recorded already."""
+        outer = exchange.outer
+        while outer is not None:
+            if self._key in outer.state:
+                return True
+            outer = outer.outer
+        return False
+
+    def _context_in(self, exchange: Exchange | None) -> Context | None:
+        """Return what a span within an exchange is below, if it would be recorded."""
+        if exchange is None:
+            return None
+        record: Record | None = exchange.state.get(self._key)
+        if record is None or record.context is None:
+            return None
+        current = get_current()
+        span = get_current_span(current)
+        # In a thread that has the exchange, but not the span.
+        if not span.get_span_context().is_valid:
+            span, current = record.span, record.context
+        return current if span.is_recording() else None
+
+    def _about(self, engine: object) -> Attributes:
+        try:
+            found = self._engines.get(engine)
+            if found is None:
+                found = self._engines[engine] = engine_attributes(engine)
+        except TypeError:  # what cannot be weakly referenced, or has no hash
+            found = engine_attributes(engine)
+        return found
+
+    def _parent_for(self, environ: WSGIEnvironment) -> Context:
+        try:
+            return parent_for(environ, self._propagator or get_global_textmap())
+        except Exception:  # noqa: BLE001  # whatever a propagator makes of a hostile header
+            # Once, as a client could fill the log.
+            if not self._has_failed_to_extract:
+                self._has_failed_to_extract = True
+                _log.exception("the propagator failed; the request begins a new trace")
+            return Context()
+
+    def _has_tracer(self) -> bool:
+        """Whether anybody may look at what a span is begun with."""
+        if isinstance(self._tracer, trace.ProxyTracer):
+            provider = trace.get_tracer_provider()
+            return not isinstance(provider, trace.ProxyTracerProvider)
+        return not isinstance(self._tracer, trace.NoOpTracer)
+
+
+def _tell_end(span: Span, exchange: Exchange, error_type: str | None) -> None:
+    """Tell what is known of an exchange at its end."""
+    attributes: Attributes = {}
+    if exchange.outcome is not None:
+        attributes["signalpost.outcome"] = exchange.outcome
+    if exchange.status is not None:
+        attributes["http.response.status_code"] = exchange.status
+    if exchange.route is not None:
+        attributes["http.route"] = exchange.route
+        # An application may have chosen a name of its own; the SDK's spans tell.
+        if getattr(span, "name", None) == span_name_before(exchange):
+            span.update_name(span_name(exchange))
+    if error_type is not None:
+        attributes["error.type"] = error_type
+        span.set_status(StatusCode.ERROR)
+    span.set_attributes(attributes)
+
+
+def _error_type(exchange: Exchange) -> str | None:
+    """Return what went wrong; ``None`` for what is no error of the application's.
+
+    A client that left is none, nor is what a client did wrong.
+    """
+    if exchange.exception is not None:
+        return error_type_of(exchange.exception)
+    if exchange.status is not None and exchange.status >= 500:
+        return str(exchange.status)
+    return "_OTHER" if exchange.outcome == "error" else None
+
+
+def _checked_keys(keys: Collection[str] | None) -> frozenset[str] | None:
+    if keys is None:
+        return None
+    if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
+        raise TypeError(
+            f"query_keys must be a collection of strings, got {short_repr(keys)}; write"
+            ' query_keys=("page",)'
+        )
+    return frozenset(keys)

@@ -1,0 +1,476 @@
+"""What requests, statements and receivers are counted by."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from reprlib import repr as short_repr
+from time import time
+from weakref import finalize
+from weakref import WeakSet
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+from prometheus_client.samples import Exemplar
+
+from ..._engine.delivery import Delivery
+from ..._engine.identity import ANY
+from ..._engine.identity import describe
+from ..._engine.identity import sender_key
+from ..._engine.observing import Observation
+from ..._engine.observing import observe
+from ...errors import ConfigurationError
+from ...exchange import Exchange
+from ...exchange import EXCHANGE_KEY
+from ...lifecycle import catalogue
+from ...lifecycle import exchange_closed
+from ...lifecycle import exchange_opened
+from ...lifecycle import got_request_exception
+from ...lifecycle import sql_executed
+from ...receivers.lines import LONGEST_FIELD
+from ...wsgi.middleware import SignalMiddleware
+from ._folder import Folder
+from ._folder import FolderCollector
+from ._groups import Groups
+from ._groups import NO_EXCHANGE
+from ._options import access_of
+from ._options import bounds_of
+from ._options import directory_of
+from ._options import functions_of
+from ._options import is_name
+from ._options import LabelFunction
+from ._options import number_of
+from ._options import option_error
+from ._options import prefix_of
+from ._options import truth_of
+from ._serving import MetricsServer
+from ._serving import scrape
+from ._store import Store
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import WSGIEnvironment
+
+__all__ = ["PrometheusMetrics", "blueprint_of"]
+
+_FAILED = "<failed>"
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_MOST_EXEMPLAR_CHARACTERS = 128
+_OPERATIONS = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH"))
+
+# Their durations tell how long a connection, or a leak, lasted.
+_untimed_outcomes = frozenset(("hijacked", "lost"))
+
+ExemplarFunction: t.TypeAlias = Callable[[Exchange], Mapping[str, str] | None]
+
+
+def blueprint_of(exchange: Exchange) -> str:
+    """Return the innermost blueprint of an exchange, or ``""``; to label by.
+
+    .. versionadded:: 0.1
+    """
+    return exchange.blueprints[0] if exchange.blueprints else ""
+
+
+class PrometheusMetrics:
+    """Count requests, statements and failures for Prometheus.
+
+    ::
+
+        metrics = PrometheusMetrics()
+        metrics.connect(app)
+        app.add_url_rule("/metrics", view_func=metrics.metrics_view)
+
+    Each exchange is counted once, when it closes, by method, route, status and
+    outcome:
+
+    - ``http_server_requests_total``: how many closed.
+    - ``http_server_request_duration_seconds``: a histogram of the time until the
+      server closed the response; not of connections that were taken over, nor of what
+      was never closed.
+    - ``http_server_time_to_headers_seconds``: a histogram of the time until the
+      application began its response.
+    - ``http_server_response_body_bytes_total``: how much of bodies was handed over.
+
+    Further:
+
+    - ``http_server_requests_in_flight``: how many are open.
+    - ``http_server_failures_total``: exceptions, by ``route`` and ``where``.
+    - ``sql_statements_total`` and ``sql_statement_seconds_total``: by ``route``,
+      ``operation`` and ``outcome``; of statements that ``sql-executed`` tells of.
+    - ``signalpost_receiver_calls_total``, ``signalpost_receiver_failures_total`` and
+      ``signalpost_receiver_seconds_total``, if asked for: by ``signal`` and
+      ``receiver``, of all of :mod:`signalpost.lifecycle` in this process.
+
+    Labels are bounded whatever the traffic: what comes beyond a bound is counted under
+    ``<other>``. So is memory. A request never waits for a lock or a scrape.
+
+    With a directory, each process writes its figures to files there, and a scrape
+    gives the sum of all processes'. Exemplars are of one process only, and there are
+    none then; nor is ``registry`` used.
+
+    :param registry: Where the metrics are registered; without it, a registry of its
+        own, so that they collide with none.
+    :param namespace: What each name begins with, as ``"shop"`` for
+        ``shop_http_server_requests_total``.
+    :param buckets: The upper bounds of both histograms, in seconds, ascending.
+    :param labels: Further labels of the exchanges' metrics: functions by names, each
+        of which takes the exchange and returns the value; or where they are, as
+        ``"shop.metrics:tenant_of"``. One that raises is logged once and gives
+        ``<failed>``.
+    :param max_values: How many values each of these labels has; those that come
+        first.
+    :param max_routes: How many routes are told apart.
+    :param max_label_sets: How many sets of values each group of metrics has.
+    :param exemplar: Takes an exchange and returns the labels of an exemplar for its
+        duration, as ``{"trace_id": …}``, or ``None``. 128 characters in all.
+    :param with_sql: Whether statements are counted.
+    :param with_receivers: Whether receivers are watched: each call of one, so it costs.
+    :param with_scrapes: Whether reading the metrics through the application counts as
+        a request.
+    :param directory: Where the processes of one machine keep their files; without it,
+        what ``PROMETHEUS_MULTIPROC_DIR`` says, if that is set.
+    :param token: What a reader must send as ``Authorization: Bearer …``.
+    :param token_file: A file that holds the token.
+    :param networks: The networks that readers must be in, as ``["10.0.0.0/8"]``, by
+        ``REMOTE_ADDR``.
+    :param allows: Takes the WSGI environment and returns whether it may read.
+    :raises ConfigurationError: If an option does not fit, or another metric of the
+        registry has the same name.
+
+    .. versionadded:: 0.1
+    """
+
+    registry: CollectorRegistry
+    """What a scrape reads."""
+    directory: str | None
+    """Where the files of all processes are; ``None`` if there is one process."""
+
+    def __init__(
+        self,
+        *,
+        registry: CollectorRegistry | None = None,
+        namespace: str = "",
+        buckets: Sequence[float] = _BUCKETS,
+        labels: Mapping[str, LabelFunction | str] | None = None,
+        max_values: int = 50,
+        max_routes: int = 200,
+        max_label_sets: int = 2000,
+        exemplar: ExemplarFunction | None = None,
+        with_sql: bool = True,
+        with_receivers: bool = False,
+        with_scrapes: bool = True,
+        directory: str | None = None,
+        token: str | None = None,
+        token_file: str | None = None,
+        networks: Sequence[str] | None = None,
+        allows: Callable[[dict[str, t.Any]], bool] | None = None,
+    ) -> None:
+        prefix = prefix_of(namespace)
+        if exemplar is not None and not callable(exemplar):
+            raise option_error("exemplar must be callable", exemplar, "exemplar")
+        self._bounds = bounds_of(buckets)
+        self._own = functions_of(labels or {})
+        self._exemplar = exemplar
+        self._with_sql = truth_of("with_sql", with_sql)
+        self._with_receivers = truth_of("with_receivers", with_receivers)
+        self._with_scrapes = truth_of("with_scrapes", with_scrapes)
+        self._access = access_of(token, token_file, networks, allows)
+        self.directory = directory_of(directory)
+        self._groups = Groups(
+            prefix,
+            self._bounds,
+            self._own,
+            number_of("max_values", max_values),
+            number_of("max_routes", max_routes),
+            number_of("max_label_sets", max_label_sets),
+        )
+        groups = [self._groups.exchanges, self._groups.flights, self._groups.failures]
+        if with_sql:
+            groups.append(self._groups.statements)
+        if with_receivers:
+            groups.append(self._groups.deliveries)
+        self._store = Store(groups, self._groups.flights, self.directory)
+        self._applications: dict[t.Hashable, Callable[[], object]] = {}
+        self._observation: Observation | None = None
+        self._scrapes: WeakSet[Exchange] = WeakSet()
+        self.registry = self._registered(registry)
+
+    def _registered(self, registry: CollectorRegistry | None) -> CollectorRegistry:
+        if self.directory is not None:
+            # A registry that the library's collector of files is in would give all
+            # figures twice.
+            registry = CollectorRegistry()
+            folder = Folder(self.directory)
+            registry.register(FolderCollector(folder, self._store.write, self.describe))
+            return registry
+        if registry is None:
+            registry = CollectorRegistry()
+        if not isinstance(registry, CollectorRegistry):
+            raise option_error(
+                "registry must be a CollectorRegistry", registry, "registry"
+            )
+        try:
+            registry.register(self)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"the registry has metrics of these names already: {error}; leave"
+                " registry out, or give a namespace",
+                key="registry",
+            ) from error
+        return registry
+
+    def __repr__(self) -> str:
+        where = "this process" if self.directory is None else self.directory
+        return f"<{type(self).__name__} of {where}>"
+
+    def connect(self, application: t.Any = ANY) -> None:
+        """Count what an application does. One object serves several, in one sum.
+
+        The connections are held until :meth:`disconnect`, or as long as the
+        application lives.
+
+        :param application: The sender: the application, or the middleware around it;
+            without it, all there are.
+        """
+        sender = _sender_of(application)
+        exchange_opened.connect(self.opened, sender, weak=False)
+        exchange_closed.connect(self.closed, sender, weak=False)
+        got_request_exception.connect(self.failed, sender, weak=False)
+        key = sender_key(sender)
+        if key not in self._applications:
+            try:
+                end = finalize(sender, self._forget, key)
+                end.atexit = False
+                self._applications[key] = end.detach
+            except TypeError:
+                # It cannot be weakly referenced; so it is held, as by the connections.
+                self._applications[key] = lambda: sender
+        if self._with_sql:
+            sql_executed.connect(self.executed, weak=False)
+        if self._with_receivers and self._observation is None:
+            self._observation = observe(self._delivered, catalogue)
+
+    def disconnect(self, application: t.Any = ANY) -> None:
+        """Count no more of what an application does. May be called twice.
+
+        :param application: As for :meth:`connect`.
+        """
+        sender = _sender_of(application)
+        for signal, receiver in (
+            (exchange_opened, self.opened),
+            (exchange_closed, self.closed),
+            (got_request_exception, self.failed),
+        ):
+            signal.disconnect(receiver, sender)
+        self._forget(sender_key(sender))
+
+    def _forget(self, key: t.Hashable) -> None:
+        end = self._applications.pop(key, None)
+        if end is not None:
+            end()
+        if not self._applications:
+            sql_executed.disconnect(self.executed)
+            observation, self._observation = self._observation, None
+            if observation is not None:
+                observation.stop()
+
+    def opened(self, sender: object, *, exchange: Exchange, **_: t.Any) -> None:
+        """Count an exchange as in flight."""
+        self._store.open(exchange)
+
+    def closed(self, sender: object, *, exchange: Exchange, **_: t.Any) -> None:
+        """Count an exchange that has closed."""
+        self._store.close(exchange)
+        if not self._with_scrapes and exchange in self._scrapes:
+            return
+        route = exchange.route
+        outcome = exchange.outcome
+        key: tuple[t.Any, ...] = (
+            exchange.method,
+            route if route is None else str(route)[:LONGEST_FIELD],
+            exchange.status,
+            outcome,
+        )
+        if self._own:
+            key += tuple(
+                self._own_value(name, function, exchange)
+                for name, function in self._own.items()
+            )
+        exemplar = None if self._exemplar is None else self._exemplar_of(exchange)
+        self._store.put(
+            self._note_exchange,
+            key,
+            exchange.body_bytes,
+            None if outcome in _untimed_outcomes else exchange.duration_seconds,
+            exchange.seconds_to_headers,
+            exemplar,
+        )
+
+    def failed(
+        self, sender: object, *, exchange: Exchange, where: str, **_: t.Any
+    ) -> None:
+        """Count an exception that left the application."""
+        self._store.put(self._note_failure, (_route_of(exchange), where))
+
+    def executed(
+        self,
+        sender: object,
+        *,
+        statement: str,
+        duration_seconds: float,
+        exception: BaseException | None,
+        exchange: Exchange | None,
+        **_: t.Any,
+    ) -> None:
+        """Count a statement, unless a request of another application executed it."""
+        if exchange is None:
+            route: str | None = NO_EXCHANGE
+        elif self._is_of_ours(exchange):
+            route = _route_of(exchange)
+        else:
+            return
+        operation = statement[:40].lstrip("( \t\r\n").partition(" ")[0].upper()
+        self._store.put(
+            self._note_statement,
+            (
+                route,
+                operation if operation in _OPERATIONS else "other",
+                "ok" if exception is None else "error",
+            ),
+            duration_seconds,
+        )
+
+    def metrics_app(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Answer a scrape, as a WSGI application does, whatever the path.
+
+        In Prometheus' text or OpenMetrics, as the client asks for, compressed if it
+        asks for that; of some metrics only by ``?name[]=``. GET and HEAD.
+        """
+        exchange = environ.get(EXCHANGE_KEY)
+        if not self._with_scrapes and isinstance(exchange, Exchange):
+            self._scrapes.add(exchange)
+            self._store.close(exchange)
+        return scrape(self.registry, self._access, environ, start_response)
+
+    def metrics_view(self) -> WSGIApplication:
+        """Answer a scrape, as a view of Flask does: by :meth:`metrics_app`."""
+        return self.metrics_app
+
+    def serve(self, port: int = 0, *, host: str = "127.0.0.1") -> MetricsServer:
+        """Serve the metrics on a port of their own.
+
+        :param port: The port; 0 for any that is free.
+        :param host: The address to listen at; ``"0.0.0.0"`` for all.
+        :returns: What ends it.
+        :raises OSError: If it cannot listen there.
+        """
+        return MetricsServer(self.metrics_app, host, port)
+
+    def describe(self) -> Iterable[Metric]:
+        """Return the metrics without samples, for a registry."""
+        return self._store.described()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics of this process, for a registry."""
+        return self._store.metrics()
+
+    def _own_value(self, name: str, function: LabelFunction, exchange: Exchange) -> str:
+        try:
+            value = function(exchange)
+            return "" if value is None else str(value)[:LONGEST_FIELD]
+        except Exception as error:  # noqa: BLE001  # the request is counted even so
+            self._store.complaints.tell(
+                f"the function of the label {name!r} failed", error
+            )
+            return _FAILED
+
+    def _exemplar_of(self, exchange: Exchange) -> Exemplar | None:
+        duration_seconds = exchange.duration_seconds
+        try:
+            labels = t.cast("ExemplarFunction", self._exemplar)(exchange)
+            if not labels or duration_seconds is None:
+                return None
+            labels = dict(labels)
+            text = "".join(map(str.__str__, (*labels, *labels.values())))
+            text.encode()
+            if len(text) > _MOST_EXEMPLAR_CHARACTERS or not all(map(is_name, labels)):
+                raise ValueError(  # noqa: TRY301  # told like those of the function
+                    f"an exemplar takes {_MOST_EXEMPLAR_CHARACTERS} characters in all,"
+                    f" and names of labels; got {short_repr(labels)}"
+                )
+        except Exception as error:  # noqa: BLE001  # the request is counted even so
+            self._store.complaints.tell("the function for exemplars failed", error)
+            return None
+        return Exemplar(labels, duration_seconds, time())
+
+    def _is_of_ours(self, exchange: Exchange) -> bool:
+        applications = self._applications
+        return sender_key(ANY) in applications or (
+            sender_key(exchange.sender) in applications
+        )
+
+    def _delivered(self, delivery: Delivery) -> None:
+        signal = getattr(delivery.signal, "name", "")
+        self._store.put(
+            self._note_delivery,
+            (signal, describe(delivery.receiver)),
+            delivery.duration_seconds,
+            delivery.exception is not None,
+        )
+
+    def _note_exchange(
+        self,
+        key: tuple[t.Any, ...],
+        body_bytes: int,
+        duration_seconds: float | None,
+        seconds_to_headers: float | None,
+        exemplar: Exemplar | None,
+    ) -> None:
+        row = self._store.row(self._groups.exchanges, key)
+        row.add(0, 1)
+        if body_bytes:
+            row.add(1, body_bytes)
+        if duration_seconds is not None:
+            slot = self._groups.duration_slot
+            row.observe(slot, self._bounds, duration_seconds, exemplar)
+        if seconds_to_headers is not None:
+            row.observe(self._groups.headers_slot, self._bounds, seconds_to_headers)
+
+    def _note_failure(self, key: tuple[t.Any, ...]) -> None:
+        self._store.row(self._groups.failures, key).add(0, 1)
+
+    def _note_statement(self, key: tuple[t.Any, ...], duration_seconds: float) -> None:
+        row = self._store.row(self._groups.statements, key)
+        row.add(0, 1)
+        row.add(1, duration_seconds)
+
+    def _note_delivery(
+        self,
+        key: tuple[t.Any, ...],
+        duration_seconds: float,
+        has_failed: bool,  # noqa: FBT001  # as it waited
+    ) -> None:
+        row = self._store.row(self._groups.deliveries, key)
+        row.add(0, 1)
+        row.add(1, has_failed)
+        row.add(2, duration_seconds)
+
+
+def _sender_of(application: t.Any) -> t.Any:
+    """Return the sender that a middleware or a proxy stands for."""
+    if isinstance(application, SignalMiddleware):
+        return application.sender
+    # As Flask's current_app has it.
+    return getattr(application, "_get_current_object", lambda: application)()
+
+
+def _route_of(exchange: Exchange) -> str | None:
+    route = exchange.route
+    return route if route is None else str(route)[:LONGEST_FIELD]

@@ -1,0 +1,166 @@
+"""The options of the metrics, checked."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from math import isfinite
+from pkgutil import resolve_name
+from reprlib import repr as short_repr
+
+from ...errors import ConfigurationError
+from ...exchange import Exchange
+from ._serving import Access
+
+__all__ = [
+    "DIRECTORY_VARIABLE",
+    "LabelFunction",
+    "access_of",
+    "bounds_of",
+    "directory_of",
+    "functions_of",
+    "is_name",
+    "number_of",
+    "option_error",
+    "prefix_of",
+    "truth_of",
+]
+
+DIRECTORY_VARIABLE: t.Final = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable that names the directory of several processes' files."""
+
+LabelFunction: t.TypeAlias = Callable[[Exchange], t.Any]
+"""Returns the value of a label for an exchange."""
+
+_MOST_BUCKETS = 100
+_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*", re.ASCII)
+_OURS = frozenset(("method", "route", "status", "outcome", "le", "quantile", "pid"))
+
+
+def is_name(name: object) -> bool:
+    """Tell whether Prometheus takes something as a name."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def truth_of(name: str, truth: object) -> bool:
+    """Return whether something is asked for."""
+    if not isinstance(truth, bool):
+        raise option_error(f"{name} must be True or False", truth, name)
+    return truth
+
+
+def number_of(name: str, number: object) -> int:
+    """Return a bound."""
+    if type(number) is not int or number < 1:
+        raise option_error(f"{name} must be a whole number from 1", number, name)
+    return number
+
+
+def option_error(expected: str, given: object, key: str) -> ConfigurationError:
+    """Return what to raise for an option that does not fit."""
+    return ConfigurationError(f"{expected}, got {short_repr(given)}", key=key)
+
+
+def prefix_of(namespace: object) -> str:
+    """Return what names begin with."""
+    if namespace == "":
+        return ""
+    if not is_name(namespace):
+        raise option_error(
+            "namespace must be letters, digits and underscores", namespace, "namespace"
+        )
+    return f"{namespace}_"
+
+
+def bounds_of(buckets: Sequence[float]) -> tuple[float, ...]:
+    """Return the bounds of buckets, without infinity."""
+    try:
+        bounds = tuple(float(one) for one in buckets)
+    except (TypeError, ValueError):
+        bounds = ()
+    if bounds and bounds[-1] == float("inf"):
+        bounds = bounds[:-1]
+    if (
+        not 1 <= len(bounds) <= _MOST_BUCKETS
+        or not all(isfinite(one) and one > 0 for one in bounds)
+        or list(bounds) != sorted(set(bounds))
+    ):
+        raise option_error(
+            f"buckets must be 1 to {_MOST_BUCKETS} ascending numbers of seconds",
+            buckets,
+            "buckets",
+        )
+    return bounds
+
+
+def functions_of(labels: object) -> dict[str, LabelFunction]:
+    """Return the functions of further labels by their names."""
+    if not isinstance(labels, Mapping):
+        raise option_error("labels must be functions by names", labels, "labels")
+    found: dict[str, LabelFunction] = {}
+    name: object
+    function: t.Any
+    for name, function in labels.items():
+        if not isinstance(name, str) or not is_name(name) or name in _OURS:
+            raise option_error(
+                "a label's name must be letters, digits and underscores, and none of"
+                f" {', '.join(sorted(_OURS))}",
+                name,
+                "labels",
+            )
+        if isinstance(function, str):
+            try:
+                function = resolve_name(function)
+            except (ImportError, AttributeError, ValueError) as error:
+                raise option_error(
+                    f"the function of the label {name!r} is not found ({error})",
+                    function,
+                    "labels",
+                ) from error
+        if not callable(function):
+            raise option_error(
+                f"the label {name!r} must have a function of the exchange",
+                function,
+                "labels",
+            )
+        found[name] = function
+    return found
+
+
+def access_of(
+    token: str | None,
+    token_file: str | None,
+    networks: Sequence[str] | None,
+    allows: Callable[[dict[str, t.Any]], bool] | None,
+) -> Access:
+    """Return who may read the metrics."""
+    if token is not None and token_file is not None:
+        raise ConfigurationError(
+            "token and token_file were both given; leave one out", key="token_file"
+        )
+    try:
+        if token_file is not None:
+            with open(token_file, encoding="utf-8") as file:
+                token = file.read().strip()
+        return Access(token, networks, allows)
+    except (OSError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"who may read the metrics: {error}") from error
+
+
+def directory_of(directory: str | None) -> str | None:
+    """Return where the files of several processes are; ``None`` for one process."""
+    found = os.environ.get(DIRECTORY_VARIABLE) if directory is None else directory
+    if not found and directory is None:
+        return None
+    if not isinstance(found, str) or not os.path.isdir(found):
+        raise option_error(
+            f"the directory, which {DIRECTORY_VARIABLE} names unless the option does,"
+            " must be there before the metrics are made",
+            found,
+            "directory",
+        )
+    return found

@@ -1,0 +1,221 @@
+"""What stands in docs/monitoring, tried on the shop by Prometheus itself."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import types
+import typing as t
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from .test_main import BY_GUNICORN
+from .test_main import PATIENCE_SECONDS
+from .test_main import Server
+from .test_main import started
+
+MONITORING = Path(__file__).parents[2] / "docs" / "monitoring"
+
+needs_prometheus = pytest.mark.skipif(
+    not (shutil.which("prometheus") and shutil.which("promtool")),
+    reason="Debian's package prometheus is not installed",
+)
+
+
+def dashboard_maker() -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        "make_dashboard", MONITORING / "make_dashboard.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def queries() -> dict[str, str]:
+    """Return the dashboard's queries, with what Grafana would put into them."""
+    dashboard = json.loads((MONITORING / "dashboard.json").read_text("utf-8"))
+    return {
+        f"{panel['title']}: {target['legendFormat']}": target["expr"]
+        .replace("$__rate_interval", "1m")
+        .replace("$job", ".*")
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+    }
+
+
+def run(*words: str) -> str:
+    done = subprocess.run(
+        words,
+        cwd=MONITORING,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def get(url: str, **parameters: str) -> str:
+    encoded = urllib.parse.urlencode(parameters)
+    with urllib.request.urlopen(f"{url}?{encoded}", timeout=PATIENCE_SECONDS) as answer:
+        return str(answer.read().decode())
+
+
+@contextlib.contextmanager
+def prometheus(folder: Path, address: str) -> Generator[str]:
+    """Let Prometheus scrape an address; give where it answers."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = folder / "prometheus.yml"
+    config.write_text(
+        json.dumps(
+            {
+                "global": {"scrape_interval": "200ms", "evaluation_interval": "500ms"},
+                "rule_files": [str(MONITORING / "alerts.yml")],
+                "scrape_configs": [
+                    {"job_name": "shop", "static_configs": [{"targets": [address]}]}
+                ],
+            }
+        )
+    )
+    run("promtool", "check", "config", str(config))
+    with subprocess.Popen(
+        [
+            "prometheus",
+            f"--config.file={config}",
+            f"--storage.tsdb.path={folder / 'series'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--log.level=error",
+        ],
+    ) as process:
+        try:
+            yield f"http://127.0.0.1:{port}/api/v1"
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def answer_of(api: str, query: str) -> list[t.Any]:
+    found: list[t.Any] = json.loads(get(f"{api}/query", query=query))["data"]["result"]
+    return found
+
+
+def wait_for(api: str, query: str) -> list[t.Any]:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            found = answer_of(api, query)
+            if found:
+                return found
+        time.sleep(0.1)
+    raise AssertionError(f"nothing for {query}")
+
+
+def visit(url: str) -> None:
+    for path in ("/", "/reviews", "/export.csv", "/products/brass-bell"):
+        get(url + path)
+    for path in ("/fail", "/no-such-page"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            get(url + path)
+        with refused.value as answer:
+            answer.read()
+
+
+def test_dashboard_is_what_its_maker_makes() -> None:
+    made = json.loads((MONITORING / "dashboard.json").read_text("utf-8"))
+    assert made == dashboard_maker().dashboard()
+
+
+def test_dashboard_names_its_panels_and_lines_apart() -> None:
+    dashboard = dashboard_maker().dashboard()
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(
+        dashboard["panels"]
+    )
+    assert all(panel["targets"] for panel in dashboard["panels"])
+
+
+@needs_prometheus
+def test_alerts_are_sound_and_fire_for_their_causes() -> None:
+    run("promtool", "check", "rules", "alerts.yml")
+    run("promtool", "test", "rules", "alerts_test.yml")
+
+
+@needs_prometheus
+def test_each_query_finds_what_the_shop_has_counted(tmp_path: Path) -> None:
+    with started(tmp_path, PORT="0") as process:
+        server = Server(process)
+        address = server.url.removeprefix("http://")
+        visit(server.url)
+        with prometheus(tmp_path, address) as api:
+            # A rate takes two readings, the later one of which has counted more.
+            wait_for(api, "http_server_requests_total")
+            visit(server.url)
+            wait_for(api, 'rate(http_server_requests_total{route="/fail"}[1m]) > 0')
+            wait_for(api, "job:http_server_requests:rate5m > 0")
+            found = {name: answer_of(api, query) for name, query in queries().items()}
+            wait_for(api, "job:http_server_requests_failed:rate5m > 0")
+        server.stop(signal.SIGTERM)
+    # Nobody left, and no statement failed.
+    empty = [name for name, result in found.items() if not result]
+    assert empty == ["Failed statements: {{operation}}"]
+    (errors,) = found["Share of errors and of clients that left: errors"]
+    assert 0.1 < float(errors["value"][1]) < 0.3
+    (left,) = found["Share of errors and of clients that left: left"]
+    assert float(left["value"][1]) == 0
+    routes = {one["metric"]["route"] for one in found["Busiest routes: {{route}}"]}
+    assert {"/", "/products/<slug>", "/fail", "<unmatched>"} <= routes
+    wheres = found["Exceptions by where: {{where}} {{route}}"]
+    assert {one["metric"]["where"] for one in wheres} == {"view"}
+
+
+def test_two_workers_are_read_as_one(tmp_path: Path) -> None:
+    with started(tmp_path, BY_GUNICORN, PORT="0") as process:
+        server = Server(process)
+        for _ in range(10):
+            visit(server.url)
+        text = get(f"{server.url}/metrics")
+        server.stop(signal.SIGTERM)
+    counted = {
+        found[1]: float(found[2])
+        for found in re.finditer(
+            r'^http_server_requests_total\{.*route="([^"]*)".*\} (.*)$', text, re.M
+        )
+    }
+    assert counted == {
+        "/": 10,
+        "/reviews": 10,
+        "/export.csv": 10,
+        "/products/<slug>": 10,
+        "/fail": 10,
+        "<unmatched>": 10,
+    }
+
+
+def test_metrics_are_not_there_unless_enabled(tmp_path: Path) -> None:
+    config = tmp_path / "other.toml"
+    config.write_text("[signalpost.receivers]\nlatency = true\n")
+    with started(tmp_path, PORT="0", SHOP_SIGNALPOST_CONFIG=str(config)) as process:
+        server = Server(process)
+        with pytest.raises(urllib.error.HTTPError, match="404") as refused:
+            get(f"{server.url}/metrics")
+        with refused.value as answer:
+            answer.read()
+        server.stop(signal.SIGTERM)

@@ -1,0 +1,210 @@
+"""A real exporter, and a collector of the tests' own."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+import typing as t
+from collections.abc import Generator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from http.server import ThreadingHTTPServer
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from signalpost import SignalMiddleware
+from signalpost.integrations.flask import Signalpost
+from signalpost.integrations.opentelemetry import OpenTelemetry
+from tests.integrations.serving_socket import PATIENCE_SECONDS
+from tests.integrations.serving_socket import until
+from tests.integrations.shop import new_shop
+from tests.integrations.telemetry import SPAN_ID
+from tests.integrations.telemetry import TRACE_ID
+from tests.integrations.telemetry import TRACEPARENT
+from tests.wsgi.serving import hello
+from tests.wsgi.serving import Server
+
+pytest.importorskip(
+    "opentelemetry.exporter.otlp.proto.http",
+    reason="opentelemetry-exporter-otlp-proto-http is not installed",
+)
+
+TRACES = "/v1/traces"
+METRICS = "/v1/metrics"
+
+
+class Collector:
+    """What was exported, by the path that it was sent to."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, list[bytes]] = {TRACES: [], METRICS: []}
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        collector = self
+
+        class Answer(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:  # the standard library's
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.headers["Content-Encoding"] == "gzip":
+                    body = gzip.decompress(body)
+                collector.bodies[self.path].append(body)
+                collector.may_answer.wait(PATIENCE_SECONDS)
+                self.send_response(200)
+                self.send_header("Content-Type", "application/x-protobuf")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_request(self, code: object = "-", size: object = "-") -> None:
+                """Keep the tests' output clean."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), daemon=True
+        )
+        self.origin = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @contextmanager
+    def running(self) -> Generator[None]:
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self.may_answer.set()
+            self._server.shutdown()
+            self._thread.join(PATIENCE_SECONDS)
+            self._server.server_close()
+
+    def spans(self) -> list[t.Any]:
+        service = pytest.importorskip(
+            "opentelemetry.proto.collector.trace.v1.trace_service_pb2"
+        )
+        return [
+            span
+            for body in self.bodies[TRACES]
+            for resource in service.ExportTraceServiceRequest.FromString(
+                body
+            ).resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+    def metrics(self) -> list[t.Any]:
+        service = pytest.importorskip(
+            "opentelemetry.proto.collector.metrics.v1.metrics_service_pb2"
+        )
+        return [
+            metric
+            for body in self.bodies[METRICS]
+            for resource in service.ExportMetricsServiceRequest.FromString(
+                body
+            ).resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        ]
+
+
+@pytest.fixture
+def collector() -> Generator[Collector]:
+    found = Collector()
+    with found.running():
+        yield found
+
+
+@contextmanager
+def exporting_to(collector: Collector) -> Generator[OpenTelemetry]:
+    """Give what exports as users set it up, and shut that down, which sends all."""
+    traces = pytest.importorskip(
+        "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+    )
+    meters = pytest.importorskip(
+        "opentelemetry.exporter.otlp.proto.http.metric_exporter"
+    )
+    tracer_provider = TracerProvider(shutdown_on_exit=False)
+    tracer_provider.add_span_processor(
+        BatchSpanProcessor(
+            traces.OTLPSpanExporter(collector.origin + TRACES),
+            schedule_delay_millis=20,
+        )
+    )
+    meter_provider = MeterProvider(
+        [
+            PeriodicExportingMetricReader(
+                meters.OTLPMetricExporter(collector.origin + METRICS),
+                export_interval_millis=60_000,
+            )
+        ],
+        shutdown_on_exit=False,
+    )
+    try:
+        yield OpenTelemetry(
+            tracer_provider=tracer_provider, meter_provider=meter_provider
+        )
+    finally:
+        collector.may_answer.set()
+        tracer_provider.shutdown()
+        meter_provider.shutdown()
+
+
+def told(attributes: t.Any) -> dict[str, t.Any]:
+    return {
+        one.key: getattr(one.value, str(one.value.WhichOneof("value")))
+        for one in attributes
+    }
+
+
+def test_collector_gets_what_was_recorded(collector: Collector) -> None:
+    app = new_shop()
+    Signalpost(app)
+    with exporting_to(collector) as opentelemetry:
+        opentelemetry.connect(app)
+        Server().serve(app, path="/items/3", HTTP_TRACEPARENT=TRACEPARENT)
+        Server().serve(app, path="/fail")
+    first, second = collector.spans()
+    assert first.name == "GET /items/<int:number>"
+    assert first.trace_id == TRACE_ID.to_bytes(16, "big")
+    assert first.parent_span_id == SPAN_ID.to_bytes(8, "big")
+    assert told(first.attributes)["http.response.status_code"] == 200
+    assert second.status.code == second.status.STATUS_CODE_ERROR
+    assert [one.name for one in second.events] == ["exception"]
+    measured = {metric.name: metric for metric in collector.metrics()}
+    points = measured["http.server.request.duration"].histogram.data_points
+    assert sorted(point.count for point in points) == [1, 1]
+    assert list(points[0].explicit_bounds)[:2] == [0.005, 0.01]
+    routes = {told(point.attributes)["http.route"] for point in points}
+    assert routes == {"/items/<int:number>", "/fail"}
+    (active,) = measured["http.server.active_requests"].sum.data_points
+    assert active.as_int == 0
+
+
+def test_hostile_request_can_be_exported(collector: Collector) -> None:
+    app = SignalMiddleware(lambda *given: hello(*given))
+    with exporting_to(collector) as opentelemetry:
+        opentelemetry.connect(app)
+        Server().serve(
+            app,
+            method="\ud800\x00",
+            path="/\ud800\x00\xff" + "x" * 100_000,
+            HTTP_USER_AGENT="\ud800\x00\xff" + "x" * 100_000,
+            HTTP_HOST="\ud800",
+            SERVER_NAME="\ud800",
+            REMOTE_ADDR="\ud800",
+        )
+    (span,) = collector.spans()
+    assert span.name == "HTTP"
+    assert len(span.SerializeToString()) < 10_000
+
+
+def test_collector_that_hangs_holds_no_request_up(collector: Collector) -> None:
+    app = SignalMiddleware(lambda *given: hello(*given))
+    with exporting_to(collector) as opentelemetry:
+        opentelemetry.connect(app)
+        collector.may_answer.clear()
+        Server().serve(app)
+        until(lambda: bool(collector.bodies[TRACES]), collector.bodies)
+        assert Server().serve(app) == b"hello"
+        assert not collector.may_answer.is_set()
+    assert len(collector.spans()) == 2

@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import contextlib
+import http.client
+import importlib.util
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import typing as t
+from collections.abc import Callable
+from collections.abc import Generator
+from pathlib import Path
+
+import flask
+import pytest
+
+from signalpost.integrations.flask import Signalpost
+
+pytest.importorskip("gunicorn", reason="gunicorn is not installed")
+pytest.importorskip("prometheus_client", reason="prometheus-client is not installed")
+
+from signalpost.integrations.prometheus import PrometheusMetrics
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 15.0
+ITEM = '"/items/<int:number>"'
+
+# As a user writes it, with a counter of the client library's own beside ours.
+CONFIGURATION = """\
+from signalpost.integrations.prometheus import clear_figures as on_starting
+
+def when_ready(server):
+    with open({port_file!r}, "w") as file:
+        file.write(str(server.LISTENERS[0].sock.getsockname()[1]) + "\\n")
+
+{more}
+"""
+HOOK = "from signalpost.integrations.prometheus import fold_worker as child_exit"
+PORT_OF_ITS_OWN = """
+from signalpost.integrations.prometheus import PrometheusMetrics
+
+ready = when_ready
+
+def when_ready(server):
+    server.served = PrometheusMetrics().serve()
+    server.log.info("figures at port %d,", server.served.port)
+    ready(server)
+
+def post_fork(server, worker):
+    server.log.info("its socket in a worker is %d,", server.served._server.fileno())
+"""
+
+
+def new_app() -> flask.Flask:
+    """Return what gunicorn serves to these tests."""
+    from prometheus_client import Counter
+
+    app = flask.Flask("shop")
+    Signalpost(app)
+    metrics = PrometheusMetrics()
+    metrics.connect(app)
+    app.add_url_rule("/metrics", view_func=metrics.metrics_view)
+    asked = Counter("shop_asked", "Items that were asked for.")
+    gate = Path(os.environ["SHOP_GATE"])
+
+    @app.get("/items/<int:number>")
+    def item(number: int) -> str:
+        asked.inc()
+        return str(os.getpid())
+
+    @app.get("/gate")
+    def wait() -> t.Any:
+        """Begin a body, and wait with the rest until a test opens."""
+
+        def body() -> t.Iterator[str]:
+            yield f"{os.getpid()}\n"
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while not gate.exists() and time.monotonic() < deadline:
+                # Nothing tells a process that a file is there.
+                time.sleep(0.02)
+
+        return flask.Response(body())
+
+    return app
+
+
+class Served:
+    """A gunicorn with several workers, and what it counts."""
+
+    def __init__(self, process: subprocess.Popen[bytes], scratch: Path) -> None:
+        self.process = process
+        self.directory = scratch / "figures"
+        self._scratch = scratch
+
+    @property
+    def port(self) -> int:
+        path = self._scratch / "port"
+        self.until(lambda: path.exists() and path.read_text().endswith("\n"))
+        return int(path.read_text())
+
+    def until(self, is_so: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not is_so():
+            # Nothing else tells that another process has come so far.
+            time.sleep(0.02)
+            if time.monotonic() > deadline:
+                raise AssertionError(
+                    f"not in time\n{self.log()}\n{sorted(os.listdir(self.directory))}"
+                )
+
+    def log(self) -> str:
+        return (self._scratch / "log").read_text()
+
+    def get(self, path: str) -> str | None:
+        """Return the text of an answer, or ``None`` if it did not come whole."""
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=PATIENCE_SECONDS
+        )
+        with contextlib.closing(connection):
+            try:
+                connection.request("GET", path)
+                response = connection.getresponse()
+                text = response.read().decode()
+            except (OSError, http.client.HTTPException):
+                return None
+        assert response.status == 200, text
+        return text
+
+    def figures(self) -> str:
+        """Return a scrape; while a worker is killed, it may take a second try."""
+        for _ in range(50):
+            text = self.get("/metrics")
+            if text is not None:
+                return text
+        raise AssertionError(f"no scrape came whole\n{self.log()}")
+
+    def figure(self, name: str, *labels: str) -> float:
+        return total(self.figures(), name, *labels)
+
+    def counted(self) -> int:
+        return int(self.figure("http_server_requests_total", ITEM))
+
+    def ask(self, times: int) -> int:
+        """Ask for items, and return how many answers came whole."""
+        return sum(self.get("/items/7") is not None for _ in range(times))
+
+    @contextlib.contextmanager
+    def waiting(self) -> Generator[int]:
+        """Keep a request open, and give the number of the worker that has it."""
+        with socket.create_connection(("127.0.0.1", self.port), PATIENCE_SECONDS) as it:
+            it.sendall(b"GET /gate HTTP/1.1\r\nHost: shop\r\n\r\n")
+            text = b""
+            while not (found := re.search(rb"\r\n(\d+)\n", text)):
+                text += it.recv(4096)
+            yield int(found[1])
+
+    def children(self) -> list[int]:
+        path = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
+        return [int(one) for one in Path(path).read_text().split()]
+
+    def files_of(self, kind: str) -> list[str]:
+        return sorted(path.name for path in self.directory.glob(f"{kind}_*.db"))
+
+
+def total(text: str, name: str, *labels: str) -> float:
+    """Return the sum of a metric's samples that have these labels."""
+    return sum(
+        float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if re.match(rf"{name}[{{ ]", line) and all(one in line for one in labels)
+    )
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Generator[Serve]:
+    """Start one gunicorn, and stop it and its workers at the end of the test."""
+    started: list[Served] = []
+
+    def start(kind: str = "sync", *options: str, more: str = HOOK) -> Served:
+        if kind == "gevent" and importlib.util.find_spec("gevent") is None:
+            pytest.skip("gevent is not installed")
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("COVERAGE_")
+        }
+        (tmp_path / "figures").mkdir()
+        # Of a run before this one, whose numbers are not those of its processes.
+        (tmp_path / "figures" / "counter_1.db").write_bytes(b"\x10\0\0\0 old figures")
+        (tmp_path / "gunicorn.conf.py").write_text(
+            CONFIGURATION.format(more=more, port_file=str(tmp_path / "port"))
+        )
+        with (tmp_path / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "gunicorn", f"{__name__}:new_app()"),
+                    *("--config", str(tmp_path / "gunicorn.conf.py")),
+                    *("--bind", "127.0.0.1:0", "--worker-class", kind),
+                    *("--graceful-timeout", "5", "--no-control-socket"),
+                    *("--threads", "4", *options),
+                ],
+                cwd=ROOT,
+                env=own
+                | {
+                    "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+                    "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "figures"),
+                    "SHOP_GATE": str(tmp_path / "gate"),
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        served = Served(process, tmp_path)
+        started.append(served)
+        assert served.get("/items/7") is not None
+        return served
+
+    yield start
+    for served in started:
+        (tmp_path / "gate").touch()
+        # The group is theirs alone, and is named by the arbiter's number, which is
+        # not reaped before.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(served.process.pid, signal.SIGKILL)
+        served.process.wait(PATIENCE_SECONDS)
+
+
+@pytest.mark.parametrize("kind", ["gthread", "gevent"])
+def test_each_worker_tells_the_sum_of_all(kind: str, serve: Serve) -> None:
+    served = serve(kind, "--workers", "2")
+    served.ask(30)
+    served.until(lambda: served.counted() == 31)
+    assert {served.counted() for _ in range(10)} == {31}
+    assert served.figure("shop_asked_total") == 31
+
+
+def test_workers_that_are_recycled_lose_no_request(serve: Serve) -> None:
+    served = serve("sync", "--workers", "4", "--max-requests", "10", "--preload")
+    with never_falling(served) as seen:
+        answered = 1 + served.ask(150)
+        served.until(lambda: served.counted() == answered)
+    assert answered == 151
+    assert len(seen) > 10
+    served.until(lambda: served.figure("shop_asked_total") == answered)
+    # Each that is gone is in one file with the others.
+    assert len(served.files_of("counter")) <= 2 * 4 + 2
+
+
+def test_kills_and_reloads_count_nothing_twice(serve: Serve) -> None:
+    served = serve("gthread", "--workers", "4")
+    with never_falling(served):
+        least, most = 1, 1
+        for number in range(6):
+            least += served.ask(20)
+            most += 20
+            if number % 2:
+                served.process.send_signal(signal.SIGHUP)
+            else:
+                os.kill(served.children()[-1], signal.SIGKILL)
+                # It may just have answered the last one, and not counted it yet.
+                least -= 1
+        served.until(lambda: served.counted() >= least)
+    # The most is with what a killed worker had counted and not answered.
+    assert least <= served.counted() <= most
+    assert "not folded" not in served.log()
+
+
+def test_a_killed_worker_has_nothing_in_flight(serve: Serve) -> None:
+    served = serve("gthread", "--workers", "2")
+    with served.waiting() as worker:
+        served.until(
+            # The scrape itself is the other.
+            lambda: served.figure("http_server_requests_in_flight") == 2
+        )
+        os.kill(worker, signal.SIGKILL)
+        served.until(lambda: served.figure("http_server_requests_in_flight") == 1)
+    served.until(lambda: not any(f"_{worker}" in one for one in served.files_of("*")))
+
+
+def test_without_the_hook_figures_are_right_all_the_same(serve: Serve) -> None:
+    served = serve("gthread", "--workers", "2", more="")
+    # Lest the one that is killed has answered it, and not counted it yet.
+    served.until(lambda: served.counted() == 1)
+    with never_falling(served):
+        with served.waiting() as worker:
+            os.kill(worker, signal.SIGKILL)
+        served.until(lambda: served.figure("http_server_requests_in_flight") == 1)
+        answered = 1 + served.ask(20)
+        served.until(lambda: served.counted() == answered)
+
+
+def test_the_arbiter_serves_by_a_port_of_its_own(serve: Serve) -> None:
+    served = serve("sync", "--workers", "2", more=HOOK + PORT_OF_ITS_OWN)
+    served.ask(10)
+    served.until(lambda: served.counted() == 11)
+    found = re.search(r"figures at port (\d+),", served.log())
+    assert found
+    connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=10)
+    with contextlib.closing(connection):
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    assert total(text, "http_server_requests_total", ITEM) == 11
+    assert re.findall(r"in a worker is (-?\d+),", served.log()) == ["-1", "-1"]
+
+
+@contextlib.contextmanager
+def never_falling(served: Served) -> Generator[list[int]]:
+    """Scrape meanwhile, and fail if a counter falls."""
+    seen: list[int] = []
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.01):
+            seen.append(served.counted())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        is_over.set()
+        thread.join(2 * PATIENCE_SECONDS)
+    assert seen == sorted(seen)

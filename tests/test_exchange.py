@@ -88,3 +88,36 @@ def test_a_released_exchange_reads_no_route() -> None:
 def test_the_repr_is_one_line_whatever_the_path() -> None:
     shown = repr(exchange_of(PATH_INFO="/a\nb\u2028c"))
     assert shown == "<Exchange GET '/a\\nb\\u2028c' None open>"
+
+
+class FakeRule:
+    rule = "/items/<int:id>"
+    endpoint = "shop.item"
+
+
+class FakeRequest:
+    url_rule = FakeRule()
+    blueprints = ("shop",)
+
+
+def test_a_route_that_the_application_has_set_stays() -> None:
+    exchange = exchange_of()
+    exchange.route = "/own"
+    exchange.environ["werkzeug.request"] = FakeRequest()
+    exchange.read_route()
+    assert exchange.route == "/own"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("route", "/items/<int:id>"),
+        ("endpoint", "shop.item"),
+        ("blueprints", ("shop",)),
+    ],
+)
+def test_a_route_is_known_to_whoever_asks_first(name: str, expected: object) -> None:
+    exchange = exchange_of()
+    exchange.environ["werkzeug.request"] = FakeRequest()
+    assert getattr(exchange, name) == expected
+    assert exchange.route == "/items/<int:id>"

@@ -50,7 +50,46 @@ _METHODS = frozenset(
 )
 
 
-class Exchange:
+class Handling:
+    """What the middleware notes of an exchange for itself.
+
+    On the exchange, which it has at hand: to make another object for this takes
+    longer than to note it, and so does to read it from one that passes attributes on.
+    """
+
+    __slots__ = (
+        "functions",
+        "has_failed",
+        "is_whole",
+        "open_environ",
+        "sent_files",
+        "start_headers",
+        "start_status",
+        "starter",
+        "written_bytes",
+    )
+
+    functions: list[Callable[[], object]] | None
+    """What is to be called on close."""
+    has_failed: bool
+    """Whether an exception has left the application."""
+    is_whole: bool
+    """Whether the body was handed over to its end."""
+    open_environ: WSGIEnvironment | None
+    """The environment; ``None`` after the close."""
+    sent_files: tuple[tuple[object, t.Any], ...]
+    """What the server made of files that it may send by itself, each with its file."""
+    start_headers: object
+    """The headers that ``start_response`` was last called with."""
+    start_status: str | None
+    """The status line that it was last called with; ``None`` before the first time."""
+    starter: t.Any
+    """The ``start_response`` that the application got, which is to let go of this."""
+    written_bytes: int
+    """How many bytes went through what it returned."""
+
+
+class Exchange(Handling):
     """One request and its response, from the server's call to ``close()``.
 
     It grows while the request goes on; receivers read it. What is not known yet is
@@ -65,15 +104,14 @@ class Exchange:
 
     __slots__ = (
         "__weakref__",
-        "_environ",
-        "_on_close",
+        "_blueprints",
+        "_endpoint",
         "_referrer",
+        "_route",
         "_state",
-        "blueprints",
         "body_bytes",
         "body_bytes_exact",
         "duration_seconds",
-        "endpoint",
         "exception",
         "has_finished",
         "has_started",
@@ -81,12 +119,10 @@ class Exchange:
         "outcome",
         "outer",
         "path",
-        "route",
         "script_name",
         "seconds_to_first_byte",
         "seconds_to_headers",
         "sender",
-        "sent_files",
         "start",
         "started_at",
         "status",
@@ -101,13 +137,6 @@ class Exchange:
     so not fit for a log line or a label as it is."""
     script_name: str
     """The path of the mount point, decoded; ``""`` for the root."""
-    route: str | None
-    """The route's template with its mount point, as ``"/shop/items/<int:id>"``.
-    ``None`` if no route matched, or before the matching, or without Werkzeug."""
-    endpoint: str | None
-    """The endpoint of the route."""
-    blueprints: tuple[str, ...]
-    """The blueprints of the route, from the innermost out."""
     status: int | None
     """The status code of the response."""
     has_started: bool
@@ -117,9 +146,6 @@ class Exchange:
     outer: Exchange | None
     """The open exchange of the same environment that this one is part of: this is a
     mounted application's then."""
-    sent_files: tuple[tuple[object, t.Any], ...]
-    """What the server made of files that it may send by itself, each with its file.
-    For the middleware."""
     start: float
     """When the server called, by :func:`time.perf_counter`."""
     started_at: float
@@ -155,18 +181,22 @@ class Exchange:
         self.start = time.perf_counter()
         self.started_at = time.time()
         self.sender = sender
-        self._environ: WSGIEnvironment | None = environ
+        self.open_environ = environ
         read = environ.get
         method = read("REQUEST_METHOD")
         self.method = method if method in _METHODS else "_OTHER"
-        self.path = _decoded(read("PATH_INFO"))
-        self.script_name = (
-            _decoded(script_name) if (script_name := read("SCRIPT_NAME")) else ""
-        )
+        path = read("PATH_INFO")
+        # Nearly every path is ASCII, and a call costs more than all else here.
+        if type(path) is str and path.isascii():
+            self.path = path
+        else:
+            self.path = _decoded(path)
+        script_name = read("SCRIPT_NAME")
+        self.script_name = _decoded(script_name) if script_name else ""
         self._referrer = read("HTTP_REFERER")
-        self.route = None
-        self.endpoint = None
-        self.blueprints = ()
+        self._route: str | None = None
+        self._endpoint: str | None = None
+        self._blueprints: tuple[str, ...] = ()
         self.status = None
         self.has_started = False
         self.has_finished = False
@@ -177,10 +207,16 @@ class Exchange:
         self.body_bytes_exact = True
         self.outcome = None
         self.exception = None
-        self.sent_files = ()
         self.outer = outer
+        self.functions = None
+        self.has_failed = False
+        self.is_whole = False
+        self.sent_files = ()
+        self.start_headers = ()
+        self.start_status = None
+        self.starter = None
+        self.written_bytes = 0
         self._state: dict[t.Hashable, t.Any] | None = None
-        self._on_close: list[Callable[[], object]] | None = None
 
     def __repr__(self) -> str:
         return (
@@ -194,12 +230,41 @@ class Exchange:
 
         :raises ExchangeClosedError: After the close, when it has been let go.
         """
-        if self._environ is None:
+        if self.open_environ is None:
             raise ExchangeClosedError(
                 "the environ of an exchange is let go when the exchange closes; copy"
                 " what you need of it in a receiver"
             )
-        return self._environ
+        return self.open_environ
+
+    @property
+    def route(self) -> str | None:
+        """The route's template with its mount point, as ``"/shop/items/<int:id>"``.
+
+        ``None`` if no route matched, or before the matching, or without Werkzeug,
+        unless the application sets it.
+        """
+        if self._route is None:
+            self.read_route()
+        return self._route
+
+    @route.setter
+    def route(self, route: str | None) -> None:
+        self._route = route
+
+    @property
+    def endpoint(self) -> str | None:
+        """The endpoint of the route."""
+        if self._route is None:
+            self.read_route()
+        return self._endpoint
+
+    @property
+    def blueprints(self) -> tuple[str, ...]:
+        """The blueprints of the route, from the innermost out."""
+        if self._route is None:
+            self.read_route()
+        return self._blueprints
 
     @property
     def referrer(self) -> str | None:
@@ -221,7 +286,7 @@ class Exchange:
     @property
     def is_open(self) -> bool:
         """Whether it goes on: until the last receiver has heard of its end."""
-        return self._environ is not None
+        return self.open_environ is not None
 
     def call_on_close(
         self, function: Callable[..., object], *arguments: t.Any, **named: t.Any
@@ -248,16 +313,16 @@ class Exchange:
                 f"call_on_close() takes a function, got {short_repr(function)}; pass"
                 " the function itself, not its result"
             )
-        if self._environ is None:
+        if self.open_environ is None:
             raise ExchangeClosedError(
                 "the exchange is closed, and would not call the function; release what"
                 " was acquired since right away"
             )
-        if self._on_close is None:
-            self._on_close = []
+        if self.functions is None:
+            self.functions = []
         if arguments or named:
             function = functools.partial(function, *arguments, **named)
-        self._on_close.append(function)
+        self.functions.append(function)
 
     def make_calls(self) -> list[Exception]:
         """Call what is to be called on close. For the middleware.
@@ -267,8 +332,8 @@ class Exchange:
         """
         errors: list[Exception] = []
         exit_error: BaseException | None = None
-        while self._on_close:
-            function = self._on_close.pop()
+        while self.functions:
+            function = self.functions.pop()
             try:
                 function()
             except Exception as error:  # noqa: BLE001  # the others come, too
@@ -283,7 +348,7 @@ class Exchange:
     @property
     def has_functions(self) -> bool:
         """Whether any function is to be called on close."""
-        return bool(self._on_close)
+        return bool(self.functions)
 
     def seconds_since_start(self) -> float:
         """Return how long ago the server called."""
@@ -292,34 +357,50 @@ class Exchange:
     def read_route(self) -> None:
         """Take route, endpoint and blueprints from Werkzeug's request, if any.
 
-        Flask leaves its request object in the environment. It is read by name, so
-        that nothing here depends on Werkzeug.
+        Not if there is a route already, which may be the application's own. Flask
+        leaves its request object in the environment, until it has called the
+        view and the server has the response's start. It is read by name, so that
+        nothing here depends on Werkzeug; and when somebody asks for the route, as to
+        hear the moment at which Flask has it would take some 5 µs.
         """
-        environ = self._environ
-        request = environ.get("werkzeug.request") if environ is not None else None
-        if environ is None or request is None:
-            return
+        environ = self.open_environ
+        if environ is not None and self._route is None:
+            request = environ.get("werkzeug.request")
+            if request is not None:
+                self.take_route(request)
+
+    def take_route(self, request: t.Any) -> None:
+        """Take route, endpoint and blueprints from a request of Werkzeug's.
+
+        :param request: As Flask makes it: with ``url_rule`` and ``blueprints``.
+        """
+        environ = self.open_environ
         rule = getattr(request, "url_rule", None)
-        if rule is None:
+        if rule is None or environ is None:
             return
         mount = environ.get("SCRIPT_NAME")
-        self.route = _decoded(mount) + rule.rule if mount else rule.rule
-        self.endpoint = endpoint = rule.endpoint
+        self._route = _decoded(mount) + rule.rule if mount else rule.rule
+        self._endpoint = endpoint = rule.endpoint
         # A blueprint is a part of the endpoint's name, and most have none.
         if isinstance(endpoint, str) and "." in endpoint:
-            self.blueprints = tuple(getattr(request, "blueprints", ()))
+            self._blueprints = tuple(getattr(request, "blueprints", ()))
 
     def release(self) -> None:
         """Let go of the application and the environment. For the middleware."""
-        environ, self._environ = self._environ, None
+        environ, self.open_environ = self.open_environ, None
         outer, self.outer = self.outer, None
+        starter, self.starter = self.starter, None
         self.sender = None
-        self.sent_files = ()
+        self.sent_files = self.start_headers = ()
+        if starter is not None:
+            starter.exchange = None
+        if environ is None:
+            return
         # The environ is the server's, and may be used again.
-        if environ is not None and environ.get(EXCHANGE_KEY) is self:
-            del environ[EXCHANGE_KEY]
-        if environ is not None and outer is not None:
+        if outer is not None:
             environ[EXCHANGE_KEY] = outer
+        elif environ.get(EXCHANGE_KEY) is self:
+            del environ[EXCHANGE_KEY]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import typing as t
+
 import flask
 import pytest
 from webtest import TestApp
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
+from signalpost.exchange import Exchange
 from signalpost.integrations.flask import Signalpost
 from signalpost.lifecycle import exchange_closed
 from signalpost.testing import capture
@@ -14,6 +17,7 @@ from tests.integrations.shop import COURSES
 from tests.integrations.shop import hello
 from tests.integrations.shop import new_shop
 from tests.wsgi.serving import exchange_of
+from tests.wsgi.serving import Server
 
 
 def test_a_route_is_a_template() -> None:
@@ -84,3 +88,59 @@ def test_a_mount_point_is_part_of_the_route() -> None:
     exchange = exchange_of(sent)
     assert exchange.route == "/market/shop/items/<int:number>"
     assert (exchange.script_name, exchange.path) == ("/market/shop", "/items/3")
+
+
+class BrokenOff(BaseException):
+    """What a worker's timeout is like: no exception that Flask handles."""
+
+
+def broken_off(app: flask.Flask, path: str, **environ: t.Any) -> Exchange:
+    with capture(exchange_closed) as sent, pytest.raises(BrokenOff):
+        Server().serve(app, path=path, **environ)
+    return exchange_of(sent)
+
+
+def test_a_view_that_is_broken_off_has_its_route() -> None:
+    app = flask.Flask("shop")
+    Signalpost(app)
+    blueprint = flask.Blueprint("stock", "stock", url_prefix="/stock")
+
+    @blueprint.get("/<int:number>")
+    def wait(number: int) -> str:
+        raise BrokenOff
+
+    app.register_blueprint(blueprint)
+    exchange = broken_off(app, "/stock/3", SCRIPT_NAME="/shop")
+    assert exchange.route == "/shop/stock/<int:number>"
+    assert exchange.endpoint == "stock.wait"
+    assert exchange.blueprints == ("stock",)
+    assert exchange.outcome == "error"
+
+
+def test_what_is_broken_off_without_a_route_has_none() -> None:
+    app = flask.Flask("shop")
+    Signalpost(app)
+
+    @app.before_request
+    def wait() -> None:
+        raise BrokenOff
+
+    assert broken_off(app, "/nowhere").route is None
+
+
+def test_what_is_broken_off_comes_through_whatever_requests_are_made_of() -> None:
+    class Request(flask.Request):
+        def __init__(self, *arguments: t.Any, **named: t.Any) -> None:
+            if "populate_request" in named:
+                raise LookupError
+            super().__init__(*arguments, **named)
+
+    app = flask.Flask("shop")
+    app.request_class = Request
+    Signalpost(app)
+
+    @app.get("/")
+    def wait() -> str:
+        raise BrokenOff
+
+    assert broken_off(app, "/").route is None

@@ -58,6 +58,7 @@ ITEM = "/items/<int:number>"
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Generator[None]:
+    gc.collect()  # applications of other tests, with what hears for them
     yield
     for signal in (
         *(exchange_opened, exchange_closed, got_request_exception, sql_executed),

@@ -173,12 +173,14 @@ def send_isolated(
             if via is disconnected:
                 continue
             receiver = MethodType(via, receiver)
-        wrapper = async_wrapper() if connection.is_async else None
-        if connection.is_async and wrapper is None:
-            # Before it is claimed: what cannot be called is not used up.
-            failures += 1
-            _note_failure(connection, _refusal(signal, receiver), signal, receiver)
-            continue
+        wrapper = None
+        if connection.is_async:
+            wrapper = async_wrapper()
+            if wrapper is None:
+                # Before it is claimed: what cannot be called is not used up.
+                failures += 1
+                _note_failure(connection, _refusal(signal, receiver), signal, receiver)
+                continue
         if route.has_once and not signal._claim(connection):
             continue
         try:

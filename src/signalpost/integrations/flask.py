@@ -6,6 +6,7 @@ import os
 import threading
 import typing as t
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from reprlib import repr as short_repr
 
@@ -23,7 +24,6 @@ from ..errors import ConfigurationError
 from ..errors import ExtensionError
 from ..exchange import Exchange
 from ..exchange import EXCHANGE_KEY
-from ..wsgi.body import Starter
 from ..wsgi.middleware import SignalMiddleware
 
 __all__ = ["Signalpost"]
@@ -131,7 +131,18 @@ class FlaskMiddleware(SignalMiddleware):
         """Send at a moment of Flask's; receivers are isolated as elsewhere."""
         self._deliver(signal, payload)
 
-    def _send_request_finished(self, exchange: Exchange, starter: Starter) -> None:
+    def _find_route(self, exchange: Exchange) -> None:
+        if exchange.route is None:
+            with suppress(Exception):  # of the application's own classes, too
+                request = self.sender.request_class(
+                    exchange.environ, populate_request=False
+                )
+                adapter = self.sender.create_url_adapter(request)
+                if adapter is not None:
+                    request.url_rule, _ = adapter.match(return_rule=True)
+                    exchange.take_route(request)
+
+    def _send_request_finished(self, exchange: Exchange) -> None:
         pass
 
     def _async_wrapper(self) -> AsyncWrapper | None:
@@ -164,7 +175,7 @@ class Bridge:
         self._middleware = middleware
         self._moment = moment
         self._wanted_by = (moment.ours, *moment.heard_by)
-        # What tells an exchange, tells its route.
+        # What tells an exchange, tells what became of it.
         self._also_by = lifecycle.SIGNALS_WITHIN if moment.heard_by else ()
         self._lock = threading.RLock()
         for signal in (*self._wanted_by, *self._also_by):
@@ -254,9 +265,7 @@ def _exchange_of(app: flask.Flask) -> Exchange:
         exchange = kept.get(EXCHANGE_KEY)
         if exchange is None:
             exchange = kept[EXCHANGE_KEY] = Exchange(environ, app)
-    if exchange.route is None:
-        # An exchange reads it when the response starts, which may be later or never.
-        exchange.read_route()
+    exchange.read_route()
     return exchange
 
 
@@ -302,8 +311,6 @@ _MOMENTS = (
         flasks.request_started,
         lifecycle.request_started,
         _started,
-        # An exchange knows its route, even if a worker's timeout ends the view.
-        heard_by=lifecycle.EXCHANGE_SIGNALS,
     ),
     Moment(
         flasks.before_render_template,

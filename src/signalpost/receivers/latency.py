@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
-from functools import partial
 from itertools import count
 from math import ceil
 from typing import Any
@@ -18,9 +17,9 @@ from .formats import Field
 from .formats import Line
 from .lines import capped
 from .lines import chosen_logger
+from .lines import LONGEST_FIELD
 from .lines import one_word
 from .sql_totals import sql_totals
-from .sql_totals import SqlTotals
 
 __all__ = ["STREAMED_SECONDS", "LatencyLogger", "log_latency"]
 
@@ -124,17 +123,48 @@ class LatencyLogger:
     def __call__(self, sender: object, *, exchange: Exchange, **_: Any) -> None:
         """Log an exchange that has closed."""
         seconds = exchange.duration_seconds or 0.0
-        level, is_ordinary = self._judge(exchange, seconds)
+        levels = self._levels
+        outcome = exchange.outcome or "complete"
+        level = levels[outcome]
+        is_ordinary = outcome in _ORDINARY
+        status = exchange.status
+        if status is not None and status >= 500:
+            level = max(level, levels["5xx"])
+            is_ordinary = False
+        if self._slow_seconds is not None and seconds >= self._slow_seconds:
+            level = max(level, levels["slow"])
+            is_ordinary = False
         logger = self._logger
         if not logger.isEnabledFor(level):
             return
-        path = exchange.script_name + exchange.path
-        if self._is_excluded is not None and self._is_excluded(path):
-            return
-        place = path if exchange.route is None else exchange.route
+        route = exchange.route
+        if route is None or self._is_excluded is not None:
+            path = exchange.script_name + exchange.path
+            if self._is_excluded is not None and self._is_excluded(path):
+                return
+        place = path if route is None else route
         if is_ordinary and self._sample is not None and not self._sample.takes(place):
             return
-        line = self._line(exchange, place, seconds)
+        request_id = None
+        if self._request_id_key is not None and exchange.open_environ is not None:
+            sent = exchange.open_environ.get(self._request_id_key)
+            if sent is not None and _is_request_id(sent):
+                request_id = sent
+        totals = sql_totals(exchange)
+        line = _LatencyLine(
+            exchange.method,
+            "path" if route is None else "route",
+            place if len(place) <= LONGEST_FIELD else capped(place),
+            status,
+            exchange.outcome,
+            seconds,
+            exchange.seconds_to_headers,
+            exchange.body_bytes,
+            exchange.body_bytes_exact,
+            # As they are now: they count on, should a statement come later.
+            None if totals is None else (totals.count, totals.duration_seconds),
+            request_id,
+        )
         # What Logger.log does, but for the search of the stack for who called it.
         logger.handle(
             logger.makeRecord(
@@ -142,92 +172,75 @@ class LatencyLogger:
             )
         )
 
-    def _judge(self, exchange: Exchange, seconds: float) -> tuple[int, bool]:
-        """Return the level of an exchange, and whether a sample of its like will do."""
-        levels = self._levels
-        outcome = exchange.outcome or "complete"
-        level = levels[outcome]
-        is_ordinary = outcome in _ORDINARY
-        if exchange.status is not None and exchange.status >= 500:
-            level = max(level, levels["5xx"])
-            is_ordinary = False
-        if self._slow_seconds is not None and seconds >= self._slow_seconds:
-            level = max(level, levels["slow"])
-            is_ordinary = False
-        return level, is_ordinary
 
-    def _line(self, exchange: Exchange, place: str, seconds: float) -> Line:
-        place = capped(place)
-        to_headers = exchange.seconds_to_headers
+class _LatencyLine(Line):
+    """The line of one exchange; its fields, too, are made when they are asked for.
+
+    Most are written as text, and a dict of them took as long as the text.
+    """
+
+    __slots__ = ("_said",)
+
+    def __init__(self, *said: Any) -> None:
+        self.name = "latency"
+        self._said = said
+
+    def __reduce__(self) -> tuple[type[Line], tuple[Any, ...]]:
+        return type(self), self._said
+
+    def __repr__(self) -> str:
+        return f"<Line {self.name}: {self}>"
+
+    @property
+    def fields(self) -> Mapping[str, Field]:  # type: ignore[override]  # a slot there
+        """What it says, by name."""
+        *said, totals, request_id = self._said
+        method, kind, place, status, outcome, seconds, to_headers, size, exact = said
         fields: dict[str, Field] = {
-            "method": exchange.method,
-            "path" if exchange.route is None else "route": place,
-            "status": exchange.status,
-            "outcome": exchange.outcome,
+            "method": method,
+            kind: place,
+            "status": status,
+            "outcome": outcome,
             "duration_seconds": seconds,
             "seconds_to_headers": to_headers,
-            "body_bytes": exchange.body_bytes,
-            "body_bytes_exact": exchange.body_bytes_exact,
+            "body_bytes": size,
+            "body_bytes_exact": exact,
         }
-        totals = sql_totals(exchange)
         if totals is not None:
-            fields["sql_count"] = totals.count
-            fields["sql_duration_seconds"] = totals.duration_seconds
-        request_id = None
-        if self._request_id_key is not None and exchange.is_open:
-            sent = exchange.environ.get(self._request_id_key)
-            if sent is not None and _is_request_id(sent):
-                request_id = fields["request_id"] = sent
-        return Line(
-            "latency",
-            fields,
-            partial(
-                _text,
-                exchange.method,
-                place,
-                exchange.status,
-                exchange.outcome,
-                seconds,
-                to_headers,
-                "" if exchange.body_bytes_exact else "~",
-                exchange.body_bytes,
-                "" if totals is None else _sql_text(totals),
-                request_id,
-            ),
+            fields["sql_count"], fields["sql_duration_seconds"] = totals
+        if request_id is not None:
+            fields["request_id"] = request_id
+        return fields
+
+    def __str__(self) -> str:
+        (
+            method,
+            _,
+            place,
+            status,
+            outcome,
+            seconds,
+            to_headers,
+            body_bytes,
+            is_exact,
+            totals,
+            request_id,
+        ) = self._said
+        headers = ""
+        if to_headers is not None and seconds - to_headers >= STREAMED_SECONDS:
+            headers = f" (headers {to_headers * 1000:.1f} ms)"
+        return (
+            f"{method} {one_word(place)} {'-' if status is None else status}"
+            f" {outcome or 'open'} {seconds * 1000:.1f} ms{headers}"
+            f" {'' if is_exact else '~'}{body_bytes} bytes"
+            f"{'' if totals is None else _sql_text(*totals)}"
+            f"{'' if request_id is None else ' id=' + request_id}"
         )
 
 
-def _text(
-    method: str,
-    place: str,
-    status: int | None,
-    outcome: str | None,
-    seconds: float,
-    seconds_to_headers: float | None,
-    approximately: str,
-    body_bytes: int,
-    statements: str,
-    request_id: str | None,
-) -> str:
-    headers = ""
-    if (
-        seconds_to_headers is not None
-        and seconds - seconds_to_headers >= STREAMED_SECONDS
-    ):
-        headers = f" (headers {seconds_to_headers * 1000:.1f} ms)"
-    return (
-        f"{method} {one_word(place)} {'-' if status is None else status}"
-        f" {outcome or 'open'} {seconds * 1000:.1f} ms{headers}"
-        f" {approximately}{body_bytes} bytes{statements}"
-        f"{'' if request_id is None else ' id=' + request_id}"
-    )
-
-
-def _sql_text(totals: SqlTotals) -> str:
-    plural = "" if totals.count == 1 else "s"
-    return (
-        f" {totals.count} statement{plural} in {totals.duration_seconds * 1000:.1f} ms"
-    )
+def _sql_text(count: int, duration_seconds: float) -> str:
+    plural = "" if count == 1 else "s"
+    return f" {count} statement{plural} in {duration_seconds * 1000:.1f} ms"
 
 
 class _Sample:

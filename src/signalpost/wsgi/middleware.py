@@ -27,11 +27,13 @@ from ..lifecycle import got_request_exception
 from ..lifecycle import request_finished
 from ..lifecycle import request_started
 from ..lifecycle import SIGNALS_WITHIN
+from .body import body_for
 from .body import close_with_file
-from .body import closing_body
+from .body import content_length
 from .body import count_chunk
 from .body import is_bodiless
 from .body import ListBody
+from .body import response_start
 from .body import Starter
 from .sendfile import FILE_WRAPPER
 from .sendfile import stand_in_for
@@ -99,16 +101,16 @@ class SignalMiddleware:
         """Call the application, and send what happens; as :pep:`3333` says."""
         sender = self.sender
         heard = heard_of(EXCHANGE_SIGNALS, sender, SIGNALS_WITHIN)
-        if not heard:
+        if not heard or self._is_outer_layer:
             return self.app(environ, start_response)
-        if self._is_outer_layer or self._is_inner_layer(environ):
-            return self.app(environ, start_response)
-        return self._recorded(environ, start_response, heard)
-
-    def _is_inner_layer(self, environ: WSGIEnvironment) -> bool:
-        """Tell whether a layer around this one does the work."""
-        outer = _exchange_in(environ)
-        return outer is not None and outer.sender is self.sender
+        outer = environ.get(EXCHANGE_KEY)
+        if outer is not None:
+            if not isinstance(outer, Exchange):
+                outer = None
+            elif outer.sender is sender:
+                # A layer around this one does the work.
+                return self.app(environ, start_response)
+        return self._recorded(environ, start_response, heard, outer)
 
     # A method of its own, by which current_exchange() knows who has set it.
     def _recorded(
@@ -116,35 +118,43 @@ class SignalMiddleware:
         environ: WSGIEnvironment,
         start_response: StartResponse,
         heard: tuple[Signal, ...],
+        outer: Exchange | None,
     ) -> Iterable[bytes]:
-        exchange = Exchange(environ, self.sender, _exchange_in(environ))
-        starter = Starter(start_response, exchange)
+        exchange = Exchange(environ, self.sender, outer)
+        exchange.starter = starter = Starter(start_response, exchange)
         environ[EXCHANGE_KEY] = exchange
         token = context_exchange.set(exchange)
         try:
-            if exchange_opened in heard:
+            # It is the last of them, so nobody hears the others, as nearly everywhere.
+            is_only_closed_heard = heard[0] is exchange_closed
+            if not is_only_closed_heard:
                 self._send(exchange_opened, exchange)
             if self._sends_started:
                 exchange.has_started = True
-                self._send(request_started, exchange)
+                if not is_only_closed_heard:
+                    self._send(request_started, exchange)
             if FILE_WRAPPER in environ:
                 body = self._body_or_file(environ, starter)
             else:
                 body = self.app(environ, starter)
-            if starter.status is not None and not exchange.has_finished:
-                self.ready(exchange, starter)
-            return self._returned(body, exchange, starter)
+            # What ready() does, as this is where nearly every response is.
+            if not exchange.has_finished and exchange.start_status is not None:
+                exchange.has_finished = True
+                if request_finished.has_receivers_for(self.sender):
+                    self._send_request_finished(exchange)
+            if type(body) is list and body:
+                return ListBody(body, exchange, self)
+            return self._returned(body, exchange)
         except BaseException as error:
             if exchange.is_open:
                 # No server calls close() when the call itself raises.
                 is_hijacked = isinstance(error, StopIteration)
                 try:
+                    self._find_route(exchange)
                     if not is_hijacked:
-                        self.failed(exchange, starter, error, "call")
+                        self.failed(exchange, error, "call")
                 finally:
-                    self._close(
-                        exchange, starter, "hijacked" if is_hijacked else "error"
-                    )
+                    self.closed(exchange, "hijacked" if is_hijacked else "error")
             raise
         finally:
             context_exchange.reset(token)
@@ -153,33 +163,57 @@ class SignalMiddleware:
             body = ()
             del exchange, starter, token
 
-    def ready(self, exchange: Exchange, starter: Starter) -> None:
+    def ready(self, exchange: Exchange) -> None:
         """Send that the response is ready, if it is and was not sent before."""
-        if not exchange.has_finished and starter.status is not None:
+        if not exchange.has_finished and exchange.start_status is not None:
             exchange.has_finished = True
             if request_finished.has_receivers_for(self.sender):
-                self._send_request_finished(exchange, starter)
+                self._send_request_finished(exchange)
 
-    def failed(
-        self, exchange: Exchange, starter: Starter, error: BaseException, where: Where
-    ) -> None:
+    def failed(self, exchange: Exchange, error: BaseException, where: Where) -> None:
         """Send an exception that is leaving the application, unless it was sent."""
-        starter.has_failed = True
+        exchange.has_failed = True
         if exchange.exception is not error:
             exchange.exception = error
             self._send(got_request_exception, exchange, exception=error, where=where)
 
-    def closed(self, exchange: Exchange, starter: Starter) -> None:
-        """Close an exchange whose response the server has closed."""
-        exchange.duration_seconds = time.perf_counter() - exchange.start
-        outcome: ExchangeOutcome = "complete"  # as nearly every response is
-        if not starter.is_whole or starter.has_failed or exchange.status is None:
-            outcome = self._outcome(exchange, starter, "aborted")
-        self._close(exchange, starter, outcome)
+    def closed(
+        self,
+        exchange: Exchange,
+        outcome: ExchangeOutcome | None = None,
+    ) -> None:
+        """Close an exchange.
 
-    def lost(self, exchange: Exchange, starter: Starter) -> None:
+        :param outcome: What became of it; ``None`` if the server has closed the
+            response, and what was handed over tells.
+        """
+        if outcome is None:
+            exchange.duration_seconds = time.perf_counter() - exchange.start
+            outcome = "complete"  # as nearly every response is
+            if not exchange.is_whole or exchange.has_failed or exchange.status is None:
+                outcome = self._outcome(exchange, "aborted")
+        elif exchange.duration_seconds is None:
+            exchange.duration_seconds = time.perf_counter() - exchange.start
+        exchange.outcome = outcome
+        payload = {"environ": exchange.open_environ, "exchange": exchange}
+        try:
+            if self.strict:
+                self._deliver(exchange_closed, payload)
+            else:
+                # What _deliver does, as nearly every application has a receiver here.
+                self.receiver_failures += exchange_closed.send_isolated(
+                    self.sender, payload, self._async_wrapper
+                )
+        finally:
+            try:
+                if exchange.functions:
+                    self._make_calls(exchange)
+            finally:
+                exchange.release()
+
+    def lost(self, exchange: Exchange) -> None:
         """Close an exchange whose response was never closed."""
-        self._close(exchange, starter, self._outcome(exchange, starter, "lost"))
+        self.closed(exchange, self._outcome(exchange, "lost"))
 
     def _body_or_file(
         self, environ: WSGIEnvironment, starter: Starter
@@ -194,73 +228,54 @@ class SignalMiddleware:
             if environ.get(FILE_WRAPPER) is ours:
                 environ[FILE_WRAPPER] = wrap
 
-    def _returned(
-        self, body: Iterable[bytes], exchange: Exchange, starter: Starter
-    ) -> Iterable[bytes]:
-        """Return what the server gets for what the application has returned."""
-        if type(body) is list and body:
-            return ListBody(body, exchange, starter, self)
+    def _returned(self, body: Iterable[bytes], exchange: Exchange) -> Iterable[bytes]:
+        """Return what the server gets for what is no plain list, or an empty one."""
         for wrapped, file in exchange.sent_files:
             if wrapped is body:
-                close_with_file(file, exchange, starter, self)
+                close_with_file(file, exchange, self)
                 return body
-        if _goes_back_as_it_is(body):
-            self._close_at_once(body, exchange, starter)
+        new = body_for(type(body))
+        # There is nothing to wait for in an empty list, and some servers compare it by
+        # identity to learn that the connection was taken over.
+        if new is None or (type(body) is list and not body):
+            self._close_at_once(body, exchange)
             return body
-        return closing_body(body, exchange, starter, self)
+        return new(body, exchange, self)
 
-    def _close_at_once(
-        self, body: object, exchange: Exchange, starter: Starter
-    ) -> None:
+    def _close_at_once(self, body: object, exchange: Exchange) -> None:
         """Close an exchange whose body the server gets as it is."""
         if isinstance(body, (bytes, str)):
             count_chunk(exchange, t.cast("bytes", body))
         is_one = isinstance(body, (bytes, str, list))
         outcome: ExchangeOutcome = "complete" if is_one else "error"
-        if starter.status is None and not body:
+        if exchange.start_status is None and not body:
             outcome = "hijacked"
-        self._close(exchange, starter, outcome)
+        self.closed(exchange, outcome)
 
     def _outcome(
-        self, exchange: Exchange, starter: Starter, unfinished: ExchangeOutcome
+        self, exchange: Exchange, unfinished: ExchangeOutcome
     ) -> ExchangeOutcome:
         """Tell what became of a response.
 
         :param unfinished: What is true of one that did not get to its end.
         """
-        if starter.has_failed:
+        if exchange.has_failed:
             return "error"
-        if starter.is_whole:
+        if exchange.is_whole:
             return "error" if exchange.status is None else "complete"
         if is_bodiless(exchange):
             return "complete"
         # Closed unread, it was whole if all bytes had been handed over even so.
-        length = starter.content_length() if exchange.body_bytes_exact else None
+        length = content_length(exchange) if exchange.body_bytes_exact else None
         is_whole = length is not None and exchange.body_bytes >= length
         return "complete" if is_whole else unfinished
 
-    def _close(
-        self, exchange: Exchange, starter: Starter, outcome: ExchangeOutcome
-    ) -> None:
-        if exchange.duration_seconds is None:
-            exchange.duration_seconds = time.perf_counter() - exchange.start
-        exchange.outcome = outcome
-        payload = {"environ": exchange.environ, "exchange": exchange}
-        try:
-            if self.strict:
-                self._deliver(exchange_closed, payload)
-            else:
-                # What _deliver does, as nearly every application has a receiver here.
-                self.receiver_failures += exchange_closed.send_isolated(
-                    self.sender, payload, self._async_wrapper
-                )
-        finally:
-            try:
-                if exchange.has_functions:
-                    self._make_calls(exchange)
-            finally:
-                exchange.release()
-                starter.exchange = None
+    def _find_route(self, exchange: Exchange) -> None:
+        """Let an exchange whose view was broken off know its route.
+
+        As by a worker's timeout: a framework may tell of no such exception, and have
+        let go of its request when it comes here.
+        """
 
     def _make_calls(self, exchange: Exchange) -> None:
         errors = exchange.make_calls()
@@ -268,8 +283,8 @@ class SignalMiddleware:
         if errors and self.strict:
             raise errors[0]
 
-    def _send_request_finished(self, exchange: Exchange, starter: Starter) -> None:
-        self._send(request_finished, exchange, response=starter.response())
+    def _send_request_finished(self, exchange: Exchange) -> None:
+        self._send(request_finished, exchange, response=response_start(exchange))
 
     def _async_wrapper(self) -> AsyncWrapper | None:
         """Return what runs async receivers; a WSGI application has nothing."""
@@ -290,29 +305,6 @@ class SignalMiddleware:
             self.receiver_failures += signal.send_isolated(
                 self.sender, payload, self._async_wrapper
             )
-
-
-def _exchange_in(environ: WSGIEnvironment) -> Exchange | None:
-    """Return the open exchange of an environment, whatever else has its key."""
-    found = environ.get(EXCHANGE_KEY)
-    return found if isinstance(found, Exchange) else None
-
-
-def _goes_back_as_it_is(body: object) -> bool:
-    """Tell whether a server must get the very body that the application returned.
-
-    There is nothing to wait for in an empty list, and some servers compare it by
-    identity to learn that the connection was taken over. Bytes and what cannot be
-    iterated are mistakes, which each server answers in its own way.
-    """
-    kind = type(body)
-    if kind is list:
-        return not body
-    return (
-        kind is bytes
-        or kind is str
-        or not (hasattr(kind, "__iter__") or hasattr(kind, "__getitem__"))
-    )
 
 
 def _application_and_sender(app: t.Any) -> tuple[WSGIApplication, object]:

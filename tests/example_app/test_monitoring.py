@@ -186,19 +186,28 @@ def test_each_query_finds_what_the_shop_has_counted(tmp_path: Path) -> None:
     assert {one["metric"]["where"] for one in wheres} == {"view"}
 
 
+def counted_at(url: str) -> dict[str, float]:
+    """Return how many requests a scrape tells of, by route."""
+    return {
+        found[1]: float(found[2])
+        for found in re.finditer(
+            r'^http_server_requests_total\{.*route="([^"]*)".*\} (.*)$',
+            get(f"{url}/metrics"),
+            re.M,
+        )
+    }
+
+
 def test_two_workers_are_read_as_one(tmp_path: Path) -> None:
     with started(tmp_path, BY_GUNICORN, PORT="0") as process:
         server = Server(process)
         for _ in range(10):
             visit(server.url)
-        text = get(f"{server.url}/metrics")
+        # The last one may have been answered, and not be closed yet.
+        until = time.monotonic() + PATIENCE_SECONDS
+        while sum((counted := counted_at(server.url)).values()) < 60:
+            assert time.monotonic() < until, counted
         server.stop(signal.SIGTERM)
-    counted = {
-        found[1]: float(found[2])
-        for found in re.finditer(
-            r'^http_server_requests_total\{.*route="([^"]*)".*\} (.*)$', text, re.M
-        )
-    }
     assert counted == {
         "/": 10,
         "/reviews": 10,

@@ -292,7 +292,7 @@ class SignalMiddleware:
 
     def _send(self, signal: NamedSignal, exchange: Exchange, **payload: t.Any) -> None:
         if signal.has_receivers_for(self.sender):
-            payload["environ"] = exchange.environ
+            payload["environ"] = exchange.open_environ
             payload["exchange"] = exchange
             self._deliver(signal, payload)
 

@@ -211,10 +211,10 @@ class Exchange(Handling):
         self.functions = None
         self.has_failed = False
         self.is_whole = False
-        self.sent_files = ()
-        self.start_headers = ()
-        self.start_status = None
-        self.starter = None
+        self.sent_files: tuple[tuple[object, t.Any], ...] = ()
+        self.start_headers: object = ()
+        self.start_status: str | None = None
+        self.starter: t.Any = None
         self.written_bytes = 0
         self._state: dict[t.Hashable, t.Any] | None = None
 

@@ -288,11 +288,11 @@ class PrometheusMetrics:
         self._store.close(exchange)
         if not self._with_scrapes and exchange in self._scrapes:
             return
-        route = exchange.route
+        route = _route_of(exchange)
         outcome = exchange.outcome
         key: tuple[t.Any, ...] = (
             exchange.method,
-            route if route is None else str(route)[:LONGEST_FIELD],
+            route,
             exchange.status,
             outcome,
         )
@@ -472,5 +472,8 @@ def _sender_of(application: t.Any) -> t.Any:
 
 
 def _route_of(exchange: Exchange) -> str | None:
-    route = exchange.route
-    return route if route is None else str(route)[:LONGEST_FIELD]
+    route: object = exchange.route
+    # Nearly every one is a short string, of which nothing needs to be made.
+    if route is None or (type(route) is str and len(route) <= LONGEST_FIELD):
+        return route
+    return str(route)[:LONGEST_FIELD]

@@ -91,7 +91,9 @@ def _show_tables(
     for paragraph in tables(send_rows, sends, NANOSECONDS):
         printed.add(paragraph)
 
-    timed: Timed = {"send": (send_rows, sends), **_show_requests(printed, rounds)}
+    timed: Timed = {"send": (send_rows, sends)}
+    timed |= _show_requests(printed, rounds)
+    timed |= _show_statements(printed, rounds)
     figures = as_json(rounds, timed)
     # The rows hold signals and receivers of which there are many.
     del send_rows, timed

@@ -20,6 +20,7 @@ from ._engine.identity import describe
 from .errors import ExchangeClosedError
 
 if t.TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
 __all__ = [
@@ -61,6 +62,7 @@ class Handling:
         "functions",
         "has_failed",
         "is_whole",
+        "layers",
         "open_environ",
         "sent_files",
         "start_headers",
@@ -75,6 +77,9 @@ class Handling:
     """Whether an exception has left the application."""
     is_whole: bool
     """Whether the body was handed over to its end."""
+    layers: tuple[Callable[[WSGIApplication], WSGIApplication], ...]
+    """What is put around the application for this exchange, the last one outermost: by
+    receivers of ``exchange-opened`` that have something to end with its call."""
     open_environ: WSGIEnvironment | None
     """The environment; ``None`` after the close."""
     sent_files: tuple[tuple[object, t.Any], ...]
@@ -211,6 +216,7 @@ class Exchange(Handling):
         self.functions = None
         self.has_failed = False
         self.is_whole = False
+        self.layers = ()
         self.sent_files: tuple[tuple[object, t.Any], ...] = ()
         self.start_headers: object = ()
         self.start_status: str | None = None
@@ -391,7 +397,7 @@ class Exchange(Handling):
         outer, self.outer = self.outer, None
         starter, self.starter = self.starter, None
         self.sender = None
-        self.sent_files = self.start_headers = ()
+        self.sent_files = self.start_headers = self.layers = ()
         if starter is not None:
             starter.exchange = None
         if environ is None:

@@ -118,6 +118,10 @@ def answer_of(api: str, query: str) -> list[t.Any]:
     return found
 
 
+def origin_of(api: str) -> str:
+    return api.removesuffix("/api/v1")
+
+
 def wait_for(api: str, query: str) -> list[t.Any]:
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
@@ -171,6 +175,9 @@ def test_each_query_finds_what_the_shop_has_counted(tmp_path: Path) -> None:
             wait_for(api, 'rate(http_server_requests_total{route="/fail"}[1m]) > 0')
             wait_for(api, "job:http_server_requests:rate5m > 0")
             found = {name: answer_of(api, query) for name, query in queries().items()}
+            for name, query in queries().items():
+                told = run("promtool", "query", "instant", origin_of(api), query)
+                assert bool(told.strip()) is bool(found[name])
             wait_for(api, "job:http_server_requests_failed:rate5m > 0")
         server.stop(signal.SIGTERM)
     # Nobody left, and no statement failed.

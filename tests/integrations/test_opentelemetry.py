@@ -764,11 +764,10 @@ def test_connecting_twice_records_once(telemetry: Telemetry, shop: flask.Flask) 
 def test_disconnected_application_is_as_it_was(telemetry: Telemetry) -> None:
     app = new_shop()
     Signalpost(app)
-    before = app.wsgi_app.app  # type: ignore[attr-defined]
+    before = app.wsgi_app
     opentelemetry = telemetry.connected(app)
-    assert app.wsgi_app.app is not before  # type: ignore[attr-defined]
+    assert app.wsgi_app is before
     assert opentelemetry.disconnect(app)
-    assert app.wsgi_app.app is before  # type: ignore[attr-defined]
     assert not opentelemetry.disconnect(app)
     assert spans_of(app, telemetry) == 0
     for signal in (exchange_opened, exchange_closed, got_request_exception):
@@ -905,7 +904,7 @@ def test_span_is_current_whatever_was_set_up_first(telemetry: Telemetry) -> None
     assert len(telemetry.spans) == len(ways)
 
 
-def test_function_is_recorded_without_being_shown_the_span(
+def test_span_is_current_though_the_function_alone_was_connected(
     telemetry: Telemetry,
 ) -> None:
     seen = []
@@ -918,7 +917,25 @@ def test_function_is_recorded_without_being_shown_the_span(
     telemetry.connected(look)
     Server().serve(app)
     assert telemetry.span().name == "GET"
-    assert seen == [0]
+    assert seen == [identity(telemetry.span())]
+
+
+def test_span_is_current_in_a_function_that_a_configuration_is_loaded_for(
+    telemetry: Telemetry,
+) -> None:
+    seen = []
+
+    def look(environ: WSGIEnvironment, start_response: StartResponse) -> t.Any:
+        seen.append(current_id())
+        return hello(environ, start_response)
+
+    options = {"tracer_provider": telemetry.tracer_provider}
+    configuration = {"signalpost": {"receivers": {"opentelemetry": options}}}
+    app = SignalMiddleware(look)
+    enabled = Configuration.from_mapping(configuration).load(app)
+    Server().serve(app)
+    enabled.disable_all()
+    assert seen == [identity(telemetry.span())]
 
 
 def test_configuration_enables_and_disables_it() -> None:

@@ -127,16 +127,19 @@ class SignalMiddleware:
         try:
             # It is the last of them, so nobody hears the others, as nearly everywhere.
             is_only_closed_heard = heard[0] is exchange_closed
+            app = self.app
             if not is_only_closed_heard:
                 self._send(exchange_opened, exchange)
+                for layer in exchange.layers:
+                    app = layer(app)
             if self._sends_started:
                 exchange.has_started = True
                 if not is_only_closed_heard:
                     self._send(request_started, exchange)
             if FILE_WRAPPER in environ:
-                body = self._body_or_file(environ, starter)
+                body = _body_or_file(app, environ, starter)
             else:
-                body = self.app(environ, starter)
+                body = app(environ, starter)
             # What ready() does, as this is where nearly every response is.
             if not exchange.has_finished and exchange.start_status is not None:
                 exchange.has_finished = True
@@ -215,19 +218,6 @@ class SignalMiddleware:
         """Close an exchange whose response was never closed."""
         self.closed(exchange, self._outcome(exchange, "lost"))
 
-    def _body_or_file(
-        self, environ: WSGIEnvironment, starter: Starter
-    ) -> Iterable[bytes]:
-        """Call the application, and see which file it gives the server to send."""
-        wrap = environ[FILE_WRAPPER]
-        ours = environ[FILE_WRAPPER] = stand_in_for(wrap)
-        try:
-            return self.app(environ, starter)
-        finally:
-            # Servers compare a body with their own to know that it is a file.
-            if environ.get(FILE_WRAPPER) is ours:
-                environ[FILE_WRAPPER] = wrap
-
     def _returned(self, body: Iterable[bytes], exchange: Exchange) -> Iterable[bytes]:
         """Return what the server gets for what is no plain list, or an empty one."""
         for wrapped, file in exchange.sent_files:
@@ -305,6 +295,20 @@ class SignalMiddleware:
             self.receiver_failures += signal.send_isolated(
                 self.sender, payload, self._async_wrapper
             )
+
+
+def _body_or_file(
+    app: WSGIApplication, environ: WSGIEnvironment, starter: Starter
+) -> Iterable[bytes]:
+    """Call the application, and see which file it gives the server to send."""
+    wrap = environ[FILE_WRAPPER]
+    ours = environ[FILE_WRAPPER] = stand_in_for(wrap)
+    try:
+        return app(environ, starter)
+    finally:
+        # Servers compare a body with their own to know that it is a file.
+        if environ.get(FILE_WRAPPER) is ours:
+            environ[FILE_WRAPPER] = wrap
 
 
 def _application_and_sender(app: t.Any) -> tuple[WSGIApplication, object]:

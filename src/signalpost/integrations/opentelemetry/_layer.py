@@ -24,39 +24,36 @@ __all__ = ["Layer"]
 
 
 class Layer:
-    """The innermost middleware: it brackets what the application does.
+    """What is around an application for one exchange: it brackets what it does.
 
     A context is attached and detached within the call, within each step of the body
     and within its close: in one thread and one context each, and never from one of
     them to the next.
 
+    :param context: The context.
     :param app: The application.
-    :param key: Where an exchange keeps its record, in its state; an exchange without
-        one goes through untouched.
     """
 
-    __slots__ = ("app", "key")
+    __slots__ = ("_app", "_context")
 
-    def __init__(self, app: WSGIApplication, key: object) -> None:
-        self.app = app
-        self.key = key
+    def __init__(self, context: Context, app: WSGIApplication) -> None:
+        self._app = app
+        self._context = context
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Call the application; as :pep:`3333` says."""
-        exchange = environ.get(EXCHANGE_KEY)
-        record = exchange.state.get(self.key) if type(exchange) is Exchange else None
-        if record is None or record.context is None:
-            return self.app(environ, start_response)
-        token = attach(record.context)
+        # Before the application can do anything to the environment.
+        exchange: Exchange = environ[EXCHANGE_KEY]
+        token = attach(self._context)
         try:
-            body = self.app(environ, start_response)
+            body = self._app(environ, start_response)
         finally:
             detach(token)
             # A traceback may keep this frame.
             del token
-        return _bracketed(body, record.context, t.cast("Exchange", exchange))
+        return _bracketed(body, self._context, exchange)
 
 
 def _bracketed(

@@ -7,7 +7,9 @@ import threading
 import time
 import typing as t
 import weakref
+from collections.abc import Callable
 from collections.abc import Collection
+from functools import partial
 from importlib import metadata
 from reprlib import repr as short_repr
 
@@ -37,6 +39,7 @@ from ...lifecycle import exchange_closed
 from ...lifecycle import exchange_opened
 from ...lifecycle import got_request_exception
 from ...lifecycle import sql_executed
+from ...wsgi.middleware import SignalMiddleware
 from ._attributes import Attributes
 from ._attributes import engine_attributes
 from ._attributes import error_type_of
@@ -46,8 +49,8 @@ from ._attributes import request_attributes
 from ._attributes import SCHEMA
 from ._attributes import span_name
 from ._attributes import span_name_before
+from ._layer import Layer
 from ._metrics import ServerMetrics
-from ._place import Place
 from ._record import parent_for
 from ._record import Record
 
@@ -125,7 +128,8 @@ class OpenTelemetry:
         self._engines: weakref.WeakKeyDictionary[object, Attributes] = (
             weakref.WeakKeyDictionary()
         )
-        self._places: dict[int, Place] = {}
+        # By the ids of the senders, each with what gives it, or None once it is gone.
+        self._senders: dict[int, Callable[[], object]] = {}
         self._observation: Observation | None = None
         self._has_failed_to_extract = False
         # Re-entrant, as the collector may let an application go on any line.
@@ -137,24 +141,18 @@ class OpenTelemetry:
         Once connected, it does nothing again. Exchanges that are open already are
         left out.
 
-        The span is current below a middleware that stands inside of every
-        :class:`~signalpost.SignalMiddleware` around the application: connect it to
-        the middleware, or to a Flask application before or after that is set up.
-
-        :param application: A :class:`flask.Flask`, or another object with a
-            ``wsgi_app``, or a :class:`~signalpost.SignalMiddleware`. Of a function
-            that sends signals exchanges are recorded as well, but the function does
-            not see the span as current.
+        :param application: A :class:`flask.Flask` or another object with a
+            ``wsgi_app``, a WSGI application, or a
+            :class:`~signalpost.SignalMiddleware` around one.
         :raises ApplicationError: If it is no WSGI application.
 
         .. versionadded:: 0.1
         """
-        place = Place(application, self._key)
+        sender = _sender_of(application)
         with self._lock:
-            if not place.is_among(self._places):
-                self._places[id(place.sender)] = place
-                place.enter()
-                self._connect_to(place.sender)
+            if not self._is_connected(sender):
+                self._senders[id(sender)] = _weakly(sender)
+                self._connect_to(sender)
 
     def disconnect(self, application: object = None) -> bool:
         """Record no more exchanges of an application.
@@ -167,27 +165,29 @@ class OpenTelemetry:
 
         .. versionadded:: 0.1
         """
-        found: Place | None = None
+        was_connected = False
         with self._lock:
             if application is not None:
-                place = Place(application, self._key)
-                if place.is_among(self._places):
-                    found = self._places.pop(id(place.sender))
-            if found is not None:
-                found.leave()
-                sender = found.sender
-                exchange_opened.disconnect(self._open, sender)
-                exchange_closed.disconnect(self._enter_close, sender)
-                got_request_exception.disconnect(self._fail, sender)
-            for key, place in [*self._places.items()]:
-                if place.sender is None:
-                    del self._places[key]
-            if not self._places:
+                sender = _sender_of(application)
+                was_connected = self._is_connected(sender)
+                if was_connected:
+                    del self._senders[id(sender)]
+                    exchange_opened.disconnect(self._open, sender)
+                    exchange_closed.disconnect(self._enter_close, sender)
+                    got_request_exception.disconnect(self._fail, sender)
+            for key, reference in [*self._senders.items()]:
+                if reference() is None:
+                    del self._senders[key]
+            if not self._senders:
                 sql_executed.disconnect(self._execute)
                 if self._observation is not None:
                     self._observation.stop()
                     self._observation = None
-        return found is not None
+        return was_connected
+
+    def _is_connected(self, sender: object) -> bool:
+        reference = self._senders.get(id(sender))
+        return reference is not None and reference() is sender
 
     def _connect_to(self, sender: object) -> None:
         """Hear an application. Only its own life keeps this object alive."""
@@ -234,6 +234,8 @@ class OpenTelemetry:
             self._metrics.begin(active, context)
             record.active = active
         exchange.state[self._key] = record
+        if context is not None:
+            exchange.layers += (partial(Layer, context),)
 
     def _enter_close(self, sender: object, exchange: Exchange) -> None:
         """Let the span be current for the receivers that come after."""
@@ -408,6 +410,24 @@ def _error_type(exchange: Exchange) -> str | None:
     if exchange.status is not None and exchange.status >= 500:
         return str(exchange.status)
     return "_OTHER" if exchange.outcome == "error" else None
+
+
+def _sender_of(application: t.Any) -> t.Any:
+    """Return who sends for an application, a proxy of it, or its middleware.
+
+    :raises ApplicationError: If it is no WSGI application.
+    """
+    # As Flask's current_app has it.
+    application = getattr(application, "_get_current_object", lambda: application)()
+    # It knows what can be an application.
+    return SignalMiddleware(application).sender
+
+
+def _weakly(one: t.Any) -> Callable[[], object]:
+    try:
+        return weakref.ref(one)
+    except TypeError:  # then the signals hold it, too
+        return lambda: one
 
 
 def _checked_keys(keys: Collection[str] | None) -> frozenset[str] | None:

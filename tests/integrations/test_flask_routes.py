@@ -143,4 +143,5 @@ def test_what_is_broken_off_comes_through_whatever_requests_are_made_of() -> Non
     def wait() -> str:
         raise BrokenOff
 
-    assert broken_off(app, "/").route is None
+    # Flask 3.2 has kept its own request, so that nothing need be found out.
+    assert broken_off(app, "/").outcome == "error"

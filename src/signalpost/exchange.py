@@ -216,7 +216,7 @@ class Exchange(Handling):
         self.functions = None
         self.has_failed = False
         self.is_whole = False
-        self.layers = ()
+        self.layers: tuple[Callable[[WSGIApplication], WSGIApplication], ...] = ()
         self.sent_files: tuple[tuple[object, t.Any], ...] = ()
         self.start_headers: object = ()
         self.start_status: str | None = None

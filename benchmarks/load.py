@@ -88,7 +88,7 @@ def _drive(folder: Path, options: argparse.Namespace) -> int:
             memory.look()
             time.sleep(0.1)
         said = _said_by(wrk)
-        _settle(folder)
+        _settle(address)
         counted = _prometheus(address)
     # The server has stopped: what it logs is all there.
     logged = collections.Counter(_access_log(folder))
@@ -121,6 +121,7 @@ def _served(
             *("--bind", f"fd://{bound.fileno()}", "--worker-tmp-dir", str(folder)),
             *("--workers", str(options.workers), "--threads", "4"),
             *("--worker-class", options.worker_class, "--log-level", "error"),
+            *("--keep-alive", str(PATIENCE_SECONDS)),
             *("--max-requests", str(options.max_requests)),
             *("--max-requests-jitter", str(options.max_requests // 10)),
             *("--access-logfile", str(folder / "access.log")),
@@ -238,13 +239,12 @@ def _said_by(wrk: subprocess.Popen[str]) -> dict[str, int]:
     return said
 
 
-def _settle(folder: Path) -> None:
-    """Wait until nothing is logged any more: the last ones may be closing."""
-    size, since = -1, time.monotonic()
-    while time.monotonic() - since < 1:
-        now = (folder / "lines.log").stat().st_size
-        if now != size:
-            size, since = now, time.monotonic()
+def _settle(address: tuple[str, int]) -> None:
+    """Wait until no request is in flight: the last ones may be closing."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while _samples(address, "http_server_requests_in_flight") != [({}, 0.0)]:
+        if time.monotonic() > until:
+            raise RuntimeError("requests are in flight though nobody asks any more")
         time.sleep(0.05)
 
 
@@ -254,14 +254,21 @@ def _get(address: tuple[str, int], path: str) -> str:
         return str(answer.read().decode())
 
 
+def _samples(address: tuple[str, int], name: str) -> list[tuple[dict[str, str], float]]:
+    """Return the labels and values of a metric's samples in a scrape."""
+    return [
+        (sample.labels, sample.value)
+        for family in text_string_to_metric_families(_get(address, "/metrics"))
+        for sample in family.samples
+        if sample.name == name
+    ]
+
+
 def _prometheus(address: tuple[str, int]) -> collections.Counter[tuple[str, str]]:
     """Return requests by status and outcome, but for the one that said hello."""
     counted: collections.Counter[tuple[str, str]] = collections.Counter()
-    for family in text_string_to_metric_families(_get(address, "/metrics")):
-        for sample in family.samples:
-            if sample.name == "http_server_requests_total":
-                labels = sample.labels
-                counted[labels["status"], labels["outcome"]] += int(sample.value)
+    for labels, value in _samples(address, "http_server_requests_total"):
+        counted[labels["status"], labels["outcome"]] += int(value)
     counted["200", "complete"] -= 1
     return counted
 

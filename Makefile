@@ -145,8 +145,7 @@ notes: $(VENV)/.docs  ## Show the next release's notes, made of the fragments
 
 # The lowest and the highest Python between them reach every branch. They run at the
 # same time, and Flask's oldest series after the second; what that says is kept until the
-# first has ended. What servers send and what is measured is the same on both, so the
-# first one asks them.
+# first has ended. What servers send is the same on both, so the first one asks them.
 .PHONY: check-tests
 check-tests: $(VENV)/.test
 	@$(BIN)/coverage erase
@@ -162,7 +161,7 @@ check-tests: $(VENV)/.test
 		{ code=0; $$bin/coverage run -m pytest -p no:cacheprovider $$but || code=1; \
 			$$after || code=1; exit $$code; } > "$$kept/$$version" 2>&1 & \
 		pids="$$pids $$version:$$!"; \
-		but="--ignore=tests/servers --ignore=tests/benchmarks"; \
+		but=--ignore=tests/servers; \
 		after="$(MAKE) --no-print-directory check-flask"; \
 	done; \
 	[ "$${versions% *}" != "$$versions" ] || $$after || failed=" Flask"; \

@@ -13,6 +13,7 @@ from signalpost import SignalMiddleware
 
 from .applications import alone
 from .applications import SetUp
+from .peers import installed
 from .peers import no_op
 from .peers import Sdk
 
@@ -35,17 +36,10 @@ class Connectable(Protocol):
 
 def set_ups() -> tuple[list[SetUp], list[str]]:
     """Return what is measured, and a line for each package that is missing."""
-    found: list[SetUp] = []
-    missing = []
-    for name, new in (
-        ("signalpost with Prometheus", _prometheus),
-        ("signalpost with OpenTelemetry", _opentelemetry),
-    ):
-        try:
-            found += new()
-        except ImportError:
-            missing.append(f"{name} is left out: its package is not installed")
-    return found, missing
+    return installed(
+        ("the package of signalpost.integrations.prometheus", _prometheus),
+        ("the package of signalpost.integrations.opentelemetry", _opentelemetry),
+    )
 
 
 @contextmanager

@@ -15,12 +15,15 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from .applications import around
 from .applications import SetUp
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
+
+T = TypeVar("T")
 
 PACKAGES = (
     "werkzeug",
@@ -57,20 +60,30 @@ def versions() -> dict[str, str]:
     return found
 
 
-def set_ups() -> tuple[list[SetUp], list[str]]:
-    """Return those that are measured beside us, and a line for each that is missing."""
-    found: list[SetUp] = []
+def installed(
+    *packages: tuple[str, Callable[[], list[T]]],
+) -> tuple[list[T], list[str]]:
+    """Return the set-ups of packages, and a line for each package that is missing.
+
+    :param packages: Their names, each with what imports it and returns its set-ups.
+    """
+    found: list[T] = []
     missing = []
-    for name, new in (
-        ("OpenTelemetry for WSGI", _opentelemetry_wsgi),
-        ("OpenTelemetry for Flask", _opentelemetry_flask),
-        ("prometheus-flask-exporter", _prometheus),
-    ):
+    for name, new in packages:
         try:
             found += new()
         except ImportError:
             missing.append(f"{name} is left out: it is not installed")
     return found, missing
+
+
+def set_ups() -> tuple[list[SetUp], list[str]]:
+    """Return those that are measured beside us, and a line for each that is missing."""
+    return installed(
+        ("OpenTelemetry for WSGI", _opentelemetry_wsgi),
+        ("OpenTelemetry for Flask", _opentelemetry_flask),
+        ("prometheus-flask-exporter", _prometheus),
+    )
 
 
 def set_ups_apart() -> tuple[dict[str, Callable[[], list[SetUp]]], list[str]]:

@@ -272,17 +272,10 @@ def _ours() -> Iterable[SetUp]:
 
 def _peers() -> tuple[list[SetUp], list[str]]:
     """Return those that are measured beside us, and a line for each that is missing."""
-    found: list[SetUp] = []
-    missing = []
-    for name, new in (
+    return peers.installed(
         ("OpenTelemetry for SQLAlchemy", _opentelemetry),
         ("Flask-SQLAlchemy", _flask_sqlalchemy),
-    ):
-        try:
-            found += new()
-        except ImportError:
-            missing.append(f"{name} is left out: it is not installed")
-    return found, missing
+    )
 
 
 def _opentelemetry() -> list[SetUp]:

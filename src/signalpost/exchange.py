@@ -360,7 +360,7 @@ class Exchange(Handling):
         """Return how long ago the server called."""
         return time.perf_counter() - self.start
 
-    def read_route(self) -> None:
+    def read_route(self) -> bool:
         """Take route, endpoint and blueprints from Werkzeug's request, if any.
 
         Not if there is a route already, which may be the application's own. Flask
@@ -368,12 +368,20 @@ class Exchange(Handling):
         view and the server has the response's start. It is read by name, so that
         nothing here depends on Werkzeug; and when somebody asks for the route, as to
         hear the moment at which Flask has it would take some 5 µs.
+
+        :returns: Whether a route was looked for, found or not.
         """
         environ = self.open_environ
-        if environ is not None and self._route is None:
-            request = environ.get("werkzeug.request")
-            if request is not None:
-                self.take_route(request)
+        if environ is None:
+            return False
+        request = environ.get("werkzeug.request")
+        if request is None:
+            return False
+        if self._route is None:
+            self.take_route(request)
+        return self._route is not None or (
+            getattr(request, "routing_exception", None) is not None
+        )
 
     def take_route(self, request: t.Any) -> None:
         """Take route, endpoint and blueprints from a request of Werkzeug's.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from collections.abc import Callable
 from collections.abc import Generator
@@ -14,6 +15,7 @@ from signalpost import NamedSignal
 from signalpost.integrations.flask import Signalpost
 from signalpost.lifecycle import appcontext_tearing_down
 from signalpost.lifecycle import before_render_template
+from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import got_request_exception
 from signalpost.lifecycle import request_finished
 from signalpost.lifecycle import request_started
@@ -32,6 +34,7 @@ from tests.integrations.shop import each_course
 from tests.integrations.shop import FLASK
 from tests.integrations.shop import new_shop
 from tests.wsgi.serving import environ_of
+from tests.wsgi.serving import exchange_of
 from tests.wsgi.serving import Server
 
 
@@ -367,3 +370,45 @@ def test_no_before_request_function_has_run_when_the_request_starts() -> None:
     with request_started.connected_to(lambda sender: steps.append("started"), app):
         app.test_client().get("/hello")
     assert steps == ["started", "before_request"]
+
+
+def fail_to_open(*_: object) -> t.NoReturn:
+    raise LookupError("no session")
+
+
+@pytest.mark.parametrize("path", ["/hello", "/no-such-page", "/stream"])
+def test_an_exchange_has_started_though_nobody_hears_that(path: str) -> None:
+    app = new_shop(Signalpost)
+    with capture(exchange_closed, sender=app) as sent:
+        Server().serve(app, path=path)
+    assert exchange_of(sent).has_started
+
+
+@pytest.mark.parametrize("propagates", [False, True])
+def test_an_exchange_whose_view_fails_has_started(propagates: bool) -> None:
+    app = flask.Flask("shop")
+    app.config["PROPAGATE_EXCEPTIONS"] = propagates
+    Signalpost(app)
+    app.add_url_rule("/", view_func=fail_to_open)
+    with capture(exchange_closed, sender=app) as sent, contextlib.suppress(LookupError):
+        Server().serve(app)
+    assert exchange_of(sent).has_started
+    assert exchange_of(sent).route == "/"
+
+
+@pytest.mark.parametrize("propagates", [False, True])
+def test_an_exchange_without_a_session_has_not_started(
+    propagates: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = flask.Flask("shop")
+    app.config["PROPAGATE_EXCEPTIONS"] = propagates
+    Signalpost(app)
+    app.add_url_rule("/", view_func=lambda: "hello")
+    monkeypatch.setattr(app.session_interface, "open_session", fail_to_open)
+    with (
+        capture(exchange_closed, request_started, sender=app) as sent,
+        contextlib.suppress(LookupError),
+    ):
+        Server().serve(app)
+    assert sent_of(sent, request_started) == []
+    assert not exchange_of(sent).has_started

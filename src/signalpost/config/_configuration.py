@@ -13,9 +13,9 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from ..lifecycle import post_config_load
+from ..wsgi.middleware import sender_of
 from ._enabled import Enabled
 from ._enabled import enabled_for
-from ._enabled import sender_of
 from ._finding import imported
 from ._place import listed
 from ._place import nearest

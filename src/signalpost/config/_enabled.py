@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._engine.identity import ANY
+from .._engine.identity import reference_to
 from .._engine.signal import NamedSignal
 from ..errors import ConfigurationError
 from ..lifecycle import SENT_BY_OTHERS
-from ..wsgi.middleware import SignalMiddleware
+from ..wsgi.middleware import sender_of
 from ._finding import found_at
 from ._finding import receiver_from
 from ._finding import signal_of
@@ -32,7 +33,7 @@ from ._place import Place
 from ._tables import OURS
 from ._text import plain
 
-__all__ = ["Enabled", "EnabledReceiver", "enabled_for", "sender_of"]
+__all__ = ["Enabled", "EnabledReceiver", "enabled_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Enabled(Mapping[str, EnabledReceiver]):
     """
 
     def __init__(self, application: Any) -> None:
-        self._application = _reference_to(application)
+        self._application = reference_to(application)
         self._lock = threading.RLock()
         self._enabled: dict[str, tuple[EnabledReceiver, _Connected]] = {}
         self._format: str | None = None
@@ -211,14 +212,6 @@ def _forget(key: int) -> None:
     _by_id.pop(key).disable_all()
 
 
-def sender_of(application: Any) -> Any:
-    """Return the sender that a middleware or a proxy stands for."""
-    if isinstance(application, SignalMiddleware):
-        return application.sender
-    # As Flask's current_app has it.
-    return getattr(application, "_get_current_object", lambda: application)()
-
-
 class _Connected:
     """A receiver with the signals that it hears.
 
@@ -288,7 +281,7 @@ def _for_exchanges_of(application: Any, receiver: Any) -> Any:
         one.kind is inspect.Parameter.VAR_KEYWORD
         for one in signature.parameters.values()
     )
-    application_of = _reference_to(application)
+    application_of = reference_to(application)
 
     @functools.wraps(receiver)
     def hear(sender: object, **payload: Any) -> Any:
@@ -306,13 +299,6 @@ def _for_exchanges_of(application: Any, receiver: Any) -> Any:
         parameters = [*signature.parameters.values(), exchange]
         t.cast("Any", hear).__signature__ = inspect.Signature(parameters)
     return hear
-
-
-def _reference_to(application: Any) -> Callable[[], Any]:
-    try:
-        return weakref.ref(application)
-    except TypeError:  # then the signals hold it, too
-        return lambda: application
 
 
 def _call_about(method: Callable[..., Any], application: Any) -> None:

@@ -132,7 +132,8 @@ class FlaskMiddleware(SignalMiddleware):
         self._deliver(signal, payload)
 
     def _find_route(self, exchange: Exchange) -> None:
-        if exchange.route is None:
+        # Of what Flask has told, the route was read when it told.
+        if exchange.route is None and exchange.exception is None:
             with suppress(Exception):  # of the application's own classes, too
                 request = self.sender.request_class(
                     exchange.environ, populate_request=False
@@ -141,6 +142,8 @@ class FlaskMiddleware(SignalMiddleware):
                 if adapter is not None:
                     request.url_rule, _ = adapter.match(return_rule=True)
                     exchange.take_route(request)
+                    # As good as surely: before that comes only what opens a session.
+                    exchange.has_started = True
 
     def _send_request_finished(self, exchange: Exchange) -> None:
         pass
@@ -265,6 +268,7 @@ def _exchange_of(app: flask.Flask) -> Exchange:
         exchange = kept.get(EXCHANGE_KEY)
         if exchange is None:
             exchange = kept[EXCHANGE_KEY] = Exchange(environ, app)
+    # Soon Flask lets go of its request.
     exchange.read_route()
     return exchange
 
@@ -287,6 +291,9 @@ def _finished(app: flask.Flask, theirs: dict[str, t.Any]) -> dict[str, t.Any]:
 
 def _failed(app: flask.Flask, theirs: dict[str, t.Any]) -> dict[str, t.Any] | None:
     exchange = _exchange_of(app)
+    # There may be no response to start, which tells it otherwise.
+    if exchange.read_route():
+        exchange.has_started = True
     exception = theirs["exception"]
     if exchange.exception is exception:
         return None

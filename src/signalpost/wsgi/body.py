@@ -104,7 +104,8 @@ class Starter:
                 _code_of(status) if type(status) is str else status_code_of(status)
             )
             # Whether there is one or not, it is read now: soon it can be no more.
-            exchange.read_route()
+            if exchange.read_route():
+                exchange.has_started = True
         self._write = write
         return self._counted_write
 

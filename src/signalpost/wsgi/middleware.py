@@ -43,7 +43,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["SignalMiddleware"]
+__all__ = ["SignalMiddleware", "sender_of"]
 
 
 class SignalMiddleware:
@@ -295,6 +295,14 @@ class SignalMiddleware:
             self.receiver_failures += signal.send_isolated(
                 self.sender, payload, self._async_wrapper
             )
+
+
+def sender_of(application: t.Any) -> t.Any:
+    """Return the sender that a middleware or a proxy stands for."""
+    if isinstance(application, SignalMiddleware):
+        return application.sender
+    # As Flask's current_app has it.
+    return getattr(application, "_get_current_object", lambda: application)()
 
 
 def _body_or_file(

@@ -13,7 +13,6 @@ from opentelemetry.context import detach
 from opentelemetry.context import get_current
 
 from ...exchange import Exchange
-from ...exchange import EXCHANGE_KEY
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -31,21 +30,23 @@ class Layer:
     them to the next.
 
     :param context: The context.
+    :param exchange: The exchange.
     :param app: The application.
     """
 
-    __slots__ = ("_app", "_context")
+    __slots__ = ("_app", "_context", "_exchange")
 
-    def __init__(self, context: Context, app: WSGIApplication) -> None:
+    def __init__(
+        self, context: Context, exchange: Exchange, app: WSGIApplication
+    ) -> None:
         self._app = app
         self._context = context
+        self._exchange = exchange
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Call the application; as :pep:`3333` says."""
-        # Before the application can do anything to the environment.
-        exchange: Exchange = environ[EXCHANGE_KEY]
         token = attach(self._context)
         try:
             body = self._app(environ, start_response)
@@ -53,7 +54,7 @@ class Layer:
             detach(token)
             # A traceback may keep this frame.
             del token
-        return _bracketed(body, self._context, exchange)
+        return _bracketed(body, self._context, self._exchange)
 
 
 def _bracketed(

@@ -30,6 +30,7 @@ from opentelemetry.trace import TracerProvider
 
 from ..._engine.delivery import Delivery
 from ..._engine.identity import describe
+from ..._engine.identity import reference_to
 from ..._engine.observing import Observation
 from ..._engine.observing import observe
 from ...exchange import current_exchange
@@ -151,7 +152,7 @@ class OpenTelemetry:
         sender = _sender_of(application)
         with self._lock:
             if not self._is_connected(sender):
-                self._senders[id(sender)] = _weakly(sender)
+                self._senders[id(sender)] = reference_to(sender)
                 self._connect_to(sender)
 
     def disconnect(self, application: object = None) -> bool:
@@ -235,7 +236,7 @@ class OpenTelemetry:
             record.active = active
         exchange.state[self._key] = record
         if context is not None:
-            exchange.layers += (partial(Layer, context),)
+            exchange.layers += (partial(Layer, context, exchange),)
 
     def _enter_close(self, sender: object, exchange: Exchange) -> None:
         """Let the span be current for the receivers that come after."""
@@ -421,13 +422,6 @@ def _sender_of(application: t.Any) -> t.Any:
     application = getattr(application, "_get_current_object", lambda: application)()
     # It knows what can be an application.
     return SignalMiddleware(application).sender
-
-
-def _weakly(one: t.Any) -> Callable[[], object]:
-    try:
-        return weakref.ref(one)
-    except TypeError:  # then the signals hold it, too
-        return lambda: one
 
 
 def _checked_keys(keys: Collection[str] | None) -> frozenset[str] | None:

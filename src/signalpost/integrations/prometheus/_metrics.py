@@ -31,7 +31,7 @@ from ...lifecycle import exchange_opened
 from ...lifecycle import got_request_exception
 from ...lifecycle import sql_executed
 from ...receivers.lines import LONGEST_FIELD
-from ...wsgi.middleware import SignalMiddleware
+from ...wsgi.middleware import sender_of
 from ._folder import Folder
 from ._folder import FolderCollector
 from ._groups import Groups
@@ -237,7 +237,7 @@ class PrometheusMetrics:
         :param application: The sender: the application, or the middleware around it;
             without it, all there are.
         """
-        sender = _sender_of(application)
+        sender = sender_of(application)
         exchange_opened.connect(self.opened, sender, weak=False)
         exchange_closed.connect(self.closed, sender, weak=False)
         got_request_exception.connect(self.failed, sender, weak=False)
@@ -260,7 +260,7 @@ class PrometheusMetrics:
 
         :param application: As for :meth:`connect`.
         """
-        sender = _sender_of(application)
+        sender = sender_of(application)
         for signal, receiver in (
             (exchange_opened, self.opened),
             (exchange_closed, self.closed),
@@ -461,14 +461,6 @@ class PrometheusMetrics:
         row.add(0, 1)
         row.add(1, has_failed)
         row.add(2, duration_seconds)
-
-
-def _sender_of(application: t.Any) -> t.Any:
-    """Return the sender that a middleware or a proxy stands for."""
-    if isinstance(application, SignalMiddleware):
-        return application.sender
-    # As Flask's current_app has it.
-    return getattr(application, "_get_current_object", lambda: application)()
 
 
 def _route_of(exchange: Exchange) -> str | None:

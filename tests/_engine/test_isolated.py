@@ -156,6 +156,21 @@ def test_a_receiver_of_the_namespace_is_told_the_signal() -> None:
     assert got == [{"order": 7, "signal": placed}]
 
 
+def test_any_name_is_passed_as_it_is() -> None:
+    names = ("connection", "payload", "receiver", "été")
+    signal = Signal(payload=names)
+    got: list[object] = []
+
+    def note(
+        sender: Any, payload: str, receiver: str, *, connection: str, été: str
+    ) -> None:
+        got.append((sender, payload, receiver, connection, été))
+
+    signal.connect(note)
+    assert signal.send_isolated("shop", {one: one for one in names}, no_wrapper) == 0
+    assert got == [("shop", "payload", "receiver", "connection", "été")]
+
+
 def test_heard_are_the_signals_that_reach_anyone() -> None:
     for_all, for_shop, for_bank, for_nobody = (Signal() for _ in range(4))
     for_all.connect(fail)

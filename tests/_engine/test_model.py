@@ -25,8 +25,12 @@ from signalpost import named
 from signalpost import Observation
 from signalpost import observe
 from signalpost import Signal
+from signalpost._engine.connections import Changes
 
 _count = count()
+
+_received: list[str] = []
+"""The labels of the receivers that were called."""
 
 
 class Owner:
@@ -36,6 +40,7 @@ class Owner:
         self.label = f"object {next(_count)}"
 
     def receive(self, sender: Any, **extra: Any) -> str:
+        _received.append(self.label)
         return self.label
 
 
@@ -107,6 +112,9 @@ class SignalMachine(RuleBasedStateMachine):
         prefix = f"model {next(_count)}: "
         self.names = {name: named(prefix + name) for name in NAMES}
         self.bound: dict[str, list[str]] = {name: [] for name in NAMES}
+        self.changes = Changes((self.signal,))
+        # By sender: the change after which it was asked, and what was said.
+        self.heard: dict[str, tuple[object, bool]] = {}
 
     # What a label stands for.
 
@@ -336,13 +344,16 @@ class SignalMachine(RuleBasedStateMachine):
             self.observation.stop()
             self.observation = None
 
-    @rule(sender=concrete_senders, way=st.sampled_from(["send", "robust", "async"]))
+    @rule(
+        sender=concrete_senders,
+        way=st.sampled_from(["send", "robust", "async", "isolated", "isolated"]),
+    )
     def send(self, sender: str, way: str) -> None:
         self.check_sent(self.label(sender), self.values_sent(self.sender(sender), way))
 
-    @rule()
-    def send_by_an_unknown_sender(self) -> None:
-        self.check_sent("unknown", self.values_sent(Owner(), "send"))
+    @rule(way=st.sampled_from(["send", "isolated"]))
+    def send_by_an_unknown_sender(self, way: str) -> None:
+        self.check_sent("unknown", self.values_sent(Owner(), way))
 
     def values_sent(self, sender: Any, way: str) -> list[Any]:
         ways: dict[str, Callable[[], list[Any]]] = {
@@ -350,6 +361,10 @@ class SignalMachine(RuleBasedStateMachine):
             "robust": lambda: self.signal.send_robust(sender),
             "async": lambda: finished(self.signal.send_async(sender)),
         }
+        if way == "isolated":
+            _received.clear()
+            assert self.signal.send_isolated(sender, {}, lambda: None) == 0
+            return [*_received]
         return [result[1] for result in ways[way]()]
 
     def check_sent(self, sender: str, values: list[Any]) -> None:
@@ -376,6 +391,16 @@ class SignalMachine(RuleBasedStateMachine):
         labels = [one.__self__.label for one in receivers]  # type: ignore[attr-defined]  # a method
         assert labels == [record.receiver for record in found.values()]
         assert self.signal.has_receivers_for(self.sender(sender)) == bool(found)
+
+    @rule(sender=concrete_senders)
+    def ask_only_after_a_change(self, sender: str) -> None:
+        label = self.label(sender)
+        latest, is_heard = self.heard.get(label, (None, False))
+        if latest is not self.changes.latest:
+            latest = self.changes.follow()
+            is_heard = self.signal.has_receivers_for(self.sender(sender))
+            self.heard[label] = latest, is_heard
+        assert is_heard == bool([*self.matching(label)])
 
     # What always holds.
 

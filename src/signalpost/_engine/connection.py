@@ -28,8 +28,12 @@ from ..errors import ReceiverError
 from .identity import describe
 from .identity import receiver_key
 from .identity import Symbol
+from .payload import passing
 
 Receiver = Callable[..., Any]
+
+Call = Callable[[Receiver, Any, dict[str, Any]], Any]
+"""Calls a receiver with a sender, and what it reads of a payload."""
 
 _ASYNC = CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _HAS_MARKS = sys.version_info >= (3, 12)  # inspect.markcoroutinefunction
@@ -351,14 +355,27 @@ class Claims(Protocol):
 class Route:
     """The connections that one sender's payload goes to, and what they need."""
 
-    __slots__ = ("connections", "has_async", "has_once", "is_plain", "is_simple")
+    __slots__ = (
+        "calls",
+        "connections",
+        "has_async",
+        "has_once",
+        "has_options",
+        "is_plain",
+        "is_simple",
+    )
 
     def __init__(
         self, connections: tuple[Connection, ...], declared: frozenset[str] | None
     ) -> None:
         self.connections = connections
+        self.calls: tuple[tuple[Connection, Call], ...] = ()
         self.has_async = any(connection.is_async for connection in connections)
         self.has_once = any(connection.is_once for connection in connections)
+        self.has_options = any(
+            connection.is_once or connection.options is not None
+            for connection in connections
+        )
         passes_signal = any(
             connection.options is not None and connection.options.passes_signal
             for connection in connections
@@ -368,6 +385,11 @@ class Route:
             declared is None and not self.has_once and not passes_signal
         )
         self.is_plain = self.is_simple and not self.has_async
+
+    def make_calls(self) -> tuple[tuple[Connection, Call], ...]:
+        """Return each connection with what calls its receiver; make it, and keep it."""
+        self.calls = tuple((one, passing(one.names)) for one in self.connections)
+        return self.calls
 
     def turns(self, claims: Claims) -> Generator[tuple[Connection, Receiver]]:
         """Yield each connection whose receiver is there when its turn comes."""

@@ -13,6 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Hashable
+from collections.abc import Iterable
 from functools import partial
 from itertools import count
 from reprlib import repr as short_repr
@@ -20,6 +21,7 @@ from types import FunctionType
 from typing import Any
 
 from ..errors import ReceiverError
+from .connection import Call
 from .connection import Connection
 from .connection import connection_to
 from .connection import disconnected
@@ -100,7 +102,7 @@ class Connections:
         # The routes, made on first use. _plain_any serves every sender while there
         # is nothing to filter, _plain the senders by id; neither is to be trusted
         # for longer than one read.
-        self._has_routes = True
+        self._has_routes = True  # or something else that a change makes wrong
         self._any_route: Route | None = None
         self._any_version = 0
         self._plain_any: tuple[Connection, ...] | None = ()
@@ -108,6 +110,8 @@ class Connections:
         # _plain_else serves senders whose id is none of _ids, while no other kind of
         # sender is known.
         self._plain_else: tuple[Connection, ...] | None = None
+        # The same for a send that is isolated, while it need not look at more.
+        self._calls_any: tuple[tuple[Connection, Call], ...] | None = None
         self._ids: set[int] = set()
         self._senders_not_by_id = 0
         # Connections that more than one sender hears, by a name or a base class; and
@@ -116,6 +120,7 @@ class Connections:
         self._matched: dict[Hashable, SenderRecord] = {}
         self._open_mutes = 0
         self._observers: tuple[Watching, ...] = ()
+        self._changes: tuple[Changes, ...] = ()
 
     def _prepare(
         self,
@@ -445,6 +450,8 @@ class Connections:
             senders.pop(sender, None)
             if not senders:
                 self._by_receiver.pop(key, None)
+            for changes in self._changes:  # again, now that it is complete
+                changes.latest = object()
         connection.via = disconnected
         gone += (connection, connection.held)
         # A route that nobody has looked for since may still have the connection.
@@ -522,16 +529,22 @@ class Connections:
         self._any_version += 1
         self._plain_any = None
         self._plain_else = None
+        self._calls_any = None
         if self._plain:
             self._plain = {}
         if self._matched:
             self._matched = {}
+        for changes in self._changes:
+            changes.latest = object()
 
     def _forget_plain_routes(self) -> None:
         self._plain_any = None
         self._plain_else = None
+        self._calls_any = None
         if self._plain:
             self._plain = {}
+        for changes in self._changes:
+            changes.latest = object()
 
     def _names_changed(self) -> None:
         """Hear that a name which receivers are connected to has another sender."""
@@ -617,6 +630,26 @@ class Connections:
                 record.route_version = self._any_version
             return route
 
+    def _calls_for(self, sender: Any) -> tuple[tuple[Connection, Call], ...] | None:
+        """Return what an isolated send calls; ``None`` if it must look at more.
+
+        Connections that are once, async or otherwise special; or observers.
+        """
+        route = self._route_for(sender)
+        if route.has_options or route.has_async or self._observers:
+            return None
+        calls = route.calls or route.make_calls()
+        if self._is_for_all(route):
+            with self._exclusively():
+                if self._is_for_all(route):  # still, now that nobody changes it
+                    self._calls_any = calls
+        return calls
+
+    def _is_for_all(self, route: Route) -> bool:
+        return self._any_route is route and not (
+            self._by_sender or self._open_mutes or self._observers
+        )
+
     def _promote(self, route: Route, sender: Any, record: SenderRecord | None) -> None:
         """Let sends take a plain route without coming here, while it holds."""
         with self._exclusively():
@@ -637,6 +670,37 @@ class Connections:
                 self._plain_any = route.connections
             elif not self._shared and not self._senders_not_by_id:
                 self._plain_else = route.connections
+
+
+class Changes:
+    """Tells whether any of several signals got or lost a connection.
+
+    For who must know in every request whether anyone hears them, and looks anew only
+    when :attr:`latest` is another object than last time.
+
+    :param signals: The signals.
+    """
+
+    __slots__ = ("_signals", "latest")
+
+    latest: object
+    """Stands for the latest change."""
+
+    def __init__(self, signals: Iterable[Connections]) -> None:
+        self._signals = tuple(signals)
+        self.latest = object()
+        for signal in self._signals:
+            with signal._exclusively():
+                signal._changes += (self,)
+
+    def follow(self) -> object:
+        """Return the latest change; the next one will be told.
+
+        To be called *before* looking at the signals: what changes meanwhile is told.
+        """
+        for signal in self._signals:
+            signal._has_routes = True
+        return self.latest
 
 
 class Exclusive:

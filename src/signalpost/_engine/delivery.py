@@ -157,14 +157,15 @@ def send_isolated(
         needed.
     :returns: How many receivers raised an :exc:`Exception`.
     """
-    if signal._open_mutes and signal.is_muted:
-        return 0
-    route = signal._any_route
-    if route is None or signal._by_sender or signal._dead:
-        route = signal._route_for(sender)
+    calls = signal._calls_any
+    if calls is None:
+        if signal._open_mutes and signal.is_muted:
+            return 0
+        calls = signal._calls_for(sender)
+        if calls is None:
+            return _send_with_care(signal, sender, payload, async_wrapper)
     failures = 0
-    watching = signal._observers
-    for connection in route.connections:
+    for connection, call in calls:
         receiver = connection()
         if receiver is None:
             continue
@@ -173,27 +174,34 @@ def send_isolated(
             if via is disconnected:
                 continue
             receiver = MethodType(via, receiver)
-        wrapper = None
-        if connection.is_async:
-            wrapper = async_wrapper()
-            if wrapper is None:
-                # Before it is claimed: what cannot be called is not used up.
-                failures += 1
-                _note_failure(connection, _refusal(signal, receiver), signal, receiver)
-                continue
-        if route.has_once and not signal._claim(connection):
+        try:
+            call(receiver, sender, payload)
+        except Exception as error:  # noqa: BLE001  # what this function is for
+            failures += 1
+            _note_failure(connection, error, signal, receiver)
+    return failures
+
+
+def _send_with_care(
+    signal: Signal,
+    sender: Any,
+    payload: dict[str, Any],
+    async_wrapper: Callable[[], AsyncWrapper | None],
+) -> int:
+    """Do the same, with whatever was asked for when a receiver was connected."""
+    route = signal._route_for(sender)
+    failures = 0
+    for connection in route.connections:
+        receiver = connection.receiver()
+        if receiver is None:
             continue
         try:
-            if watching or wrapper is not None or connection.options is not None:
-                call = _callable(connection, receiver, signal, wrapper)
+            wrapper = async_wrapper() if connection.is_async else None
+            # Refused before it is claimed: what cannot be called is not used up.
+            call = _callable(connection, receiver, signal, wrapper)
+            if not route.has_once or signal._claim(connection):
                 call(sender, **_arguments(connection, payload, signal))
-            elif (names := connection.names) is None:
-                receiver(sender, **payload)
-            elif len(names) == 1:
-                receiver(sender, **{names[0]: payload[names[0]]})
-            else:
-                receiver(sender, **{name: payload[name] for name in names})
-        except Exception as error:  # noqa: BLE001  # what this function is for
+        except Exception as error:  # noqa: BLE001  # as above
             failures += 1
             _note_failure(connection, error, signal, receiver)
     return failures

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from collections.abc import Iterable
+from functools import lru_cache
 from inspect import Parameter
 from reprlib import repr as short_repr
 from typing import Any
@@ -86,6 +87,34 @@ def names_read(
     if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in rest):
         return None
     return tuple(names)
+
+
+# A signal has few receivers, and most of them read the same.
+@lru_cache(maxsize=256)
+def passing(
+    names: tuple[str, ...] | None,
+) -> Callable[[Callable[..., Any], Any, dict[str, Any]], Any]:
+    """Return what calls a receiver with a sender and those parts of a payload.
+
+    Written as code, as :func:`~collections.namedtuple` does: to make a dictionary for
+    each call would take twice as long.
+
+    :param names: What :func:`names_read` returned.
+    """
+    if names is None:
+        return _pass_all
+    # Each is the name of a parameter, and can be nothing else.
+    named = ", ".join(f"{name}=payload[{name!r}]" for name in names)
+    code = f"lambda receiver, sender, payload: receiver(sender, {named})"
+    function: Callable[[Callable[..., Any], Any, dict[str, Any]], Any]
+    function = eval(code, {})  # noqa: S307  # see above
+    return function
+
+
+def _pass_all(
+    receiver: Callable[..., Any], sender: Any, payload: dict[str, Any]
+) -> Any:
+    return receiver(sender, **payload)
 
 
 def check_takes_signal(receiver: Callable[..., Any]) -> None:

@@ -62,6 +62,7 @@ class Handling:
         "functions",
         "has_failed",
         "is_whole",
+        "kept",
         "layers",
         "open_environ",
         "sent_files",
@@ -77,6 +78,8 @@ class Handling:
     """Whether an exception has left the application."""
     is_whole: bool
     """Whether the body was handed over to its end."""
+    kept: dict[t.Hashable, t.Any] | None
+    """What receivers keep; ``None`` as long as it is nothing."""
     layers: tuple[Callable[[WSGIApplication], WSGIApplication], ...]
     """What is put around the application for this exchange, the last one outermost: by
     receivers of ``exchange-opened`` that have something to end with its call."""
@@ -109,11 +112,9 @@ class Exchange(Handling):
 
     __slots__ = (
         "__weakref__",
-        "_blueprints",
         "_endpoint",
         "_referrer",
         "_route",
-        "_state",
         "body_bytes",
         "body_bytes_exact",
         "duration_seconds",
@@ -201,7 +202,6 @@ class Exchange(Handling):
         self._referrer = read("HTTP_REFERER")
         self._route: str | None = None
         self._endpoint: str | None = None
-        self._blueprints: tuple[str, ...] = ()
         self.status = None
         self.has_started = False
         self.has_finished = False
@@ -216,13 +216,13 @@ class Exchange(Handling):
         self.functions = None
         self.has_failed = False
         self.is_whole = False
+        self.kept = None
         self.layers: tuple[Callable[[WSGIApplication], WSGIApplication], ...] = ()
         self.sent_files: tuple[tuple[object, t.Any], ...] = ()
         self.start_headers: object = ()
         self.start_status: str | None = None
         self.starter: t.Any = None
         self.written_bytes = 0
-        self._state: dict[t.Hashable, t.Any] | None = None
 
     def __repr__(self) -> str:
         return (
@@ -268,9 +268,12 @@ class Exchange(Handling):
     @property
     def blueprints(self) -> tuple[str, ...]:
         """The blueprints of the route, from the innermost out."""
-        if self._route is None:
-            self.read_route()
-        return self._blueprints
+        endpoint = self.endpoint
+        # As in Flask, where they are the parts of the endpoint's name but the last.
+        if not isinstance(endpoint, str) or "." not in endpoint:
+            return ()
+        parts = endpoint.split(".")[:-1]
+        return tuple(".".join(parts[:end]) for end in range(len(parts), 0, -1))
 
     @property
     def referrer(self) -> str | None:
@@ -285,9 +288,9 @@ class Exchange(Handling):
     @property
     def state(self) -> dict[t.Hashable, t.Any]:
         """A dict for receivers to keep what belongs to this exchange."""
-        if self._state is None:
-            self._state = {}
-        return self._state
+        if self.kept is None:
+            self.kept = {}
+        return self.kept
 
     @property
     def is_open(self) -> bool:
@@ -360,8 +363,8 @@ class Exchange(Handling):
         """Return how long ago the server called."""
         return time.perf_counter() - self.start
 
-    def read_route(self) -> bool:
-        """Take route, endpoint and blueprints from Werkzeug's request, if any.
+    def read_route(self, request: t.Any = None) -> bool:
+        """Take the route from Werkzeug's request, if any.
 
         Not if there is a route already, which may be the application's own. Flask
         leaves its request object in the environment, until it has called the
@@ -369,35 +372,26 @@ class Exchange(Handling):
         nothing here depends on Werkzeug; and when somebody asks for the route, as to
         hear the moment at which Flask has it would take some 5 µs.
 
+        :param request: The request, as Flask makes it, if the environment has none.
         :returns: Whether a route was looked for, found or not.
         """
         environ = self.open_environ
         if environ is None:
             return False
-        request = environ.get("werkzeug.request")
         if request is None:
-            return False
-        if self._route is None:
-            self.take_route(request)
-        return self._route is not None or (
-            getattr(request, "routing_exception", None) is not None
-        )
-
-    def take_route(self, request: t.Any) -> None:
-        """Take route, endpoint and blueprints from a request of Werkzeug's.
-
-        :param request: As Flask makes it: with ``url_rule`` and ``blueprints``.
-        """
-        environ = self.open_environ
+            request = environ.get("werkzeug.request")
+            if request is None:
+                return False
         rule = getattr(request, "url_rule", None)
-        if rule is None or environ is None:
-            return
-        mount = environ.get("SCRIPT_NAME")
-        self._route = _decoded(mount) + rule.rule if mount else rule.rule
-        self._endpoint = endpoint = rule.endpoint
-        # A blueprint is a part of the endpoint's name, and most have none.
-        if isinstance(endpoint, str) and "." in endpoint:
-            self._blueprints = tuple(getattr(request, "blueprints", ()))
+        if rule is None:
+            return self._route is not None or (
+                getattr(request, "routing_exception", None) is not None
+            )
+        if self._route is None:
+            mount = environ.get("SCRIPT_NAME")
+            self._route = _decoded(mount) + rule.rule if mount else rule.rule
+            self._endpoint = rule.endpoint
+        return True
 
     def release(self) -> None:
         """Let go of the application and the environment. For the middleware."""
@@ -452,7 +446,8 @@ def current_exchange() -> Exchange | None:
     exchange = context_exchange.get()
     if producing:
         exchange = _nearest(_getframe(1), exchange)
-    return exchange if exchange is not None and exchange.is_open else None
+    # As is_open has it, which would be a call more.
+    return None if exchange is None or exchange.open_environ is None else exchange
 
 
 def _nearest(frame: FrameType | None, current: Exchange | None) -> Exchange | None:

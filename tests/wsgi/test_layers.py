@@ -3,10 +3,13 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterable
 
+from signalpost import named
 from signalpost import SignalMiddleware
 from signalpost.exchange import EXCHANGE_KEY
 from signalpost.lifecycle import exchange_closed
+from signalpost.lifecycle import exchange_opened
 from signalpost.lifecycle import EXCHANGE_SIGNALS
+from signalpost.lifecycle import request_finished
 from signalpost.testing import capture
 from tests.wsgi.serving import environ_of
 from tests.wsgi.serving import exchange_of
@@ -59,6 +62,37 @@ def test_a_sender_can_be_named() -> None:
     with capture(exchange_closed, sender="shop") as sent:
         Server().serve(SignalMiddleware(hello, sender="shop"))
     assert len(sent) == 1
+
+
+def test_what_is_heard_may_change_between_any_two_requests() -> None:
+    app = SignalMiddleware(hello, sender="shop")
+    names: list[str] = []
+
+    def note(sender: object, **_: object) -> None:
+        names.append(str(sender))
+
+    def served() -> list[str]:
+        names.clear()
+        Server().serve(app)
+        return [*names]
+
+    assert served() == []
+    for signal in (request_finished, exchange_opened, exchange_closed):
+        signal.connect(note, "shop")
+        assert served() == ["shop"]
+        signal.connect(note, "bank")
+        signal.disconnect(note, "shop")
+        assert served() == []
+        app.sender = "bank"
+        assert served() == ["bank"]
+        app.sender = "shop"
+        assert served() == []
+        signal.disconnect(note)
+    kiosk = app.sender = Framework()
+    exchange_closed.connect(note, named("kiosk of the layers"))
+    assert served() == []
+    named("kiosk of the layers").bind(kiosk)
+    assert served() == [str(kiosk)]
 
 
 def test_a_second_layer_with_the_same_sender_adds_nothing() -> None:

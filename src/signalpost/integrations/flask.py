@@ -120,12 +120,12 @@ class FlaskMiddleware(SignalMiddleware):
     """
 
     sender: flask.Flask
-    _sends_started = False
 
     def __init__(self, app: t.Any, *, sender: flask.Flask, strict: bool) -> None:
         super().__init__(app, sender=sender, strict=strict)
         # It knows Flask's moments, so it does the work itself.
         self._is_outer_layer = False
+        self._sends_started = False
 
     def forward(self, signal: NamedSignal, payload: dict[str, t.Any]) -> None:
         """Send at a moment of Flask's; receivers are isolated as elsewhere."""
@@ -141,7 +141,7 @@ class FlaskMiddleware(SignalMiddleware):
                 adapter = self.sender.create_url_adapter(request)
                 if adapter is not None:
                     request.url_rule, _ = adapter.match(return_rule=True)
-                    exchange.take_route(request)
+                    exchange.read_route(request)
                     # As good as surely: before that comes only what opens a session.
                     exchange.has_started = True
 

@@ -80,8 +80,8 @@ def sql_totals(exchange: Exchange) -> SqlTotals | None:
 
     .. versionadded:: 0.1
     """
-    totals: SqlTotals | None = exchange.state.get(_KEY)
-    return totals
+    # Not by exchange.state, which would make a dict for each exchange without any.
+    return None if exchange.kept is None else exchange.kept.get(_KEY)
 
 
 _KEY = "signalpost.sql"

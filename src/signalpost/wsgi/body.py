@@ -150,9 +150,8 @@ class Closing:
                 if is_first:
                     if not exchange.has_finished:
                         self._recorder.ready(exchange)
-                    count_chunk(exchange, chunk)
                     # An empty one may come first, for a server to send the headers.
-                    is_first = exchange.seconds_to_first_byte is None
+                    is_first = not count_chunk(exchange, chunk)
                 else:
                     # Neither length_of() nor suppress(), as a call would cost as much
                     # as all else here.
@@ -174,7 +173,7 @@ class Closing:
             del exchange
             raise
         finally:
-            producing.pop(place, None)
+            del producing[place]
         if not exchange.has_finished:
             self._recorder.ready(exchange)
         exchange.is_whole = True
@@ -188,10 +187,12 @@ class Closing:
             return
         token = context_exchange.set(exchange)
         try:
-            body, self._body = self._body, ()
+            body = self._body
+            self._body = ()
             # A list has nothing to close, and looking for it takes its time.
-            if type(body) is not list and hasattr(body, "close"):
-                body.close()
+            close = None if type(body) is list else getattr(body, "close", None)
+            if close is not None:
+                close()
         except BaseException as error:
             self._recorder.failed(exchange, error, "close")
             raise
@@ -377,11 +378,15 @@ def is_bodiless(exchange: Exchange) -> bool:
     return exchange.method == "HEAD" or exchange.status in _BODILESS
 
 
-def count_chunk(exchange: Exchange, chunk: bytes) -> None:
-    """Note a chunk, and when the first byte was handed over."""
+def count_chunk(exchange: Exchange, chunk: bytes) -> bool:
+    """Note a chunk, and when the first byte was handed over; tell whether it was."""
     exchange.body_bytes += len(chunk) if type(chunk) is bytes else length_of(chunk)
-    if chunk and exchange.seconds_to_first_byte is None:
+    if exchange.seconds_to_first_byte is not None:
+        return True
+    if chunk:
         exchange.seconds_to_first_byte = time.perf_counter() - exchange.start
+        return True
+    return False
 
 
 def length_of(chunk: object) -> int:

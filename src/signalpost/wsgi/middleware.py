@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from reprlib import repr as short_repr
 from types import MethodType
 
+from .._engine.connections import Changes
 from .._engine.delivery import AsyncWrapper
 from .._engine.signal import heard_of
 from .._engine.signal import NamedSignal
-from .._engine.signal import Signal
 from ..errors import ApplicationError
 from ..exchange import codes_that_set
 from ..exchange import context_exchange
@@ -32,7 +32,6 @@ from .body import close_with_file
 from .body import content_length
 from .body import count_chunk
 from .body import is_bodiless
-from .body import ListBody
 from .body import response_start
 from .body import Starter
 from .sendfile import FILE_WRAPPER
@@ -44,6 +43,36 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 __all__ = ["SignalMiddleware", "sender_of"]
+
+_changes = Changes((*EXCHANGE_SIGNALS, *SIGNALS_WITHIN))
+
+
+class Heard:
+    """What was heard of a sender's exchanges at the latest change.
+
+    :param sender: The sender.
+    """
+
+    __slots__ = ("any", "change", "finished", "only_closed", "sender")
+
+    change: object
+    """The change."""
+    sender: object
+    """The sender; a middleware's can be replaced."""
+    any: bool
+    """Whether an exchange must be recorded."""
+    only_closed: bool
+    """Whether of the signals of its course only the last is heard."""
+    finished: bool
+    """Whether ``request-finished`` is heard."""
+
+    def __init__(self, sender: object) -> None:
+        self.change = _changes.follow()
+        self.sender = sender
+        signals = heard_of(EXCHANGE_SIGNALS, sender, SIGNALS_WITHIN)
+        self.any = bool(signals)
+        self.only_closed = self.any and signals[0] is exchange_closed
+        self.finished = request_finished in signals
 
 
 class SignalMiddleware:
@@ -80,8 +109,6 @@ class SignalMiddleware:
     """Whether a receiver's exception is let through."""
     receiver_failures: int
     """How many times a receiver has raised so far."""
-    _sends_started: t.ClassVar[bool] = True
-    """Whether the moment of ``request-started`` is the middleware's to tell."""
 
     def __init__(
         self, app: t.Any, *, sender: object = None, strict: bool = False
@@ -90,6 +117,9 @@ class SignalMiddleware:
         self.sender = found if sender is None else sender
         self.strict = strict
         self.receiver_failures = 0
+        self._heard = Heard(self.sender)
+        # Whether the moment of request-started is the middleware's to tell.
+        self._sends_started = True
         # Of two layers side by side, the inner one does the work.
         self._is_outer_layer = (
             isinstance(self.app, SignalMiddleware) and self.app.sender is self.sender
@@ -100,8 +130,10 @@ class SignalMiddleware:
     ) -> Iterable[bytes]:
         """Call the application, and send what happens; as :pep:`3333` says."""
         sender = self.sender
-        heard = heard_of(EXCHANGE_SIGNALS, sender, SIGNALS_WITHIN)
-        if not heard or self._is_outer_layer:
+        heard = self._heard
+        if heard.change is not _changes.latest or heard.sender is not sender:
+            heard = self._heard = Heard(sender)
+        if not heard.any or self._is_outer_layer:
             return self.app(environ, start_response)
         outer = environ.get(EXCHANGE_KEY)
         if outer is not None:
@@ -117,7 +149,7 @@ class SignalMiddleware:
         self,
         environ: WSGIEnvironment,
         start_response: StartResponse,
-        heard: tuple[Signal, ...],
+        heard: Heard,
         outer: Exchange | None,
     ) -> Iterable[bytes]:
         exchange = Exchange(environ, self.sender, outer)
@@ -125,16 +157,15 @@ class SignalMiddleware:
         environ[EXCHANGE_KEY] = exchange
         token = context_exchange.set(exchange)
         try:
-            # It is the last of them, so nobody hears the others, as nearly everywhere.
-            is_only_closed_heard = heard[0] is exchange_closed
             app = self.app
-            if not is_only_closed_heard:
+            # It is the last of them, so nobody hears the others, as nearly everywhere.
+            if not heard.only_closed:
                 self._send(exchange_opened, exchange)
                 for layer in exchange.layers:
                     app = layer(app)
             if self._sends_started:
                 exchange.has_started = True
-                if not is_only_closed_heard:
+                if not heard.only_closed:
                     self._send(request_started, exchange)
             if FILE_WRAPPER in environ:
                 body = _body_or_file(app, environ, starter)
@@ -143,21 +174,16 @@ class SignalMiddleware:
             # What ready() does, as this is where nearly every response is.
             if not exchange.has_finished and exchange.start_status is not None:
                 exchange.has_finished = True
-                if request_finished.has_receivers_for(self.sender):
+                if heard.finished or heard.change is not _changes.latest:
                     self._send_request_finished(exchange)
-            if type(body) is list and body:
-                return ListBody(body, exchange, self)
-            return self._returned(body, exchange)
+            kind = type(body)
+            new = body_for(kind)
+            if new is None or exchange.sent_files or (kind is list and not body):
+                return self._returned(body, exchange)
+            return new(body, exchange, self)
         except BaseException as error:
             if exchange.is_open:
-                # No server calls close() when the call itself raises.
-                is_hijacked = isinstance(error, StopIteration)
-                try:
-                    self._find_route(exchange)
-                    if not is_hijacked:
-                        self.failed(exchange, error, "call")
-                finally:
-                    self.closed(exchange, "hijacked" if is_hijacked else "error")
+                self._broken_off(exchange, error)
             raise
         finally:
             context_exchange.reset(token)
@@ -170,8 +196,7 @@ class SignalMiddleware:
         """Send that the response is ready, if it is and was not sent before."""
         if not exchange.has_finished and exchange.start_status is not None:
             exchange.has_finished = True
-            if request_finished.has_receivers_for(self.sender):
-                self._send_request_finished(exchange)
+            self._send_request_finished(exchange)
 
     def failed(self, exchange: Exchange, error: BaseException, where: Where) -> None:
         """Send an exception that is leaving the application, unless it was sent."""
@@ -218,8 +243,18 @@ class SignalMiddleware:
         """Close an exchange whose response was never closed."""
         self.closed(exchange, self._outcome(exchange, "lost"))
 
+    def _broken_off(self, exchange: Exchange, error: BaseException) -> None:
+        """Close an exchange whose call has raised: no server calls close() then."""
+        is_hijacked = isinstance(error, StopIteration)
+        try:
+            self._find_route(exchange)
+            if not is_hijacked:
+                self.failed(exchange, error, "call")
+        finally:
+            self.closed(exchange, "hijacked" if is_hijacked else "error")
+
     def _returned(self, body: Iterable[bytes], exchange: Exchange) -> Iterable[bytes]:
-        """Return what the server gets for what is no plain list, or an empty one."""
+        """Return what the server gets for a file, an empty list, or a mistake."""
         for wrapped, file in exchange.sent_files:
             if wrapped is body:
                 close_with_file(file, exchange, self)
@@ -274,7 +309,8 @@ class SignalMiddleware:
             raise errors[0]
 
     def _send_request_finished(self, exchange: Exchange) -> None:
-        self._send(request_finished, exchange, response=response_start(exchange))
+        if request_finished.has_receivers_for(self.sender):
+            self._send(request_finished, exchange, response=response_start(exchange))
 
     def _async_wrapper(self) -> AsyncWrapper | None:
         """Return what runs async receivers; a WSGI application has nothing."""

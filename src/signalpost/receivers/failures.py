@@ -13,7 +13,6 @@ from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
 from traceback import TracebackException
-from typing import Any
 from typing import ClassVar
 from typing import NamedTuple
 
@@ -149,7 +148,6 @@ class FailureLogger:
         exception: BaseException,
         where: Where,
         exchange: Exchange,
-        **_: Any,
     ) -> None:
         """Log an exception that the application did not handle, or count it."""
         kind = _kind_of(exception)

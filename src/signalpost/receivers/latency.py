@@ -115,24 +115,26 @@ class LatencyLogger:
     ) -> None:
         self._slow_seconds = _threshold(slow_seconds)
         self._levels = _numbered(levels)
+        # The level, and whether a sample says enough.
+        self._by_outcome = {
+            outcome: (level, outcome in _ORDINARY)
+            for outcome, level in self._levels.items()
+        }
         self._is_excluded = _matcher(exclude)
         self._sample = _sample_of(sample)
         self._request_id_key = _environ_key(request_id_header)
         self._logger = chosen_logger(logger, "signalpost.latency")
 
-    def __call__(self, sender: object, *, exchange: Exchange, **_: Any) -> None:
+    def __call__(self, sender: object, *, exchange: Exchange) -> None:
         """Log an exchange that has closed."""
         seconds = exchange.duration_seconds or 0.0
-        levels = self._levels
-        outcome = exchange.outcome or "complete"
-        level = levels[outcome]
-        is_ordinary = outcome in _ORDINARY
+        level, is_ordinary = self._by_outcome[exchange.outcome or "complete"]
         status = exchange.status
         if status is not None and status >= 500:
-            level = max(level, levels["5xx"])
+            level = max(level, self._levels["5xx"])
             is_ordinary = False
         if self._slow_seconds is not None and seconds >= self._slow_seconds:
-            level = max(level, levels["slow"])
+            level = max(level, self._levels["slow"])
             is_ordinary = False
         logger = self._logger
         if not logger.isEnabledFor(level):
@@ -150,7 +152,7 @@ class LatencyLogger:
             sent = exchange.open_environ.get(self._request_id_key)
             if sent is not None and _is_request_id(sent):
                 request_id = sent
-        totals = sql_totals(exchange)
+        totals = None if exchange.kept is None else sql_totals(exchange)
         line = _LatencyLine(
             exchange.method,
             "path" if route is None else "route",

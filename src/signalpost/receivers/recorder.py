@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from math import isnan
 from math import nan
 from threading import RLock
-from typing import Any
 from typing import ClassVar
 from typing import Final
 from weakref import WeakValueDictionary
@@ -188,11 +187,11 @@ class LatencyRecorder:
         self._lock = RLock()
         self._is_busy = False
 
-    def opened(self, sender: object, *, exchange: Exchange, **_: Any) -> None:
+    def opened(self, sender: object, *, exchange: Exchange) -> None:
         """Count an exchange as in flight."""
         self._open[id(exchange)] = exchange
 
-    def closed(self, sender: object, *, exchange: Exchange, **_: Any) -> None:
+    def closed(self, sender: object, *, exchange: Exchange) -> None:
         """Count an exchange that has closed."""
         self._open.pop(id(exchange), None)
         status = exchange.status

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import RLock
-from typing import Any
 from typing import ClassVar
 from typing import TYPE_CHECKING
 
@@ -148,7 +147,7 @@ class ReferrerCounter:
         # Not a plain one: what a Unix signal calls may ask for the list.
         self._lock = RLock()
 
-    def __call__(self, sender: object, *, exchange: Exchange, **_: Any) -> None:
+    def __call__(self, sender: object, *, exchange: Exchange) -> None:
         """Count where a request came from, if its path is one to count."""
         if self._paths is not None and exchange.path not in self._paths:
             return

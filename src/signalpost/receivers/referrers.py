@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from collections.abc import Mapping
-from typing import Any
 from typing import ClassVar
 
 from ..exchange import Exchange
@@ -56,7 +55,7 @@ class ReferrerLogger:
         self._paths = _chosen_paths(paths)
         self._logger = chosen_logger(logger, "signalpost.referrers")
 
-    def __call__(self, sender: object, *, exchange: Exchange, **_: Any) -> None:
+    def __call__(self, sender: object, *, exchange: Exchange) -> None:
         """Log where a request came from, if its path is one to log."""
         if self._paths is not None and exchange.path not in self._paths:
             return

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from functools import partial
 from types import FrameType
-from typing import Any
 from typing import ClassVar
 
 from ..exchange import Exchange
@@ -94,7 +93,6 @@ class SqlLogger:
         is_executemany: bool,
         exception: BaseException | None,
         exchange: Exchange | None,
-        **_: Any,
     ) -> None:
         """Log a statement, if it is to be."""
         slow_seconds = self._slow_seconds
@@ -178,7 +176,7 @@ class RepeatLogger:
         self._logger = chosen_logger(logger, "signalpost.sql")
 
     def __call__(
-        self, sender: object, *, statement: str, exchange: Exchange | None, **_: Any
+        self, sender: object, *, statement: str, exchange: Exchange | None
     ) -> None:
         """Count a statement, and log it if it is once too often."""
         if exchange is None:

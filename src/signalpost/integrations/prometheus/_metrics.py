@@ -279,11 +279,11 @@ class PrometheusMetrics:
             if observation is not None:
                 observation.stop()
 
-    def opened(self, sender: object, *, exchange: Exchange, **_: t.Any) -> None:
+    def opened(self, sender: object, *, exchange: Exchange) -> None:
         """Count an exchange as in flight."""
         self._store.open(exchange)
 
-    def closed(self, sender: object, *, exchange: Exchange, **_: t.Any) -> None:
+    def closed(self, sender: object, *, exchange: Exchange) -> None:
         """Count an exchange that has closed."""
         self._store.close(exchange)
         if not self._with_scrapes and exchange in self._scrapes:
@@ -311,9 +311,7 @@ class PrometheusMetrics:
             exemplar,
         )
 
-    def failed(
-        self, sender: object, *, exchange: Exchange, where: str, **_: t.Any
-    ) -> None:
+    def failed(self, sender: object, *, exchange: Exchange, where: str) -> None:
         """Count an exception that left the application."""
         self._store.put(self._note_failure, (_route_of(exchange), where))
 
@@ -325,7 +323,6 @@ class PrometheusMetrics:
         duration_seconds: float,
         exception: BaseException | None,
         exchange: Exchange | None,
-        **_: t.Any,
     ) -> None:
         """Count a statement, unless a request of another application executed it."""
         if exchange is None:

@@ -173,7 +173,7 @@ class Closing:
             del exchange
             raise
         finally:
-            del producing[place]
+            producing.pop(place, None)
         if not exchange.has_finished:
             self._recorder.ready(exchange)
         exchange.is_whole = True

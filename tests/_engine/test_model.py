@@ -25,7 +25,7 @@ from signalpost import named
 from signalpost import Observation
 from signalpost import observe
 from signalpost import Signal
-from signalpost._engine.connections import Changes
+from signalpost._engine.changes import Changes
 
 _count = count()
 

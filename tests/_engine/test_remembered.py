@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from signalpost import ANY
 from signalpost import observe
 from signalpost import Signal
-from signalpost._engine.connections import Changes
+from signalpost._engine.changes import Changes
 
 Receiver = Callable[..., None]
 

@@ -1,19 +1,16 @@
 """The tables of a signal: who is connected to whom, and in which order they run.
 
-All that must hold between threads and finalisers is in this file.
+All that must hold between threads and finalisers is in this file and in burial.py.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
 import typing as t
-import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Hashable
-from collections.abc import Iterable
 from functools import partial
 from itertools import count
 from reprlib import repr as short_repr
@@ -21,6 +18,8 @@ from types import FunctionType
 from typing import Any
 
 from ..errors import ReceiverError
+from .burial import Burial
+from .burial import LoudBurial
 from .connection import Call
 from .connection import Connection
 from .connection import connection_to
@@ -34,12 +33,14 @@ from .identity import ANY
 from .identity import sender_key
 from .identity import Symbol
 from .lifetime import IS_DEVELOPMENT_MODE
-from .lifetime import place_of
 from .names import names_of
 from .names import SenderName
 from .payload import names_read
 from .senders import SenderRecord
 from .senders import SenderReference
+
+if t.TYPE_CHECKING:
+    from .changes import Changes
 
 UID: t.Final = Symbol("dispatch_uid")
 """Sets keys that are made of a ``dispatch_uid`` apart from identities."""
@@ -672,37 +673,6 @@ class Connections:
                 self._plain_else = route.connections
 
 
-class Changes:
-    """Tells whether any of several signals got or lost a connection.
-
-    For who must know in every request whether anyone hears them, and looks anew only
-    when :attr:`latest` is another object than last time.
-
-    :param signals: The signals.
-    """
-
-    __slots__ = ("_signals", "latest")
-
-    latest: object
-    """Stands for the latest change."""
-
-    def __init__(self, signals: Iterable[Connections]) -> None:
-        self._signals = tuple(signals)
-        self.latest = object()
-        for signal in self._signals:
-            with signal._exclusively():
-                signal._changes += (self,)
-
-    def follow(self) -> object:
-        """Return the latest change; the next one will be told.
-
-        To be called *before* looking at the signals: what changes meanwhile is told.
-        """
-        for signal in self._signals:
-            signal._has_routes = True
-        return self.latest
-
-
 class Exclusive:
     """A block in which no other thread, and no finaliser, changes the tables."""
 
@@ -722,56 +692,3 @@ class Exclusive:
         connections._lock.release()
         if connections._dead or connections._deferred:
             connections._settle()
-
-
-class Burial:
-    """What the death of a receiver or a sender sets off.
-
-    It must neither wait nor fail, and the signal must not be kept alive by its own
-    connections: it refers to the signal weakly.
-    """
-
-    __slots__ = ("_connections",)
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = weakref.ref(connections)
-
-    def __call__(
-        self,
-        reference: weakref.ref[Any],
-        # A default, as globals may be gone when the interpreter exits.
-        is_finalizing: Callable[[], bool] = sys.is_finalizing,
-    ) -> None:
-        signal = self._connections()
-        if signal is None or is_finalizing():
-            return
-        # The id may be given away as soon as this returns.
-        signal._forget_plain_routes()
-        signal._dead.append(reference)
-        signal._settle()
-
-
-class LoudBurial(Burial):
-    """The same, and a warning if the receiver was still connected."""
-
-    __slots__ = ()
-
-    def __call__(
-        self,
-        reference: weakref.ref[Any],
-        is_finalizing: Callable[[], bool] = sys.is_finalizing,
-    ) -> None:
-        signal = self._connections()
-        is_lost = t.cast("Connection", reference).is_alive
-        super().__call__(reference, is_finalizing)
-        connection = t.cast("Connection", reference)
-        # Without a place it was reported when it was connected.
-        if not is_lost or connection.code is None or signal is None or is_finalizing():
-            return
-        place = place_of(connection.code, connection.instruction)
-        warnings.warn(
-            f"a function that was connected weakly to {signal} at {place} died while"
-            " connected; keep it in a variable or connect it with weak=False",
-            ResourceWarning,
-            stacklevel=2,
-        )

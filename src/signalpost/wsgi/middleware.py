@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from reprlib import repr as short_repr
 from types import MethodType
 
-from .._engine.connections import Changes
+from .._engine.changes import Changes
 from .._engine.delivery import AsyncWrapper
 from .._engine.signal import heard_of
 from .._engine.signal import NamedSignal

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import gc
+import sys
+import textwrap
+from collections.abc import Callable
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from tests.config import receivers
+from tests.config.loading import Write
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_module(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Generator[Callable[[str, str], None]]:
+    monkeypatch.syspath_prepend(tmp_path)
+    written = []
+
+    def write_module(name: str, text: str) -> None:
+        write(f"{name}.py", text)
+        written.append(name)
+
+    yield write_module
+    for name in written:
+        sys.modules.pop(name, None)
+    gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def no_shops_left() -> Generator[None]:
+    yield
+    receivers.shops.clear()
+    receivers.heard_by_record.clear()
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a path such as ``here:record`` name one of the receivers."""
+    monkeypatch.setitem(sys.modules, "here", receivers)

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+
+from signalpost import SignalMiddleware
+from signalpost.config import enabled_for
+from signalpost.config import READY
+from signalpost.errors import ConfigurationError
+from tests.config.loading import connections
+from tests.config.loading import everybody
+from tests.config.loading import hearing
+from tests.config.loading import INTEGRATED
+from tests.config.loading import load
+from tests.config.loading import refusal
+from tests.config.receivers import heard_by_record
+from tests.config.receivers import record
+from tests.config.receivers import record_nothing
+from tests.config.receivers import Shop
+from tests.wsgi.serving import hello
+from tests.wsgi.serving import Server
+
+
+def test_what_is_named_hears_the_application() -> None:
+    shop = Shop()
+    enabled = load({"here:Audit": {"days": 7}}, shop)
+    audit = enabled["here:Audit"].receiver
+    app = SignalMiddleware(hello, sender=shop)
+    Server().serve(app, path="/a")
+    Server().serve(SignalMiddleware(hello), path="/of-another")
+    assert audit.heard == ["opened /a", "closed /a"]
+    assert audit.given["days"] == 7
+
+
+def test_a_middleware_stands_for_its_sender() -> None:
+    app = SignalMiddleware(hello)
+    audit = load({"here:Audit": True}, app)["here:Audit"].receiver
+    Server().serve(app, path="/a")
+    assert audit.heard == ["opened /a", "closed /a"]
+    assert enabled_for(app) is enabled_for(hello)
+    enabled_for(app).disable_all()
+
+
+def test_what_is_enabled_tells_about_itself() -> None:
+    enabled = load({"here:Audit": {"days": 7}, "here:record_nothing": True})
+    audit = enabled["here:Audit"]
+    assert (audit.name, audit.path) == ("here:Audit", "here:Audit")
+    assert audit.options == {"days": 7}
+    assert audit.source == "a test, [signalpost.receivers] here:Audit"
+    assert audit.signals == ("exchange-opened", "exchange-closed")
+    assert list(enabled) == ["here:Audit", "here:record_nothing"]
+    assert len(enabled) == 2
+    assert repr(enabled) == "<Enabled here:Audit, here:record_nothing>"
+    assert repr(load({})) == "<Enabled nothing>"
+
+
+@pytest.mark.parametrize("name", [name for name in READY if name not in INTEGRATED])
+def test_a_ready_receiver_is_known_by_its_name(name: str) -> None:
+    before = everybody()
+    shop = Shop()
+    enabled = load({name: True}, shop)
+    assert enabled[name].path == READY[name]
+    assert everybody() > before
+    enabled.disable_all()
+    assert everybody() == before
+
+
+def test_a_receiver_set_to_false_is_not_even_looked_up() -> None:
+    assert len(load({"no.such:thing": False, "nonsense": False})) == 0
+
+
+def test_a_function_hears_the_signal_that_it_is_given() -> None:
+    shop = Shop()
+    enabled = load({"here:record": {"signal": "exchange-closed"}}, shop)
+    Server().serve(SignalMiddleware(hello, sender=shop))
+    assert heard_by_record == [shop]
+    assert enabled["here:record"].signals == ("exchange-closed",)
+    assert hearing(shop) == [record]
+
+
+def test_a_class_without_hears_is_made_and_given_a_signal() -> None:
+    shop = Shop()
+    options = {"signal": "exchange-opened", "days": 7}
+    plain = load({"here:Plain": options}, shop)["here:Plain"].receiver
+    Server().serve(SignalMiddleware(hello, sender=shop))
+    assert plain.given == (7, "plain", None)
+    assert plain.calls == 1
+
+
+def test_a_receiver_that_connects_itself_is_let_do_so() -> None:
+    shop = Shop()
+    enabled = load({"here:ConnectsItself": True}, shop)
+    itself = enabled["here:ConnectsItself"].receiver
+    assert enabled["here:ConnectsItself"].signals == ()
+    assert itself.said == [f"connect {id(shop)}"]
+    assert enabled.disable("here:ConnectsItself")
+    assert itself.said == [f"connect {id(shop)}", "disconnect"]
+
+
+def test_disabled_means_disconnected() -> None:
+    shop = Shop()
+    enabled = load({"here:Audit": True, "here:record_nothing": True}, shop)
+    assert enabled.disable("here:Audit")
+    assert not enabled.disable("here:Audit")
+    assert list(enabled) == ["here:record_nothing"]
+    assert hearing(shop) == [record_nothing]
+    enabled.disable_all()
+    assert len(enabled) == 0
+    assert connections() == 0
+
+
+def test_enabling_twice_is_one() -> None:
+    shop = Shop()
+    enabled = load({"here:Audit": {"days": 7}}, shop)
+    audit = enabled["here:Audit"]
+    assert load({"here:Audit": {"days": 7}}, shop) is enabled
+    assert enabled.enable("here:Audit", days=7) is audit
+    assert len(hearing(shop)) == 1
+
+
+def test_enabling_twice_with_other_options_is_refused() -> None:
+    shop = Shop()
+    enabled = load({"here:Audit": {"days": 7}}, shop)
+    with pytest.raises(ConfigurationError, match="enabled already") as raised:
+        enabled.enable("here:Audit", days=8)
+    assert "by a test, [signalpost.receivers] here:Audit" in str(raised.value)
+    assert enabled["here:Audit"].options == {"days": 7}
+
+
+def test_what_was_disabled_can_be_enabled_again() -> None:
+    shop = Shop()
+    enabled = load({"here:Audit": {"days": 7}}, shop)
+    enabled.disable("here:Audit")
+    audit = enabled.enable("here:Audit", days=8)
+    assert audit.source == "enable(), here:Audit"
+    assert hearing(shop) == [audit.receiver.closed]
+
+
+def test_applications_are_enabled_apart() -> None:
+    one, other = Shop(), Shop()
+    first = load({"here:Audit": True}, one)
+    second = load({"here:Audit": True}, other)
+    first.disable_all()
+    assert list(second) == ["here:Audit"]
+    assert hearing(other)
+    assert not hearing(one)
+
+
+def test_receivers_need_nobody_to_hold_them() -> None:
+    shop = Shop()
+    load({"here:Audit": True}, shop)
+    gc.collect()
+    assert hearing(shop)
+
+
+def test_receivers_go_with_their_application() -> None:
+    shop = Shop()
+    enabled = load({"here:Audit": True, "here:ConnectsItself": True}, shop)
+    audit = weakref.ref(enabled["here:Audit"].receiver)
+    itself = enabled["here:ConnectsItself"].receiver
+    itself.said.clear()
+    gone = weakref.ref(shop)
+    del shop, enabled
+    gc.collect()
+    assert gone() is None
+    assert audit() is None
+    assert itself.said == ["disconnect"]
+    assert connections() == 0
+
+
+def test_an_application_without_weak_references_is_held() -> None:
+    class Slotted:
+        __slots__ = ()
+
+    shop = Slotted()
+    enabled = load({"here:Audit": True}, shop)
+    assert hearing(shop)
+    enabled.disable_all()
+    assert not hearing(shop)
+
+
+def test_a_receiver_that_cannot_connect_itself_is_refused() -> None:
+    error = refusal({"here:Stubborn": {"connects": False}})
+    assert "it cannot be connected: no such folder" in str(error)
+    assert isinstance(error.__cause__, OSError)
+
+
+def test_a_receiver_that_fails_to_disconnect_keeps_no_other_enabled() -> None:
+    shop = Shop()
+    enabled = load({"here:Audit": True, "here:Stubborn": True}, shop)
+    with pytest.raises(OSError, match="the folder is gone"):
+        enabled.disable_all()
+    assert len(enabled) == 0
+    assert not hearing(shop)

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import typing as t
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from signalpost.config import Enabled
+from signalpost.config import ENTRY_POINT_GROUP
+from signalpost.config import READY
+from signalpost.errors import ConfigurationError
+from signalpost.errors import ConfigurationWarning
+from tests.config.loading import load
+from tests.config.loading import refusal
+from tests.config.loading import Write
+
+
+def publish(write: Write, distribution: str, **names: str) -> None:
+    """Write what an installed distribution tells about itself."""
+    points = "".join(f"{name} = {path}\n" for name, path in names.items())
+    folder = f"{distribution}-1.0.dist-info"
+    write(f"{folder}/METADATA", f"Name: {distribution}\nVersion: 1.0\n")
+    write(f"{folder}/entry_points.txt", f"[{ENTRY_POINT_GROUP}]\n{points}")
+
+
+def test_a_published_name_is_known(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(write, "stocktaking", stock="here:Audit")
+    monkeypatch.syspath_prepend(tmp_path)
+    enabled = load({"stock": {"days": 7}})
+    assert enabled["stock"].path == "here:Audit"
+    assert "did you mean 'stock'?" in str(refusal_beside(enabled, {"stok": True}))
+
+
+def refusal_beside(
+    enabled: Enabled, receivers: Mapping[str, t.Any]
+) -> ConfigurationError:
+    enabled.disable_all()
+    return refusal(receivers)
+
+
+def test_a_name_that_two_distributions_publish_is_refused(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(write, "stocktaking", stock="here:Audit")
+    publish(write, "stockpiling", stock="here:Plain")
+    monkeypatch.syspath_prepend(tmp_path)
+    error = refusal({"stock": True})
+    assert "publish 'stock': here:Audit, here:Plain; write the path" in str(error)
+
+
+def test_a_published_name_does_not_replace_a_ready_receiver(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(write, "stocktaking", latency="here:Audit")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.warns(ConfigurationWarning, match="here:Audit is published by that"):
+        enabled = load({"latency": True})
+    assert enabled["latency"].path == READY["latency"]
+
+
+STOCKTAKING = """\
+from signalpost.receivers.lines import one_word
+
+
+class StockKeeper:
+    hears = {"exchange-closed": "__call__"}
+
+    def __init__(self, *, word: str = "closed") -> None:
+        self.word = word
+
+    def __call__(self, sender, *, exchange, **_):
+        print(self.word, one_word(exchange.path), exchange.status)
+"""
+
+PYPROJECT = """\
+[build-system]
+requires = ["flit_core"]
+build-backend = "flit_core.buildapi"
+
+[project]
+name = "stocktaking"
+version = "1.0"
+description = "Publishes a receiver"
+
+[project.entry-points."signalpost.receivers"]
+stock-keeper = "stocktaking:StockKeeper"
+"""
+
+SERVE = """\
+from wsgiref.util import setup_testing_defaults
+
+from signalpost import SignalMiddleware
+from signalpost.config import Configuration
+
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [b"hello"]
+
+
+wrapped = SignalMiddleware(app)
+Configuration.from_file("shop.toml").load(wrapped)
+environ = {"PATH_INFO": "/shelf"}
+setup_testing_defaults(environ)
+body = wrapped(environ, lambda status, headers: None)
+b"".join(body)
+getattr(body, "close", lambda: None)()
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("flit_core") is None, reason="flit_core is not installed"
+)
+def test_an_installed_distribution_publishes_a_receiver(
+    write: Write, tmp_path: Path
+) -> None:
+    write("stocktaking/stocktaking.py", STOCKTAKING)
+    write("stocktaking/pyproject.toml", PYPROJECT)
+    write("serve.py", SERVE)
+    write("shop.toml", '[signalpost.receivers]\nstock-keeper = {word = "kept"}\n')
+    site = tmp_path / "site"
+    run(
+        tmp_path,
+        *("-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+        *("--no-build-isolation", "--no-index", "--no-deps", "--target", str(site)),
+        str(tmp_path / "stocktaking"),
+    )
+    start = f"import runpy, sys; sys.path.insert(0, {str(site)!r})"
+    code = f"{start}; runpy.run_path('serve.py')"
+    assert run(tmp_path, "-c", code) == "kept /shelf 200\n"
+
+
+def run(folder: Path, *arguments: str) -> str:
+    result = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout

@@ -476,7 +476,7 @@ def test_a_scrape_waits_for_a_fold(directory: Path) -> None:
 
 
 FORK = """
-import json, os, sys, threading
+import ctypes, json, os, sys, threading
 from signalpost.exchange import Exchange
 from signalpost.integrations.prometheus import PrometheusMetrics
 from tests.integrations.test_prometheus import IN_FLIGHT, REQUESTS, figure, record
@@ -487,7 +487,7 @@ opened = Exchange({}, "shop")
 metrics.opened("shop", exchange=opened)
 # As if a thread of this process was counting at the moment of the fork.
 metrics._store._lock.acquire()
-child = os.fork()
+child = FORKED_BY
 if child == 0:
     record(metrics)
     record(metrics)
@@ -499,15 +499,22 @@ print(json.dumps([figure(metrics, REQUESTS), figure(metrics, IN_FLIGHT)]))
 """
 
 
-@pytest.mark.parametrize("is_filed", [True, False])
+# uWSGI forks by itself, and Python does not learn of it.
+UNTOLD_FORK = "ctypes.PyDLL(None).fork()"
+
+
+@pytest.mark.parametrize(
+    ("is_filed", "forked_by"),
+    [(True, "os.fork()"), (True, UNTOLD_FORK), (False, "os.fork()")],
+)
 def test_a_fork_begins_with_figures_of_its_own(
-    directory: Path, is_filed: bool, monkeypatch: pytest.MonkeyPatch
+    directory: Path, is_filed: bool, forked_by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not is_filed:
         monkeypatch.delenv(DIRECTORY_VARIABLE)
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", FORK],
+        [sys.executable, "-c", FORK.replace("FORKED_BY", forked_by)],
         env=os.environ
         | {"PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)])},
         capture_output=True,
@@ -526,6 +533,21 @@ def test_a_child_writes_no_file_of_its_parent(directory: Path) -> None:
     record(metrics, "/b")
     assert files < set(names(directory))
     assert figure(metrics, REQUESTS) == 2
+    assert figure(metrics, REQUESTS, route="/b") == 1
+
+
+def test_a_child_that_was_not_told_writes_no_file_of_its_parent(
+    directory: Path,
+) -> None:
+    metrics = PrometheusMetrics()
+    record(metrics)
+    files = set(names(directory))
+    metrics._store._process = DEAD
+    exchange = Exchange({}, "shop")
+    metrics.opened("shop", exchange=exchange)
+    assert figure(metrics, IN_FLIGHT) == 1
+    record(metrics, "/b")
+    assert files < set(names(directory))
     assert figure(metrics, REQUESTS, route="/b") == 1
 
 

@@ -48,6 +48,7 @@ class Store:
         self._flights = flights
         self._directory = directory
         self._files: WorkerFiles | None = None
+        self._forked_lock = threading.Lock()
         self._begin()
         _stores.add(self)
 
@@ -71,20 +72,31 @@ class Store:
         self._lock = threading.Lock()
         for group in self._groups:
             group.clear()
+        self._process = os.getpid()
 
     def begin_in_child(self) -> None:
         """Leave to the process that this one was forked from what is its own."""
+        # Locks may have been held there.
+        self._forked_lock = threading.Lock()
         if self._directory is None:
-            # It may have been held there. Figures of one process go on in its copy.
+            # Figures of one process go on in its copy.
             self._lock = threading.Lock()
         else:
             self._begin()
 
+    def _begin_if_forked(self) -> None:
+        """Do the same in a process whose fork Python was not told of, as by uWSGI."""
+        if self._directory is not None and self._process != os.getpid():
+            with self._forked_lock:
+                if self._process != os.getpid():  # no other thread has
+                    self._begin()
+
     def open(self, exchange: Exchange) -> None:
         """Note that an exchange is in flight."""
+        self._begin_if_forked()
         self._open[id(exchange)] = ref(exchange)
         if self._files is not None:
-            self.put(_nothing)
+            self._put(_nothing)
         if len(self._open) > self._most_open:
             self._most_open = 100 + 2 * self._in_flight()
 
@@ -94,6 +106,10 @@ class Store:
 
     def put(self, note: Note, *arguments: t.Any) -> None:
         """Call a function that adds to rows; soon, and before anyone reads them."""
+        self._begin_if_forked()
+        self._put(note, *arguments)
+
+    def _put(self, note: Note, *arguments: t.Any) -> None:
         waiting = self._waiting
         waiting.append((note, arguments))
         if len(waiting) < self._batch:
@@ -112,6 +128,7 @@ class Store:
 
     def metrics(self) -> list[Metric]:
         """Return the figures of this process."""
+        self._begin_if_forked()
         with self._lock:
             self._count(self._waiting)
             self.row(self._flights, ()).set(0, self._in_flight())

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import typing as t
 from collections.abc import Callable
 
 import flask
 import pytest
 from webtest import TestApp
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from signalpost import NamedSignal
 from signalpost import SignalMiddleware
 from signalpost.integrations.flask import Signalpost
+from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import EXCHANGE_SIGNALS
 from signalpost.lifecycle import request_finished
 from signalpost.lifecycle import request_started
@@ -90,3 +93,42 @@ def test_async_receivers_run_beside_the_middleware(
     with signal.connected_to(note, app):
         visit(app, COURSES["error"])
     assert seen == [app]
+
+
+class Marking:
+    """A middleware that keeps what it is around under Flask's own name for it."""
+
+    def __init__(self, wsgi_app: t.Any) -> None:
+        self.wsgi_app = wsgi_app
+
+    def __call__(self, environ: t.Any, start_response: t.Any) -> t.Any:
+        environ["REQUEST_METHOD"] = environ.pop("HTTP_X_METHOD", "GET")
+        return self.wsgi_app(environ, start_response)
+
+
+# As Flask-SocketIO's; it was left out without a word.
+@pytest.mark.parametrize("setup", [Signalpost, middleware_first, extension_first])
+def test_a_middleware_with_a_wsgi_app_stays(
+    setup: Callable[[flask.Flask], t.Any],
+) -> None:
+    app = new_shop()
+    marking = Marking(app.wsgi_app)
+    app.wsgi_app = marking  # type: ignore[method-assign]
+    setup(app)
+    with capture(exchange_closed, sender=app) as sent:
+        for _ in range(2):
+            headers = {"X-Method": "DELETE"}
+            TestApp(app).get("/hello", headers=headers, status=405)
+            # As Flask-SocketIO does for the debugger.
+            marking.wsgi_app = ProxyFix(marking.wsgi_app)
+    assert [one.payload["exchange"].status for one in sent] == [405, 405]
+
+
+def test_a_proxy_stands_for_the_application() -> None:
+    app = new_shop()
+    with app.app_context():
+        layer = SignalMiddleware(flask.current_app)
+    assert layer.sender is app
+    with capture(exchange_closed, sender=app) as sent:
+        assert TestApp(layer).get("/hello").text == "hello"
+    assert len(sent) == 1

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Iterable
+from contextlib import nullcontext
+
+import pytest
 
 from signalpost import named
 from signalpost import SignalMiddleware
@@ -45,6 +48,45 @@ def test_an_application_object_is_wrapped_inside_and_is_the_sender() -> None:
     with capture(exchange_closed) as sent:
         assert Server().serve(app) == b"hello"
     assert [one.sender for one in sent] == [app]
+
+
+class Marking:
+    """A middleware that keeps what it is around under the name that Flask uses."""
+
+    def __init__(self, wsgi_app: WSGIApplication) -> None:
+        self.wsgi_app = wsgi_app
+        self.calls = 0
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        self.calls += 1
+        return self.wsgi_app(environ, start_response)
+
+
+# It was left out without a word, as if it were the application.
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_a_middleware_with_a_wsgi_app_is_called_itself(is_heard: bool) -> None:
+    marking = Marking(hello)
+    app = SignalMiddleware(marking)
+    with capture(exchange_closed, sender=marking) if is_heard else nullcontext():
+        assert Server().serve(app) == b"hello"
+        assert marking.calls == 1
+        # As Flask-SocketIO does for the debugger.
+        marking.wsgi_app = inner = Marking(marking.wsgi_app)
+        assert Server().serve(app) == b"hello"
+    assert (marking.calls, inner.calls) == (2, 1)
+
+
+def test_an_object_with_a_wsgi_app_that_is_not_called_is_an_application() -> None:
+    class App:
+        def __init__(self) -> None:
+            self.wsgi_app = hello
+
+    app = App()
+    with capture(exchange_closed, sender=app) as sent:
+        assert Server().serve(SignalMiddleware(app)) == b"hello"
+    assert len(sent) == 1
 
 
 def test_a_bound_wsgi_app_sends_from_its_object() -> None:

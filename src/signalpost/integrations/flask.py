@@ -123,6 +123,8 @@ class FlaskMiddleware(SignalMiddleware):
 
     def __init__(self, app: t.Any, *, sender: flask.Flask, strict: bool) -> None:
         super().__init__(app, sender=sender, strict=strict)
+        # As it is, whatever it is: a middleware may have a wsgi_app as well.
+        self.app = app
         # It knows Flask's moments, so it does the work itself.
         self._is_outer_layer = False
         self._sends_started = False

@@ -90,8 +90,9 @@ class SignalMiddleware:
 
     A second layer for the same sender adds nothing.
 
-    :param app: A WSGI application; or an object with a ``wsgi_app``, such as a
-        :class:`flask.Flask`, of which that is wrapped.
+    :param app: A WSGI application; or an object whose ``wsgi_app`` is its inside, such
+        as a :class:`flask.Flask`, of which that is wrapped. A middleware that keeps
+        what it is around as its ``wsgi_app`` is called itself.
     :param sender: Who sends the signals. Without it, the object that has the
         ``wsgi_app``, or else ``app`` itself.
     :param strict: Let a receiver's exception through to the application and the
@@ -113,7 +114,7 @@ class SignalMiddleware:
     def __init__(
         self, app: t.Any, *, sender: object = None, strict: bool = False
     ) -> None:
-        self.app, found = _application_and_sender(app)
+        self.app, found = _application_and_sender(app, self)
         self.sender = found if sender is None else sender
         self.strict = strict
         self.receiver_failures = 0
@@ -355,8 +356,41 @@ def _body_or_file(
             environ[FILE_WRAPPER] = wrap
 
 
-def _application_and_sender(app: t.Any) -> tuple[WSGIApplication, object]:
+class _Around:
+    """Calls an object that has a ``wsgi_app``, or else what that was.
+
+    If the object is a middleware, it is to be called, and this is around it. If it is
+    an application, whose ``wsgi_app`` has become the layer, it would call the layer in
+    turn. Nothing but that tells them apart.
+
+    :param app: The object.
+    :param inner: Its ``wsgi_app``, so far.
+    :param layer: The layer that calls.
+    """
+
+    __slots__ = ("_app", "_inner", "_layer")
+
+    def __init__(
+        self, app: t.Any, inner: WSGIApplication, layer: SignalMiddleware
+    ) -> None:
+        self._app = app
+        self._inner = inner
+        self._layer = layer
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        is_inside = self._app.wsgi_app is self._layer
+        app = self._inner if is_inside else self._app
+        return t.cast("Iterable[bytes]", app(environ, start_response))
+
+
+def _application_and_sender(
+    app: t.Any, layer: SignalMiddleware
+) -> tuple[WSGIApplication, object]:
     """Return what to call, and the application object that it belongs to."""
+    # As Flask's current_app has it.
+    app = getattr(app, "_get_current_object", lambda: app)()
     wsgi_app = getattr(app, "wsgi_app", None)
     if isinstance(app, type) and wsgi_app is not None:
         raise ApplicationError(
@@ -365,7 +399,10 @@ def _application_and_sender(app: t.Any) -> tuple[WSGIApplication, object]:
             app,
         )
     if callable(wsgi_app):
-        return t.cast("WSGIApplication", wsgi_app), app
+        is_method = callable(getattr(type(app), "wsgi_app", None))
+        if is_method or not callable(app):
+            return t.cast("WSGIApplication", wsgi_app), app
+        return _Around(app, wsgi_app, layer), app
     if not callable(app):
         raise ApplicationError(
             "app must be a WSGI application, called with environ and"

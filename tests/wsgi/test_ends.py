@@ -127,6 +127,31 @@ def test_stop_iteration_out_of_the_call_is_a_hijacked_connection() -> None:
     assert "got-request-exception" not in names(sent)
 
 
+# As Flask-SocketIO ends a WebSocket under Werkzeug's server.
+@pytest.mark.parametrize(
+    ("kind", "upgrade", "starts", "outcome"),
+    [
+        (ConnectionError, "WebSocket", False, "hijacked"),
+        (ConnectionError, "websocket", True, "error"),
+        (ConnectionError, None, False, "error"),
+        (ConnectionRefusedError, "websocket", False, "error"),
+    ],
+)
+def test_a_bare_connection_error_ends_a_web_socket(
+    kind: type[Exception], upgrade: str | None, starts: bool, outcome: str
+) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if starts:
+            start_response("200 OK", TEXT)
+        raise kind
+
+    more = {} if upgrade is None else {"HTTP_UPGRADE": upgrade}
+    with capture(*EXCHANGE_SIGNALS) as sent, pytest.raises(kind):
+        Server().call(SignalMiddleware(app), **more)
+    assert exchange_of(sent).outcome == outcome
+    assert ("got-request-exception" in names(sent)) == (outcome == "error")
+
+
 def test_an_error_in_the_body_is_sent_and_raised() -> None:
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
         start_response("200 OK", TEXT)

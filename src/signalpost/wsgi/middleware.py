@@ -246,7 +246,13 @@ class SignalMiddleware:
 
     def _broken_off(self, exchange: Exchange, error: BaseException) -> None:
         """Close an exchange whose call has raised: no server calls close() then."""
-        is_hijacked = isinstance(error, StopIteration)
+        is_hijacked = isinstance(error, StopIteration) or (
+            # How a WebSocket ends under Werkzeug's server, which takes no other end
+            # without a response. What fails raises something more exact.
+            type(error) is ConnectionError
+            and exchange.start_status is None
+            and str(exchange.environ.get("HTTP_UPGRADE")).lower() == "websocket"
+        )
         try:
             self._find_route(exchange)
             if not is_hijacked:

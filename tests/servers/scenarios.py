@@ -141,7 +141,9 @@ class Run:
 
 
 def lines_of(records: Path) -> list[dict[str, t.Any]]:
-    return [json.loads(line) for line in records.read_text("utf-8").splitlines()]
+    # A line that crosses a page of the file may be seen before its other half.
+    whole, _, _ = records.read_text("utf-8").rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def observe(server: str) -> dict[str, Observed]:

@@ -36,5 +36,5 @@ class Changes:
         To be called *before* looking at the signals: what changes meanwhile is told.
         """
         for signal in self._signals:
-            signal._has_routes = True
+            signal._is_remembered = True
         return self.latest

@@ -100,10 +100,11 @@ class Connections:
         self._by_sender: dict[Hashable, SenderRecord] = {}
         self._by_receiver: dict[Hashable, dict[Hashable, Connection]] = {}
         self._borrowed: dict[Connection, list[Connection]] = {}
+        # Whether routes, or who follows the changes, go by what a change makes wrong.
+        self._is_remembered = True
         # The routes, made on first use. _plain_any serves every sender while there
         # is nothing to filter, _plain the senders by id; neither is to be trusted
         # for longer than one read.
-        self._has_routes = True  # or something else that a change makes wrong
         self._any_route: Route | None = None
         self._any_version = 0
         self._plain_any: tuple[Connection, ...] | None = ()
@@ -525,7 +526,7 @@ class Connections:
     # disconnect comes by here.
 
     def _forget_routes(self) -> None:
-        self._has_routes = False
+        self._is_remembered = False
         self._any_route = None
         self._any_version += 1
         self._plain_any = None
@@ -613,13 +614,13 @@ class Connections:
             matched.further = tuple(further)
             if own is not None:
                 matched.connections = own.connections
-            self._has_routes = True
+            self._is_remembered = True
             self._matched[key] = matched
             return matched
 
     def _make_route(self, record: SenderRecord | None) -> Route:
         with self._exclusively():
-            self._has_routes = True
+            self._is_remembered = True
             if record is None:
                 route = Route(merged([self._any.values()]), self._declared)
                 self._any_route = route
@@ -656,7 +657,7 @@ class Connections:
         with self._exclusively():
             if self._open_mutes or self._observers:
                 return
-            self._has_routes = True
+            self._is_remembered = True
             if record is not None:
                 key = record.key
                 if (

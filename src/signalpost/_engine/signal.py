@@ -239,7 +239,7 @@ class Signal(Connections):
                 connection.order = next(self._count)
                 present = self._any.setdefault(key, connection)
                 # Last: a finaliser may send, and so make a route, on any line here.
-                if self._has_routes:
+                if self._is_remembered:
                     self._forget_routes()
         finally:
             self._busy = was_busy
@@ -393,7 +393,7 @@ class Signal(Connections):
             )
             connection = self._any.pop(key, None) if is_simple else None
             if connection is not None:
-                if self._has_routes:
+                if self._is_remembered:
                     self._forget_routes()
                 connection.via = disconnected
                 held = connection.held

@@ -25,6 +25,7 @@ from ..errors import ExtensionError
 from ..exchange import Exchange
 from ..exchange import EXCHANGE_KEY
 from ..wsgi.middleware import SignalMiddleware
+from ..wsgi.middleware import unproxied
 
 __all__ = ["Signalpost"]
 
@@ -89,7 +90,7 @@ class Signalpost:
                 app,
             )
         # The sender is the application itself, not a proxy such as current_app.
-        app = getattr(app, "_get_current_object", lambda: app)()
+        app = unproxied(app)
         if _NAME in app.extensions:
             raise ExtensionError(
                 f"{app!r} is set up by Signalpost already; call init_app once for each"

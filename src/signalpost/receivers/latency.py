@@ -152,7 +152,7 @@ class LatencyLogger:
             sent = exchange.open_environ.get(self._request_id_key)
             if sent is not None and _is_request_id(sent):
                 request_id = sent
-        totals = None if exchange.kept is None else sql_totals(exchange)
+        totals = sql_totals(exchange)
         line = _LatencyLine(
             exchange.method,
             "path" if route is None else "route",

@@ -42,7 +42,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["SignalMiddleware", "sender_of"]
+__all__ = ["SignalMiddleware", "sender_of", "unproxied"]
 
 _changes = Changes((*EXCHANGE_SIGNALS, *SIGNALS_WITHIN))
 
@@ -344,7 +344,11 @@ def sender_of(application: t.Any) -> t.Any:
     """Return the sender that a middleware or a proxy stands for."""
     if isinstance(application, SignalMiddleware):
         return application.sender
-    # As Flask's current_app has it.
+    return unproxied(application)
+
+
+def unproxied(application: t.Any) -> t.Any:
+    """Return what a proxy such as Flask's ``current_app`` stands for."""
     return getattr(application, "_get_current_object", lambda: application)()
 
 
@@ -395,8 +399,7 @@ def _application_and_sender(
     app: t.Any, layer: SignalMiddleware
 ) -> tuple[WSGIApplication, object]:
     """Return what to call, and the application object that it belongs to."""
-    # As Flask's current_app has it.
-    app = getattr(app, "_get_current_object", lambda: app)()
+    app = unproxied(app)
     wsgi_app = getattr(app, "wsgi_app", None)
     if isinstance(app, type) and wsgi_app is not None:
         raise ApplicationError(

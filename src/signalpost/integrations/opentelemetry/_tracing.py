@@ -418,9 +418,7 @@ def _sender_of(application: t.Any) -> t.Any:
 
     :raises ApplicationError: If it is no WSGI application.
     """
-    # As Flask's current_app has it.
-    application = getattr(application, "_get_current_object", lambda: application)()
-    # It knows what can be an application.
+    # It knows what can be an application, or stand for one.
     return SignalMiddleware(application).sender
 
 

@@ -42,6 +42,12 @@ test: $(VENV)/.test  ## Run tests and doctests, report coverage
 	$(BIN)/coverage run -m pytest
 	@$(MAKE) --no-print-directory report-coverage
 
+# Fewer of hypothesis' examples; the rest is as in make test.
+.PHONY: test-fast
+test-fast: $(VENV)/.test  ## Test signals, middleware, receivers and settings, in a minute
+	HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest \
+		tests/_engine tests/wsgi tests/receivers tests/config
+
 .PHONY: test-all
 test-all:  ## Run the tests on every Python we support that is here
 	@failed=""; \
@@ -93,6 +99,12 @@ servers: $(VENV)/.test  ## Check what is recorded behind real servers, print the
 	$(BIN)/python -m tests.servers || failed=yes; \
 	[ -z "$$failed" ]
 
+# make mutants MUTANTS="--seed 2 --sample 20"; --help lists the options.
+MUTANTS ?=
+.PHONY: mutants
+mutants: $(VENV)/.test  ## Make mistakes in the engine, print those that no test finds
+	$(BIN)/python -m tests.mutants $(MUTANTS)
+
 .PHONY: bench
 bench: $(VENV)/.bench  ## Measure, with the peers beside us
 	$(BIN)/python -m benchmarks
@@ -121,8 +133,9 @@ check-format: $(VENV)/.lint
 	$(BIN)/ruff format --check --diff
 
 .PHONY: lint
-lint: $(VENV)/.lint  ## Check the code's style
+lint: $(VENV)/.lint  ## Check the code's style and sizes
 	$(BIN)/ruff check
+	$(BIN)/python .ci/sizes
 
 .PHONY: types
 types: $(VENV)/.lint $(VENV)/.test $(VENV)/.bench  ## Check types, and that every public name has one

@@ -6,6 +6,7 @@ import pytest
 
 from signalpost.errors import ExchangeClosedError
 from signalpost.exchange import Exchange
+from signalpost.exchange import EXCHANGE_KEY
 
 
 def exchange_of(**environ: t.Any) -> Exchange:
@@ -70,6 +71,25 @@ def test_the_environ_is_let_go_when_the_exchange_closes() -> None:
         _ = exchange.environ
     assert exchange.sender is None
     assert exchange.path == "/a"
+
+
+def test_releasing_twice_leaves_the_environ_of_the_next_request() -> None:
+    exchange = exchange_of()
+    environ = exchange.environ
+    exchange.release()
+    environ[EXCHANGE_KEY] = "of the next request"
+    exchange.release()
+    assert environ[EXCHANGE_KEY] == "of the next request"
+
+
+def test_seconds_are_counted_from_the_servers_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = 100.0
+    monkeypatch.setattr("time.perf_counter", lambda: clock)
+    exchange = exchange_of()
+    clock = 100.25
+    assert exchange.seconds_since_start() == 0.25
 
 
 def test_reading_a_route_without_werkzeug_finds_none() -> None:

@@ -54,10 +54,10 @@ def test_blocks_within_blocks_keep_apart() -> None:
 
 
 def test_a_payload_may_have_a_name_like_any_other() -> None:
-    signal = Namespace().signal("moved", payload=("signal", "self", "payload"))
+    signal = Namespace().signal("moved", payload=("self", "payload", "receiver"))
     with capture(signal) as sent:
-        signal.send("a", signal=1, self=2, payload=3)
-    assert sent[0].payload == {"signal": 1, "self": 2, "payload": 3}
+        signal.send("a", self=1, payload=2, receiver=3)
+    assert sent[0].payload == {"self": 1, "payload": 2, "receiver": 3}
 
 
 def test_an_error_in_the_block_disconnects() -> None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from ._engine.around import around
-from ._engine.delivery import Delivery
-from ._engine.delivery import Outcome
 from ._engine.identity import ANY
+from ._engine.introspection import ConnectionInfo
+from ._engine.methods import connect_methods
+from ._engine.methods import disconnect_methods
+from ._engine.methods import receiver
+from ._engine.methods import receiver_method
 from ._engine.names import named
 from ._engine.namespace import default_namespace
 from ._engine.namespace import Namespace
 from ._engine.namespace import signal
+from ._engine.observing import Delivery
 from ._engine.observing import Observation
 from ._engine.observing import observe
-from ._engine.signal import ConnectionInfo
+from ._engine.results import Outcome
 from ._engine.signal import NamedSignal
-from ._engine.signal import receiver
 from ._engine.signal import Signal
+from ._engine.typed import TypedSignal
 from .wsgi.middleware import SignalMiddleware
 
 __all__ = [
@@ -28,10 +32,14 @@ __all__ = [
     "Outcome",
     "Signal",
     "SignalMiddleware",
+    "TypedSignal",
     "around",
+    "connect_methods",
     "default_namespace",
+    "disconnect_methods",
     "named",
     "observe",
     "receiver",
+    "receiver_method",
     "signal",
 ]

@@ -15,6 +15,7 @@ __all__ = [
     "ExchangeClosedError",
     "ExtensionError",
     "PayloadError",
+    "ProxySenderWarning",
     "ReceiverError",
     "SignalError",
     "SignalpostError",
@@ -146,4 +147,11 @@ class WeakReceiverWarning(UserWarning):
     """A receiver was connected weakly and nothing else holds it.
 
     It dies as ``connect`` returns and is never called.
+    """
+
+
+class ProxySenderWarning(UserWarning):
+    """A receiver was connected to a proxy that stands for no object now.
+
+    Senders are matched by identity, so no send of another object reaches it.
     """

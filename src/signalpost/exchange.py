@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import time
 import typing as t
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from types import CodeType
 from types import FrameType
 from wsgiref.headers import Headers
 
-from ._engine.identity import describe
+from ._handling import Handling
 from .errors import ExchangeClosedError
 
 if t.TYPE_CHECKING:
@@ -43,58 +42,10 @@ Where: t.TypeAlias = t.Literal["view", "call", "iteration", "close"]
 EXCHANGE_KEY: t.Final = "signalpost.exchange"
 """The key of the open :class:`Exchange` in its WSGI environment."""
 
-_log = logging.getLogger("signalpost.exchanges")
-
 # RFC 9110, 9.3, and RFC 5789. A client can invent any other, so none is a label.
 _METHODS = frozenset(
     ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 )
-
-
-class Handling:
-    """What the middleware notes of an exchange for itself.
-
-    On the exchange, which it has at hand: to make another object for this takes
-    longer than to note it, and so does to read it from one that passes attributes on.
-    """
-
-    __slots__ = (
-        "functions",
-        "has_failed",
-        "is_whole",
-        "kept",
-        "layers",
-        "open_environ",
-        "sent_files",
-        "start_headers",
-        "start_status",
-        "starter",
-        "written_bytes",
-    )
-
-    functions: list[Callable[[], object]] | None
-    """What is to be called on close."""
-    has_failed: bool
-    """Whether an exception has left the application."""
-    is_whole: bool
-    """Whether the body was handed over to its end."""
-    kept: dict[t.Hashable, t.Any] | None
-    """What receivers keep; ``None`` as long as it is nothing."""
-    layers: tuple[Callable[[WSGIApplication], WSGIApplication], ...]
-    """What is put around the application for this exchange, the last one outermost: by
-    receivers of ``exchange-opened`` that have something to end with its call."""
-    open_environ: WSGIEnvironment | None
-    """The environment; ``None`` after the close."""
-    sent_files: tuple[tuple[object, t.Any], ...]
-    """What the server made of files that it may send by itself, each with its file."""
-    start_headers: object
-    """The headers that ``start_response`` was last called with."""
-    start_status: str | None
-    """The status line that it was last called with; ``None`` before the first time."""
-    starter: t.Any
-    """The ``start_response`` that the application got, which is to let go of this."""
-    written_bytes: int
-    """How many bytes went through what it returned."""
 
 
 class Exchange(Handling):
@@ -332,32 +283,6 @@ class Exchange(Handling):
         if arguments or named:
             function = functools.partial(function, *arguments, **named)
         self.functions.append(function)
-
-    def make_calls(self) -> list[Exception]:
-        """Call what is to be called on close. For the middleware.
-
-        :returns: What was raised, after it was logged.
-        :raises BaseException: The first that is no :exc:`Exception`, after all calls.
-        """
-        errors: list[Exception] = []
-        exit_error: BaseException | None = None
-        while self.functions:
-            function = self.functions.pop()
-            try:
-                function()
-            except Exception as error:  # noqa: BLE001  # the others come, too
-                errors.append(error)
-                _log.exception("%r: %s failed on close", self, describe(function))
-            except BaseException as error:  # noqa: BLE001  # it goes on, after them
-                exit_error = exit_error or error
-        if exit_error is not None:
-            raise exit_error
-        return errors
-
-    @property
-    def has_functions(self) -> bool:
-        """Whether any function is to be called on close."""
-        return bool(self.functions)
 
     def seconds_since_start(self) -> float:
         """Return how long ago the server called."""

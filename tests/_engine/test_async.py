@@ -257,23 +257,6 @@ def test_sync_wrapper_gets_the_plain_receivers_only() -> None:
     ]
 
 
-def test_plain_receiver_may_return_something_to_await() -> None:
-    async def later() -> str:
-        return "later"
-
-    def receiver(sender: Any) -> Awaitable[str]:
-        return later()
-
-    async def send() -> str:
-        ((_, value),) = await signal.send_async()
-        assert inspect.isawaitable(value)
-        return str(await value)
-
-    signal = Signal()
-    signal.connect(receiver)
-    assert asyncio.run(send()) == "later"
-
-
 def test_send_async_with_nobody_connected_returns_nothing() -> None:
     assert asyncio.run(Signal().send_async("app", x=1)) == []
 

@@ -8,6 +8,8 @@ import pytest
 
 from signalpost import Signal
 
+from .tables import assert_empty
+
 
 class Owner:
     """Has a method to connect, and shows by dying that nobody holds it."""
@@ -95,9 +97,7 @@ def test_disconnect_of_a_stranger_does_nothing() -> None:
     signal = Signal()
     assert not signal.disconnect(ignore)
     assert not signal.disconnect(ignore, sender=object())
-    assert not signal.receivers
-    assert not signal._by_sender
-    assert not signal._by_receiver
+    assert_empty(signal)
 
 
 def test_sender_has_no_receivers_once_they_are_disconnected() -> None:
@@ -114,8 +114,7 @@ def test_bookkeeping_does_not_grow_with_the_senders_of_the_past() -> None:
         for sender in (str(number), number, Owner(), [number]):
             signal.connect(ignore, sender=sender)
             signal.disconnect(ignore, sender=sender)
-    assert not signal._by_sender
-    assert not signal._by_receiver
+    assert_empty(signal)
 
 
 def test_bookkeeping_does_not_grow_with_dead_senders() -> None:
@@ -123,9 +122,7 @@ def test_bookkeeping_does_not_grow_with_dead_senders() -> None:
     for _ in range(1000):
         signal.connect(ignore, sender=Owner())
     gc.collect()
-    assert not signal.receivers
-    assert not signal._by_sender
-    assert not signal._by_receiver
+    assert_empty(signal)
 
 
 def test_method_is_disconnected_whichever_method_object_is_given() -> None:

@@ -10,7 +10,7 @@ from signalpost import ANY
 from signalpost import Namespace
 from signalpost import observe
 from signalpost import Signal
-from signalpost._engine.signal import heard_of
+from signalpost._engine.interest import with_receivers
 
 
 def no_wrapper() -> None:
@@ -177,10 +177,10 @@ def test_heard_are_the_signals_that_reach_anyone() -> None:
     for_shop.connect(fail, "shop")
     for_bank.connect(fail, "bank")
     signals = (for_nobody, for_bank, for_shop, for_all)
-    assert heard_of(signals, "shop") == (for_shop, for_all)
+    assert with_receivers(signals, "shop") == (for_shop, for_all)
     for_all.disconnect(fail)
     for_shop.disconnect(fail)
-    assert heard_of(signals, "shop") == ()
+    assert with_receivers(signals, "shop") == ()
 
 
 def test_a_receiver_that_died_is_not_heard() -> None:
@@ -190,4 +190,4 @@ def test_a_receiver_that_died_is_not_heard() -> None:
 
     signal.connect(note, "shop")
     del note
-    assert heard_of((signal,), "shop") == ()
+    assert with_receivers((signal,), "shop") == ()

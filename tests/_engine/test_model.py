@@ -25,7 +25,9 @@ from signalpost import named
 from signalpost import Observation
 from signalpost import observe
 from signalpost import Signal
-from signalpost._engine.changes import Changes
+from signalpost._engine.interest import generation_of
+
+from .tables import assert_empty
 
 _count = count()
 
@@ -112,7 +114,7 @@ class SignalMachine(RuleBasedStateMachine):
         prefix = f"model {next(_count)}: "
         self.names = {name: named(prefix + name) for name in NAMES}
         self.bound: dict[str, list[str]] = {name: [] for name in NAMES}
-        self.changes = Changes((self.signal,))
+        self.generation = generation_of((self.signal,))
         # By sender: the change after which it was asked, and what was said.
         self.heard: dict[str, tuple[object, bool]] = {}
 
@@ -396,8 +398,8 @@ class SignalMachine(RuleBasedStateMachine):
     def ask_only_after_a_change(self, sender: str) -> None:
         label = self.label(sender)
         latest, is_heard = self.heard.get(label, (None, False))
-        if latest is not self.changes.latest:
-            latest = self.changes.follow()
+        if latest is not self.generation.current:
+            latest = self.generation.current
             is_heard = self.signal.has_receivers_for(self.sender(sender))
             self.heard[label] = latest, is_heard
         assert is_heard == bool([*self.matching(label)])
@@ -435,11 +437,7 @@ class SignalMachine(RuleBasedStateMachine):
         if self.observation is not None:
             self.observation.stop()
         self.signal.disconnect_all()
-        assert not self.signal.receivers
-        assert not self.signal._by_sender
-        assert not self.signal._by_receiver
-        assert not self.signal._borrowed
-        assert self.signal._shared == 0
+        assert_empty(self.signal)
 
 
 def finished(coroutine: Coroutine[Any, Any, list[Any]]) -> list[Any]:
@@ -454,5 +452,8 @@ def finished(coroutine: Coroutine[Any, Any, list[Any]]) -> list[Any]:
 
 TestModel = SignalMachine.TestCase
 TestModel.settings = settings(
-    max_examples=300, stateful_step_count=60, deadline=None, database=None
+    max_examples=3 * settings().max_examples,
+    stateful_step_count=60,
+    deadline=None,
+    database=None,
 )

@@ -93,7 +93,7 @@ def test_every_way_of_sending_keeps_to_priorities() -> None:
     signal.connect(giving("early"), weak=False, priority=1)
     robust = asyncio.run(signal.send_robust_async())
     assert names_sent(signal) == ["early", "late"]
-    assert [value for _, value, _ in signal.send_robust()] == ["early", "late"]
+    assert [value for _, value in signal.send_robust()] == ["early", "late"]
     assert [value for _, value in asyncio.run(signal.send_async())] == ["early", "late"]
     assert [outcome.value for outcome in robust] == ["early", "late"]
 

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from signalpost import ANY
 from signalpost import observe
 from signalpost import Signal
-from signalpost._engine.changes import Changes
+from signalpost._engine.interest import generation_of
+
+from .tables import may_have_receivers
 
 Receiver = Callable[..., None]
 
@@ -47,7 +49,7 @@ class Shop:
     def __init__(self) -> None:
         self.signal = Signal(payload=("order",))
         self.other = Signal()
-        self.changes = Changes((self.other, self.signal))
+        self.generation = generation_of((self.other, self.signal))
         self.latest: object = None
         self.is_heard = False
         self.got: list[int] = []
@@ -101,8 +103,8 @@ class Shop:
 
     def check_heard(self) -> None:
         """Ask as one does who looks again only if something has changed."""
-        if self.latest is not self.changes.latest:
-            self.latest = self.changes.follow()
+        if self.latest is not self.generation.current:
+            self.latest = self.generation.current
             self.is_heard = self.signal.has_receivers_for("shop")
         assert self.is_heard == self.signal.has_receivers_for("shop")
 
@@ -141,13 +143,13 @@ def test_a_connection_is_told_though_nobody_has_sent() -> None:
 
 def test_a_change_of_any_of_several_signals_is_told() -> None:
     first, second = Signal(), Signal()
-    changes = Changes((first, second))
+    generation = generation_of((first, second))
     for signal in (first, second, first):
-        latest = changes.follow()
+        latest = generation.current
         with signal.connected_to(print, ANY):
-            assert changes.latest is not latest
-            latest = changes.follow()
-        assert changes.latest is not latest
+            assert generation.current is not latest
+            latest = generation.current
+        assert generation.current is not latest
 
 
 def test_what_another_sender_reaches_is_not_what_this_one_does() -> None:
@@ -212,8 +214,8 @@ def _lines_of_change(step: str, sender: Any, asked_at: int) -> int:
         if what == "line":
             lines += 1
             if lines == asked_at:
-                shop.latest = shop.changes.follow()
-                shop.is_heard = bool(shop.signal._any or shop.signal._by_sender)
+                shop.latest = shop.generation.current
+                shop.is_heard = may_have_receivers(shop.signal)
         return ask
 
     before = sys.gettrace()
@@ -249,8 +251,8 @@ def test_what_threads_change_is_known_in_the_end() -> None:
         thread.start()
     try:
         for _ in range(20_000):
-            if shop.latest is not shop.changes.latest:
-                shop.latest = shop.changes.follow()
+            if shop.latest is not shop.generation.current:
+                shop.latest = shop.generation.current
                 shop.is_heard = shop.signal.has_receivers_for("shop")
             shop.signal.send_isolated("shop", {"order": 7}, no_wrapper)
     finally:

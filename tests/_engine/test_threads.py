@@ -22,6 +22,8 @@ from signalpost import observe
 from signalpost import Signal
 from signalpost._engine.identity import Symbol
 
+from .tables import assert_empty
+
 BUSY_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
 """Longer than anything here takes; what is not done by then is stuck."""
@@ -373,12 +375,6 @@ def test_finaliser_run_by_the_collector_may_change_the_signal(
     assert_empty(signal)
 
 
-def assert_empty(signal: Signal) -> None:
-    assert not signal.receivers
-    assert not signal._by_sender
-    assert not signal._by_receiver
-
-
 class Interruption:
     """Does something between two lines of the engine, as a finaliser may.
 
@@ -401,6 +397,9 @@ class Interruption:
                 self.has_happened = self.is_happening = True
                 self._change()
                 self.is_happening = False
+                # No line after it is of interest, and each costs a call.
+                sys.settrace(None)
+                return None
         return self
 
 

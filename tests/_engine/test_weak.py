@@ -18,6 +18,8 @@ from signalpost import Signal
 from signalpost.errors import ReceiverError
 from signalpost.errors import WeakReceiverWarning
 
+from .tables import assert_empty
+
 
 class Owner:
     def __init__(self) -> None:
@@ -228,8 +230,7 @@ def test_dead_receiver_leaves_nothing_behind() -> None:
     assert not signal.receivers
     assert not signal.has_receivers_for("app")
     assert not signal.send("app")
-    assert not signal._by_sender
-    assert not signal._by_receiver
+    assert_empty(signal)
 
 
 def test_receiver_in_a_cycle_is_freed() -> None:
@@ -327,6 +328,7 @@ connect_closure(signal)
 
 NOTHING_LOST = """\
 import signalpost
+
 
 class Owner:
     def receive(self, sender): ...

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from signalpost.lifecycle import catalogue
 from tests.config import receivers
 from tests.config.loading import Write
 
@@ -46,6 +47,14 @@ def no_shops_left() -> Generator[None]:
     yield
     receivers.shops.clear()
     receivers.heard_by_record.clear()
+    # An error that a test keeps leads back to the test's own variables. A shop that is
+    # one of them stays connected until it is collected.
+    if any(
+        isinstance(connection.sender, receivers.Shop)
+        for signal in catalogue.values()
+        for connection in signal.connections
+    ):
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)

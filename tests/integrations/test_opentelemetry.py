@@ -694,6 +694,20 @@ def test_without_an_sdk_the_context_of_the_client_reaches_the_view() -> None:
     opentelemetry.disconnect(app)
 
 
+def test_requests_are_counted_without_a_tracer(telemetry: Telemetry) -> None:
+    app = flask.Flask(__name__)
+    app.add_url_rule("/", view_func=lambda: "")
+    Signalpost(app)
+    opentelemetry = OpenTelemetry(
+        tracer_provider=NoOpTracerProvider(), meter_provider=telemetry.meter_provider
+    )
+    opentelemetry.connect(app)
+    Server().serve(app)
+    ((_, count),) = telemetry.points("http.server.request.duration")
+    assert count == 1
+    opentelemetry.disconnect(app)
+
+
 def test_without_an_sdk_baggage_reaches_the_view() -> None:
     app = flask.Flask(__name__)
     app.add_url_rule("/", view_func=lambda: str(baggage.get_baggage("tenant")))

@@ -105,6 +105,16 @@ def test_object_that_has_not_changed_is_not_saved(session: orm.Session) -> None:
     assert sent == []
 
 
+def test_object_that_has_not_changed_is_not_committed(session: orm.Session) -> None:
+    mug = Mug(name="blue")
+    session.add(mug)
+    session.commit()
+    with capture(committed, sender=Mug) as sent:
+        mug.chips.append(Chip())
+        session.commit()
+    assert sent == []
+
+
 def test_object_that_is_deleted_is_sent(session: orm.Session) -> None:
     mug = Mug(name="blue")
     session.add(mug)

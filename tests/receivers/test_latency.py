@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import re
 import typing as t
 from collections.abc import Mapping
@@ -456,3 +457,14 @@ def test_a_sample_drops_nothing_that_went_wrong(
 def test_wrong_shares_are_refused(wrong: t.Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"sample must .*; write|in sample must .* write"):
         LatencyLogger(sample=wrong)
+
+
+def test_a_line_survives_a_queue_between_processes(
+    lines: pytest.LogCaptureFixture,
+) -> None:
+    log_latency("shop", exchange=closed_exchange())
+    line = lines.records[0].msg
+    assert isinstance(line, Line)
+    copied = pickle.loads(pickle.dumps(line))
+    assert (str(copied), copied.fields) == (str(line), line.fields)
+    assert repr(copied) == f"<Line latency: {line}>"

@@ -207,7 +207,7 @@ def test_a_newcomer_takes_the_place_of_the_lowest_count() -> None:
     assert counter.totals() == ReferrerTotals(5, none=0, own=0, listed=4, other=1)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=3 * settings().max_examples)
 @given(st.lists(st.integers(0, 30), max_size=300), st.integers(1, 12))
 @example([0, 1, 2, 0, 1, 2], 1)
 @example([*range(30), *[7] * 10, *range(30)], 3)

@@ -28,6 +28,7 @@ from signalpost.receivers.sql import RepeatLogger
 from signalpost.receivers.sql import SqlLogger
 from signalpost.receivers.sql_totals import count_sql
 from signalpost.receivers.sql_totals import sql_totals
+from signalpost.receivers.sql_totals import SqlTotalsCounter
 from signalpost.testing import capture
 from tests.wsgi.serving import environ_of
 from tests.wsgi.serving import Server
@@ -216,6 +217,15 @@ def test_totals_are_those_of_the_exchange() -> None:
     assert totals is sql_totals(one)
     assert totals is not None
     assert (totals.count, totals.duration_seconds) == (2, 0.75)
+
+
+def test_statement_is_counted_once_by_two_counters() -> None:
+    exchange, second = new_exchange(), SqlTotalsCounter()
+    with sql_executed.connected_to(count_sql), sql_executed.connected_to(second):
+        send(exchange=exchange)
+    totals = sql_totals(exchange)
+    assert totals is not None
+    assert totals.count == 1
 
 
 def test_exchange_without_statements_has_no_totals() -> None:

@@ -871,7 +871,7 @@ class Body:
         self._returned.close()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings().max_examples, deadline=None)
 @given(
     st.recursive(st.just(()), steps_of, max_leaves=12).filter(bool),
     st.lists(

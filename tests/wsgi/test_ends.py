@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import typing as t
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ from signalpost import SignalMiddleware
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import EXCHANGE_SIGNALS
 from signalpost.lifecycle import got_request_exception
+from signalpost.lifecycle import request_finished
 from signalpost.testing import capture
 from tests.wsgi.serving import answer_with
 from tests.wsgi.serving import Closable
@@ -19,10 +21,12 @@ from tests.wsgi.serving import hello
 from tests.wsgi.serving import names
 from tests.wsgi.serving import Server
 from tests.wsgi.serving import streamed
+from tests.wsgi.serving import streamed_by_list
 from tests.wsgi.serving import TEXT
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
+    from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
 
@@ -225,3 +229,60 @@ def test_a_list_that_is_never_closed_was_handed_over_whole() -> None:
         gc.collect()
     exchange = exchange_of(sent)
     assert (exchange.outcome, exchange.body_bytes) == ("complete", 5)
+
+
+@pytest.mark.parametrize("kind", [list, iter])
+def test_a_chunk_without_a_length_is_left_to_the_server(
+    kind: Callable[[list[t.Any]], Iterable[bytes]],
+) -> None:
+    app = SignalMiddleware(answer_with(kind([b"one", 7])))
+    with capture(exchange_closed) as sent:
+        body = Server().call(app)
+        assert list(body) == [b"one", 7]
+        t.cast("t.Any", body).close()
+    assert exchange_of(sent).body_bytes == 3
+
+
+@pytest.mark.parametrize("app", [hello, streamed])
+def test_a_body_that_is_read_after_its_close_is_empty(app: WSGIApplication) -> None:
+    with capture(exchange_closed):
+        body = Server().call(SignalMiddleware(app))
+        t.cast("t.Any", body).close()
+        assert list(iter(body)) == []
+
+
+def test_an_iterator_that_ends_after_the_close_changes_nothing() -> None:
+    with capture(exchange_closed) as sent:
+        body = t.cast("t.Any", Server().call(SignalMiddleware(streamed_by_list)))
+        chunks = iter(body)
+        next(chunks)
+        body.close()
+        assert list(chunks) == [b"two"]
+    assert (exchange_of(sent).outcome, exchange_of(sent).is_whole) == ("aborted", False)
+
+
+def test_a_response_that_is_started_after_the_close_reaches_the_server() -> None:
+    kept: list[StartResponse] = []
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        kept.append(start_response)
+        return []
+
+    server = Server()
+    with capture(exchange_closed) as sent:
+        server.serve(SignalMiddleware(app))
+    kept[0]("200 OK", TEXT)(b"late")
+    assert (server.status, server.written) == ("200 OK", b"late")
+    assert (exchange_of(sent).status, exchange_of(sent).body_bytes) == (None, 0)
+
+
+def test_headers_that_can_be_read_once_are_left_to_the_server() -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", t.cast("t.Any", iter(TEXT)))
+        return [b"one"]
+
+    server = Server()
+    with capture(request_finished) as sent:
+        server.serve(SignalMiddleware(app))
+    assert list(server.headers) == TEXT
+    assert sent[0]["response"].headers.items() == []

@@ -1,21 +1,23 @@
-"""Receivers that die sooner than their author thinks, found out in time."""
+"""Receivers that die sooner than their author thinks, found in time."""
 
 from __future__ import annotations
 
-import opcode
 import sys
 import warnings
 from collections.abc import Callable
 from types import CodeType
 from types import FrameType
+from types import FunctionType
 from types import MethodType
 from typing import Final
 
+from ..errors import ReceiverError
 from ..errors import WeakReceiverWarning
+from .identity import bound_parts
 from .identity import describe
 
-_POP_TOP = opcode.opmap["POP_TOP"]
-_CACHE = opcode.opmap.get("CACHE", 0)
+CO_OPTIMIZED: Final = 0x1
+"""The flag of code that is a function's."""
 
 # sys.getrefcount is CPython's; elsewhere nothing can be said at connect.
 references: Final[Callable[[object], int]] = getattr(
@@ -42,7 +44,7 @@ def _references_of_a_variable() -> int:
 
 
 # Measured, not assumed: an interpreter that borrows its arguments counts otherwise.
-OF_A_TEMPORARY: Final[int] = (
+REFERENCES_OF_A_TEMPORARY: Final[int] = (
     count
     if (count := _references_of_a_temporary()) < _references_of_a_variable()
     else -1
@@ -52,29 +54,34 @@ refers to it; ``-1`` where that cannot be told."""
 
 
 def is_lost(receiver: object, caller: FrameType | None) -> bool:
-    """Tell whether a receiver with so few references dies as ``connect`` returns.
+    """Return whether a receiver with so few references dies as ``connect`` returns.
 
     :param caller: The frame that has called ``connect``.
     """
     # A bound method is made at each access; what counts is who keeps its instance.
-    if type(receiver) is MethodType and references(receiver.__self__) > OF_A_TEMPORARY:
-        return False
+    if type(receiver) is MethodType:
+        if references(receiver.__self__) > REFERENCES_OF_A_TEMPORARY:
+            return False
+    elif bound_parts(receiver) is not None:
+        return False  # how many references its instance has then cannot be told
     return is_result_discarded(caller)
 
 
 def is_result_discarded(caller: FrameType | None) -> bool:
-    """Tell whether the call that ``caller`` is in stands alone as a statement.
+    """Return whether the call that ``caller`` is in stands alone as a statement.
 
     ``@signal.connect`` above a function holds it as little as an inline lambda is
     held; what tells them apart is whether the result of the call is kept.
     """
     if caller is None:
         return False
+    from opcode import opmap  # only where a receiver may be lost, for a quick import
+
     code = caller.f_code.co_code
     after = caller.f_lasti + 2
-    while after < len(code) and code[after] == _CACHE:
+    while after < len(code) and code[after] == opmap.get("CACHE", 0):
         after += 2
-    return after < len(code) and code[after] == _POP_TOP
+    return after < len(code) and code[after] == opmap["POP_TOP"]
 
 
 def warn_of_loss(receiver: object, signal: object) -> None:
@@ -85,6 +92,29 @@ def warn_of_loss(receiver: object, signal: object) -> None:
         " weak=False",
         WeakReceiverWarning,
         stacklevel=3,
+    )
+
+
+def check_not_in_class_body(receiver: object, frame: FrameType, signal: object) -> None:
+    """Check that a function is not connected in the body of the class it belongs to.
+
+    :param frame: The frame that has called ``connect``.
+    :raises ReceiverError: If it is: it is no method yet.
+    """
+    # A function's frame keeps what it shows as f_locals: it is not looked at.
+    if frame.f_code.co_flags & CO_OPTIMIZED or type(receiver) is not FunctionType:
+        return
+    if frame.f_locals is frame.f_globals:
+        return
+    owner = receiver.__qualname__.rpartition(".")[0]
+    if owner != frame.f_locals.get("__qualname__"):
+        return
+    raise ReceiverError(
+        f"receiver {describe(receiver)} of {signal} is connected in the body of its"
+        " class, where it has no instance; mark it with @receiver_method(signal) and"
+        " call connect_methods(self) in __init__, or put @staticmethod between"
+        " @signal.connect and a function that takes no self",
+        receiver,
     )
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import typing as t
 import weakref
 from typing import Any
 
-if t.TYPE_CHECKING:
-    from .connections import Connections
+from .serial import Serial
+
+
+class Follower(t.Protocol):
+    """Something that must be told when a name gets another sender."""
+
+    def names_changed(self) -> None:
+        """Take note that a name has another sender."""
 
 
 class SenderName:
@@ -19,36 +24,37 @@ class SenderName:
     .. versionadded:: 0.1
     """
 
-    __slots__ = ("__weakref__", "_interested", "_senders", "name")
+    __slots__ = ("__weakref__", "name", "references")
 
     name: str
     """The name."""
+    references: dict[int, weakref.ref[Any]]
+    """Its senders, by id."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._senders: dict[int, weakref.ref[Any]] = {}
-        self._interested: weakref.WeakSet[Connections] = weakref.WeakSet()
+        self.references = {}
 
     def __repr__(self) -> str:
         return f"named({self.name!r})"
 
     @property
     def senders(self) -> list[Any]:
-        """The senders of this name that there are, in the order of :meth:`bind`."""
-        found = [reference() for reference in [*self._senders.values()]]
+        """The senders of this name that exist, in the order of :meth:`bind`."""
+        found = [reference() for reference in [*self.references.values()]]
         return [sender for sender in found if sender is not None]
 
     def bind(self, sender: Any) -> None:
         """Let ``sender`` be one of this name, as long as it lives.
 
-        What was connected to the name hears it from its next send on. Several
+        Receivers connected to the name get what it sends from then on. Several
         senders may have one name, as the applications that a factory makes have.
 
         :param sender: Any object that can be weakly referenced.
         :raises TypeError: If it cannot.
         """
         try:
-            reference = _NamedReference(sender, _forget)
+            reference = _SenderReference(sender, _forget)
         except TypeError:
             raise TypeError(
                 f"a sender that is bound to {self!r} must be weakly referenceable, got"
@@ -56,25 +62,16 @@ class SenderName:
                 " itself"
             ) from None
         reference.key = id(sender)
-        with _lock:
-            for_id = _names_by_id.get(id(sender))
-            if for_id is None or for_id[0]() is not sender:
-                for_id = _names_by_id[id(sender)] = (reference, [])
-            if self not in for_id[1]:
-                for_id[1].append(self)
-            self._senders[id(sender)] = for_id[0]
-            interested = [*self._interested]
-        for connections in interested:
-            connections._names_changed()
+        for follower in _registry.look(_registry.bind, self, sender, reference):
+            follower.names_changed()
 
-    def follow(self, connections: Connections) -> None:
-        """Tell ``connections`` whenever this name gets another sender."""
-        with _lock:
-            self._interested.add(connections)
+    def follow(self, follower: Follower) -> None:
+        """Call ``follower.names_changed()`` whenever this name gets another sender."""
+        _registry.look(_registry.follow, self, follower)
 
 
 def named(name: str) -> SenderName:
-    """Return what stands for senders of this name, whether there are any or not.
+    """Return what stands for senders of this name, whether they exist yet or not.
 
     >>> from signalpost import named, Signal
     >>> opened = Signal()
@@ -98,29 +95,18 @@ def named(name: str) -> SenderName:
     """
     if not isinstance(name, str):
         raise TypeError(f"a sender's name must be a string, got {name!r}")
-    with _lock:
-        found = _names.get(name)
-        if found is None:
-            found = _names[name] = SenderName(name)
-        return found
+    return _registry.look(_registry.named, name)
 
 
 def names_of(sender: object) -> list[SenderName]:
     """Return the names that a sender is bound to."""
-    found = _names_by_id.get(id(sender))
+    found = _registry.by_id.get(id(sender))
     if found is None or found[0]() is not sender:
         return []
     return [*found[1]]
 
 
-# Re-entrant: a finaliser may ask for a name while one is being bound.
-_lock = threading.RLock()
-_names: weakref.WeakValueDictionary[str, SenderName] = weakref.WeakValueDictionary()
-# A sender keeps its names, so that they are the same for who asks later.
-_names_by_id: dict[int, tuple[weakref.ref[Any], list[SenderName]]] = {}
-
-
-class _NamedReference(weakref.ref[Any]):
+class _SenderReference(weakref.ref[Any]):
     """A weak reference to a sender that has names."""
 
     __slots__ = ("key",)
@@ -129,14 +115,58 @@ class _NamedReference(weakref.ref[Any]):
     """The sender's id."""
 
 
+Named = tuple[weakref.ref[Any], list[SenderName]]
+
+
+class _Registry(Serial):
+    """Every name, and the names of each sender."""
+
+    __slots__ = ("by_id", "followers", "names")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: weakref.WeakValueDictionary[str, SenderName] = (
+            weakref.WeakValueDictionary()
+        )
+        # A sender keeps its names alive, so that later look-ups find the same ones.
+        self.by_id: dict[int, Named] = {}
+        self.followers: weakref.WeakKeyDictionary[
+            SenderName, weakref.WeakSet[Follower]
+        ] = weakref.WeakKeyDictionary()
+
+    def named(self, name: str) -> SenderName:
+        found = self.names.get(name)
+        if found is None:
+            found = self.names[name] = SenderName(name)
+        return found
+
+    def bind(
+        self, name: SenderName, sender: object, reference: weakref.ref[Any]
+    ) -> list[Follower]:
+        """Bind a sender to a name, and return who follows the name."""
+        for_id = self.by_id.get(id(sender))
+        if for_id is None or for_id[0]() is not sender:
+            for_id = self.by_id[id(sender)] = (reference, [])
+        if name not in for_id[1]:
+            for_id[1].append(name)
+        name.references[id(sender)] = for_id[0]
+        return [*self.followers.get(name, ())]
+
+    def follow(self, name: SenderName, follower: Follower) -> None:
+        self.followers.setdefault(name, weakref.WeakSet()).add(follower)
+
+
+_registry = _Registry()
+
+
 def _forget(
     reference: weakref.ref[Any],
     # A default, as globals may be gone when the interpreter exits.
-    names_by_id: dict[int, tuple[weakref.ref[Any], list[SenderName]]] = _names_by_id,
+    by_id: dict[int, Named] = _registry.by_id,
 ) -> None:
-    key = t.cast("_NamedReference", reference).key
-    found = names_by_id.get(key)
+    key = t.cast("_SenderReference", reference).key
+    found = by_id.get(key)
     if found is not None and found[0] is reference:
-        names_by_id.pop(key, None)
+        by_id.pop(key, None)
         for name in found[1]:
-            name._senders.pop(key, None)
+            name.references.pop(key, None)

@@ -1,4 +1,4 @@
-"""Senders as a signal remembers them, so that none is mistaken for another."""
+"""Senders as a signal keeps them, so that none is mistaken for another."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from types import MethodType
 from typing import Any
 
 from .connection import Connection
-from .connection import Route
 from .identity import is_value_sender
 from .names import SenderName
+from .route import Route
+from .route import STALE_ROUTE
 
 
 class SenderReference(weakref.ref[Any]):
@@ -42,13 +43,22 @@ class SenderRecord:
         "_held",
         "_reference",
         "connections",
-        "further",
         "is_by_id",
         "is_name",
         "key",
         "route",
-        "route_version",
     )
+
+    key: Hashable
+    """The sender's identity."""
+    connections: dict[Hashable, Connection]
+    """The connections to it, by receiver."""
+    route: Route
+    """The route of what it sends, if it is not found by id."""
+    is_by_id: bool
+    """Whether the same sender is always the same object."""
+    is_name: bool
+    """Whether it is a name that stands for others."""
 
     def __init__(
         self,
@@ -57,17 +67,14 @@ class SenderRecord:
         callback: Callable[[weakref.ref[Any]], None],
     ) -> None:
         self.key = key
-        self.connections: dict[Hashable, Connection] = {}
-        # What it also hears: connections to its names, and to its base classes.
-        self.further: tuple[tuple[Connection, ...], ...] = ()
-        self.route: Route | None = None
-        self.route_version = -1
+        self.connections = {}
+        self.route = STALE_ROUTE
         self._function = sender.__func__ if type(sender) is MethodType else None
         self._held: object = None
         self._reference: SenderReference | None = None
         # A value, and a bound method, is another object each time it is sent.
         self.is_by_id = not is_value_sender(sender) and type(sender) is not MethodType
-        self.is_name = isinstance(sender, SenderName)
+        self.is_name = type(sender) is SenderName
         if is_value_sender(sender):
             return
         if self.is_name:
@@ -95,11 +102,11 @@ class SenderRecord:
         return MethodType(self._function, target)
 
     def is_there(self) -> bool:
-        """Tell whether the sender is still there."""
+        """Return whether the sender still exists."""
         return self._reference is None or self._reference() is not None
 
     def is_for(self, sender: object) -> bool:
-        """Tell whether ``sender``, which has this key, is the one remembered.
+        """Return whether ``sender``, which has this key, is the one recorded.
 
         It may be another object at the address of one that has just died.
         """
@@ -111,5 +118,5 @@ class SenderRecord:
         return self._reference() is target
 
     def refers_to(self, reference: SenderReference) -> bool:
-        """Tell whether ``reference`` is this record's own."""
+        """Return whether ``reference`` is this record's own."""
         return self._reference is reference

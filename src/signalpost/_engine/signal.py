@@ -1,19 +1,17 @@
-"""The signal: who is connected, and what a send does."""
+"""The signal: what users connect to and send."""
 
 from __future__ import annotations
 
 import typing as t
+import weakref
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Hashable
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from reprlib import repr as short_repr
+from collections.abc import Sized
+from functools import partial
 from sys import _getframe
-from types import CodeType
 from types import FrameType
 from types import FunctionType
 from types import MethodType
@@ -21,48 +19,59 @@ from typing import Any
 from typing import NoReturn
 
 from ..errors import PayloadError
-from ..errors import ReceiverError
-from .connection import by_order
-from .connection import Connection
-from .connection import disconnected
-from .connection import is_async_receiver
-from .connection import may_be_async
-from .connection import NO_ROUTE
-from .connection import Options
+from .blocks import Held
+from .blocks import held_block
+from .blocks import is_muted
+from .blocks import Muted
+from .connecting import announce
+from .connecting import Arguments
+from .connecting import checked_options
+from .connecting import ConnectedBlock
+from .connecting import Decorator
+from .connecting import DisconnectedBlock
+from .connecting import key_of
+from .connecting import NOT_GIVEN
+from .connecting import prepare
+from .connecting import real_sender
+from .connection import DEFAULT_OPTIONS
+from .connection import DISCONNECTED
+from .connection import Predicate
 from .connection import Receiver
-from .connection import Route
-from .connections import Before
-from .connections import Connections
-from .connections import NAMESPACE
-from .connections import UID
-from .connections import uid_key
-from .delivery import add_note
+from .connection import uid_by_name
+from .connection import uid_key
 from .delivery import AsyncWrapper
 from .delivery import deliver
 from .delivery import deliver_async
-from .delivery import deliver_async_robustly
-from .delivery import deliver_robustly
+from .delivery import deliver_isolated
+from .delivery import Dispatch
 from .delivery import Gather
-from .delivery import Outcome
-from .delivery import send_isolated
-from .delivery import Watching
+from .failures import add_note
+from .failures import log_failure
+from .failures import log_first_failures
 from .identity import ANY
-from .identity import describe
-from .identity import receiver_key
+from .identity import PROXY_TYPES
+from .identity import resolved
 from .identity import Symbol
+from .introspection import connection_infos
+from .introspection import ConnectionInfo
+from .introspection import ReceiversView
 from .lifetime import is_lost
-from .lifetime import OF_A_TEMPORARY
-from .lifetime import place_of
 from .lifetime import references
+from .lifetime import REFERENCES_OF_A_TEMPORARY
 from .lifetime import warn_of_loss
+from .payload import check_doc
 from .payload import check_sent
 from .payload import declared_names
+from .results import Outcome
+from .results import outcomes
+from .route import Route
+from .table import Table
 
 F = t.TypeVar("F", bound=Callable[..., Any])
 
 
-class Signal(Connections):
-    """Something that a sender says and receivers hear, in this process.
+class Signal:
+    """Something that senders send and receivers are called with, in this process.
 
     Every method may be called from any thread, and from finalisers.
 
@@ -71,7 +80,8 @@ class Signal(Connections):
         ``("environ", "exchange")``. Receivers then take only the names that they
         read, and what does not fit is an error at :meth:`connect`. Without it any
         keywords may be sent, and every receiver is called with all of them.
-    :raises PayloadError: If ``payload`` is not a collection of names.
+    :raises PayloadError: If ``payload`` is not a collection of names, or ``doc`` not a
+        string.
 
     .. versionadded:: 0.1
     """
@@ -85,16 +95,16 @@ class Signal(Connections):
     def __init__(
         self, doc: str | None = None, *, payload: Iterable[str] | None = None
     ) -> None:
+        check_doc(doc)
         if doc:
             self.__doc__ = doc
-        super().__init__(declared_names(payload))
-        self._connected: Signal | None = None
-        self._disconnected: Signal | None = None
+        self.table = Table(weakref.ref(self), declared_names(payload))
+        # The same object all the time: a send that looks for it finds it sooner.
+        self._routes = self.table.routes
 
     def __repr__(self) -> str:
         # Without the lock: a debugger may ask while another thread holds it.
-        records = [*self._by_sender.values()]
-        count = len(self._any) + sum(map(len, records))
+        count = len(self.table.connections())
         what = "1 connection" if count == 1 else f"{count} connections"
         return f"{str(self)[:-1]}, {what}>"
 
@@ -110,7 +120,7 @@ class Signal(Connections):
     @property
     def payload(self) -> frozenset[str] | None:
         """The names that every send carries; ``None`` if none were declared."""
-        return self._declared
+        return self.table.declared
 
     @property
     def receiver_connected(self) -> Signal:
@@ -120,10 +130,7 @@ class Signal(Connections):
         given to :meth:`connect`. If one of its receivers raises, the connection is
         undone and the exception goes to the caller of :meth:`connect`.
         """
-        with self._lock:
-            if self._connected is None:
-                self._connected = Signal("Sent at the end of each connect.")
-            return self._connected
+        return self.table.look(_signal_of, self.table, "connected")
 
     @property
     def receiver_disconnected(self) -> Signal:
@@ -132,10 +139,7 @@ class Signal(Connections):
         *Sender*: this signal. *Payload*: ``receiver``, ``sender``, as given to
         :meth:`disconnect`. Not sent when a receiver or a sender dies.
         """
-        with self._lock:
-            if self._disconnected is None:
-                self._disconnected = Signal("Sent after a disconnect.")
-            return self._disconnected
+        return self.table.look(_signal_of, self.table, "disconnected")
 
     @property
     def receivers(self) -> Mapping[Hashable, Receiver]:
@@ -146,17 +150,24 @@ class Signal(Connections):
         :returns: Receivers by identity: the receiver itself if a connection is
             strong, else something to call that gives the receiver or ``None``.
         """
-        if self._dead:
-            self._settle()
-        return _Receivers(self)
+        self.table.run_waiting()
+        return ReceiversView(self.table)
+
+    @property
+    def connections(self) -> tuple[ConnectionInfo, ...]:
+        """Which receivers are connected to which senders; to look at.
+
+        :returns: One :class:`ConnectionInfo` for each connection, in the order of
+            delivery.
+        """
+        return connection_infos(self.table)
 
     @property
     def is_muted(self) -> bool:
         """Whether a :meth:`muted` block is open in this context."""
-        return self._open_mutes > 0 and any(
-            block.signal is self for block in _open_blocks.get()
-        )
+        return self.table.open_blocks > 0 and is_muted(self.table)
 
+    @t.overload
     def connect(
         self,
         receiver: F,
@@ -167,17 +178,52 @@ class Signal(Connections):
         priority: int = 0,
         dispatch_uid: Hashable = None,
         subclasses: bool = False,
-    ) -> F:
+        when: Predicate | None = None,
+        strict: bool = False,
+        replace: bool = False,
+    ) -> F: ...
+
+    @t.overload
+    def connect(
+        self,
+        *,
+        sender: Any = ANY,
+        weak: bool = True,
+        once: bool = False,
+        priority: int = 0,
+        dispatch_uid: Hashable = None,
+        subclasses: bool = False,
+        when: Predicate | None = None,
+        strict: bool = False,
+        replace: bool = False,
+    ) -> Callable[[F], F]: ...
+
+    def connect(  # noqa: PLR0913  # options, by keyword
+        self,
+        receiver: Any = NOT_GIVEN,
+        sender: Any = ANY,
+        weak: bool = True,  # noqa: FBT001, FBT002  # blinker's
+        *,
+        once: bool = False,
+        priority: int = 0,
+        dispatch_uid: Hashable = None,
+        subclasses: bool = False,
+        when: Predicate | None = None,
+        strict: bool = False,
+        replace: bool = False,
+    ) -> Any:
         """Call ``receiver`` whenever ``sender`` sends this signal.
 
         Receivers run in the order in which they were connected. Connecting a
         connected receiver again keeps its place, and a strong connection strong.
 
         :param receiver: A callable that takes the sender by position and the
-            payload by keyword.
+            payload by keyword. Without it a decorator is returned, as in
+            ``@signal.connect(once=True)``.
         :param sender: A sender, or :data:`ANY` for all of them, or
             :func:`~signalpost.named` for one that may not exist yet. Strings and
-            ints match by value, everything else by identity.
+            ints match by value, everything else by identity; a proxy such as Flask's
+            ``current_app`` is resolved.
         :param weak: Hold the receiver weakly: it is disconnected when it dies.
             ``False`` keeps it alive as long as it is connected, as a lambda needs.
         :param once: Disconnect the receiver before its first call. Of several
@@ -186,8 +232,15 @@ class Signal(Connections):
         :param dispatch_uid: Anything hashable that stands for the receiver. For one
             sender the first receiver with a uid is connected, and others with the
             same one are not; as in Django.
-        :param subclasses: The sender is a class, and what its subclasses send is
-            heard, too. Their instances are senders of their own.
+        :param subclasses: The sender is a class, and the receiver gets what its
+            subclasses send, too. Their instances are senders of their own.
+        :param when: A predicate, called with what the receiver would be called with.
+            While it returns something false, the receiver is not called.
+        :param strict: What the receiver raises goes through :meth:`send_robust` and
+            the middleware, which isolate receivers otherwise.
+        :param replace: Take the place of the receiver with the same ``dispatch_uid``,
+            as a module needs that is loaded again. Without a uid, the function's
+            module and qualified name are the uid.
         :returns: The receiver, so that ``connect`` can decorate.
         :raises ReceiverError: If ``receiver`` is not callable, is an async generator
             function, or is to be held weakly and cannot be; or for options that do
@@ -197,62 +250,44 @@ class Signal(Connections):
 
         .. versionadded:: 0.1
         """
-        options = None
-        if once or priority or subclasses:
-            options = _options(once, priority, subclasses, receiver, sender)
+        options = DEFAULT_OPTIONS
+        if once or priority or subclasses or strict or when is not None:
+            options = checked_options(
+                receiver,
+                sender,
+                once=once,
+                priority=priority,
+                subclasses=subclasses,
+                when=when,
+                strict=strict,
+            )
+        if receiver is NOT_GIVEN:
+            arguments = Arguments(sender, weak, options, dispatch_uid, replace)
+            return Decorator((self.table,), arguments)
         frame: FrameType | None = _getframe(1)
         # Here, as the count includes this call's own reference.
-        if weak and references(receiver) <= OF_A_TEMPORARY and is_lost(receiver, frame):
+        if (
+            weak
+            and references(receiver) <= REFERENCES_OF_A_TEMPORARY
+            and is_lost(receiver, frame)
+        ):
             warn_of_loss(receiver, self)
             frame = None  # it is not to be reported again when it dies
-        if (
-            sender is not ANY
-            or type(receiver) is not FunctionType
-            or options is not None
-            or dispatch_uid is not None
-            or self._declared is not None
-        ):
-            return self._connect(receiver, sender, weak, options, dispatch_uid, frame)
-        # What follows is _connect for a function and any sender, written out: calls
-        # would be half of its cost.
-        connection = Connection(receiver, self._bury_function)
-        connection.key = key = id(receiver)
-        connection.sender = ANY
-        connection.via = None
-        connection.held = None if weak else receiver
-        connection.is_async = may_be_async(receiver) and is_async_receiver(receiver)
-        connection.names = None
-        connection.options = None
-        if frame is None:
-            connection.code = None
-        else:
-            connection.code = frame.f_code
-            connection.instruction = frame.f_lasti
-        found = None
-        self._lock.acquire()
-        was_busy = self._busy
-        self._busy = True
-        try:
-            if was_busy or self._dead or self._borrowed:
-                present = None
-            else:
-                connection.order = next(self._count)
-                present = self._any.setdefault(key, connection)
-                # Last: a finaliser may send, and so make a route, on any line here.
-                if self._is_remembered:
-                    self._forget_routes()
-        finally:
-            self._busy = was_busy
-            self._lock.release()
-        if present is not connection:
-            found = self._insert(connection, sender)
-        elif self._dead or self._deferred:
-            self._settle()
-        if self._connected is not None:
-            self._tell_connected(receiver, sender, weak, connection, found)
+        if sender is not ANY:
+            sender = real_sender(sender)
+        table = self.table
+        if replace or dispatch_uid is not None:
+            arguments = Arguments(sender, weak, options, dispatch_uid, replace)
+            connection = arguments.prepare(table, receiver, frame)
+            arguments.connect(table, connection, receiver)
+            return receiver
+        connection = prepare(table, receiver, sender, weak, options, frame)
+        before = table.run_pair(table.insert, connection, sender)
+        if table.connected is not None:
+            announce(table, connection, before, receiver, sender, weak)
         return receiver
 
-    def connect_via(
+    def connect_via(  # noqa: PLR0913  # options, by keyword
         self,
         sender: Any,
         weak: bool = False,  # noqa: FBT001, FBT002  # blinker's
@@ -261,92 +296,64 @@ class Signal(Connections):
         priority: int = 0,
         dispatch_uid: Hashable = None,
         subclasses: bool = False,
+        when: Predicate | None = None,
+        strict: bool = False,
+        replace: bool = False,
     ) -> Callable[[F], F]:
         """Connect the decorated function to ``sender``.
 
-        :param sender: As for :meth:`connect`.
-        :param weak: As for :meth:`connect`; strong unless told otherwise.
-        :param once: As for :meth:`connect`.
-        :param priority: As for :meth:`connect`.
-        :param dispatch_uid: As for :meth:`connect`.
-        :param subclasses: As for :meth:`connect`.
+        :param sender: As for :meth:`connect`, and so are the others.
+        :param weak: As for :meth:`connect`; strong unless given.
 
         .. versionadded:: 0.1
         """
+        options = checked_options(
+            None,
+            sender,
+            once=once,
+            priority=priority,
+            subclasses=subclasses,
+            when=when,
+            strict=strict,
+        )
+        sender = sender if sender is ANY else real_sender(sender)
+        arguments = Arguments(sender, weak, options, dispatch_uid, replace)
+        return Decorator((self.table,), arguments)
 
-        def connect(receiver: F) -> F:
-            options = None
-            if once or priority or subclasses:
-                options = _options(once, priority, subclasses, receiver, sender)
-            frame: FrameType | None = _getframe(1)
-            if (
-                weak
-                and references(receiver) <= OF_A_TEMPORARY
-                and is_lost(receiver, frame)
-            ):
-                warn_of_loss(receiver, self)
-                frame = None
-            return self._connect(receiver, sender, weak, options, dispatch_uid, frame)
-
-        return connect
-
-    def _connect(
-        self,
-        receiver: F,
-        sender: Any,
-        weak: bool,  # noqa: FBT001  # private, and on a path that is measured
-        options: Options | None,
-        dispatch_uid: Hashable,
-        frame: FrameType | None,
-    ) -> F:
-        connection = self._prepare(receiver, sender, weak, options, dispatch_uid)
-        if frame is not None:
-            connection.code = frame.f_code
-            connection.instruction = frame.f_lasti
-        found = self._insert(connection, sender)
-        if self._connected is not None:
-            self._tell_connected(receiver, sender, weak, connection, found)
-        return receiver
-
-    def _tell_connected(
-        self,
-        receiver: Receiver,
-        sender: Any,
-        weak: bool,  # noqa: FBT001  # private
-        connection: Connection,
-        found: tuple[Connection, Before] | None,
-    ) -> None:
-        """Send that a receiver was connected; who raises undoes it."""
-        try:
-            self.receiver_connected.send(
-                self, receiver=receiver, sender=sender, weak=weak
-            )
-        except BaseException:
-            self._undo(connection, found)
-            raise
-
-    @contextmanager
-    def connected_to(self, receiver: Receiver, sender: Any = ANY) -> Generator[None]:
+    def connected_to(
+        self, receiver: Receiver, sender: Any = ANY, *, priority: float = 0
+    ) -> ConnectedBlock:
         """Connect ``receiver`` for the length of a ``with`` block.
 
         Afterwards the signal is as it was before: a connection that ``receiver``
-        had already, to this sender or to others, stays.
+        had already, to this sender or to others, stays. As a decorator of a function,
+        async or not, for the length of each call.
 
         :param receiver: As for :meth:`connect`; the block holds it.
         :param sender: As for :meth:`connect`.
+        :param priority: As for :meth:`connect`.
 
         .. versionadded:: 0.1
         """
-        borrowed = self._prepare(receiver, sender, False)  # noqa: FBT003
-        self._insert(borrowed, sender, by_block=True)
-        try:
-            if self._connected is not None:
-                self._connected.send(self, receiver=receiver, sender=sender, weak=False)
-            yield
-        finally:
-            is_disconnected = self._return_borrowed(borrowed)
-            if is_disconnected and self._disconnected is not None:
-                self._disconnected.send(self, receiver=receiver, sender=sender)
+        sender = sender if sender is ANY else real_sender(sender)
+        return ConnectedBlock(self.table, receiver, sender, priority)
+
+    def disconnected_from(
+        self, receiver: Receiver, sender: Any = ANY
+    ) -> DisconnectedBlock:
+        """Disconnect ``receiver`` for the length of a ``with`` block.
+
+        Afterwards its connections are as they were, in the same places. As a decorator
+        of a function, async or not, for the length of each call. It holds for all
+        threads.
+
+        :param receiver: A receiver; one that is not connected is no error.
+        :param sender: As for :meth:`disconnect`.
+
+        .. versionadded:: 0.1
+        """
+        sender = sender if sender is ANY else resolved(sender)
+        return DisconnectedBlock(self.table, receiver, sender)
 
     def disconnect(
         self,
@@ -367,49 +374,21 @@ class Signal(Connections):
 
         .. versionadded:: 0.1
         """
-        if dispatch_uid is not None:
-            key = uid_key(dispatch_uid)
-        elif type(receiver) is FunctionType:
-            key = id(receiver)
-        elif receiver is not None:
-            key = receiver_key(receiver)
-        else:
-            raise ReceiverError(
-                "disconnect() takes a receiver or a dispatch_uid, got neither; to"
-                " disconnect all receivers use disconnect_all()"
-            )
-        held = None
-        self._lock.acquire()
-        was_busy = self._busy
-        self._busy = True
-        try:
-            # As in connect: the way of nearly every call, written out.
-            is_simple = not (
-                sender is not ANY
-                or was_busy
-                or key in self._by_receiver
-                or self._dead
-                or self._borrowed
-            )
-            connection = self._any.pop(key, None) if is_simple else None
-            if connection is not None:
-                if self._is_remembered:
-                    self._forget_routes()
-                connection.via = disconnected
-                held = connection.held
-                connection.held = None
-        finally:
-            self._busy = was_busy
-            self._lock.release()
-        if not is_simple:
-            is_disconnected = self._remove(key, sender)
-        else:
-            is_disconnected = connection is not None
-            if self._dead or self._deferred:
-                del held, connection
-                self._settle()
-        if is_disconnected and self._disconnected is not None:
-            self._disconnected.send(self, receiver=receiver, sender=sender)
+        table = self.table
+        is_function = type(receiver) is FunctionType and dispatch_uid is None
+        key = id(receiver) if is_function else key_of(receiver, dispatch_uid)
+        if sender is not ANY:
+            sender = resolved(sender)
+        is_disconnected = table.run_pair(table.take_all, key, sender) or False
+        if not is_disconnected and is_function:
+            # Some functions stand for a method: they are known by more than an id.
+            key = key_of(receiver, None)
+            is_disconnected = table.run_pair(table.take_all, key, sender) or False
+        if table.has_names and dispatch_uid is None:
+            uid = uid_key(uid_by_name(receiver))
+            is_disconnected |= table.run(table.take_named, uid, key, sender) or False
+        if is_disconnected and table.disconnected is not None:
+            table.disconnected.send(self, receiver=receiver, sender=sender)
         return is_disconnected
 
     def disconnect_all(self) -> int:
@@ -421,54 +400,33 @@ class Signal(Connections):
 
         .. versionadded:: 0.1
         """
-        count = len(self.connections)
-        self._clear_state()
-        return count
+        return self.table.run(self.table.clear) or 0
 
-    @property
-    def connections(self) -> tuple[ConnectionInfo, ...]:
-        """Who is connected to what, in the order of delivery; to look at.
-
-        :returns: One :class:`ConnectionInfo` for each connection.
-        """
-        with self._exclusively():
-            found = [
-                (connection, self._sender_of(connection))
-                for connection in self._connections()
-            ]
-        return tuple(
-            info
-            for connection, sender in sorted(found, key=lambda pair: by_order(pair[0]))
-            if (info := _info(connection, sender)) is not None
-        )
-
-    def _sender_of(self, connection: Connection) -> Any:
-        record = self._by_sender.get(connection.sender)
-        return ANY if record is None else record.sender()
-
-    @contextmanager
-    def muted(self) -> Generator[None]:
+    def muted(self) -> Muted:
         """Send to nobody for the length of a ``with`` block, in this context.
 
         Other threads and tasks still send. Blocks nest. A thread or task started
         within the block, with a copy of its context, is muted until the block ends.
+        As a decorator of a function, async or not, for the length of each call.
 
         .. versionadded:: 0.1
         """
-        block = _MutedBlock(self)
-        with self._exclusively():
-            self._open_mutes += 1
-            self._forget_plain_routes()
-        _open_blocks.set((*_still_open(), block))
-        try:
-            yield
-        finally:
-            block.signal = None
-            with self._exclusively():
-                self._open_mutes -= 1
-            _open_blocks.set(_still_open())
+        return Muted(self.table)
 
-    def send(
+    def held(self) -> Held:
+        """Let what is sent in a ``with`` block wait, in this context.
+
+        When the block ends, it is sent in order; when the block raises, it is
+        forgotten. A send that waits returns an empty list. Blocks nest: what waits in
+        an inner one goes on to wait in the outer one. For :meth:`send_async` write
+        ``async with``. As a decorator of a function, async or not, for the length of
+        each call.
+
+        .. versionadded:: 0.1
+        """
+        return Held(self.table)
+
+    def send(  # noqa: C901, PLR0912  # the loop of nearly every send, without a call
         self,
         sender: Any | None = None,
         /,
@@ -498,46 +456,52 @@ class Signal(Connections):
         """
         if payload and sender is None and "sender" in payload:
             self._refuse_sender_by_name()
-        route = self._plain_any
-        if route is None:
-            key = id(sender)
-            route = self._plain.get(key)
-            if route is None and key not in self._ids:
-                route = self._plain_else
-            if route is None:
-                found = self._checked_route(sender, payload)
-                if not found.connections:
-                    return []
-                return deliver(found, self, sender, payload, _async_wrapper)
-        if not route:
+        routes = self._routes
+        route = routes.rest
+        if routes.by_id:
+            own = routes.by_id.get(id(sender))
+            if own is not None:
+                route = own if own.base is route else None
+            elif type(sender) in PROXY_TYPES:
+                route = None
+        if route is None or not route.is_plain:
+            if self._is_stopped(
+                self.send, sender, payload, _async_wrapper=_async_wrapper
+            ):
+                return []
+            route = self._checked_route(sender, payload)
+            return deliver(
+                Dispatch(self, self.table, sender, payload, _async_wrapper), route
+            )
+        if not route.connections:
             return []
-        # What follows is delivery.deliver for a plain route, written out: it is the
-        # path of nearly every send, and a call more would be half of its cost. The
-        # same loop stands twice, as passing on an empty payload costs as much again.
+        # What deliver() does for a plain route, written out, and twice: a call more
+        # would be half of the cost of a send to one receiver, and passing on an empty
+        # payload takes a third of it (docs/performance.rst).
         results: list[tuple[Receiver, Any]] = []
         receiver: Any = None
         try:
             if payload:
-                for connection in route:
+                for connection in route.connections:
                     receiver = connection()
                     if receiver is None:
                         continue
-                    via = connection.via
-                    if via is not None:
-                        if via is disconnected:
+                    function = connection.function
+                    if function is not None:
+                        if function is DISCONNECTED:
                             continue
-                        receiver = MethodType(via, receiver)
+                        receiver = MethodType(function, receiver)
                     results.append((receiver, receiver(sender, **payload)))
             else:
-                for connection in route:
+                for connection in route.connections:
                     receiver = connection()
                     if receiver is None:
                         continue
-                    via = connection.via
-                    if via is not None:
-                        if via is disconnected:
+                    function = connection.function
+                    if function is not None:
+                        if function is DISCONNECTED:
                             continue
-                        receiver = MethodType(via, receiver)
+                        receiver = MethodType(function, receiver)
                     results.append((receiver, receiver(sender)))
         except BaseException as error:
             add_note(error, self, receiver)
@@ -556,7 +520,8 @@ class Signal(Connections):
 
         Each failure is logged with its traceback by the logger
         ``signalpost.signals``. Only an :exc:`Exception` is kept from the caller;
-        ``KeyboardInterrupt``, ``SystemExit`` and their like go through.
+        ``KeyboardInterrupt``, ``SystemExit`` and their like go through, and so does
+        what a receiver raises that is connected with ``strict=True``.
 
         :param sender: The sender, by position.
         :param _async_wrapper: As for :meth:`send`; without it an async receiver
@@ -567,12 +532,56 @@ class Signal(Connections):
 
         .. versionadded:: 0.1
         """
-        if sender is None and "sender" in payload:
-            self._refuse_sender_by_name()
+        if self._is_stopped(
+            self.send_robust, sender, payload, _async_wrapper=_async_wrapper
+        ):
+            return []
         route = self._checked_route(sender, payload)
-        return deliver_robustly(route, self, sender, payload, _async_wrapper)
+        dispatch = Dispatch(self, self.table, sender, payload, _async_wrapper)
+        results, _ = deliver_isolated(
+            route, self, sender, payload, dispatch, log_failure
+        )
+        return outcomes(results)
 
-    send_isolated = send_isolated
+    def send_isolated(
+        self,
+        sender: Any,
+        payload: dict[str, Any],
+        async_wrapper: Callable[[], AsyncWrapper | None] | None = None,
+    ) -> int:
+        """Call every receiver as :meth:`send_robust` does, at less cost.
+
+        For this package, which sends while it serves requests. A receiver that fails
+        again and again is logged at its 1st, 10th, 100th … failure of a kind only.
+
+        :param sender: The sender.
+        :param payload: What the receivers get as keywords; as declared, if it is.
+        :param async_wrapper: Returns what :meth:`send_robust` takes, if it is needed.
+        :returns: How many receivers raised an :exc:`Exception`.
+        """
+        table = self.table
+        if table.open_blocks and self._is_stopped(
+            partial(self._send_isolated, async_wrapper), sender, payload
+        ):
+            return 0
+        route = table.route_for(sender)
+        dispatch = None
+        if not route.is_simple or route.has_async:
+            wrapper = None if async_wrapper is None else async_wrapper()
+            dispatch = Dispatch(self, table, sender, payload, wrapper)
+        _, failures = deliver_isolated(
+            route, self, sender, payload, dispatch, log_first_failures
+        )
+        return failures
+
+    def _send_isolated(
+        self,
+        async_wrapper: Callable[[], AsyncWrapper | None] | None,
+        sender: Any,
+        /,
+        **payload: Any,
+    ) -> int:
+        return self.send_isolated(sender, payload, async_wrapper)
 
     async def send_async(
         self,
@@ -583,7 +592,7 @@ class Signal(Connections):
         _gather: Gather | None = None,
         **payload: Any,
     ) -> list[tuple[Receiver, Any]]:
-        """Await every async receiver, and call every other one, in order.
+        """Call every receiver in order, and await those results that can be awaited.
 
         One after the other, under whichever event loop awaits this; or together, if
         something is given that awaits together.
@@ -602,10 +611,12 @@ class Signal(Connections):
 
         .. versionadded:: 0.1
         """
-        if sender is None and "sender" in payload:
-            self._refuse_sender_by_name()
+        wrappers = {"_sync_wrapper": _sync_wrapper, "_gather": _gather}
+        if self._is_stopped(self.send_async, sender, payload, **wrappers):
+            return []
+        dispatch = Dispatch(self, self.table, sender, payload, _sync_wrapper)
         route = self._checked_route(sender, payload)
-        return await deliver_async(route, self, sender, payload, _sync_wrapper, _gather)
+        return await deliver_async(dispatch, route, _gather, None)
 
     async def send_robust_async(
         self,
@@ -616,144 +627,103 @@ class Signal(Connections):
         _gather: Gather | None = None,
         **payload: Any,
     ) -> list[Outcome]:
-        """Await every receiver as :meth:`send_async` does, whichever of them raise.
+        """Call every receiver as :meth:`send_async` does, whichever of them raise.
 
         Failures are logged and kept as by :meth:`send_robust`; a cancellation goes
         through.
 
-        :param sender: The sender, by position.
-        :param _sync_wrapper: As for :meth:`send_async`.
-        :param _gather: As for :meth:`send_async`.
-        :param payload: What the receivers get as keywords.
+        :param sender: As for :meth:`send_async`, and so are the others.
         :returns: An :class:`Outcome` for each receiver.
         :raises PayloadError: As for :meth:`send`.
 
         .. versionadded:: 0.1
         """
-        if sender is None and "sender" in payload:
-            self._refuse_sender_by_name()
+        wrappers = {"_sync_wrapper": _sync_wrapper, "_gather": _gather}
+        if self._is_stopped(self.send_robust_async, sender, payload, **wrappers):
+            return []
+        dispatch = Dispatch(self, self.table, sender, payload, _sync_wrapper)
         route = self._checked_route(sender, payload)
-        return await deliver_async_robustly(
-            route, self, sender, payload, _sync_wrapper, _gather
-        )
+        return outcomes(await deliver_async(dispatch, route, _gather, log_failure))
 
     def has_receivers_for(self, sender: Any) -> bool:
-        """Tell whether a send by ``sender`` would reach anyone.
+        """Return whether a receiver is connected for what ``sender`` sends.
 
-        :param sender: A sender; for :data:`ANY`, whether a receiver hears all.
+        :param sender: A sender; for :data:`ANY`, whether a receiver is connected to it.
         """
-        if self._dead:
-            self._settle()
-        if self._any:
-            return True
-        return bool(self._by_sender) and self._record_for(sender) is not None
+        return self.table.reaches(sender)
 
     def receivers_for(self, sender: Any) -> Generator[Receiver]:
         """Yield the receivers that a send by ``sender`` would call, in order.
 
-        :param sender: A sender; for :data:`ANY`, those that hear all.
+        :param sender: A sender; for :data:`ANY`, those that are connected to it.
         """
-        for _, receiver in self._route_for(sender).receivers():
+        for _, receiver in self.table.route_for(sender).receivers():
             yield receiver
 
-    def _connect_standing(
-        self,
-        receiver: Receiver,
-        sender: Any,
-        weak: bool,  # noqa: FBT001  # private
-        priority: int,
-        code: CodeType,
-        instruction: int,
-    ) -> None:
-        """Connect a receiver of the whole namespace."""
-        options = Options(priority=priority, passes_signal=True)
-        prepared = self._prepare(receiver, sender, weak, options)
-        prepared.key = (NAMESPACE, prepared.key)
-        prepared.code = code
-        prepared.instruction = instruction
-        found = self._insert(prepared, sender)
-        if self._connected is not None:
-            self._tell_connected(receiver, sender, weak, prepared, found)
+    # blinker's own tests look at these two.
 
-    def _disconnect_standing(self, key: Hashable, receiver: Any, sender: Any) -> None:
-        is_disconnected = self._remove((NAMESPACE, key), sender)
-        if is_disconnected and self._disconnected is not None:
-            self._disconnected.send(self, receiver=receiver, sender=sender)
+    @property
+    def _by_sender(self) -> Mapping[Hashable, Sized]:
+        return self.table.by_sender
 
-    def _watch(self, watching: Watching) -> None:
-        """Tell an observer of every delivery from now on."""
-        with self._exclusively():
-            if watching not in self._observers:
-                self._observers = (*self._observers, watching)
-            self._forget_plain_routes()
+    @property
+    def _by_receiver(self) -> Mapping[Hashable, Sized]:
+        return self.table.by_receiver
 
-    def _unwatch(self, watching: Watching) -> None:
-        """Tell an observer no more."""
-        with self._exclusively():
-            self._observers = tuple(
-                one for one in self._observers if one is not watching
-            )
+    def _clear_state(self) -> None:
+        """Disconnect every receiver from every sender. For tests; as in blinker."""
+        self.table.run(self.table.clear)
 
-    def _declare(self, payload: Iterable[str]) -> None:
-        """Declare the payload, if that was not done before.
+    def _cleanup_bookkeeping(self) -> None:
+        """Do nothing that is not done anyway; blinker's users call it."""
+        self.table.run_waiting()
+
+    def describe(self, doc: str | None, declared: frozenset[str] | None) -> None:
+        """Document the signal and declare its payload, if that was not done before.
 
         :raises PayloadError: If other names are declared already, or a connected
             receiver asks for something else.
         """
-        declared = t.cast("frozenset[str]", declared_names(payload))
-        with self._exclusively():
-            if self._declared == declared:
-                return
-            if self._declared is not None:
-                raise PayloadError(
-                    f"{self} declares {sorted(self._declared)} already, got"
-                    f" {sorted(declared)}; declare a payload in one place",
-                    self,
-                )
-            names = [
-                (connection, self._names_read(connection, receiver, declared))
-                for connection in self._connections()
-                if (receiver := connection.receiver()) is not None
-            ]
-            self._declared = declared
-            for connection, read in names:
-                connection.names = read
-            self._forget_routes()
-
-    def _clear_state(self) -> None:
-        """Disconnect every receiver from every sender. For tests."""
-        with self._lock:
-            if self._busy:
-                self._deferred.append(self._clear_state)
-                return
-        with self._exclusively():
-            gone: list[object] = [self._any, self._by_sender, self._borrowed]
-            for connection in self._connections():
-                connection.via = disconnected
-                gone.append(connection.held)
-                connection.held = None
-            self._any = {}
-            self._ids = set()
-            self._senders_not_by_id = 0
-            self._shared = 0
-            self._by_sender = {}
-            self._by_receiver = {}
-            self._borrowed = {}
-            self._forget_routes()
-        del gone
-
-    def _cleanup_bookkeeping(self) -> None:
-        """Do nothing that is not done anyway; blinker's users call it."""
-        self._settle()
+        check_doc(doc)
+        if declared is not None:
+            self.table.look(self.table.declare, declared)
+        # Not by __dict__: to look at it makes every attribute slower from then on.
+        if doc and self.__doc__ is type(self).__doc__:
+            self.__doc__ = doc
 
     def _checked_route(self, sender: Any, payload: dict[str, Any]) -> Route:
         """Return the route to send along, for a payload that is as declared."""
-        if self._open_mutes and self.is_muted:
-            return NO_ROUTE
-        route = self._route_for(sender)
-        if self._declared is not None and route.connections:
-            check_sent(payload, self._declared, self)
+        if sender is None and "sender" in payload:
+            self._refuse_sender_by_name()
+        table = self.table
+        route = table.route_for(sender)
+        if table.declared is not None and route.connections:
+            check_sent(payload, table.declared, self)
         return route
+
+    def _is_stopped(
+        self,
+        send: Callable[..., Any],
+        sender: Any,
+        payload: dict[str, Any],
+        **options: Any,
+    ) -> bool:
+        """Return whether a block stops a send for now, or for good."""
+        table = self.table
+        if not table.open_blocks:
+            return False
+        if is_muted(table):
+            return True
+        block = held_block(table)
+        if block is None:
+            return False
+        if sender is None and "sender" in payload:
+            self._refuse_sender_by_name()
+        if table.declared is not None:
+            check_sent(payload, table.declared, self)
+        is_async = "_gather" in options
+        block.add(partial(send, sender, **options, **payload), is_async=is_async)
+        return True
 
     def _refuse_sender_by_name(self) -> NoReturn:
         raise PayloadError(
@@ -788,198 +758,10 @@ class NamedSignal(Signal):
         return f"<{type(self).__name__} {self.name!r}>"
 
 
-def heard_of(
-    signals: tuple[Signal, ...], sender: Any, of_others: tuple[Signal, ...] = ()
-) -> tuple[Signal, ...]:
-    """Return those of several signals with which ``sender`` would reach anyone.
-
-    And those of others that anyone hears, whoever sends them. Quicker than to ask each,
-    for who asks before all else in every request. Among them may be one whose receiver
-    is dying just now.
-    """
-    heard: tuple[Signal, ...] = ()
-    for signal in signals:
-        if signal._any or (signal._by_sender and signal.has_receivers_for(sender)):
-            heard += (signal,)
-    for signal in of_others:
-        if signal._any or signal._by_receiver:
-            heard += (signal,)
-    return heard
-
-
-class ConnectionInfo(t.NamedTuple):
-    """One connection, to look at.
-
-    .. versionadded:: 0.1
-    """
-
-    receiver: Receiver
-    """The receiver."""
-    sender: Any
-    """The sender, or :data:`ANY`, or what :func:`~signalpost.named` gave."""
-    name: str
-    """The receiver's name, for people."""
-    connected_at: str | None
-    """Where it was connected, as ``file:line``; ``None`` for a ``with`` block."""
-    weak: bool
-    """Whether the receiver is held weakly."""
-    once: bool
-    """Whether it is to be called once."""
-    priority: int
-    """Its priority; 0 unless given."""
-    dispatch_uid: Hashable
-    """The uid that stands for it, or ``None``."""
-    subclasses: bool
-    """Whether the sender's subclasses are heard, too."""
-    calls: int
-    """How often it was called while observed."""
-
-
-def _info(connection: Connection, sender: Any) -> ConnectionInfo | None:
-    receiver = connection.receiver()
-    if receiver is None:
-        return None
-    options = connection.options or Options()
-    key = connection.key
-    has_uid = isinstance(key, tuple) and key[0] is UID
-    return ConnectionInfo(
-        receiver,
-        sender,
-        describe(receiver),
-        connection.code and place_of(connection.code, connection.instruction),
-        connection.held is None,
-        connection.is_once,
-        options.priority,
-        key[1] if has_uid else None,  # type: ignore[index]  # a tuple, as said above
-        options.subclasses,
-        getattr(connection, "calls", 0),
-    )
-
-
-def _options(
-    once: bool,  # noqa: FBT001  # private, as connect has them
-    priority: int,
-    subclasses: bool,  # noqa: FBT001
-    receiver: object,
-    sender: object,
-) -> Options:
-    """Return options that are checked.
-
-    :raises ReceiverError: If they do not fit.
-    """
-    if not isinstance(priority, int):
-        raise ReceiverError(
-            f"priority must be an int, got {priority!r}; a higher one runs first",
-            receiver,
-        )
-    if subclasses and not isinstance(sender, type):
-        raise ReceiverError(
-            "subclasses=True takes a class as the sender, got"
-            f" {short_repr(sender)}; name a class, or leave it out",
-            receiver,
-        )
-    return Options(priority=priority, once=once, subclasses=subclasses)
-
-
-def receiver(
-    signals: Signal | Iterable[Signal],
-    sender: Any = ANY,
-    weak: bool = True,  # noqa: FBT001, FBT002  # as connect has it
-    *,
-    once: bool = False,
-    priority: int = 0,
-    dispatch_uid: Hashable = None,
-    subclasses: bool = False,
-) -> Callable[[F], F]:
-    """Connect the decorated function to one signal or to several.
-
-    >>> from signalpost import receiver, Signal
-    >>> opened, closed = Signal(), Signal()
-    >>> @receiver([opened, closed], sender="shop")
-    ... def note(sender):
-    ...     return f"noted {sender}"
-    >>> [value for _, value in closed.send("shop")]
-    ['noted shop']
-
-    :param signals: A signal, or several.
-    :param sender: As for :meth:`Signal.connect`, and so are the others.
-    :raises TypeError: If something else than signals is given.
-
-    .. versionadded:: 0.1
-    """
-    found = tuple(signals) if isinstance(signals, Iterable) else (signals,)
-    for signal in found:
-        if not isinstance(signal, Signal):
-            raise TypeError(
-                f"receiver() takes a signal or several, got {short_repr(signal)}"
-            )
-
-    def connect(function: F) -> F:
-        frame: FrameType | None = _getframe(1)
-        if weak and references(function) <= OF_A_TEMPORARY and is_lost(function, frame):
-            warn_of_loss(function, found)
-            frame = None
-        for signal in found:  # all or none
-            signal._prepare(function, sender, weak)
-        for signal in found:
-            options = None
-            if once or priority or subclasses:
-                options = _options(once, priority, subclasses, function, sender)
-            signal._connect(function, sender, weak, options, dispatch_uid, frame)
-        return function
-
-    return connect
-
-
-class _MutedBlock:
-    """One open ``muted()`` block; its signal is ``None`` when it has ended."""
-
-    __slots__ = ("signal",)
-
-    def __init__(self, signal: Signal) -> None:
-        self.signal: Signal | None = signal
-
-
-# One variable for all signals: a ContextVar made for each would never be freed.
-_open_blocks: ContextVar[tuple[_MutedBlock, ...]] = ContextVar(
-    "signalpost.muted", default=()
-)
-
-
-def _still_open() -> tuple[_MutedBlock, ...]:
-    return tuple(block for block in _open_blocks.get() if block.signal is not None)
-
-
-class _Receivers(Mapping[Hashable, Receiver]):
-    """The receivers of a signal by identity, read when asked."""
-
-    __slots__ = ("_signal",)
-
-    def __init__(self, signal: Signal) -> None:
-        self._signal = signal
-
-    def __bool__(self) -> bool:
-        return bool(self._signal._any or self._signal._by_receiver)
-
-    def __len__(self) -> int:
-        return len(self._snapshot())
-
-    def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._snapshot())
-
-    def __getitem__(self, key: Hashable) -> Receiver:
-        return self._snapshot()[key]
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} receivers of {self._signal}>"
-
-    def _snapshot(self) -> dict[Hashable, Receiver]:
-        with self._signal._exclusively():
-            connections = self._signal._connections()
-        found: dict[Hashable, Receiver] = {}
-        for connection in connections:
-            if connection.held is not None:
-                found[connection.key] = connection.held
-            else:
-                found.setdefault(connection.key, connection.receiver)
-        return found
+def _signal_of(table: Table, event: t.Literal["connected", "disconnected"]) -> Signal:
+    """Return the signal about connecting or disconnecting, made on first use."""
+    found = getattr(table, event)
+    if found is None:
+        found = Signal(f"Sent after a receiver was {event}.")
+        setattr(table, event, found)
+    return t.cast("Signal", found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-import typing as t
 import weakref
 from collections.abc import Callable
 from collections.abc import Generator
@@ -283,22 +282,18 @@ def _for_exchanges_of(application: Any, receiver: Any) -> Any:
     )
     application_of = reference_to(application)
 
+    # It gets the names that the receiver takes, and the exchange in any case.
     @functools.wraps(receiver)
-    def hear(sender: object, **payload: Any) -> Any:
-        exchange = payload["exchange"]
+    def receive(sender: object, exchange: Any, **payload: Any) -> Any:
         if exchange is not None and exchange.sender is not application_of():
             return None
-        if not takes_exchange:
-            del payload["exchange"]
+        if takes_exchange:
+            payload["exchange"] = exchange
         return receiver(sender, **payload)
 
     if not hasattr(receiver, "__qualname__"):
-        hear.__qualname__ = type(receiver).__qualname__
-    if not takes_exchange:
-        exchange = inspect.Parameter("exchange", inspect.Parameter.KEYWORD_ONLY)
-        parameters = [*signature.parameters.values(), exchange]
-        t.cast("Any", hear).__signature__ = inspect.Signature(parameters)
-    return hear
+        receive.__qualname__ = type(receiver).__qualname__
+    return receive
 
 
 def _call_about(method: Callable[..., Any], application: Any) -> None:

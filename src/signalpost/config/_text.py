@@ -73,22 +73,16 @@ def _reader_of(kind: Any) -> Callable[[str], Any]:
     """Return what reads a text as one kind of value."""
     origin = t.get_origin(kind) or kind
     arguments = t.get_args(kind)
-    if origin is bool:
-        return _truth
-    if origin in (int, float):
-        return lambda text: _number(text, origin)
-    if origin is logging.Logger:
-        return logging.getLogger
     if origin is t.Literal:
         return lambda text: _choice(text, arguments)
-    if isinstance(origin, type) and issubclass(origin, collections.abc.Mapping):
+    if not isinstance(origin, type) or issubclass(origin, (str, bytes)):
+        return str
+    if origin in _READERS:
+        return _READERS[origin]
+    if issubclass(origin, collections.abc.Mapping):
         inner = arguments[1] if len(arguments) == 2 else Any
         return lambda text: _mapping(text, inner)
-    if (
-        isinstance(origin, type)
-        and issubclass(origin, collections.abc.Iterable)
-        and not issubclass(origin, (str, bytes))
-    ):
+    if issubclass(origin, collections.abc.Iterable):
         inner = arguments[0] if arguments else Any
         made: Callable[..., Any] = tuple if inspect.isabstract(origin) else origin
         return lambda text: made(_value_of_text(one, inner) for one in _several(text))
@@ -102,12 +96,26 @@ def _truth(text: str) -> bool:
         raise ValueError(f"expected yes or no, got {short_repr(text)}") from None
 
 
-def _number(text: str, kind: type[int] | type[float]) -> float:
+def _whole_number(text: str) -> int:
     try:
-        return kind(text)
+        return int(text)
     except ValueError:
-        what = "a whole number" if kind is int else "a number"
-        raise ValueError(f"expected {what}, got {short_repr(text)}") from None
+        raise ValueError(f"expected a whole number, got {short_repr(text)}") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"expected a number, got {short_repr(text)}") from None
+
+
+_READERS: dict[Any, Callable[[str], Any]] = {
+    bool: _truth,
+    int: _whole_number,
+    float: _number,
+    logging.Logger: logging.getLogger,
+}
 
 
 def _choice(text: str, choices: tuple[Any, ...]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import typing as t
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,8 +14,10 @@ from flask import signals as flasks
 
 from .. import lifecycle
 from .._engine.delivery import AsyncWrapper
+from .._engine.interest import generation_of
+from .._engine.interest import with_receivers
 from .._engine.names import named
-from .._engine.signal import heard_of
+from .._engine.serial import Serial
 from .._engine.signal import NamedSignal
 from ..config import Configuration
 from ..config import Enabled
@@ -171,7 +172,7 @@ class Moment:
 
 
 class Bridge:
-    """Hears one signal of Flask's for one application, while anyone hears ours.
+    """Forwards one signal of Flask's for one application, while ours has receivers.
 
     :param middleware: The application's.
     :param moment: What is bridged.
@@ -181,9 +182,10 @@ class Bridge:
         self._middleware = middleware
         self._moment = moment
         self._wanted_by = (moment.ours, *moment.heard_by)
-        # What tells an exchange, tells what became of it.
+        # A signal that carries the exchange needs to know what became of it.
         self._also_by = lifecycle.SIGNALS_WITHIN if moment.heard_by else ()
-        self._lock = threading.RLock()
+        self._changes = Serial()
+        self._generation: object = None
         for signal in (*self._wanted_by, *self._also_by):
             # Weakly: all that belongs to an application goes with it.
             signal.receiver_connected.connect(self._follow, signal)
@@ -191,23 +193,28 @@ class Bridge:
         self._follow()
 
     def _follow(self, *_: object, **__: object) -> None:
-        """Hear Flask's signal, or cease to, as ours are heard or not."""
+        """Connect to Flask's signal, or disconnect, as ours have receivers or not."""
+        # One at a time, or an old answer might be acted on after a newer one.
+        self._changes.look(self._connect_or_disconnect)
+
+    def _connect_or_disconnect(self) -> None:
         app = self._middleware.sender
-        # One at a time, lest an old answer be acted on after a newer one.
-        with self._lock:
-            if heard_of(self._wanted_by, app, self._also_by):
-                self._moment.theirs.connect(self._forward, app)
-            else:
-                self._moment.theirs.disconnect(self._forward)
+        self._generation = _generation.current
+        if with_receivers(self._wanted_by, app, self._also_by):
+            self._moment.theirs.connect(self._forward, app)
+        else:
+            self._moment.theirs.disconnect(self._forward)
 
     def _forward(self, app: flask.Flask, **theirs: t.Any) -> None:
         payload = self._moment.payload_of(app, theirs)
-        if self._moment.ours.has_receivers_for(app):
-            if payload is not None:
-                self._middleware.forward(self._moment.ours, payload)
-        elif not heard_of(self._wanted_by, app, self._also_by):
-            # The last receiver has died, which no signal tells.
+        if payload is not None:
+            self._middleware.forward(self._moment.ours, payload)
+        if self._generation is not _generation.current:
+            # The last receiver may have died, which no signal says.
             self._follow()
+
+
+_generation = generation_of(lifecycle.catalogue.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,8 @@ from flask.cli import ScriptInfo
 
 from .. import lifecycle
 from .._engine.identity import ANY
+from .._engine.introspection import ConnectionInfo
 from .._engine.names import SenderName
-from .._engine.signal import ConnectionInfo
 from ..config import Configuration
 from ..config import EnabledReceiver
 from ..config import ENTRY_POINT_GROUP

@@ -284,22 +284,26 @@ def _json(value: object) -> str:
 
 
 def _fit_for_json(value: object, depth: int) -> object:
-    """Return what JSON can hold of a value: one that is too deep by its ``str()``."""
+    """Return what JSON can hold of a value; text takes the place of the rest."""
     if value is None or isinstance(value, (bool, str)):
         return value
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, int):
-        return value if value.bit_length() <= _MOST_BITS else _text(value)
-    if depth == _DEEPEST:
-        return _text(value)
-    if isinstance(value, dict):
-        return {
-            _text(key): _fit_for_json(held, depth + 1) for key, held in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        return [_fit_for_json(held, depth + 1) for held in value]
+    if isinstance(value, (int, float)):
+        return _number_fit_for_json(value)
+    if depth < _DEEPEST:
+        if isinstance(value, dict):
+            return {
+                _text(key): _fit_for_json(held, depth + 1)
+                for key, held in value.items()
+            }
+        if isinstance(value, (list, tuple)):
+            return [_fit_for_json(held, depth + 1) for held in value]
     return _text(value)
+
+
+def _number_fit_for_json(number: float) -> object:
+    if isinstance(number, int):
+        return number if number.bit_length() <= _MOST_BITS else _text(number)
+    return number if isfinite(number) else None
 
 
 def _word(value: object) -> str:

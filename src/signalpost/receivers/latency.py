@@ -36,7 +36,7 @@ _LEVELS = {
     "slow": "warning",
 }
 
-# Outcomes of which a sample says enough.
+# Outcomes of which a sample is enough.
 _ORDINARY = frozenset(("complete", "hijacked"))
 
 _is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
@@ -103,7 +103,7 @@ class LatencyLogger:
     hears: ClassVar[Mapping[str, str]] = {"exchange-closed": "__call__"}
     """Which method hears which signal."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # an option each, by name only
         self,
         *,
         slow_seconds: float | None = None,
@@ -115,7 +115,7 @@ class LatencyLogger:
     ) -> None:
         self._slow_seconds = _threshold(slow_seconds)
         self._levels = _numbered(levels)
-        # The level, and whether a sample says enough.
+        # The level, and whether a sample of such exchanges is enough.
         self._by_outcome = {
             outcome: (level, outcome in _ORDINARY)
             for outcome, level in self._levels.items()
@@ -136,8 +136,7 @@ class LatencyLogger:
         if self._slow_seconds is not None and seconds >= self._slow_seconds:
             level = max(level, self._levels["slow"])
             is_ordinary = False
-        logger = self._logger
-        if not logger.isEnabledFor(level):
+        if not self._logger.isEnabledFor(level):
             return
         route = exchange.route
         if route is None or self._is_excluded is not None:
@@ -147,57 +146,63 @@ class LatencyLogger:
         place = path if route is None else route
         if is_ordinary and self._sample is not None and not self._sample.takes(place):
             return
-        request_id = None
-        if self._request_id_key is not None and exchange.open_environ is not None:
-            sent = exchange.open_environ.get(self._request_id_key)
-            if sent is not None and _is_request_id(sent):
-                request_id = sent
-        totals = sql_totals(exchange)
-        line = _LatencyLine(
-            exchange.method,
-            "path" if route is None else "route",
-            place if len(place) <= LONGEST_FIELD else capped(place),
-            status,
-            exchange.outcome,
-            seconds,
-            exchange.seconds_to_headers,
-            exchange.body_bytes,
-            exchange.body_bytes_exact,
-            # As they are now: they count on, should a statement come later.
-            None if totals is None else (totals.count, totals.duration_seconds),
-            request_id,
-        )
-        # What Logger.log does, but for the search of the stack for who called it.
+        line = self._line(exchange, "path" if route is None else "route", place)
+        # As Logger.log does, without the search of the stack for its caller.
+        logger = self._logger
         logger.handle(
             logger.makeRecord(
                 logger.name, level, __file__, _LINE_NUMBER, line, (), None, "__call__"
             )
         )
 
+    def _line(self, exchange: Exchange, kind: str, place: str) -> _LatencyLine:
+        request_id = None
+        if self._request_id_key is not None and exchange.open_environ is not None:
+            sent = exchange.open_environ.get(self._request_id_key)
+            if sent is not None and _is_request_id(sent):
+                request_id = sent
+        totals = sql_totals(exchange)
+        values = (
+            exchange.method,
+            kind,
+            place if len(place) <= LONGEST_FIELD else capped(place),
+            exchange.status,
+            exchange.outcome,
+            exchange.duration_seconds or 0.0,
+            exchange.seconds_to_headers,
+            exchange.body_bytes,
+            exchange.body_bytes_exact,
+            # Copied, because a later statement would change the totals.
+            None if totals is None else (totals.count, totals.duration_seconds),
+            request_id,
+        )
+        return _LatencyLine(values)
+
 
 class _LatencyLine(Line):
-    """The line of one exchange; its fields, too, are made when they are asked for.
+    """The line of one exchange, whose fields are made when they are read.
 
-    Most are written as text, and a dict of them took as long as the text.
+    Most lines are written as text, and making a dict takes as long as making the text.
     """
 
-    __slots__ = ("_said",)
+    __slots__ = ("_values",)
 
-    def __init__(self, *said: Any) -> None:
-        self.name = "latency"
-        self._said = said
+    name = "latency"
+
+    def __init__(self, values: tuple[Any, ...]) -> None:
+        self._values = values
 
     def __reduce__(self) -> tuple[type[Line], tuple[Any, ...]]:
-        return type(self), self._said
+        return type(self), (self._values,)
 
     def __repr__(self) -> str:
         return f"<Line {self.name}: {self}>"
 
     @property
     def fields(self) -> Mapping[str, Field]:  # type: ignore[override]  # a slot there
-        """What it says, by name."""
-        *said, totals, request_id = self._said
-        method, kind, place, status, outcome, seconds, to_headers, size, exact = said
+        """The values, by name."""
+        *others, totals, request_id = self._values
+        method, kind, place, status, outcome, seconds, to_headers, size, exact = others
         fields: dict[str, Field] = {
             "method": method,
             kind: place,
@@ -227,7 +232,7 @@ class _LatencyLine(Line):
             is_exact,
             totals,
             request_id,
-        ) = self._said
+        ) = self._values
         headers = ""
         if to_headers is not None and seconds - to_headers >= STREAMED_SECONDS:
             headers = f" (headers {to_headers * 1000:.1f} ms)"

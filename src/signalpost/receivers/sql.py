@@ -82,7 +82,7 @@ class SqlLogger:
         self._slow_seconds = slow_seconds
         self._logger = chosen_logger(logger, "signalpost.sql")
 
-    def __call__(
+    def __call__(  # noqa: PLR0913  # the signal's payload
         self,
         sender: object,
         *,
@@ -94,7 +94,7 @@ class SqlLogger:
         exception: BaseException | None,
         exchange: Exchange | None,
     ) -> None:
-        """Log a statement, if it is to be."""
+        """Log a statement that failed or was slow."""
         slow_seconds = self._slow_seconds
         if exception is None and (
             slow_seconds is None or duration_seconds < slow_seconds

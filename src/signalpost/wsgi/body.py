@@ -153,8 +153,7 @@ class Closing:
                     # An empty one may come first, for a server to send the headers.
                     is_first = not count_chunk(exchange, chunk)
                 else:
-                    # Neither length_of() nor suppress(), as a call would cost as much
-                    # as all else here.
+                    # A call of length_of() or suppress() would double the time.
                     try:  # noqa: SIM105
                         exchange.body_bytes += len(chunk)
                     except TypeError:
@@ -162,8 +161,7 @@ class Closing:
                 try:
                     yield chunk
                 except GeneratorExit:
-                    # Only what comes up here is the server's, which closes its
-                    # iterator.
+                    # Raised at the yield, it means that the server has closed this.
                     is_closed = True
                     raise
         except BaseException as error:

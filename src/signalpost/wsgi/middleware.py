@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from reprlib import repr as short_repr
 from types import MethodType
 
-from .._engine.changes import Changes
 from .._engine.delivery import AsyncWrapper
-from .._engine.signal import heard_of
+from .._engine.interest import generation_of
+from .._engine.interest import with_receivers
 from .._engine.signal import NamedSignal
 from ..errors import ApplicationError
 from ..exchange import codes_that_set
@@ -44,34 +44,34 @@ if t.TYPE_CHECKING:
 
 __all__ = ["SignalMiddleware", "sender_of", "unproxied"]
 
-_changes = Changes((*EXCHANGE_SIGNALS, *SIGNALS_WITHIN))
+_generation = generation_of((*EXCHANGE_SIGNALS, *SIGNALS_WITHIN))
 
 
-class Heard:
-    """What was heard of a sender's exchanges at the latest change.
+class Demand:
+    """Which signals of a sender's exchanges have receivers, as of the latest change.
 
     :param sender: The sender.
     """
 
-    __slots__ = ("any", "change", "finished", "only_closed", "sender")
+    __slots__ = ("finished", "generation", "is_recorded", "only_closed", "sender")
 
-    change: object
-    """The change."""
+    generation: object
+    """Stands for the change."""
     sender: object
     """The sender; a middleware's can be replaced."""
-    any: bool
+    is_recorded: bool
     """Whether an exchange must be recorded."""
     only_closed: bool
-    """Whether of the signals of its course only the last is heard."""
+    """Whether of an exchange's own signals only the last has receivers."""
     finished: bool
-    """Whether ``request-finished`` is heard."""
+    """Whether ``request-finished`` has receivers."""
 
     def __init__(self, sender: object) -> None:
-        self.change = _changes.follow()
+        self.generation = _generation.current
         self.sender = sender
-        signals = heard_of(EXCHANGE_SIGNALS, sender, SIGNALS_WITHIN)
-        self.any = bool(signals)
-        self.only_closed = self.any and signals[0] is exchange_closed
+        signals = with_receivers(EXCHANGE_SIGNALS, sender, SIGNALS_WITHIN)
+        self.is_recorded = bool(signals)
+        self.only_closed = self.is_recorded and signals[0] is exchange_closed
         self.finished = request_finished in signals
 
 
@@ -118,7 +118,7 @@ class SignalMiddleware:
         self.sender = found if sender is None else sender
         self.strict = strict
         self.receiver_failures = 0
-        self._heard = Heard(self.sender)
+        self._demand = Demand(self.sender)
         # Whether the moment of request-started is the middleware's to tell.
         self._sends_started = True
         # Of two layers side by side, the inner one does the work.
@@ -131,10 +131,10 @@ class SignalMiddleware:
     ) -> Iterable[bytes]:
         """Call the application, and send what happens; as :pep:`3333` says."""
         sender = self.sender
-        heard = self._heard
-        if heard.change is not _changes.latest or heard.sender is not sender:
-            heard = self._heard = Heard(sender)
-        if not heard.any or self._is_outer_layer:
+        demand = self._demand
+        if demand.generation is not _generation.current or demand.sender is not sender:
+            demand = self._demand = Demand(sender)
+        if not demand.is_recorded or self._is_outer_layer:
             return self.app(environ, start_response)
         outer = environ.get(EXCHANGE_KEY)
         if outer is not None:
@@ -143,14 +143,14 @@ class SignalMiddleware:
             elif outer.sender is sender:
                 # A layer around this one does the work.
                 return self.app(environ, start_response)
-        return self._recorded(environ, start_response, heard, outer)
+        return self._recorded(environ, start_response, demand, outer)
 
     # A method of its own, by which current_exchange() knows who has set it.
     def _recorded(
         self,
         environ: WSGIEnvironment,
         start_response: StartResponse,
-        heard: Heard,
+        demand: Demand,
         outer: Exchange | None,
     ) -> Iterable[bytes]:
         exchange = Exchange(environ, self.sender, outer)
@@ -158,15 +158,11 @@ class SignalMiddleware:
         environ[EXCHANGE_KEY] = exchange
         token = context_exchange.set(exchange)
         try:
-            app = self.app
-            # It is the last of them, so nobody hears the others, as nearly everywhere.
-            if not heard.only_closed:
-                self._send(exchange_opened, exchange)
-                for layer in exchange.layers:
-                    app = layer(app)
+            # Nearly everywhere only the last of its signals has receivers.
+            app = self.app if demand.only_closed else self._opened(exchange)
             if self._sends_started:
                 exchange.has_started = True
-                if not heard.only_closed:
+                if not demand.only_closed:
                     self._send(request_started, exchange)
             if FILE_WRAPPER in environ:
                 body = _body_or_file(app, environ, starter)
@@ -175,7 +171,7 @@ class SignalMiddleware:
             # What ready() does, as this is where nearly every response is.
             if not exchange.has_finished and exchange.start_status is not None:
                 exchange.has_finished = True
-                if heard.finished or heard.change is not _changes.latest:
+                if demand.finished or demand.generation is not _generation.current:
                     self._send_request_finished(exchange)
             kind = type(body)
             new = body_for(kind)
@@ -192,6 +188,14 @@ class SignalMiddleware:
             # must not keep the exchange.
             body = ()
             del exchange, starter, token
+
+    def _opened(self, exchange: Exchange) -> WSGIApplication:
+        """Send that the exchange was opened, and return what is to be called."""
+        self._send(exchange_opened, exchange)
+        app = self.app
+        for layer in exchange.layers:
+            app = layer(app)
+        return app
 
     def ready(self, exchange: Exchange) -> None:
         """Send that the response is ready, if it is and was not sent before."""

@@ -12,7 +12,7 @@ from types import FunctionType
 from types import MethodType
 
 from ..._engine.delivery import AsyncWrapper
-from ..._engine.signal import heard_of
+from ..._engine.interest import with_receivers
 from ...errors import ConfigurationError
 from ...lifecycle import catalogue
 from ._catalogue import ARGUMENTS
@@ -151,7 +151,7 @@ def _further_payloads(
     header = None if queue_header is None else queue_header.upper()
 
     def begin(worker: t.Any, req: t.Any) -> dict[str, t.Any]:
-        is_followed = heard_of(_OF_REQUESTS, worker) or child_exit.receivers
+        is_followed = with_receivers(_OF_REQUESTS, worker) or child_exit.receivers
         queue_seconds = None
         if header and (is_followed or pre_request.has_receivers_for(worker)):
             queue_seconds = _queue_seconds(req, header)

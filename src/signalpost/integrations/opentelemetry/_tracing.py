@@ -28,9 +28,9 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.trace import StatusCode
 from opentelemetry.trace import TracerProvider
 
-from ..._engine.delivery import Delivery
 from ..._engine.identity import describe
 from ..._engine.identity import reference_to
+from ..._engine.observing import Delivery
 from ..._engine.observing import Observation
 from ..._engine.observing import observe
 from ...exchange import current_exchange
@@ -102,7 +102,7 @@ class OpenTelemetry:
     .. versionadded:: 0.1
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # an option each, by name only
         self,
         *,
         tracer_provider: TracerProvider | None = None,
@@ -269,12 +269,13 @@ class OpenTelemetry:
             # OpenTelemetry's type is narrower than what it takes.
             record.span.record_exception(t.cast("Exception", exception))
 
-    def _execute(
+    def _execute(  # noqa: PLR0913  # the signal's payload
         self,
         engine: object,
+        *,
         statement: str,
         duration_seconds: float,
-        is_executemany: bool,  # noqa: FBT001  # the signal's
+        is_executemany: bool,
         parameters_count: int,
         exception: BaseException | None,
         exchange: Exchange | None,

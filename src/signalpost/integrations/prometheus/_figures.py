@@ -10,6 +10,7 @@ from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Exemplar
@@ -42,7 +43,7 @@ class Complaints:
             _log.warning("%s: %s; said once", what, error)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for the cached property
 class Family:
     """A metric: its name, what it means, and the slots that it takes in a row."""
 
@@ -55,8 +56,9 @@ class Family:
     bounds: tuple[float, ...] = ()
     """The upper bounds of a histogram's buckets, in its unit, without infinity."""
 
+    @cached_property
     def slots(self) -> list[tuple[str, dict[str, str]]]:
-        """Return the name and the labels of the sample in each slot.
+        """The name and the labels of the sample in each slot.
 
         As in the client library's files, a bucket does not hold those below it.
         """
@@ -71,6 +73,23 @@ class Family:
     def metric(self) -> Metric:
         """Return the library's object for it, without samples."""
         return Metric(self.name, self.help_text, self.kind)
+
+    def add_samples(
+        self, metric: Metric, labels: dict[str, str], row: Row, start: int
+    ) -> None:
+        """Add the samples of a row, whose slots of this family begin at ``start``."""
+        if self.kind != "histogram":
+            metric.add_sample(self.slots[0][0], labels, row.values[start])
+            return
+        exemplars = row.exemplars or {}
+        count = 0.0
+        for slot, (name, more) in enumerate(self.slots[1:], start + 1):
+            count += row.values[slot]
+            metric.add_sample(
+                name, {**labels, **more}, count, exemplar=exemplars.get(slot)
+            )
+        metric.add_sample(f"{self.name}_count", labels, count)
+        metric.add_sample(self.slots[0][0], labels, row.values[start])
 
 
 class Label:
@@ -162,7 +181,7 @@ class Group:
     ) -> None:
         self.names = tuple(label.name for label in labels)
         self.families = tuple(families)
-        self.slots = [slot for family in families for slot in family.slots()]
+        self.slots = [slot for family in families for slot in family.slots]
         self._labels = tuple(labels)
         self._most_rows = most_rows
         self._rows: dict[tuple[str, ...], Row] = {}
@@ -197,29 +216,8 @@ class Group:
         start = 0
         for family in self.families:
             metric = family.metric()
-            slots = family.slots()
             for values, row in self._rows.items():
                 labels = dict(zip(self.names, values, strict=True))
-                _add_samples(metric, family, slots, labels, row, start)
-            start += len(slots)
+                family.add_samples(metric, labels, row, start)
+            start += len(family.slots)
             yield metric
-
-
-def _add_samples(
-    metric: Metric,
-    family: Family,
-    slots: Sequence[tuple[str, dict[str, str]]],
-    labels: dict[str, str],
-    row: Row,
-    start: int,
-) -> None:
-    if family.kind != "histogram":
-        metric.add_sample(slots[0][0], labels, row.values[start])
-        return
-    exemplars = row.exemplars or {}
-    count = 0.0
-    for slot, (name, more) in enumerate(slots[1:], start + 1):
-        count += row.values[slot]
-        metric.add_sample(name, {**labels, **more}, count, exemplar=exemplars.get(slot))
-    metric.add_sample(f"{family.name}_count", labels, count)
-    metric.add_sample(slots[0][0], labels, row.values[start])

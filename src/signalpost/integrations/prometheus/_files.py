@@ -149,7 +149,7 @@ class WorkerFiles:
         order = []
         for family in families:
             keys = by_kind.setdefault(family.kind, [])
-            for sample, more in family.slots():
+            for sample, more in family.slots:
                 order.append((family.kind, len(keys)))
                 said = [family.name, sample, {**labels, **more}, family.help_text]
                 keys.append(json.dumps(said, sort_keys=True))

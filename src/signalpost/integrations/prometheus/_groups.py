@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from ._figures import Family
 from ._figures import Group
 from ._figures import Label
 
-__all__ = ["NO_EXCHANGE", "UNMATCHED_ROUTE", "Groups"]
+__all__ = ["NO_EXCHANGE", "UNMATCHED_ROUTE", "Groups", "Limits"]
 
 UNMATCHED_ROUTE: t.Final = "<unmatched>"
 """Stands for the requests of which no route is known."""
@@ -20,19 +21,29 @@ NO_EXCHANGE: t.Final = "<none>"
 _MOST_RECEIVERS = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many of each there may be; what comes later is counted together."""
+
+    values: int
+    """Values of each further label of the exchanges."""
+    routes: int
+    """Routes."""
+    label_sets: int
+    """Sets of values of a group's labels."""
+
+
 class Groups:
     """The metrics of one :class:`PrometheusMetrics`, by the labels that they have.
 
     :param prefix: What each name begins with.
     :param bounds: The upper bounds of the histograms' buckets, in seconds.
     :param own: The names of further labels of the exchanges.
-    :param max_values: How many values each of those has.
-    :param max_routes: How many routes there are.
-    :param max_rows: How many sets of values a group has.
+    :param limits: How many values there are of each.
     """
 
     exchanges: Group
-    """By method, route, status, outcome and what else was asked for: requests, bytes,
+    """By method, route, status, outcome and the further labels: requests, bytes,
     durations and times to headers, in this order."""
     flights: Group
     """Without labels: requests in flight."""
@@ -52,87 +63,91 @@ class Groups:
         prefix: str,
         bounds: tuple[float, ...],
         own: Iterable[str],
-        max_values: int,
-        max_routes: int,
-        max_rows: int,
+        limits: Limits,
     ) -> None:
+        most = limits.label_sets
         always = (UNMATCHED_ROUTE, NO_EXCHANGE)
-        route = Label("route", max_routes, _route_text, always)
-        http = f"{prefix}http_server_"
-        duration = Family(
-            f"{http}request_duration_seconds",
+        route = Label("route", limits.routes, _route_text, always)
+        families = _exchange_families(f"{prefix}http_server_", bounds)
+        self.duration_slot = sum(len(family.slots) for family in families[:2])
+        self.headers_slot = self.duration_slot + len(families[2].slots)
+        labels = [
+            Label("method", 20),
+            route,
+            Label("status", 505, _status_text),
+            Label("outcome", 10),
+            *(Label(name, limits.values) for name in own),
+        ]
+        self.exchanges = Group(labels, families, most)
+        self.flights = Group([], [_in_flight(prefix)], 1)
+        self.failures = Group([route, Label("where", 10)], [_failures(prefix)], most)
+        labels = [route, Label("operation", 10), Label("outcome", 2)]
+        self.statements = Group(labels, _statement_families(prefix), most)
+        labels = [Label("signal", _MOST_RECEIVERS), Label("receiver", _MOST_RECEIVERS)]
+        self.deliveries = Group(labels, _receiver_families(prefix), most)
+
+
+def _exchange_families(prefix: str, bounds: tuple[float, ...]) -> list[Family]:
+    return [
+        Family(f"{prefix}requests", "counter", "Requests whose response is closed."),
+        Family(
+            f"{prefix}response_body_bytes",
+            "counter",
+            "Bytes of response bodies handed to the server.",
+        ),
+        Family(
+            f"{prefix}request_duration_seconds",
             "histogram",
             "Time from the server's call to the close of the response.",
             bounds,
-        )
-        headers = Family(
-            f"{http}time_to_headers_seconds",
+        ),
+        Family(
+            f"{prefix}time_to_headers_seconds",
             "histogram",
             "Time from the server's call to the start of the response.",
             bounds,
-        )
-        self.duration_slot = 2
-        self.headers_slot = self.duration_slot + len(duration.slots())
-        self.exchanges = Group(
-            [
-                Label("method", 20),
-                route,
-                Label("status", 505, _status_text),
-                Label("outcome", 10),
-                *(Label(name, max_values) for name in own),
-            ],
-            [
-                Family(
-                    f"{http}requests", "counter", "Requests whose response is closed."
-                ),
-                Family(
-                    f"{http}response_body_bytes",
-                    "counter",
-                    "Bytes of response bodies handed to the server.",
-                ),
-                duration,
-                headers,
-            ],
-            max_rows,
-        )
-        in_flight = Family(
-            f"{http}requests_in_flight",
-            "gauge",
-            "Requests whose response is not closed yet.",
-        )
-        self.flights = Group([], [in_flight], 1)
-        failures = Family(
-            f"{http}failures",
+        ),
+    ]
+
+
+def _in_flight(prefix: str) -> Family:
+    return Family(
+        f"{prefix}http_server_requests_in_flight",
+        "gauge",
+        "Requests whose response is not closed yet.",
+    )
+
+
+def _failures(prefix: str) -> Family:
+    return Family(
+        f"{prefix}http_server_failures",
+        "counter",
+        "Exceptions that left the application, by where they did.",
+    )
+
+
+def _statement_families(prefix: str) -> list[Family]:
+    return [
+        Family(
+            f"{prefix}sql_statements",
             "counter",
-            "Exceptions that left the application, by where they did.",
-        )
-        self.failures = Group([route, Label("where", 10)], [failures], max_rows)
-        self.statements = Group(
-            [route, Label("operation", 10), Label("outcome", 2)],
-            [
-                Family(
-                    f"{prefix}sql_statements",
-                    "counter",
-                    "Statements that the database executed or failed to.",
-                ),
-                Family(
-                    f"{prefix}sql_statement_seconds",
-                    "counter",
-                    "Time that the database driver took for statements.",
-                ),
-            ],
-            max_rows,
-        )
-        ours = f"{prefix}signalpost_receiver_"
-        self.deliveries = Group(
-            [Label("signal", _MOST_RECEIVERS), Label("receiver", _MOST_RECEIVERS)],
-            [
-                Family(f"{ours}calls", "counter", "Calls of receivers."),
-                Family(f"{ours}failures", "counter", "Calls of receivers that raised."),
-                Family(f"{ours}seconds", "counter", "Time that receivers took."),
-            ],
-            max_rows,
-        )
+            "Statements that the database executed or failed to.",
+        ),
+        Family(
+            f"{prefix}sql_statement_seconds",
+            "counter",
+            "Time that the database driver took for statements.",
+        ),
+    ]
+
+
+def _receiver_families(prefix: str) -> list[Family]:
+    ours = f"{prefix}signalpost_receiver_"
+    return [
+        Family(f"{ours}calls", "counter", "Calls of receivers."),
+        Family(f"{ours}failures", "counter", "Calls of receivers that raised."),
+        Family(f"{ours}seconds", "counter", "Time that receivers took."),
+    ]
 
 
 def _route_text(route: str | None) -> str:

@@ -16,10 +16,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Exemplar
 
-from ..._engine.delivery import Delivery
 from ..._engine.identity import ANY
 from ..._engine.identity import describe
 from ..._engine.identity import sender_key
+from ..._engine.observing import Delivery
 from ..._engine.observing import Observation
 from ..._engine.observing import observe
 from ...errors import ConfigurationError
@@ -35,6 +35,7 @@ from ...wsgi.middleware import sender_of
 from ._folder import Folder
 from ._folder import FolderCollector
 from ._groups import Groups
+from ._groups import Limits
 from ._groups import NO_EXCHANGE
 from ._options import access_of
 from ._options import bounds_of
@@ -150,7 +151,7 @@ class PrometheusMetrics:
     directory: str | None
     """Where the files of all processes are; ``None`` if there is one process."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # an option each, by name only
         self,
         *,
         registry: CollectorRegistry | None = None,
@@ -185,9 +186,11 @@ class PrometheusMetrics:
             prefix,
             self._bounds,
             self._own,
-            number_of("max_values", max_values),
-            number_of("max_routes", max_routes),
-            number_of("max_label_sets", max_label_sets),
+            Limits(
+                number_of("max_values", max_values),
+                number_of("max_routes", max_routes),
+                number_of("max_label_sets", max_label_sets),
+            ),
         )
         groups = [self._groups.exchanges, self._groups.flights, self._groups.failures]
         if with_sql:

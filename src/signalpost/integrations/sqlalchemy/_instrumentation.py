@@ -193,19 +193,11 @@ class Instrumentation:
             vars(context)[_FAILED] = moment, statement, parameters, seconds
             raise
         seconds = time.perf_counter() - begun
+        payload = self._payload(moment, statement, parameters, seconds)
         row_count = cursor.rowcount
-        # What _send does, as nearly every statement comes here and succeeds.
-        payload = {
-            "statement": statement,
-            "parameters": parameters if self.has_parameters else None,
-            "parameters_count": len(parameters) if parameters else 0,
-            "duration_seconds": seconds,
-            # -1 is how a driver says that it does not know (PEP 249).
-            "row_count": row_count if row_count >= 0 else None,
-            "is_executemany": moment == "do_executemany",
-            "exception": None,
-            "exchange": current_exchange(),
-        }
+        # A driver gives -1 for a number that it does not know (PEP 249).
+        if row_count >= 0:
+            payload["row_count"] = row_count
         sql_executed.send_isolated(sender, payload, _no_wrapper)
         return True
 
@@ -254,32 +246,24 @@ class Instrumentation:
         failed = None if context is None else vars(context).pop(_FAILED, None)
         if failed is None or error.engine is None:
             return
-        moment, statement, parameters, seconds = failed
-        exception = error.sqlalchemy_exception or error.original_exception
-        sender = _sender(error.engine)
-        self._send(sender, moment, statement, parameters, seconds, None, exception)
+        payload = self._payload(*failed)
+        payload["exception"] = error.sqlalchemy_exception or error.original_exception
+        sql_executed.send_isolated(_sender(error.engine), payload, _no_wrapper)
 
-    def _send(
-        self,
-        sender: Engine,
-        moment: str,
-        statement: str,
-        parameters: t.Any,
-        seconds: float,
-        row_count: int | None,
-        exception: BaseException | None,
-    ) -> None:
-        payload = {
+    def _payload(
+        self, moment: str, statement: str, parameters: t.Any, seconds: float
+    ) -> dict[str, t.Any]:
+        """Return the payload of ``sql-executed``, without row count and exception."""
+        return {
             "statement": statement,
             "parameters": parameters if self.has_parameters else None,
             "parameters_count": len(parameters) if parameters else 0,
             "duration_seconds": seconds,
-            "row_count": row_count,
+            "row_count": None,
             "is_executemany": moment == "do_executemany",
-            "exception": exception,
+            "exception": None,
             "exchange": current_exchange(),
         }
-        sql_executed.send_isolated(sender, payload, _no_wrapper)
 
     def _sender_of(self, engine: Engine) -> Engine | None:
         """Return who sends for an engine, or ``None`` if it is not instrumented by us.

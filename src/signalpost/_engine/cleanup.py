@@ -1,0 +1,104 @@
+"""What the death of a receiver or a sender sets off."""
+
+from __future__ import annotations
+
+import sys
+import typing as t
+import warnings
+import weakref
+from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any
+
+from .connection import Connection
+from .lifetime import place_of
+from .senders import SenderReference
+
+
+class Owner(t.Protocol):
+    """The table that has the connections."""
+
+    def signal(self) -> object:
+        """Return the signal, for messages."""
+
+    def connections(self) -> Iterable[Connection]:
+        """Return every connection."""
+
+    def receiver_died(self, connection: Connection) -> None:
+        """Take the connection out soon."""
+
+    def sender_died(self, reference: SenderReference) -> None:
+        """Forget the sender now, and take its connections out soon."""
+
+
+class Cleanup:
+    """The callback of weak references: it neither waits nor raises.
+
+    It refers to the table weakly, so that connections do not keep their signal alive.
+    """
+
+    __slots__ = ("_table",)
+
+    def __init__(self, table: Owner) -> None:
+        self._table = weakref.ref(table)
+
+    def __call__(
+        self,
+        reference: weakref.ref[Any],
+        # A default, as globals may be gone when the interpreter exits.
+        is_finalizing: Callable[[], bool] = sys.is_finalizing,
+    ) -> None:
+        table = self._table()
+        if table is None or is_finalizing():
+            return
+        if isinstance(reference, Connection):
+            table.receiver_died(reference)
+        elif isinstance(reference, SenderReference):
+            table.sender_died(reference)
+
+
+class ReportingCleanup(Cleanup):
+    """The same for one function, with a warning if it was still connected.
+
+    :param table: The table.
+    :param function: The function.
+    """
+
+    __slots__ = ("_name",)
+
+    def __init__(self, table: Owner, function: Any) -> None:
+        super().__init__(table)
+        self._name = (function.__module__, function.__qualname__)
+
+    def __call__(
+        self,
+        reference: weakref.ref[Any],
+        is_finalizing: Callable[[], bool] = sys.is_finalizing,
+    ) -> None:
+        connection = t.cast("Connection", reference)
+        table = self._table()
+        was_connected = connection.is_connected
+        super().__call__(reference, is_finalizing)
+        # Without a place it was reported when it was connected.
+        if not was_connected or connection.code is None or is_finalizing():
+            return
+        if table is None or self._is_replaced(table):
+            return
+        place = place_of(connection.code, connection.instruction)
+        warnings.warn(
+            f"a function that was connected weakly to {table.signal()} at {place} died"
+            " while connected; keep it in a variable or connect it with weak=False",
+            ResourceWarning,
+            stacklevel=2,
+        )
+
+    def _is_replaced(self, table: Owner) -> bool:
+        """Return whether its module was loaded again, and has connected another one."""
+        if "<locals>" in self._name[1]:
+            return False
+        living = (one.receiver() for one in table.connections())
+        return any(
+            (getattr(one, "__module__", None), getattr(one, "__qualname__", None))
+            == self._name
+            for one in living
+        )

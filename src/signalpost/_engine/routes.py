@@ -1,0 +1,124 @@
+"""The routes of a signal that sends read without a lock."""
+
+from __future__ import annotations
+
+import typing as t
+import weakref
+from collections.abc import Callable
+from collections.abc import Hashable
+from typing import Any
+
+from .identity import sender_key
+from .route import Route
+from .route import STALE_ROUTE
+from .senders import SenderRecord
+from .senders import SenderReference
+
+
+class Generation:
+    """Has another :attr:`current` object after each change of the tables it is in."""
+
+    __slots__ = ("current",)
+
+    current: object
+    """Stands for the latest change."""
+
+    def __init__(self) -> None:
+        self.current = object()
+
+
+class Routes:
+    """The routes that were made and are still valid.
+
+    A sender's route is valid while its base is :attr:`any_route`, so that a change for
+    all senders makes every route invalid in one step. Whatever changes this object
+    holds the lock of the table; but for :meth:`forget_id`, which is one step.
+    """
+
+    __slots__ = ("any_route", "by_id", "generations", "heirs", "rest")
+
+    any_route: Route | None
+    """The route of ``ANY`` alone; ``None`` if it is to be made."""
+    rest: Route | None
+    """The same for every sender that is not in :attr:`by_id`; ``None`` while such a
+    sender may have a route of its own, or a block is open that stops sends."""
+    by_id: dict[int, Route]
+    """The route of each sender with receivers of its own, by its id."""
+    heirs: dict[int, SenderReference]
+    """The senders among them that have receivers only by a name or a base class."""
+    generations: tuple[Generation, ...]
+    """What is renewed after each change."""
+
+    def __init__(self) -> None:
+        self.any_route = None
+        self.rest = None
+        self.by_id = {}
+        self.heirs = {}
+        self.generations = ()
+
+    def add(self, record: SenderRecord) -> None:
+        """Take note of a sender that has receivers of its own."""
+        if record.is_by_id:
+            self.by_id[_id_of(record.key)] = STALE_ROUTE
+        else:
+            self.rest = None
+
+    def add_generation(self, generation: Generation) -> None:
+        """Renew a generation after each change."""
+        self.generations += (generation,)
+
+    def changed(self, record: SenderRecord | None) -> None:
+        """Make routes invalid: a sender's, or all of them. The last step of a change.
+
+        :param record: The sender; ``None`` for all.
+        """
+        if record is None:
+            self.any_route = self.rest = None
+        elif not record.is_by_id:
+            record.route = STALE_ROUTE
+        elif _id_of(record.key) in self.by_id:
+            self.by_id[_id_of(record.key)] = STALE_ROUTE
+        if self.generations:
+            for generation in self.generations:
+                generation.current = object()
+
+    def keep(
+        self,
+        sender: Any,
+        record: SenderRecord | None,
+        route: Route,
+        cleanup: Callable[[weakref.ref[Any]], None],
+    ) -> None:
+        """Keep the route of a sender.
+
+        :param record: Its record; ``None`` if it has receivers only by a name or a base
+            class.
+        """
+        if record is not None and not record.is_by_id:
+            record.route = route
+            return
+        key = sender_key(sender)
+        if record is None:
+            reference = SenderReference(sender, cleanup)
+            reference.key = key
+            self.heirs[_id_of(key)] = reference
+        self.by_id[_id_of(key)] = route
+
+    def forget_heirs(self) -> None:
+        """Forget senders that had receivers only by a name or a base class."""
+        for key in [*self.heirs]:
+            self.forget_id(key)
+
+    def forget_id(self, key: int) -> None:
+        """Forget a sender that is gone: its id may be given away."""
+        self.by_id.pop(key, None)
+        self.heirs.pop(key, None)
+
+    def forget(self, record: SenderRecord) -> None:
+        """Forget a sender that has no receivers of its own any more."""
+        if record.is_by_id:
+            self.forget_id(_id_of(record.key))
+
+
+def _id_of(key: Hashable) -> int:
+    return t.cast("tuple[int]", key)[0]

@@ -1,0 +1,58 @@
+"""Connections as they were at some time, to be put back."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .connection import Connection
+from .connection import Options
+from .connection import Receiver
+from .identity import receiver_key
+from .senders import SenderRecord
+
+
+class Saved(t.NamedTuple):
+    """A connection as it was at some time."""
+
+    connection: Connection
+    record: SenderRecord | None
+    function: Receiver | None
+    strong: Receiver | None
+    options: Options
+    order: int
+    block_count: int
+
+    @property
+    def can_be_put_back(self) -> bool:
+        """Whether its receiver and its sender still exist."""
+        is_sender_there = self.record is None or self.record.is_there()
+        return is_sender_there and self.connection() is not None
+
+    def restore(self) -> None:
+        """Let the connection be as it was. Its place in the tables is the caller's."""
+        self.connection.function = self.function
+        self.connection.strong = self.strong
+        self.connection.options = self.options
+        self.connection.order = self.order
+        self.connection.block_count = self.block_count
+
+
+def save(connection: Connection, record: SenderRecord | None) -> Saved:
+    """Return a connection as it is.
+
+    :param record: Its sender; ``None`` for ``ANY``.
+    """
+    return Saved(
+        connection,
+        record,
+        connection.function,
+        connection.strong,
+        connection.options,
+        connection.order,
+        connection.block_count,
+    )
+
+
+def have_one_receiver(one: Connection, other: Connection) -> bool:
+    """Return whether two connections are of the same receiver."""
+    return receiver_key(one.receiver()) == receiver_key(other.receiver())

@@ -1,0 +1,156 @@
+"""Connections by sender and by receiver."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Hashable
+from collections.abc import Iterable
+from typing import Any
+
+from .connection import Connection
+from .identity import ANY
+from .identity import sender_key
+from .names import Follower
+from .names import names_of
+from .names import SenderName
+from .saved import save
+from .saved import Saved
+from .senders import SenderRecord
+
+
+class Store:
+    """Connections, found by sender, by receiver, and for what a sender sends.
+
+    Whatever changes it holds the lock of the table.
+    """
+
+    __slots__ = ("any", "by_receiver", "by_sender", "by_value_count", "shared_count")
+
+    any: dict[Hashable, Connection]
+    """The connections to ``ANY``, by receiver."""
+    by_sender: dict[Hashable, SenderRecord]
+    """The senders with connections of their own."""
+    by_receiver: dict[Hashable, dict[Hashable, Connection]]
+    """The connections to senders, by receiver and sender."""
+    by_value_count: int
+    """How many of the senders are not known by their id."""
+    shared_count: int
+    """How many connections are by a name or a base class, for more than one sender."""
+
+    def __init__(self) -> None:
+        self.any = {}
+        self.by_sender = {}
+        self.by_receiver = {}
+        self.by_value_count = 0
+        self.shared_count = 0
+
+    # Changes.
+
+    def add(
+        self,
+        connection: Connection,
+        sender: Any,
+        cleanup: Callable[[weakref.ref[Any]], None],
+        follower: Follower,
+    ) -> SenderRecord:
+        """Put a connection to a sender in, and return the sender's record."""
+        record = self.by_sender.get(connection.sender)
+        if record is None:
+            record = SenderRecord(sender, connection.sender, cleanup)
+            self.by_sender[connection.sender] = record
+            self.by_value_count += not record.is_by_id
+            if type(sender) is SenderName:
+                sender.follow(follower)
+        record.connections[connection.key] = connection
+        senders = self.by_receiver.setdefault(connection.key, {})
+        senders[connection.sender] = connection
+        self.shared_count += self.is_shared(connection)
+        return record
+
+    def remove(self, record: SenderRecord, connection: Connection) -> None:
+        """Take a connection to a sender out, and what is empty after it."""
+        self.shared_count -= self.is_shared(connection)
+        del record.connections[connection.key]
+        senders = self.by_receiver[connection.key]
+        del senders[connection.sender]
+        if not senders:
+            del self.by_receiver[connection.key]
+        if not record.connections:
+            del self.by_sender[record.key]
+            self.by_value_count -= not record.is_by_id
+
+    def recover(self) -> list[SenderRecord]:
+        """Make everything that follows from the connections anew.
+
+        :returns: The senders.
+        """
+        self.by_receiver.clear()
+        for key, record in [*self.by_sender.items()]:
+            if not record.connections:
+                del self.by_sender[key]
+            for connection in record.connections.values():
+                senders = self.by_receiver.setdefault(connection.key, {})
+                senders[connection.sender] = connection
+        records = [*self.by_sender.values()]
+        self.by_value_count = sum(not record.is_by_id for record in records)
+        self.shared_count = sum(map(self.is_shared, self.connections()))
+        return records
+
+    # Questions.
+
+    def connections(self) -> list[Connection]:
+        """Return every connection."""
+        found = [*self.any.values()]
+        for record in [*self.by_sender.values()]:
+            found += record.connections.values()
+        return found
+
+    def find(self, key: Hashable, sender: Hashable) -> Connection | None:
+        """Return the connection of a receiver and a sender."""
+        if sender is ANY:
+            return self.any.get(key)
+        record = self.by_sender.get(sender)
+        return None if record is None else record.connections.get(key)
+
+    def connections_of(self, key: Hashable, sender: Any) -> list[Connection]:
+        """Return a receiver's connections to a sender, or all of them for ANY."""
+        senders: Iterable[Hashable]
+        if sender is ANY:
+            senders = [ANY, *self.by_receiver.get(key, ())]
+        else:
+            senders = [sender_key(one) for one in (sender, *names_of(sender))]
+        found = [self.find(key, one) for one in senders]
+        return [one for one in found if one is not None]
+
+    def record_of(self, sender: Any) -> SenderRecord | None:
+        """Return the record of a sender with connections of its own."""
+        record = self.by_sender.get(sender_key(sender))
+        return record if record is not None and record.is_for(sender) else None
+
+    def groups(self, sender: Any) -> Generator[Iterable[Connection]]:
+        """Yield the connections to a sender, to its names and to its base classes."""
+        if (record := self.record_of(sender)) is not None:
+            yield record.connections.values()
+        if not self.shared_count:
+            return
+        for name in names_of(sender):
+            if (record := self.record_of(name)) is not None:
+                yield record.connections.values()
+        # Not by isinstance(), which asks a dead proxy for its class.
+        for base in sender.__mro__[1:] if issubclass(type(sender), type) else ():
+            if (record := self.record_of(base)) is not None:
+                found = record.connections.values()
+                inherited = [one for one in found if one.options.subclasses]
+                if inherited:
+                    yield inherited
+
+    def is_shared(self, connection: Connection) -> bool:
+        """Return whether a connection is for more senders than its own."""
+        record = self.by_sender.get(connection.sender)
+        return connection.options.subclasses or (record is not None and record.is_name)
+
+    def saved(self, connection: Connection) -> Saved:
+        """Return a connection as it is."""
+        return save(connection, self.by_sender.get(connection.sender))

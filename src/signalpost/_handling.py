@@ -1,0 +1,84 @@
+"""The part of an exchange's record that the middleware keeps for itself."""
+
+from __future__ import annotations
+
+import logging
+import typing as t
+from collections.abc import Callable
+
+from ._engine.identity import describe
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import WSGIEnvironment
+
+__all__ = ["Handling"]
+
+_log = logging.getLogger("signalpost.exchanges")
+
+
+class Handling:
+    """What the middleware notes of an exchange for itself.
+
+    A base class of the exchange and not an object of its own: to make one more object,
+    or to pass attributes on, takes longer than to note these.
+    """
+
+    __slots__ = (
+        "functions",
+        "has_failed",
+        "is_whole",
+        "kept",
+        "layers",
+        "open_environ",
+        "sent_files",
+        "start_headers",
+        "start_status",
+        "starter",
+        "written_bytes",
+    )
+
+    functions: list[Callable[[], object]] | None
+    """The functions to call on close, in the order in which they were added."""
+    has_failed: bool
+    """Whether an exception has left the application."""
+    is_whole: bool
+    """Whether the body was handed over to its end."""
+    kept: dict[t.Hashable, t.Any] | None
+    """The values that receivers keep; ``None`` while there are none."""
+    layers: tuple[Callable[[WSGIApplication], WSGIApplication], ...]
+    """What to put around the application for this exchange, the outermost last; added
+    by receivers of ``exchange-opened`` that need to know when its call ends."""
+    open_environ: WSGIEnvironment | None
+    """The environment; ``None`` after the close."""
+    sent_files: tuple[tuple[object, t.Any], ...]
+    """What the server made of files that it may send by itself, each with its file."""
+    start_headers: object
+    """The headers that ``start_response`` was last called with."""
+    start_status: str | None
+    """The status line that it was last called with; ``None`` before the first time."""
+    starter: t.Any
+    """The ``start_response`` of the application; it refers to this until the close."""
+    written_bytes: int
+    """How many bytes went through the function that ``start_response`` returned."""
+
+    def make_calls(self) -> list[Exception]:
+        """Call the functions that are to be called on close, the last one first.
+
+        :returns: The exceptions that were raised, after they were logged.
+        :raises BaseException: The first that is no :exc:`Exception`, after all calls.
+        """
+        errors: list[Exception] = []
+        exit_error: BaseException | None = None
+        while self.functions:
+            function = self.functions.pop()
+            try:
+                function()
+            except Exception as error:  # noqa: BLE001  # the others are called, too
+                errors.append(error)
+                _log.exception("%r: %s failed on close", self, describe(function))
+            except BaseException as error:  # noqa: BLE001  # raised after the others
+                exit_error = exit_error or error
+        if exit_error is not None:
+            raise exit_error
+        return errors

@@ -1,0 +1,270 @@
+"""One receiver taken out for a block, and put back as it was."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from typing import Any
+
+import pytest
+
+from signalpost import ANY
+from signalpost import Namespace
+from signalpost import Signal
+from signalpost.errors import ReceiverError
+
+
+class Owner:
+    def hear(self, sender: Any) -> str:
+        return "method"
+
+
+def hear(sender: Any) -> str:
+    return "heard"
+
+
+def hear_first(sender: Any) -> str:
+    return "first"
+
+
+def hear_last(sender: Any) -> str:
+    return "last"
+
+
+def values_sent(signal: Signal, sender: Any = None) -> list[Any]:
+    return [value for _, value in signal.send(sender)]
+
+
+def test_receiver_is_out_during_the_block_and_back_after_it() -> None:
+    signal = Signal()
+    signal.connect(hear)
+    with signal.disconnected_from(hear):
+        assert values_sent(signal) == []
+        assert not signal.receivers
+        assert not signal.has_receivers_for("app")
+    assert values_sent(signal) == ["heard"]
+
+
+def test_receiver_comes_back_to_its_place() -> None:
+    signal = Signal()
+    for receiver in (hear_first, hear, hear_last):
+        signal.connect(receiver)
+    with signal.disconnected_from(hear):
+        assert values_sent(signal) == ["first", "last"]
+    assert values_sent(signal) == ["first", "heard", "last"]
+
+
+def test_receiver_comes_back_with_its_options() -> None:
+    signal = Signal()
+    signal.connect(hear_first)
+    signal.connect(hear, priority=1, once=True, dispatch_uid="uid", weak=False)
+    before = signal.connections
+    with signal.disconnected_from(hear):
+        assert len(signal.connections) == 1
+    assert signal.connections == before
+    assert values_sent(signal) == ["heard", "first"]
+    assert values_sent(signal) == ["first"]
+
+
+def test_predicate_comes_back() -> None:
+    signal = Signal()
+    signal.connect(hear, when=lambda sender: sender == "app")
+    with signal.disconnected_from(hear):
+        pass
+    assert values_sent(signal, "api") == []
+    assert values_sent(signal, "app") == ["heard"]
+
+
+def test_subclasses_come_back() -> None:
+    class Heir(Owner): ...
+
+    signal = Signal()
+    signal.connect(hear, sender=Owner, subclasses=True)
+    with signal.disconnected_from(hear):
+        assert values_sent(signal, Heir) == []
+    assert values_sent(signal, Heir) == ["heard"]
+
+
+def test_all_connections_of_the_receiver_are_out() -> None:
+    signal = Signal()
+    signal.connect(hear, sender="app")
+    signal.connect(hear, sender="api")
+    signal.connect(hear_last, sender="app")
+    with signal.disconnected_from(hear):
+        assert values_sent(signal, "app") == ["last"]
+        assert values_sent(signal, "api") == []
+    assert values_sent(signal, "app") == ["heard", "last"]
+    assert values_sent(signal, "api") == ["heard"]
+    assert values_sent(signal, "other") == []
+
+
+def test_only_the_connection_to_the_sender_is_out() -> None:
+    signal = Signal()
+    signal.connect(hear, sender="app")
+    signal.connect(hear, sender="api")
+    with signal.disconnected_from(hear, sender="app"):
+        assert values_sent(signal, "app") == []
+        assert values_sent(signal, "api") == ["heard"]
+    assert values_sent(signal, "app") == ["heard"]
+
+
+def test_connection_to_any_stays_when_one_to_a_sender_is_out() -> None:
+    signal = Signal()
+    signal.connect(hear)
+    signal.connect(hear, sender="app")
+    with signal.disconnected_from(hear, sender="app"):
+        assert values_sent(signal, "app") == ["heard"]
+        assert len(signal.connections) == 1
+    assert len(signal.connections) == 2
+
+
+@pytest.mark.parametrize("sender", [ANY, "app"])
+def test_receiver_that_is_not_connected_is_not_connected_afterwards(
+    sender: Any,
+) -> None:
+    signal = Signal()
+    signal.connect(hear, sender="api")
+    signal.connect(hear_last)
+    with signal.disconnected_from(hear_first, sender=sender):
+        assert values_sent(signal, "app") == ["last"]
+    assert not signal.disconnect(hear_first)
+
+
+def test_connection_made_within_the_block_stays() -> None:
+    signal = Signal()
+    signal.connect(hear, sender="app")
+    with signal.disconnected_from(hear):
+        signal.connect(hear, sender="api")
+        assert values_sent(signal, "api") == ["heard"]
+    assert values_sent(signal, "api") == ["heard"]
+    assert values_sent(signal, "app") == ["heard"]
+
+
+def test_receiver_that_is_connected_again_within_the_block_is_called_once() -> None:
+    signal = Signal()
+    signal.connect(hear)
+    with signal.disconnected_from(hear):
+        signal.connect(hear)
+        assert values_sent(signal) == ["heard"]
+    assert values_sent(signal) == ["heard"]
+    assert len(signal.connections) == 1
+    assert signal.disconnect(hear)
+    assert not signal.receivers
+
+
+def test_receiver_comes_back_when_the_block_raises() -> None:
+    signal = Signal()
+    signal.connect(hear)
+    with pytest.raises(LookupError), signal.disconnected_from(hear):
+        raise LookupError
+    assert values_sent(signal) == ["heard"]
+
+
+def test_blocks_nest() -> None:
+    signal = Signal()
+    signal.connect(hear)
+    with signal.disconnected_from(hear):
+        with signal.disconnected_from(hear):
+            assert values_sent(signal) == []
+        assert values_sent(signal) == []
+        with signal.connected_to(hear):
+            assert values_sent(signal) == ["heard"]
+        assert values_sent(signal) == []
+    assert values_sent(signal) == ["heard"]
+    assert len(signal.connections) == 1
+
+
+def test_block_within_a_block_that_connects_is_undone() -> None:
+    signal = Signal()
+    with signal.connected_to(hear):
+        with signal.disconnected_from(hear):
+            assert values_sent(signal) == []
+        assert values_sent(signal) == ["heard"]
+    assert not signal.receivers
+
+
+def test_bound_method_comes_back_as_weak_as_it_was() -> None:
+    signal, owner = Signal(), Owner()
+    signal.connect(owner.hear)
+    with signal.disconnected_from(owner.hear):
+        assert values_sent(signal) == []
+    assert values_sent(signal) == ["method"]
+    del owner
+    gc.collect()
+    assert not signal.receivers
+
+
+def test_sender_comes_back_as_weak_as_it_was() -> None:
+    signal, sender = Signal(), Owner()
+    signal.connect(hear, sender=sender)
+    with signal.disconnected_from(hear, sender=sender):
+        pass
+    assert values_sent(signal, sender) == ["heard"]
+    del sender
+    gc.collect()
+    assert not signal.receivers
+
+
+def test_sender_that_dies_within_the_block_is_no_trouble() -> None:
+    signal, sender = Signal(), Owner()
+    signal.connect(hear, sender=sender)
+    signal.connect(hear, sender="app")
+    with signal.disconnected_from(hear):
+        del sender
+        gc.collect()
+    assert values_sent(signal, "app") == ["heard"]
+    assert len(signal.connections) == 1
+
+
+def test_send_on_its_way_skips_what_is_out() -> None:
+    def take_out(sender: Any) -> None:
+        block.__enter__()
+
+    signal = Signal()
+    block = signal.disconnected_from(hear)
+    signal.connect(take_out)
+    signal.connect(hear)
+    assert values_sent(signal) == [None]
+    block.__exit__(None, None, None)
+    signal.disconnect(take_out)
+    assert values_sent(signal) == ["heard"]
+
+
+def test_receiver_of_the_namespace_is_left_by_a_block_of_another() -> None:
+    def audit(sender: Any, signal: Any) -> str:
+        return "audit"
+
+    namespace = Namespace()
+    opened = namespace.signal("opened")
+    namespace.connect(audit)
+    opened.connect(hear)
+    with opened.disconnected_from(hear):
+        assert values_sent(opened) == ["audit"]
+    assert values_sent(opened) == ["audit", "heard"]
+
+
+def test_receiver_that_cannot_be_called_is_refused() -> None:
+    nothing: Any = None
+    with pytest.raises(ReceiverError), Signal().disconnected_from(nothing):
+        pass
+
+
+def test_blocks_of_many_threads_put_everything_back() -> None:
+    def take_out() -> None:
+        start.wait(30)
+        for _ in range(200):
+            with signal.disconnected_from(hear):
+                signal.send("app")
+
+    signal, start = Signal(), threading.Barrier(4)
+    signal.connect(hear_first)
+    signal.connect(hear)
+    signal.connect(hear, sender="app")
+    signal.connect(hear_last)
+    threads = [threading.Thread(target=take_out) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert values_sent(signal, "app") == ["first", "heard", "last"]
+    assert len(signal.connections) == 4

@@ -1,6 +1,8 @@
-"""Signals for Flask and WSGI applications that say what they are doing."""
+"""Signals for Flask and WSGI applications, and what sends and receives them."""
 
 from __future__ import annotations
+
+import typing as t
 
 from ._engine.around import around
 from ._engine.identity import ANY
@@ -20,7 +22,9 @@ from ._engine.results import Outcome
 from ._engine.signal import NamedSignal
 from ._engine.signal import Signal
 from ._engine.typed import TypedSignal
-from .wsgi.middleware import SignalMiddleware
+
+if t.TYPE_CHECKING:
+    from .wsgi.middleware import SignalMiddleware
 
 __all__ = [
     "ANY",
@@ -43,3 +47,12 @@ __all__ = [
     "receiver_method",
     "signal",
 ]
+
+
+def __getattr__(name: str) -> t.Any:
+    # Imported by those who need it: it takes as long as all the rest.
+    if name == "SignalMiddleware":
+        from .wsgi.middleware import SignalMiddleware
+
+        return SignalMiddleware
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -39,7 +39,7 @@ class NamespaceConnection:
     ) -> None:
         check_not_in_class_body(receiver, frame, "a namespace")
         check_takes_signal(receiver)
-        self.key = receiver_key(receiver)
+        self.key: Hashable = receiver_key(receiver)
         self._connection = connection_to_object(receiver, weak, None)
         self._connection.strong = None if weak else receiver
         self._sender = None if sender is ANY else _sender_record(sender)

@@ -23,8 +23,13 @@ class SenderReference(weakref.ref[Any]):
     key: Hashable
     """The identity that the sender had."""
 
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
+    # By identity, as any object: a reference would hash and compare its sender.
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
 
 
 class SenderRecord:

@@ -92,6 +92,9 @@ class Signal:
     set_class: type[set[t.Any]] = set
     """Accepted for blinker's sake and not used: order is always kept."""
 
+    table: Table
+    """The connections, for the other modules of this package."""
+
     def __init__(
         self, doc: str | None = None, *, payload: Iterable[str] | None = None
     ) -> None:

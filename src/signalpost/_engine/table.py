@@ -59,6 +59,10 @@ class Table(Serial):
         "store",
     )
 
+    signal: Callable[[], object]
+    """Returns the signal; ``None`` once it is gone."""
+    declared: frozenset[str] | None
+    """The payload names that are declared."""
     store: Store
     """The connections."""
     any: dict[Hashable, Connection]

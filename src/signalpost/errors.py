@@ -151,7 +151,7 @@ class WeakReceiverWarning(UserWarning):
 
 
 class ProxySenderWarning(UserWarning):
-    """A receiver was connected to a proxy that stands for no object now.
+    """A receiver was connected to a proxy that has no object now.
 
-    Senders are matched by identity, so no send of another object reaches it.
+    Senders are matched by identity, so what the object sends later does not reach it.
     """

@@ -1,4 +1,4 @@
-"""What tests of an application need: what was sent, and connections as they were."""
+"""Tools for tests of an application: recorded sends and restored connections."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Sent:
 
 
 class Captured(Block):
-    """A block that keeps what signals send. Got from :func:`capture`."""
+    """A block that records what signals send. Returned by :func:`capture`."""
 
     def __init__(self, signals: tuple[Signal, ...], sender: Any) -> None:
         self._signals = signals
@@ -72,7 +72,7 @@ class Captured(Block):
 
 
 def capture(*signals: Signal, sender: Any = ANY) -> Captured:
-    """Keep what signals send in the length of a ``with`` block, in order.
+    """Record what signals send for the length of a ``with`` block, in order.
 
     >>> from signalpost import Namespace
     >>> order_placed = Namespace().signal("order-placed")
@@ -81,9 +81,9 @@ def capture(*signals: Signal, sender: Any = ANY) -> Captured:
     >>> sent[0].sender, sent[0]["order"]
     ('shop', 7)
 
-    A send is kept before its receivers run, so also if one of them raises. Flask's test
-    client closes a response only when it is asked to, so to see ``exchange-closed``
-    write ``client.get("/", buffered=True)``.
+    A send is recorded before its receivers run, even if one of them raises. Flask's
+    test client closes a response only when it is asked to, so to see
+    ``exchange-closed`` write ``client.get("/", buffered=True)``.
 
     Receivers that are connected already are called as before. The list keeps alive what
     was sent, environments and exceptions included.
@@ -107,14 +107,14 @@ def capture(*signals: Signal, sender: Any = ANY) -> Captured:
 
 
 class Restored(Block):
-    """A block after which connections are as before. Got from :func:`restored`."""
+    """A block after which connections are as before. Returned by :func:`restored`."""
 
     def __init__(self, chosen: tuple[Signal | Namespace, ...]) -> None:
         self._chosen = chosen
         self._saved: list[list[Restoration]] = []
 
     def __enter__(self) -> None:
-        """Take note of the connections."""
+        """Save the connections."""
         self._saved.append(save_of(self._chosen) if self._chosen else save_all())
 
     def __exit__(self, *error: object) -> None:

@@ -83,8 +83,24 @@ def owner_of(name: str, calls: list[Any]) -> Any:
     return wrapt_owner(calls) if name == "wrapped" else Owner(calls)
 
 
+def skip_if_access_keeps_alive(name: str) -> None:
+    """Skip where an instance lives for ever once its attribute was looked at.
+
+    Some releases of CPython keep what a singledispatchmethod gives in a cache that
+    refers to the instance.
+    """
+    owner = owner_of(name, [])
+    getattr(owner, name)
+    reference = weakref.ref(owner)
+    del owner
+    gc.collect()
+    if reference() is not None:
+        pytest.skip(f"this Python keeps the instance of {name} alive by itself")
+
+
 @EACH
 def test_bound_callable_is_called_as_long_as_its_instance_lives(name: str) -> None:
+    skip_if_access_keeps_alive(name)
     signal, calls = Signal(), list[Any]()
     owner = owner_of(name, calls)
     signal.connect(getattr(owner, name))
@@ -100,6 +116,7 @@ def test_bound_callable_is_called_as_long_as_its_instance_lives(name: str) -> No
 
 @EACH
 def test_instance_does_not_live_longer_by_its_connection(name: str) -> None:
+    skip_if_access_keeps_alive(name)
     signal = Signal()
     owner = owner_of(name, [])
     signal.connect(getattr(owner, name))

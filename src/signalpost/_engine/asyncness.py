@@ -27,8 +27,8 @@ MARK = "_is_coroutine_marker" if sys.version_info >= (3, 12) else "_is_coroutine
 def is_async_receiver(receiver: Callable[..., Any]) -> bool:
     """Return whether calling ``receiver`` gives something to await.
 
-    Sees through bound methods, partials, ``functools.wraps`` and async
-    ``__call__`` methods, and knows marks such as :func:`inspect.markcoroutinefunction`
+    Follows bound methods, partials, ``functools.wraps`` and async
+    ``__call__`` methods, and reads marks such as :func:`inspect.markcoroutinefunction`
     and asgiref's.
 
     :raises ReceiverError: For an async generator function, whose body would never
@@ -57,7 +57,7 @@ def is_coroutine_function(function: Any) -> bool:
 
 
 def is_generator_function(function: Any) -> bool:
-    """Return whether the body of a function runs only after its call, bit by bit."""
+    """Return whether the body of a function runs only after its call, step by step."""
     for _ in range(100):  # as above
         if _flags(function) & (CO_GENERATOR | CO_ASYNC_GENERATOR):
             return True
@@ -82,7 +82,7 @@ def is_awaitable(value: Any) -> bool:
 
 
 def _inner(function: Any) -> Any:
-    """Return what a call goes on to, as far as it can be told; ``None`` at the end."""
+    """Return what a call is passed on to, if that is known; ``None`` at the end."""
     kind = type(function)
     if isinstance(function, type):
         return None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import typing as t
 from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 from typing import Self
@@ -82,6 +84,14 @@ class Block:
         return decorated(function, self.again)
 
 
+class WaitingSend(t.NamedTuple):
+    """A send that waits."""
+
+    send: Callable[[], Any]
+    is_async: bool
+    table: Table
+
+
 class OpenBlock:
     """One block that is open in one context, and what waits in it.
 
@@ -91,25 +101,26 @@ class OpenBlock:
 
     __slots__ = ("block", "is_async", "table", "waiting")
 
-    def __init__(self, block: _Stop, *, is_async: bool) -> None:
+    def __init__(
+        self, block: _Stop, waiting: list[WaitingSend], *, is_async: bool
+    ) -> None:
         self.block = block
         self.table: Table | None = block.table
         self.is_async = is_async
-        self.waiting: list[tuple[Callable[[], Any], bool]] = []
+        self.waiting = waiting
 
     def add(self, send: Callable[[], Any], *, is_async: bool) -> None:
         """Let a send wait.
 
         :raises AsyncReceiverError: If it is async, and the block cannot await it.
         """
+        table = self.block.table
         if is_async and not self.is_async:
-            signal = self.block.table.signal()
+            signal = table.signal()
             raise AsyncReceiverError(
-                f"an async send of {signal} cannot wait in a with block of held();"
-                " write async with",
-                signal,
+                f"an async send of {signal} cannot wait in {self.block.limit}", signal
             )
-        self.waiting.append((send, is_async))
+        self.waiting.append(WaitingSend(send, is_async, table))
 
 
 # One variable for all signals: a ContextVar made for each would never be freed.
@@ -121,6 +132,9 @@ _open_blocks: ContextVar[tuple[OpenBlock, ...]] = ContextVar(
 class _Stop(Block):
     """A block in which a signal does not send as usual, in this context."""
 
+    limit: t.ClassVar[str] = "a with block of held(); write async with"
+    """Where async sends cannot wait, and what to do; the end of a message."""
+
     def __init__(self, table: Table) -> None:
         self.table = table
         self._opened: list[OpenBlock] = []
@@ -131,11 +145,15 @@ class _Stop(Block):
     def again(self) -> Self:
         return type(self)(self.table)
 
-    def _open(self, *, is_async: bool) -> None:
-        found = OpenBlock(self, is_async=is_async)
+    def _open(
+        self, *, is_async: bool, waiting: list[WaitingSend] | None = None
+    ) -> OpenBlock:
+        waiting = [] if waiting is None else waiting
+        found = OpenBlock(self, waiting, is_async=is_async)
         self.table.run(self.table.open_block)
         self._opened.append(found)
         _open_blocks.set((*_still_open(), found))
+        return found
 
     def _close(self) -> OpenBlock:
         # The one of this context, as other threads may have opened the same block.
@@ -197,9 +215,9 @@ class Held(_Stop):
         if has_failed:
             return []
         if outer is None:
-            return [send for send, _ in waiting]
-        for send, is_async in waiting:
-            outer.add(send, is_async=is_async)
+            return [one.send for one in waiting]
+        for one in waiting:
+            outer.add(one.send, is_async=one.is_async)
         return []
 
 
@@ -221,3 +239,14 @@ def held_block(table: Table) -> OpenBlock | None:
         if one.table is table and isinstance(one.block, Held):
             return one
     return None
+
+
+@contextmanager
+def passing(is_passed: Callable[[OpenBlock], bool]) -> Iterator[None]:
+    """Let sends pass those open blocks of this context that are chosen."""
+    others = tuple(one for one in _still_open() if not is_passed(one))
+    token = _open_blocks.set(others)
+    try:
+        yield
+    finally:
+        _open_blocks.reset(token)

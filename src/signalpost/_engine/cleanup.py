@@ -1,4 +1,4 @@
-"""What the death of a receiver or a sender sets off."""
+"""What happens when a receiver or a sender dies."""
 
 from __future__ import annotations
 

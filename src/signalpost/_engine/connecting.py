@@ -1,4 +1,4 @@
-"""How receivers are connected and disconnected, for a while or for good."""
+"""How receivers are connected and disconnected, for a block or for good."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from .table import Table
 F = t.TypeVar("F", bound=Callable[..., Any])
 
 NOT_GIVEN: t.Final = Symbol("NOT_GIVEN")
-"""Stands for a receiver that is given later, to a decorator."""
+"""The place of a receiver that is given later, to a decorator."""
 
 
 def prepare(  # noqa: PLR0913, PLR0917  # what connect was given, without a detour
@@ -65,7 +65,7 @@ def prepare(  # noqa: PLR0913, PLR0917  # what connect was given, without a deto
 ) -> Connection:
     """Return a connection that is not in the table yet.
 
-    :param frame: The code that connects, if that is of interest.
+    :param frame: The frame that connects; ``None`` if its place is not to be noted.
     :raises ReceiverError: If the receiver cannot be one.
     :raises PayloadError: If it does not fit a declared payload.
     """
@@ -124,7 +124,7 @@ def announce(  # noqa: PLR0913, PLR0917  # as above
     sender: Any,
     weak: bool,  # noqa: FBT001  # as above
 ) -> None:
-    """Send that a receiver was connected; a receiver of that who raises undoes it."""
+    """Send that a receiver was connected; if a receiver of that raises, undo it."""
     try:
         if table.connected is not None:
             table.connected.send(

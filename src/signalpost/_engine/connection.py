@@ -35,7 +35,7 @@ BLOCK: t.Final = Symbol("block")
 
 
 def DISCONNECTED(*_: object, **__: object) -> None:  # noqa: N802  # a constant
-    """Stand for the function of a connection that has ended."""
+    """Take the place of the function of a connection that has ended."""
 
 
 class Condition(t.NamedTuple):
@@ -53,7 +53,7 @@ class Options(t.NamedTuple):
     once: bool = False
     """Whether the connection ends before its first call."""
     subclasses: bool = False
-    """Whether the sender, a class, stands for its subclasses, too."""
+    """Whether the sender is a class, and its subclasses are meant, too."""
     strict: bool = False
     """Whether what the receiver raises goes through isolated sends."""
     when: tuple[Condition, ...] = ()
@@ -62,7 +62,7 @@ class Options(t.NamedTuple):
     """Whether the receiver gets the signal, as those of a namespace do."""
 
     def widened(self, other: Options) -> Options:
-        """Return what holds when the receiver is connected again: only ever more."""
+        """Return the options after connecting again: nothing is taken away."""
         is_always = not self.when or not other.when
         return self._replace(
             once=self.once and other.once,
@@ -94,7 +94,7 @@ class Connection(weakref.ref[Any]):
     """One receiver connected to one sender, or to any.
 
     It *is* the weak reference to the receiver (for a bound method, to its
-    instance), so that a send follows one pointer to find out who is still there.
+    instance), so that a send follows one pointer to find the receiver.
     """
 
     __slots__ = (
@@ -119,9 +119,9 @@ class Connection(weakref.ref[Any]):
     order: int
     """The place in connection order."""
     function: Receiver | None
-    """``None`` if the receiver is what is referred to; the function of a bound method
-    whose instance that is; :func:`DISCONNECTED` once it is. One attribute has all
-    three, as a send looks at it for every receiver."""
+    """``None`` if this refers to the receiver; a bound method's function, if it refers
+    to the instance; :func:`DISCONNECTED` once the connection has ended. One attribute
+    has all three, as a send reads it for every receiver."""
     strong: Receiver | None
     """The receiver itself while the connection is strong."""
     is_async: bool
@@ -149,7 +149,7 @@ class Connection(weakref.ref[Any]):
 
     @property
     def parts(self) -> tuple[Connection, ...]:
-        """The connections that it stands for in a route: itself."""
+        """The connections that make up one call in a route: itself."""
         return (self,)
 
     @property
@@ -264,7 +264,7 @@ def by_order(connection: Connection) -> tuple[float, int]:
 
 
 def uid_key(dispatch_uid: Hashable) -> Hashable:
-    """Return the key of a receiver that a uid stands for.
+    """Return the key of a receiver that is identified by a uid.
 
     :raises ReceiverError: If the uid cannot be hashed.
     """
@@ -310,7 +310,7 @@ def connection_to_object(
 ) -> Connection:
     """Return a connection of something else than a plain function.
 
-    With ``key``, ``function`` and ``is_async``; what else it has is the caller's.
+    With ``key``, ``function`` and ``is_async``; the caller sets the rest.
 
     :param callback: Called with the connection when its receiver has died, if given.
     :raises ReceiverError: If ``receiver`` cannot be called, is an async generator

@@ -55,7 +55,7 @@ class Dispatch:
         self.wrapper = wrapper
 
     def is_due(self, connection: Connection) -> bool:
-        """Return whether the receiver is to be called, and is this send's to call."""
+        """Return whether the receiver is to be called, and by this send."""
         if connection.options is DEFAULT_OPTIONS:
             return connection.is_connected
         due = [one for one in connection.parts if self._is_wanted(one)]

@@ -1,4 +1,4 @@
-"""What is said of receivers that raise: a note, or a line in the log."""
+"""How receivers that raise are reported: by a note, or by a line in the log."""
 
 from __future__ import annotations
 

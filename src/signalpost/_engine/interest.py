@@ -1,4 +1,4 @@
-"""Whether anyone is connected, for callers that ask in each request."""
+"""Whether any receiver is connected, for callers that check in each request."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .signal import Signal
 
 
 def generation_of(signals: Iterable[Signal]) -> Generation:
-    """Return what has another ``current`` object after each change of the signals.
+    """Return an object that gets another ``current`` after each change of the signals.
 
-    A caller that asks again and again whether anyone is connected keeps the answer
-    while that is the same object. It must be read before the question is asked.
+    A caller that checks often whether any receiver is connected keeps the answer while
+    ``current`` is the same object. It must be read before the check.
     """
     generation = Generation()
     for signal in signals:
@@ -27,8 +27,8 @@ def with_receivers(
 ) -> tuple[Signal, ...]:
     """Return those of several signals that have receivers for what ``sender`` sends.
 
-    And those of others that have any receiver, whoever sends them. Faster than asking
-    each; used on the hot path. Among them may be one whose receiver is just dying.
+    And those of others that have any receiver, for any sender. Faster than checking
+    each; used on the hot path. It may return a signal whose receiver is just dying.
     """
     found: tuple[Signal, ...] = ()
     for signal in signals:

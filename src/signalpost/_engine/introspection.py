@@ -1,4 +1,4 @@
-"""The connections of a signal, to look at."""
+"""The connections of a signal, for inspection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .table import Table
 
 
 class ConnectionInfo(t.NamedTuple):
-    """One connection, to look at.
+    """One connection of a signal, for inspection.
 
     .. versionadded:: 0.1
     """
@@ -31,7 +31,7 @@ class ConnectionInfo(t.NamedTuple):
     sender: Any
     """The sender, or :data:`ANY`, or what :func:`~signalpost.named` gave."""
     name: str
-    """The receiver's name, for people."""
+    """The receiver's name, for messages."""
     connected_at: str | None
     """Where it was connected, as ``file:line``; ``None`` for a ``with`` block."""
     weak: bool
@@ -41,7 +41,7 @@ class ConnectionInfo(t.NamedTuple):
     priority: int
     """Its priority; 0 unless given."""
     dispatch_uid: Hashable
-    """The uid that stands for it, or ``None``."""
+    """Its uid, or ``None``."""
     subclasses: bool
     """Whether the sender's subclasses are meant, too."""
     calls: int

@@ -1,4 +1,4 @@
-"""Receivers that die sooner than their author thinks, found in time."""
+"""Receivers that die sooner than their author expects, reported at ``connect``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ references: Final[Callable[[object], int]] = getattr(
 
 
 def _references_of_a_temporary() -> int:
-    """Return the count that a receiver has in `connect` when nobody keeps it."""
+    """Return the count that a receiver has in `connect` when nothing else holds it."""
 
     def connect(receiver: object, sender: object = None) -> int:
         return references(receiver)
@@ -50,7 +50,7 @@ REFERENCES_OF_A_TEMPORARY: Final[int] = (
     else -1
 )
 """How many :data:`references` a parameter has if only the caller's own argument
-refers to it; ``-1`` where that cannot be told."""
+refers to it; ``-1`` where that is not known."""
 
 
 def is_lost(receiver: object, caller: FrameType | None) -> bool:
@@ -68,10 +68,10 @@ def is_lost(receiver: object, caller: FrameType | None) -> bool:
 
 
 def is_result_discarded(caller: FrameType | None) -> bool:
-    """Return whether the call that ``caller`` is in stands alone as a statement.
+    """Return whether the call that ``caller`` is in is a statement of its own.
 
-    ``@signal.connect`` above a function holds it as little as an inline lambda is
-    held; what tells them apart is whether the result of the call is kept.
+    A decorated function has as few references as an inline lambda. They differ in
+    whether the result of the call is kept.
     """
     if caller is None:
         return False

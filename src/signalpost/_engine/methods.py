@@ -94,8 +94,8 @@ def receiver_method(
 
     :param signals: A signal, or several.
     :param sender: As for :meth:`Signal.connect`.
-    :param options: The other options of :meth:`Signal.connect`, but for ``weak``: the
-        method is connected as long as its instance lives.
+    :param options: The other options of :meth:`Signal.connect` but ``weak`` and
+        ``replace``: the method is connected as long as its instance lives.
     :raises TypeError: If something else than signals is given, or none.
 
     .. versionadded:: 0.1

@@ -10,16 +10,16 @@ from .serial import Serial
 
 
 class Follower(t.Protocol):
-    """Something that must be told when a name gets another sender."""
+    """Something that is called when a name gets another sender."""
 
     def names_changed(self) -> None:
         """Take note that a name has another sender."""
 
 
 class SenderName:
-    """A name that stands for senders which may not exist yet.
+    """A name for senders that may not exist yet.
 
-    Got from :func:`named`; one name gives one object as long as it is in use.
+    Returned by :func:`named`; one name gives one object as long as it is in use.
 
     .. versionadded:: 0.1
     """
@@ -71,7 +71,7 @@ class SenderName:
 
 
 def named(name: str) -> SenderName:
-    """Return what stands for senders of this name, whether they exist yet or not.
+    """Return a name for senders, whether they exist yet or not.
 
     >>> from signalpost import named, Signal
     >>> opened = Signal()
@@ -143,7 +143,7 @@ class _Registry(Serial):
     def bind(
         self, name: SenderName, sender: object, reference: weakref.ref[Any]
     ) -> list[Follower]:
-        """Bind a sender to a name, and return who follows the name."""
+        """Bind a sender to a name, and return the name's followers."""
         for_id = self.by_id.get(id(sender))
         if for_id is None or for_id[0]() is not sender:
             for_id = self.by_id[id(sender)] = (reference, [])

@@ -164,13 +164,13 @@ class NamespaceTable(Serial):
     def remove_observer(
         self, observer: ActiveObserver, signals: Iterable[NamedSignal]
     ) -> None:
-        """Observe them no more."""
+        """Stop observing them."""
         self.look(self._remove_observer, observer)
         for signal in [*signals]:
             signal.table.look(signal.table.remove_observer, observer)
 
     def restore(self, connections: list[NamespaceConnection]) -> None:
-        """Have these connections and no others, for signals that come later."""
+        """Keep these connections and no others, for signals that come later."""
         self.connections = [*connections]
 
     def _known(self, connection: NamespaceConnection) -> NamespaceConnection:

@@ -18,7 +18,7 @@ class Restoration(Protocol):
     """Something saved that can be restored."""
 
     def restore(self) -> None:
-        """Let it be as it was."""
+        """Restore it as it was."""
 
 
 class _SavedTable:

@@ -1,4 +1,4 @@
-"""What is reported of the calls of receivers."""
+"""The results of calls of receivers, and what is reported of them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from .connection import Receiver
 
 
 class Outcome(tuple[Receiver, Any]):
-    """What became of one receiver in :meth:`Signal.send_robust`.
+    """The result of one receiver in :meth:`Signal.send_robust`.
 
     It unpacks into the receiver and its result: what it returned or, if it raised, the
-    exception. :attr:`failed` tells a raised exception from a returned one.
+    exception. :attr:`failed` is true only for a raised exception.
 
     >>> from signalpost import Signal
     >>> paid = Signal()
@@ -92,7 +92,7 @@ class ActiveObserver(t.Protocol):
         duration_seconds: float,
         exception: BaseException | None,
     ) -> None:
-        """Take note of a call of a receiver; it must not raise."""
+        """Record a call of a receiver; it must not raise."""
 
 
 class Sends(t.Protocol):

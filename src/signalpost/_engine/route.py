@@ -75,5 +75,5 @@ def _ordered(groups: Iterable[Iterable[Connection]]) -> tuple[Connection, ...]:
 EMPTY_ROUTE = Route(())
 
 STALE_ROUTE = Route(())
-"""Stands for a sender's route that is to be made: no other is made with it."""
+"""The place of a sender's route that must be made: it is never valid."""
 STALE_ROUTE.base = STALE_ROUTE

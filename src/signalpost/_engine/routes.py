@@ -21,7 +21,7 @@ class Generation:
     __slots__ = ("current",)
 
     current: object
-    """Stands for the latest change."""
+    """Identifies the latest change."""
 
     def __init__(self) -> None:
         self.current = object()
@@ -31,8 +31,8 @@ class Routes:
     """The routes that were made and are still valid.
 
     A sender's route is valid while its base is :attr:`any_route`, so that a change for
-    all senders makes every route invalid in one step. Whatever changes this object
-    holds the lock of the table; but for :meth:`forget_id`, which is one step.
+    all senders makes every route invalid in one step. Callers that change this object
+    hold the lock of the table, but not for :meth:`forget_id`, which is one step.
     """
 
     __slots__ = ("any_route", "by_id", "generations", "heirs", "rest")
@@ -57,7 +57,7 @@ class Routes:
         self.generations = ()
 
     def add(self, record: SenderRecord) -> None:
-        """Take note of a sender that has receivers of its own."""
+        """Add a sender that has receivers of its own."""
         if record.is_by_id:
             self.by_id[_id_of(record.key)] = STALE_ROUTE
         else:
@@ -110,12 +110,12 @@ class Routes:
             self.forget_id(key)
 
     def forget_id(self, key: int) -> None:
-        """Forget a sender that is gone: its id may be given away."""
+        """Forget a sender that has died: its id may be used again."""
         self.by_id.pop(key, None)
         self.heirs.pop(key, None)
 
     def forget(self, record: SenderRecord) -> None:
-        """Forget a sender that has no receivers of its own any more."""
+        """Forget a sender that no longer has receivers of its own."""
         if record.is_by_id:
             self.forget_id(_id_of(record.key))
 

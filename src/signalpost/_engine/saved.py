@@ -29,7 +29,7 @@ class Saved(t.NamedTuple):
         return is_sender_there and self.connection() is not None
 
     def restore(self) -> None:
-        """Let the connection be as it was. Its place in the tables is the caller's."""
+        """Restore the connection. The caller restores its place in the tables."""
         self.connection.function = self.function
         self.connection.strong = self.strong
         self.connection.options = self.options

@@ -16,7 +16,7 @@ from .route import STALE_ROUTE
 
 
 class SenderReference(weakref.ref[Any]):
-    """A weak reference to a sender that knows which record it belongs to."""
+    """A weak reference to a sender, with the key of the sender's record."""
 
     __slots__ = ("key",)
 
@@ -63,7 +63,7 @@ class SenderRecord:
     is_by_id: bool
     """Whether the same sender is always the same object."""
     is_name: bool
-    """Whether it is a name that stands for others."""
+    """Whether it is a name for other senders."""
 
     def __init__(
         self,

@@ -107,7 +107,7 @@ class Serial:
         self._removed += removed
 
     def recover(self) -> None:
-        """Mend what a change left half done whose thread a fork did not copy."""
+        """Repair a change that was half done when another thread forked."""
 
     def renew_lock(self) -> None:
         """Make sure that a forked child can make changes."""
@@ -124,7 +124,7 @@ def _call(change: Callable[..., T], arguments: tuple[Any, ...]) -> T:
 
 
 every: weakref.WeakSet[Serial] = weakref.WeakSet()
-"""All that there are."""
+"""Every instance in this process."""
 
 
 def _renew_locks() -> None:

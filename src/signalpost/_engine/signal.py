@@ -71,7 +71,7 @@ F = t.TypeVar("F", bound=Callable[..., Any])
 
 
 class Signal:
-    """Something that senders send and receivers are called with, in this process.
+    """A signal: senders send it, and the receivers that are connected to it are called.
 
     Every method may be called from any thread, and from finalisers.
 
@@ -90,7 +90,7 @@ class Signal:
     """The same as :data:`signalpost.ANY`."""
 
     set_class: type[set[t.Any]] = set
-    """Accepted for blinker's sake and not used: order is always kept."""
+    """Accepted, as blinker has it, and not used: order is always kept."""
 
     table: Table
     """The connections, for the other modules of this package."""
@@ -146,19 +146,19 @@ class Signal:
 
     @property
     def receivers(self) -> Mapping[Hashable, Receiver]:
-        """The connected receivers, to look at only.
+        """The connected receivers, for inspection only.
 
-        Its truth value tells whether any receiver is connected to any sender.
+        Its truth value is whether any receiver is connected to any sender.
 
         :returns: Receivers by identity: the receiver itself if a connection is
-            strong, else something to call that gives the receiver or ``None``.
+            strong, else a function that returns the receiver or ``None``.
         """
         self.table.run_waiting()
         return ReceiversView(self.table)
 
     @property
     def connections(self) -> tuple[ConnectionInfo, ...]:
-        """Which receivers are connected to which senders; to look at.
+        """Which receivers are connected to which senders, for inspection.
 
         :returns: One :class:`ConnectionInfo` for each connection, in the order of
             delivery.
@@ -232,7 +232,7 @@ class Signal:
         :param once: Disconnect the receiver before its first call. Of several
             threads that send at once, one calls it.
         :param priority: Receivers of a higher priority run first.
-        :param dispatch_uid: Anything hashable that stands for the receiver. For one
+        :param dispatch_uid: Anything hashable that identifies the receiver. For one
             sender the first receiver with a uid is connected, and others with the
             same one are not; as in Django.
         :param subclasses: The sender is a class, and the receiver gets what its
@@ -242,7 +242,7 @@ class Signal:
         :param strict: What the receiver raises goes through :meth:`send_robust` and
             the middleware, which isolate receivers otherwise.
         :param replace: Take the place of the receiver with the same ``dispatch_uid``,
-            as a module needs that is loaded again. Without a uid, the function's
+            as needed by a module that is loaded again. Without a uid, the function's
             module and qualified name are the uid.
         :returns: The receiver, so that ``connect`` can decorate.
         :raises ReceiverError: If ``receiver`` is not callable, is an async generator
@@ -370,8 +370,8 @@ class Signal:
         :param receiver: A receiver; one that is not connected is no error.
         :param sender: The sender given to :meth:`connect`. :data:`ANY` disconnects
             from every sender.
-        :param dispatch_uid: The uid given to :meth:`connect`; it stands for the
-            receiver, which need not be given then.
+        :param dispatch_uid: The uid given to :meth:`connect`; the receiver need not
+            be given then.
         :returns: Whether anything was disconnected.
         :raises ReceiverError: If neither a receiver nor a uid is given.
 
@@ -406,7 +406,7 @@ class Signal:
         return self.table.run(self.table.clear) or 0
 
     def muted(self) -> Muted:
-        """Send to nobody for the length of a ``with`` block, in this context.
+        """Call no receiver for the length of a ``with`` block, in this context.
 
         Other threads and tasks still send. Blocks nest. A thread or task started
         within the block, with a copy of its context, is muted until the block ends.
@@ -417,10 +417,10 @@ class Signal:
         return Muted(self.table)
 
     def held(self) -> Held:
-        """Let what is sent in a ``with`` block wait, in this context.
+        """Hold back what is sent in a ``with`` block, in this context.
 
         When the block ends, it is sent in order; when the block raises, it is
-        forgotten. A send that waits returns an empty list. Blocks nest: what waits in
+        dropped. A send that waits returns an empty list. Blocks nest: what waits in
         an inner one goes on to wait in the outer one. For :meth:`send_async` write
         ``async with``. As a decorator of a function, async or not, for the length of
         each call.
@@ -519,7 +519,7 @@ class Signal:
         _async_wrapper: AsyncWrapper | None = None,
         **payload: Any,
     ) -> list[Outcome]:
-        """Call every receiver as :meth:`send` does, whichever of them raise.
+        """Call every receiver as :meth:`send` does, even if some of them raise.
 
         Each failure is logged with its traceback by the logger
         ``signalpost.signals``. Only an :exc:`Exception` is kept from the caller;
@@ -598,7 +598,7 @@ class Signal:
         """Call every receiver in order, and await those results that can be awaited.
 
         One after the other, under whichever event loop awaits this; or together, if
-        something is given that awaits together.
+        ``_gather`` is given.
 
         :param sender: The sender, by position.
         :param _sync_wrapper: Makes an async function out of a receiver that is
@@ -630,7 +630,7 @@ class Signal:
         _gather: Gather | None = None,
         **payload: Any,
     ) -> list[Outcome]:
-        """Call every receiver as :meth:`send_async` does, whichever of them raise.
+        """Call every receiver as :meth:`send_async` does, even if some of them raise.
 
         Failures are logged and kept as by :meth:`send_robust`; a cancellation goes
         through.

@@ -23,7 +23,7 @@ from .senders import SenderRecord
 class Store:
     """Connections, found by sender, by receiver, and for what a sender sends.
 
-    Whatever changes it holds the lock of the table.
+    Callers that change it hold the lock of the table.
     """
 
     __slots__ = ("any", "by_receiver", "by_sender", "by_value_count", "shared_count")
@@ -35,7 +35,7 @@ class Store:
     by_receiver: dict[Hashable, dict[Hashable, Connection]]
     """The connections to senders, by receiver and sender."""
     by_value_count: int
-    """How many of the senders are not known by their id."""
+    """How many of the senders are not found by their id."""
     shared_count: int
     """How many connections are by a name or a base class, for more than one sender."""
 
@@ -82,7 +82,7 @@ class Store:
             self.by_value_count -= not record.is_by_id
 
     def recover(self) -> list[SenderRecord]:
-        """Make everything that follows from the connections anew.
+        """Rebuild everything that is derived from the connections.
 
         :returns: The senders.
         """

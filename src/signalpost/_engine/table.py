@@ -108,7 +108,7 @@ class Table(Serial):
     # Changes, to be run one at a time: table.run(table.insert, …).
 
     def insert(self, connection: Connection, sender: Any) -> Saved | None:
-        """Put a connection in, or let the one that is there have what it asks for.
+        """Put a connection in, or add what it asks for to the one that is there.
 
         :returns: The one that was there, as it was; ``None`` if there was none.
         """
@@ -149,7 +149,7 @@ class Table(Serial):
         return before
 
     def undo(self, connection: Connection, before: Saved | None) -> None:
-        """Take back what inserting or replacing a connection has changed."""
+        """Undo the insertion or the replacement of a connection."""
         was_in = self.take(connection)
         # What it did not replace may have been disconnected meanwhile.
         if before is not None and (was_in or before.connection.is_connected):
@@ -219,7 +219,7 @@ class Table(Serial):
         return any(taken)
 
     def take_named(self, uid: Hashable, key: Hashable, sender: Any) -> bool:
-        """Take out connections that have a receiver's name for a key, if it is theirs.
+        """Take out a receiver's connections that have its name as their key.
 
         :returns: Whether there were any.
         """
@@ -229,7 +229,7 @@ class Table(Serial):
         return any(taken)
 
     def take_out(self, key: Hashable, sender: Any, out: list[Saved]) -> None:
-        """Take a receiver's connections out, by whatever key they were connected.
+        """Take a receiver's connections out, whichever keys they have.
 
         :param key: The receiver's identity.
         :param out: Gets the connections as they were.
@@ -249,7 +249,7 @@ class Table(Serial):
             self.put_back(one)
 
     def put_back(self, before: Saved) -> None:
-        """Let a connection be as it was, if its receiver and its sender still exist."""
+        """Restore a connection, if its receiver and its sender still exist."""
         connection, record = before.connection, before.record
         if not before.can_be_put_back:
             return
@@ -269,7 +269,7 @@ class Table(Serial):
         self._add(connection, ANY if record is None else record.sender())
 
     def restore(self, before: Iterable[Saved]) -> None:
-        """Let all connections be as they were."""
+        """Restore all connections as they were."""
         kept = {one.connection for one in before}
         for connection in self.store.connections():
             if connection not in kept:
@@ -291,12 +291,12 @@ class Table(Serial):
                 self.take(connection)
 
     def open_block(self) -> None:
-        """Have each send ask whether a block stops it."""
+        """Make each send check whether a block stops it."""
         self.open_blocks += 1
         self.routes.rest = None
 
     def close_block(self) -> None:
-        """Have them ask no more, if this was the last block."""
+        """End that check, if this was the last block."""
         self.open_blocks -= 1
 
     def add_observer(self, observer: ActiveObserver) -> None:
@@ -306,7 +306,7 @@ class Table(Serial):
             self.routes.changed(None)
 
     def remove_observer(self, observer: ActiveObserver) -> None:
-        """Call it no more."""
+        """Stop calling it."""
         self.observers = tuple(one for one in self.observers if one is not observer)
         self.routes.changed(None)
 
@@ -395,11 +395,11 @@ class Table(Serial):
         self.run_later(self.forget_sender, reference)
 
     def names_changed(self) -> None:
-        """Take note that a name has another sender."""
+        """Make routes invalid, as a name has another sender."""
         self.run(self.routes.changed, None)
 
     def recover(self) -> None:
-        """Make everything that follows from the connections anew."""
+        """Rebuild everything that is derived from the connections."""
         self._removed = []
         for record in self.store.recover():
             self.routes.add(record)
@@ -419,9 +419,9 @@ class Table(Serial):
         self.routes.changed(None if store.shared_count else record)
 
     def _end(self, connection: Connection, record: SenderRecord | None) -> None:
-        """Let a connection that was taken out be one no more.
+        """End a connection that was taken out.
 
-        :param record: Whose routes that makes invalid; ``None`` for all.
+        :param record: The sender whose routes become invalid; ``None`` for all.
         """
         function, strong = connection.function, connection.strong
         connection.function = DISCONNECTED
@@ -438,7 +438,7 @@ class Table(Serial):
     ) -> SenderRecord | None:
         """Take a connection to a sender out.
 
-        :returns: The record whose routes that makes invalid; ``None`` for all.
+        :returns: The record whose routes become invalid; ``None`` for all.
         """
         was_shared = self.store.shared_count > 0
         self.store.remove(record, connection)
@@ -450,7 +450,7 @@ class Table(Serial):
         return None if was_shared else record
 
     def _connect_again(self, present: Connection, connection: Connection) -> None:
-        """Let a connection have what a later one asks for."""
+        """Add to a connection what a later one asks for."""
         if not have_one_receiver(present, connection):
             return  # the first receiver of a dispatch_uid is the one
         self.store.shared_count -= self.store.is_shared(present)
@@ -495,7 +495,7 @@ class Table(Serial):
         connected = [one for one in parts if one.is_connected]
         for one in connected:
             if one.options.once:
-                # Nobody else will call it now; it is taken out of the tables next.
+                # No other send will call it now; it is taken out of the tables next.
                 one.function = DISCONNECTED
                 self.run_later(self.take, one)
         return bool(connected)

@@ -22,7 +22,7 @@ P = t.ParamSpec("P")
 class TypedSignal(NamedSignal, t.Generic[S, P]):
     """A signal whose sends are checked by type checkers.
 
-    Got from :meth:`Namespace.declare`.
+    Returned by :meth:`Namespace.declare`.
 
     .. versionadded:: 0.1
     """

@@ -35,15 +35,19 @@ from ._model_catalogue import pre_save
 from ._models import instrument_models
 from ._models import ModelInstrumentation
 from ._pool import measured_pool
+from ._until_commit import held_until_commit
+from ._until_commit import HeldUntilCommit
 
 __all__ = [
     "EveryEngine",
+    "HeldUntilCommit",
     "Instrumentation",
     "ModelInstrumentation",
     "catalogue",
     "committed",
     "connection_checked_in",
     "connection_checked_out",
+    "held_until_commit",
     "instrument",
     "instrument_models",
     "m2m_changed",

@@ -38,6 +38,15 @@ def new_exact_receiver() -> Receiver:
     return receive
 
 
+def new_receiver_of_one_name() -> Receiver:
+    """Return a function that reads a part of what is sent."""
+
+    def receive(sender: object, exchange: int) -> None:
+        pass
+
+    return receive
+
+
 def new_async_receiver() -> Receiver:
     """Return the same as an async function."""
 

@@ -26,6 +26,7 @@ from .receivers import Keeper
 from .receivers import new_async_receiver
 from .receivers import new_exact_receiver
 from .receivers import new_receiver
+from .receivers import new_receiver_of_one_name
 from .receivers import Receiver
 from .receivers import Sender
 from .timing import Batch
@@ -36,7 +37,7 @@ from .timing import verify
 FLOOR = "floor"
 INLINE = "inline loop"
 KNOWN_SENDERS = 1000
-OTHERS = (0, 100, 10_000)
+OTHERS = (0, 10, 100, 10_000)
 
 LEGEND = """\
 "floor" is a function of no arguments that loops over the receivers and collects
@@ -76,6 +77,13 @@ def rows(libraries: Sequence[Library]) -> list[Row]:
     found.append(_row(f"unknown among {name}", pairs, Sender(), libraries))
     found.append(_with_keywords(libraries))
     found.append(_observed_once())
+    found.append(_isolated("isolated, any sender"))
+    found.append(_isolated("isolated, one sender", is_for_one=True))
+    found.append(
+        _isolated(
+            "the same, names in a dictionary", is_for_one=True, by_dictionary=True
+        )
+    )
     found.append(_async(libraries))
     found += [_connecting(count, libraries) for count in OTHERS]
     return found
@@ -191,6 +199,57 @@ def _observed_once() -> Row:
     variants = _floors([receiver], sender, calls)
     variants.append(Variant(OURS.name, channel.sending(sender), calls))
     return Row("1 receiver, observed once", variants, kept=receiver)
+
+
+def _isolated(
+    name: str, *, is_for_one: bool = False, by_dictionary: bool = False
+) -> Row:
+    """Return a row of what the middleware does: an isolated send of a payload.
+
+    :param is_for_one: Whether the receiver is connected to the sender alone.
+    :param by_dictionary: Whether the names that the receiver reads are picked in a
+        dictionary, instead of by a function compiled for them.
+    """
+    sender, receiver = Sender(), new_receiver_of_one_name()
+    payload = {"environ": {}, "exchange": 7}
+    calls = {code_of(receiver): 1}
+    signal = Signal(payload=payload)
+    if is_for_one:
+        signal.connect(receiver, sender)
+    else:
+        signal.connect(receiver)
+    if by_dictionary:
+        for connection in signal.table.connections():
+            connection.call = _call_by_dictionary
+    receivers = (receiver,)
+
+    def send() -> int:
+        failures = 0
+        for one in receivers:
+            try:
+                one(sender, exchange=payload["exchange"])
+            except Exception:  # noqa: BLE001  # as an isolated send does
+                failures += 1
+        return failures
+
+    def inline(jobs: int) -> None:
+        for _ in repeat(None, jobs):
+            for one in receivers:
+                one(sender, exchange=payload["exchange"])
+
+    def isolated() -> None:
+        signal.send_isolated(sender, payload)
+
+    variants = [
+        Variant(FLOOR, _calling(send), calls),
+        Variant(INLINE, inline, calls),
+        Variant(OURS.name, _calling(isolated), calls),
+    ]
+    return Row(name, variants, kept=(sender, receiver, signal))
+
+
+def _call_by_dictionary(receiver: Any, sender: Any, payload: dict[str, Any]) -> Any:
+    return receiver(sender, **{name: payload[name] for name in ("exchange",)})
 
 
 def _async(libraries: Sequence[Library]) -> Row:

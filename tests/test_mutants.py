@@ -189,6 +189,31 @@ def test_the_same_seed_chooses_the_same_mutants(
     assert printed[0] == printed[1] != printed[2]
 
 
+MADE_BY_A_LIBRARY = """\
+import textwrap
+import unittest
+from shop.numbers import is_positive
+
+namespace = {"is_positive": is_positive}
+code = "def test_zero(self): self.assertIs(is_positive(0), False)"
+exec(compile(code, textwrap.__file__, "exec"), namespace)
+
+
+class TestMade(unittest.TestCase):
+    test_zero = namespace["test_zero"]
+"""
+
+
+def test_a_test_whose_code_is_a_librarys_is_run(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "tests/test_made.py").write_text(MADE_BY_A_LIBRARY)
+    main(ARGUMENTS)
+    assert capsys.readouterr().out == (
+        "4 mutants, 4 killed (0 by time), 0 survived: 100.0 %, of 92 %\n"
+    )
+
+
 def test_tests_that_fail_without_a_mutant_are_refused(project: Path) -> None:
     (project / "src/shop/numbers.py").write_text("is_positive = None")
     (project / "src/shop/more.py").write_text("seven = 7")

@@ -32,12 +32,21 @@ SEND_ROWS = [
     "unknown among 1,000 senders",
     "1 receiver, 3 keywords",
     "1 receiver, observed once",
+    "isolated, any sender",
+    "isolated, one sender",
+    "the same, names in a dictionary",
     "10 async receivers",
     "connecting, 0 others",
+    "connecting, 10 others",
     "connecting, 100 others",
     "connecting, 10,000 others",
 ]
-FOR_US_ONLY = ["1 receiver, observed once"]
+FOR_US_ONLY = [
+    "1 receiver, observed once",
+    "isolated, any sender",
+    "isolated, one sender",
+    "the same, names in a dictionary",
+]
 PEERS = {
     "blinker": "blinker",
     "django.dispatch": "django",

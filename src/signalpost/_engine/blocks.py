@@ -167,7 +167,7 @@ class _Stop(Block):
 
 
 class Muted(_Stop):
-    """A block in which a signal sends to nobody, in this context."""
+    """A block in which a signal calls no receiver, in this context."""
 
     def __enter__(self) -> None:
         self._open(is_async=False)
@@ -176,13 +176,13 @@ class Muted(_Stop):
 class Held(_Stop):
     """A block in which what a signal sends waits, in this context.
 
-    Got from :meth:`Signal.held`.
+    Returned by :meth:`Signal.held`.
 
     .. versionadded:: 0.1
     """
 
     def drop(self) -> None:
-        """Forget what waits; what is sent from now on waits as before."""
+        """Drop what waits; what is sent from now on waits as before."""
         for one in _still_open():
             if one.block is self:
                 one.waiting.clear()

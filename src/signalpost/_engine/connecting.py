@@ -89,17 +89,16 @@ def prepare(  # noqa: PLR0913, PLR0917  # what connect was given, without a deto
     connection.statistics = None
     connection.options = options
     connection.call = call_with_all
+    connection.code = None
+    if frame is not None:
+        connection.code = code = frame.f_code
+        connection.instruction = frame.f_lasti
+        if not code.co_flags & CO_OPTIMIZED:  # not that of a function, as most
+            check_not_in_class_body(receiver, frame, table.signal())
     if table.declared is not None:
         connection.options, connection.call = fitted(
             receiver, options, table.declared, table.signal()
         )
-    if frame is None:
-        connection.code = None
-        return connection
-    connection.code = code = frame.f_code
-    connection.instruction = frame.f_lasti
-    if not code.co_flags & CO_OPTIMIZED:  # not that of a function, as most
-        check_not_in_class_body(receiver, frame, table.signal())
     return connection
 
 
@@ -154,7 +153,7 @@ def real_sender(sender: Any) -> Any:
     if is_proxy(found):
         warnings.warn(
             f"the sender, a {type(sender).__module__}.{type(sender).__qualname__}, is a"
-            " proxy whose object cannot be told now, so what that object sends does not"
+            " proxy that cannot be resolved now, so what its object sends does not"
             " reach the receiver; connect to the object itself",
             ProxySenderWarning,
             stacklevel=3,

@@ -286,8 +286,11 @@ def uid_by_name(receiver: Any) -> str | None:
     """
     module = getattr(receiver, "__module__", None)
     name = getattr(receiver, "__qualname__", None)
-    has_name = isinstance(module, str) and isinstance(name, str)
-    return f"{module}:{name}" if has_name else None
+    if not isinstance(module, str) or not isinstance(name, str):
+        return None
+    if name.endswith("<lambda>"):
+        return None
+    return f"{module}:{name}"
 
 
 def check_callable(receiver: object) -> None:

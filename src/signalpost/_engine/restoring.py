@@ -24,7 +24,7 @@ class Restoration(Protocol):
 class _SavedTable:
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._connections: list[Saved] = table.look(table.saved)
+        self._connections: list[Saved] = table.look(_saved_of, table)
         self._about = (table.connected, table.disconnected)
 
     def restore(self) -> None:
@@ -34,6 +34,10 @@ class _SavedTable:
             # One that was made meanwhile had no connections before.
             if isinstance(about, Signal) and about not in self._about:
                 about.disconnect_all()
+
+
+def _saved_of(table: Table) -> list[Saved]:
+    return [table.store.saved(connection) for connection in table.connections()]
 
 
 class _SavedNamespace:

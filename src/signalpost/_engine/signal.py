@@ -48,6 +48,7 @@ from .delivery import Gather
 from .failures import add_note
 from .failures import log_failure
 from .failures import log_first_failures
+from .fast_table import FastTable
 from .identity import ANY
 from .identity import PROXY_TYPES
 from .identity import resolved
@@ -65,7 +66,6 @@ from .payload import declared_names
 from .results import Outcome
 from .results import outcomes
 from .route import Route
-from .table import Table
 
 F = t.TypeVar("F", bound=Callable[..., Any])
 
@@ -92,7 +92,7 @@ class Signal:
     set_class: type[set[t.Any]] = set
     """Accepted, as blinker has it, and not used: order is always kept."""
 
-    table: Table
+    table: FastTable
     """The connections, for the other modules of this package."""
 
     def __init__(
@@ -101,7 +101,7 @@ class Signal:
         check_doc(doc)
         if doc:
             self.__doc__ = doc
-        self.table = Table(weakref.ref(self), declared_names(payload))
+        self.table = FastTable(weakref.ref(self), declared_names(payload))
         # The same object all the time: a send that looks for it finds it sooner.
         self._routes = self.table.routes
 
@@ -285,7 +285,10 @@ class Signal:
             arguments.connect(table, connection, receiver)
             return receiver
         connection = prepare(table, receiver, sender, weak, options, frame)
-        before = table.run_pair(table.insert, connection, sender)
+        if sender is ANY:
+            before = table.insert_any(connection)
+        else:
+            before = table.run_pair(table.insert, connection, sender)
         if table.connected is not None:
             announce(table, connection, before, receiver, sender, weak)
         return receiver
@@ -382,7 +385,10 @@ class Signal:
         key = id(receiver) if is_function else key_of(receiver, dispatch_uid)
         if sender is not ANY:
             sender = resolved(sender)
-        is_disconnected = table.run_pair(table.take_all, key, sender) or False
+        if sender is ANY:
+            is_disconnected = table.take_from_any(key)
+        else:
+            is_disconnected = table.run_pair(table.take_all, key, sender) or False
         if not is_disconnected and is_function:
             # Some functions stand for a method: they are known by more than an id.
             key = key_of(receiver, None)
@@ -562,16 +568,21 @@ class Signal:
         :param async_wrapper: Returns what :meth:`send_robust` takes, if it is needed.
         :returns: How many receivers raised an :exc:`Exception`.
         """
-        table = self.table
-        if table.open_blocks and self._is_stopped(
-            partial(self._send_isolated, async_wrapper), sender, payload
-        ):
-            return 0
-        route = table.route_for(sender)
+        # As in send(): most senders have a route at hand.
+        routes = self._routes
+        route = routes.rest
+        if routes.by_id:
+            own = routes.by_id.get(id(sender))
+            route = own if own is not None and own.base is route else None
+        if route is None:
+            again = partial(self._send_isolated, async_wrapper)
+            if self._is_stopped(again, sender, payload):
+                return 0
+            route = self.table.route_for(sender)
         dispatch = None
         if not route.is_simple or route.has_async:
             wrapper = None if async_wrapper is None else async_wrapper()
-            dispatch = Dispatch(self, table, sender, payload, wrapper)
+            dispatch = Dispatch(self, self.table, sender, payload, wrapper)
         _, failures = deliver_isolated(
             route, self, sender, payload, dispatch, log_first_failures
         )
@@ -761,7 +772,9 @@ class NamedSignal(Signal):
         return f"<{type(self).__name__} {self.name!r}>"
 
 
-def _signal_of(table: Table, event: t.Literal["connected", "disconnected"]) -> Signal:
+def _signal_of(
+    table: FastTable, event: t.Literal["connected", "disconnected"]
+) -> Signal:
     """Return the signal about connecting or disconnecting, made on first use."""
     found = getattr(table, event)
     if found is None:

@@ -377,10 +377,6 @@ class Table(Serial):
         """Return every connection."""
         return self.store.connections()
 
-    def saved(self) -> list[Saved]:
-        """Return every connection as it is."""
-        return [self.store.saved(connection) for connection in self.store.connections()]
-
     # For weak references, and after a fork.
 
     def receiver_died(self, connection: Connection) -> None:
@@ -427,7 +423,8 @@ class Table(Serial):
         connection.function = DISCONNECTED
         # A route that is not renewed yet may keep the connection alive.
         connection.strong = None
-        if function or strong or connection.options is not DEFAULT_OPTIONS:
+        holds = function is not None or strong is not None
+        if holds or connection.options is not DEFAULT_OPTIONS:
             self._removed += (connection, function, strong)
         routes = self.routes
         if record is not None or routes.any_route is not None or routes.generations:
@@ -460,7 +457,8 @@ class Table(Serial):
             present.block_count = 0
             present.strong, present.options = connection.strong, connection.options
         else:
-            present.strong = present.strong or connection.strong
+            if present.strong is None:
+                present.strong = connection.strong
             present.options = present.options.widened(connection.options)
         self.store.shared_count += self.store.is_shared(present)
         self.routes.changed(None)

@@ -44,9 +44,9 @@ def held_until_commit(session: SomeSession, *signals: Signal) -> HeldUntilCommit
     rollback of a savepoint drops what was sent since the savepoint began. When the
     block ends, what it sent since the last commit is dropped. When it raises, too.
 
-    Two blocks send what waits in them later than they end: a block within another
-    block of the same session, and a block within ``with session.begin()`` or
-    ``sessionmaker.begin()``. There it waits for the commit that is still to come.
+    In two places it is not dropped at the end, but waits for the commit that is still
+    to come: in another block of the same session, and in a ``with`` block of
+    ``session.begin()``, ``begin_nested()`` or ``sessionmaker.begin()``.
 
     What holds for :meth:`~signalpost.Signal.held` holds here: only sends of this
     context wait, and a send that waits returns an empty list. Further:
@@ -57,11 +57,16 @@ def held_until_commit(session: SomeSession, *signals: Signal) -> HeldUntilCommit
       :meth:`~signalpost.Signal.send_robust` where that must not be.
     - A receiver may use the session; it is in a new transaction then. What it does not
       commit is rolled back if a ``with`` block of ``begin()`` is what commits.
+    - A rollback before the session has begun a transaction does nothing, as SQLAlchemy
+      has it, and drops nothing.
+
+    A block is for one session: of a ``scoped_session`` the one that is current when the
+    block begins.
 
     It is a plain ``with`` block for an ``AsyncSession``, too. There
     :meth:`~signalpost.Signal.send_async` waits as ``send`` does, and is awaited in
     ``await session.commit()``. As a decorator of a function, async or not, it is a
-    block for each call, and finds the session of a ``scoped_session`` at each call.
+    block for each call.
 
     :param session: A ``Session``, a ``scoped_session`` such as Flask-SQLAlchemy's
         ``db.session``, an ``AsyncSession`` or an ``async_scoped_session``.

@@ -1,0 +1,64 @@
+"""The two changes that are made most often, without a call between.
+
+What :meth:`Serial.run_pair` does stands here twice more, and nowhere else: connecting
+and disconnecting a receiver of any sender takes a fifth less time by it
+(docs/performance.rst).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from .connection import Connection
+from .identity import ANY
+from .saved import Saved
+from .table import Table
+
+
+class FastTable(Table):
+    """A table that connects receivers of any sender with less work."""
+
+    __slots__ = ()
+
+    def insert_any(self, connection: Connection) -> Saved | None:
+        """Run :meth:`insert` for a connection to ``ANY``."""
+        key = connection.key
+        self._lock.acquire()
+        if self._is_busy or self.waiting or key in self.any:
+            self._lock.release()
+            return self.run_pair(self.insert, connection, ANY)
+        self._is_busy = True
+        try:
+            connection.order = next(self._count)
+            self.any[key] = connection
+            routes = self.routes
+            if routes.any_route is not None or routes.generations:
+                routes.changed(None)
+        finally:
+            self._is_busy = False
+            self._lock.release()
+        if self.waiting:
+            self.run_waiting()
+        return None
+
+    def take_from_any(self, key: Hashable) -> bool:
+        """Run :meth:`take_all` for a receiver that may be connected to ``ANY``."""
+        self._lock.acquire()
+        if self._is_busy or self.waiting or key in self.by_receiver:
+            self._lock.release()
+            return self.run_pair(self.take_all, key, ANY) or False
+        self._is_busy = True
+        try:
+            connection = self.any.pop(key, None)
+            if connection is not None:
+                self._end(connection, None)
+        finally:
+            self._is_busy = False
+            removed = self._removed
+            if removed:
+                self._removed = []
+            self._lock.release()
+        if self.waiting:
+            del removed
+            self.run_waiting()
+        return connection is not None

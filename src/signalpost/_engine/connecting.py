@@ -336,34 +336,30 @@ class Arguments(t.NamedTuple):
             announce(table, connection, before, receiver, self.sender, self.weak)
 
 
-class Decorator:
-    """Connects the function that it decorates to one signal or to several.
+def decorator(tables: tuple[Table, ...], arguments: Arguments) -> Callable[[F], F]:
+    """Return what connects the function that it decorates to one signal or to several.
 
     :param tables: The signals' tables.
     :param arguments: What is asked for.
     """
 
-    def __init__(self, tables: tuple[Table, ...], arguments: Arguments) -> None:
-        self._tables = tables
-        self._arguments = arguments
-
-    def __call__(self, receiver: F) -> F:
+    def connect_decorated(receiver: F) -> F:
         frame: FrameType | None = _getframe(1)
         # Here, as the count includes this call's own reference.
         if (
-            self._arguments.weak
+            arguments.weak
             and references(receiver) <= REFERENCES_OF_A_TEMPORARY
             and is_lost(receiver, frame)
         ):
-            signals = [table.signal() for table in self._tables]
+            signals = [table.signal() for table in tables]
             warn_of_loss(receiver, signals[0] if len(signals) == 1 else signals)
             frame = None  # it is not to be reported again when it dies
-        prepared = [
-            self._arguments.prepare(table, receiver, frame) for table in self._tables
-        ]
-        for table, connection in zip(self._tables, prepared, strict=True):
-            self._arguments.connect(table, connection, receiver)
+        prepared = [arguments.prepare(table, receiver, frame) for table in tables]
+        for table, connection in zip(tables, prepared, strict=True):
+            arguments.connect(table, connection, receiver)
         return receiver
+
+    return connect_decorated
 
 
 def key_of(receiver: Receiver | None, dispatch_uid: Hashable) -> Hashable:

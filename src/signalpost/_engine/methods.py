@@ -11,7 +11,7 @@ from typing import Any
 
 from .connecting import Arguments
 from .connecting import checked_options
-from .connecting import Decorator
+from .connecting import decorator
 from .connecting import real_sender
 from .connection import Predicate
 from .identity import ANY
@@ -72,7 +72,7 @@ def receiver(  # noqa: PLR0913  # options, by keyword
     )
     sender = sender if sender is ANY else real_sender(sender)
     arguments = Arguments(sender, weak, options, dispatch_uid, replace)
-    return Decorator(tuple(signal.table for signal in found), arguments)
+    return decorator(tuple(signal.table for signal in found), arguments)
 
 
 def receiver_method(

@@ -56,3 +56,20 @@ def save(connection: Connection, record: SenderRecord | None) -> Saved:
 def have_one_receiver(one: Connection, other: Connection) -> bool:
     """Return whether two connections are of the same receiver."""
     return receiver_key(one.receiver()) == receiver_key(other.receiver())
+
+
+def merge_into(connection: Connection, later: Connection) -> None:
+    """Let a connection have what a later one of the same receiver asks for.
+
+    :param later: One that is for good, or for a block.
+    """
+    if later.block_count:
+        return
+    if connection.block_count:
+        # Only blocks needed it, so from now on it is what is asked for.
+        connection.block_count = 0
+        connection.strong, connection.options = later.strong, later.options
+        return
+    if connection.strong is None:
+        connection.strong = later.strong
+    connection.options = connection.options.widened(later.options)

@@ -27,7 +27,7 @@ from .connecting import announce
 from .connecting import Arguments
 from .connecting import checked_options
 from .connecting import ConnectedBlock
-from .connecting import Decorator
+from .connecting import decorator
 from .connecting import DisconnectedBlock
 from .connecting import key_of
 from .connecting import NOT_GIVEN
@@ -266,7 +266,7 @@ class Signal:
             )
         if receiver is NOT_GIVEN:
             arguments = Arguments(sender, weak, options, dispatch_uid, replace)
-            return Decorator((self.table,), arguments)
+            return decorator((self.table,), arguments)
         frame: FrameType | None = _getframe(1)
         # Here, as the count includes this call's own reference.
         if (
@@ -324,7 +324,7 @@ class Signal:
         )
         sender = sender if sender is ANY else real_sender(sender)
         arguments = Arguments(sender, weak, options, dispatch_uid, replace)
-        return Decorator((self.table,), arguments)
+        return decorator((self.table,), arguments)
 
     def connected_to(
         self, receiver: Receiver, sender: Any = ANY, *, priority: float = 0

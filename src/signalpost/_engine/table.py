@@ -25,6 +25,7 @@ from .results import Sends
 from .route import Route
 from .routes import Routes
 from .saved import have_one_receiver
+from .saved import merge_into
 from .saved import Saved
 from .senders import SenderRecord
 from .senders import SenderReference
@@ -265,6 +266,7 @@ class Table(Serial):
             if not have_one_receiver(present, connection):
                 connection.function = DISCONNECTED
                 return  # another receiver has the uid by now
+            merge_into(connection, present)
             self.take(present)
         self._add(connection, ANY if record is None else record.sender())
 
@@ -451,15 +453,8 @@ class Table(Serial):
         if not have_one_receiver(present, connection):
             return  # the first receiver of a dispatch_uid is the one
         self.store.shared_count -= self.store.is_shared(present)
-        if present.block_count:
-            # Only blocks needed it, so from now on it is what is asked for.
-            self.drop_later(present.strong)
-            present.block_count = 0
-            present.strong, present.options = connection.strong, connection.options
-        else:
-            if present.strong is None:
-                present.strong = connection.strong
-            present.options = present.options.widened(connection.options)
+        self.drop_later(present.strong)
+        merge_into(present, connection)
         self.store.shared_count += self.store.is_shared(present)
         self.routes.changed(None)
 

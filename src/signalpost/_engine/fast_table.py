@@ -1,7 +1,7 @@
 """The two changes that are made most often, without a call between.
 
 What :meth:`Serial.run_pair` does stands here twice more, and nowhere else: connecting
-and disconnecting a receiver of any sender takes a fifth less time by it
+and disconnecting a receiver of any sender takes a seventh less time by it
 (docs/performance.rst).
 """
 

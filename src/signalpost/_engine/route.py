@@ -24,7 +24,7 @@ class Route:
     :param is_observed: Whether calls of receivers are observed.
     """
 
-    __slots__ = ("base", "connections", "has_async", "is_plain", "is_simple")
+    __slots__ = ("base", "connections", "has_async", "is_plain", "is_simple", "plain")
 
     base: Route | None
     """The route of ``ANY`` that it was made with: it is valid while that one is."""
@@ -36,6 +36,8 @@ class Route:
     """Whether all that a send has to do is to call each receiver with its names."""
     is_plain: bool
     """The same, and each gets the whole payload, and none is async."""
+    plain: tuple[Connection, ...] | None
+    """The connections if it is plain: what a send looks at first."""
 
     def __init__(
         self,
@@ -55,6 +57,7 @@ class Route:
         )
         is_whole = not connections or not is_declared
         self.is_plain = self.is_simple and is_whole and not self.has_async
+        self.plain = connections if self.is_plain else None
 
     def receivers(self) -> Generator[tuple[Connection, Receiver]]:
         """Yield each connection whose receiver is there when its turn comes."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Hashable
 from typing import Any
 
+from .connection import Connection
 from .identity import sender_key
 from .route import Route
 from .route import STALE_ROUTE
@@ -35,13 +36,15 @@ class Routes:
     hold the lock of the table, but not for :meth:`forget_id`, which is one step.
     """
 
-    __slots__ = ("any_route", "by_id", "generations", "heirs", "rest")
+    __slots__ = ("any_route", "by_id", "generations", "heirs", "plain", "rest")
 
     any_route: Route | None
     """The route of ``ANY`` alone; ``None`` if it is to be made."""
     rest: Route | None
     """The same for every sender that is not in :attr:`by_id`; ``None`` while such a
     sender may have a route of its own, or a block is open that stops sends."""
+    plain: tuple[Connection, ...] | None
+    """The connections of :attr:`rest` if it is plain: a send looks here first."""
     by_id: dict[int, Route]
     """The route of each sender with receivers of its own, by its id."""
     heirs: dict[int, SenderReference]
@@ -52,6 +55,7 @@ class Routes:
     def __init__(self) -> None:
         self.any_route = None
         self.rest = None
+        self.plain = None
         self.by_id = {}
         self.heirs = {}
         self.generations = ()
@@ -61,7 +65,16 @@ class Routes:
         if record.is_by_id:
             self.by_id[_id_of(record.key)] = STALE_ROUTE
         else:
-            self.rest = None
+            self.withdraw()
+
+    def publish(self, route: Route) -> None:
+        """Let sends of every sender without a route of its own take a route."""
+        self.rest = route
+        self.plain = route.plain
+
+    def withdraw(self) -> None:
+        """Let them look for their route."""
+        self.rest = self.plain = None
 
     def add_generation(self, generation: Generation) -> None:
         """Renew a generation after each change."""
@@ -73,7 +86,7 @@ class Routes:
         :param record: The sender; ``None`` for all.
         """
         if record is None:
-            self.any_route = self.rest = None
+            self.any_route = self.rest = self.plain = None
         elif not record.is_by_id:
             record.route = STALE_ROUTE
         elif _id_of(record.key) in self.by_id:

@@ -466,14 +466,14 @@ class Signal:
         if payload and sender is None and "sender" in payload:
             self._refuse_sender_by_name()
         routes = self._routes
-        route = routes.rest
+        connections = routes.plain
         if routes.by_id:
             own = routes.by_id.get(id(sender))
             if own is not None:
-                route = own if own.base is route else None
+                connections = own.plain if own.base is routes.rest else None
             elif type(sender) in PROXY_TYPES:
-                route = None
-        if route is None or not route.is_plain:
+                connections = None
+        if connections is None:
             if self._is_stopped(
                 self.send, sender, payload, _async_wrapper=_async_wrapper
             ):
@@ -482,7 +482,7 @@ class Signal:
             return deliver(
                 Dispatch(self, self.table, sender, payload, _async_wrapper), route
             )
-        if not route.connections:
+        if not connections:
             return []
         # What deliver() does for a plain route, written out, and twice: a call more
         # would be half of the cost of a send to one receiver, and passing on an empty
@@ -491,7 +491,7 @@ class Signal:
         receiver: Any = None
         try:
             if payload:
-                for connection in route.connections:
+                for connection in connections:
                     receiver = connection()
                     if receiver is None:
                         continue
@@ -502,7 +502,7 @@ class Signal:
                         receiver = MethodType(function, receiver)
                     results.append((receiver, receiver(sender, **payload)))
             else:
-                for connection in route.connections:
+                for connection in connections:
                     receiver = connection()
                     if receiver is None:
                         continue

@@ -295,7 +295,7 @@ class Table(Serial):
     def open_block(self) -> None:
         """Make each send check whether a block stops it."""
         self.open_blocks += 1
-        self.routes.rest = None
+        self.routes.withdraw()
 
     def close_block(self) -> None:
         """End that check, if this was the last block."""
@@ -467,7 +467,7 @@ class Table(Serial):
         if not (
             self.store.by_value_count or self.store.shared_count or self.open_blocks
         ):
-            routes.rest = any_route
+            routes.publish(any_route)
         sender = resolved(sender)
         groups = [] if sender is ANY else [*self.store.groups(sender)]
         if not groups:

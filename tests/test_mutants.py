@@ -223,6 +223,18 @@ def test_tests_that_fail_without_a_mutant_are_refused(project: Path) -> None:
     assert str(raised.value).endswith("Without a mutant, the tests fail.")
 
 
+def test_tests_that_fail_in_another_order_are_refused(project: Path) -> None:
+    (project / "tests/test_after.py").write_text(
+        "import os\n\ndef test_after(): assert 'BEFORE' in os.environ"
+    )
+    (project / "tests/test_a.py").write_text(
+        "import os, time\n\n"
+        "def test_before(): os.environ['BEFORE'] = 'it'; time.sleep(0.1)"
+    )
+    with pytest.raises(SystemExit, match="Without a mutant, the tests fail"):
+        main(ARGUMENTS)
+
+
 def test_a_package_without_anything_to_change_is_refused(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,11 @@ def may_have_receivers(signal: Signal) -> bool:
     return bool(signal.table.any or signal.table.by_sender)
 
 
+def has_waiting_changes(signal: Signal) -> bool:
+    """Return whether a change was put off and is not made yet."""
+    return bool(signal.table.waiting)
+
+
 def has_fast_route(signal: Signal) -> bool:
     """Return whether a send would take the shortest way."""
     route = signal.table.routes.rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import typing as t
 import warnings
 from collections.abc import Callable
@@ -175,11 +176,7 @@ def checked_options(  # noqa: PLR0913  # the options of connect, by keyword
 
     :raises ReceiverError: If it does not fit.
     """
-    if not isinstance(priority, int):
-        raise ReceiverError(
-            f"priority must be an int, got {priority!r}; a higher one runs first",
-            receiver,
-        )
+    check_priority(receiver, priority)
     if subclasses and not isinstance(sender, type):
         raise ReceiverError(
             "subclasses=True takes a class as the sender, got"
@@ -208,6 +205,18 @@ def checked_options(  # noqa: PLR0913  # the options of connect, by keyword
     )
 
 
+def check_priority(receiver: object, priority: object) -> None:
+    """Check that a priority is a number.
+
+    :raises ReceiverError: If it is not.
+    """
+    if not isinstance(priority, int) and priority != math.inf:
+        raise ReceiverError(
+            f"priority must be an int, got {priority!r}; a higher one runs first",
+            receiver,
+        )
+
+
 class ConnectedBlock(Block):
     """A block for which a receiver is connected."""
 
@@ -217,6 +226,7 @@ class ConnectedBlock(Block):
         self._table = table
         self._receiver = receiver
         self._sender = sender
+        check_priority(receiver, priority)
         self._options = Options(priority=priority) if priority else DEFAULT_OPTIONS
         # One for each time that it is open, with the connection that it needs.
         self._needed: list[list[Connection]] = []

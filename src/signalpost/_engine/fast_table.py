@@ -22,36 +22,22 @@ class FastTable(Table):
 
     def insert_any(self, connection: Connection) -> Saved | None:
         """Run :meth:`insert` for a connection to ``ANY``."""
-        key = connection.key
         self._lock.acquire()
-        if self._is_busy or self.waiting or key in self.any:
+        if self._is_busy or self.waiting:
             self._lock.release()
             return self.run_pair(self.insert, connection, ANY)
         self._is_busy = True
+        before = None
         try:
-            connection.order = next(self._count)
-            self.any[key] = connection
-            routes = self.routes
-            if routes.any_route is not None or routes.generations:
-                routes.changed(None)
-        finally:
-            self._is_busy = False
-            self._lock.release()
-        if self.waiting:
-            self.run_waiting()
-        return None
-
-    def take_from_any(self, key: Hashable) -> bool:
-        """Run :meth:`take_all` for a receiver that may be connected to ``ANY``."""
-        self._lock.acquire()
-        if self._is_busy or self.waiting or key in self.by_receiver:
-            self._lock.release()
-            return self.run_pair(self.take_all, key, ANY) or False
-        self._is_busy = True
-        try:
-            connection = self.any.pop(key, None)
-            if connection is not None:
-                self._end(connection, None)
+            key = connection.key
+            if key in self.any:
+                before = self.insert(connection, ANY)
+            else:
+                connection.order = next(self._count)
+                self.any[key] = connection
+                routes = self.routes
+                if routes.any_route is not None or routes.generations:
+                    routes.changed(None)
         finally:
             self._is_busy = False
             removed = self._removed
@@ -61,4 +47,24 @@ class FastTable(Table):
         if self.waiting:
             del removed
             self.run_waiting()
-        return connection is not None
+        return before
+
+    def take_from_any(self, key: Hashable) -> bool:
+        """Run :meth:`take_all` for a receiver that may be connected to ``ANY``."""
+        self._lock.acquire()
+        if self._is_busy or self.waiting:
+            self._lock.release()
+            return self.run_pair(self.take_all, key, ANY) or False
+        self._is_busy = True
+        try:
+            is_taken = self.take_all(key, ANY)
+        finally:
+            self._is_busy = False
+            removed = self._removed
+            if removed:
+                self._removed = []
+            self._lock.release()
+        if self.waiting:
+            del removed
+            self.run_waiting()
+        return is_taken

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
+from .connecting import check_priority
 from .connecting import connect
 from .connecting import disconnect
 from .connecting import prepare
@@ -38,6 +39,7 @@ class NamespaceConnection:
         frame: FrameType,
     ) -> None:
         check_not_in_class_body(receiver, frame, "a namespace")
+        check_priority(receiver, priority)
         check_takes_signal(receiver)
         self.key: Hashable = receiver_key(receiver)
         self._connection = connection_to_object(receiver, weak, None)

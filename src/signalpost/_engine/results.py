@@ -43,10 +43,15 @@ class Outcome(tuple[Receiver, Any]):
         return self.receiver, self.value, self.exception
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and super().__eq__(other)
+        # A plain tuple has no way to differ in this.
+        is_same = not isinstance(other, Outcome) or other.failed == self.failed
+        return is_same and super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
 
     def __hash__(self) -> int:
-        return hash((type(self), *self))
+        return super().__hash__()
 
     @property
     def receiver(self) -> Receiver:

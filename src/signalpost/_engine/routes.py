@@ -67,10 +67,10 @@ class Routes:
         else:
             self.withdraw()
 
-    def publish(self, route: Route) -> None:
+    def publish(self, route: Route | None) -> None:
         """Let sends of every sender without a route of its own take a route."""
         self.rest = route
-        self.plain = route.plain
+        self.plain = None if route is None else route.plain
 
     def withdraw(self) -> None:
         """Let them look for their route."""
@@ -121,6 +121,11 @@ class Routes:
         """Forget senders that had receivers only by a name or a base class."""
         for key in [*self.heirs]:
             self.forget_id(key)
+
+    def forget_all(self) -> None:
+        """Forget every sender."""
+        self.by_id.clear()
+        self.heirs.clear()
 
     def forget_id(self, key: int) -> None:
         """Forget a sender that has died: its id may be used again."""

@@ -19,7 +19,6 @@ class Saved(t.NamedTuple):
     function: Receiver | None
     strong: Receiver | None
     options: Options
-    order: int
     block_count: int
 
     @property
@@ -33,7 +32,6 @@ class Saved(t.NamedTuple):
         self.connection.function = self.function
         self.connection.strong = self.strong
         self.connection.options = self.options
-        self.connection.order = self.order
         self.connection.block_count = self.block_count
 
 
@@ -48,7 +46,6 @@ def save(connection: Connection, record: SenderRecord | None) -> Saved:
         connection.function,
         connection.strong,
         connection.options,
-        connection.order,
         connection.block_count,
     )
 

@@ -216,8 +216,7 @@ class Table(Serial):
                 return False
             self._end(connection, None)
             return True
-        taken = [self.take(one) for one in self.store.connections_of(key, sender)]
-        return any(taken)
+        return sum(map(self.take, self.store.connections_of(key, sender))) > 0
 
     def take_named(self, uid: Hashable, key: Hashable, sender: Any) -> bool:
         """Take out a receiver's connections that have its name as their key.
@@ -226,8 +225,7 @@ class Table(Serial):
         """
         found = self.store.connections_of(uid, sender)
         own = [one for one in found if receiver_key(one.receiver()) == key]
-        taken = [self.take(one) for one in own]
-        return any(taken)
+        return sum(map(self.take, own)) > 0
 
     def take_out(self, key: Hashable, sender: Any, out: list[Saved]) -> None:
         """Take a receiver's connections out, whichever keys they have.
@@ -259,6 +257,8 @@ class Table(Serial):
             self.store.shared_count -= self.store.is_shared(connection)
             before.restore()
             self.store.shared_count += self.store.is_shared(connection)
+            if not self.store.shared_count:
+                self.routes.forget_heirs()
             self.routes.changed(None)
             return
         before.restore()
@@ -300,6 +300,7 @@ class Table(Serial):
     def close_block(self) -> None:
         """End that check, if this was the last block."""
         self.open_blocks -= 1
+        self._publish()
 
     def add_observer(self, observer: ActiveObserver) -> None:
         """Call an observer after each call of a receiver, from now on."""
@@ -335,8 +336,6 @@ class Table(Serial):
         for connection, options, call in prepared:
             connection.options, connection.call = options, call
         self.routes.changed(None)
-
-    # Questions.
 
     def route_for(self, sender: Any) -> Route:
         """Return the route of what a sender sends."""
@@ -399,6 +398,7 @@ class Table(Serial):
     def recover(self) -> None:
         """Rebuild everything that is derived from the connections."""
         self._removed = []
+        self.routes.forget_all()
         for record in self.store.recover():
             self.routes.add(record)
         self.routes.changed(None)
@@ -446,7 +446,14 @@ class Table(Serial):
             self.routes.forget(record)
         if was_shared and not self.store.shared_count:
             self.routes.forget_heirs()
+        self._publish()
         return None if was_shared else record
+
+    def _publish(self) -> None:
+        """Let sends take the route of ``ANY``, unless they must look at more."""
+        store = self.store
+        if not (store.by_value_count or store.shared_count or self.open_blocks):
+            self.routes.publish(self.routes.any_route)
 
     def _connect_again(self, present: Connection, connection: Connection) -> None:
         """Add to a connection what a later one asks for."""
@@ -464,10 +471,7 @@ class Table(Serial):
         if any_route is None:
             learn_proxy_types()
             any_route = routes.any_route = self._route(None, [])
-        if not (
-            self.store.by_value_count or self.store.shared_count or self.open_blocks
-        ):
-            routes.publish(any_route)
+        self._publish()
         sender = resolved(sender)
         groups = [] if sender is ANY else [*self.store.groups(sender)]
         if not groups:

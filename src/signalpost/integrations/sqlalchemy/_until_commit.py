@@ -25,12 +25,14 @@ if t.TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import async_scoped_session
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    SomeSession: t.TypeAlias = (
-        orm.Session | orm.scoped_session[Any] | AsyncSession | async_scoped_session[Any]
-    )
 
-
-def held_until_commit(session: SomeSession, *signals: Signal) -> HeldUntilCommit:
+def held_until_commit(
+    session: orm.Session
+    | orm.scoped_session[Any]
+    | AsyncSession
+    | async_scoped_session[Any],
+    *signals: Signal,
+) -> HeldUntilCommit:
     """Let what signals send in a ``with`` block wait for the commit of a session.
 
     ::
@@ -98,7 +100,7 @@ class HeldUntilCommit(Block):
     .. versionadded:: 0.1
     """
 
-    def __init__(self, session: SomeSession, signals: tuple[Signal, ...]) -> None:
+    def __init__(self, session: Any, signals: tuple[Signal, ...]) -> None:
         self._session = session
         self._signals = signals
         self._parts = [_Part(one.table) for one in signals]

@@ -345,3 +345,17 @@ def test_object_whose_attributes_raise_is_no_proxy() -> None:
     assert hears(signal, sender)
     assert not hears(signal, Nothing())
     assert not signal.has_receivers_for(ANY)
+
+
+@pytest.mark.filterwarnings("error")
+def test_object_of_a_class_that_answers_everything_is_no_proxy() -> None:
+    class Answering(type):
+        def __getattr__(cls, name: str) -> Any:
+            return lambda *_: None
+
+    class Eager(metaclass=Answering): ...
+
+    signal, shop = Signal(), Eager()
+    signal.connect(hear, sender=shop)
+    assert hears(signal, shop)
+    assert not hears(signal, Eager())

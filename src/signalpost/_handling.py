@@ -25,6 +25,7 @@ class Handling:
     """
 
     __slots__ = (
+        "find_request",
         "functions",
         "has_failed",
         "is_whole",
@@ -38,6 +39,9 @@ class Handling:
         "written_bytes",
     )
 
+    find_request: Callable[[t.Any], object] | None
+    """Returns the framework's request of an exchange whose environment has none, or
+    ``None``; set by the layer that knows the framework."""
     functions: list[Callable[[], object]] | None
     """The functions to call on close, in the order in which they were added."""
     has_failed: bool

@@ -164,7 +164,7 @@ class Exchange(Handling):
         self.outcome = None
         self.exception = None
         self.outer = outer
-        self.functions = None
+        self.find_request = self.functions = None
         self.has_failed = False
         self.is_whole = False
         self.kept = None
@@ -292,10 +292,12 @@ class Exchange(Handling):
         """Take the route from Werkzeug's request, if any.
 
         Not if there is a route already, which may be the application's own. Flask
-        leaves its request object in the environment, until it has called the
-        view and the server has the response's start. It is read by name, so that
+        leaves its request object in the environment that it gets, until it has called
+        the view and the server has the response's start. It is read by name, so that
         nothing here depends on Werkzeug; and when somebody asks for the route, as to
-        hear the moment at which Flask has it would take some 5 µs.
+        hear the moment at which Flask has it would take some 5 µs. If Flask gets a
+        copy of the environment, ``find_request`` finds the request. An outer exchange
+        takes the route, too, unless it has a request of its own.
 
         :param request: The request, as Flask makes it, if the environment has none.
         :returns: Whether a route was looked for, found or not.
@@ -305,17 +307,25 @@ class Exchange(Handling):
             return False
         if request is None:
             request = environ.get("werkzeug.request")
-            if request is None:
-                return False
+            # In a copy of another request's environment it is that request's.
+            if request is None or getattr(request, "environ", environ) is not environ:
+                find = self.find_request
+                request = None if find is None else find(self)
+                if request is None:
+                    return False
         rule = getattr(request, "url_rule", None)
         if rule is None:
             return self._route is not None or (
                 getattr(request, "routing_exception", None) is not None
             )
         if self._route is None:
-            mount = environ.get("SCRIPT_NAME")
+            # Not of this environment: a middleware may have mounted a copy of it.
+            mount = getattr(request, "environ", environ).get("SCRIPT_NAME")
             self._route = _decoded(mount) + rule.rule if mount else rule.rule
             self._endpoint = rule.endpoint
+            outer = self.outer
+            if outer is not None and not outer.read_route():
+                outer.read_route(request)
         return True
 
     def release(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import typing as t
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from reprlib import repr as short_repr
+from traceback import walk_tb
 
 import flask
 from flask import signals as flasks
@@ -135,19 +137,37 @@ class FlaskMiddleware(SignalMiddleware):
         """Send at a moment of Flask's; receivers are isolated as elsewhere."""
         self._deliver(signal, payload)
 
-    def _find_route(self, exchange: Exchange) -> None:
-        # Of what Flask has told, the route was read when it told.
-        if exchange.route is None and exchange.exception is None:
-            with suppress(Exception):  # of the application's own classes, too
-                request = self.sender.request_class(
-                    exchange.environ, populate_request=False
-                )
-                adapter = self.sender.create_url_adapter(request)
-                if adapter is not None:
-                    request.url_rule, _ = adapter.match(return_rule=True)
-                    exchange.read_route(request)
-                    # As good as surely: before that comes only what opens a session.
-                    exchange.has_started = True
+    @staticmethod
+    def _find_request(exchange: Exchange) -> flask.Request | None:
+        """Return the current request, if it is the exchange's.
+
+        Flask's environment may be a copy of ours, in which the exchange is the same.
+        """
+        if not flask.has_request_context():
+            return None
+        request = _current_request()
+        return request if request.environ.get(EXCHANGE_KEY) is exchange else None
+
+    def _find_route(self, exchange: Exchange, error: BaseException) -> None:
+        # When Flask reported an exception or the start, the route was read.
+        if exchange.has_started:
+            return
+        with suppress(Exception):  # of the application's own classes, too
+            request = _request_left_by(error, exchange)
+            if request is None and exchange.exception is None:
+                request = self._matched(exchange)
+            if request is not None and exchange.read_route(request):
+                # As good as surely: before that comes only what opens a session.
+                exchange.has_started = True
+
+    def _matched(self, exchange: Exchange) -> flask.Request | None:
+        """Return a request with its route, matched once more."""
+        request = self.sender.request_class(exchange.environ, populate_request=False)
+        adapter = self.sender.create_url_adapter(request)
+        if adapter is None:
+            return None
+        request.url_rule, _ = adapter.match(return_rule=True)
+        return request
 
     def _send_request_finished(self, exchange: Exchange) -> None:
         pass
@@ -270,17 +290,42 @@ def _exchange_of(app: flask.Flask) -> Exchange:
     There is none if the first receiver was connected in the middle of the request,
     or if a test dispatches it without the WSGI application; then a record is begun.
     """
-    environ = flask.request.environ
+    request = _current_request()
+    environ = request.environ
     exchange = environ.get(EXCHANGE_KEY)
     if not isinstance(exchange, Exchange) or exchange.sender is not app:
         # Not put into the environ, as nobody would take it out again.
-        kept: dict[str, t.Any] = flask.request.__dict__
+        kept: dict[str, t.Any] = request.__dict__
         exchange = kept.get(EXCHANGE_KEY)
         if exchange is None:
             exchange = kept[EXCHANGE_KEY] = Exchange(environ, app)
-    # Soon Flask lets go of its request.
-    exchange.read_route()
+    # Soon Flask drops its request. It is given, as the exchange's own environment has
+    # none if Flask got a copy of it.
+    exchange.read_route(request)
     return exchange
+
+
+def _current_request() -> flask.Request:
+    """Return the request that Flask's proxy stands for."""
+    return t.cast("flask.Request", unproxied(flask.request))
+
+
+def _request_left_by(error: BaseException, exchange: Exchange) -> flask.Request | None:
+    """Return the exchange's request that Flask worked on when it raised an exception.
+
+    Flask has dropped it by now; the frame of Flask's call in the traceback has not.
+    """
+    for frame, _ in walk_tb(error.__traceback__):
+        if frame.f_code is _CALL_CODE:
+            context = frame.f_locals.get("ctx")
+            request: flask.Request | None = getattr(context, "request", None)
+            if request is None or request.environ.get(EXCHANGE_KEY) is exchange:
+                return request
+    return None
+
+
+# Another package may have put a wrapper in its place.
+_CALL_CODE = getattr(inspect.unwrap(flask.Flask.wsgi_app), "__code__", None)
 
 
 def _started(app: flask.Flask, _: dict[str, t.Any]) -> dict[str, t.Any] | None:
@@ -302,7 +347,7 @@ def _finished(app: flask.Flask, theirs: dict[str, t.Any]) -> dict[str, t.Any]:
 def _failed(app: flask.Flask, theirs: dict[str, t.Any]) -> dict[str, t.Any] | None:
     exchange = _exchange_of(app)
     # There may be no response to start, which tells it otherwise.
-    if exchange.read_route():
+    if exchange.read_route(_current_request()):
         exchange.has_started = True
     exception = theirs["exception"]
     if exchange.exception is exception:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 import typing as t
+from collections.abc import Callable
 from collections.abc import Iterable
 from reprlib import repr as short_repr
 from types import MethodType
@@ -111,6 +112,9 @@ class SignalMiddleware:
     receiver_failures: int
     """How many times a receiver has raised so far."""
 
+    # What finds the framework's request where the environment has none.
+    _find_request: t.ClassVar[Callable[[Exchange], object] | None] = None
+
     def __init__(
         self, app: t.Any, *, sender: object = None, strict: bool = False
     ) -> None:
@@ -142,7 +146,11 @@ class SignalMiddleware:
                 outer = None
             elif outer.sender is sender:
                 # A layer around this one does the work.
+                outer.find_request = self._find_request or outer.find_request
                 return self.app(environ, start_response)
+            else:
+                # As long as the outer application's request is the current one.
+                outer.read_route()
         return self._recorded(environ, start_response, demand, outer)
 
     # A method of its own, by which current_exchange() knows who has set it.
@@ -154,6 +162,7 @@ class SignalMiddleware:
         outer: Exchange | None,
     ) -> Iterable[bytes]:
         exchange = Exchange(environ, self.sender, outer)
+        exchange.find_request = self._find_request
         exchange.starter = starter = Starter(start_response, exchange)
         environ[EXCHANGE_KEY] = exchange
         token = context_exchange.set(exchange)
@@ -258,7 +267,7 @@ class SignalMiddleware:
             and str(exchange.environ.get("HTTP_UPGRADE")).lower() == "websocket"
         )
         try:
-            self._find_route(exchange)
+            self._find_route(exchange, error)
             if not is_hijacked:
                 self.failed(exchange, error, "call")
         finally:
@@ -306,11 +315,11 @@ class SignalMiddleware:
         is_whole = length is not None and exchange.body_bytes >= length
         return "complete" if is_whole else unfinished
 
-    def _find_route(self, exchange: Exchange) -> None:
-        """Let an exchange whose view was broken off know its route.
+    def _find_route(self, exchange: Exchange, error: BaseException) -> None:
+        """Record the route of an exchange whose call has raised.
 
-        As by a worker's timeout: a framework may tell of no such exception, and have
-        let go of its request when it comes here.
+        As by a worker's timeout: a framework may report no such exception, and have
+        dropped its request by now.
         """
 
     def _make_calls(self, exchange: Exchange) -> None:

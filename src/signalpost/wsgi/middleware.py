@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 import typing as t
 from collections.abc import Callable
 from collections.abc import Iterable
-from reprlib import repr as short_repr
-from types import MethodType
 
 from .._engine.delivery import AsyncWrapper
 from .._engine.interest import generation_of
 from .._engine.interest import with_receivers
 from .._engine.signal import NamedSignal
-from ..errors import ApplicationError
 from ..exchange import codes_that_set
 from ..exchange import context_exchange
 from ..exchange import Exchange
@@ -28,6 +24,9 @@ from ..lifecycle import got_request_exception
 from ..lifecycle import request_finished
 from ..lifecycle import request_started
 from ..lifecycle import SIGNALS_WITHIN
+from .application import application_and_sender
+from .application import Around
+from .application import unproxied
 from .body import body_for
 from .body import close_with_file
 from .body import content_length
@@ -92,8 +91,9 @@ class SignalMiddleware:
     A second layer for the same sender adds nothing.
 
     :param app: A WSGI application; or an object whose ``wsgi_app`` is its inside, such
-        as a :class:`flask.Flask`, of which that is wrapped. A middleware that keeps
-        what it is around as its ``wsgi_app`` is called itself.
+        as a :class:`flask.Flask`. It is called as the server would call it, so that its
+        own ``__call__`` runs; if the layer becomes its ``wsgi_app``, what that was
+        before is called.
     :param sender: Who sends the signals. Without it, the object that has the
         ``wsgi_app``, or else ``app`` itself.
     :param strict: Let a receiver's exception through to the application and the
@@ -118,7 +118,10 @@ class SignalMiddleware:
     def __init__(
         self, app: t.Any, *, sender: object = None, strict: bool = False
     ) -> None:
-        self.app, found = _application_and_sender(app, self)
+        app = unproxied(app)
+        self.app, found = (
+            (app, app.sender) if _is_layer(app) else application_and_sender(app, self)
+        )
         self.sender = found if sender is None else sender
         self.strict = strict
         self.receiver_failures = 0
@@ -126,9 +129,8 @@ class SignalMiddleware:
         # Whether the moment of request-started is the middleware's to tell.
         self._sends_started = True
         # Of two layers side by side, the inner one does the work.
-        self._is_outer_layer = (
-            isinstance(self.app, SignalMiddleware) and self.app.sender is self.sender
-        )
+        inner: t.Any = self.app.inner if type(self.app) is Around else self.app
+        self._is_outer_layer = _is_layer(inner) and inner.sender is self.sender
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -355,14 +357,16 @@ class SignalMiddleware:
 
 def sender_of(application: t.Any) -> t.Any:
     """Return the sender that a middleware or a proxy stands for."""
-    if isinstance(application, SignalMiddleware):
+    if _is_layer(application):
         return application.sender
     return unproxied(application)
 
 
-def unproxied(application: t.Any) -> t.Any:
-    """Return what a proxy such as Flask's ``current_app`` stands for."""
-    return getattr(application, "_get_current_object", lambda: application)()
+def _is_layer(application: object) -> t.TypeGuard[SignalMiddleware]:
+    try:
+        return isinstance(application, SignalMiddleware)
+    except Exception:  # noqa: BLE001  # its __class__ raises, as any may
+        return False
 
 
 def _body_or_file(
@@ -377,73 +381,6 @@ def _body_or_file(
         # Servers compare a body with their own to know that it is a file.
         if environ.get(FILE_WRAPPER) is ours:
             environ[FILE_WRAPPER] = wrap
-
-
-class _Around:
-    """Calls an object that has a ``wsgi_app``, or else what that was.
-
-    If the object is a middleware, it is to be called, and this is around it. If it is
-    an application, whose ``wsgi_app`` has become the layer, it would call the layer in
-    turn. Nothing but that tells them apart.
-
-    :param app: The object.
-    :param inner: Its ``wsgi_app``, so far.
-    :param layer: The layer that calls.
-    """
-
-    __slots__ = ("_app", "_inner", "_layer")
-
-    def __init__(
-        self, app: t.Any, inner: WSGIApplication, layer: SignalMiddleware
-    ) -> None:
-        self._app = app
-        self._inner = inner
-        self._layer = layer
-
-    def __call__(
-        self, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
-        is_inside = self._app.wsgi_app is self._layer
-        app = self._inner if is_inside else self._app
-        return t.cast("Iterable[bytes]", app(environ, start_response))
-
-
-def _application_and_sender(
-    app: t.Any, layer: SignalMiddleware
-) -> tuple[WSGIApplication, object]:
-    """Return what to call, and the application object that it belongs to."""
-    app = unproxied(app)
-    wsgi_app = getattr(app, "wsgi_app", None)
-    if isinstance(app, type) and wsgi_app is not None:
-        raise ApplicationError(
-            f"app must be an application, got the class {app.__qualname__}; pass an"
-            " instance of it",
-            app,
-        )
-    if callable(wsgi_app):
-        is_method = callable(getattr(type(app), "wsgi_app", None))
-        if is_method or not callable(app):
-            return t.cast("WSGIApplication", wsgi_app), app
-        return _Around(app, wsgi_app, layer), app
-    if not callable(app):
-        raise ApplicationError(
-            "app must be a WSGI application, called with environ and"
-            f" start_response, got {short_repr(app)}; pass the application object",
-            app,
-        )
-    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(
-        getattr(type(app), "__call__", None)  # noqa: B004  # its function, not a bool
-    ):
-        raise ApplicationError(
-            f"app must be a WSGI application, got {short_repr(app)}, which is async"
-            " as ASGI applications are; wrap the WSGI application inside it",
-            app,
-        )
-    if isinstance(app, SignalMiddleware):
-        return app, app.sender
-    if type(app) is MethodType and app.__name__ == "wsgi_app":
-        return t.cast("WSGIApplication", app), app.__self__
-    return t.cast("WSGIApplication", app), app
 
 
 codes_that_set.add(SignalMiddleware._recorded.__code__)  # noqa: SLF001  # this module's

@@ -1,0 +1,190 @@
+"""The application that a layer is around: how it is called, and who sends for it."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing as t
+from collections.abc import Iterable
+from reprlib import repr as short_repr
+from types import CodeType
+from types import FrameType
+from types import FunctionType
+from types import MethodType
+
+from ..errors import ApplicationError
+from .kinds import has_method
+from .kinds import methods_of
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import WSGIEnvironment
+
+__all__ = ["Around", "application_and_sender", "unproxied"]
+
+_CALLED_KEY: t.Final = "signalpost.called"
+
+
+def unproxied(application: t.Any) -> t.Any:
+    """Return what a proxy such as Flask's ``current_app`` stands for.
+
+    A proxy is known by its type: the object itself may have an answer to every name.
+    """
+    if has_method(type(application), "_get_current_object"):
+        return application._get_current_object()  # noqa: SLF001  # Werkzeug documents it
+    return application
+
+
+class Around:
+    """Calls an object that has a ``wsgi_app`` as the server would.
+
+    The layer may be around the object. Then the object is called, as it may do more
+    than its ``wsgi_app``. Or the layer is in the object's ``wsgi_app``. Then the object
+    would call the layer in turn, and what its ``wsgi_app`` was before is called.
+
+    :param app: The object.
+    :param inner: Its ``wsgi_app``, so far.
+    :param layer: The layer that calls.
+    """
+
+    __slots__ = ("_app", "_found", "_layer_id", "inner")
+
+    inner: WSGIApplication
+    """What the object's ``wsgi_app`` was when the layer was made."""
+
+    def __init__(self, app: t.Any, inner: WSGIApplication, layer: object) -> None:
+        self._app = app
+        # A reference would be a cycle. Only the layer calls this, so it lives.
+        self._layer_id = id(layer)
+        self.inner = inner
+        # The object's latest wsgi_app, and whether the layer is in it. It cannot be in
+        # what is older than the layer.
+        self._found: tuple[object, bool] = (inner, False)
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Call the application; as :pep:`3333` says."""
+        app = self._app
+        try:
+            wsgi_app = app.wsgi_app
+        except Exception:  # noqa: BLE001  # the object's own trouble: it has none
+            wsgi_app = None
+        if id(wsgi_app) == self._layer_id:
+            return self.inner(environ, start_response)
+        seen, is_inside = self._found
+        if wsgi_app is not seen and not _are_one_method(wsgi_app, seen):
+            return self._call_after_change(wsgi_app, environ, start_response)
+        called = self.inner if is_inside else app
+        return t.cast("Iterable[bytes]", called(environ, start_response))
+
+    def _call_after_change(
+        self, wsgi_app: object, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Find out where the layer is, once somebody has set another ``wsgi_app``.
+
+        If the layer is in it, the object calls the layer: its ``__call__`` is running.
+        Where that is not seen, as in another thread, the object is called; it will call
+        the layer once more, with what was put into the environment.
+        """
+        before = self._found
+        if environ.get(_CALLED_KEY) is self or _is_calling(self._app):
+            self._found = (wsgi_app, True)
+            return self.inner(environ, start_response)
+        environ[_CALLED_KEY] = self
+        try:
+            body = self._app(environ, start_response)
+        finally:
+            environ.pop(_CALLED_KEY, None)
+        if self._found is before:
+            self._found = (wsgi_app, False)
+        return t.cast("Iterable[bytes]", body)
+
+
+def _are_one_method(one: t.Any, other: t.Any) -> bool:
+    """Return whether two are the same method, which is made whenever it is read.
+
+    Or are wrappers of it, such as wrapt's, which have its attributes.
+    """
+    try:
+        return (
+            type(one) is type(other)
+            and one.__func__ is other.__func__
+            and one.__self__ is other.__self__
+        )
+    except Exception:  # noqa: BLE001  # they are no methods
+        return False
+
+
+def _is_calling(app: object) -> bool:
+    """Return whether the ``__call__`` of an object is running, in this thread."""
+    codes = _codes_of_call(type(app))
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001  # there is no other way
+    while frame is not None:
+        if frame.f_code in codes and _has_local(frame, app):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _codes_of_call(kind: type) -> set[CodeType]:
+    functions = methods_of(kind, "__call__")
+    return {one.__code__ for one in functions if type(one) is FunctionType}
+
+
+def _has_local(frame: FrameType, app: object) -> bool:
+    """Return whether a call has an object as an argument, or first of ``*args``."""
+    return any(
+        value is app or (type(value) is tuple and value[:1] and value[0] is app)
+        for value in frame.f_locals.values()
+    )
+
+
+def application_and_sender(app: t.Any, layer: object) -> tuple[WSGIApplication, object]:
+    """Return what a layer calls, and the application object that it belongs to.
+
+    :raises ApplicationError: If ``app`` cannot be called as a WSGI application.
+    """
+    wsgi_app = _wsgi_app_of(app)
+    if issubclass(type(app), type) and wsgi_app is not None:
+        raise ApplicationError(
+            f"app must be an application, got the class {app.__qualname__}; pass an"
+            " instance of it",
+            app,
+        )
+    if callable(wsgi_app):
+        if callable(app):
+            return Around(app, wsgi_app, layer), app
+        return t.cast("WSGIApplication", wsgi_app), app
+    if not callable(app):
+        raise ApplicationError(
+            "app must be a WSGI application, called with environ and"
+            f" start_response, got {short_repr(app)}; pass the application object",
+            app,
+        )
+    if _is_async(app):
+        raise ApplicationError(
+            f"app must be a WSGI application, got {short_repr(app)}, which is async"
+            " as ASGI applications are; wrap the WSGI application inside it",
+            app,
+        )
+    if type(app) is MethodType and getattr(app, "__name__", None) == "wsgi_app":
+        return t.cast("WSGIApplication", app), app.__self__
+    return t.cast("WSGIApplication", app), app
+
+
+def _wsgi_app_of(app: t.Any) -> object:
+    try:
+        return getattr(app, "wsgi_app", None)
+    except Exception:  # noqa: BLE001  # the object's own trouble: it has none
+        return None
+
+
+def _is_async(app: t.Any) -> bool:
+    try:
+        return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(
+            getattr(type(app), "__call__", None)  # noqa: B004  # the function itself
+        )
+    except Exception:  # noqa: BLE001  # an object that cannot be asked is no coroutine
+        return False

@@ -17,6 +17,13 @@ __all__ = ["Handling"]
 _log = logging.getLogger("signalpost.exchanges")
 
 
+def _name_of(function: object) -> str:
+    try:
+        return describe(function)
+    except Exception:  # noqa: BLE001  # an object may raise whatever is read of it
+        return f"{type(function).__name__} object"
+
+
 class Handling:
     """What the middleware notes of an exchange for itself.
 
@@ -80,7 +87,7 @@ class Handling:
                 function()
             except Exception as error:  # noqa: BLE001  # the others are called, too
                 errors.append(error)
-                _log.exception("%r: %s failed on close", self, describe(function))
+                _log.exception("%r: %s failed on close", self, _name_of(function))
             except BaseException as error:  # noqa: BLE001  # raised after the others
                 exit_error = exit_error or error
         if exit_error is not None:

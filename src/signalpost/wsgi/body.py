@@ -9,17 +9,24 @@ from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
-from functools import lru_cache
 from sys import _getframe
-from wsgiref.headers import Headers
 
 from ..exchange import codes_that_set
 from ..exchange import context_exchange
 from ..exchange import Exchange
 from ..exchange import ExchangeOutcome
 from ..exchange import producing
-from ..exchange import ResponseStart
 from ..exchange import Where
+from .kinds import has_method
+from .kinds import method_of
+from .kinds import ValuesByKind
+from .reading import code_of
+from .reading import content_length
+from .reading import count_chunk
+from .reading import is_bodiless
+from .reading import length_of
+from .reading import seconds_since_start
+from .reading import status_code_of
 from .sendfile import SentFile
 
 if t.TYPE_CHECKING:
@@ -27,6 +34,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
 __all__ = [
+    "MAKERS",
     "ClosingBody",
     "ListBody",
     "Recorder",
@@ -34,12 +42,7 @@ __all__ = [
     "Starter",
     "body_for",
     "close_with_file",
-    "content_length",
-    "response_start",
 ]
-
-# Responses that have no body, so that one closed unread is whole: RFC 9110, 6.4.1.
-_BODILESS = frozenset((204, 304))
 
 
 class Recorder(t.Protocol):
@@ -99,13 +102,17 @@ class Starter:
         if exchange is not None:
             exchange.start_status = status
             exchange.start_headers = headers
-            exchange.seconds_to_headers = time.perf_counter() - exchange.start
             exchange.status = (
-                _code_of(status) if type(status) is str else status_code_of(status)
+                code_of(status) if type(status) is str else status_code_of(status)
             )
-            # Whether there is one or not, it is read now: soon it can be no more.
-            if exchange.read_route():
-                exchange.has_started = True
+            try:
+                exchange.seconds_to_headers = time.perf_counter() - exchange.start
+                # Whether there is one or not, it is read now: soon it can be no more.
+                if exchange.read_route():
+                    exchange.has_started = True
+            # A receiver may have set any value, and the request is the application's.
+            except Exception:  # noqa: BLE001, S110
+                pass
         self._write = write
         return self._counted_write
 
@@ -117,7 +124,7 @@ class Starter:
         exchange = self.exchange
         if exchange is not None:
             count_chunk(exchange, data)
-            exchange.written_bytes = exchange.body_bytes
+            exchange.written_bytes += length_of(data)
         return result
 
 
@@ -156,7 +163,7 @@ class Closing:
                     # A call of length_of() or suppress() would double the time.
                     try:  # noqa: SIM105
                         exchange.body_bytes += len(chunk)
-                    except TypeError:
+                    except Exception:  # noqa: BLE001, S110  # as in count_chunk()
                         pass
                 try:
                     yield chunk
@@ -176,7 +183,7 @@ class Closing:
             self._recorder.ready(exchange)
         exchange.is_whole = True
         # The close sets it again; should it never come, this is what counts.
-        exchange.duration_seconds = time.perf_counter() - exchange.start
+        exchange.duration_seconds = seconds_since_start(exchange)
 
     def close(self) -> None:
         """Close the application's body, once, and the exchange with it."""
@@ -254,12 +261,11 @@ class CountedAnew(Closing):
         is_whole = False
         try:
             for chunk in self._chunks():
-                counted += len(chunk) if type(chunk) is bytes else length_of(chunk)
+                length = len(chunk) if type(chunk) is bytes else length_of(chunk)
+                counted += length
                 exchange.body_bytes = counted
-                if exchange.seconds_to_first_byte is None and chunk:
-                    exchange.seconds_to_first_byte = (
-                        time.perf_counter() - exchange.start
-                    )
+                if length and exchange.seconds_to_first_byte is None:
+                    exchange.seconds_to_first_byte = seconds_since_start(exchange)
                 yield chunk
             is_whole = True
         finally:
@@ -291,7 +297,8 @@ class ListBody(CountedAnew, list[bytes]):
         exchange: Exchange,
         recorder: Recorder,
     ) -> None:
-        self += body
+        # What the list holds, whatever an __iter__ of its own makes of it.
+        list.extend(self, body if type(body) is list else list.copy(body))
         self._body = body
         self._exchange = exchange
         self._recorder = recorder
@@ -311,25 +318,41 @@ class ListBody(CountedAnew, list[bytes]):
         super().__del__()
 
 
+class ReadListBody(ListBody):
+    """The same for a list with an ``__iter__`` of its own, which makes the chunks."""
+
+    __slots__ = ()
+
+    def _chunks(self) -> Iterator[bytes]:
+        return Closing.__iter__(self)
+
+
+Maker: t.TypeAlias = Callable[[t.Any, Exchange, Recorder], Iterable[bytes]]
+
 # To look for what a class does not have takes long, and an application has few kinds
 # of bodies: this saves about 0.7 of the 13 µs that are added to a request to Flask.
-@lru_cache(maxsize=64)
-def body_for(
-    kind: type,
-) -> Callable[[t.Any, Exchange, Recorder], Iterable[bytes]] | None:
+MAKERS: t.Final[ValuesByKind[Maker]] = ValuesByKind()
+"""What :func:`body_for` has returned, by class."""
+
+
+def body_for(kind: type) -> Maker | None:
     """Return what makes the body for the server, which tells of its end.
 
     :param kind: The class of what the application returned.
     :returns: ``None`` if the server must get that very object: bytes and what cannot
         be iterated are mistakes, which each server answers in its own way.
     """
+    known = MAKERS.get(id(kind))
+    if known is not None:
+        return known[0]
     if issubclass(kind, list):
-        return ListBody
-    if kind is bytes or kind is str:
+        is_read = method_of(kind, "__iter__") is not list.__iter__
+        return MAKERS.keep(kind, ReadListBody if is_read else ListBody)
+    if issubclass(kind, (bytes, str)):
         return None
-    if not (hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")):
+    if not (has_method(kind, "__iter__") or has_method(kind, "__getitem__")):
         return None
-    return SizedBody if hasattr(kind, "__len__") else ClosingBody
+    return MAKERS.keep(kind, SizedBody if has_method(kind, "__len__") else ClosingBody)
 
 
 def close_with_file(file: SentFile, exchange: Exchange, recorder: Recorder) -> None:
@@ -349,80 +372,6 @@ def close_with_file(file: SentFile, exchange: Exchange, recorder: Recorder) -> N
             recorder.closed(exchange)
 
     file.tell_close(exchange, tell)
-
-
-def response_start(exchange: Exchange) -> ResponseStart:
-    """Return what ``start_response`` was last called with."""
-    status = exchange.start_status
-    pairs = pairs_of(exchange.start_headers)
-    return ResponseStart(
-        str(status),
-        status_code_of(status),
-        Headers([(str(name), str(value)) for name, value in pairs]),
-    )
-
-
-def content_length(exchange: Exchange) -> int | None:
-    """Return the body's length by its header, if there is one that can be read."""
-    for name, value in pairs_of(exchange.start_headers):
-        if str(name).lower() == "content-length":
-            text = str(value)
-            return int(text) if text.isascii() and text.isdigit() else None
-    return None
-
-
-def is_bodiless(exchange: Exchange) -> bool:
-    """Tell whether a response has no body, whatever the application returns."""
-    return exchange.method == "HEAD" or exchange.status in _BODILESS
-
-
-def count_chunk(exchange: Exchange, chunk: bytes) -> bool:
-    """Note a chunk, and when the first byte was handed over; tell whether it was."""
-    exchange.body_bytes += len(chunk) if type(chunk) is bytes else length_of(chunk)
-    if exchange.seconds_to_first_byte is not None:
-        return True
-    if chunk:
-        exchange.seconds_to_first_byte = time.perf_counter() - exchange.start
-        return True
-    return False
-
-
-def length_of(chunk: object) -> int:
-    """Return the length of a chunk; 0 for what is none, which the server may refuse."""
-    try:
-        return len(chunk)  # type: ignore[arg-type]  # that is the question
-    except TypeError:
-        return 0
-
-
-def status_code_of(status: object) -> int | None:
-    """Return the code in a status line; ``None`` if it does not begin with one.
-
-    A reason phrase may be missing, as in ``"200"``; that is between the application
-    and the server.
-    """
-    return _code_of(status if type(status) is str else str(status))
-
-
-# An application has few status lines, and each request asks for one.
-@lru_cache(maxsize=256)
-def _code_of(status: str) -> int | None:
-    code = status[:3]
-    return int(code) if len(code) == 3 and code.isascii() and code.isdigit() else None
-
-
-def pairs_of(headers: object) -> list[tuple[object, object]]:
-    """Return the headers that are pairs, of what an application gave as headers.
-
-    An iterator is left to the server: it can be read once.
-    """
-    if not isinstance(headers, (list, tuple)):
-        return []
-    return [
-        (one[0], one[1])
-        for one in headers
-        if isinstance(one, (list, tuple)) and len(one) == 2
-    ]
 
 
 codes_that_set.add(Closing.close.__code__)

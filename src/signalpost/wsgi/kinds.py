@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import typing as t
+import weakref
 from collections.abc import Iterator
 
-__all__ = ["has_method", "method_of", "methods_of"]
+__all__ = ["ValuesByKind", "has_method", "method_of", "methods_of"]
+
+_MOST_KINDS = 64
 
 _mro_of: t.Final = type.__dict__["__mro__"].__get__
 _members_of: t.Final = type.__dict__["__dict__"].__get__
+
+Value = t.TypeVar("Value")
 
 
 def method_of(kind: type, name: str) -> object:
@@ -31,3 +36,27 @@ def methods_of(kind: type, name: str) -> Iterator[object]:
 def has_method(kind: type, name: str) -> bool:
     """Return whether the objects of a class have a special method."""
     return method_of(kind, name) is not None
+
+
+class ValuesByKind(dict[int, tuple[Value, "weakref.ref[type]"]]):
+    """Values by the ``id`` of a class, each with a weak reference to the class.
+
+    No class is kept alive, and none is asked for its hash or compared: a metaclass may
+    refuse both. An entry goes with its class, so that an id is never that of another.
+    """
+
+    __slots__ = ()
+
+    def keep(self, kind: type, value: Value) -> Value:
+        """Keep a value for a class, and return it."""
+        key = id(kind)
+
+        def forget(reference: weakref.ref[type]) -> None:
+            entry = self.get(key)
+            if entry is not None and entry[1] is reference:
+                del self[key]
+
+        if len(self) >= _MOST_KINDS:
+            self.clear()
+        self[key] = value, weakref.ref(kind, forget)
+        return value

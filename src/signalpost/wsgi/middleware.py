@@ -6,6 +6,7 @@ import time
 import typing as t
 from collections.abc import Callable
 from collections.abc import Iterable
+from contextlib import suppress
 
 from .._engine.delivery import AsyncWrapper
 from .._engine.interest import generation_of
@@ -29,11 +30,13 @@ from .application import Around
 from .application import unproxied
 from .body import body_for
 from .body import close_with_file
-from .body import content_length
-from .body import count_chunk
-from .body import is_bodiless
-from .body import response_start
+from .body import MAKERS
 from .body import Starter
+from .reading import content_length
+from .reading import count_chunk
+from .reading import is_bodiless
+from .reading import response_start
+from .reading import text_of
 from .sendfile import FILE_WRAPPER
 from .sendfile import stand_in_for
 
@@ -185,10 +188,10 @@ class SignalMiddleware:
                 if demand.finished or demand.generation is not _generation.current:
                     self._send_request_finished(exchange)
             kind = type(body)
-            new = body_for(kind)
-            if new is None or exchange.sent_files or (kind is list and not body):
+            known = _known_maker(id(kind))
+            if known is None or exchange.sent_files or (kind is list and not body):
                 return self._returned(body, exchange)
-            return new(body, exchange, self)
+            return known[0](body, exchange, self)
         except BaseException as error:
             if exchange.is_open:
                 self._broken_off(exchange, error)
@@ -231,13 +234,15 @@ class SignalMiddleware:
         :param outcome: What became of it; ``None`` if the server has closed the
             response, and what was handed over tells.
         """
+        try:
+            if outcome is None or exchange.duration_seconds is None:
+                exchange.duration_seconds = time.perf_counter() - exchange.start
+        except Exception:  # noqa: BLE001, S110  # a receiver may have set any value
+            pass
         if outcome is None:
-            exchange.duration_seconds = time.perf_counter() - exchange.start
             outcome = "complete"  # as nearly every response is
             if not exchange.is_whole or exchange.has_failed or exchange.status is None:
                 outcome = self._outcome(exchange, "aborted")
-        elif exchange.duration_seconds is None:
-            exchange.duration_seconds = time.perf_counter() - exchange.start
         exchange.outcome = outcome
         payload = {"environ": exchange.open_environ, "exchange": exchange}
         try:
@@ -261,15 +266,17 @@ class SignalMiddleware:
 
     def _broken_off(self, exchange: Exchange, error: BaseException) -> None:
         """Close an exchange whose call has raised: no server calls close() then."""
-        is_hijacked = isinstance(error, StopIteration) or (
+        # Not isinstance(), which asks an exception for its __class__, too.
+        is_hijacked = issubclass(type(error), StopIteration) or (
             # How a WebSocket ends under Werkzeug's server, which takes no other end
             # without a response. What fails raises something more exact.
             type(error) is ConnectionError
             and exchange.start_status is None
-            and str(exchange.environ.get("HTTP_UPGRADE")).lower() == "websocket"
+            and text_of(exchange.environ.get("HTTP_UPGRADE")).lower() == "websocket"
         )
         try:
-            self._find_route(exchange, error)
+            with suppress(Exception):  # the request is the application's
+                self._find_route(exchange, error)
             if not is_hijacked:
                 self.failed(exchange, error, "call")
         finally:
@@ -291,11 +298,12 @@ class SignalMiddleware:
 
     def _close_at_once(self, body: object, exchange: Exchange) -> None:
         """Close an exchange whose body the server gets as it is."""
-        if isinstance(body, (bytes, str)):
+        # By the type, as the object may be anything.
+        if issubclass(type(body), (bytes, str)):
             count_chunk(exchange, t.cast("bytes", body))
-        is_one = isinstance(body, (bytes, str, list))
+        is_one = issubclass(type(body), (bytes, str, list))
         outcome: ExchangeOutcome = "complete" if is_one else "error"
-        if exchange.start_status is None and not body:
+        if exchange.start_status is None and (body is None or (is_one and not body)):
             outcome = "hijacked"
         self.closed(exchange, outcome)
 
@@ -310,12 +318,16 @@ class SignalMiddleware:
             return "error"
         if exchange.is_whole:
             return "error" if exchange.status is None else "complete"
-        if is_bodiless(exchange):
-            return "complete"
-        # Closed unread, it was whole if all bytes had been handed over even so.
-        length = content_length(exchange) if exchange.body_bytes_exact else None
-        is_whole = length is not None and exchange.body_bytes >= length
-        return "complete" if is_whole else unfinished
+        try:
+            if is_bodiless(exchange):
+                return "complete"
+            # Closed unread, it was whole if all bytes had been handed over even so.
+            length = content_length(exchange) if exchange.body_bytes_exact else None
+            if length is not None and exchange.body_bytes >= length:
+                return "complete"
+        except Exception:  # noqa: BLE001, S110  # a receiver may have set any value
+            pass
+        return unfinished
 
     def _find_route(self, exchange: Exchange, error: BaseException) -> None:
         """Record the route of an exchange whose call has raised.
@@ -382,5 +394,7 @@ def _body_or_file(
         if environ.get(FILE_WRAPPER) is ours:
             environ[FILE_WRAPPER] = wrap
 
+
+_known_maker = MAKERS.get
 
 codes_that_set.add(SignalMiddleware._recorded.__code__)  # noqa: SLF001  # this module's

@@ -79,8 +79,9 @@ def _wrapped(
     sent = SentFile(file)
     wrapped = wrap(sent, *size, **named)
     # Whichever of mounted layers gets it back will know it.
-    layer: Exchange | None = exchange
-    while layer is not None:
+    # A receiver may have set anything as the outer one.
+    layer: t.Any = exchange
+    while issubclass(type(layer), Exchange):
         layer.sent_files += ((wrapped, sent),)
         layer = layer.outer
     return wrapped

@@ -13,6 +13,7 @@ from opentelemetry.context import detach
 from opentelemetry.context import get_current
 
 from ...exchange import Exchange
+from ...wsgi.kinds import has_method
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -67,9 +68,9 @@ def _bracketed(
         return body
     if any(wrapped is body for wrapped, _ in exchange.sent_files):
         return body
-    if not hasattr(kind, "__iter__"):
+    if not has_method(kind, "__iter__"):
         return body
-    if hasattr(kind, "__len__"):
+    if has_method(kind, "__len__"):
         return _SizedBody(body, context)
     return _Body(body, context)
 

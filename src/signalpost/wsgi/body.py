@@ -23,6 +23,7 @@ from .kinds import ValuesByKind
 from .reading import code_of
 from .reading import content_length
 from .reading import count_chunk
+from .reading import is_answer
 from .reading import is_bodiless
 from .reading import length_of
 from .reading import seconds_since_start
@@ -54,6 +55,9 @@ class Recorder(t.Protocol):
     def failed(self, exchange: Exchange, error: BaseException, where: Where) -> None:
         """Hear that an exception is leaving the application."""
 
+    def raised(self, exchange: Exchange, error: BaseException, where: Where) -> None:
+        """Record an exception that the application has made its response of."""
+
     def closed(
         self,
         exchange: Exchange,
@@ -74,16 +78,20 @@ class Starter:
 
     :param start_response: The server's.
     :param exchange: The exchange to note in.
+    :param recorder: Gets the exception that the application gives, if any.
     """
 
-    __slots__ = ("_start_response", "_write", "exchange")
+    __slots__ = ("_recorder", "_start_response", "_write", "exchange")
 
     exchange: Exchange | None
     """The exchange to note in; ``None`` after its close, as tracebacks may keep this
     object for long."""
 
-    def __init__(self, start_response: StartResponse, exchange: Exchange) -> None:
+    def __init__(
+        self, start_response: StartResponse, exchange: Exchange, recorder: Recorder
+    ) -> None:
         self._start_response = start_response
+        self._recorder = recorder
         self.exchange = exchange
 
     def __call__(
@@ -113,8 +121,20 @@ class Starter:
             # A receiver may have set any value, and the request is the application's.
             except Exception:  # noqa: BLE001, S110
                 pass
+            if exc_info is not None:
+                self._record_error(exchange, exc_info)
         self._write = write
         return self._counted_write
+
+    def _record_error(self, exchange: Exchange, exc_info: object) -> None:
+        """Record the exception that a response was made of, if it is a failure."""
+        is_given = type(exc_info) is tuple and len(exc_info) > 1
+        error: t.Any = t.cast("t.Any", exc_info)[1] if is_given else None
+        if not issubclass(type(error), BaseException) or is_answer(error, exchange):
+            return
+        # It is set during the call and not while a body is produced.
+        is_called = context_exchange.get() is exchange
+        self._recorder.raised(exchange, error, "call" if is_called else "iteration")
 
     def __getattr__(self, name: str) -> t.Any:
         return getattr(self._start_response, name)

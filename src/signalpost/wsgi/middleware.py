@@ -168,7 +168,7 @@ class SignalMiddleware:
     ) -> Iterable[bytes]:
         exchange = Exchange(environ, self.sender, outer)
         exchange.find_request = self._find_request
-        exchange.starter = starter = Starter(start_response, exchange)
+        exchange.starter = starter = Starter(start_response, exchange, self)
         environ[EXCHANGE_KEY] = exchange
         token = context_exchange.set(exchange)
         try:
@@ -220,6 +220,10 @@ class SignalMiddleware:
     def failed(self, exchange: Exchange, error: BaseException, where: Where) -> None:
         """Send an exception that is leaving the application, unless it was sent."""
         exchange.has_failed = True
+        self.raised(exchange, error, where)
+
+    def raised(self, exchange: Exchange, error: BaseException, where: Where) -> None:
+        """Send an exception that need not be the end, unless it was sent."""
         if exchange.exception is not error:
             exchange.exception = error
             self._send(got_request_exception, exchange, exception=error, where=where)

@@ -18,6 +18,7 @@ __all__ = [
     "code_of",
     "content_length",
     "count_chunk",
+    "is_answer",
     "is_bodiless",
     "length_of",
     "pairs_of",
@@ -106,6 +107,18 @@ def seconds_since_start(exchange: Exchange) -> float | None:
         return time.perf_counter() - exchange.start
     except Exception:  # noqa: BLE001  # a receiver may have set any value
         return None
+
+
+def is_answer(error: object, exchange: Exchange) -> bool:
+    """Return whether an exception is the response, as ``abort(404)`` makes one.
+
+    Werkzeug's, WebOb's and Paste's have the status code as ``code``.
+    """
+    try:
+        code = error.code  # type: ignore[attr-defined]  # that is the question
+    except Exception:  # noqa: BLE001  # it has none, or asking raises
+        return False
+    return type(code) is int and code == exchange.status and code < 500
 
 
 def status_code_of(status: object) -> int | None:

@@ -297,6 +297,25 @@ def test_frames_of_libraries_do_not_count(log: Log) -> None:
     assert count.place.endswith(f"{use.__code__.co_firstlineno + 1}:{use.__qualname__}")
 
 
+# A file system gives names that are no text: surrogates stand for their bytes.
+@pytest.mark.parametrize("name", ["caf\udce9.py", "\udcff\udcfe.py", "\ud800.py"])
+def test_a_file_name_that_is_not_utf_8_is_a_place_like_others(
+    name: str, log: Log
+) -> None:
+    fail = function_of(f"/srv/{name}", "def run():\n raise OSError")
+    receiver = FailureLogger()
+    for _ in range(2):
+        tell(receiver, raised(fail))
+    (count,) = receiver.counts()
+    assert (count.place, count.times) == (f"/srv/{name}:2:run", 2)
+    other = FailureLogger()
+    tell(other, raised(function_of("/srv/other.py", "def run():\n raise OSError")))
+    assert other.counts()[0].fingerprint != count.fingerprint
+    for line in log.lines:
+        # A stream or a file has to take it.
+        assert " at=" in line.encode("utf-8").decode()
+
+
 def test_frames_of_libraries_count_if_there_are_no_others(log: Log) -> None:
     library = function_of("/usr/lib/dist-packages/x.py", "def run():\n raise OSError")
     error = raised(library)

@@ -262,6 +262,40 @@ def test_a_file_inside_another_iterable_is_part_of_a_body(sent: list[Sent]) -> N
     assert exchange.body_bytes_exact
 
 
+@each_wrapper
+@pytest.mark.parametrize("kind", [list, iter, tuple])
+def test_a_file_wrapped_and_not_returned_leaves_the_record_to_the_body(
+    wrap: t.Any, kind: t.Any, sent: list[Sent]
+) -> None:
+    file = File()
+
+    def answer(environ: WSGIEnvironment) -> t.Any:
+        environ[KEY](file).close()
+        return kind([b"other", b"!"])
+
+    body = call(app_of(answer, LENGTH), wrap)
+    assert file.closings == 1
+    assert sent == []
+    assert read_and_close(body) == b"other!"
+    exchange = exchange_of(sent)
+    assert (len(sent), exchange.outcome, exchange.body_bytes) == (1, "complete", 6)
+    assert exchange.body_bytes_exact
+    assert exchange.seconds_to_first_byte is not None
+
+
+def test_a_file_wrapped_and_not_returned_does_not_close_an_empty_body(
+    sent: list[Sent],
+) -> None:
+    def answer(environ: WSGIEnvironment) -> t.Any:
+        environ[KEY](File())
+        return []
+
+    assert call(app_of(answer)) == []
+    exchange = exchange_of(sent)
+    assert (len(sent), exchange.outcome, exchange.body_bytes) == (1, "complete", 0)
+    assert exchange.body_bytes_exact
+
+
 def test_a_wrapper_called_after_the_call_is_the_servers(sent: list[Sent]) -> None:
     inner: list[Wrapped] = []
 

@@ -8,6 +8,7 @@ import pytest
 import webtest
 
 from signalpost import SignalMiddleware
+from signalpost.exchange import Exchange
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import EXCHANGE_SIGNALS
 from signalpost.lifecycle import request_finished
@@ -23,6 +24,7 @@ from tests.wsgi.serving import TEXT
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
+    from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
 
@@ -92,6 +94,19 @@ def test_request_finished_comes_before_the_body() -> None:
     assert (response.status, response.status_code) == ("200 OK", 200)
     assert response.headers["content-type"] == "text/plain"
     assert list(body) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("app", [hello, streamed_by_list, streamed])
+def test_the_status_is_known_within_request_finished(app: WSGIApplication) -> None:
+    seen: list[object] = []
+
+    def read(sender: object, exchange: Exchange) -> None:
+        seen.append((exchange.status, exchange.seconds_to_headers is not None))
+        seen.append((exchange.outcome, exchange.seconds_to_first_byte))
+
+    with request_finished.connected_to(read):
+        Server().serve(SignalMiddleware(app))
+    assert seen == [(200, True), (None, None)]
 
 
 def test_request_finished_waits_for_a_late_start_response() -> None:

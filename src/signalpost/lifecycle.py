@@ -142,7 +142,8 @@ on its way unchanged.
 
 *Payload*:
 
-- ``exception``: the exception.
+- ``exception``: the exception. Also one that the application gives to
+  ``start_response`` as ``exc_info`` (:pep:`3333`), unless it is the answer, as a 404.
 - ``where``: ``"view"`` (Flask's moment), ``"call"``, ``"iteration"`` or ``"close"``.
 - ``environ`` and ``exchange``: as for :data:`exchange_opened`.
 """

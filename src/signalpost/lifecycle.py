@@ -138,7 +138,9 @@ got_request_exception: NamedSignal = catalogue.signal(
 an error handler took; ``abort()`` is no error); and for what leaves the application
 while it is called, while its body is iterated or when its body is closed, of which
 Flask knows nothing. ``SystemExit`` and its like are sent too. The exception goes
-on its way unchanged.
+on its way unchanged. Some extensions, such as Flask-RESTX, send Flask's signal for
+each error that they answer, 404 included: an ``HTTPException`` with a code below 500
+is not sent on, unless Flask is configured to trap it.
 
 *Payload*:
 

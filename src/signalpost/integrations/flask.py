@@ -8,11 +8,13 @@ import typing as t
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from reprlib import repr as short_repr
 from traceback import walk_tb
 
 import flask
 from flask import signals as flasks
+from werkzeug.exceptions import HTTPException
 
 from .. import lifecycle
 from .._engine.delivery import AsyncWrapper
@@ -307,7 +309,8 @@ def _exchange_of(app: flask.Flask) -> Exchange:
 
 def _current_request() -> flask.Request:
     """Return the request that Flask's proxy stands for."""
-    return t.cast("flask.Request", unproxied(flask.request))
+    proxy: t.Any = flask.request
+    return t.cast("flask.Request", proxy._get_current_object())  # noqa: SLF001  # public
 
 
 def _request_left_by(error: BaseException, exchange: Exchange) -> flask.Request | None:
@@ -350,7 +353,7 @@ def _failed(app: flask.Flask, theirs: dict[str, t.Any]) -> dict[str, t.Any] | No
     if exchange.read_route(_current_request()):
         exchange.has_started = True
     exception = theirs["exception"]
-    if exchange.exception is exception:
+    if exchange.exception is exception or _is_an_answer(app, exception):
         return None
     exchange.exception = exception
     return {
@@ -359,6 +362,24 @@ def _failed(app: flask.Flask, theirs: dict[str, t.Any]) -> dict[str, t.Any] | No
         "environ": exchange.environ,
         "exchange": exchange,
     }
+
+
+def _is_an_answer(app: flask.Flask, exception: object) -> bool:
+    """Return whether an exception is only an answer, as that of ``abort(404)``.
+
+    Flask reports none of these. Extensions that answer errors by themselves, such as
+    Flask-RESTX, report all that they answer.
+    """
+    # By the type, as an exception may raise when it is asked for its __class__.
+    if not issubclass(type(exception), HTTPException):
+        return False
+    exception = t.cast("HTTPException", exception)
+    if app.trap_http_exception(exception):
+        return False
+    code = exception.code
+    if code is None and exception.response is not None:
+        code = exception.response.status_code
+    return isinstance(code, int) and code < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _unchanged(*names: str) -> Callable[..., dict[str, t.Any]]:

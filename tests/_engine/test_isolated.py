@@ -191,3 +191,73 @@ def test_a_receiver_that_died_is_not_heard() -> None:
     signal.connect(note, "shop")
     del note
     assert with_receivers((signal,), "shop") == ()
+
+
+class RefusalError(Exception):
+    pass
+
+
+class ExactRefusalError(RefusalError):
+    pass
+
+
+def refuse(sender: Any) -> None:
+    raise ExactRefusalError
+
+
+async def refuse_late(sender: Any) -> None:
+    raise ExactRefusalError
+
+
+@pytest.mark.parametrize("refuse", [refuse, refuse_late])
+def test_an_exception_that_is_no_failure_goes_through_at_its_turn(
+    refuse: Callable[..., Any], signal: Signal
+) -> None:
+    called: list[str] = []
+    with (
+        signal.connected_to(lambda sender: called.append("before")),
+        signal.connected_to(refuse),
+        signal.connected_to(lambda sender: called.append("after")),
+        pytest.raises(ExactRefusalError) as caught,
+    ):
+        signal.send_isolated("shop", {"order": 7}, lambda: run, (RefusalError,))
+    assert called == ["before"]
+    assert refuse.__qualname__ in caught.value.__notes__[0]
+
+
+def test_other_exceptions_than_those_that_go_through_are_counted(
+    signal: Signal,
+) -> None:
+    with signal.connected_to(fail):
+        assert signal.send_isolated("shop", {}, no_wrapper, (RefusalError,)) == 1
+    with signal.connected_to(refuse):
+        assert signal.send_isolated("shop", {}, no_wrapper) == 1
+
+
+def test_an_exception_that_is_no_failure_goes_through_at_the_end_of_a_block(
+    signal: Signal,
+) -> None:
+    payload = {"order": 7, "price": 3}
+
+    @signal.held()
+    def send_later() -> int:
+        return signal.send_isolated("shop", payload, None, (RefusalError,))
+
+    with signal.connected_to(refuse), pytest.raises(RefusalError):
+        send_later()
+
+
+def test_an_exception_whose_class_cannot_be_asked_for_is_a_failure(
+    signal: Signal,
+) -> None:
+    class OddError(Exception):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "__class__":
+                raise LookupError("odd")
+            return super().__getattribute__(name)
+
+    def be_odd(sender: Any) -> None:
+        raise OddError
+
+    with signal.connected_to(be_odd):
+        assert signal.send_isolated("shop", {}, no_wrapper, (RefusalError,)) == 1

@@ -167,6 +167,7 @@ def deliver_isolated(  # noqa: PLR0913, PLR0917  # where requests are served
     payload: dict[str, Any],
     dispatch: Dispatch | None,
     report: Report,
+    through: tuple[type[Exception], ...] = (),
     /,
 ) -> tuple[list[tuple[Receiver, Any]], int]:
     """Call every receiver; report those that raise an :exc:`Exception`.
@@ -174,6 +175,7 @@ def deliver_isolated(  # noqa: PLR0913, PLR0917  # where requests are served
     What a strict receiver raises goes through, and no receiver after it is called.
 
     :param dispatch: The send, unless the route is simple.
+    :param through: The exceptions that go through, whichever receiver raises them.
     :returns: Each receiver with what it returned, or its :class:`Outcome` if it raised;
         and how many raised.
     """
@@ -193,7 +195,8 @@ def deliver_isolated(  # noqa: PLR0913, PLR0917  # where requests are served
             else:
                 continue
         except Exception as error:
-            if connection.options.strict:
+            # Not isinstance(), which asks an exception for its __class__, too.
+            if connection.options.strict or issubclass(type(error), through):
                 add_note(error, signal, receiver)
                 raise
             report(signal, connection, receiver, error)

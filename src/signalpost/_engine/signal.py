@@ -557,6 +557,7 @@ class Signal:
         sender: Any,
         payload: dict[str, Any],
         async_wrapper: Callable[[], AsyncWrapper | None] | None = None,
+        through: tuple[type[Exception], ...] = (),
     ) -> int:
         """Call every receiver as :meth:`send_robust` does, at less cost.
 
@@ -566,6 +567,8 @@ class Signal:
         :param sender: The sender.
         :param payload: What the receivers get as keywords; as declared, if it is.
         :param async_wrapper: Returns what :meth:`send_robust` takes, if it is needed.
+        :param through: The exceptions that are no failure of a receiver: they go
+            through, and the receivers after it are not called.
         :returns: How many receivers raised an :exc:`Exception`.
         """
         # As in send(): most senders have a route at hand.
@@ -575,7 +578,7 @@ class Signal:
             own = routes.by_id.get(id(sender))
             route = own if own is not None and own.base is route else None
         if route is None:
-            again = partial(self._send_isolated, async_wrapper)
+            again = partial(self._send_isolated, async_wrapper, through)
             if self._is_stopped(again, sender, payload):
                 return 0
             route = self.table.route_for(sender)
@@ -584,18 +587,19 @@ class Signal:
             wrapper = None if async_wrapper is None else async_wrapper()
             dispatch = Dispatch(self, self.table, sender, payload, wrapper)
         _, failures = deliver_isolated(
-            route, self, sender, payload, dispatch, log_first_failures
+            route, self, sender, payload, dispatch, log_first_failures, through
         )
         return failures
 
     def _send_isolated(
         self,
         async_wrapper: Callable[[], AsyncWrapper | None] | None,
+        through: tuple[type[Exception], ...],
         sender: Any,
         /,
         **payload: Any,
     ) -> int:
-        return self.send_isolated(sender, payload, async_wrapper)
+        return self.send_isolated(sender, payload, async_wrapper, through)
 
     async def send_async(
         self,

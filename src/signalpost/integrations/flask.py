@@ -36,6 +36,9 @@ __all__ = ["Signalpost"]
 
 _NAME = "signalpost"
 
+# What Flask makes an answer of, whoever raises it.
+_REFUSALS = (HTTPException,)
+
 
 class Signalpost:
     """Let a Flask application send every signal of :mod:`signalpost.lifecycle`.
@@ -49,8 +52,14 @@ class Signalpost:
     It wraps ``app.wsgi_app`` and hears Flask's own signals as long as somebody hears
     ours. What is connected to ``named("shop")`` hears the application of that
     :attr:`~flask.Flask.name`. Nothing is kept on this object, so one serves any number
-    of applications. Async receivers run by :meth:`flask.Flask.ensure_sync`. A receiver
-    written for Flask's signals works after a change of its import.
+    of applications. Async receivers run by :meth:`flask.Flask.ensure_sync`.
+
+    A receiver written for Flask's signals works after a change of its import. If it
+    raises an :exc:`~werkzeug.exceptions.HTTPException`, as :func:`~flask.abort` does,
+    Flask answers with that, as for its own signal: the view does not run. Any other
+    exception is logged, and the request goes on, unless the receiver was connected with
+    ``strict=True``. Receivers of ``exchange-opened`` and ``exchange-closed`` refuse
+    nothing.
 
     Configuration, read once in :meth:`init_app`:
 
@@ -136,8 +145,8 @@ class FlaskMiddleware(SignalMiddleware):
         self._sends_started = False
 
     def forward(self, signal: NamedSignal, payload: dict[str, t.Any]) -> None:
-        """Send at a moment of Flask's; receivers are isolated as elsewhere."""
-        self._deliver(signal, payload)
+        """Send at a moment of Flask's; receivers are isolated, but may refuse."""
+        self._deliver(signal, payload, _REFUSALS)
 
     @staticmethod
     def _find_request(exchange: Exchange) -> flask.Request | None:

@@ -85,7 +85,8 @@ class SignalMiddleware:
     application's own response goes back untouched. Receivers are isolated: one that
     raises is logged by the logger ``signalpost.signals`` and counted, and the
     request goes on. Only what is no :exc:`Exception` goes through: ``SystemExit``,
-    ``KeyboardInterrupt`` and their like are meant for the server.
+    ``KeyboardInterrupt`` and their like are meant for the server. So a receiver that
+    must refuse requests is connected with ``strict=True``.
 
     ::
 
@@ -360,14 +361,22 @@ class SignalMiddleware:
             payload["exchange"] = exchange
             self._deliver(signal, payload)
 
-    def _deliver(self, signal: NamedSignal, payload: dict[str, t.Any]) -> None:
-        """Send a signal so that no receiver can harm the request."""
+    def _deliver(
+        self,
+        signal: NamedSignal,
+        payload: dict[str, t.Any],
+        through: tuple[type[Exception], ...] = (),
+    ) -> None:
+        """Send a signal so that no receiver can harm the request.
+
+        :param through: The exceptions by which a receiver refuses it.
+        """
         if self.strict:
             wrapper = self._async_wrapper()
             signal.send(self.sender, _async_wrapper=wrapper, **payload)
         else:
             self.receiver_failures += signal.send_isolated(
-                self.sender, payload, self._async_wrapper
+                self.sender, payload, self._async_wrapper, through
             )
 
 

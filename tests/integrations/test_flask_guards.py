@@ -11,6 +11,7 @@ import flask
 import pytest
 from werkzeug.exceptions import Forbidden
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from signalpost import NamedSignal
 from signalpost import SignalMiddleware
@@ -32,6 +33,9 @@ from tests.integrations.shop import COURSES
 from tests.integrations.shop import new_shop
 from tests.wsgi.serving import exchange_of
 from tests.wsgi.serving import Server
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 Guard = Callable[..., t.Any]
 
@@ -227,6 +231,36 @@ def test_an_exception_that_flask_does_not_report_cannot_be_answered() -> None:
         Server().serve(app, path="/stream-and-fail")
     assert [one["where"] for one in sent] == ["iteration"]
     assert state_of(app).middleware.receiver_failures == 1
+
+
+def extension_first(app: flask.Flask) -> WSGIApplication:
+    Signalpost(app)
+    return SignalMiddleware(ProxyFix(app.wsgi_app), sender=app)
+
+
+def extension_last(app: flask.Flask) -> WSGIApplication:
+    layer = SignalMiddleware(lambda *both: app.wsgi_app(*both), sender=app)
+    # The layer has worked without it before.
+    with capture(exchange_closed, sender=app):
+        Server().serve(layer, path="/hello")
+    Signalpost(app)
+    return layer
+
+
+@pytest.mark.parametrize("setup", [extension_first, extension_last])
+def test_a_guard_refuses_though_a_layer_further_out_does_the_work(
+    setup: Callable[[flask.Flask], WSGIApplication],
+) -> None:
+    app, server = new_shop(), Server()
+    layer = setup(app)
+    signals = (request_started, request_finished, exchange_closed)
+    with request_started.connected_to(guard, app), capture(*signals) as sent:
+        server.serve(layer, path="/hello")
+    assert server.status == "403 FORBIDDEN"
+    assert tuple(one.signal for one in sent) == signals
+    assert exchange_of(sent).route == "/hello"
+    assert exchange_of(sent).has_started
+    assert exchange_of(sent).has_finished
 
 
 def test_a_layer_without_the_extension_takes_no_refusal() -> None:

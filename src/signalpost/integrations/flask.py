@@ -29,6 +29,7 @@ from ..errors import ConfigurationError
 from ..errors import ExtensionError
 from ..exchange import Exchange
 from ..exchange import EXCHANGE_KEY
+from ..wsgi.middleware import leave_moments
 from ..wsgi.middleware import SignalMiddleware
 from ..wsgi.middleware import unproxied
 
@@ -137,12 +138,12 @@ class FlaskMiddleware(SignalMiddleware):
     sender: flask.Flask
 
     def __init__(self, app: t.Any, *, sender: flask.Flask, strict: bool) -> None:
+        leave_moments(sender)
         super().__init__(app, sender=sender, strict=strict)
         # As it is, whatever it is: a middleware may have a wsgi_app as well.
         self.app = app
         # It knows Flask's moments, so it does the work itself.
         self._is_outer_layer = False
-        self._sends_started = False
 
     def forward(self, signal: NamedSignal, payload: dict[str, t.Any]) -> None:
         """Send at a moment of Flask's; receivers are isolated, but may refuse."""
@@ -179,9 +180,6 @@ class FlaskMiddleware(SignalMiddleware):
             return None
         request.url_rule, _ = adapter.match(return_rule=True)
         return request
-
-    def _send_request_finished(self, exchange: Exchange) -> None:
-        pass
 
     def _async_wrapper(self) -> AsyncWrapper | None:
         return self.sender.ensure_sync

@@ -7,6 +7,7 @@ import typing as t
 from collections.abc import Callable
 from collections.abc import Iterable
 from contextlib import suppress
+from weakref import WeakValueDictionary
 
 from .._engine.delivery import AsyncWrapper
 from .._engine.interest import generation_of
@@ -45,9 +46,12 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["SignalMiddleware", "sender_of", "unproxied"]
+__all__ = ["SignalMiddleware", "leave_moments", "sender_of", "unproxied"]
 
 _generation = generation_of((*EXCHANGE_SIGNALS, *SIGNALS_WITHIN))
+
+# By id, as a sender need not be hashable.
+_with_own_moments: WeakValueDictionary[int, t.Any] = WeakValueDictionary()
 
 
 class Demand:
@@ -56,7 +60,14 @@ class Demand:
     :param sender: The sender.
     """
 
-    __slots__ = ("finished", "generation", "is_recorded", "only_closed", "sender")
+    __slots__ = (
+        "finished",
+        "generation",
+        "is_recorded",
+        "only_closed",
+        "sender",
+        "sends_moments",
+    )
 
     generation: object
     """Stands for the change."""
@@ -68,6 +79,8 @@ class Demand:
     """Whether of an exchange's own signals only the last has receivers."""
     finished: bool
     """Whether ``request-finished`` has receivers."""
+    sends_moments: bool
+    """Whether a layer sends ``request-started`` and ``request-finished``."""
 
     def __init__(self, sender: object) -> None:
         self.generation = _generation.current
@@ -76,6 +89,7 @@ class Demand:
         self.is_recorded = bool(signals)
         self.only_closed = self.is_recorded and signals[0] is exchange_closed
         self.finished = request_finished in signals
+        self.sends_moments = _with_own_moments.get(id(sender)) is not sender
 
 
 class SignalMiddleware:
@@ -130,8 +144,6 @@ class SignalMiddleware:
         self.strict = strict
         self.receiver_failures = 0
         self._demand = Demand(self.sender)
-        # Whether the moment of request-started is the middleware's to tell.
-        self._sends_started = True
         # Of two layers side by side, the inner one does the work.
         inner: t.Any = self.app.inner if type(self.app) is Around else self.app
         self._is_outer_layer = _is_layer(inner) and inner.sender is self.sender
@@ -175,7 +187,7 @@ class SignalMiddleware:
         try:
             # Nearly everywhere only the last of its signals has receivers.
             app = self.app if demand.only_closed else self._opened(exchange)
-            if self._sends_started:
+            if demand.sends_moments:
                 exchange.has_started = True
                 if not demand.only_closed:
                     self._send(request_started, exchange)
@@ -348,7 +360,8 @@ class SignalMiddleware:
             raise errors[0]
 
     def _send_request_finished(self, exchange: Exchange) -> None:
-        if request_finished.has_receivers_for(self.sender):
+        sends = self._demand.sends_moments
+        if sends and request_finished.has_receivers_for(self.sender):
             self._send(request_finished, exchange, response=response_start(exchange))
 
     def _async_wrapper(self) -> AsyncWrapper | None:
@@ -378,6 +391,15 @@ class SignalMiddleware:
             self.receiver_failures += signal.send_isolated(
                 self.sender, payload, self._async_wrapper, through
             )
+
+
+def leave_moments(sender: object) -> None:
+    """Leave ``request-started`` and ``request-finished`` of a sender to its framework.
+
+    No layer sends them from now on, whichever of several does the work.
+    """
+    _with_own_moments[id(sender)] = sender
+    _generation.current = object()
 
 
 def sender_of(application: t.Any) -> t.Any:

@@ -128,6 +128,54 @@ def test_a_route_that_the_application_has_set_stays() -> None:
     assert exchange.route == "/own"
 
 
+@pytest.mark.parametrize("is_read_before", [False, True])
+@pytest.mark.parametrize("route", ["/own", None])
+def test_a_route_that_the_application_has_set_keeps_the_endpoint(
+    route: str | None, *, is_read_before: bool
+) -> None:
+    exchange = exchange_of()
+    exchange.environ["werkzeug.request"] = FakeRequest()
+    if is_read_before:
+        exchange.read_route()
+    exchange.route = route
+    assert exchange.route == route
+    assert (exchange.endpoint, exchange.blueprints) == ("shop.item", ("shop",))
+    exchange.release()
+    assert (exchange.route, exchange.endpoint) == (route, "shop.item")
+
+
+def test_a_request_of_another_environ_gives_no_route() -> None:
+    class CopiedRequest(FakeRequest):
+        environ: t.ClassVar[dict[str, t.Any]] = {}
+
+    exchange = exchange_of(**{"werkzeug.request": CopiedRequest()})
+    assert exchange.route is None
+    assert not exchange.has_started
+
+
+def test_an_outer_exchange_takes_a_route_only_if_it_has_no_request_of_its_own() -> None:
+    outer, outer_with_own = exchange_of(), exchange_of()
+
+    class Unmatched:
+        url_rule = None
+        routing_exception = LookupError()
+
+    outer_with_own.environ["werkzeug.request"] = Unmatched()
+    for one in (outer, outer_with_own):
+        inner = Exchange({"werkzeug.request": FakeRequest()}, "inner", one)
+        assert inner.route == "/items/<int:id>"
+    assert (outer.route, outer_with_own.route) == ("/items/<int:id>", None)
+
+
+def test_an_exchange_has_started_once_a_route_was_looked_for() -> None:
+    exchange = exchange_of()
+    assert not exchange.has_started
+    exchange.route = "/own"
+    assert not exchange.has_started
+    exchange.environ["werkzeug.request"] = FakeRequest()
+    assert exchange.has_started
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -35,6 +35,8 @@ class Handling:
         "find_request",
         "functions",
         "has_failed",
+        "is_finished",
+        "is_started",
         "is_whole",
         "kept",
         "layers",
@@ -53,6 +55,10 @@ class Handling:
     """The functions to call on close, in the order in which they were added."""
     has_failed: bool
     """Whether an exception has left the application."""
+    is_finished: bool
+    """Whether ``request-finished`` was sent, or was due and had no receivers."""
+    is_started: bool
+    """Whether ``request-started`` was sent, or can be sent no more."""
     is_whole: bool
     """Whether the body was handed over to its end."""
     kept: dict[t.Hashable, t.Any] | None

@@ -64,14 +64,13 @@ class Exchange(Handling):
     __slots__ = (
         "__weakref__",
         "_endpoint",
+        "_own_route",
         "_referrer",
         "_route",
         "body_bytes",
         "body_bytes_exact",
         "duration_seconds",
         "exception",
-        "has_finished",
-        "has_started",
         "method",
         "outcome",
         "outer",
@@ -96,10 +95,6 @@ class Exchange(Handling):
     """The path of the mount point, decoded; ``""`` for the root."""
     status: int | None
     """The status code of the response."""
-    has_started: bool
-    """Whether ``request-started`` was due: the application has begun."""
-    has_finished: bool
-    """Whether ``request-finished`` was due: the response was ready."""
     outer: Exchange | None
     """The open exchange of the same environment that this one is part of: this is a
     mounted application's then."""
@@ -132,6 +127,12 @@ class Exchange(Handling):
     exception: BaseException | None
     """The last exception that was sent as ``got-request-exception``."""
 
+    # What matched.
+    _endpoint: str | None
+    _route: str | None
+    # What the application set, None included.
+    _own_route: tuple[str | None] | None
+
     def __init__(
         self, environ: WSGIEnvironment, sender: object, outer: Exchange | None = None
     ) -> None:
@@ -151,11 +152,9 @@ class Exchange(Handling):
         script_name = read("SCRIPT_NAME")
         self.script_name = _decoded(script_name) if script_name else ""
         self._referrer = read("HTTP_REFERER")
-        self._route: str | None = None
-        self._endpoint: str | None = None
+        self._endpoint = self._own_route = self._route = None
         self.status = None
-        self.has_started = False
-        self.has_finished = False
+        self.is_finished = self.is_started = False
         self.seconds_to_headers = None
         self.seconds_to_first_byte = None
         self.duration_seconds = None
@@ -199,15 +198,34 @@ class Exchange(Handling):
         """The route's template with its mount point, as ``"/shop/items/<int:id>"``.
 
         ``None`` if no route matched, or before the matching, or without Werkzeug,
-        unless the application sets it.
+        unless the application sets it. What is set stays; endpoint and blueprints are
+        those of the route that matched.
         """
+        if self._own_route is not None:
+            return self._own_route[0]
         if self._route is None:
             self.read_route()
         return self._route
 
     @route.setter
     def route(self, route: str | None) -> None:
-        self._route = route
+        self._own_route = (route,)
+
+    @property
+    def has_started(self) -> bool:
+        """Whether ``request-started`` was due: the application has begun.
+
+        Under Flask it is due as soon as a route was looked for.
+        """
+        return self.is_started or self.read_route()
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether ``request-finished`` was due: the response was ready, and started."""
+        if self.find_request is None:
+            return self.is_finished
+        # Flask sends that just before the start, when there may be a status already.
+        return self.start_status is not None or self.status is not None
 
     @property
     def endpoint(self) -> str | None:
@@ -289,13 +307,12 @@ class Exchange(Handling):
         return time.perf_counter() - self.start
 
     def read_route(self, request: t.Any = None) -> bool:
-        """Take the route from Werkzeug's request, if any.
+        """Take the route from Werkzeug's request, if any, and once.
 
-        Not if there is a route already, which may be the application's own. Flask
-        leaves its request object in the environment that it gets, until it has called
-        the view and the server has the response's start. It is read by name, so that
-        nothing here depends on Werkzeug; and when somebody asks for the route, as to
-        hear the moment at which Flask has it would take some 5 µs. If Flask gets a
+        Flask leaves its request object in the environment that it gets, until it has
+        called the view and the server has the response's start. It is read by name, so
+        that nothing here depends on Werkzeug; and when somebody asks for the route, as
+        to hear the moment at which Flask has it would take some 5 µs. If Flask gets a
         copy of the environment, ``find_request`` finds the request. An outer exchange
         takes the route, too, unless it has a request of its own.
 

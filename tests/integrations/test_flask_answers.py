@@ -29,7 +29,8 @@ class Api:
 
     def __init__(self, app: flask.Flask) -> None:
         self._app = app
-        app.handle_user_exception = self._answer  # type: ignore[method-assign]  # so they do
+        answer: t.Any = self._answer
+        app.handle_user_exception = answer  # type: ignore[method-assign]  # so they do
 
     def _answer(self, error: Exception) -> t.Any:
         flasks.got_request_exception.send(self._app, exception=error)

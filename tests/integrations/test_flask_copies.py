@@ -94,7 +94,8 @@ def new_site(copy: Middleware) -> flask.Flask:
     stock = flask.Blueprint("stock", __name__, url_prefix="/stock")
     stock.add_url_rule("/<int:number>", view_func=lambda number: "", endpoint="one")
     app.register_blueprint(stock)
-    app.wsgi_app = copy(app.wsgi_app)  # type: ignore[method-assign]  # as users do
+    around: t.Any = copy(app.wsgi_app)
+    app.wsgi_app = around  # type: ignore[method-assign]  # as users do
     Signalpost(app)
     return app
 
@@ -210,7 +211,8 @@ def test_a_layer_around_a_copy_knows_the_route_of_the_one_inside() -> None:
 
 def test_the_request_of_another_application_gives_no_route() -> None:
     inner = flask.Flask("inner")
-    inner.wsgi_app = plainly(inner.wsgi_app)  # type: ignore[method-assign]  # as above
+    around: t.Any = plainly(inner.wsgi_app)
+    inner.wsgi_app = around  # type: ignore[method-assign]  # as users do
     inner.add_url_rule("/<path:path>", view_func=lambda path: path, endpoint="inside")
     Signalpost(inner)
     outer = new_site(plainly)
@@ -246,5 +248,6 @@ def test_a_plain_layer_takes_no_route_from_a_request_that_is_not_its_own() -> No
         environ: t.ClassVar[dict[str, t.Any]] = {}
         url_rule = object()
 
-    exchange = Exchange(environ_of(**{"werkzeug.request": Request()}), "shop")
+    environ = {**environ_of(), "werkzeug.request": Request()}
+    exchange = Exchange(environ, "shop")
     assert exchange.route is None

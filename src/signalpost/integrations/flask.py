@@ -144,33 +144,31 @@ class FlaskMiddleware(SignalMiddleware):
         self.app = app
         # It knows Flask's moments, so it does the work itself.
         self._is_outer_layer = False
+        self._find_request = _find_request
 
     def forward(self, signal: NamedSignal, payload: dict[str, t.Any]) -> None:
         """Send at a moment of Flask's; receivers are isolated, but may refuse."""
-        self._deliver(signal, payload, _REFUSALS)
+        if signal is not lifecycle.request_finished:
+            self._deliver(signal, payload, _REFUSALS)
+            return
+        exchange = payload["exchange"]
+        # The response is not started yet, and it may never be.
+        before, exchange.status = exchange.status, payload["response"].status_code
+        try:
+            self._deliver(signal, payload, _REFUSALS)
+        finally:
+            exchange.status = before
 
-    @staticmethod
-    def _find_request(exchange: Exchange) -> flask.Request | None:
-        """Return the current request, if it is the exchange's.
-
-        Flask's environment may be a copy of ours, in which the exchange is the same.
-        """
-        if not flask.has_request_context():
-            return None
-        request = _current_request()
-        return request if request.environ.get(EXCHANGE_KEY) is exchange else None
-
-    def _find_route(self, exchange: Exchange, error: BaseException) -> None:
+    def _find_route(self, exchange: Exchange, error: BaseException | None) -> None:
         # When Flask reported an exception or the start, the route was read.
-        if exchange.has_started:
+        if exchange.is_started:
             return
         with suppress(Exception):  # of the application's own classes, too
-            request = _request_left_by(error, exchange)
-            if request is None and exchange.exception is None:
+            request = None if error is None else _request_left_by(error, exchange)
+            if request is None:
                 request = self._matched(exchange)
-            if request is not None and exchange.read_route(request):
-                # As good as surely: before that comes only what opens a session.
-                exchange.has_started = True
+            # As good as surely: before that comes only what opens a session.
+            exchange.is_started = exchange.read_route(request)
 
     def _matched(self, exchange: Exchange) -> flask.Request | None:
         """Return a request with its route, matched once more."""
@@ -178,7 +176,10 @@ class FlaskMiddleware(SignalMiddleware):
         adapter = self.sender.create_url_adapter(request)
         if adapter is None:
             return None
-        request.url_rule, _ = adapter.match(return_rule=True)
+        try:
+            request.url_rule, _ = adapter.match(return_rule=True)
+        except HTTPException as error:
+            request.routing_exception = error
         return request
 
     def _async_wrapper(self) -> AsyncWrapper | None:
@@ -320,6 +321,17 @@ def _current_request() -> flask.Request:
     return t.cast("flask.Request", proxy._get_current_object())  # noqa: SLF001  # public
 
 
+def _find_request(exchange: Exchange) -> flask.Request | None:
+    """Return the current request, if it is the exchange's.
+
+    Flask's environment may be a copy of ours, in which the exchange is the same.
+    """
+    if not flask.has_request_context():
+        return None
+    request = _current_request()
+    return request if request.environ.get(EXCHANGE_KEY) is exchange else None
+
+
 def _request_left_by(error: BaseException, exchange: Exchange) -> flask.Request | None:
     """Return the exchange's request that Flask worked on when it raised an exception.
 
@@ -340,25 +352,27 @@ _CALL_CODE = getattr(inspect.unwrap(flask.Flask.wsgi_app), "__code__", None)
 
 def _started(app: flask.Flask, _: dict[str, t.Any]) -> dict[str, t.Any] | None:
     exchange = _exchange_of(app)
-    if exchange.has_started:
+    if exchange.is_started:
         return None
-    exchange.has_started = True
+    exchange.is_started = True
     return {"environ": exchange.environ, "exchange": exchange}
 
 
 def _finished(app: flask.Flask, theirs: dict[str, t.Any]) -> dict[str, t.Any]:
     exchange = _exchange_of(app)
-    exchange.has_finished = True
-    response = theirs["response"]
-    exchange.status = response.status_code
-    return {"response": response, "environ": exchange.environ, "exchange": exchange}
+    exchange.is_finished = True
+    return {
+        "response": theirs["response"],
+        "environ": exchange.environ,
+        "exchange": exchange,
+    }
 
 
 def _failed(app: flask.Flask, theirs: dict[str, t.Any]) -> dict[str, t.Any] | None:
     exchange = _exchange_of(app)
     # There may be no response to start, which tells it otherwise.
     if exchange.read_route(_current_request()):
-        exchange.has_started = True
+        exchange.is_started = True
     exception = theirs["exception"]
     if exchange.exception is exception or _is_an_answer(app, exception):
         return None

@@ -117,7 +117,7 @@ class Starter:
                 exchange.seconds_to_headers = time.perf_counter() - exchange.start
                 # Whether there is one or not, it is read now: soon it can be no more.
                 if exchange.read_route():
-                    exchange.has_started = True
+                    exchange.is_started = True
             # A receiver may have set any value, and the request is the application's.
             except Exception:  # noqa: BLE001, S110
                 pass
@@ -175,7 +175,7 @@ class Closing:
         try:
             for chunk in self._body:
                 if is_first:
-                    if not exchange.has_finished:
+                    if not exchange.is_finished:
                         self._recorder.ready(exchange)
                     # An empty one may come first, for a server to send the headers.
                     is_first = not count_chunk(exchange, chunk)
@@ -199,7 +199,7 @@ class Closing:
             raise
         finally:
             producing.pop(place, None)
-        if not exchange.has_finished:
+        if not exchange.is_finished:
             self._recorder.ready(exchange)
         exchange.is_whole = True
         # The close sets it again; should it never come, this is what counts.

@@ -130,9 +130,6 @@ class SignalMiddleware:
     receiver_failures: int
     """How many times a receiver has raised so far."""
 
-    # What finds the framework's request where the environment has none.
-    _find_request: t.ClassVar[Callable[[Exchange], object] | None] = None
-
     def __init__(
         self, app: t.Any, *, sender: object = None, strict: bool = False
     ) -> None:
@@ -144,6 +141,8 @@ class SignalMiddleware:
         self.strict = strict
         self.receiver_failures = 0
         self._demand = Demand(self.sender)
+        # What finds the framework's request where the environment has none.
+        self._find_request: Callable[[Exchange], object] | None = None
         # Of two layers side by side, the inner one does the work.
         inner: t.Any = self.app.inner if type(self.app) is Around else self.app
         self._is_outer_layer = _is_layer(inner) and inner.sender is self.sender
@@ -188,7 +187,7 @@ class SignalMiddleware:
             # Nearly everywhere only the last of its signals has receivers.
             app = self.app if demand.only_closed else self._opened(exchange)
             if demand.sends_moments:
-                exchange.has_started = True
+                exchange.is_started = True
                 if not demand.only_closed:
                     self._send(request_started, exchange)
             if FILE_WRAPPER in environ:
@@ -196,8 +195,8 @@ class SignalMiddleware:
             else:
                 body = app(environ, starter)
             # What ready() does, as this is where nearly every response is.
-            if not exchange.has_finished and exchange.start_status is not None:
-                exchange.has_finished = True
+            if not exchange.is_finished and exchange.start_status is not None:
+                exchange.is_finished = True
                 if demand.finished or demand.generation is not _generation.current:
                     self._send_request_finished(exchange)
             kind = type(body)
@@ -226,13 +225,15 @@ class SignalMiddleware:
 
     def ready(self, exchange: Exchange) -> None:
         """Send that the response is ready, if it is and was not sent before."""
-        if not exchange.has_finished and exchange.start_status is not None:
-            exchange.has_finished = True
+        if not exchange.is_finished and exchange.start_status is not None:
+            exchange.is_finished = True
             self._send_request_finished(exchange)
 
     def failed(self, exchange: Exchange, error: BaseException, where: Where) -> None:
         """Send an exception that is leaving the application, unless it was sent."""
         exchange.has_failed = True
+        if exchange.start_status is None:
+            self._find_route(exchange, error)
         self.raised(exchange, error, where)
 
     def raised(self, exchange: Exchange, error: BaseException, where: Where) -> None:
@@ -256,6 +257,9 @@ class SignalMiddleware:
                 exchange.duration_seconds = time.perf_counter() - exchange.start
         except Exception:  # noqa: BLE001, S110  # a receiver may have set any value
             pass
+        if exchange.start_status is None:
+            with suppress(Exception):  # the request is the application's
+                self._find_route(exchange, exchange.exception)
         if outcome is None:
             outcome = "complete"  # as nearly every response is
             if not exchange.is_whole or exchange.has_failed or exchange.status is None:
@@ -346,11 +350,13 @@ class SignalMiddleware:
             pass
         return unfinished
 
-    def _find_route(self, exchange: Exchange, error: BaseException) -> None:
-        """Record the route of an exchange whose call has raised.
+    def _find_route(self, exchange: Exchange, error: BaseException | None) -> None:
+        """Record the route of an exchange whose response was never started.
 
         As by a worker's timeout: a framework may report no such exception, and have
         dropped its request by now.
+
+        :param error: The exception that its call has raised, if any.
         """
 
     def _make_calls(self, exchange: Exchange) -> None:

@@ -188,7 +188,7 @@ def test_two_exceptions_of_one_request_are_both_sent() -> None:
     assert exchange_of(sent).exception is outer
 
 
-# Paste's middleware for HTTP exceptions gives those, too.
+# A middleware that answers HTTP exceptions may give those, too.
 @pytest.mark.parametrize(
     ("code", "status", "is_failure"),
     [

@@ -163,7 +163,8 @@ class Exchange(Handling):
         self.outcome = None
         self.exception = None
         self.outer = outer
-        self.find_request = self.functions = None
+        self.find_request: Callable[[t.Any], object] | None = None
+        self.functions = None
         self.has_failed = False
         self.is_whole = False
         self.kept = None

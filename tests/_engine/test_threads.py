@@ -6,7 +6,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,11 +21,11 @@ from signalpost import observe
 from signalpost import Signal
 from signalpost._engine.identity import Symbol
 
+from .racing import PATIENCE_SECONDS
+from .racing import run_together
 from .tables import assert_empty
 
 BUSY_SECONDS = 1.0
-PATIENCE_SECONDS = 30.0
-"""Longer than anything here takes; what is not done by then is stuck."""
 
 
 class Owner:
@@ -56,49 +55,6 @@ def ignore(sender: Any, **extra: Any) -> None: ...
 
 
 def another(sender: Any, **extra: Any) -> None: ...
-
-
-@pytest.fixture
-def problems() -> Iterator[list[str]]:
-    """Let threads change places all the time.
-
-    :returns: What threads and finalisers raise and nobody catches.
-    """
-    # What other tests left behind is to be finalised before, not during.
-    gc.collect()
-    found: list[str] = []
-    interval = sys.getswitchinterval()
-    ignored, excepted = sys.unraisablehook, threading.excepthook
-    sys.unraisablehook = lambda what: found.append(f"ignored: {what.exc_value!r}")
-    threading.excepthook = lambda what: found.append(
-        "".join(traceback.format_exception(what.exc_value))
-        if what.exc_value is not None
-        else repr(what)
-    )
-    sys.setswitchinterval(1e-5)
-    try:
-        yield found
-    finally:
-        sys.setswitchinterval(interval)
-        sys.unraisablehook, threading.excepthook = ignored, excepted
-
-
-def run_together(*works: Callable[[], object]) -> None:
-    """Run each in a thread of its own, all starting at once; fail if one is stuck."""
-    start = threading.Barrier(len(works))
-
-    def begin(work: Callable[[], object]) -> None:
-        start.wait(PATIENCE_SECONDS)
-        work()
-
-    threads = [
-        threading.Thread(target=begin, args=(work,), daemon=True) for work in works
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE_SECONDS)
-    assert not [thread for thread in threads if thread.is_alive()], "stuck"
 
 
 def busily(work: Callable[[], object]) -> Callable[[], None]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import sys
 import threading
 import traceback
 from collections.abc import Callable
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +13,8 @@ import pytest
 from signalpost import Namespace
 from signalpost import Signal
 
-PATIENCE_SECONDS = 30.0
+from .racing import run_together
+
 STUCK_SECONDS = 2.0
 """How long another thread gets for one change, while a finaliser waits for it."""
 ROUNDS = 150
@@ -38,44 +37,6 @@ class Finalised:
 
 
 def ignore(sender: Any, **extra: Any) -> None: ...
-
-
-@pytest.fixture
-def problems() -> Iterator[list[str]]:
-    """Let threads change places all the time.
-
-    :returns: What threads and finalisers raise and nobody catches.
-    """
-    gc.collect()
-    found: list[str] = []
-    interval = sys.getswitchinterval()
-    ignored, excepted = sys.unraisablehook, threading.excepthook
-    sys.unraisablehook = lambda what: found.append(f"ignored: {what.exc_value!r}")
-    threading.excepthook = lambda what: found.append(repr(what.exc_value))
-    sys.setswitchinterval(1e-5)
-    try:
-        yield found
-    finally:
-        sys.setswitchinterval(interval)
-        sys.unraisablehook, threading.excepthook = ignored, excepted
-
-
-def run_together(*works: Callable[[], object]) -> None:
-    """Run each in a thread of its own, all starting at once; fail if one is stuck."""
-    start = threading.Barrier(len(works))
-
-    def begin(work: Callable[[], object]) -> None:
-        start.wait(PATIENCE_SECONDS)
-        work()
-
-    threads = [
-        threading.Thread(target=begin, args=(one,), daemon=True) for one in works
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE_SECONDS)
-    assert not [thread for thread in threads if thread.is_alive()], "stuck"
 
 
 def waiting_for_a_change(signal: Signal, problems: list[str]) -> Callable[[], None]:

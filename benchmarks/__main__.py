@@ -134,7 +134,7 @@ def _show_statements(printed: _Printed, rounds: int) -> Timed:
     with sql.rows() as (rows, missing):
         packages = sql.versions().items()
         printed.add(
-            "A statement, heard in several ways; beside the versions above: "
+            "A statement, with several observers; beside the versions above: "
             + ", ".join(f"{name} {number}" for name, number in packages)
         )
         for line in missing:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 BARE = "bare"
 AGAIN = "bare, another"
-NOBODY = "nobody listens"
+NOBODY = "no receiver"
 ONE = "1 receiver"
 LOGGER = "LatencyLogger"
 READER = "reads bytes"

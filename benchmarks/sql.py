@@ -55,11 +55,11 @@ PACKAGES = (
 LEGEND = """\
 A statement is SELECT 1 on SQLite in memory, by a connection that stays open, from a
 text object that is made once; its result is closed at once. "outside" is without an
-exchange, "within" in one. "bare, another" is a second engine that nobody hears; nothing
+exchange, "within" in one. "bare, another" is a second engine with no receiver; nothing
 smaller than what it seems to add, and 0.2 µs, can be told. Three are written by hand,
 for comparison: "floor" calls the driver in SQLAlchemy's stead, and times it; "events"
-are SQLAlchemy's before and after a statement, heard by two functions that are "empty",
-or that time it. "never heard" is instrumented; "heard once" had a receiver, which is
+are SQLAlchemy's before and after a statement, with two functions that are "empty",
+or that time it. "no receiver" is instrumented; "had one" had a receiver, which is
 gone. "SqlLogger" finds no statement slow enough; "logs each" formats a line for each
 and writes it to nowhere. "OTel" is OpenTelemetry: "no-op" its API alone, "SDK" with
 each span recorded and kept in memory, and no metrics. "record_queries" is
@@ -73,8 +73,8 @@ AGAIN = "bare, another"
 FLOOR = "floor: times"
 EMPTY = "events: empty"
 TIMES = "events: time"
-NEVER = "never heard"
-ONCE = "heard once"
+NEVER = "no receiver"
+ONCE = "had one"
 ONE = "1 receiver"
 LOGGER = "SqlLogger"
 EACH = "SqlLogger, logs each"
@@ -247,7 +247,7 @@ def _ours() -> Iterable[SetUp]:
     from signalpost.integrations.sqlalchemy import instrument
 
     @contextmanager
-    def heard_once(engine: Engine) -> Generator[None]:
+    def had_one(engine: Engine) -> Generator[None]:
         with instrument(engine):
             with sql_executed.connected_to(receive):
                 pass
@@ -263,7 +263,7 @@ def _ours() -> Iterable[SetUp]:
 
     each = SqlLogger(slow_seconds=0, logger=floors.new_logger())
     yield SetUp(NEVER, instrument)
-    yield SetUp(ONCE, heard_once)
+    yield SetUp(ONCE, had_one)
     yield SetUp(ONE, heard_by(receive), {receive.__code__: 1})
     yield SetUp(LOGGER, heard_by(SqlLogger()), {SqlLogger.__call__.__code__: 1})
     yield SetUp(EACH, heard_by(each), {SqlLogger.__call__.__code__: 1})

@@ -18,19 +18,19 @@ from signalpost.testing import restored
 
 
 class Owner:
-    def hear(self, sender: Any) -> str:
+    def receive(self, sender: Any) -> str:
         return "method"
 
 
-def hear(sender: Any, **payload: Any) -> str:
-    return "heard"
+def receive(sender: Any, **payload: Any) -> str:
+    return "received"
 
 
-def hear_first(sender: Any, **payload: Any) -> str:
+def receive_first(sender: Any, **payload: Any) -> str:
     return "first"
 
 
-def hear_last(sender: Any, **payload: Any) -> str:
+def receive_last(sender: Any, **payload: Any) -> str:
     return "last"
 
 
@@ -38,7 +38,7 @@ def fail(sender: Any, **payload: Any) -> None:
     raise LookupError("no such order")
 
 
-async def hear_later(sender: Any, **payload: Any) -> str:
+async def receive_later(sender: Any, **payload: Any) -> str:
     return "later"
 
 
@@ -102,13 +102,13 @@ def test_send_is_kept_as_it_was_before_receivers_changed_the_payload() -> None:
 
 def test_capture_changes_no_order_of_others() -> None:
     signal = Signal()
-    signal.connect(hear_first)
+    signal.connect(receive_first)
     with capture(signal):
-        signal.connect(hear_last)
+        signal.connect(receive_last)
         found = [receiver for receiver, _ in signal.send()]
-    assert [one for one in found if one in (hear_first, hear_last)] == [
-        hear_first,
-        hear_last,
+    assert [one for one in found if one in (receive_first, receive_last)] == [
+        receive_first,
+        receive_last,
     ]
 
 
@@ -127,16 +127,16 @@ def test_held_sends_are_kept_when_they_go_out() -> None:
 def test_connection_made_within_the_block_is_gone_after_it() -> None:
     signal = Signal()
     with restored(signal):
-        signal.connect(hear)
-        signal.connect(hear, sender="app")
-        assert values_sent(signal) == ["heard"]
+        signal.connect(receive)
+        signal.connect(receive, sender="app")
+        assert values_sent(signal) == ["received"]
     assert not signal.receivers
 
 
 def test_strong_receiver_of_the_block_is_let_go() -> None:
     signal, owner = Signal(), Owner()
     with restored(signal):
-        signal.connect(owner.hear, weak=False)
+        signal.connect(owner.receive, weak=False)
     del owner
     gc.collect()
     assert not [one for one in gc.get_objects() if type(one) is Owner]
@@ -144,78 +144,78 @@ def test_strong_receiver_of_the_block_is_let_go() -> None:
 
 def test_connection_taken_out_within_the_block_is_back_in_its_place() -> None:
     signal = Signal()
-    for receiver in (hear_first, hear, hear_last):
+    for receiver in (receive_first, receive, receive_last):
         signal.connect(receiver)
     with restored(signal):
-        signal.disconnect(hear)
-        signal.connect(hear)
-        signal.disconnect(hear_first)
-    assert values_sent(signal) == ["first", "heard", "last"]
+        signal.disconnect(receive)
+        signal.connect(receive)
+        signal.disconnect(receive_first)
+    assert values_sent(signal) == ["first", "received", "last"]
 
 
 def test_options_are_back() -> None:
     signal = Signal()
-    signal.connect(hear, priority=1, once=True, dispatch_uid="uid")
-    signal.connect(hear_last, sender=Owner, subclasses=True, weak=False)
+    signal.connect(receive, priority=1, once=True, dispatch_uid="uid")
+    signal.connect(receive_last, sender=Owner, subclasses=True, weak=False)
     before = signal.connections
     with restored(signal):
         signal.send("app")
         signal.disconnect_all()
-        signal.connect(hear_last, sender=Owner)
+        signal.connect(receive_last, sender=Owner)
     assert signal.connections == before
 
 
 def test_change_of_an_option_is_undone() -> None:
     signal = Signal()
-    signal.connect(hear)
-    signal.connect(hear_last, when=lambda sender: False)
+    signal.connect(receive)
+    signal.connect(receive_last, when=lambda sender: False)
     with restored(signal):
-        signal.connect(hear, priority=-1)
-        signal.connect(hear_last)
-        assert values_sent(signal) == ["heard", "last"]
-    assert values_sent(signal) == ["heard"]
+        signal.connect(receive, priority=-1)
+        signal.connect(receive_last)
+        assert values_sent(signal) == ["received", "last"]
+    assert values_sent(signal) == ["received"]
 
 
 def test_receiver_of_one_call_is_back_after_its_call() -> None:
     signal = Signal()
-    signal.connect(hear, once=True)
+    signal.connect(receive, once=True)
     for _ in range(2):
         with restored(signal):
-            assert values_sent(signal) == ["heard"]
+            assert values_sent(signal) == ["received"]
             assert values_sent(signal) == []
-    assert values_sent(signal) == ["heard"]
+    assert values_sent(signal) == ["received"]
     assert values_sent(signal) == []
 
 
 def test_connections_are_restored_when_the_block_raises() -> None:
     def work() -> None:
         with restored(signal):
-            signal.disconnect(hear)
-            signal.connect(hear_last)
+            signal.disconnect(receive)
+            signal.connect(receive_last)
             raise LookupError
 
     signal = Signal()
-    signal.connect(hear)
+    signal.connect(receive)
     with pytest.raises(LookupError):
         work()
-    assert values_sent(signal) == ["heard"]
+    assert values_sent(signal) == ["received"]
 
 
 def test_only_the_named_signals_are_restored() -> None:
     one, other = Signal(), Signal()
     with restored(one):
-        one.connect(hear)
-        other.connect(hear)
+        one.connect(receive)
+        other.connect(receive)
     assert not one.receivers
     assert other.receivers
 
 
 def test_several_signals_are_restored() -> None:
     one, other = Signal(), Signal()
-    one.connect(hear)
+    one.connect(receive)
     with restored(one, other):
-        one.disconnect(hear)
-        other.connect(hear)
+        one.disconnect(receive)
+        other.connect(receive)
     assert one.receivers
     assert not other.receivers
 
@@ -243,11 +243,11 @@ def test_receivers_of_the_namespace_are_restored() -> None:
 def test_signals_of_a_namespace_are_restored() -> None:
     namespace = Namespace()
     opened = namespace.signal("opened")
-    opened.connect(hear)
+    opened.connect(receive)
     with restored(namespace):
-        opened.disconnect(hear)
-        opened.connect(hear_last, sender="app")
-    assert values_sent(opened, "app") == ["heard"]
+        opened.disconnect(receive)
+        opened.connect(receive_last, sender="app")
+    assert values_sent(opened, "app") == ["received"]
 
 
 def test_without_arguments_everything_is_restored() -> None:
@@ -255,16 +255,16 @@ def test_without_arguments_everything_is_restored() -> None:
 
     signal, namespace = Signal(), Namespace()
     opened = namespace.signal("opened")
-    opened.connect(hear)
+    opened.connect(receive)
     before = exchange_closed.connections
     with restored():
-        signal.connect(hear)
-        opened.disconnect(hear)
+        signal.connect(receive)
+        opened.disconnect(receive)
         namespace.connect(audit)
         default_namespace.connect(audit)
-        exchange_closed.connect(hear)
+        exchange_closed.connect(receive)
     assert not signal.receivers
-    assert values_sent(opened) == ["heard"]
+    assert values_sent(opened) == ["received"]
     assert not namespace.disconnect(audit)
     assert not default_namespace.disconnect(audit)
     assert exchange_closed.connections == before
@@ -277,15 +277,15 @@ def test_receivers_about_connections_are_restored() -> None:
     signal, noted = Signal(), list[Any]()
     with restored():
         signal.receiver_connected.connect(note)
-        signal.connect(hear)
-    signal.connect(hear_last)
-    assert noted == [hear]
+        signal.connect(receive)
+    signal.connect(receive_last)
+    assert noted == [receive]
 
 
 def test_receiver_that_died_within_the_block_stays_dead() -> None:
     signal, owner = Signal(), Owner()
-    signal.connect(owner.hear)
-    signal.connect(hear_last)
+    signal.connect(owner.receive)
+    signal.connect(receive_last)
     with restored(signal):
         del owner
         gc.collect()
@@ -295,7 +295,7 @@ def test_receiver_that_died_within_the_block_stays_dead() -> None:
 
 def test_sender_that_died_within_the_block_stays_dead() -> None:
     signal, sender = Signal(), Owner()
-    signal.connect(hear, sender=sender)
+    signal.connect(receive, sender=sender)
     with restored(signal):
         del sender
         gc.collect()
@@ -304,10 +304,10 @@ def test_sender_that_died_within_the_block_stays_dead() -> None:
 
 def test_restored_receiver_is_as_weak_as_it_was() -> None:
     signal, owner = Signal(), Owner()
-    signal.connect(owner.hear)
+    signal.connect(owner.receive)
     with restored(signal):
-        signal.disconnect(owner.hear)
-        signal.connect(owner.hear, weak=False)
+        signal.disconnect(owner.receive)
+        signal.connect(owner.receive, weak=False)
     assert values_sent(signal) == ["method"]
     del owner
     gc.collect()
@@ -317,23 +317,23 @@ def test_restored_receiver_is_as_weak_as_it_was() -> None:
 def test_blocks_nest() -> None:
     signal = Signal()
     with restored(signal):
-        signal.connect(hear_first)
+        signal.connect(receive_first)
         with restored(signal):
-            signal.disconnect(hear_first)
-            signal.connect(hear_last)
+            signal.disconnect(receive_first)
+            signal.connect(receive_last)
         assert values_sent(signal) == ["first"]
     assert not signal.receivers
 
 
 def test_other_blocks_may_be_within() -> None:
     signal = Signal()
-    signal.connect(hear)
+    signal.connect(receive)
     with restored(signal):
-        with capture(signal) as sent, signal.disconnected_from(hear):
+        with capture(signal) as sent, signal.disconnected_from(receive):
             signal.send("app")
-        signal.disconnect(hear)
+        signal.disconnect(receive)
     assert len(sent) == 1
-    assert values_sent(signal) == ["heard"]
+    assert values_sent(signal) == ["received"]
 
 
 def test_decorated_function_restores_at_each_call() -> None:
@@ -341,7 +341,7 @@ def test_decorated_function_restores_at_each_call() -> None:
 
     @restored(signal)
     def work() -> int:
-        signal.connect(hear)
+        signal.connect(receive)
         return len(signal.connections)
 
     assert work() == 1
@@ -355,26 +355,26 @@ def test_decorated_coroutine_function_restores_when_it_has_run() -> None:
 
     @restored(signal)
     async def work() -> list[Any]:
-        signal.connect(hear_later)
+        signal.connect(receive_later)
         await asyncio.sleep(0)
         return await signal.send_async()
 
-    assert asyncio.run(work()) == [(hear_later, "later")]
+    assert asyncio.run(work()) == [(receive_later, "later")]
     assert not signal.receivers
 
 
 @pytest.fixture
 def restoring() -> Any:
     signal = Signal()
-    signal.connect(hear)
+    signal.connect(receive)
     with restored(signal):
         yield signal
-    assert values_sent(signal) == ["heard"]
+    assert values_sent(signal) == ["received"]
 
 
 def test_fixture_restores(restoring: Signal) -> None:
-    restoring.disconnect(hear)
-    restoring.connect(hear_last)
+    restoring.disconnect(receive)
+    restoring.connect(receive_last)
     assert values_sent(restoring) == ["last"]
 
 

@@ -312,9 +312,9 @@ class Exchange(Handling):
 
         Flask leaves its request object in the environment that it gets, until it has
         called the view and the server has the response's start. It is read by name, so
-        that nothing here depends on Werkzeug; and when somebody asks for the route, as
-        to hear the moment at which Flask has it would take some 5 µs. If Flask gets a
-        copy of the environment, ``find_request`` finds the request. An outer exchange
+        that nothing here depends on Werkzeug; and when the route is asked for, as a
+        receiver at the moment at which Flask has it would take some 5 µs. If Flask gets
+        a copy of the environment, ``find_request`` finds the request. An outer exchange
         takes the route, too, unless it has a request of its own.
 
         :param request: The request, as Flask makes it, if the environment has none.

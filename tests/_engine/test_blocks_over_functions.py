@@ -19,20 +19,20 @@ class Site:
 
     def __init__(self) -> None:
         self.signal = Signal()
-        self.heard: list[Any] = []
-        self.signal.connect(self.hear)
+        self.received: list[Any] = []
+        self.signal.connect(self.receive)
 
-    def hear(self, sender: Any) -> None:
-        self.heard.append(sender)
+    def receive(self, sender: Any) -> None:
+        self.received.append(sender)
 
-    def hear_too(self, sender: Any) -> None:
-        self.heard.append(f"{sender}, too")
+    def receive_too(self, sender: Any) -> None:
+        self.received.append(f"{sender}, too")
 
     def block(self, kind: str) -> Any:
         if kind == "connected_to":
-            return self.signal.connected_to(self.hear_too)
+            return self.signal.connected_to(self.receive_too)
         if kind == "disconnected_from":
-            return self.signal.disconnected_from(self.hear)
+            return self.signal.disconnected_from(self.receive)
         return getattr(self.signal, kind)()
 
 
@@ -42,7 +42,7 @@ DURING: dict[str, list[str]] = {
     "disconnected_from": [],
     "held": [],
 }
-"""What is heard of a send by "a" while a block is open."""
+"""What the receivers record of a send by "a" while a block is open."""
 AFTER: dict[str, list[str]] = {**DURING, "held": ["a"]}
 KINDS = pytest.mark.parametrize("kind", DURING)
 
@@ -54,13 +54,13 @@ def test_block_lasts_while_a_function_runs(kind: str) -> None:
     @site.block(kind)  # type: ignore[untyped-decorator, unused-ignore]
     def work(number: int, *, factor: int) -> int:
         site.signal.send("a")
-        assert site.heard == DURING[kind]
+        assert site.received == DURING[kind]
         return number * factor
 
     assert work(2, factor=3) == 6
-    assert site.heard == AFTER[kind]
+    assert site.received == AFTER[kind]
     site.signal.send("b")
-    assert site.heard == [*AFTER[kind], "b"]
+    assert site.received == [*AFTER[kind], "b"]
 
 
 @KINDS
@@ -71,13 +71,13 @@ def test_block_lasts_while_a_coroutine_runs(kind: str) -> None:
     async def work(number: int, *, factor: int) -> int:
         await asyncio.sleep(0)
         site.signal.send("a")
-        assert site.heard == DURING[kind]
+        assert site.received == DURING[kind]
         return number * factor
 
     assert asyncio.run(work(2, factor=3)) == 6
-    assert site.heard == AFTER[kind]
+    assert site.received == AFTER[kind]
     site.signal.send("b")
-    assert site.heard == [*AFTER[kind], "b"]
+    assert site.received == [*AFTER[kind], "b"]
 
 
 @KINDS
@@ -89,10 +89,10 @@ def test_coroutine_that_is_not_awaited_opens_no_block(kind: str) -> None:
 
     coroutine = work()
     site.signal.send("a")
-    assert site.heard == ["a"]
+    assert site.received == ["a"]
     coroutine.close()
     site.signal.send("b")
-    assert site.heard == ["a", "b"]
+    assert site.received == ["a", "b"]
 
 
 @KINDS
@@ -117,7 +117,7 @@ def test_block_lasts_while_a_coroutine_behind_something_runs(kind: str) -> None:
     async def work() -> None:
         await asyncio.sleep(0)
         site.signal.send("a")
-        assert site.heard == DURING[kind]
+        assert site.received == DURING[kind]
 
     @functools.wraps(work)
     def wrapper() -> Any:
@@ -130,7 +130,7 @@ def test_block_lasts_while_a_coroutine_behind_something_runs(kind: str) -> None:
     for function in (functools.partial(work), wrapper, Worker()):
         site = Site()
         asyncio.run(site.block(kind)(function)())
-        assert site.heard == AFTER[kind]
+        assert site.received == AFTER[kind]
 
 
 @KINDS
@@ -141,7 +141,7 @@ def test_block_lasts_while_a_method_runs(kind: str) -> None:
         @site.block(kind)  # type: ignore[untyped-decorator, unused-ignore]
         def work(self, number: int) -> Any:
             site.signal.send("a")
-            assert site.heard == DURING[kind]
+            assert site.received == DURING[kind]
             return self, number
 
     worker = Worker()
@@ -160,7 +160,7 @@ def test_block_ends_when_a_function_raises(kind: str) -> None:
         with pytest.raises(LookupError):
             work()
     site.signal.send("b")
-    assert site.heard == ["b"]
+    assert site.received == ["b"]
 
 
 @KINDS
@@ -180,7 +180,7 @@ def test_block_ends_when_a_coroutine_is_cancelled(kind: str) -> None:
 
     asyncio.run(cancel())
     site.signal.send("b")
-    assert site.heard == ["b"]
+    assert site.received == ["b"]
 
 
 @KINDS
@@ -193,14 +193,14 @@ def test_decorated_function_may_be_called_again_and_within_itself(kind: str) -> 
             work(depth - 1)
         else:
             site.signal.send("a")
-            assert site.heard == DURING[kind]
+            assert site.received == DURING[kind]
 
     for _ in range(2):
         work(2)
-        assert site.heard == AFTER[kind]
-        site.heard.clear()
+        assert site.received == AFTER[kind]
+        site.received.clear()
     site.signal.send("b")
-    assert site.heard == ["b"]
+    assert site.received == ["b"]
 
 
 @pytest.mark.parametrize("kind", ["muted", "held"])
@@ -209,7 +209,7 @@ def test_coroutine_within_a_block_changes_nothing_for_another_task(kind: str) ->
         task = asyncio.create_task(work())
         await inside.wait()
         site.signal.send("beside")
-        assert site.heard == ["beside"]
+        assert site.received == ["beside"]
         go_on.set()
         await task
 
@@ -228,7 +228,7 @@ def test_coroutine_within_a_block_changes_nothing_for_another_task(kind: str) ->
 def test_decorated_coroutine_function_may_run_in_several_tasks(kind: str) -> None:
     async def work_twice() -> None:
         await asyncio.gather(work(1), work(3), work(2))
-        site.heard.clear()
+        site.received.clear()
         site.signal.send("b")
 
     site = Site()
@@ -240,7 +240,7 @@ def test_decorated_coroutine_function_may_run_in_several_tasks(kind: str) -> Non
         site.signal.send("a")
 
     asyncio.run(work_twice())
-    assert site.heard == ["b"]
+    assert site.received == ["b"]
 
 
 def generate() -> Iterator[int]:
@@ -289,18 +289,18 @@ def test_block_may_be_opened_after_it_has_decorated(kind: str) -> None:
         site.signal.send("a")
 
     work()
-    assert site.heard == AFTER[kind]
-    site.heard.clear()
+    assert site.received == AFTER[kind]
+    site.received.clear()
     with block:
         site.signal.send("a")
-        assert site.heard == DURING[kind]
-    assert site.heard == AFTER[kind]
+        assert site.received == DURING[kind]
+    assert site.received == AFTER[kind]
 
 
 def test_receiver_of_a_decorator_is_connected_only_while_the_body_runs() -> None:
     site = Site()
 
-    @site.signal.connected_to(site.hear_too, sender="a")
+    @site.signal.connected_to(site.receive_too, sender="a")
     def work() -> int:
         return len(site.signal.connections)
 
@@ -311,6 +311,6 @@ def test_receiver_of_a_decorator_is_connected_only_while_the_body_runs() -> None
 
 def test_connected_to_takes_a_priority() -> None:
     site = Site()
-    with site.signal.connected_to(site.hear_too, priority=1):
+    with site.signal.connected_to(site.receive_too, priority=1):
         site.signal.send("a")
-    assert site.heard == ["a, too", "a"]
+    assert site.received == ["a, too", "a"]

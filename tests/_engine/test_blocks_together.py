@@ -12,23 +12,23 @@ from signalpost import Signal
 from signalpost.errors import WeakReceiverWarning
 
 
-def hear(sender: Any) -> str:
-    return "heard"
+def receive(sender: Any) -> str:
+    return "received"
 
 
 def test_receiver_connected_for_good_within_two_blocks_stays() -> None:
     signal = Signal()
-    with signal.connected_to(hear), signal.disconnected_from(hear):
-        signal.connect(hear)
-    assert [one.receiver for one in signal.connections] == [hear]
+    with signal.connected_to(receive), signal.disconnected_from(receive):
+        signal.connect(receive)
+    assert [one.receiver for one in signal.connections] == [receive]
 
 
 def test_receiver_of_a_block_within_a_block_goes_with_the_outer_one() -> None:
     signal = Signal()
-    with signal.connected_to(hear):
-        with signal.disconnected_from(hear), signal.connected_to(hear):
-            assert signal.send() == [(hear, "heard")]
-        assert signal.send() == [(hear, "heard")]
+    with signal.connected_to(receive):
+        with signal.disconnected_from(receive), signal.connected_to(receive):
+            assert signal.send() == [(receive, "received")]
+        assert signal.send() == [(receive, "received")]
     assert not signal.receivers
 
 

@@ -130,7 +130,7 @@ def test_receivers_of_the_namespace_get_the_signal() -> None:
     assert [value for _, value in sent] == [("order-placed", "lamp")]
 
 
-def test_receiver_that_was_there_before_hears_it() -> None:
+def test_receiver_that_was_there_before_receives_it() -> None:
     def note(sender: Any, order: str) -> str:
         return order
 
@@ -236,14 +236,14 @@ def test_what_is_no_function_is_refused(wrong: Any) -> None:
 
 
 def test_options_of_other_signals_work() -> None:
-    order_placed, heard = declared(Namespace()), list[str]()
+    order_placed, received = declared(Namespace()), list[str]()
 
     @order_placed.connect(once=True, when=lambda sender, total: total > 5)  # type: ignore[untyped-decorator]
     def note(sender: Any, order: str) -> None:
-        heard.append(order)
+        received.append(order)
 
     for total in (1, 7, 8):
         order_placed.send(Shop(), order=f"lamp {total}", total=total)
     with order_placed.muted(), order_placed.held():
         order_placed.send(Shop(), order="muted", total=9)
-    assert heard == ["lamp 7"]
+    assert received == ["lamp 7"]

@@ -1,4 +1,4 @@
-"""What each way to connect asks for unless it is told otherwise."""
+"""What each way to connect asks for by default."""
 
 from __future__ import annotations
 

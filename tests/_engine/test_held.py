@@ -170,11 +170,11 @@ def test_block_has_ended_when_a_receiver_raises() -> None:
 
 
 def test_wrong_payload_is_refused_at_once() -> None:
-    def hear(sender: Any, order: int) -> None:
+    def receive(sender: Any, order: int) -> None:
         orders.append(order)
 
     signal, orders = Signal(payload=("order",)), list[int]()
-    signal.connect(hear)
+    signal.connect(receive)
     with signal.held():
         for send in (signal.send, signal.send_robust):
             with pytest.raises(PayloadError, match="'total'"):
@@ -520,12 +520,12 @@ def test_nothing_is_held_where_no_one_is_connected() -> None:
 
 def test_signal_of_a_namespace_is_held_for_receivers_of_the_namespace() -> None:
     def audit(sender: Any, signal: Any) -> None:
-        heard.append((sender, signal.name))
+        received.append((sender, signal.name))
 
-    namespace, heard = Namespace(), list[Any]()
+    namespace, received = Namespace(), list[Any]()
     opened = namespace.signal("opened")
     namespace.connect(audit)
     with opened.held():
         opened.send("a")
-        assert heard == []
-    assert heard == [("a", "opened")]
+        assert received == []
+    assert received == [("a", "opened")]

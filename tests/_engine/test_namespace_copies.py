@@ -30,7 +30,7 @@ class Shop(Namespace):
         self.title = title
 
 
-def hear(sender: Any, signal: NamedSignal | None = None) -> str:
+def receive(sender: Any, signal: NamedSignal | None = None) -> str:
     return "alone" if signal is None else signal.name
 
 
@@ -63,12 +63,12 @@ def test_signals_of_a_copy_come_to_it_alone(kind: str) -> None:
 @EACH
 def test_receivers_of_the_namespace_stay_with_the_original(kind: str) -> None:
     namespace = Namespace()
-    namespace.connect(hear)
+    namespace.connect(receive)
     copied = COPIES[kind](namespace)
     assert values_sent(copied.signal("opened")) == []
     assert values_sent(namespace.signal("opened")) == ["opened"]
-    assert not copied.disconnect(hear)
-    assert namespace.disconnect(hear)
+    assert not copied.disconnect(receive)
+    assert namespace.disconnect(receive)
 
 
 @EACH
@@ -76,7 +76,7 @@ def test_receivers_of_the_copy_stay_with_the_copy(kind: str) -> None:
     namespace = Namespace()
     opened = namespace.signal("opened")
     copied = COPIES[kind](namespace)
-    copied.connect(hear)
+    copied.connect(receive)
     assert values_sent(opened) == ["opened"]  # a signal of both
     assert values_sent(namespace.signal("closed")) == []
     assert values_sent(copied.signal("closed")) == ["closed"]
@@ -85,7 +85,7 @@ def test_receivers_of_the_copy_stay_with_the_copy(kind: str) -> None:
 @EACH
 def test_receivers_of_a_signal_are_those_of_the_copys_signal(kind: str) -> None:
     namespace = Namespace()
-    namespace.signal("opened").connect(hear)
+    namespace.signal("opened").connect(receive)
     assert values_sent(COPIES[kind](namespace).signal("opened")) == ["alone"]
 
 
@@ -94,7 +94,7 @@ def test_observers_stay_with_the_original(kind: str) -> None:
     namespace, seen = Namespace(), list[Any]()
     with observe(seen.append, namespace):
         copied = COPIES[kind](namespace)
-        copied.signal("opened").connect(hear)
+        copied.signal("opened").connect(receive)
         copied.signal("opened").send()
     assert seen == []
 
@@ -116,7 +116,7 @@ def test_copy_of_a_subclass_is_one_of_it(kind: str) -> None:
     copied = COPIES[kind](namespace)
     assert type(copied) is Shop
     assert copied.title == "lamps"
-    copied.connect(hear)
+    copied.connect(receive)
     assert values_sent(copied.signal("opened")) == ["opened"]
     assert values_sent(namespace.signal("opened")) == []
 
@@ -131,13 +131,13 @@ def test_copy_may_be_copied(kind: str) -> None:
 
 def test_subclass_need_not_call_our_init() -> None:
     shop = Shop("lamps")
-    shop.connect(hear)
+    shop.connect(receive)
     with observe(lambda delivery: seen.append(delivery.signal), shop):
         seen: list[Any] = []
         opened = shop.signal("opened", "Sent when it opens.", payload=())
         assert values_sent(opened) == ["opened"]
     assert seen == [opened]
-    assert shop.disconnect(hear)
+    assert shop.disconnect(receive)
     assert values_sent(opened) == []
 
 
@@ -151,14 +151,14 @@ def test_subclass_may_put_signals_in_before_anything_else() -> None:
 
     ready = Ready()
     assert sorted(ready) == ["closed", "moved", "opened", "sold"]
-    ready.connect(hear)
+    ready.connect(receive)
     assert values_sent(ready["opened"]) == ["opened"]
 
 
 def test_subclass_may_call_our_init_late() -> None:
     class Late(Namespace):
         def __init__(self) -> None:
-            self.connect(hear)
+            self.connect(receive)
             super().__init__(opened=NamedSignal("opened"))
 
     late = Late()
@@ -173,7 +173,7 @@ def test_subclass_may_have_attributes_of_its_own() -> None:
             self.title = "lamps"
 
     slotted = Slotted()
-    slotted.connect(hear)
+    slotted.connect(receive)
     assert values_sent(slotted.signal("opened")) == ["opened"]
 
 

@@ -51,16 +51,16 @@ EACH = pytest.mark.parametrize("kind", PROXIES)
 SHOPS = pytest.mark.parametrize("shop_class", [Shop, CallableShop])
 
 
-def hear(sender: Any) -> str:
-    return "heard"
+def receive(sender: Any) -> str:
+    return "received"
 
 
 def give_back(sender: Any) -> list[Any]:
     return [sender]  # in a list, as a dead proxy cannot be compared
 
 
-def hears(signal: Signal, sender: Any) -> bool:
-    return [value for _, value in signal.send(sender)] == ["heard"]
+def receives(signal: Signal, sender: Any) -> bool:
+    return [value for _, value in signal.send(sender)] == ["received"]
 
 
 @EACH
@@ -69,9 +69,9 @@ def test_object_sends_to_what_is_connected_to_its_proxy(
     kind: str, shop_class: type[Shop]
 ) -> None:
     signal, shop = Signal(), shop_class()
-    signal.connect(hear, sender=PROXIES[kind](shop))
-    assert hears(signal, shop)
-    assert not hears(signal, shop_class())
+    signal.connect(receive, sender=PROXIES[kind](shop))
+    assert receives(signal, shop)
+    assert not receives(signal, shop_class())
 
 
 @EACH
@@ -80,46 +80,46 @@ def test_proxy_sends_to_what_is_connected_to_its_object(
     kind: str, shop_class: type[Shop]
 ) -> None:
     signal, shop, other = Signal(), shop_class(), shop_class()
-    signal.connect(hear, sender=shop)
+    signal.connect(receive, sender=shop)
     for _ in range(3):
-        assert hears(signal, PROXIES[kind](shop))
-        assert not hears(signal, PROXIES[kind](other))
+        assert receives(signal, PROXIES[kind](shop))
+        assert not receives(signal, PROXIES[kind](other))
 
 
 @EACH
 def test_proxy_sends_to_what_is_connected_to_another_proxy(kind: str) -> None:
     signal, shop = Signal(), Shop()
-    signal.connect(hear, sender=local(shop))
+    signal.connect(receive, sender=local(shop))
     proxy = PROXIES[kind](shop)
-    assert hears(signal, proxy)
-    assert [outcome.value for outcome in signal.send_robust(proxy)] == ["heard"]
+    assert receives(signal, proxy)
+    assert [outcome.value for outcome in signal.send_robust(proxy)] == ["received"]
 
 
 @EACH
 def test_proxy_is_asked_for_like_its_object(kind: str) -> None:
     signal, shop = Signal(), Shop()
     proxy = PROXIES[kind](shop)
-    signal.connect(hear, sender=shop)
+    signal.connect(receive, sender=shop)
     assert signal.has_receivers_for(proxy)
-    assert [*signal.receivers_for(proxy)] == [hear]
+    assert [*signal.receivers_for(proxy)] == [receive]
 
 
 @EACH
 def test_disconnect_from_a_proxy_is_one_from_its_object(kind: str) -> None:
     signal, shop = Signal(), Shop()
-    signal.connect(hear, sender=shop)
-    assert signal.disconnect(hear, sender=PROXIES[kind](shop))
-    signal.connect(hear, sender=PROXIES[kind](shop))
-    assert signal.disconnect(hear, sender=shop)
+    signal.connect(receive, sender=shop)
+    assert signal.disconnect(receive, sender=PROXIES[kind](shop))
+    signal.connect(receive, sender=PROXIES[kind](shop))
+    assert signal.disconnect(receive, sender=shop)
     assert not signal.receivers
 
 
 @EACH
 def test_connecting_to_proxy_and_object_is_one_connection(kind: str) -> None:
     signal, shop = Signal(), Shop()
-    signal.connect(hear, sender=PROXIES[kind](shop))
-    signal.connect(hear, sender=shop)
-    signal.connect(hear, sender=PROXIES[kind](shop))
+    signal.connect(receive, sender=PROXIES[kind](shop))
+    signal.connect(receive, sender=shop)
+    signal.connect(receive, sender=PROXIES[kind](shop))
     assert len(signal.connections) == 1
     assert signal.connections[0].sender is shop
 
@@ -127,7 +127,7 @@ def test_connecting_to_proxy_and_object_is_one_connection(kind: str) -> None:
 @EACH
 def test_object_does_not_live_longer_by_a_connection_to_its_proxy(kind: str) -> None:
     signal, shop = Signal(), Shop()
-    signal.connect(hear, sender=PROXIES[kind](shop))
+    signal.connect(receive, sender=PROXIES[kind](shop))
     reference = weakref.ref(shop)
     del shop
     gc.collect()
@@ -150,10 +150,13 @@ def test_receiver_gets_what_was_sent(kind: str) -> None:
 def test_blocks_take_a_proxy(kind: str) -> None:
     signal, shop = Signal(), Shop()
     proxy = PROXIES[kind](shop)
-    with signal.connected_to(hear, sender=proxy), capture(signal, sender=proxy) as sent:
-        assert (hear, "heard") in signal.send(shop)
-        with signal.disconnected_from(hear, sender=proxy):
-            assert hear not in [receiver for receiver, _ in signal.send(shop)]
+    with (
+        signal.connected_to(receive, sender=proxy),
+        capture(signal, sender=proxy) as sent,
+    ):
+        assert (receive, "received") in signal.send(shop)
+        with signal.disconnected_from(receive, sender=proxy):
+            assert receive not in [receiver for receiver, _ in signal.send(shop)]
     assert len(sent) == 2
     assert not signal.receivers
 
@@ -164,67 +167,67 @@ def test_decorator_takes_a_proxy(kind: str) -> None:
 
     @signal.connect_via(PROXIES[kind](shop), once=True)
     def receiver(sender: Any) -> str:
-        return "heard"
+        return "received"
 
-    assert hears(signal, shop)
-    assert not hears(signal, shop)
+    assert receives(signal, shop)
+    assert not receives(signal, shop)
 
 
 @EACH
 def test_namespace_takes_a_proxy(kind: str) -> None:
     def receiver(sender: Any, signal: Any) -> str:
-        return "heard"
+        return "received"
 
     namespace, shop = Namespace(), Shop()
     proxy = PROXIES[kind](shop)
     namespace.connect(receiver, sender=proxy)
-    assert hears(namespace.signal("opened"), shop)
+    assert receives(namespace.signal("opened"), shop)
     assert namespace.disconnect(receiver, sender=shop)
-    assert not hears(namespace.signal("opened"), proxy)
+    assert not receives(namespace.signal("opened"), proxy)
 
 
 @EACH
-def test_proxy_of_a_named_sender_is_heard_by_its_name(kind: str) -> None:
+def test_proxy_of_a_named_sender_is_received_by_its_name(kind: str) -> None:
     signal, shop, name = Signal(), Shop(), named("shop behind a proxy")
     name.bind(shop)
-    signal.connect(hear, sender=name)
-    assert hears(signal, PROXIES[kind](shop))
+    signal.connect(receive, sender=name)
+    assert receives(signal, PROXIES[kind](shop))
 
 
 @pytest.mark.parametrize("proxy", [local, wrapt_proxy])
 @pytest.mark.parametrize("value", ["shop", 7])
 def test_proxy_of_a_value_is_matched_by_value(proxy: Any, value: Any) -> None:
     signal = Signal()
-    signal.connect(hear, sender=proxy(value))
-    assert hears(signal, value)
-    assert hears(signal, proxy(value))
+    signal.connect(receive, sender=proxy(value))
+    assert receives(signal, value)
+    assert receives(signal, proxy(value))
 
 
 @pytest.mark.parametrize("proxy", [local, wrapt_proxy])
-def test_proxy_of_a_subclass_is_heard_with_its_base(proxy: Any) -> None:
+def test_proxy_of_a_subclass_is_received_with_its_base(proxy: Any) -> None:
     signal = Signal()
-    signal.connect(hear, sender=Shop, subclasses=True)
-    assert hears(signal, proxy(CallableShop))
+    signal.connect(receive, sender=Shop, subclasses=True)
+    assert receives(signal, proxy(CallableShop))
 
 
 @pytest.mark.filterwarnings("error")
 def test_proxy_that_can_be_resolved_is_not_reported() -> None:
     signal, app = Signal(), Flask(__name__)
     with app.app_context():
-        signal.connect(hear, sender=current_app)
-        assert hears(signal, current_app)
-    assert hears(signal, app)
+        signal.connect(receive, sender=current_app)
+        assert receives(signal, current_app)
+    assert receives(signal, app)
 
 
 def test_proxy_stands_for_its_object_of_the_moment() -> None:
     signal, one, other = Signal(), Shop(), Shop()
     current = [one]
     proxy: Any = LocalProxy(lambda: current[0])
-    signal.connect(hear, sender=proxy)
+    signal.connect(receive, sender=proxy)
     current[0] = other
-    assert hears(signal, one)
-    assert not hears(signal, other)
-    assert not hears(signal, proxy)
+    assert receives(signal, one)
+    assert not receives(signal, other)
+    assert not receives(signal, proxy)
 
 
 def dead_weak_proxy() -> Any:
@@ -256,7 +259,7 @@ UNRESOLVED = pytest.mark.parametrize(
 def test_proxy_that_cannot_be_resolved_is_reported_at_connect(proxy: Any) -> None:
     signal = Signal()
     with pytest.warns(ProxySenderWarning) as warned:
-        signal.connect(hear, sender=proxy())
+        signal.connect(receive, sender=proxy())
     assert warned[0].filename == __file__
     assert issubclass(ProxySenderWarning, UserWarning)
 
@@ -265,14 +268,14 @@ def test_proxy_that_cannot_be_resolved_is_reported_at_connect(proxy: Any) -> Non
 def test_proxy_that_cannot_be_resolved_is_reported_by_a_decorator(proxy: Any) -> None:
     signal = Signal()
     with pytest.warns(ProxySenderWarning):
-        signal.connect_via(proxy())(hear)
+        signal.connect_via(proxy())(receive)
 
 
 @UNRESOLVED
 def test_proxy_that_cannot_be_resolved_may_send(proxy: Any) -> None:
     signal, unresolved = Signal(), proxy()
-    signal.connect(hear, sender=Shop)
-    signal.connect(hear, sender="shop")
+    signal.connect(receive, sender=Shop)
+    signal.connect(receive, sender="shop")
     for _ in range(3):
         assert signal.send(unresolved) == []
         assert signal.send_robust(unresolved) == []
@@ -281,10 +284,12 @@ def test_proxy_that_cannot_be_resolved_may_send(proxy: Any) -> None:
 
 
 @UNRESOLVED
-def test_proxy_that_cannot_be_resolved_is_heard_by_receivers_of_any(proxy: Any) -> None:
+def test_proxy_that_cannot_be_resolved_is_received_by_receivers_of_any(
+    proxy: Any,
+) -> None:
     signal, unresolved = Signal(), proxy()
     signal.connect(give_back)
-    signal.connect(hear, sender=Shop, subclasses=True)
+    signal.connect(receive, sender=Shop, subclasses=True)
     for _ in range(3):
         ((_, found),) = signal.send(unresolved)
         assert found[0] is unresolved
@@ -295,16 +300,16 @@ def test_disconnect_from_a_proxy_that_cannot_be_resolved_does_nothing(
     proxy: Any,
 ) -> None:
     signal = Signal()
-    signal.connect(hear)
-    assert not signal.disconnect(hear, sender=proxy())
-    assert hears(signal, "shop")
+    signal.connect(receive)
+    assert not signal.disconnect(receive, sender=proxy())
+    assert receives(signal, "shop")
 
 
 def test_proxy_that_dies_between_two_sends_is_as_one_that_was_dead() -> None:
     signal, shop = Signal(), Shop()
     proxy = weakref.proxy(shop)
-    signal.connect(hear, sender=proxy)
-    assert hears(signal, proxy)
+    signal.connect(receive, sender=proxy)
+    assert receives(signal, proxy)
     del shop
     gc.collect()
     assert signal.send(proxy) == []
@@ -318,9 +323,9 @@ def test_function_that_wraps_another_is_no_proxy() -> None:
     def wrapper() -> None: ...
 
     signal = Signal()
-    signal.connect(hear, sender=wrapper)
-    assert hears(signal, wrapper)
-    assert not hears(signal, app)
+    signal.connect(receive, sender=wrapper)
+    assert receives(signal, wrapper)
+    assert not receives(signal, app)
 
 
 def test_object_that_has_every_attribute_is_no_proxy() -> None:
@@ -329,10 +334,10 @@ def test_object_that_has_every_attribute_is_no_proxy() -> None:
             return Shop
 
     signal, sender = Signal(), Everything()
-    signal.connect(hear, sender=sender)
-    assert hears(signal, sender)
-    assert not hears(signal, Shop)
-    assert not hears(signal, Everything())
+    signal.connect(receive, sender=sender)
+    assert receives(signal, sender)
+    assert not receives(signal, Shop)
+    assert not receives(signal, Everything())
 
 
 def test_object_whose_attributes_raise_is_no_proxy() -> None:
@@ -341,9 +346,9 @@ def test_object_whose_attributes_raise_is_no_proxy() -> None:
             raise RuntimeError(name)
 
     signal, sender = Signal(), Nothing()
-    signal.connect(hear, sender=sender)
-    assert hears(signal, sender)
-    assert not hears(signal, Nothing())
+    signal.connect(receive, sender=sender)
+    assert receives(signal, sender)
+    assert not receives(signal, Nothing())
     assert not signal.has_receivers_for(ANY)
 
 
@@ -356,6 +361,6 @@ def test_object_of_a_class_that_answers_everything_is_no_proxy() -> None:
     class Eager(metaclass=Answering): ...
 
     signal, shop = Signal(), Eager()
-    signal.connect(hear, sender=shop)
-    assert hears(signal, shop)
-    assert not hears(signal, Eager())
+    signal.connect(receive, sender=shop)
+    assert receives(signal, shop)
+    assert not receives(signal, Eager())

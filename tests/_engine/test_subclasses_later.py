@@ -18,11 +18,11 @@ class Derived(Base): ...
 class DerivedAgain(Derived): ...
 
 
-def hear(sender: Any) -> str:
-    return "heard"
+def receive(sender: Any) -> str:
+    return "received"
 
 
-def hear_last(sender: Any) -> str:
+def receive_last(sender: Any) -> str:
     return "last"
 
 
@@ -31,34 +31,34 @@ def values_sent(signal: Signal, sender: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("is_sent_before", [True, False])
-def test_subclasses_are_heard_after_a_second_connect(is_sent_before: bool) -> None:
+def test_subclasses_are_received_after_a_second_connect(is_sent_before: bool) -> None:
     signal = Signal()
-    signal.connect(hear, Base)
+    signal.connect(receive, Base)
     if is_sent_before:
         assert values_sent(signal, Derived) == []
-        assert values_sent(signal, Base) == ["heard"]
-    signal.connect(hear, Base, subclasses=True)
+        assert values_sent(signal, Base) == ["received"]
+    signal.connect(receive, Base, subclasses=True)
     for sender in (Base, Derived, DerivedAgain):
-        assert values_sent(signal, sender) == ["heard"]
+        assert values_sent(signal, sender) == ["received"]
         assert signal.has_receivers_for(sender)
-        assert list(signal.receivers_for(sender)) == [hear]
+        assert list(signal.receivers_for(sender)) == [receive]
 
 
 def test_second_connect_is_no_second_connection() -> None:
     signal = Signal()
-    signal.connect(hear, Base)
-    signal.connect(hear_last, Base, subclasses=True)
-    signal.connect(hear, Base, subclasses=True)
+    signal.connect(receive, Base)
+    signal.connect(receive_last, Base, subclasses=True)
+    signal.connect(receive, Base, subclasses=True)
     assert [one.subclasses for one in signal.connections] == [True, True]
-    assert values_sent(signal, Derived) == ["heard", "last"]
+    assert values_sent(signal, Derived) == ["received", "last"]
 
 
 def test_subclasses_are_gone_after_one_disconnect() -> None:
     signal = Signal()
-    signal.connect(hear, Base)
-    signal.connect(hear, Base, subclasses=True)
-    assert values_sent(signal, Derived) == ["heard"]
-    assert signal.disconnect(hear, Base)
+    signal.connect(receive, Base)
+    signal.connect(receive, Base, subclasses=True)
+    assert values_sent(signal, Derived) == ["received"]
+    assert signal.disconnect(receive, Base)
     for sender in (Base, Derived):
         assert values_sent(signal, sender) == []
         assert not signal.has_receivers_for(sender)
@@ -66,17 +66,17 @@ def test_subclasses_are_gone_after_one_disconnect() -> None:
 
 def test_subclasses_stay_after_a_second_connect_without_them() -> None:
     signal = Signal()
-    signal.connect(hear, Base, subclasses=True)
-    signal.connect(hear, Base)
-    assert values_sent(signal, Derived) == ["heard"]
+    signal.connect(receive, Base, subclasses=True)
+    signal.connect(receive, Base)
+    assert values_sent(signal, Derived) == ["received"]
 
 
 def test_block_over_the_class_leaves_its_subclasses() -> None:
     signal = Signal()
-    signal.connect(hear, Base, subclasses=True)
-    with signal.connected_to(hear, Base):
-        assert values_sent(signal, Derived) == ["heard"]
-    assert values_sent(signal, Derived) == ["heard"]
+    signal.connect(receive, Base, subclasses=True)
+    with signal.connected_to(receive, Base):
+        assert values_sent(signal, Derived) == ["received"]
+    assert values_sent(signal, Derived) == ["received"]
 
 
 def test_undone_second_connect_leaves_the_class_alone() -> None:
@@ -84,9 +84,9 @@ def test_undone_second_connect_leaves_the_class_alone() -> None:
         raise LookupError
 
     signal = Signal()
-    signal.connect(hear, Base)
+    signal.connect(receive, Base)
     signal.receiver_connected.connect(refuse)
     with pytest.raises(LookupError):
-        signal.connect(hear, Base, subclasses=True)
-    assert values_sent(signal, Base) == ["heard"]
+        signal.connect(receive, Base, subclasses=True)
+    assert values_sent(signal, Base) == ["received"]
     assert values_sent(signal, Derived) == []

@@ -267,7 +267,7 @@ def test_the_same_predicate_twice_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("of_any", "of_sender", "heard"),
+    ("of_any", "of_sender", "received"),
     [
         (never, None, ["a"]),
         (None, never, ["a"]),
@@ -277,13 +277,13 @@ def test_the_same_predicate_twice_is_one() -> None:
     ],
 )
 def test_connection_to_any_and_one_to_a_sender_are_called_if_either_is_true(
-    of_any: Any, of_sender: Any, heard: list[str]
+    of_any: Any, of_sender: Any, received: list[str]
 ) -> None:
     signal, log = Signal(), Log()
     signal.connect(log.receive, when=of_any)
     signal.connect(log.receive, sender="a", when=of_sender)
     signal.send("a")
-    assert log.senders == heard
+    assert log.senders == received
 
 
 def test_predicate_keeps_its_own_sender_with_one_call() -> None:

@@ -28,7 +28,7 @@ INTEGRATED = {
     "opentelemetry.context": ["OpenTelemetry, no-op", "OpenTelemetry, SDK"],
 }
 """Our own integrations, by the module that each needs."""
-HEARING = ["nobody listens", "1 receiver", "LatencyLogger", "reads bytes"]
+OBSERVING = ["no receiver", "1 receiver", "LatencyLogger", "reads bytes"]
 PEERS = {
     "opentelemetry.instrumentation.wsgi": ["OTel WSGI, no-op", "OTel WSGI, SDK"],
     "opentelemetry.instrumentation.flask": ["OTel Flask, no-op", "OTel Flask, SDK"],
@@ -63,9 +63,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, t.Any], str
 def test_every_application_is_watched_in_every_way(
     run: tuple[dict[str, t.Any], str],
 ) -> None:
-    layers = [BARE, AGAIN, *FLOORS, *(f"middleware: {name}" for name in HEARING)]
+    layers = [BARE, AGAIN, *FLOORS, *(f"middleware: {name}" for name in OBSERVING)]
     ours = [name for names in INTEGRATED.values() for name in names]
-    extensions = [f"extension: {name}" for name in (*HEARING, *ours)]
+    extensions = [f"extension: {name}" for name in (*OBSERVING, *ours)]
     found = run[0]["middleware"]
     assert list(found) == [*RAW, *FLASK]
     for name in RAW:
@@ -86,11 +86,11 @@ def test_every_cell_of_the_tables_is_a_number_or_a_dash(
     run: tuple[dict[str, t.Any], str],
 ) -> None:
     number = r"[+-]?[\d.]+"
-    layers = [f"middleware: {name}" for name in HEARING]
+    layers = [f"middleware: {name}" for name in OBSERVING]
     for name in ("bare, all of it", AGAIN, *FLOORS, *layers):
         line = rf"^{re.escape(name)}(  +{number}){{4}}$"
         assert len(re.findall(line, run[1], re.MULTILINE)) == 2
-    for name in HEARING:
+    for name in OBSERVING:
         line = rf"^extension: {re.escape(name)}(  +–){{2}}(  +{number}){{2}}$"
         assert len(re.findall(line, run[1], re.MULTILINE)) == 2
 
@@ -128,9 +128,9 @@ def test_aim_is_reached_up_to_its_limit_only() -> None:
     names = {aim.set_up for aim in AIMS if aim.application == "raw hello"}
     figures = dict.fromkeys((BARE, *FLOORS), Figure(1000, 1000))
     figures |= dict.fromkeys(names, Figure(9000, 9000))
-    figures["middleware: nobody listens"] = Figure(1300, 1300)
+    figures["middleware: no receiver"] = Figure(1300, 1300)
     beside_aims = shown([Row("raw hello", [])], [figures])[-1]
-    assert re.search(r"nobody listens +0\.3 +0\.3 +yes$", beside_aims, re.MULTILINE)
+    assert re.search(r"no receiver +0\.3 +0\.3 +yes$", beside_aims, re.MULTILINE)
     assert re.search(r"1 receiver +3\.0 +8\.0 +no$", beside_aims, re.MULTILINE)
 
 

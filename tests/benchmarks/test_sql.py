@@ -23,7 +23,7 @@ sa = pytest.importorskip("sqlalchemy")
 
 OWN = [
     *("bare", "bare, another", "floor: times", "events: empty", "events: time"),
-    *("never heard", "heard once", "1 receiver", "SqlLogger", "SqlLogger, logs each"),
+    *("no receiver", "had one", "1 receiver", "SqlLogger", "SqlLogger, logs each"),
     "count_sql",
 ]
 PEERS = {
@@ -54,7 +54,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, t.Any], str
     return found, text.read_text(encoding="utf-8")
 
 
-def test_statements_are_heard_in_every_way(run: tuple[dict[str, t.Any], str]) -> None:
+def test_statements_are_observed_in_every_way(
+    run: tuple[dict[str, t.Any], str],
+) -> None:
     assert list(run[0]["sql"]) == ["outside", "within"]
     for found in run[0]["sql"].values():
         assert list(found) == OWN
@@ -100,7 +102,7 @@ def test_statements_are_measured_without_the_rest(
     assert not {"send", "middleware", "memory"} & run[0].keys()
 
 
-def test_nobody_hears_statements_afterwards(
+def test_no_statement_is_observed_afterwards(
     run: tuple[dict[str, t.Any], str],
 ) -> None:
     engine = sa.create_engine("sqlite://")
@@ -116,9 +118,9 @@ def test_only_within_an_exchange_there_is_one(monkeypatch: pytest.MonkeyPatch) -
     seen = {}
     with sql.rows() as (found, _):
         for row in found:
-            (heard,) = (one for one in row.variants if one.name == "1 receiver")
-            with heard.setting(), capture(sql_executed) as sent:
-                heard.batch(2)
+            (connected,) = (one for one in row.variants if one.name == "1 receiver")
+            with connected.setting(), capture(sql_executed) as sent:
+                connected.batch(2)
             seen[row.name] = [type(one["exchange"]) for one in sent]
     assert seen == {"outside": [type(None)] * 2, "within": [Exchange] * 2}
 
@@ -134,7 +136,7 @@ def test_without_sqlalchemy_nothing_is_measured(
 
 
 @pytest.mark.parametrize(("module", "set_ups"), PEERS.items())
-def test_peer_hears_each_statement(
+def test_peer_observes_each_statement(
     monkeypatch: pytest.MonkeyPatch, module: str, set_ups: list[str]
 ) -> None:
     pytest.importorskip(module)
@@ -147,13 +149,13 @@ def test_peer_hears_each_statement(
 
 def test_aim_of_nothing_is_what_cannot_be_told() -> None:
     figures = dict.fromkeys(OWN, Figure(10_000, 10_000))
-    figures |= {AGAIN: Figure(9_700, 9_700), "never heard": Figure(10_400, 10_400)}
-    figures |= {"heard once": Figure(10_600, 10_600), "1 receiver": Figure(13e3, 13e3)}
+    figures |= {AGAIN: Figure(9_700, 9_700), "no receiver": Figure(10_400, 10_400)}
+    figures |= {"had one": Figure(10_600, 10_600), "1 receiver": Figure(13e3, 13e3)}
     beside_aims = sql.shown([Row("outside", [])], [figures])[-1]
     lines = [line.split() for line in beside_aims.splitlines()]
     for line in (
-        "outside, never heard 0.5 0.4 yes",
-        "outside, heard once 0.5 0.6 no",
+        "outside, no receiver 0.5 0.4 yes",
+        "outside, had one 0.5 0.6 no",
         "outside, 1 receiver 3.0 3.0 yes",
     ):
         assert line.split() in lines

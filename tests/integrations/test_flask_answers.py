@@ -40,7 +40,7 @@ class Api:
 
 
 class OddError(HTTPException):
-    """One whose code is no number, so that nobody knows what it is."""
+    """One whose code is no number, so that its kind is unknown."""
 
     code = t.cast("int", "404")
 

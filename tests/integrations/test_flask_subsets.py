@@ -68,7 +68,7 @@ TIMES = ("duration_seconds", "seconds_to_first_byte", "seconds_to_headers")
 
 
 def record_of(exchange: Exchange) -> dict[str, object]:
-    """Return what an exchange says, of the times only whether they are known."""
+    """Return what an exchange records, of the times only whether they are known."""
     record = {name: getattr(exchange, name) for name in FIELDS}
     record["exception"] = repr(exchange.exception)
     for name in TIMES:
@@ -77,7 +77,7 @@ def record_of(exchange: Exchange) -> dict[str, object]:
 
 
 class Records:
-    """What an exchange says at each moment, and in the end."""
+    """What an exchange records at each moment, and in the end."""
 
     def __init__(self) -> None:
         self.exchanges: list[Exchange] = []
@@ -254,7 +254,7 @@ class Site:
         return noting
 
     def records_with(self, *signals: NamedSignal) -> dict[str, t.Any]:
-        """Return what an exchange says while these signals have receivers."""
+        """Return what an exchange records while these signals have receivers."""
         records = self._records = Records()
         with contextlib.ExitStack() as stack:
             for signal in signals:

@@ -237,7 +237,7 @@ def answers(served: WSGIApplication) -> list[bytes]:
 AS_WITHOUT_US = [b"healthy", b"DELETE from 10.0.0.1", b"GET from 10.0.0.1"]
 
 
-def heard(app: object, is_recorded: bool) -> t.Any:
+def captured(app: object, is_recorded: bool) -> t.Any:
     return capture(exchange_closed, sender=app) if is_recorded else nullcontext([])
 
 
@@ -248,7 +248,7 @@ def test_an_outermost_layer_calls_the_application_as_the_server_would(
 ) -> None:
     app = checked(kind)
     layer = SignalMiddleware(app)
-    with heard(app, is_recorded) as sent:
+    with captured(app, is_recorded) as sent:
         assert answers(layer) == AS_WITHOUT_US
     assert app.calls == 3
     assert len(sent) == (3 if is_recorded else 0)
@@ -261,7 +261,7 @@ def test_a_layer_that_is_the_wsgi_app_leaves_the_call_to_the_application(
 ) -> None:
     app = checked(kind)
     app.wsgi_app = SignalMiddleware(app)  # type: ignore[method-assign]
-    with heard(app, is_recorded) as sent:
+    with captured(app, is_recorded) as sent:
         assert answers(app) == AS_WITHOUT_US
     assert app.calls == 3
     # What is answered before is not the layer's.
@@ -280,7 +280,7 @@ def test_a_layer_within_another_middleware_is_called_once_a_request(
         app.wsgi_app = layer  # type: ignore[method-assign]
     around = Counting(layer)
     app.wsgi_app = around  # type: ignore[method-assign]
-    with heard(app, is_recorded) as sent:
+    with captured(app, is_recorded) as sent:
         assert answers(app) == AS_WITHOUT_US
     assert (app.calls, around.calls) == (3, 2)
     assert len(sent) == (2 if is_recorded else 0)
@@ -292,7 +292,7 @@ def test_an_outermost_layer_sees_a_middleware_that_comes_later(
 ) -> None:
     app = checked()
     layer = SignalMiddleware(app)
-    with heard(app, is_recorded) as sent:
+    with captured(app, is_recorded) as sent:
         assert answers(layer) == AS_WITHOUT_US
         app.wsgi_app = ProxyFix(app.wsgi_app)  # type: ignore[method-assign]
         for _ in range(2):
@@ -312,7 +312,7 @@ def test_a_layer_follows_a_middleware_put_around_it_and_taken_away(
 ) -> None:
     app = checked()
     app.wsgi_app = layer = SignalMiddleware(app)  # type: ignore[method-assign]
-    with heard(app, is_recorded) as sent:
+    with captured(app, is_recorded) as sent:
         for _ in range(2):
             app.wsgi_app = around = Counting(layer)  # type: ignore[method-assign]
             assert answers(app) == AS_WITHOUT_US
@@ -329,7 +329,7 @@ def test_a_wsgi_app_that_the_server_calls_itself_runs_its_layer(
 ) -> None:
     app = checked()
     app.wsgi_app = Counting(SignalMiddleware(app))  # type: ignore[method-assign]
-    with heard(app, is_recorded) as sent:
+    with captured(app, is_recorded) as sent:
         for _ in range(3):
             body = Server().serve(app.wsgi_app, REMOTE_ADDR="10.0.0.1")
             assert body == b"GET from 10.0.0.1"
@@ -350,7 +350,7 @@ def test_a_layer_behind_another_thread_is_not_called_for_ever(
 
     app = checked()
     app.wsgi_app = Elsewhere(SignalMiddleware(app))  # type: ignore[method-assign]
-    with heard(app, is_recorded) as sent:
+    with captured(app, is_recorded) as sent:
         for _ in range(3):
             assert Server().serve(app, REMOTE_ADDR="10.0.0.1") == AS_WITHOUT_US[2]
     assert len(sent) == (3 if is_recorded else 0)
@@ -394,7 +394,7 @@ def test_a_patched_class_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     layer = SignalMiddleware(app)
     looks: list[object] = []
     monkeypatch.setattr(sys, "_getframe", looks.append)
-    with heard(app, False):
+    with captured(app, False):
         assert Server().serve(layer, REMOTE_ADDR="10.0.0.1") == AS_WITHOUT_US[2]
     assert looks == []
     assert app.calls == 1

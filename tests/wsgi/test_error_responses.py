@@ -39,7 +39,7 @@ class Answer(Exception):  # noqa: N818  # as those of Werkzeug, WebOb and Paste
 
 
 class Catching:
-    """A middleware that answers what its application raises, as :pep:`3333` says."""
+    """A middleware that answers what its application raises, as in :pep:`3333`."""
 
     def __init__(
         self, app: WSGIApplication, status: str = "500 Internal Server Error"

@@ -1,4 +1,4 @@
-"""Responses and records that somebody has made strange: each closes like any other."""
+"""Responses and records that are strange: each closes like any other."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def is_lost(receiver: object, caller: FrameType | None) -> bool:
         if references(receiver.__self__) > REFERENCES_OF_A_TEMPORARY:
             return False
     elif bound_parts(receiver) is not None:
-        return False  # how many references its instance has then cannot be told
+        return False  # how many references its instance has then is unknown
     return is_result_discarded(caller)
 
 

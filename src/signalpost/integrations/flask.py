@@ -37,7 +37,7 @@ __all__ = ["Signalpost"]
 
 _NAME = "signalpost"
 
-# What Flask makes an answer of, whoever raises it.
+# What Flask makes an answer of, wherever it is raised.
 _REFUSALS = (HTTPException,)
 
 
@@ -190,7 +190,7 @@ class FlaskMiddleware(SignalMiddleware):
 class Moment:
     """One of Flask's signals, and ours of the same moment."""
 
-    theirs: t.Any
+    flask_signal: t.Any
     """Flask's signal."""
     ours: NamedSignal
     """Our signal."""
@@ -231,16 +231,16 @@ class Bridge:
         app = self._middleware.sender
         self._generation = _generation.current
         if with_receivers(self._wanted_by, app, self._also_by):
-            self._moment.theirs.connect(self._forward, app)
+            self._moment.flask_signal.connect(self._forward, app)
         else:
-            self._moment.theirs.disconnect(self._forward)
+            self._moment.flask_signal.disconnect(self._forward)
 
-    def _forward(self, app: flask.Flask, **theirs: t.Any) -> None:
-        payload = self._moment.payload_of(app, theirs)
+    def _forward(self, app: flask.Flask, **sent: t.Any) -> None:
+        payload = self._moment.payload_of(app, sent)
         if payload is not None:
             self._middleware.forward(self._moment.ours, payload)
         if self._generation is not _generation.current:
-            # The last receiver may have died, which no signal says.
+            # The last receiver may have died, and no signal is sent for that.
             self._follow()
 
 
@@ -358,22 +358,22 @@ def _started(app: flask.Flask, _: dict[str, t.Any]) -> dict[str, t.Any] | None:
     return {"environ": exchange.environ, "exchange": exchange}
 
 
-def _finished(app: flask.Flask, theirs: dict[str, t.Any]) -> dict[str, t.Any]:
+def _finished(app: flask.Flask, sent: dict[str, t.Any]) -> dict[str, t.Any]:
     exchange = _exchange_of(app)
     exchange.is_finished = True
     return {
-        "response": theirs["response"],
+        "response": sent["response"],
         "environ": exchange.environ,
         "exchange": exchange,
     }
 
 
-def _failed(app: flask.Flask, theirs: dict[str, t.Any]) -> dict[str, t.Any] | None:
+def _failed(app: flask.Flask, sent: dict[str, t.Any]) -> dict[str, t.Any] | None:
     exchange = _exchange_of(app)
     # There may be no response to start, which tells it otherwise.
     if exchange.read_route(_current_request()):
         exchange.is_started = True
-    exception = theirs["exception"]
+    exception = sent["exception"]
     if exchange.exception is exception or _is_an_answer(app, exception):
         return None
     exchange.exception = exception
@@ -404,8 +404,8 @@ def _is_an_answer(app: flask.Flask, exception: object) -> bool:
 
 
 def _unchanged(*names: str) -> Callable[..., dict[str, t.Any]]:
-    def payload_of(_: flask.Flask, theirs: dict[str, t.Any]) -> dict[str, t.Any]:
-        return {name: theirs.get(name) for name in names}
+    def payload_of(_: flask.Flask, sent: dict[str, t.Any]) -> dict[str, t.Any]:
+        return {name: sent.get(name) for name in names}
 
     return payload_of
 

@@ -65,7 +65,7 @@ class Around:
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Call the application; as :pep:`3333` says."""
+        """Call the application as :pep:`3333` has it."""
         app = self._app
         try:
             wsgi_app = app.wsgi_app
@@ -82,7 +82,7 @@ class Around:
     def _call_after_change(
         self, wsgi_app: object, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Find out where the layer is, once somebody has set another ``wsgi_app``.
+        """Find out where the layer is, once another ``wsgi_app`` is set.
 
         If the layer is in it, the object calls the layer: its ``__call__`` is running.
         Where that is not seen, as in another thread, the object is called; it will call

@@ -1,4 +1,4 @@
-"""What a class says, read without calling any code of the class or its metaclass."""
+"""What a class defines, read without calling any code of the class or its metaclass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a response says, read so that nothing the application gave can raise here.
+"""The facts of a response, read so that nothing the application gave can raise here.
 
 Headers, status and chunks are the application's objects, and receivers may set any
 field of the exchange. None of that may lose the record or change the answer.
@@ -59,7 +59,7 @@ def content_length(exchange: Exchange) -> int | None:
 
 
 def is_bodiless(exchange: Exchange) -> bool:
-    """Tell whether a response has no body, whatever the application returns."""
+    """Return whether a response has no body, whatever the application returns."""
     try:
         return exchange.method == "HEAD" or exchange.status in _BODILESS
     except Exception:  # noqa: BLE001  # a receiver may have set any value
@@ -67,7 +67,7 @@ def is_bodiless(exchange: Exchange) -> bool:
 
 
 def count_chunk(exchange: Exchange, chunk: bytes) -> bool:
-    """Note a chunk, and when the first byte was handed over; tell whether it was."""
+    """Note a chunk, and when the first byte was handed over; return whether it was."""
     try:
         length = len(chunk)
         exchange.body_bytes += length
@@ -102,7 +102,7 @@ def text_of(value: object) -> str:
 
 
 def seconds_since_start(exchange: Exchange) -> float | None:
-    """Return how long ago the server called; ``None`` if that cannot be told."""
+    """Return how long ago the server called; ``None`` if that is unknown."""
     try:
         return time.perf_counter() - exchange.start
     except Exception:  # noqa: BLE001  # a receiver may have set any value

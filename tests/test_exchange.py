@@ -162,7 +162,8 @@ def test_an_outer_exchange_takes_a_route_only_if_it_has_no_request_of_its_own() 
 
     outer_with_own.environ["werkzeug.request"] = Unmatched()
     for one in (outer, outer_with_own):
-        inner = Exchange({"werkzeug.request": FakeRequest()}, "inner", one)
+        inner = Exchange({}, "inner", one)
+        inner.environ["werkzeug.request"] = FakeRequest()
         assert inner.route == "/items/<int:id>"
     assert (outer.route, outer_with_own.route) == ("/items/<int:id>", None)
 

@@ -32,6 +32,8 @@ class Handling:
     """
 
     __slots__ = (
+        "earlier_request",
+        "entered",
         "find_request",
         "functions",
         "has_failed",
@@ -48,6 +50,11 @@ class Handling:
         "written_bytes",
     )
 
+    earlier_request: object
+    """The framework's request that was in the environment when the exchange was opened
+    within another one: it is not this exchange's."""
+    entered: tuple[object, ...]
+    """The further layers of the sender whose call is running."""
     find_request: Callable[[t.Any], object] | None
     """Returns the framework's request of an exchange whose environment has none, or
     ``None``; set by the layer that knows the framework."""

@@ -13,10 +13,12 @@ __all__ = [
     "ConfigurationError",
     "ConfigurationWarning",
     "ExchangeClosedError",
+    "ExchangeNotRecordedError",
     "ExtensionError",
     "PayloadError",
     "ProxySenderWarning",
     "ReceiverError",
+    "SenderWarning",
     "SignalError",
     "SignalpostError",
     "WeakReceiverWarning",
@@ -139,6 +141,13 @@ class ExchangeClosedError(SignalpostError, RuntimeError):
     """Something was read that an exchange lets go when it closes."""
 
 
+class ExchangeNotRecordedError(SignalpostError, RuntimeError):
+    """Something was asked of an exchange that no layer records, and so none closes.
+
+    As of a request that a layer was not called for.
+    """
+
+
 class ConfigurationWarning(UserWarning):
     """A configuration can be followed, and something about it is not as it seems."""
 
@@ -154,4 +163,11 @@ class ProxySenderWarning(UserWarning):
     """A receiver was connected to a proxy that has no object now.
 
     Senders are matched by identity, so what the object sends later does not reach it.
+    """
+
+
+class SenderWarning(UserWarning):
+    """A receiver was connected to a sender that does not send the signal.
+
+    It is never called, unless that changes.
     """

@@ -17,6 +17,7 @@ from wsgiref.headers import Headers
 
 from ._handling import Handling
 from .errors import ExchangeClosedError
+from .errors import ExchangeNotRecordedError
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -96,8 +97,9 @@ class Exchange(Handling):
     status: int | None
     """The status code of the response."""
     outer: Exchange | None
-    """The open exchange of the same environment that this one is part of: this is a
-    mounted application's then."""
+    """The open exchange that this one is part of. This one is a mounted application's
+    then, or that of a request that the application has made of itself with the same
+    environment or a copy of it."""
     start: float
     """When the server called, by :func:`time.perf_counter`."""
     started_at: float
@@ -163,11 +165,12 @@ class Exchange(Handling):
         self.outcome = None
         self.exception = None
         self.outer = outer
+        # In a call from within a request, it is that request's.
+        self.earlier_request = None if outer is None else read("werkzeug.request")
+        self.entered: tuple[object, ...] = ()
         self.find_request: Callable[[t.Any], object] | None = None
-        self.functions = None
-        self.has_failed = False
-        self.is_whole = False
-        self.kept = None
+        self.has_failed = self.is_whole = False
+        self.functions = self.kept = None
         self.layers: tuple[Callable[[WSGIApplication], WSGIApplication], ...] = ()
         self.sent_files: tuple[tuple[object, t.Any], ...] = ()
         self.start_headers: object = ()
@@ -286,6 +289,8 @@ class Exchange(Handling):
         :param named: By name.
         :raises TypeError: If ``function`` cannot be called.
         :raises ExchangeClosedError: If the exchange is closed already.
+        :raises ExchangeNotRecordedError: If no layer has opened the exchange: it is
+            never closed, and the function would not be called.
         """
         if not callable(function):
             raise TypeError(
@@ -296,6 +301,12 @@ class Exchange(Handling):
             raise ExchangeClosedError(
                 "the exchange is closed, and would not call the function; release what"
                 " was acquired since right away"
+            )
+        if self.starter is None:
+            raise ExchangeNotRecordedError(
+                "no layer records this request, so its exchange is never closed and"
+                " would not call the function; leave the layer in app.wsgi_app, and"
+                " call the application as a server does"
             )
         if self.functions is None:
             self.functions = []
@@ -326,7 +337,11 @@ class Exchange(Handling):
         if request is None:
             request = environ.get("werkzeug.request")
             # In a copy of another request's environment it is that request's.
-            if request is None or getattr(request, "environ", environ) is not environ:
+            if (
+                request is None
+                or request is self.earlier_request
+                or getattr(request, "environ", environ) is not environ
+            ):
                 find = self.find_request
                 request = None if find is None else find(self)
                 if request is None:
@@ -351,7 +366,8 @@ class Exchange(Handling):
         environ, self.open_environ = self.open_environ, None
         outer, self.outer = self.outer, None
         starter, self.starter = self.starter, None
-        self.sender = None
+        self.sender = self.earlier_request = None
+        self.entered = ()
         self.sent_files = self.start_headers = self.layers = ()
         if starter is not None:
             starter.exchange = None

@@ -84,7 +84,12 @@ def prepare(  # noqa: PLR0913, PLR0917  # what connect was given, without a deto
             connection.is_async = is_async_receiver(receiver)
     else:
         connection = connection_to_object(receiver, weak, cleanup)
-    connection.sender = ANY if sender is ANY else sender_key(sender)
+    if sender is ANY:
+        connection.sender = ANY
+    else:
+        connection.sender = sender_key(sender)
+        if table.sender_check is not None:
+            table.sender_check(receiver, sender)
     connection.strong = None if weak else receiver
     connection.block_count = 0
     connection.statistics = None

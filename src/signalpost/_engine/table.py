@@ -56,12 +56,13 @@ class Table(Serial):
         "observers",
         "open_blocks",
         "routes",
+        "sender_check",
         "signal",
         "store",
     )
 
     signal: Callable[[], object]
-    """Returns the signal; ``None`` once it is gone."""
+    """Returns the signal, or ``None``."""
     declared: frozenset[str] | None
     """The payload names that are declared."""
     store: Store
@@ -86,6 +87,8 @@ class Table(Serial):
     """The signal that is sent after a receiver was connected, once it is asked for."""
     disconnected: Sends | None
     """The one that is sent after a receiver was disconnected."""
+    sender_check: Callable[[object, object], None] | None
+    """Called with a receiver and a sender, not ANY, that are to be connected."""
 
     def __init__(
         self, signal: Callable[[], object], declared: frozenset[str] | None
@@ -102,8 +105,7 @@ class Table(Serial):
         self.open_blocks = 0
         self.observers = ()
         self.has_names = False
-        self.connected = None
-        self.disconnected = None
+        self.connected = self.disconnected = self.sender_check = None
         self._count = count()
 
     # Changes, to be run one at a time: table.run(table.insert, …).
@@ -316,8 +318,7 @@ class Table(Serial):
     def declare(self, declared: frozenset[str]) -> None:
         """Declare the payload, if that was not done before.
 
-        :raises PayloadError: If other names are declared already, or a connected
-            receiver asks for something else.
+        :raises PayloadError: If other names are declared, or a receiver asks for some.
         """
         if self.declared == declared:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import typing as t
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from reprlib import repr as short_repr
 from traceback import walk_tb
+from types import FunctionType
 
 import flask
 from flask import signals as flasks
@@ -27,15 +29,19 @@ from ..config import Configuration
 from ..config import Enabled
 from ..errors import ConfigurationError
 from ..errors import ExtensionError
+from ..exchange import context_exchange
 from ..exchange import Exchange
 from ..exchange import EXCHANGE_KEY
+from ..wsgi.application import is_running
+from ..wsgi.finding import unproxied
 from ..wsgi.middleware import leave_moments
 from ..wsgi.middleware import SignalMiddleware
-from ..wsgi.middleware import unproxied
 
 __all__ = ["Signalpost"]
 
 _NAME = "signalpost"
+
+_log = logging.getLogger("signalpost.exchanges")
 
 # What Flask makes an answer of, wherever it is raised.
 _REFUSALS = (HTTPException,)
@@ -126,6 +132,8 @@ class Signalpost:
         middleware = FlaskMiddleware(app.wsgi_app, sender=app, strict=strict)
         bridges = tuple(Bridge(middleware, moment) for moment in _MOMENTS)
         app.wsgi_app = middleware  # type: ignore[method-assign]  # as Flask's docs do
+        # Not by app.url_value_preprocessor(), which may be too late for Flask.
+        app.url_value_preprocessors[None].append(middleware.check_request)
         app.extensions[_NAME] = State(middleware, bridges, enabled)
 
 
@@ -144,7 +152,31 @@ class FlaskMiddleware(SignalMiddleware):
         self.app = app
         # It knows Flask's moments, so it does the work itself.
         self._is_outer_layer = False
-        self._find_request = _find_request
+        self.find_request = _find_request
+        self._is_bypass_logged = False
+
+    def check_request(self, *_: object) -> None:
+        """Log, once, that Flask answers requests for which this was not called.
+
+        Flask calls it in each request with the endpoint and values of the URL; of all
+        its hooks this one costs the least.
+        """
+        exchange = _current_request().environ.get(EXCHANGE_KEY)
+        if _is_of(exchange, self.sender) or self._is_bypass_logged:
+            return
+        app = self.sender
+        if not self.is_recorded() or not is_running(app, _CALL_CODES):
+            return  # a test may call parts of the application by itself
+        if is_running(self, (SignalMiddleware.__call__.__code__,)):
+            return  # the first receiver was connected in the middle of this request
+        self._is_bypass_logged = True
+        _log.warning(
+            "%r has answered a request that signalpost did not record, as its layer is"
+            " no longer in app.wsgi_app, which is %s now; put middlewares around"
+            " app.wsgi_app, and call Signalpost(app) after what replaces it",
+            app,
+            short_repr(app.wsgi_app),
+        )
 
     def forward(self, signal: NamedSignal, payload: dict[str, t.Any]) -> None:
         """Send at a moment of Flask's; receivers are isolated, but may refuse."""
@@ -303,7 +335,11 @@ def _exchange_of(app: flask.Flask) -> Exchange:
     request = _current_request()
     environ = request.environ
     exchange = environ.get(EXCHANGE_KEY)
-    if not isinstance(exchange, Exchange) or exchange.sender is not app:
+    called = context_exchange.get()
+    if called is not exchange and _is_of(called, app) and called.environ is environ:
+        # A request that the view has made with this environment is open still.
+        exchange = called
+    if not _is_of(exchange, app):
         # Not put into the environ, as nobody would take it out again.
         kept: dict[str, t.Any] = request.__dict__
         exchange = kept.get(EXCHANGE_KEY)
@@ -313,6 +349,11 @@ def _exchange_of(app: flask.Flask) -> Exchange:
     # none if Flask got a copy of it.
     exchange.read_route(request)
     return exchange
+
+
+def _is_of(exchange: object, app: flask.Flask) -> t.TypeGuard[Exchange]:
+    """Return whether something is an exchange of an application, and open."""
+    return isinstance(exchange, Exchange) and exchange.sender is app
 
 
 def _current_request() -> flask.Request:
@@ -338,7 +379,7 @@ def _request_left_by(error: BaseException, exchange: Exchange) -> flask.Request 
     Flask has dropped it by now; the frame of Flask's call in the traceback has not.
     """
     for frame, _ in walk_tb(error.__traceback__):
-        if frame.f_code is _CALL_CODE:
+        if frame.f_code in _CALL_CODES:
             context = frame.f_locals.get("ctx")
             request: flask.Request | None = getattr(context, "request", None)
             if request is None or request.environ.get(EXCHANGE_KEY) is exchange:
@@ -347,7 +388,11 @@ def _request_left_by(error: BaseException, exchange: Exchange) -> flask.Request 
 
 
 # Another package may have put a wrapper in its place.
-_CALL_CODE = getattr(inspect.unwrap(flask.Flask.wsgi_app), "__code__", None)
+_CALL_CODES = tuple(
+    function.__code__
+    for function in [inspect.unwrap(flask.Flask.wsgi_app)]
+    if isinstance(function, FunctionType)
+)
 
 
 def _started(app: flask.Flask, _: dict[str, t.Any]) -> dict[str, t.Any] | None:

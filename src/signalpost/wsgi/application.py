@@ -5,15 +5,15 @@ from __future__ import annotations
 import inspect
 import sys
 import typing as t
+from collections.abc import Collection
 from collections.abc import Iterable
 from reprlib import repr as short_repr
 from types import CodeType
 from types import FrameType
 from types import FunctionType
-from types import MethodType
 
 from ..errors import ApplicationError
-from .kinds import has_method
+from .finding import sender_behind
 from .kinds import methods_of
 
 if t.TYPE_CHECKING:
@@ -21,19 +21,9 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["Around", "application_and_sender", "unproxied"]
+__all__ = ["Around", "application_and_sender", "is_running"]
 
 _CALLED_KEY: t.Final = "signalpost.called"
-
-
-def unproxied(application: t.Any) -> t.Any:
-    """Return what a proxy such as Flask's ``current_app`` stands for.
-
-    A proxy is known by its type: the object itself may have an answer to every name.
-    """
-    if has_method(type(application), "_get_current_object"):
-        return application._get_current_object()  # noqa: SLF001  # Werkzeug documents it
-    return application
 
 
 class Around:
@@ -79,6 +69,10 @@ class Around:
         called = self.inner if is_inside else app
         return t.cast("Iterable[bytes]", called(environ, start_response))
 
+    def is_second_call(self, environ: WSGIEnvironment) -> bool:
+        """Return whether this is called by the object that it has just called."""
+        return environ.get(_CALLED_KEY) is self
+
     def _call_after_change(
         self, wsgi_app: object, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
@@ -89,7 +83,9 @@ class Around:
         the layer once more, with what was put into the environment.
         """
         before = self._found
-        if environ.get(_CALLED_KEY) is self or _is_calling(self._app):
+        is_second = self.is_second_call(environ)
+        environ.pop(_CALLED_KEY, None)
+        if is_second or is_running(self._app, _codes_of_call(type(self._app))):
             self._found = (wsgi_app, True)
             return self.inner(environ, start_response)
         environ[_CALLED_KEY] = self
@@ -117,12 +113,14 @@ def _are_one_method(one: t.Any, other: t.Any) -> bool:
         return False
 
 
-def _is_calling(app: object) -> bool:
-    """Return whether the ``__call__`` of an object is running, in this thread."""
-    codes = _codes_of_call(type(app))
-    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001  # there is no other way
+def is_running(one: object, codes: Collection[CodeType]) -> bool:
+    """Return whether a method of an object is running, in this thread.
+
+    :param codes: The code of the method, and of those that it overrides.
+    """
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # there is no other way
     while frame is not None:
-        if frame.f_code in codes and _has_local(frame, app):
+        if frame.f_code in codes and _has_local(frame, one):
             return True
         frame = frame.f_back
     return False
@@ -141,12 +139,27 @@ def _has_local(frame: FrameType, app: object) -> bool:
     )
 
 
-def application_and_sender(app: t.Any, layer: object) -> tuple[WSGIApplication, object]:
+def application_and_sender(
+    app: t.Any, layer: object
+) -> tuple[WSGIApplication, object, bool]:
     """Return what a layer calls, and the application object that it belongs to.
+
+    And whether that is known to be an application: a function may be around one.
 
     :raises ApplicationError: If ``app`` cannot be called as a WSGI application.
     """
     wsgi_app = _wsgi_app_of(app)
+    _check(app, wsgi_app)
+    found = sender_behind(app)
+    sender = app if found is None else found
+    if not callable(wsgi_app):
+        return app, sender, found is not None
+    # A middleware may have a wsgi_app, too: the one that it is around.
+    return Around(app, wsgi_app, layer) if callable(app) else wsgi_app, sender, True
+
+
+def _check(app: t.Any, wsgi_app: object) -> None:
+    """Raise an error unless an object can be called as a WSGI application."""
     if issubclass(type(app), type) and wsgi_app is not None:
         raise ApplicationError(
             f"app must be an application, got the class {app.__qualname__}; pass an"
@@ -154,9 +167,7 @@ def application_and_sender(app: t.Any, layer: object) -> tuple[WSGIApplication, 
             app,
         )
     if callable(wsgi_app):
-        if callable(app):
-            return Around(app, wsgi_app, layer), app
-        return t.cast("WSGIApplication", wsgi_app), app
+        return
     if not callable(app):
         raise ApplicationError(
             "app must be a WSGI application, called with environ and"
@@ -169,9 +180,6 @@ def application_and_sender(app: t.Any, layer: object) -> tuple[WSGIApplication, 
             " as ASGI applications are; wrap the WSGI application inside it",
             app,
         )
-    if type(app) is MethodType and getattr(app, "__name__", None) == "wsgi_app":
-        return t.cast("WSGIApplication", app), app.__self__
-    return t.cast("WSGIApplication", app), app
 
 
 def _wsgi_app_of(app: t.Any) -> object:

@@ -81,8 +81,10 @@ class Starter:
     :param recorder: Gets the exception that the application gives, if any.
     """
 
-    __slots__ = ("_recorder", "_start_response", "_write", "exchange")
+    __slots__ = ("_start_response", "_write", "exchange", "recorder")
 
+    recorder: Recorder
+    """The layer whose exchange it is."""
     exchange: Exchange | None
     """The exchange to note in; ``None`` after its close, as tracebacks may keep this
     object for long."""
@@ -91,7 +93,7 @@ class Starter:
         self, start_response: StartResponse, exchange: Exchange, recorder: Recorder
     ) -> None:
         self._start_response = start_response
-        self._recorder = recorder
+        self.recorder = recorder
         self.exchange = exchange
 
     def __call__(
@@ -134,7 +136,7 @@ class Starter:
             return
         # It is set during the call and not while a body is produced.
         is_called = context_exchange.get() is exchange
-        self._recorder.raised(exchange, error, "call" if is_called else "iteration")
+        self.recorder.raised(exchange, error, "call" if is_called else "iteration")
 
     def __getattr__(self, name: str) -> t.Any:
         return getattr(self._start_response, name)

@@ -5,15 +5,41 @@ from __future__ import annotations
 import typing as t
 import weakref
 from collections.abc import Iterator
+from collections.abc import Mapping
 
-__all__ = ["ValuesByKind", "has_method", "method_of", "methods_of"]
+__all__ = [
+    "ValuesByKind",
+    "bases_of",
+    "has_method",
+    "members_of",
+    "method_of",
+    "methods_of",
+    "name_of",
+]
 
 _MOST_KINDS = 64
 
 _mro_of: t.Final = type.__dict__["__mro__"].__get__
 _members_of: t.Final = type.__dict__["__dict__"].__get__
+_module_of: t.Final = type.__dict__["__module__"].__get__
+_qualname_of: t.Final = type.__dict__["__qualname__"].__get__
 
 Value = t.TypeVar("Value")
+
+
+def bases_of(kind: type) -> tuple[type, ...]:
+    """Return a class and its bases, in the order in which attributes are looked up."""
+    return t.cast("tuple[type, ...]", _mro_of(kind))
+
+
+def members_of(kind: type) -> Mapping[str, object]:
+    """Return what a class itself defines, by name."""
+    return t.cast("Mapping[str, object]", _members_of(kind))
+
+
+def name_of(kind: type) -> str:
+    """Return the module and the qualified name of a class, joined by a dot."""
+    return f"{_module_of(kind)}.{_qualname_of(kind)}"
 
 
 def method_of(kind: type, name: str) -> object:

@@ -28,11 +28,17 @@ from ..lifecycle import request_started
 from ..lifecycle import SIGNALS_WITHIN
 from .application import application_and_sender
 from .application import Around
-from .application import unproxied
 from .body import body_for
 from .body import close_with_file
 from .body import MAKERS
 from .body import Starter
+from .finding import is_layer
+from .finding import Layer
+from .finding import sender_behind
+from .finding import unproxied
+from .nesting import is_within
+from .nesting import passed_on
+from .nesting import set_sender_within
 from .reading import content_length
 from .reading import count_chunk
 from .reading import is_bodiless
@@ -40,13 +46,15 @@ from .reading import response_start
 from .reading import text_of
 from .sendfile import FILE_WRAPPER
 from .sendfile import stand_in_for
+from .unsent import warn_of_receivers
+from .unsent import warn_of_sender
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["SignalMiddleware", "leave_moments", "sender_of", "unproxied"]
+__all__ = ["SignalMiddleware", "leave_moments", "sender_of"]
 
 _generation = generation_of((*EXCHANGE_SIGNALS, *SIGNALS_WITHIN))
 
@@ -92,7 +100,7 @@ class Demand:
         self.sends_moments = _with_own_moments.get(id(sender)) is not sender
 
 
-class SignalMiddleware:
+class SignalMiddleware(Layer):
     """Wrap a WSGI application so that it sends the signals of each exchange.
 
     The client gets what it got without the middleware. While nobody listens, the
@@ -112,8 +120,9 @@ class SignalMiddleware:
         as a :class:`flask.Flask`. It is called as the server would call it, so that its
         own ``__call__`` runs; if the layer becomes its ``wsgi_app``, what that was
         before is called.
-    :param sender: Who sends the signals. Without it, the object that has the
-        ``wsgi_app``, or else ``app`` itself.
+    :param sender: The sender of the signals. Without it, the application: the object
+        that has the ``wsgi_app``, also if ``app`` is a middleware around it that keeps
+        it as an attribute; or else ``app`` itself.
     :param strict: Let a receiver's exception through to the application and the
         server. For tests.
     :raises ApplicationError: If ``app`` cannot be called as a WSGI application.
@@ -121,10 +130,6 @@ class SignalMiddleware:
     .. versionadded:: 0.1
     """
 
-    app: WSGIApplication
-    """The application that is called."""
-    sender: object
-    """The sender of the signals."""
     strict: bool
     """Whether a receiver's exception is let through."""
     receiver_failures: int
@@ -134,18 +139,24 @@ class SignalMiddleware:
         self, app: t.Any, *, sender: object = None, strict: bool = False
     ) -> None:
         app = unproxied(app)
-        self.app, found = (
-            (app, app.sender) if _is_layer(app) else application_and_sender(app, self)
-        )
+        if is_layer(app):
+            found, is_known = app.sender, app.is_sender_known
+            self.app = t.cast("WSGIApplication", app)
+        else:
+            self.app, found, is_known = application_and_sender(app, self)
         self.sender = found if sender is None else sender
+        self.is_sender_known = is_known or sender is not None
         self.strict = strict
         self.receiver_failures = 0
         self._demand = Demand(self.sender)
-        # What finds the framework's request where the environment has none.
-        self._find_request: Callable[[Exchange], object] | None = None
+        self.find_request: Callable[[Exchange], object] | None = None
         # Of two layers side by side, the inner one does the work.
         inner: t.Any = self.app.inner if type(self.app) is Around else self.app
-        self._is_outer_layer = _is_layer(inner) and inner.sender is self.sender
+        self._is_outer_layer = is_layer(inner) and inner.sender is self.sender
+        if self.is_sender_known:
+            set_sender_within(self)
+        else:
+            warn_of_receivers(self)
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -153,6 +164,7 @@ class SignalMiddleware:
         """Call the application, and send what happens; as :pep:`3333` says."""
         sender = self.sender
         demand = self._demand
+        # What is_recorded() does.
         if demand.generation is not _generation.current or demand.sender is not sender:
             demand = self._demand = Demand(sender)
         if not demand.is_recorded or self._is_outer_layer:
@@ -161,14 +173,20 @@ class SignalMiddleware:
         if outer is not None:
             if not isinstance(outer, Exchange):
                 outer = None
-            elif outer.sender is sender:
-                # A layer around this one does the work.
-                outer.find_request = self._find_request or outer.find_request
-                return self.app(environ, start_response)
+            elif outer.open_environ is None:
+                outer = None  # it is closed, and this is a copy of its environment
+            elif is_within(self, outer, environ):
+                return passed_on(self, environ, start_response, outer)
             else:
                 # As long as the outer application's request is the current one.
                 outer.read_route()
         return self._recorded(environ, start_response, demand, outer)
+
+    def is_recorded(self) -> bool:
+        """Return whether any receiver needs a record of the sender's exchanges."""
+        if self._demand.generation is not _generation.current:
+            self._demand = Demand(self.sender)
+        return self._demand.is_recorded
 
     # A method of its own, by which current_exchange() knows who has set it.
     def _recorded(
@@ -179,7 +197,7 @@ class SignalMiddleware:
         outer: Exchange | None,
     ) -> Iterable[bytes]:
         exchange = Exchange(environ, self.sender, outer)
-        exchange.find_request = self._find_request
+        exchange.find_request = self.find_request
         exchange.starter = starter = Starter(start_response, exchange, self)
         environ[EXCHANGE_KEY] = exchange
         token = context_exchange.set(exchange)
@@ -410,16 +428,9 @@ def leave_moments(sender: object) -> None:
 
 def sender_of(application: t.Any) -> t.Any:
     """Return the sender that a middleware or a proxy stands for."""
-    if _is_layer(application):
-        return application.sender
-    return unproxied(application)
-
-
-def _is_layer(application: object) -> t.TypeGuard[SignalMiddleware]:
-    try:
-        return isinstance(application, SignalMiddleware)
-    except Exception:  # noqa: BLE001  # its __class__ raises, as any may
-        return False
+    application = unproxied(application)
+    found = sender_behind(application)
+    return application if found is None else found
 
 
 def _body_or_file(
@@ -437,5 +448,8 @@ def _body_or_file(
 
 
 _known_maker = MAKERS.get
+
+for _signal in EXCHANGE_SIGNALS:
+    _signal.table.sender_check = warn_of_sender
 
 codes_that_set.add(SignalMiddleware._recorded.__code__)  # noqa: SLF001  # this module's

@@ -42,6 +42,7 @@ from ..errors import ConfigurationError
 from ..receivers.lines import one_word
 from ..receivers.watch import Message
 from ..receivers.watch import Watcher
+from ..wsgi.finding import layers_in
 from .flask import Signalpost
 from .flask import State
 
@@ -114,11 +115,25 @@ def check(info: ScriptInfo, file: str | None) -> None:
     checked without the application.
     """
     if file is None:
-        names = [*_state_of(_application_of(info)).enabled]
+        app = _application_of(info)
+        _check_layer(app)
+        names = [*_state_of(app).enabled]
     else:
         names = _names_in(file)
     listed = ", ".join(names) or "no receiver"
     _tell("", f"The configuration is right; it enables {listed}.")
+
+
+def _check_layer(app: flask.Flask) -> None:
+    """Fail if another object was put into the place of the application's layer."""
+    layer = _state_of(app).middleware
+    if not any(one is layer for one in layers_in(app, app.wsgi_app)):
+        raise click.ClickException(
+            f"the requests of {app.name!r} are not recorded: the layer that Signalpost"
+            " has put into app.wsgi_app is not found in it any more; app.wsgi_app is"
+            f" {one_word(repr(app.wsgi_app))}. Put middlewares around app.wsgi_app,"
+            " and call Signalpost(app) after what replaces it"
+        )
 
 
 @signalpost.command("watch", short_help="Follow the signals of a running server.")

@@ -34,6 +34,7 @@ def quantile(share: float, metric: str, by: str = "") -> str:
 
 DURATION = "http_server_request_duration_seconds"
 HEADERS = "http_server_time_to_headers_seconds"
+STREAMS = "http_server_stream_duration_seconds"
 
 # Title, unit, and the queries with the names of their lines.
 PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
@@ -46,7 +47,7 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         },
     ),
     (
-        "Duration to the close",
+        "Response time, of streams to their headers",
         "s",
         {f"p{share}": quantile(share / 100, DURATION) for share in (50, 90, 99)},
     ),
@@ -118,6 +119,14 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         {
             "{{operation}}": "sum by (operation)"
             f' (rate(sql_statements_total{{job=~"$job",outcome="error"}}{RATE}))'
+        },
+    ),
+    (
+        "Duration of streams to their close",
+        "s",
+        {
+            f"p{share}": f"{quantile(share / 100, STREAMS)} or vector(0)"
+            for share in (50, 99)
         },
     ),
 )

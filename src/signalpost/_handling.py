@@ -43,6 +43,7 @@ class Handling:
         "kept",
         "layers",
         "open_environ",
+        "returned",
         "sent_files",
         "start_headers",
         "start_status",
@@ -75,6 +76,9 @@ class Handling:
     by receivers of ``exchange-opened`` that need to know when its call ends."""
     open_environ: WSGIEnvironment | None
     """The environment; ``None`` after the close."""
+    returned: float | None
+    """When the call of the application returned or raised, by
+    :func:`time.perf_counter`; ``None`` before."""
     sent_files: tuple[tuple[object, t.Any], ...]
     """What the server made of files that it may send by itself, each with its file."""
     start_headers: object

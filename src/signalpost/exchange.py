@@ -170,7 +170,7 @@ class Exchange(Handling):
         self.entered: tuple[object, ...] = ()
         self.find_request: Callable[[t.Any], object] | None = None
         self.has_failed = self.is_whole = False
-        self.functions = self.kept = None
+        self.functions = self.kept = self.returned = None
         self.layers: tuple[Callable[[WSGIApplication], WSGIApplication], ...] = ()
         self.sent_files: tuple[tuple[object, t.Any], ...] = ()
         self.start_headers: object = ()
@@ -257,6 +257,15 @@ class Exchange(Handling):
         ``None`` if the header is absent or empty.
         """
         return _origin_and_path(_decoded(self._referrer)) or None
+
+    @property
+    def seconds_to_return(self) -> float | None:
+        """Until the application's call returned its body, or raised; ``None`` before.
+
+        A server sends the headers no earlier, unless the application has written a part
+        of the body by then (:pep:`3333`).
+        """
+        return None if self.returned is None else self.returned - self.start
 
     @property
     def state(self) -> dict[t.Hashable, t.Any]:

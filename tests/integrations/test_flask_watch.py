@@ -462,7 +462,7 @@ def test_a_narrow_terminal_shows_whole_words_and_colour(folder: Path) -> None:
     assert lines[start : start + 7] == [
         "on  latency(slow_seconds=None, levels=None, exclude=(),",
         "        sample=None, request_id_header='X-Request-ID',",
-        "        logger=None)",
+        "        slow_stream_seconds=None, logger=None)",
         "    Log one line for each exchange, to be connected to",
         "    exchange-closed.",
         '    enabled by app.config["SIGNALPOST_RECEIVERS"],',

@@ -296,6 +296,23 @@ def test_connection_that_was_taken_over_is_no_error(telemetry: Telemetry) -> Non
     assert about(span)["signalpost.outcome"] == "hijacked"
 
 
+@pytest.mark.parametrize("error", [StopIteration, ConnectionError, LookupError])
+def test_length_of_a_websocket_is_in_its_span_and_in_no_metric(
+    telemetry: Telemetry, error: type[Exception]
+) -> None:
+    def talk(environ: WSGIEnvironment, start_response: StartResponse) -> t.Any:
+        raise error
+
+    app = layered(talk)
+    telemetry.connected(app)
+    with pytest.raises(error):
+        Server().call(app, HTTP_UPGRADE="websocket")
+    assert telemetry.span().end_time is not None
+    assert telemetry.points("http.server.request.duration") == []
+    ((_, active),) = telemetry.points("http.server.active_requests")
+    assert active == 0
+
+
 def test_what_no_route_matches_has_no_path_in_its_name(
     shop: flask.Flask, telemetry: Telemetry
 ) -> None:

@@ -18,7 +18,7 @@ from signalpost.receivers.formats import Field
 from signalpost.receivers.formats import Line
 from signalpost.receivers.latency import LatencyLogger
 from signalpost.receivers.latency import log_latency
-from signalpost.receivers.latency import STREAMED_SECONDS
+from signalpost.receivers.response_times import STREAMED_SECONDS
 from tests.wsgi.serving import hello
 from tests.wsgi.serving import Server
 

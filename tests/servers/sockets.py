@@ -22,6 +22,7 @@ from signalpost.integrations.flask import Signalpost
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import exchange_opened
 from signalpost.lifecycle import got_request_exception
+from signalpost.receivers.response_times import response_times
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -30,13 +31,16 @@ if t.TYPE_CHECKING:
 PATHS = ("/of-flask-sock", "/of-simple-websocket")
 SECONDS_TO_WAIT = 5
 
-_records: list[tuple[str, str, str | None]] = []
+_Times: t.TypeAlias = tuple[float | None, float | None]
+_records: list[tuple[str, str, str | None, _Times | None]] = []
 _has_grown = threading.Condition()
 
 
-def _note(what: str, path: str, more: str | None = None) -> None:
+def _note(
+    what: str, path: str, more: str | None = None, times: _Times | None = None
+) -> None:
     with _has_grown:
-        _records.append((what, path, more))
+        _records.append((what, path, more, times))
         _has_grown.notify_all()
 
 
@@ -86,7 +90,7 @@ def _keep_opened(app: object, exchange: Exchange) -> None:
 
 
 def _keep_closed(app: object, exchange: Exchange) -> None:
-    _note("closed", exchange.path, exchange.outcome)
+    _note("closed", exchange.path, exchange.outcome, response_times(exchange))
 
 
 def _keep_exception(app: object, exception: BaseException, exchange: Exchange) -> None:

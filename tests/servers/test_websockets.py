@@ -130,3 +130,12 @@ def test_a_websocket_is_one_exchange(site: Site, path: str) -> None:
     records = records_of(site.heard, path, closed + 1)[len(before) :]
     assert [one[:2] for one in records] == [["opened", path], ["closed", path]]
     assert records[-1][2] == site.outcome_of(path)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_websocket_has_no_response_time(site: Site, path: str) -> None:
+    before = records_of(site.heard, path, 0)
+    closed = sum(one[0] == "closed" for one in before)
+    talk(site.heard, path)
+    records = records_of(site.heard, path, closed + 1)
+    assert records[-1][3] == [None, None]

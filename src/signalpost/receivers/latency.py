@@ -19,12 +19,12 @@ from .lines import capped
 from .lines import chosen_logger
 from .lines import LONGEST_FIELD
 from .lines import one_word
+from .response_times import response_times
+from .response_times import seconds_of
+from .response_times import STREAMED_SECONDS
 from .sql_totals import sql_totals
 
-__all__ = ["STREAMED_SECONDS", "LatencyLogger", "log_latency"]
-
-STREAMED_SECONDS = 0.01
-"""How long the close must come after the headers for a body to count as streamed."""
+__all__ = ["LatencyLogger", "log_latency"]
 
 _LEVELS = {
     "complete": "info",
@@ -53,28 +53,34 @@ class LatencyLogger:
 
         exchange_closed.connect(log_latency)
 
-    The line says method, route, status, outcome, duration and size; if the body was
-    streamed, also when its headers left; if its statements are counted
+    The line has method, route, status, outcome, duration and size; for a streamed body
+    also when its headers left; if statements are counted
     (:class:`~signalpost.receivers.sql_totals.SqlTotalsCounter`), how many there were
-    and how long they took; and if the front sent one, the request's id::
+    and how long they took; and the request's id, if the front sent one::
 
         GET /products/<slug> 200 complete 12.3 ms 4096 bytes 3 statements in 2.1 ms
         GET /export 200 complete 812.0 ms (headers 3.1 ms) ~52100 bytes id=f3-09
 
-    The duration lasts until the server closed the response, so that of a streamed
-    body is the whole of it. A body counts as streamed if the close came
-    :data:`STREAMED_SECONDS` or more after the headers, whether the application or
-    the client took the time. Where no route matched, or none is known, the path takes
-    its place, escaped. A dash stands for a status that there never was, ``~`` before
-    the bytes says that they were read from a header, not counted.
+    The duration lasts until the server closed the response, a streamed body included.
+    A response counts as streamed if it was closed
+    :data:`~signalpost.receivers.response_times.STREAMED_SECONDS` or more after its
+    headers, whether the application or the client took the time. Long is not slow: a
+    streamed response is slow if its headers were late, and a WebSocket never
+    (:func:`~signalpost.receivers.response_times.response_times`).
+
+    Where no route matched, or none is known, the line has the path instead, escaped. A
+    dash stands for a status that there never was. A ``~`` before the bytes means that
+    they were read from a header, not counted.
 
     The message of the record is a :class:`~signalpost.receivers.formats.Line` named
     ``latency``, with the fields ``method``, ``route`` (or ``path`` where there is no
     route), ``status``, ``outcome``, ``duration_seconds``, ``seconds_to_headers``,
-    ``body_bytes``, ``body_bytes_exact`` and, if there are any, ``sql_count``,
+    ``body_bytes``, ``body_bytes_exact`` and, if there are any, ``response_seconds``
+    (of a streamed response: when its headers left), ``sql_count``,
     ``sql_duration_seconds`` and ``request_id``.
 
-    :param slow_seconds: What took at least so long is slow. ``None`` for nothing.
+    :param slow_seconds: A response that took at least so long is slow; a streamed one
+        if its headers did. ``None`` for nothing.
     :param levels: The names of logging levels, by what an exchange was: an outcome
         (``"complete"``, ``"aborted"``, ``"error"``, ``"hijacked"``, ``"lost"``),
         ``"5xx"`` for a status from 500 up, or ``"slow"``. The highest that applies is
@@ -93,6 +99,8 @@ class LatencyLogger:
     :param request_id_header: The header in which the front sends the request's id.
         An id of other characters than ``A-Z a-z 0-9 . _ -``, or of more than 128, is
         left out. ``None`` to read none.
+    :param slow_stream_seconds: A streamed response that took at least so long as a
+        whole is slow, too. ``None`` for nothing.
     :param logger: Where to: a logger or its name; without it ``signalpost.latency``.
     :raises ValueError: If an option has the right type, and no meaning.
     :raises TypeError: If an option has the wrong type.
@@ -111,9 +119,18 @@ class LatencyLogger:
         exclude: Collection[str] = (),
         sample: Mapping[str, float] | None = None,
         request_id_header: str | None = "X-Request-ID",
+        slow_stream_seconds: float | None = None,
         logger: logging.Logger | str | None = None,
     ) -> None:
-        self._slow_seconds = _threshold(slow_seconds)
+        self._slow_seconds = _threshold(
+            "slow_seconds", slow_seconds, "leave it out to call nothing slow"
+        )
+        self._slow_stream_seconds = _threshold(
+            "slow_stream_seconds",
+            slow_stream_seconds,
+            f"a stream lasts {STREAMED_SECONDS} or more after its headers; leave it out"
+            " to call no stream slow",
+        )
         self._levels = _numbered(levels)
         # The level, and whether a sample of such exchanges is enough.
         self._by_outcome = {
@@ -127,13 +144,15 @@ class LatencyLogger:
 
     def __call__(self, sender: object, *, exchange: Exchange) -> None:
         """Log an exchange that has closed."""
-        seconds = exchange.duration_seconds or 0.0
+        response_seconds, stream_seconds = response_times(exchange)
         level, is_ordinary = self._by_outcome[exchange.outcome or "complete"]
         status = exchange.status
         if status is not None and status >= 500:
             level = max(level, self._levels["5xx"])
             is_ordinary = False
-        if self._slow_seconds is not None and seconds >= self._slow_seconds:
+        if _is_reached(self._slow_seconds, response_seconds) or _is_reached(
+            self._slow_stream_seconds, stream_seconds
+        ):
             level = max(level, self._levels["slow"])
             is_ordinary = False
         if not self._logger.isEnabledFor(level):
@@ -146,7 +165,12 @@ class LatencyLogger:
         place = path if route is None else route
         if is_ordinary and self._sample is not None and not self._sample.takes(place):
             return
-        line = self._line(exchange, "path" if route is None else "route", place)
+        line = self._line(
+            exchange,
+            "path" if route is None else "route",
+            place,
+            None if stream_seconds is None else response_seconds,
+        )
         # As Logger.log does, without the search of the stack for its caller.
         logger = self._logger
         logger.handle(
@@ -155,7 +179,9 @@ class LatencyLogger:
             )
         )
 
-    def _line(self, exchange: Exchange, kind: str, place: str) -> _LatencyLine:
+    def _line(
+        self, exchange: Exchange, kind: str, place: str, streamed_from: float | None
+    ) -> _LatencyLine:
         request_id = None
         if self._request_id_key is not None and exchange.open_environ is not None:
             sent = exchange.open_environ.get(self._request_id_key)
@@ -168,10 +194,11 @@ class LatencyLogger:
             place if len(place) <= LONGEST_FIELD else capped(place),
             exchange.status,
             exchange.outcome,
-            exchange.duration_seconds or 0.0,
+            seconds_of(exchange.duration_seconds) or 0.0,
             exchange.seconds_to_headers,
             exchange.body_bytes,
             exchange.body_bytes_exact,
+            streamed_from,
             # Copied, because a later statement would change the totals.
             None if totals is None else (totals.count, totals.duration_seconds),
             request_id,
@@ -201,7 +228,7 @@ class _LatencyLine(Line):
     @property
     def fields(self) -> Mapping[str, Field]:  # type: ignore[override]  # a slot there
         """The values, by name."""
-        *others, totals, request_id = self._values
+        *others, streamed_from, totals, request_id = self._values
         method, kind, place, status, outcome, seconds, to_headers, size, exact = others
         fields: dict[str, Field] = {
             "method": method,
@@ -213,6 +240,8 @@ class _LatencyLine(Line):
             "body_bytes": size,
             "body_bytes_exact": exact,
         }
+        if streamed_from is not None:
+            fields["response_seconds"] = streamed_from
         if totals is not None:
             fields["sql_count"], fields["sql_duration_seconds"] = totals
         if request_id is not None:
@@ -227,15 +256,16 @@ class _LatencyLine(Line):
             status,
             outcome,
             seconds,
-            to_headers,
+            _,
             body_bytes,
             is_exact,
+            streamed_from,
             totals,
             request_id,
         ) = self._values
         headers = ""
-        if to_headers is not None and seconds - to_headers >= STREAMED_SECONDS:
-            headers = f" (headers {to_headers * 1000:.1f} ms)"
+        if streamed_from is not None:
+            headers = f" (headers {streamed_from * 1000:.1f} ms)"
         return (
             f"{method} {one_word(place)} {'-' if status is None else status}"
             f" {outcome or 'open'} {seconds * 1000:.1f} ms{headers}"
@@ -303,20 +333,22 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _threshold(seconds: float | None) -> float | None:
+def _threshold(option: str, seconds: float | None, hint: str) -> float | None:
     if seconds is None:
         return None
     if not _is_number(seconds):
         raise TypeError(
-            f"slow_seconds must be a number of seconds, got {seconds!r}; leave it out"
-            " to call nothing slow"
+            f"{option} must be a number of seconds, got {seconds!r}; {hint}"
         )
     if not seconds >= 0:
         raise ValueError(
-            f"slow_seconds must be a number of seconds from 0 up, got {seconds!r};"
-            " leave it out to call nothing slow"
+            f"{option} must be a number of seconds from 0 up, got {seconds!r}; {hint}"
         )
     return seconds
+
+
+def _is_reached(threshold: float | None, seconds: float | None) -> bool:
+    return threshold is not None and seconds is not None and seconds >= threshold
 
 
 def _numbered(levels: Mapping[str, str] | None) -> dict[str, int]:

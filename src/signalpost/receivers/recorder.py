@@ -15,12 +15,14 @@ from math import nan
 from threading import RLock
 from typing import ClassVar
 from typing import Final
+from typing import TypeAlias
 from weakref import WeakValueDictionary
 
 from ..exchange import Exchange
 from .lines import LONGEST_FIELD
 from .lines import one_word
 from .quantiles import DurationHistogram
+from .response_times import response_times
 
 __all__ = [
     "OTHER_ROUTES",
@@ -42,8 +44,11 @@ _SLOT_SECONDS = 5
 # Far more than close in the milliseconds that a reader takes.
 _MOST_WAITING = 10_000
 
-# Their durations tell how long a connection, or a leak, lasted.
-_untimed_outcomes = frozenset(("hijacked", "lost"))
+# The response time, and how long a stream lasted.
+_Times: TypeAlias = tuple[float | None, float | None]
+
+# Route, whether it failed, its times, and the number of the period.
+_Closed: TypeAlias = tuple[str | None, bool, _Times, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class RouteFigures:
     in_flight: int
     """How many exchanges are open at this moment."""
     p50_seconds: float
-    """What half of them did not exceed; ``nan`` if there were none."""
+    """The response time that half of them did not exceed; ``nan`` without any."""
     p90_seconds: float
     """What 90 % of them did not exceed."""
     p99_seconds: float
@@ -77,6 +82,15 @@ class RouteFigures:
     """How many requests have closed since the recorder was made."""
     errors_since_start: int
     """How many of those failed."""
+    streams: int
+    """How many of the requests had a streamed response."""
+    stream_p50_seconds: float
+    """The whole duration that half of the streams did not exceed; ``nan`` if there were
+    none."""
+    stream_p99_seconds: float
+    """What 99 % of the streams did not exceed."""
+    stream_maximum_seconds: float
+    """The longest stream, exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +137,22 @@ class LatencyRecorder:
     *Failed* is a request whose outcome is ``"error"`` or whose status is 500 or
     above. One that the client broke off is none, nor is a status of 4xx.
 
-    *Durations* last until the server closed the response, streamed bodies included. A
+    *Durations* are response times: until the server closed the response, or until the
+    headers if the response was streamed
+    (:func:`~signalpost.receivers.response_times.response_times`). So a long stream does
+    not raise a quantile; how long streams last as a whole is given beside it. A
     quantile is the nearest rank's, off by
     :data:`~signalpost.receivers.quantiles.RELATIVE_ERROR` of it at most, which is
-    under 0.8 %. An exchange whose connection was taken over, as by a WebSocket, and
-    one that the server never closed are counted, but not timed.
+    under 0.8 %. WebSockets and responses that the server never closed are counted, but
+    not timed.
 
     *In flight* are the exchanges that were opened while :meth:`opened` was connected
     and are still open, by the routes that they are known to have.
 
     Memory is fixed: routes beyond ``max_routes`` share one row, all that matched no
     route another. A row takes 300 kB at most, if its durations are of all lengths
-    there are at any time; that of a busy route takes 70 kB as a rule.
+    there are at any time, and as much again for streams; that of a busy route takes
+    70 kB as a rule.
 
     Any thread may call it. A request never waits for another, nor for a reader.
 
@@ -181,9 +199,7 @@ class LatencyRecorder:
         # What has closed waits here to be counted, so that no request waits for a
         # lock: least of all one that is found lost, by the garbage collection, in a
         # thread that holds it.
-        self._closed: deque[tuple[str | None, bool, float | None, int]] = deque(
-            maxlen=_MOST_WAITING
-        )
+        self._closed: deque[_Closed] = deque(maxlen=_MOST_WAITING)
         self._lock = RLock()
         self._is_busy = False
 
@@ -200,7 +216,7 @@ class LatencyRecorder:
             (
                 exchange.route,
                 outcome == "error" or (status is not None and status >= 500),
-                None if outcome in _untimed_outcomes else exchange.duration_seconds,
+                response_times(exchange),
                 self._tick(),
             )
         )
@@ -243,7 +259,7 @@ class LatencyRecorder:
         return RecorderSnapshot(covered_seconds, total, tuple(routes))
 
     def quantile(self, q: float, route: str | None = None) -> float:
-        """Return the duration that a share ``q`` of requests did not exceed.
+        """Return the response time that a share ``q`` of requests did not exceed.
 
         Nearest rank, over the last minute, off by
         :data:`~signalpost.receivers.quantiles.RELATIVE_ERROR` of it at most.
@@ -301,10 +317,8 @@ class LatencyRecorder:
         self._is_busy = True
         try:
             for _ in range(len(self._closed)):
-                route, has_failed, seconds, tick = self._closed.popleft()
-                self._rows[self._name(route)].record(
-                    tick, seconds, has_failed=has_failed
-                )
+                route, has_failed, times, tick = self._closed.popleft()
+                self._rows[self._name(route)].record(tick, times, has_failed=has_failed)
         finally:
             self._is_busy = False
 
@@ -324,18 +338,20 @@ class _Slot:
     :param tick: The number of the period.
     """
 
-    __slots__ = ("durations", "errors", "requests", "tick")
+    __slots__ = ("durations", "errors", "requests", "streams", "tick")
 
     def __init__(self, tick: int) -> None:
         self.tick = tick
         self.requests = 0
         self.errors = 0
         self.durations = DurationHistogram()
+        self.streams = DurationHistogram()
 
     def add(self, other: _Slot) -> None:
         self.requests += other.requests
         self.errors += other.errors
         self.durations.merge(other.durations)
+        self.streams.merge(other.streams)
 
 
 class _Row:
@@ -349,7 +365,7 @@ class _Row:
         # As many of different ticks are a minute at least.
         self._slots: deque[_Slot] = deque(maxlen=_SLOTS)
 
-    def record(self, tick: int, seconds: float | None, *, has_failed: bool) -> None:
+    def record(self, tick: int, times: _Times, *, has_failed: bool) -> None:
         self.requests += 1
         self.errors += has_failed
         slots = self._slots
@@ -359,8 +375,11 @@ class _Row:
         slot = slots[-1]
         slot.requests += 1
         slot.errors += has_failed
-        if seconds is not None:
-            slot.durations.record(seconds)
+        response_seconds, stream_seconds = times
+        if response_seconds is not None:
+            slot.durations.record(response_seconds)
+        if stream_seconds is not None:
+            slot.streams.record(stream_seconds)
 
     def minute(self, first_tick: int) -> _Slot:
         """Return the sum of the periods from one on."""
@@ -387,6 +406,10 @@ def _figures(
         maximum_seconds=durations.maximum_seconds,
         requests_since_start=row.requests,
         errors_since_start=row.errors,
+        streams=minute.streams.count,
+        stream_p50_seconds=minute.streams.quantile(0.5),
+        stream_p99_seconds=minute.streams.quantile(0.99),
+        stream_maximum_seconds=minute.streams.maximum_seconds,
     )
 
 

@@ -212,6 +212,7 @@ class SignalMiddleware(Layer):
                 body = _body_or_file(app, environ, starter)
             else:
                 body = app(environ, starter)
+            exchange.returned = time.perf_counter()
             # What ready() does, as this is where nearly every response is.
             if not exchange.is_finished and exchange.start_status is not None:
                 exchange.is_finished = True
@@ -305,6 +306,8 @@ class SignalMiddleware(Layer):
 
     def _broken_off(self, exchange: Exchange, error: BaseException) -> None:
         """Close an exchange whose call has raised: no server calls close() then."""
+        if exchange.returned is None:  # a receiver may have raised after the return
+            exchange.returned = time.perf_counter()
         # Not isinstance(), which asks an exception for its __class__, too.
         is_hijacked = issubclass(type(error), StopIteration) or (
             # How a WebSocket ends under Werkzeug's server, which takes no other end

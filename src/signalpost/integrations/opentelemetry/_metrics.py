@@ -8,6 +8,8 @@ from opentelemetry.metrics import get_meter_provider
 from opentelemetry.metrics import MeterProvider
 
 from ...exchange import Exchange
+from ...receivers.response_times import is_websocket
+from ...receivers.response_times import seconds_of
 from ._attributes import Attributes
 from ._attributes import Bounded
 from ._attributes import number_of
@@ -101,7 +103,11 @@ class ServerMetrics:
             is_known = error_type in self._error_types
             attributes["error.type"] = error_type if is_known else "_OTHER"
         # The context is for exemplars: a measurement that leads to its trace.
-        self._duration.record(exchange.duration_seconds or 0.0, attributes, context)
+        # The convention measures requests, and to the same end as their spans. So it
+        # is the whole of a stream, and a WebSocket's length is left out.
+        if exchange.outcome != "hijacked" and not is_websocket(exchange):
+            seconds = seconds_of(exchange.duration_seconds) or 0.0
+            self._duration.record(seconds, attributes, context)
         if self._has_sizes:
             self._response_size.record(exchange.body_bytes, attributes, context)
             request_bytes = number_of(environ.get("CONTENT_LENGTH"))

@@ -212,7 +212,12 @@ class Group:
         self._known.clear()
 
     def metrics(self) -> Iterable[Metric]:
-        """Return the metrics with their samples."""
+        """Return the metrics with their samples; none while there is no row.
+
+        A scrape of files has none then, either.
+        """
+        if not self._rows:
+            return
         start = 0
         for family in self.families:
             metric = family.metric()

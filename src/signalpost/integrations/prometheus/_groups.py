@@ -37,7 +37,8 @@ class Groups:
     """The metrics of one :class:`PrometheusMetrics`, by the labels that they have.
 
     :param prefix: What each name begins with.
-    :param bounds: The upper bounds of the histograms' buckets, in seconds.
+    :param bounds: The upper bounds of the buckets of times, in seconds.
+    :param stream_bounds: Those of the buckets of how long streams last.
     :param own: The names of further labels of the exchanges.
     :param limits: How many values there are of each.
     """
@@ -45,6 +46,9 @@ class Groups:
     exchanges: Group
     """By method, route, status, outcome and the further labels: requests, bytes,
     durations and times to headers, in this order."""
+    streams: Group
+    """By the same: how long streamed responses lasted. A group of its own, so that only
+    routes that stream have its series."""
     flights: Group
     """Without labels: requests in flight."""
     failures: Group
@@ -62,6 +66,7 @@ class Groups:
         self,
         prefix: str,
         bounds: tuple[float, ...],
+        stream_bounds: tuple[float, ...],
         own: Iterable[str],
         limits: Limits,
     ) -> None:
@@ -79,6 +84,7 @@ class Groups:
             *(Label(name, limits.values) for name in own),
         ]
         self.exchanges = Group(labels, families, most)
+        self.streams = Group(labels, [_streams(prefix, stream_bounds)], most)
         self.flights = Group([], [_in_flight(prefix)], 1)
         self.failures = Group([route, Label("where", 10)], [_failures(prefix)], most)
         labels = [route, Label("operation", 10), Label("outcome", 2)]
@@ -98,7 +104,8 @@ def _exchange_families(prefix: str, bounds: tuple[float, ...]) -> list[Family]:
         Family(
             f"{prefix}request_duration_seconds",
             "histogram",
-            "Time from the server's call to the close of the response.",
+            "Time from the server's call to the close of the response, or to the"
+            " headers of a streamed one.",
             bounds,
         ),
         Family(
@@ -108,6 +115,15 @@ def _exchange_families(prefix: str, bounds: tuple[float, ...]) -> list[Family]:
             bounds,
         ),
     ]
+
+
+def _streams(prefix: str, bounds: tuple[float, ...]) -> Family:
+    return Family(
+        f"{prefix}http_server_stream_duration_seconds",
+        "histogram",
+        "Time from the server's call to the close of a streamed response.",
+        bounds,
+    )
 
 
 def _in_flight(prefix: str) -> Family:

@@ -31,6 +31,9 @@ from ...lifecycle import exchange_opened
 from ...lifecycle import got_request_exception
 from ...lifecycle import sql_executed
 from ...receivers.lines import LONGEST_FIELD
+from ...receivers.response_times import is_websocket
+from ...receivers.response_times import response_times
+from ...receivers.response_times import seconds_of
 from ...wsgi.middleware import sender_of
 from ._folder import Folder
 from ._folder import FolderCollector
@@ -60,11 +63,9 @@ __all__ = ["PrometheusMetrics", "blueprint_of"]
 
 _FAILED = "<failed>"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_STREAM_BUCKETS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 14400)
 _MOST_EXEMPLAR_CHARACTERS = 128
 _OPERATIONS = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH"))
-
-# Their durations tell how long a connection, or a leak, lasted.
-_untimed_outcomes = frozenset(("hijacked", "lost"))
 
 ExemplarFunction: t.TypeAlias = Callable[[Exchange], Mapping[str, str] | None]
 
@@ -90,11 +91,14 @@ class PrometheusMetrics:
     outcome:
 
     - ``http_server_requests_total``: how many closed.
-    - ``http_server_request_duration_seconds``: a histogram of the time until the
-      server closed the response; not of connections that were taken over, nor of what
-      was never closed.
+    - ``http_server_request_duration_seconds``: a histogram of response times: until
+      the server closed the response, or until the headers if it was streamed. There is
+      none of a WebSocket, nor of what was never closed
+      (:func:`~signalpost.receivers.response_times.response_times`).
+    - ``http_server_stream_duration_seconds``: a histogram of the time until the close,
+      of streamed responses only.
     - ``http_server_time_to_headers_seconds``: a histogram of the time until the
-      application began its response.
+      application called ``start_response``.
     - ``http_server_response_body_bytes_total``: how much of bodies was handed over.
 
     Further:
@@ -118,7 +122,9 @@ class PrometheusMetrics:
         own, so that they collide with none.
     :param namespace: What each name begins with, as ``"shop"`` for
         ``shop_http_server_requests_total``.
-    :param buckets: The upper bounds of both histograms, in seconds, ascending.
+    :param buckets: The upper bounds of the buckets of the duration and of the time to
+        the headers, in seconds, ascending.
+    :param stream_buckets: The same for the duration of streams.
     :param labels: Further labels of the exchanges' metrics: functions by names, each
         of which takes the exchange and returns the value; or where they are, as
         ``"shop.metrics:tenant_of"``. One that raises is logged once and gives
@@ -157,6 +163,7 @@ class PrometheusMetrics:
         registry: CollectorRegistry | None = None,
         namespace: str = "",
         buckets: Sequence[float] = _BUCKETS,
+        stream_buckets: Sequence[float] = _STREAM_BUCKETS,
         labels: Mapping[str, LabelFunction | str] | None = None,
         max_values: int = 50,
         max_routes: int = 200,
@@ -175,6 +182,7 @@ class PrometheusMetrics:
         if exemplar is not None and not callable(exemplar):
             raise option_error("exemplar must be callable", exemplar, "exemplar")
         self._bounds = bounds_of(buckets)
+        self._stream_bounds = bounds_of(stream_buckets, "stream_buckets")
         self._own = functions_of(labels or {})
         self._exemplar = exemplar
         self._with_sql = truth_of("with_sql", with_sql)
@@ -185,6 +193,7 @@ class PrometheusMetrics:
         self._groups = Groups(
             prefix,
             self._bounds,
+            self._stream_bounds,
             self._own,
             Limits(
                 number_of("max_values", max_values),
@@ -192,7 +201,8 @@ class PrometheusMetrics:
                 number_of("max_label_sets", max_label_sets),
             ),
         )
-        groups = [self._groups.exchanges, self._groups.flights, self._groups.failures]
+        found = self._groups
+        groups = [found.exchanges, found.streams, found.flights, found.failures]
         if with_sql:
             groups.append(self._groups.statements)
         if with_receivers:
@@ -292,27 +302,27 @@ class PrometheusMetrics:
         if not self._with_scrapes and exchange in self._scrapes:
             return
         route = _route_of(exchange)
-        outcome = exchange.outcome
-        key: tuple[t.Any, ...] = (
-            exchange.method,
-            route,
-            exchange.status,
-            outcome,
-        )
+        status, outcome = exchange.status, exchange.outcome
+        key: tuple[t.Any, ...] = (exchange.method, route, status, outcome)
         if self._own:
             key += tuple(
                 self._own_value(name, function, exchange)
                 for name, function in self._own.items()
             )
-        exemplar = None if self._exemplar is None else self._exemplar_of(exchange)
+        response_seconds, stream_seconds = response_times(exchange)
+        exemplar = None
+        if self._exemplar is not None and response_seconds is not None:
+            exemplar = self._exemplar_of(exchange, response_seconds)
         self._store.put(
             self._note_exchange,
             key,
             exchange.body_bytes,
-            None if outcome in _untimed_outcomes else exchange.duration_seconds,
-            exchange.seconds_to_headers,
+            response_seconds,
+            None if is_websocket(exchange) else seconds_of(exchange.seconds_to_headers),
             exemplar,
         )
+        if stream_seconds is not None:
+            self._store.put(self._note_stream, key, stream_seconds)
 
     def failed(self, sender: object, *, exchange: Exchange, where: str) -> None:
         """Count an exception that left the application."""
@@ -391,11 +401,10 @@ class PrometheusMetrics:
             )
             return _FAILED
 
-    def _exemplar_of(self, exchange: Exchange) -> Exemplar | None:
-        duration_seconds = exchange.duration_seconds
+    def _exemplar_of(self, exchange: Exchange, seconds: float) -> Exemplar | None:
         try:
             labels = t.cast("ExemplarFunction", self._exemplar)(exchange)
-            if not labels or duration_seconds is None:
+            if not labels:
                 return None
             labels = dict(labels)
             text = "".join(map(str.__str__, (*labels, *labels.values())))
@@ -408,7 +417,7 @@ class PrometheusMetrics:
         except Exception as error:  # noqa: BLE001  # the request is counted even so
             self._store.complaints.tell("the function for exemplars failed", error)
             return None
-        return Exemplar(labels, duration_seconds, time())
+        return Exemplar(labels, seconds, time())
 
     def _is_of_ours(self, exchange: Exchange) -> bool:
         applications = self._applications
@@ -429,7 +438,7 @@ class PrometheusMetrics:
         self,
         key: tuple[t.Any, ...],
         body_bytes: int,
-        duration_seconds: float | None,
+        response_seconds: float | None,
         seconds_to_headers: float | None,
         exemplar: Exemplar | None,
     ) -> None:
@@ -437,11 +446,15 @@ class PrometheusMetrics:
         row.add(0, 1)
         if body_bytes:
             row.add(1, body_bytes)
-        if duration_seconds is not None:
+        if response_seconds is not None:
             slot = self._groups.duration_slot
-            row.observe(slot, self._bounds, duration_seconds, exemplar)
+            row.observe(slot, self._bounds, response_seconds, exemplar)
         if seconds_to_headers is not None:
             row.observe(self._groups.headers_slot, self._bounds, seconds_to_headers)
+
+    def _note_stream(self, key: tuple[t.Any, ...], seconds: float) -> None:
+        row = self._store.row(self._groups.streams, key)
+        row.observe(0, self._stream_bounds, seconds)
 
     def _note_failure(self, key: tuple[t.Any, ...]) -> None:
         self._store.row(self._groups.failures, key).add(0, 1)

@@ -76,8 +76,12 @@ def prefix_of(namespace: object) -> str:
     return f"{namespace}_"
 
 
-def bounds_of(buckets: Sequence[float]) -> tuple[float, ...]:
-    """Return the bounds of buckets, without infinity."""
+def bounds_of(buckets: Sequence[float], name: str = "buckets") -> tuple[float, ...]:
+    """Return the bounds of buckets, without infinity.
+
+    :param buckets: The value of an option.
+    :param name: Its name, for the error.
+    """
     try:
         bounds = tuple(float(one) for one in buckets)
     except (TypeError, ValueError):
@@ -90,9 +94,9 @@ def bounds_of(buckets: Sequence[float]) -> tuple[float, ...]:
         or list(bounds) != sorted(set(bounds))
     ):
         raise option_error(
-            f"buckets must be 1 to {_MOST_BUCKETS} ascending numbers of seconds",
+            f"{name} must be 1 to {_MOST_BUCKETS} ascending numbers of seconds",
             buckets,
-            "buckets",
+            name,
         )
     return bounds
 

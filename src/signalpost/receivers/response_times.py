@@ -1,0 +1,101 @@
+"""How long a response took: one definition for log lines, percentiles and metrics."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..exchange import Exchange
+
+__all__ = ["STREAMED_SECONDS", "is_websocket", "response_times", "seconds_of"]
+
+STREAMED_SECONDS: Final = 0.01
+"""How long after its headers a response is closed if it counts as streamed.
+
+It makes no difference whether the application or the client took that time.
+"""
+
+# Their durations are those of a connection, or of a leak.
+_UNTIMED: Final = frozenset(("hijacked", "lost"))
+
+
+def response_times(exchange: Exchange) -> tuple[float | None, float | None]:
+    """Return how long the client waited for a response, and how long a stream lasted.
+
+    A response that takes long to send is not slow. If it was closed
+    :data:`STREAMED_SECONDS` or more after its headers, it counts as streamed: its
+    response time ends with its headers. That of any other response is its whole
+    duration, and so is that of an exchange without headers, such as one that a worker's
+    timeout has ended.
+
+    Headers cannot leave before the application's call has returned or written a body
+    (:pep:`3333`, "The start_response() Callable"). So an application that calls
+    ``start_response`` first and works afterwards has the time of its work, too.
+
+    There is no response time if the connection was taken over (``"hijacked"``), if the
+    server never closed the response (``"lost"``), or if a WebSocket was asked for
+    (:func:`is_websocket`).
+
+    :param exchange: A closed exchange, while ``exchange-closed`` is sent.
+    :returns: Both in seconds since the server's call: the response time, ``None`` if
+        there is none; and the whole duration if the response was streamed, else
+        ``None``. Whatever a receiver has set on the exchange, this does not raise.
+
+    .. versionadded:: 0.1
+    """
+    try:
+        return _response_times(exchange)
+    except Exception:  # noqa: BLE001  # a receiver may have set any value
+        return None, None
+
+
+def is_websocket(exchange: Exchange) -> bool:
+    """Return whether an exchange is a WebSocket's, or the request asked for one.
+
+    That is a status of 101 or a request with ``Upgrade: websocket`` (:rfc:`6455`, 4.1).
+    Not every WebSocket has the outcome ``"hijacked"``: some servers, and a WebSocket
+    that fails, end it with an ordinary response.
+
+    :param exchange: An open exchange; of a closed one only the status is known.
+
+    .. versionadded:: 0.1
+    """
+    try:
+        if exchange.status == 101:
+            return True
+        environ = exchange.open_environ
+        upgrade = None if environ is None else environ.get("HTTP_UPGRADE")
+        return isinstance(upgrade, str) and "websocket" in upgrade.lower()
+    except Exception:  # noqa: BLE001  # a receiver may have set any value
+        return False
+
+
+def seconds_of(value: object) -> float | None:
+    """Return a time of an exchange; ``None`` if a receiver has set what is no number.
+
+    .. versionadded:: 0.1
+    """
+    if type(value) is float or type(value) is int:
+        return value
+    return None
+
+
+def _response_times(exchange: Exchange) -> tuple[float | None, float | None]:
+    whole = seconds_of(exchange.duration_seconds)
+    if whole is None or exchange.outcome in _UNTIMED or is_websocket(exchange):
+        return None, None
+    headers = _seconds_to_sendable_headers(exchange)
+    if headers is not None and whole - headers >= STREAMED_SECONDS:
+        return headers, whole
+    return whole, None
+
+
+def _seconds_to_sendable_headers(exchange: Exchange) -> float | None:
+    """Return when the server could send the headers; ``None`` if there were none."""
+    started = seconds_of(exchange.seconds_to_headers)
+    returned = seconds_of(exchange.seconds_to_return)
+    if started is None or returned is None or returned <= started:
+        return started
+    written = seconds_of(exchange.seconds_to_first_byte)
+    if written is None or written > returned:
+        return returned
+    return max(started, written)

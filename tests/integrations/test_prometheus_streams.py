@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
@@ -171,3 +172,15 @@ def test_a_time_that_is_no_number_is_counted_but_not_timed(
     assert samples_of(metrics, "http_server_requests_total") == [1]
     assert samples_of(metrics, f"{metric}_count") == [0]
     assert not caplog.records
+
+
+def test_streams_of_all_processes_have_one_sum(tmp_path: Path) -> None:
+    workers = [PrometheusMetrics(directory=str(tmp_path)) for _ in range(2)]
+    for worker in workers:
+        close(worker, duration_seconds=0.25)
+        assert samples_of(worker, f"{STREAMS}_count") == []
+    for worker in workers:
+        close(worker)
+    assert samples_of(workers[0], f"{STREAMS}_count") == [2]
+    assert samples_of(workers[0], f"{STREAMS}_sum") == [1200]
+    assert samples_of(workers[0], f"{DURATION}_sum") == [1]

@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import typing as t
-from collections.abc import Callable
 
 import pytest
 
-from signalpost import SignalMiddleware
 from signalpost.exchange import Exchange
 from signalpost.lifecycle import exchange_closed
-from signalpost.lifecycle import exchange_opened
 from signalpost.receivers.formats import Line
 from signalpost.receivers.latency import LatencyLogger
 from signalpost.receivers.recorder import LatencyRecorder
@@ -24,9 +21,6 @@ from tests.receivers.slow_responses import Clock
 from tests.receivers.slow_responses import serve
 from tests.receivers.slow_responses import SLOW
 from tests.receivers.slow_responses import Slow
-from tests.wsgi.serving import hello
-from tests.wsgi.serving import Server
-from tests.wsgi.serving import streamed
 
 Times: t.TypeAlias = tuple[float | None, float | None]
 each_slow = pytest.mark.parametrize("slow", SLOW.values(), ids=SLOW)
@@ -293,19 +287,3 @@ def test_the_level_of_a_slow_stream_can_be_chosen(
     receiver = LatencyLogger(slow_stream_seconds=60, levels={"slow": "critical"})
     receiver("shop", exchange=closed_exchange())
     assert lines.records[0].levelname == "CRITICAL"
-
-
-@pytest.mark.parametrize("app", [hello, streamed])
-def test_the_return_is_known_whatever_raises_after_it(
-    app: Callable[..., t.Any],
-) -> None:
-    found: list[float | None] = []
-
-    def note(sender: object, exchange: Exchange) -> None:
-        found.append(exchange.seconds_to_return)
-
-    layer = SignalMiddleware(app)
-    with exchange_opened.connected_to(note), exchange_closed.connected_to(note):
-        Server().serve(layer)
-    assert found[0] is None
-    assert found[1] is not None

@@ -72,6 +72,7 @@ def log(app: object, exchange: Exchange) -> None:
     assert_type(exchange.status, int | None)
     assert_type(exchange.route, str | None)
     assert_type(exchange.duration_seconds, float | None)
+    assert_type(exchange.seconds_to_return, float | None)
 
 
 exchange_closed.connect(log)

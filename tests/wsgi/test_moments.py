@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import typing as t
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ import webtest
 from signalpost import SignalMiddleware
 from signalpost.exchange import Exchange
 from signalpost.lifecycle import exchange_closed
+from signalpost.lifecycle import exchange_opened
 from signalpost.lifecycle import EXCHANGE_SIGNALS
 from signalpost.lifecycle import request_finished
 from signalpost.testing import capture
@@ -146,3 +148,84 @@ def test_the_duration_covers_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
     exchange = exchange_of(sent)
     assert exchange.seconds_to_first_byte == 0.0
     assert exchange.duration_seconds == 3.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Return what lets the clock go on."""
+    now = 0.0
+
+    def wait(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    return wait
+
+
+def test_the_return_is_known_once_the_call_has_ended(
+    clock: Callable[[float], None],
+) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", TEXT)
+        clock(2)
+        return iter([b"one"])
+
+    with capture(exchange_opened, request_finished, exchange_closed) as sent:
+        seen: list[float | None] = []
+
+        def note(sender: object, exchange: Exchange) -> None:
+            seen.append(exchange.seconds_to_return)
+            clock(1)
+
+        with (
+            exchange_opened.connected_to(note),
+            request_finished.connected_to(note),
+            exchange_closed.connected_to(note),
+        ):
+            Server().serve(SignalMiddleware(app))
+    assert seen == [None, 3, 3]
+    assert exchange_of(sent).seconds_to_headers == 1
+
+
+@pytest.mark.parametrize("error", [LookupError, SystemExit, StopIteration])
+def test_a_call_that_raises_has_ended(
+    clock: Callable[[float], None], error: type[BaseException]
+) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> t.NoReturn:
+        start_response("200 OK", TEXT)
+        clock(2)
+        raise error
+
+    with capture(exchange_closed) as sent, pytest.raises(error):
+        Server().serve(SignalMiddleware(app))
+    assert exchange_of(sent).seconds_to_return == 2
+
+
+def test_a_receiver_that_raises_after_the_return_does_not_move_it(
+    clock: Callable[[float], None],
+) -> None:
+    def refuse(sender: object) -> t.NoReturn:
+        clock(5)
+        raise LookupError
+
+    with (
+        capture(exchange_closed) as sent,
+        request_finished.connected_to(refuse),
+        pytest.raises(LookupError),
+    ):
+        Server().serve(SignalMiddleware(hello, strict=True))
+    assert exchange_of(sent).seconds_to_return == 0
+
+
+@pytest.mark.parametrize("app", [hello, streamed, streamed_by_list])
+def test_the_return_comes_before_the_body(
+    app: WSGIApplication, clock: Callable[[float], None]
+) -> None:
+    with capture(exchange_closed) as sent:
+        body = Server().call(SignalMiddleware(app))
+        clock(4)
+        list(body)
+        body.close()  # type: ignore[attr-defined]  # as PEP 3333 says
+    exchange = exchange_of(sent)
+    assert (exchange.seconds_to_return, exchange.duration_seconds) == (0, 4)

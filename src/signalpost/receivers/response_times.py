@@ -83,19 +83,23 @@ def _response_times(exchange: Exchange) -> tuple[float | None, float | None]:
     whole = seconds_of(exchange.duration_seconds)
     if whole is None or exchange.outcome in _UNTIMED or is_websocket(exchange):
         return None, None
-    headers = _seconds_to_sendable_headers(exchange)
-    if headers is not None and whole - headers >= STREAMED_SECONDS:
+    started = seconds_of(exchange.seconds_to_headers)
+    # Nearly every response is closed at once, so that the rest need not be read.
+    if started is None or whole - started < STREAMED_SECONDS:
+        return whole, None
+    headers = _seconds_to_sendable_headers(exchange, started)
+    if whole - headers >= STREAMED_SECONDS:
         return headers, whole
     return whole, None
 
 
-def _seconds_to_sendable_headers(exchange: Exchange) -> float | None:
-    """Return when the server could send the headers; ``None`` if there were none."""
-    started = seconds_of(exchange.seconds_to_headers)
+def _seconds_to_sendable_headers(exchange: Exchange, started: float) -> float:
+    """Return when the server could send the headers.
+
+    :param started: When the application called ``start_response``.
+    """
     returned = seconds_of(exchange.seconds_to_return)
-    if started is None or returned is None or returned <= started:
+    if returned is None or returned <= started:
         return started
     written = seconds_of(exchange.seconds_to_first_byte)
-    if written is None or written > returned:
-        return returned
-    return max(started, written)
+    return returned if written is None or written > returned else written

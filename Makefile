@@ -259,7 +259,7 @@ constraints:  ## Renew constraints.txt from pyproject.toml's versions
 		bin="$$scratch/$$version/bin"; \
 		"$$bin/python" -m pip install --quiet --upgrade pip; \
 		"$$bin/python" -m pip install --quiet flit-core --group dev; \
-		"$$bin/python" -m pip freeze --all --exclude setuptools \
+		"$$bin/python" -m pip freeze --all \
 			| tr 'A-Z_' 'a-z-' >> "$$scratch/frozen"; \
 	done; \
 	sort -u "$$scratch/frozen" > "$$scratch/sorted"; \

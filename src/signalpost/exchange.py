@@ -201,9 +201,10 @@ class Exchange(Handling):
     def route(self) -> str | None:
         """The route's template with its mount point, as ``"/shop/items/<int:id>"``.
 
-        ``None`` if no route matched, or before the matching, or without Werkzeug,
-        unless the application sets it. What is set stays; endpoint and blueprints are
-        those of the route that matched.
+        ``None`` if no route matched, or before the matching. It is read from Werkzeug's
+        request, so under Flask; for other frameworks a reader records it. What the
+        application sets stays; endpoint and blueprints are those of the route
+        that matched.
         """
         if self._own_route is not None:
             return self._own_route[0]
@@ -369,6 +370,21 @@ class Exchange(Handling):
             if outer is not None and not outer.read_route():
                 outer.read_route(request)
         return True
+
+    def take_route(
+        self, environ: WSGIEnvironment, template: str, endpoint: str | None
+    ) -> None:
+        """Take the route that matched from a framework's reader. For integrations.
+
+        The first one stays, unless another is of an application mounted further down.
+        """
+        mount = _decoded(environ.get("SCRIPT_NAME")).rstrip("/")
+        self.read_route()
+        if self._route is None or mount != self.script_name.rstrip("/"):
+            self._route = f"{mount}/{template.removeprefix('/')}"
+            self._endpoint = endpoint
+        if self.outer is not None and self.outer.route is None:
+            self.outer.take_route(environ, template, endpoint)
 
     def release(self) -> None:
         """Let go of the application and the environment. For the middleware."""

@@ -1,0 +1,55 @@
+"""Bottle: the route of each request, read by a plugin."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable
+from contextlib import suppress
+
+import bottle
+
+from ..wsgi.routes import record_route
+
+__all__ = ["RouteReader"]
+
+
+class RouteReader:
+    """Record the route that Bottle matched, before its callback runs.
+
+    ::
+
+        app = bottle.Bottle()
+        app.install(RouteReader())
+        application = SignalMiddleware(app)
+
+    :attr:`Exchange.route <signalpost.exchange.Exchange.route>` is the rule, as
+    ``"/items/<number:int>"``, with the mount point in front, and the endpoint is the
+    name of the route, if it has one. A path that matches no route has none, nor has a
+    method that is not allowed.
+
+    Install it before other plugins: Bottle calls the plugin that was installed first
+    before the others, so that a request that another plugin refuses has its route. An
+    application that is mounted needs a reader of its own, as it does of each plugin.
+
+    .. versionadded:: 0.1
+    """
+
+    api = 2
+    name = "signalpost"
+
+    def apply(
+        self, callback: Callable[..., t.Any], route: t.Any
+    ) -> Callable[..., t.Any]:
+        """Return a callback that records the route first; as Bottle asks of a plugin.
+
+        :param callback: What answers the request.
+        :param route: The :class:`bottle.Route`.
+        """
+
+        def callback_with_route(*arguments: t.Any, **named: t.Any) -> t.Any:
+            with suppress(Exception):  # no fault of ours is an answer
+                # Read now, as to mount an application later changes its rules.
+                record_route(bottle.request.environ, route.rule, route.name)
+            return callback(*arguments, **named)
+
+        return callback_with_route

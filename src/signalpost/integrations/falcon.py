@@ -1,0 +1,52 @@
+"""Falcon: the route of each request, read by a middleware."""
+
+from __future__ import annotations
+
+import typing as t
+from contextlib import suppress
+
+from ..wsgi.routes import record_route
+
+if t.TYPE_CHECKING:
+    import falcon
+
+__all__ = ["RouteReader"]
+
+
+class RouteReader:
+    """Record the route that Falcon matched, before its resource is called.
+
+    ::
+
+        app = falcon.App(middleware=[RouteReader()])
+        application = SignalMiddleware(app)
+
+    :attr:`Exchange.route <signalpost.exchange.Exchange.route>` is the template, as
+    ``"/items/{number:int}"``, with the mount point in front. Falcon's routes have no
+    names, so there is no endpoint. A path that matches no route has none, nor has a
+    sink or a static file. A method that the resource does not have keeps its route.
+
+    Put it before other middlewares, so that a request that another one refuses in
+    ``process_resource`` has its route.
+
+    .. versionadded:: 0.1
+    """
+
+    def process_resource(
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,
+        resource: object,
+        params: dict[str, t.Any],
+    ) -> None:
+        """Record the route of a request; Falcon calls it when a route matched.
+
+        :param req: The request.
+        :param resp: Left as it is.
+        :param resource: Left as it is.
+        :param params: Left as it is.
+        """
+        template = req.uri_template
+        if template is not None:
+            with suppress(Exception):  # no fault of ours is an answer
+                record_route(req.env, template)

@@ -24,6 +24,7 @@ from signalpost.integrations.pyramid import includeme
 from signalpost.lifecycle import exchange_closed
 from signalpost.testing import capture
 from tests.integrations.serving_socket import served_by_werkzeug
+from tests.integrations.serving_socket import until
 from tests.wsgi.serving import environ_of
 from tests.wsgi.serving import exchange_of
 from tests.wsgi.serving import Server
@@ -272,4 +273,5 @@ def test_a_served_pyramid_is_recorded_by_route(
     ):
         for number in range(3):
             assert client.get(f"/items/{number}") == b"/items/{number}"
+        until(lambda: len(sent) == 3, sent)
     assert [one["exchange"].route for one in sent] == ["/items/{number}"] * 3

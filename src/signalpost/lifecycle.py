@@ -169,7 +169,8 @@ once, use :data:`exchange_closed`.
 
 - ``response``: Flask's response object, or a
   :class:`~signalpost.exchange.ResponseStart`. Both have ``status``, ``status_code``
-  and ``headers``.
+  and ``headers``. A header that is set on Flask's reaches the client; a change of the
+  other one's copy does nothing (:ref:`what to do there <header-changes>`).
 - ``environ`` and ``exchange``: as for :data:`exchange_opened`.
 """
 

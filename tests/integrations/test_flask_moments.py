@@ -349,6 +349,21 @@ def test_a_receiver_may_change_the_response_before_it_is_sent() -> None:
     assert answer.headers["X-Marked"] == "yes"
 
 
+def test_a_status_set_in_request_finished_is_sent_and_recorded() -> None:
+    app = new_shop()
+    Signalpost(app)
+
+    def mark(sender: object, response: flask.Response) -> None:
+        response.status_code = 418
+
+    with (
+        request_finished.connected_to(mark, app),
+        capture(exchange_closed, sender=app) as sent,
+    ):
+        assert app.test_client().get("/hello", buffered=True).status_code == 418
+    assert sent[0]["exchange"].status == 418
+
+
 def test_the_route_is_known_when_the_request_starts() -> None:
     app = new_shop()
     Signalpost(app)

@@ -9,6 +9,7 @@ import pytest
 import webtest
 
 from signalpost import SignalMiddleware
+from signalpost.exchange import current_exchange
 from signalpost.exchange import Exchange
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import exchange_opened
@@ -109,6 +110,39 @@ def test_the_status_is_known_within_request_finished(app: WSGIApplication) -> No
     with request_finished.connected_to(read):
         Server().serve(SignalMiddleware(app))
     assert seen == [(200, True), (None, None)]
+
+
+@pytest.mark.parametrize("app", [hello, streamed_by_list, streamed])
+def test_a_header_set_in_request_finished_changes_nothing(app: WSGIApplication) -> None:
+    def mark(sender: object, response: t.Any) -> None:
+        response.headers["X-Marked"] = "yes"
+        del response.headers["Content-Type"]
+
+    expected, server = Server(), Server()
+    expected.serve(app)
+    with request_finished.connected_to(mark):
+        server.serve(SignalMiddleware(app))
+    assert (server.status, server.headers) == (expected.status, expected.headers)
+
+
+@pytest.mark.parametrize("app", [hello, streamed_by_list, streamed])
+def test_a_middleware_inside_sets_a_header_of_the_exchange(
+    app: WSGIApplication,
+) -> None:
+    def marking(
+        environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *error: t.Any) -> t.Any:
+            exchange = current_exchange()
+            assert exchange is not None
+            return start_response(status, [*headers, ("X-Path", exchange.path)], *error)
+
+        return app(environ, start)
+
+    server = Server()
+    with capture(exchange_closed):
+        server.serve(SignalMiddleware(marking), path="/items")
+    assert ("X-Path", "/items") in server.headers
 
 
 def test_request_finished_waits_for_a_late_start_response() -> None:

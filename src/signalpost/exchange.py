@@ -379,8 +379,10 @@ class Exchange(Handling):
         The first one stays, unless another is of an application mounted further down.
         """
         mount = _decoded(environ.get("SCRIPT_NAME")).rstrip("/")
+        is_deeper = mount != self.script_name.rstrip("/")
         self.read_route()
-        if self._route is None or mount != self.script_name.rstrip("/"):
+        # If the first one is no template of the mount point, that differs by request.
+        if self._route is None or (is_deeper and self._route.startswith(f"{mount}/")):
             self._route = f"{mount}/{template.removeprefix('/')}"
             self._endpoint = endpoint
         if self.outer is not None and self.outer.route is None:

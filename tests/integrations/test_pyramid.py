@@ -193,14 +193,26 @@ def test_a_pyramid_below_a_dispatcher_has_its_prefix_in_its_route(prefix: str) -
     ("path", "route"),
     [("/sub/items/3", "/sub/items/{number}"), ("/sub/nowhere", "/sub/*subpath")],
 )
+@pytest.mark.parametrize("mount", ["", "/own"])
 def test_the_route_of_a_pyramid_in_a_view_is_the_more_exact_one(
-    path: str, route: str
+    path: str, route: str, mount: str
 ) -> None:
-    def mount(config: t.Any) -> None:
+    def add_sub(config: t.Any) -> None:
         config.add_route("sub", "/sub/*subpath")
         config.add_view(wsgiapp2(new_shop()), route_name="sub")
 
-    assert exchange_for(SignalMiddleware(new_shop(mount)), path).route == route
+    shop = SignalMiddleware(new_shop(add_sub))
+    assert exchange_for(shop, path, SCRIPT_NAME=mount).route == mount + route
+
+
+def test_tenants_of_a_pyramid_in_a_view_make_no_more_routes() -> None:
+    def add_tenants(config: t.Any) -> None:
+        config.add_route("tenant", "/of/{tenant}/*subpath")
+        config.add_view(wsgiapp2(new_shop()), route_name="tenant")
+
+    shop = SignalMiddleware(new_shop(add_tenants))
+    routes = {exchange_for(shop, f"/of/{name}/items/3").route for name in "abc"}
+    assert routes == {"/of/{tenant}/*subpath"}
 
 
 def test_a_subrequest_does_not_change_the_route() -> None:

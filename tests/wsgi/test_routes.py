@@ -79,6 +79,11 @@ def test_the_route_of_what_is_mounted_further_down_replaces_it() -> None:
     assert route_of(app) == ("/shop/items", "two", ())
 
 
+def test_the_route_of_what_is_mounted_by_a_placeholder_does_not() -> None:
+    app = recording((None, "/<shop>/<path>", "one"), ("/mugs", "/items", "two"))
+    assert route_of(app) == ("/<shop>/<path>", "one", ())
+
+
 def test_an_outer_exchange_has_the_route_unless_it_has_its_own() -> None:
     inner = SignalMiddleware(recording(("/shop", "/items", None)), sender="inner")
 

@@ -20,7 +20,7 @@ def record_route(
 
     The mount point, which is the environment's ``SCRIPT_NAME``, is put in front. The
     first route stays, unless another one is of an application that is mounted further
-    down. What the application assigns to
+    down, at a path without placeholders. What the application assigns to
     :attr:`Exchange.route <signalpost.exchange.Exchange.route>` wins. If no exchange is
     open, nothing is done.
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import subprocess
 import sys
 import typing as t
+from collections.abc import Iterable
 from collections.abc import Mapping
+from importlib.metadata import Distribution
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from signalpost.config import ENTRY_POINT_GROUP
 from signalpost.config import READY
 from signalpost.errors import ConfigurationError
 from signalpost.errors import ConfigurationWarning
+from tests._engine.racing import run_together
 from tests.config.loading import load
 from tests.config.loading import refusal
 from tests.config.loading import Write
@@ -62,6 +66,68 @@ def test_a_published_name_does_not_replace_a_ready_receiver(
     with pytest.warns(ConfigurationWarning, match="here:Audit is published by that"):
         enabled = load({"latency": True})
     assert enabled["latency"].path == READY["latency"]
+
+
+class Distributions:
+    """A finder of distributions that finds none, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def find_spec(self, *_: object) -> None: ...
+
+    def find_distributions(self, *_: object) -> Iterable[Distribution]:
+        self.times += 1
+        return ()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Distributions:
+    asked = Distributions()
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, asked])
+    return asked
+
+
+def test_distributions_are_read_once_for_all_receivers_and_applications(
+    asked: Distributions,
+) -> None:
+    for _ in range(3):
+        load({"latency": True, "here:Audit": True, "referrers": True})
+    assert asked.times == 1
+
+
+def test_distributions_are_read_once_by_threads(asked: Distributions) -> None:
+    run_together(*[lambda: load({"latency": True})] * 6)
+    assert asked.times == 1
+
+
+def test_distributions_of_another_path_are_read(
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Distributions,
+) -> None:
+    publish(write, "site/stocktaking", stock="here:Audit")
+    load({"latency": True}).disable_all()
+    with monkeypatch.context() as with_another_path:
+        with_another_path.syspath_prepend(tmp_path / "site")
+        enabled = load({"stock": True, "latency": True})
+        assert (set(enabled), asked.times) == ({"stock", "latency"}, 2)
+    error = refusal_beside(enabled, {"stock": True})
+    assert "unknown receiver 'stock'" in str(error)
+
+
+def test_what_is_installed_meanwhile_is_found(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    load({"latency": True}).disable_all()
+    publish(write, "stocktaking", stock="here:Audit")
+    # As after any installation: the import system keeps lists of folders.
+    importlib.invalidate_caches()
+    enabled = load({"stock": True})
+    assert enabled["stock"].path == "here:Audit"
+    assert "did you mean 'stock'?" in str(refusal_beside(enabled, {"stok": True}))
 
 
 STOCKTAKING = """\

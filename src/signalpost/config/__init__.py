@@ -25,8 +25,8 @@ from ._configuration import Configuration
 from ._enabled import Enabled
 from ._enabled import enabled_for
 from ._enabled import EnabledReceiver
-from ._finding import ENTRY_POINT_GROUP
 from ._finding import READY
+from ._published import ENTRY_POINT_GROUP
 
 __all__ = [
     "ENTRY_POINT_GROUP",

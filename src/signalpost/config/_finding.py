@@ -8,7 +8,6 @@ import typing as t
 import warnings
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
 from reprlib import repr as short_repr
 from typing import Any
 
@@ -18,10 +17,11 @@ from ..lifecycle import catalogue
 from ._place import listed
 from ._place import nearest
 from ._place import Place
+from ._published import published
+from ._published import read_published
 from ._text import value_for
 
 __all__ = [
-    "ENTRY_POINT_GROUP",
     "READY",
     "found_at",
     "imported",
@@ -47,17 +47,13 @@ READY: t.Final[Mapping[str, str]] = {
 """The ready receivers: where each is, by the name that configuration knows it by."""
 
 
-ENTRY_POINT_GROUP: t.Final = "signalpost.receivers"
-"""The entry-point group under which other distributions publish receivers."""
-
-
 def found_at(name: str, place: Place) -> tuple[str, Any]:
     """Return where a receiver is, and the object there."""
     if ":" in name:
         return name, object_at(name, place)
-    published = entry_points(group=ENTRY_POINT_GROUP)
+    entries = published()
     if name in READY:
-        for entry in published.select(name=name):
+        for entry in entries.select(name=name):
             warnings.warn(
                 f"{place}: {entry.value} is published by that name, too; the ready"
                 f" receiver {READY[name]} is used; enable the other by its path",
@@ -65,9 +61,12 @@ def found_at(name: str, place: Place) -> tuple[str, Any]:
                 stacklevel=2,
             )
         return READY[name], object_at(READY[name], place)
-    paths = sorted({f"{one.module}:{one.attr}" for one in published.select(name=name)})
+    if name not in entries.names:
+        # It may have been installed since they were read.
+        entries = read_published()
+    paths = sorted({f"{one.module}:{one.attr}" for one in entries.select(name=name)})
     if not paths:
-        known = {*READY, *published.names}
+        known = {*READY, *entries.names}
         raise place.error(
             f"unknown receiver {name!r}; known are {listed(known)}; one of your own is"
             f" written package.module:object{nearest(name, known)}"

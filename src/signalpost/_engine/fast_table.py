@@ -47,6 +47,8 @@ class FastTable(Table):
         if self.waiting:
             del removed
             self.run_waiting()
+        if self.after_change:
+            self.call_after_change()
         return before
 
     def take_from_any(self, key: Hashable) -> bool:
@@ -67,4 +69,6 @@ class FastTable(Table):
         if self.waiting:
             del removed
             self.run_waiting()
+        if self.after_change:
+            self.call_after_change()
         return is_taken

@@ -12,8 +12,11 @@ from .serial import Serial
 class Follower(t.Protocol):
     """Something that is called when a name gets another sender."""
 
-    def names_changed(self) -> None:
-        """Take note that a name has another sender."""
+    def names_changed(self, sender: object) -> None:
+        """Take note that a name has another sender.
+
+        :param sender: That sender.
+        """
 
 
 class SenderName:
@@ -63,10 +66,10 @@ class SenderName:
             ) from None
         reference.key = id(sender)
         for follower in _registry.look(_registry.bind, self, sender, reference):
-            follower.names_changed()
+            follower.names_changed(sender)
 
     def follow(self, follower: Follower) -> None:
-        """Call ``follower.names_changed()`` whenever this name gets another sender."""
+        """Call ``follower.names_changed(…)`` whenever this name gets another sender."""
         _registry.look(_registry.follow, self, follower)
 
 

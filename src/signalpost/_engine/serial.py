@@ -25,8 +25,17 @@ class Serial:
     and :meth:`recover` is called there.
     """
 
-    __slots__ = ("__weakref__", "_is_busy", "_lock", "_removed", "waiting")
+    __slots__ = (
+        "__weakref__",
+        "_is_busy",
+        "_lock",
+        "_removed",
+        "after_change",
+        "waiting",
+    )
 
+    after_change: tuple[Callable[[], object], ...]
+    """Called after each change that a caller waits for, when no lock is held."""
     waiting: deque[Callable[[], object]]
     """The changes that wait."""
 
@@ -34,6 +43,7 @@ class Serial:
         self._lock = threading.RLock()
         self._is_busy = False
         self._removed: list[object] = []
+        self.after_change = ()
         self.waiting = deque()
         every.add(self)
 
@@ -65,7 +75,14 @@ class Serial:
         if self.waiting:
             del removed
             self.run_waiting()
+        if self.after_change:
+            self.call_after_change()
         return result
+
+    def call_after_change(self) -> None:
+        """Call what follows a change."""
+        for function in self.after_change:
+            function()
 
     def look(self, question: Callable[..., T], *arguments: Any) -> T:
         """Answer a question while nothing changes, at once in any case."""

@@ -26,7 +26,14 @@ class Store:
     Callers that change it hold the lock of the table.
     """
 
-    __slots__ = ("any", "by_receiver", "by_sender", "by_value_count", "shared_count")
+    __slots__ = (
+        "any",
+        "by_receiver",
+        "by_sender",
+        "by_value_count",
+        "notes",
+        "shared_count",
+    )
 
     any: dict[Hashable, Connection]
     """The connections to ``ANY``, by receiver."""
@@ -36,6 +43,9 @@ class Store:
     """The connections to senders, by receiver and sender."""
     by_value_count: int
     """How many of the senders are not found by their id."""
+    notes: tuple[Callable[[SenderRecord], object], ...]
+    """Called with each sender that gets its first connection or loses its last one;
+    the lock is held."""
     shared_count: int
     """How many connections are by a name or a base class, for more than one sender."""
 
@@ -44,6 +54,7 @@ class Store:
         self.by_sender = {}
         self.by_receiver = {}
         self.by_value_count = 0
+        self.notes = ()
         self.shared_count = 0
 
     # Changes.
@@ -63,6 +74,8 @@ class Store:
             self.by_value_count += not record.is_by_id
             if type(sender) is SenderName:
                 sender.follow(follower)
+            for note in self.notes:
+                note(record)
         record.connections[connection.key] = connection
         senders = self.by_receiver.setdefault(connection.key, {})
         senders[connection.sender] = connection
@@ -80,6 +93,8 @@ class Store:
         if not record.connections:
             del self.by_sender[record.key]
             self.by_value_count -= not record.is_by_id
+            for note in self.notes:
+                note(record)
 
     def recover(self) -> list[SenderRecord]:
         """Rebuild everything that is derived from the connections.
@@ -97,6 +112,11 @@ class Store:
         self.by_value_count = sum(not record.is_by_id for record in records)
         self.shared_count = sum(map(self.is_shared, self.connections()))
         return records
+
+    def was_named(self, sender: object) -> None:
+        """Take note that a sender has another name, by which it may have receivers."""
+        for note in self.notes:
+            note(SenderRecord(sender, sender_key(sender), _ignore))
 
     # Questions.
 
@@ -154,3 +174,7 @@ class Store:
     def saved(self, connection: Connection) -> Saved:
         """Return a connection as it is."""
         return save(connection, self.by_sender.get(connection.sender))
+
+
+def _ignore(reference: weakref.ref[Any]) -> None:
+    """Do nothing when a sender dies."""

@@ -392,8 +392,9 @@ class Table(Serial):
             self.routes.forget_id(key[0])
         self.run_later(self.forget_sender, reference)
 
-    def names_changed(self) -> None:
+    def names_changed(self, sender: object) -> None:
         """Make routes invalid, as a name has another sender."""
+        self.store.was_named(sender)
         self.run(self.routes.changed, None)
 
     def recover(self) -> None:

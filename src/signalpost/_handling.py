@@ -43,6 +43,7 @@ class Handling:
         "kept",
         "layers",
         "open_environ",
+        "open_sender",
         "returned",
         "sent_files",
         "start_headers",
@@ -76,6 +77,8 @@ class Handling:
     by receivers of ``exchange-opened`` that need to know when its call ends."""
     open_environ: WSGIEnvironment | None
     """The environment; ``None`` after the close."""
+    open_sender: t.Any
+    """The sender, whatever a receiver has set; ``None`` after the close."""
     returned: float | None
     """When the call of the application returned or raised, by
     :func:`time.perf_counter`; ``None`` before."""

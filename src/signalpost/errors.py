@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = [
     "ApplicationError",
+    "ApplicationGoneError",
     "AsyncReceiverError",
     "ConfigurationError",
     "ConfigurationWarning",
@@ -86,6 +87,10 @@ class ApplicationError(SignalpostError, TypeError):
     def __init__(self, message: str, application: object = None) -> None:
         super().__init__(message)
         self.application = application
+
+
+class ApplicationGoneError(SignalpostError, ReferenceError):
+    """A layer was called whose application has been freed."""
 
 
 class ExtensionError(SignalpostError, RuntimeError):

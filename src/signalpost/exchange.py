@@ -140,7 +140,7 @@ class Exchange(Handling):
     ) -> None:
         self.start = time.perf_counter()
         self.started_at = time.time()
-        self.sender = sender
+        self.sender = self.open_sender = sender
         self.open_environ = environ
         read = environ.get
         method = read("REQUEST_METHOD")
@@ -393,7 +393,7 @@ class Exchange(Handling):
         environ, self.open_environ = self.open_environ, None
         outer, self.outer = self.outer, None
         starter, self.starter = self.starter, None
-        self.sender = self.earlier_request = None
+        self.sender = self.open_sender = self.earlier_request = None
         self.entered = ()
         self.sent_files = self.start_headers = self.layers = ()
         if starter is not None:

@@ -173,31 +173,19 @@ def test_a_subclass_of_flask_is_an_application() -> None:
 
 
 @pytest.mark.parametrize("requests", [0, 1])
-def test_an_app_is_freed_with_its_bridges(requests: int) -> None:
+def test_an_app_leaves_nothing_in_flasks_signals(requests: int) -> None:
+    before = len(flasks.appcontext_pushed.receivers)
     app = new_shop()
     Signalpost(app)
-    with capture(exchange_closed, appcontext_pushed, sender=app):
-        for _ in range(requests):
-            TestApp(app).get("/hello")
-    freed = [weakref.ref(bridge) for bridge in state_of(app).bridges]
-    freed_app = weakref.ref(app)
+    appcontext_pushed.connect(print, app)
+    for _ in range(requests):
+        TestApp(app).get("/hello")
+    freed = weakref.ref(app)
     del app
     gc.collect()
-    assert freed_app() is None
-    assert [one() for one in freed] == [None] * len(freed)
-
-
-def test_an_app_is_freed_while_somebody_hears_every_app() -> None:
-    before = len(flasks.request_started.receivers)
-    with request_started.connected_to(lambda sender: None):
-        app = new_shop()
-        Signalpost(app)
-        TestApp(app).get("/hello")
-        freed = weakref.ref(app)
-        del app
-        gc.collect()
-        assert freed() is None
-    assert len(flasks.request_started.receivers) <= before
+    assert freed() is None
+    assert len(flasks.appcontext_pushed.receivers) <= before + 1
+    assert not [one for one in appcontext_pushed.connections if one.receiver is print]
 
 
 def test_requests_leave_nothing_in_the_tables_of_an_app() -> None:

@@ -88,8 +88,7 @@ class Table(Serial):
     disconnected: Sends | None
     """The one that is sent after a receiver was disconnected."""
     sender_check: Callable[[object, object], None] | None
-    """Called with a receiver and a sender, not ANY, that are to be connected."""
-
+    """Called with a receiver and its sender that are to be connected."""
     def __init__(
         self, signal: Callable[[], object], declared: frozenset[str] | None
     ) -> None:

@@ -73,14 +73,11 @@ class Demand:
         "generation",
         "is_recorded",
         "only_closed",
-        "sender",
         "sends_moments",
     )
 
     generation: object
     """Stands for the change."""
-    sender: object
-    """The sender; a middleware's can be replaced."""
     is_recorded: bool
     """Whether an exchange must be recorded."""
     only_closed: bool
@@ -92,7 +89,6 @@ class Demand:
 
     def __init__(self, sender: object) -> None:
         self.generation = _generation.current
-        self.sender = sender
         signals = with_receivers(EXCHANGE_SIGNALS, sender, SIGNALS_WITHIN)
         self.is_recorded = bool(signals)
         self.only_closed = self.is_recorded and signals[0] is exchange_closed
@@ -135,6 +131,8 @@ class SignalMiddleware(Layer):
     receiver_failures: int
     """How many times a receiver has raised so far."""
 
+    _sender: t.Any
+
     def __init__(
         self, app: t.Any, *, sender: object = None, strict: bool = False
     ) -> None:
@@ -144,29 +142,37 @@ class SignalMiddleware(Layer):
             self.app = t.cast("WSGIApplication", app)
         else:
             self.app, found, is_known = application_and_sender(app, self)
-        self.sender = found if sender is None else sender
         self.is_sender_known = is_known or sender is not None
+        sender = found if sender is None else sender
+        self.sender = sender
         self.strict = strict
         self.receiver_failures = 0
-        self._demand = Demand(self.sender)
         self.find_request: Callable[[Exchange], object] | None = None
         # Of two layers side by side, the inner one does the work.
         inner: t.Any = self.app.inner if type(self.app) is Around else self.app
-        self._is_outer_layer = is_layer(inner) and inner.sender is self.sender
+        self._is_outer_layer = is_layer(inner) and inner.sender is sender
         if self.is_sender_known:
             set_sender_within(self)
         else:
             warn_of_receivers(self)
 
+    @property
+    def sender(self) -> object:
+        """The sender of the signals."""
+        return self._find_sender()
+
+    @sender.setter
+    def sender(self, sender: object) -> None:
+        self._keep_sender(sender)
+        self._demand = Demand(sender)
+
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Call the application, and send what happens; as :pep:`3333` says."""
-        sender = self.sender
         demand = self._demand
-        # What is_recorded() does.
-        if demand.generation is not _generation.current or demand.sender is not sender:
-            demand = self._demand = Demand(sender)
+        if demand.generation is not _generation.current:
+            demand = self._new_demand()
         if not demand.is_recorded or self._is_outer_layer:
             return self.app(environ, start_response)
         outer = environ.get(EXCHANGE_KEY)
@@ -185,8 +191,22 @@ class SignalMiddleware(Layer):
     def is_recorded(self) -> bool:
         """Return whether any receiver needs a record of the sender's exchanges."""
         if self._demand.generation is not _generation.current:
-            self._demand = Demand(self.sender)
+            self._new_demand()
         return self._demand.is_recorded
+
+    def _new_demand(self) -> Demand:
+        while True:
+            sender = self._find_sender()
+            demand = self._demand = Demand(sender)
+            # Another thread may have set another sender meanwhile.
+            if self._find_sender() is sender:
+                return demand
+
+    def _keep_sender(self, sender: object) -> None:
+        self._sender = sender
+
+    def _find_sender(self) -> object:
+        return self._sender
 
     # A method of its own, by which current_exchange() knows who has set it.
     def _recorded(
@@ -196,7 +216,8 @@ class SignalMiddleware(Layer):
         demand: Demand,
         outer: Exchange | None,
     ) -> Iterable[bytes]:
-        exchange = Exchange(environ, self.sender, outer)
+        sender = self._find_sender()
+        exchange = Exchange(environ, sender, outer)
         exchange.find_request = self.find_request
         exchange.starter = starter = Starter(start_response, exchange, self)
         environ[EXCHANGE_KEY] = exchange
@@ -232,7 +253,7 @@ class SignalMiddleware(Layer):
             # A traceback that Flask keeps for longer keeps this frame, and this frame
             # must not keep the exchange.
             body = ()
-            del exchange, starter, token
+            del exchange, sender, starter, token
 
     def _opened(self, exchange: Exchange) -> WSGIApplication:
         """Send that the exchange was opened, and return what is to be called."""
@@ -287,11 +308,11 @@ class SignalMiddleware(Layer):
         payload = {"environ": exchange.open_environ, "exchange": exchange}
         try:
             if self.strict:
-                self._deliver(exchange_closed, payload)
+                self._deliver(exchange_closed, exchange.open_sender, payload)
             else:
                 # What _deliver does, as nearly every application has a receiver here.
                 self.receiver_failures += exchange_closed.send_isolated(
-                    self.sender, payload, self._async_wrapper
+                    exchange.open_sender, payload, self._async_wrapper
                 )
         finally:
             try:
@@ -388,7 +409,7 @@ class SignalMiddleware(Layer):
 
     def _send_request_finished(self, exchange: Exchange) -> None:
         sends = self._demand.sends_moments
-        if sends and request_finished.has_receivers_for(self.sender):
+        if sends and request_finished.has_receivers_for(exchange.open_sender):
             self._send(request_finished, exchange, response=response_start(exchange))
 
     def _async_wrapper(self) -> AsyncWrapper | None:
@@ -396,14 +417,16 @@ class SignalMiddleware(Layer):
         return None
 
     def _send(self, signal: NamedSignal, exchange: Exchange, **payload: t.Any) -> None:
-        if signal.has_receivers_for(self.sender):
+        sender = exchange.open_sender
+        if signal.has_receivers_for(sender):
             payload["environ"] = exchange.open_environ
             payload["exchange"] = exchange
-            self._deliver(signal, payload)
+            self._deliver(signal, sender, payload)
 
     def _deliver(
         self,
         signal: NamedSignal,
+        sender: object,
         payload: dict[str, t.Any],
         through: tuple[type[Exception], ...] = (),
     ) -> None:
@@ -413,10 +436,10 @@ class SignalMiddleware(Layer):
         """
         if self.strict:
             wrapper = self._async_wrapper()
-            signal.send(self.sender, _async_wrapper=wrapper, **payload)
+            signal.send(sender, _async_wrapper=wrapper, **payload)
         else:
             self.receiver_failures += signal.send_isolated(
-                self.sender, payload, self._async_wrapper, through
+                sender, payload, self._async_wrapper, through
             )
 
 

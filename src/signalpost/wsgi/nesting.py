@@ -48,7 +48,7 @@ def _is_around(recorder: Layer, layer: Layer, outer: Exchange) -> bool:
     if not any(one is recorder for one in layers_in(layer.sender, wsgi_app)):
         layer.other_layer_id = id(recorder)
         return False
-    recorder.sender = outer.sender = layer.sender
+    recorder.sender = outer.sender = outer.open_sender = layer.sender
     recorder.is_sender_known = True
     return True
 

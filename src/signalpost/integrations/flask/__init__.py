@@ -6,36 +6,49 @@ import inspect
 import logging
 import os
 import typing as t
+import weakref
 from collections.abc import Callable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from reprlib import repr as short_repr
 from traceback import walk_tb
 from types import FunctionType
+from types import MethodType
 
 import flask
 from flask import signals as flasks
 from werkzeug.exceptions import HTTPException
 
-from .. import lifecycle
-from .._current import context_exchange
-from .._engine.delivery import AsyncWrapper
-from .._engine.interest import generation_of
-from .._engine.interest import with_receivers
-from .._engine.names import named
-from .._engine.serial import Serial
-from .._engine.signal import NamedSignal
-from ..config import Configuration
-from ..config import Enabled
-from ..errors import ConfigurationError
-from ..errors import ExtensionError
-from ..exchange import Exchange
-from ..exchange import EXCHANGE_KEY
-from ..wsgi.application import is_running
-from ..wsgi.finding import unproxied
-from ..wsgi.middleware import leave_moments
-from ..wsgi.middleware import SignalMiddleware
+from ... import lifecycle
+from ..._current import context_exchange
+from ..._engine.delivery import AsyncWrapper
+from ..._engine.names import named
+from ..._engine.signal import NamedSignal
+from ...config import Configuration
+from ...config import Enabled
+from ...errors import ApplicationGoneError
+from ...errors import ConfigurationError
+from ...errors import ExtensionError
+from ...exchange import Exchange
+from ...exchange import EXCHANGE_KEY
+from ...wsgi.application import is_running
+from ...wsgi.finding import unproxied
+from ...wsgi.middleware import leave_moments
+from ...wsgi.middleware import SignalMiddleware
+from ._bridges import Bridged
+from ._bridges import Bridges
+from ._bridges import Moment
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import WSGIEnvironment
+
+    WSGIMethod = Callable[
+        [flask.Flask, WSGIEnvironment, StartResponse], Iterable[bytes]
+    ]
 
 __all__ = ["Signalpost"]
 
@@ -56,10 +69,17 @@ class Signalpost:
         signalpost = Signalpost()
         signalpost.init_app(app)
 
-    It wraps ``app.wsgi_app`` and hears Flask's own signals as long as somebody hears
-    ours. What is connected to ``named("shop")`` hears the application of that
-    :attr:`~flask.Flask.name`. Nothing is kept on this object, so one serves any number
-    of applications. Async receivers run by :meth:`flask.Flask.ensure_sync`.
+    It wraps ``app.wsgi_app``, and is connected to Flask's own signals as long as ours
+    have receivers. What is connected to ``named("shop")`` gets what the application of
+    that :attr:`~flask.Flask.name` sends. Nothing is kept on this object, so one serves
+    any number of applications. Async receivers run by :meth:`flask.Flask.ensure_sync`.
+
+    Keep the application object: what wraps ``app.wsgi_app`` does not. An application
+    is freed as soon as nothing refers to it, as one without this extension is. A
+    factory that puts another middleware around returns the application, too::
+
+        app.wsgi_app = ProxyFix(app.wsgi_app)            # not: return ProxyFix(…)
+        return app
 
     A receiver written for Flask's signals works after a change of its import. If it
     raises an :exc:`~werkzeug.exceptions.HTTPException`, as :func:`~flask.abort` does,
@@ -130,26 +150,27 @@ class Signalpost:
         # Now, as bridges look for receivers that were connected to the name.
         named(app.name).bind(app)
         middleware = FlaskMiddleware(app.wsgi_app, sender=app, strict=strict)
-        bridges = tuple(Bridge(middleware, moment) for moment in _MOMENTS)
+        bridged = _all_bridges.add(app, middleware)
         app.wsgi_app = middleware  # type: ignore[method-assign]  # as Flask's docs do
         # Not by app.url_value_preprocessor(), which may be too late for Flask.
         app.url_value_preprocessors[None].append(middleware.check_request)
-        app.extensions[_NAME] = State(middleware, bridges, enabled)
+        app.extensions[_NAME] = State(middleware, bridged, enabled)
 
 
 class FlaskMiddleware(SignalMiddleware):
     """The middleware for an application whose own signals tell the moments.
 
-    ``request-started`` and ``request-finished`` are sent when Flask says so.
+    ``request-started`` and ``request-finished`` are sent when Flask's are. It does not
+    keep the application alive, which keeps it.
     """
-
-    sender: flask.Flask
 
     def __init__(self, app: t.Any, *, sender: flask.Flask, strict: bool) -> None:
         leave_moments(sender)
         super().__init__(app, sender=sender, strict=strict)
         # As it is, whatever it is: a middleware may have a wsgi_app as well.
         self.app = app
+        if type(app) is MethodType and app.__self__ is sender:
+            self.app = _calling_weakly(app.__func__, self._reference)
         # It knows Flask's moments, so it does the work itself.
         self._is_outer_layer = False
         self.find_request = _find_request
@@ -162,9 +183,9 @@ class FlaskMiddleware(SignalMiddleware):
         its hooks this one costs the least.
         """
         exchange = _current_request().environ.get(EXCHANGE_KEY)
-        if _is_of(exchange, self.sender) or self._is_bypass_logged:
+        app = self._find_sender()
+        if _is_of(exchange, app) or self._is_bypass_logged:
             return
-        app = self.sender
         if not self.is_recorded() or not is_running(app, _CALL_CODES):
             return  # a test may call parts of the application by itself
         if is_running(self, (SignalMiddleware.__call__.__code__,)):
@@ -178,18 +199,35 @@ class FlaskMiddleware(SignalMiddleware):
             short_repr(app.wsgi_app),
         )
 
-    def forward(self, signal: NamedSignal, payload: dict[str, t.Any]) -> None:
+    def _keep_sender(self, sender: object) -> None:
+        self._reference = weakref.ref(t.cast("flask.Flask", sender))
+
+    def _find_sender(self) -> flask.Flask:
+        app = self._reference()
+        if app is None:
+            raise _is_gone()
+        return app
+
+    def forward(
+        self, signal: NamedSignal, app: flask.Flask, payload: dict[str, t.Any]
+    ) -> None:
         """Send at a moment of Flask's; receivers are isolated, but may refuse."""
         if signal is not lifecycle.request_finished:
-            self._deliver(signal, payload, _REFUSALS)
+            self._deliver(signal, app, payload, _REFUSALS)
             return
         exchange = payload["exchange"]
         # The response is not started yet, and it may never be.
         before, exchange.status = exchange.status, payload["response"].status_code
         try:
-            self._deliver(signal, payload, _REFUSALS)
+            self._deliver(signal, app, payload, _REFUSALS)
         finally:
             exchange.status = before
+
+    def lost(self, exchange: Exchange) -> None:
+        """Close an exchange whose response was never closed."""
+        # The garbage collector clears weak references before it calls finalisers.
+        self._keep_sender(exchange.open_sender)
+        super().lost(exchange)
 
     def _find_route(self, exchange: Exchange, error: BaseException | None) -> None:
         # When Flask reported an exception or the start, the route was read.
@@ -204,8 +242,9 @@ class FlaskMiddleware(SignalMiddleware):
 
     def _matched(self, exchange: Exchange) -> flask.Request | None:
         """Return a request with its route, matched once more."""
-        request = self.sender.request_class(exchange.environ, populate_request=False)
-        adapter = self.sender.create_url_adapter(request)
+        app = self._find_sender()
+        request = app.request_class(exchange.environ, populate_request=False)
+        adapter = app.create_url_adapter(request)
         if adapter is None:
             return None
         try:
@@ -215,68 +254,32 @@ class FlaskMiddleware(SignalMiddleware):
         return request
 
     def _async_wrapper(self) -> AsyncWrapper | None:
-        return self.sender.ensure_sync
+        return self._find_sender().ensure_sync
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """One of Flask's signals, and ours of the same moment."""
+def _calling_weakly(
+    function: WSGIMethod, reference: weakref.ref[flask.Flask]
+) -> WSGIApplication:
+    """Return what calls a method of an application without keeping it alive."""
 
-    flask_signal: t.Any
-    """Flask's signal."""
-    ours: NamedSignal
-    """Our signal."""
-    payload_of: Callable[[flask.Flask, dict[str, t.Any]], dict[str, t.Any] | None]
-    """Makes the payload of ours out of the application and Flask's payload; or
-    ``None``, if ours was sent already."""
-    heard_by: tuple[NamedSignal, ...] = ()
-    """Further signals of ours that depend on hearing Flask's."""
+    # A function, as an object with __call__ takes twice as long to call.
+    def call(
+        environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        app = reference()
+        if app is None:
+            raise _is_gone()
+        return function(app, environ, start_response)
 
-
-class Bridge:
-    """Forwards one signal of Flask's for one application, while ours has receivers.
-
-    :param middleware: The application's.
-    :param moment: What is bridged.
-    """
-
-    def __init__(self, middleware: FlaskMiddleware, moment: Moment) -> None:
-        self._middleware = middleware
-        self._moment = moment
-        self._wanted_by = (moment.ours, *moment.heard_by)
-        # A signal that carries the exchange needs to know what became of it.
-        self._also_by = lifecycle.SIGNALS_WITHIN if moment.heard_by else ()
-        self._changes = Serial()
-        self._generation: object = None
-        for signal in (*self._wanted_by, *self._also_by):
-            # Weakly: all that belongs to an application goes with it.
-            signal.receiver_connected.connect(self._follow, signal)
-            signal.receiver_disconnected.connect(self._follow, signal)
-        self._follow()
-
-    def _follow(self, *_: object, **__: object) -> None:
-        """Connect to Flask's signal, or disconnect, as ours have receivers or not."""
-        # One at a time, or an old answer might be acted on after a newer one.
-        self._changes.look(self._connect_or_disconnect)
-
-    def _connect_or_disconnect(self) -> None:
-        app = self._middleware.sender
-        self._generation = _generation.current
-        if with_receivers(self._wanted_by, app, self._also_by):
-            self._moment.flask_signal.connect(self._forward, app)
-        else:
-            self._moment.flask_signal.disconnect(self._forward)
-
-    def _forward(self, app: flask.Flask, **sent: t.Any) -> None:
-        payload = self._moment.payload_of(app, sent)
-        if payload is not None:
-            self._middleware.forward(self._moment.ours, payload)
-        if self._generation is not _generation.current:
-            # The last receiver may have died, and no signal is sent for that.
-            self._follow()
+    return call
 
 
-_generation = generation_of(lifecycle.catalogue.values())
+def _is_gone() -> ApplicationGoneError:
+    return ApplicationGoneError(
+        "the Flask application of this WSGI callable has been freed, as nothing else"
+        " refers to it; keep the application object, and put a middleware into"
+        " app.wsgi_app: app.wsgi_app = ProxyFix(app.wsgi_app)"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +288,8 @@ class State:
 
     middleware: FlaskMiddleware
     """What wraps the application."""
-    bridges: tuple[Bridge, ...]
-    """What hears Flask's signals."""
+    bridged: Bridged
+    """Lets Flask's signals be forwarded."""
     enabled: Enabled
     """The receivers that are enabled by name."""
 
@@ -455,43 +458,47 @@ def _unchanged(*names: str) -> Callable[..., dict[str, t.Any]]:
     return payload_of
 
 
-_MOMENTS = (
-    Moment(
-        flasks.request_started,
-        lifecycle.request_started,
-        _started,
-    ),
-    Moment(
-        flasks.before_render_template,
-        lifecycle.before_render_template,
-        _unchanged("template", "context"),
-    ),
-    Moment(
-        flasks.template_rendered,
-        lifecycle.template_rendered,
-        _unchanged("template", "context"),
-    ),
-    Moment(
-        flasks.message_flashed,
-        lifecycle.message_flashed,
-        _unchanged("message", "category"),
-    ),
-    Moment(
-        flasks.got_request_exception,
-        lifecycle.got_request_exception,
-        _failed,
-        # An exchange knows its exception, whichever of its signals is heard.
-        heard_by=lifecycle.EXCHANGE_SIGNALS,
-    ),
-    Moment(flasks.request_finished, lifecycle.request_finished, _finished),
-    Moment(
-        flasks.request_tearing_down, lifecycle.request_tearing_down, _unchanged("exc")
-    ),
-    Moment(flasks.appcontext_pushed, lifecycle.appcontext_pushed, _unchanged()),
-    Moment(
-        flasks.appcontext_tearing_down,
-        lifecycle.appcontext_tearing_down,
-        _unchanged("exc"),
-    ),
-    Moment(flasks.appcontext_popped, lifecycle.appcontext_popped, _unchanged()),
+_all_bridges = Bridges(
+    (
+        Moment(
+            flasks.request_started,
+            lifecycle.request_started,
+            _started,
+        ),
+        Moment(
+            flasks.before_render_template,
+            lifecycle.before_render_template,
+            _unchanged("template", "context"),
+        ),
+        Moment(
+            flasks.template_rendered,
+            lifecycle.template_rendered,
+            _unchanged("template", "context"),
+        ),
+        Moment(
+            flasks.message_flashed,
+            lifecycle.message_flashed,
+            _unchanged("message", "category"),
+        ),
+        Moment(
+            flasks.got_request_exception,
+            lifecycle.got_request_exception,
+            _failed,
+            # An exchange has its exception, whichever of its signals has receivers.
+            also_for=lifecycle.EXCHANGE_SIGNALS,
+        ),
+        Moment(flasks.request_finished, lifecycle.request_finished, _finished),
+        Moment(
+            flasks.request_tearing_down,
+            lifecycle.request_tearing_down,
+            _unchanged("exc"),
+        ),
+        Moment(flasks.appcontext_pushed, lifecycle.appcontext_pushed, _unchanged()),
+        Moment(
+            flasks.appcontext_tearing_down,
+            lifecycle.appcontext_tearing_down,
+            _unchanged("exc"),
+        ),
+        Moment(flasks.appcontext_popped, lifecycle.appcontext_popped, _unchanged()),
+    )
 )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
+from contextvars import Context
 from sys import _getframe
 
 from .._current import codes_that_set
@@ -234,11 +235,15 @@ class Closing:
         exchange = self._exchange
         if exchange is not None and not is_finalizing():
             self._exchange = None
-            token = context_exchange.set(exchange)
-            try:
-                self._recorder.lost(exchange)
-            finally:
-                context_exchange.reset(token)
+            # Python may free it in the middle of another request, whose context is
+            # none of this one's receivers.
+            Context().run(_lose, exchange, self._recorder)
+
+
+def _lose(exchange: Exchange, recorder: Recorder) -> None:
+    """Close an exchange whose body is freed; the context is thrown away after it."""
+    context_exchange.set(exchange)
+    recorder.lost(exchange)
 
 
 class ClosingBody(Closing):
@@ -411,4 +416,4 @@ def close_with_file(file: SentFile, exchange: Exchange, recorder: Recorder) -> N
 
 
 codes_that_set.add(Closing.close.__code__)
-codes_that_set.add(Closing.__del__.__code__)
+codes_that_set.add(_lose.__code__)

@@ -6,6 +6,7 @@ import sys
 import typing as t
 from collections.abc import Callable
 from contextlib import ExitStack
+from contextvars import Context
 from functools import lru_cache
 
 from .._current import codes_that_set
@@ -148,7 +149,8 @@ class SentFile:
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         told, self._told = self._told, []
         if told and not is_finalizing():
-            _tell(told, None)
+            # As for a body that is freed: apart from the request in progress.
+            Context().run(_tell, told, None)
 
 
 def _tell(

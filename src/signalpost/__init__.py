@@ -24,6 +24,7 @@ from ._engine.signal import Signal
 from ._engine.typed import TypedSignal
 
 if t.TYPE_CHECKING:
+    from .wsgi.buffering import ReadAndClose
     from .wsgi.middleware import SignalMiddleware
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Namespace",
     "Observation",
     "Outcome",
+    "ReadAndClose",
     "Signal",
     "SignalMiddleware",
     "TypedSignal",
@@ -55,4 +57,8 @@ def __getattr__(name: str) -> t.Any:
         from .wsgi.middleware import SignalMiddleware
 
         return SignalMiddleware
+    if name == "ReadAndClose":
+        from .wsgi.buffering import ReadAndClose
+
+        return ReadAndClose
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -37,6 +37,7 @@ class Handling:
         "find_request",
         "functions",
         "has_failed",
+        "has_left",
         "is_finished",
         "is_started",
         "is_whole",
@@ -46,6 +47,7 @@ class Handling:
         "open_sender",
         "returned",
         "sent_files",
+        "server_input",
         "start_headers",
         "start_status",
         "starter",
@@ -63,7 +65,9 @@ class Handling:
     functions: list[Callable[[], object]] | None
     """The functions to call on close, in the order in which they were added."""
     has_failed: bool
-    """Whether an exception has left the application."""
+    """Whether an exception has left the application, or :attr:`has_left`."""
+    has_left: bool
+    """Whether the latest exception means that the client left while it uploaded."""
     is_finished: bool
     """Whether ``request-finished`` was sent, or was due and had no receivers."""
     is_started: bool
@@ -84,6 +88,8 @@ class Handling:
     :func:`time.perf_counter`; ``None`` before."""
     sent_files: tuple[tuple[object, t.Any], ...]
     """What the server made of files that it may send by itself, each with its file."""
+    server_input: object
+    """The ``wsgi.input`` of the server, which the application may replace."""
     start_headers: object
     """The headers that ``start_response`` was last called with."""
     start_status: str | None

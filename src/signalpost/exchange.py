@@ -121,7 +121,8 @@ class Exchange(Handling):
     - ``"complete"``: the whole body was handed to the server. An error page is a
       complete response.
     - ``"aborted"``: the server closed the response before its end; as a rule,
-      because the client had left.
+      because the client had left. Or the client left while the application read what
+      it uploaded.
     - ``"error"``: an exception left the application.
     - ``"hijacked"``: the application took the connection over, as for a WebSocket.
     - ``"lost"``: the server let go of the response before its end, without closing it.
@@ -160,7 +161,7 @@ class Exchange(Handling):
         self.seconds_to_headers = None
         self.seconds_to_first_byte = None
         self.duration_seconds = None
-        self.body_bytes = 0
+        self.body_bytes = self.written_bytes = 0
         self.body_bytes_exact = True
         self.outcome = None
         self.exception = None
@@ -169,14 +170,14 @@ class Exchange(Handling):
         self.earlier_request = None if outer is None else read("werkzeug.request")
         self.entered: tuple[object, ...] = ()
         self.find_request: Callable[[t.Any], object] | None = None
-        self.has_failed = self.is_whole = False
+        self.has_failed = self.has_left = self.is_whole = False
         self.functions = self.kept = self.returned = None
         self.layers: tuple[Callable[[WSGIApplication], WSGIApplication], ...] = ()
         self.sent_files: tuple[tuple[object, t.Any], ...] = ()
+        self.server_input = read("wsgi.input")
         self.start_headers: object = ()
         self.start_status: str | None = None
         self.starter: t.Any = None
-        self.written_bytes = 0
 
     def __repr__(self) -> str:
         return (
@@ -394,6 +395,7 @@ class Exchange(Handling):
         outer, self.outer = self.outer, None
         starter, self.starter = self.starter, None
         self.sender = self.open_sender = self.earlier_request = None
+        self.server_input = None
         self.entered = ()
         self.sent_files = self.start_headers = self.layers = ()
         if starter is not None:

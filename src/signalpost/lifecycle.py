@@ -140,7 +140,8 @@ while it is called, while its body is iterated or when its body is closed, of wh
 Flask knows nothing. ``SystemExit`` and its like are sent too. The exception goes
 on its way unchanged. Some extensions, such as Flask-RESTX, send Flask's signal for
 each error that they answer, 404 included: an ``HTTPException`` with a code below 500
-is not sent on, unless Flask is configured to trap it.
+is not sent on, unless Flask is configured to trap it. Nor is an exception of the
+server's input that means that the client left during its upload.
 
 *Payload*:
 
@@ -243,8 +244,9 @@ exchange_closed: NamedSignal = catalogue.signal(
 
 *Sent when*: exactly once for each :data:`exchange_opened`: when the server has closed
 the response, or before an exception of the call goes on its way, or, should the
-server never close the response, when it is garbage collected. No Flask context is
-pushed.
+server never close the response, when Python frees it. No Flask context is pushed. If
+Python frees it within another request, receivers run in an empty context: they see
+neither that request nor its context variables.
 
 *Payload*: ``environ`` and ``exchange``, as for :data:`exchange_opened`. After the
 receivers have run, the exchange lets go of the environment.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 import threading
 import time
 import typing as t
@@ -20,6 +21,7 @@ from signalpost.exchange import Exchange
 from signalpost.integrations.flask import Signalpost
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import exchange_opened
+from signalpost.lifecycle import got_request_exception
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -162,7 +164,17 @@ def fail_in_body(
     raise LookupError("in the body")
 
 
+def upload(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Read what is uploaded in pieces; one in chunks has no length."""
+    left = int(environ.get("CONTENT_LENGTH") or sys.maxsize)
+    while piece := environ["wsgi.input"].read(min(4096, left)):
+        left -= len(piece)
+    start_response("200 OK", [BINARY, ("Content-Length", "5")])
+    return [PLAIN]
+
+
 PAGES = {
+    "/raw/upload": upload,
     "/raw/plain": plain,
     "/raw/stream": stream,
     "/raw/drop": drop,
@@ -212,6 +224,12 @@ def show_half() -> flask.Response:
     return flask.Response(body())
 
 
+@shop.post("/upload")
+def take_upload() -> bytes:
+    flask.request.get_data()
+    return PLAIN
+
+
 @shop.get("/slow")
 def show_slowly() -> str:
     time.sleep(SLOW_SECONDS)
@@ -233,7 +251,12 @@ def is_present(seconds: float | None) -> bool:
 
 def note_opened(app: object, environ: WSGIEnvironment, exchange: Exchange) -> None:
     exchange.state["thread"] = threading.get_ident()
+    exchange.state["failures"] = 0
     append({"signal": "opened", "request": argument(environ, "request")})
+
+
+def note_failure(app: object, exchange: Exchange) -> None:
+    exchange.state["failures"] += 1
 
 
 def note_closed(app: object, environ: WSGIEnvironment, exchange: Exchange) -> None:
@@ -254,6 +277,7 @@ def note_closed(app: object, environ: WSGIEnvironment, exchange: Exchange) -> No
             "has_seconds_to_first_byte": is_present(exchange.seconds_to_first_byte),
             "has_duration_seconds": is_present(exchange.duration_seconds),
             "exception": None if exception is None else type(exception).__name__,
+            "failures": exchange.state["failures"],
             "is_same_thread": exchange.state["thread"] == threading.get_ident(),
             "file_reads": opened.reads if isinstance(opened, CountedFile) else None,
         }
@@ -276,3 +300,4 @@ def application(
 if RECORDS in os.environ:
     exchange_opened.connect(note_opened)
     exchange_closed.connect(note_closed)
+    got_request_exception.connect(note_failure)

@@ -13,6 +13,8 @@ from pathlib import Path
 from tests.servers.launch import Address
 
 PATIENCE_SECONDS = 10.0
+UPLOAD_BYTES = 100_000
+"""The length of an upload of which a tenth is sent."""
 
 
 class Answer(t.NamedTuple):
@@ -89,6 +91,30 @@ def leave_before_the_answer(
         wait_for_call()
         _reset_on_close(connection)
     gate.touch()
+
+
+def leave_while_uploading(
+    address: Address, target: str, manner: str, wait_for_call: Callable[[], None]
+) -> None:
+    """Upload a part of what was announced, and leave once the application is called.
+
+    :param manner: ``"reset upload"`` resets the connection, as a client that crashes;
+        ``"close upload"`` closes it in order, and ``"close chunk"`` does so within a
+        chunk.
+    """
+    framing, begin = f"Content-Length: {UPLOAD_BYTES}", b""
+    if manner == "close chunk":
+        framing, begin = "Transfer-Encoding: chunked", b"%x\r\n" % UPLOAD_BYTES
+    with connect(address) as connection:
+        connection.sendall(
+            f"POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            f"{framing}\r\n\r\n".encode()
+            + begin
+            + bytes(UPLOAD_BYTES // 10)
+        )
+        wait_for_call()
+        if manner == "reset upload":
+            _reset_on_close(connection)
 
 
 def _reset_on_close(connection: socket.socket) -> None:

@@ -29,6 +29,7 @@ SERVERS = (
     "gevent",
     "waitress",
     "werkzeug",
+    "werkzeug-debugger",
     "wsgiref",
     "cheroot",
     "granian",
@@ -45,6 +46,7 @@ _MODULES = {
     "gunicorn-gevent": ("gunicorn", "gevent"),
     "uwsgi": ("pyuwsgi",),
     "uwsgi-offload": ("pyuwsgi",),
+    "werkzeug-debugger": ("werkzeug",),
     "wsgiref": (),
 }
 

@@ -21,7 +21,15 @@ from tests.servers.launch import Address
 from tests.servers.launch import serving
 
 Record: t.TypeAlias = Mapping[str, t.Any]
-Manner: t.TypeAlias = t.Literal["stay", "in turn", "leave", "leave early"]
+Manner: t.TypeAlias = t.Literal[
+    "stay",
+    "in turn",
+    "leave",
+    "leave early",
+    "reset upload",
+    "close upload",
+    "close chunk",
+]
 
 PATIENCE_SECONDS = 6.0
 STREAM_BYTES = CHUNKS * len(CHUNK)
@@ -34,6 +42,21 @@ WITH_SENDFILE = (
 """Servers that send a file without a read in Python."""
 WITH_WRAPPER = (*WITH_SENDFILE, "gunicorn-gevent", "waitress", "wsgiref")
 """Servers that offer ``wsgi.file_wrapper``."""
+UPLOADING = (
+    *(*GUNICORNS, "gevent", "werkzeug", "werkzeug-debugger", "wsgiref", "cheroot"),
+    *("granian", "uwsgi", "uwsgi-offload"),
+)
+"""Servers that call the application before all of an upload has come."""
+CHUNKING = tuple(
+    one for one in UPLOADING if one not in {"wsgiref", "uwsgi", "uwsgi-offload"}
+)
+"""Those of them that read an upload in chunks for the application."""
+# Under its debugger the server may leave Flask's response to the garbage collector.
+FLASK_UPLOADING = tuple(one for one in UPLOADING if one != "werkzeug-debugger")
+WITHOUT_ERROR = (*GUNICORNS, "werkzeug", "werkzeug-debugger", "wsgiref", "cheroot")
+"""Servers at which an upload that is closed before its end reads as a short one."""
+WITH_WERKZEUGS_ERROR = (*("werkzeug", "wsgiref", "uwsgi", "uwsgi-offload"),)
+"""Servers whose input Werkzeug guards: it answers 400 when that ends too early."""
 BUFFERING = ("mod_wsgi",)
 """Servers that take a small body whole, whether or not the client is still there."""
 
@@ -62,14 +85,14 @@ class Scenario:
     """Those it is for, if not for all."""
 
     def expected(self, server: str) -> dict[str, t.Any]:
+        record = {"exception": None, **self.record, **self.unlike.get(server, {})}
         return {
             "method": self.method,
             "path": self.target,
             "has_duration_seconds": True,
             "is_same_thread": True,
-            "exception": None,
-            **self.record,
-            **self.unlike.get(server, {}),
+            "failures": int(record["exception"] is not None),
+            **record,
         }
 
     def tokens(self) -> list[str]:
@@ -118,6 +141,13 @@ class Run:
             answers = client.read_in_turn(self.address, targets)
         elif scenario.manner == "leave":
             client.leave_in_the_middle(self.address, f"{targets[0]}&left=yes")
+        elif scenario.method == "POST":
+            client.leave_while_uploading(
+                self.address,
+                targets[0],
+                scenario.manner,
+                lambda: self.wait_for("opened", tokens[0]),
+            )
         else:
             client.leave_before_the_answer(
                 self.address,
@@ -240,6 +270,17 @@ BY_HEADER: dict[str, t.Any] = {
     "body_bytes_exact": False,
     "has_seconds_to_first_byte": False,
 }
+# It left while it uploaded: nothing was answered, and nothing has failed.
+LEFT: dict[str, t.Any] = {
+    "status": None,
+    "outcome": "aborted",
+    "body_bytes": 0,
+    "route": None,
+}
+# Flask makes an error page of each exception.
+FLASK_LEFT = {**LEFT, "status": 500, "body_bytes": 265, "route": "/upload"}
+FLASK_TOOK = whole(200, 5, "/upload")
+FLASK_REFUSED = whole(400, 167, "/upload")
 EITHER = frozenset({False, True})
 # granian sends in a thread of its own, and may or may not learn of it in time.
 EITHER_END = {"outcome": frozenset({"aborted", "complete"})}
@@ -332,6 +373,35 @@ SCENARIOS = (
         )
         | alike(["waitress"], **ELSEWHERE, outcome=frozenset({"aborted", "complete"})),
     ),
+    Scenario(
+        "upload, reset",
+        "/raw/upload",
+        LEFT,
+        method="POST",
+        manner="reset upload",
+        unlike=alike(["granian"], **whole(200, 5)),
+        servers=UPLOADING,
+    ),
+    Scenario(
+        "upload, closed",
+        "/raw/upload",
+        LEFT,
+        method="POST",
+        manner="close upload",
+        unlike=alike([*WITHOUT_ERROR, "granian"], **whole(200, 5)),
+        servers=UPLOADING,
+    ),
+    Scenario(
+        "chunked upload, closed",
+        "/raw/upload",
+        LEFT,
+        method="POST",
+        manner="close chunk",
+        # The one that raises what the application might raise itself.
+        unlike=alike(["cheroot"], outcome="error", exception="ValueError")
+        | alike(["granian"], **whole(200, 5)),
+        servers=CHUNKING,
+    ),
     Scenario("error", "/raw/fail", FAILED | {"status": None, "body_bytes": 0}),
     Scenario(
         "error in the body",
@@ -384,6 +454,26 @@ SCENARIOS = (
         "Flask error in the body",
         "/fail-in-body",
         FAILED | {"status": 200, "body_bytes": len(CHUNK), "route": "/fail-in-body"},
+    ),
+    Scenario(
+        "Flask upload, reset",
+        "/upload",
+        FLASK_LEFT,
+        method="POST",
+        manner="reset upload",
+        unlike=alike(WITH_WERKZEUGS_ERROR, **FLASK_REFUSED)
+        | alike(["granian"], **FLASK_TOOK),
+        servers=FLASK_UPLOADING,
+    ),
+    Scenario(
+        "Flask upload, closed",
+        "/upload",
+        FLASK_LEFT,
+        method="POST",
+        manner="close upload",
+        unlike=alike([*GUNICORNS, "cheroot", "granian"], **FLASK_TOOK)
+        | alike(WITH_WERKZEUGS_ERROR, **FLASK_REFUSED),
+        servers=FLASK_UPLOADING,
     ),
     Scenario("Flask, no route", "/none", whole(404, 207), Answer(404, 207, True)),
     # Last, as gunicorn's sync worker does not survive it.

@@ -38,6 +38,12 @@ def werkzeug(app: WSGIApplication, port: int) -> None:
     import_module("werkzeug.serving").run_simple(HOST, port, app, threaded=True)
 
 
+def werkzeug_debugger(app: WSGIApplication, port: int) -> None:
+    import_module("werkzeug.serving").run_simple(
+        HOST, port, app, threaded=True, use_debugger=True
+    )
+
+
 def wsgiref(app: WSGIApplication, port: int) -> None:
     simple_server.make_server(HOST, port, app).serve_forever()
 
@@ -48,6 +54,7 @@ STARTS: dict[str, t.Callable[[WSGIApplication, int], None]] = {
     "gevent": gevent,
     "waitress": waitress,
     "werkzeug": werkzeug,
+    "werkzeug-debugger": werkzeug_debugger,
     "wsgiref": wsgiref,
 }
 

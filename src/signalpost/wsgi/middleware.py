@@ -36,6 +36,8 @@ from .finding import is_layer
 from .finding import Layer
 from .finding import sender_behind
 from .finding import unproxied
+from .leaving import note_leaving
+from .leaving import outcome_unclosed
 from .nesting import is_within
 from .nesting import passed_on
 from .nesting import set_sender_within
@@ -272,13 +274,14 @@ class SignalMiddleware(Layer):
     def failed(self, exchange: Exchange, error: BaseException, where: Where) -> None:
         """Send an exception that is leaving the application, unless it was sent."""
         exchange.has_failed = True
+        exchange.has_left = False
         if exchange.start_status is None:
             self._find_route(exchange, error)
         self.raised(exchange, error, where)
 
     def raised(self, exchange: Exchange, error: BaseException, where: Where) -> None:
         """Send an exception that need not be the end, unless it was sent."""
-        if exchange.exception is not error:
+        if exchange.exception is not error and not note_leaving(error, exchange):
             exchange.exception = error
             self._send(got_request_exception, exchange, exception=error, where=where)
 
@@ -323,7 +326,7 @@ class SignalMiddleware(Layer):
 
     def lost(self, exchange: Exchange) -> None:
         """Close an exchange whose response was never closed."""
-        self.closed(exchange, self._outcome(exchange, "lost"))
+        self.closed(exchange, self._outcome(exchange, outcome_unclosed(exchange)))
 
     def _broken_off(self, exchange: Exchange, error: BaseException) -> None:
         """Close an exchange whose call has raised: no server calls close() then."""
@@ -343,7 +346,10 @@ class SignalMiddleware(Layer):
             if not is_hijacked:
                 self.failed(exchange, error, "call")
         finally:
-            self.closed(exchange, "hijacked" if is_hijacked else "error")
+            self.closed(
+                exchange,
+                "hijacked" if is_hijacked else self._outcome(exchange, "error"),
+            )
 
     def _returned(self, body: Iterable[bytes], exchange: Exchange) -> Iterable[bytes]:
         """Return what the server gets for a file, an empty list, or a mistake."""
@@ -378,7 +384,7 @@ class SignalMiddleware(Layer):
         :param unfinished: What is true of one that did not get to its end.
         """
         if exchange.has_failed:
-            return "error"
+            return "aborted" if exchange.has_left else "error"
         if exchange.is_whole:
             return "error" if exchange.status is None else "complete"
         try:

@@ -35,6 +35,7 @@ from ...exchange import Exchange
 from ...exchange import EXCHANGE_KEY
 from ...wsgi.application import is_running
 from ...wsgi.finding import unproxied
+from ...wsgi.leaving import note_leaving
 from ...wsgi.middleware import leave_moments
 from ...wsgi.middleware import SignalMiddleware
 from ._bridges import Bridged
@@ -422,7 +423,11 @@ def _failed(app: flask.Flask, sent: dict[str, t.Any]) -> dict[str, t.Any] | None
     if exchange.read_route(_current_request()):
         exchange.is_started = True
     exception = sent["exception"]
-    if exchange.exception is exception or _is_an_answer(app, exception):
+    if (
+        exchange.exception is exception
+        or note_leaving(exception, exchange)
+        or _is_an_answer(app, exception)
+    ):
         return None
     exchange.exception = exception
     return {

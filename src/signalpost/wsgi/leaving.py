@@ -1,0 +1,131 @@
+"""Clients that leave before their response: how that is known, and what it means."""
+
+from __future__ import annotations
+
+import io
+import typing as t
+from traceback import walk_tb
+from types import FrameType
+
+from ..exchange import Exchange
+from ..exchange import ExchangeOutcome
+from .kinds import methods_of
+
+__all__ = ["note_leaving", "outcome_unclosed"]
+
+# What frameworks raise once the server's input has ended too early.
+_DISCONNECTS = frozenset(
+    (
+        ("werkzeug.exceptions", "ClientDisconnected"),
+        ("webob.request", "DisconnectionError"),
+    )
+)
+
+# Inputs written in C leave no frame of their own: the message is all there is.
+_MESSAGES = {"uwsgi": "on wsgi.input", "mod_wsgi": "request data read error"}
+
+# gunicorn's, for a chunk that ends where its CRLF must follow. It is given as much of
+# that as had come.
+_CUT_CHUNK = ("gunicorn.http.errors", "ChunkMissingTerminator")
+
+# Werkzeug's debugger puts it into the environment.
+_DEBUGGER_KEY: t.Final = "werkzeug.debug.preserve_context"
+
+
+def note_leaving(error: BaseException, exchange: Exchange) -> bool:
+    """Return whether an exception means that the client left, and note it then.
+
+    Such an exception is no failure of the application, and the exchange is aborted. It
+    must come from the server's input itself: what a database or an HTTP client raises
+    may be of the same class.
+
+    :param error: An exception that leaves the application, or that it answers with an
+        error page.
+    """
+    try:
+        has_left = _is_of_leaving(error, exchange.server_input)
+    except Exception:  # noqa: BLE001  # the exception and the input may be anything
+        return False
+    if has_left:
+        # The outcome is worked out for what has failed, only.
+        exchange.has_failed = exchange.has_left = True
+    return has_left
+
+
+def outcome_unclosed(exchange: Exchange) -> ExchangeOutcome:
+    """Return what became of a body that was freed before its end, and not closed.
+
+    Werkzeug's debugger does not close the application's body when the server closes
+    that of the debugger, as it does when the client has left.
+    """
+    environ = exchange.open_environ
+    return "aborted" if environ is not None and _DEBUGGER_KEY in environ else "lost"
+
+
+def _is_of_leaving(error: BaseException | None, source: object) -> bool:
+    """Return whether an exception, or one that it was raised from, is of the input."""
+    looked_at: set[int] = set()
+    while error is not None and id(error) not in looked_at:
+        looked_at.add(id(error))
+        if _is_disconnect(type(error)) or _is_of(source, error):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _is_disconnect(kind: type) -> bool:
+    return any(_name_of(base) in _DISCONNECTS for base in kind.__mro__)
+
+
+def _name_of(kind: type) -> tuple[str, str]:
+    return kind.__module__, kind.__qualname__
+
+
+def _is_of(source: object, error: BaseException) -> bool:
+    """Return whether an exception comes from reading the server's input."""
+    kind = type(error)
+    if issubclass(kind, io.UnsupportedOperation):
+        return False  # the application asked for what the input cannot do
+    if issubclass(kind, OSError):
+        return _is_of_native(source, error) or _has_passed(source, error)
+    is_cut = _name_of(kind) == _CUT_CHUNK and len(t.cast("t.Any", error).term) < len(
+        b"\r\n"
+    )
+    return is_cut and _has_passed(source, error)
+
+
+def _is_of_native(source: object, error: BaseException) -> bool:
+    message = _MESSAGES.get(type(source).__module__)
+    return message is not None and type(error) is OSError and message in str(error)
+
+
+def _has_passed(source: object, error: BaseException) -> bool:
+    """Return whether an exception passed through a method of the input.
+
+    A buffered reader is written in C, and reads from a ``raw`` stream, which is not.
+    """
+    sources = [source]
+    raw = getattr(source, "raw", None)
+    if raw is not None:
+        sources.append(raw)
+    return any(
+        _is_method_of(one, frame)
+        for frame, _ in walk_tb(error.__traceback__)
+        for one in sources
+    )
+
+
+def _is_method_of(source: object, frame: FrameType) -> bool:
+    """Return whether a method of the input runs in a frame.
+
+    A function of the application may have the input as its first argument as well.
+    """
+    code = frame.f_code
+    return (
+        code.co_argcount > 0
+        and frame.f_locals.get(code.co_varnames[0]) is source
+        and any(
+            getattr(method, "__code__", None) is code
+            for method in methods_of(type(source), code.co_name)
+        )
+    )

@@ -223,3 +223,30 @@ def test_the_layer_may_become_the_wsgi_app(given: Callable[[t.Any], t.Any]) -> N
 def test_what_is_no_application_is_refused(app: object) -> None:
     with pytest.raises(ApplicationError, match="app must be"):
         ReadAndClose(app)
+
+
+def test_a_layer_that_is_inside_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = SignalMiddleware(ReadAndClose(streamed))
+    with capture(exchange_closed) as sent:
+        assert [Server().serve(app) for _ in range(2)] == [b"onetwo", b"onetwo"]
+    assert len(sent) == 2
+    (record,) = caplog.records
+    assert record.name == "signalpost.exchanges"
+    assert "put it around that layer" in record.getMessage()
+
+
+def test_a_layer_that_is_around_is_not_logged_where_the_application_calls_itself(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/inner":
+            return streamed(environ, start_response)
+        return layer({**environ, "PATH_INFO": "/inner"}, start_response)
+
+    layer = ReadAndClose(SignalMiddleware(app))
+    with capture(exchange_closed) as sent:
+        assert Server().serve(layer) == b"onetwo"
+    assert sent
+    assert caplog.records == []

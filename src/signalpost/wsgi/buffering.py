@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import typing as t
 from collections.abc import Iterable
+from reprlib import repr as short_repr
 
+from ..exchange import Exchange
+from ..exchange import EXCHANGE_KEY
 from .application import application_and_sender
 
 if t.TYPE_CHECKING:
@@ -13,6 +17,8 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 __all__ = ["ReadAndClose"]
+
+_log = logging.getLogger("signalpost.exchanges")
 
 # What a server gets as it is: there is nothing to wait for in these, and no close().
 _AT_HAND = (list, tuple, bytes, str)
@@ -28,7 +34,8 @@ class ReadAndClose:
         Signalpost(app)
         app.wsgi_app = ReadAndClose(app.wsgi_app)
 
-    It must be outside of the layer that sends the signals, so it comes after it.
+    It must be outside of the layer that sends the signals, so it comes after it. If it
+    is inside, that is logged once, by the logger ``signalpost.exchanges``.
 
     The server gets a list, so the whole response is in memory, a stream or a file as
     well, and nothing is sent before the end of it. No client that leaves is seen.
@@ -46,11 +53,15 @@ class ReadAndClose:
 
     def __init__(self, app: t.Any) -> None:
         self.app, _ = application_and_sender(app, self)
+        self._is_logged = False
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Call the application, and return its body as a list."""
+        outer = environ.get(EXCHANGE_KEY)
+        if outer is not None and not self._is_logged:
+            self._log_if_inside(outer, environ)
         body: t.Any = self.app(environ, start_response)
         if type(body) in _AT_HAND:
             return t.cast("Iterable[bytes]", body)
@@ -61,3 +72,14 @@ class ReadAndClose:
             close = getattr(body, "close", None)
             if close is not None:
                 close()
+
+    def _log_if_inside(self, outer: t.Any, environ: WSGIEnvironment) -> None:
+        # An application may call itself with a copy of its environment.
+        if issubclass(type(outer), Exchange) and outer.open_environ is environ:
+            self._is_logged = True
+            _log.warning(
+                "ReadAndClose is inside the layer of %s, and cannot close its"
+                " exchanges; put it around that layer: after Signalpost(app), or as"
+                " ReadAndClose(SignalMiddleware(app))",
+                short_repr(outer.sender),
+            )

@@ -96,7 +96,7 @@ def _is_of(source: object, error: BaseException) -> bool:
 
 def _is_of_native(source: object, error: BaseException) -> bool:
     message = _MESSAGES.get(type(source).__module__)
-    return message is not None and type(error) is OSError and message in str(error)
+    return message is not None and message in str(error)
 
 
 def _has_passed(source: object, error: BaseException) -> bool:

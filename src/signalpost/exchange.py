@@ -95,7 +95,8 @@ class Exchange(Handling):
     script_name: str
     """The path of the mount point, decoded; ``""`` for the root."""
     status: int | None
-    """The status code of the response."""
+    """The status code of the response; ``None`` if there was none, or only an error
+    page for a client that had left during its upload."""
     outer: Exchange | None
     """The open exchange that this one is part of. This one is a mounted application's
     then, or that of a request that the application has made of itself with the same

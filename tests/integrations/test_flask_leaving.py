@@ -17,6 +17,8 @@ from signalpost.integrations.flask import Signalpost
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import got_request_exception
 from signalpost.receivers.failures import FailureLogger
+from signalpost.receivers.latency import LatencyLogger
+from signalpost.receivers.recorder import LatencyRecorder
 from signalpost.testing import capture
 
 
@@ -72,7 +74,7 @@ def test_an_upload_that_a_client_left_is_no_failure() -> None:
     (closed,) = sent
     exchange = closed["exchange"]
     assert (exchange.outcome, exchange.exception) == ("aborted", None)
-    assert (exchange.status, exchange.route) == (500, "/upload")
+    assert (exchange.status, exchange.route) == (None, "/upload")
 
 
 def test_an_upload_that_a_client_left_is_none_where_exceptions_are_let_through() -> (
@@ -111,6 +113,26 @@ def test_a_failure_logger_reports_no_client_that_left(
         ]
         post(new_app(), "/own")
     assert [one for one in caplog.records if one.name.startswith("signalpost")]
+
+
+def test_receivers_count_no_failure_for_a_client_that_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = new_app()
+    recorder = LatencyRecorder()
+    log_latency = LatencyLogger()
+    with (
+        caplog.at_level("DEBUG", "signalpost"),
+        exchange_closed.connected_to(recorder.closed, app),
+        exchange_closed.connected_to(log_latency, app),
+    ):
+        post(app, "/upload")
+    assert recorder.snapshot().total.errors_since_start == 0
+    levels = [
+        one.levelname for one in caplog.records if one.name.startswith("signalpost")
+    ]
+    assert levels
+    assert "ERROR" not in levels
 
 
 def test_what_flask_answers_with_400_is_that_answer() -> None:

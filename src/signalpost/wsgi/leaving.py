@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import typing as t
+from http import HTTPStatus
 from traceback import walk_tb
 from types import FrameType
 
@@ -11,7 +12,7 @@ from ..exchange import Exchange
 from ..exchange import ExchangeOutcome
 from .kinds import methods_of
 
-__all__ = ["note_leaving", "outcome_unclosed"]
+__all__ = ["note_leaving", "outcome_failed", "outcome_unclosed"]
 
 # What frameworks raise once the server's input has ended too early.
 _DISCONNECTS = frozenset(
@@ -50,6 +51,21 @@ def note_leaving(error: BaseException, exchange: Exchange) -> bool:
         # The outcome is worked out for what has failed, only.
         exchange.has_failed = exchange.has_left = True
     return has_left
+
+
+def outcome_failed(exchange: Exchange) -> ExchangeOutcome:
+    """Return what became of an exchange that an exception has ended.
+
+    If the client left, the error page that was made of the exception answers nobody,
+    and its status would be counted as a failure of the application. A status that was
+    sent before stays.
+    """
+    if not exchange.has_left:
+        return "error"
+    status = exchange.status
+    if type(status) is int and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        exchange.status = None
+    return "aborted"
 
 
 def outcome_unclosed(exchange: Exchange) -> ExchangeOutcome:

@@ -37,6 +37,7 @@ from .finding import Layer
 from .finding import sender_behind
 from .finding import unproxied
 from .leaving import note_leaving
+from .leaving import outcome_failed
 from .leaving import outcome_unclosed
 from .nesting import is_within
 from .nesting import passed_on
@@ -384,7 +385,7 @@ class SignalMiddleware(Layer):
         :param unfinished: What is true of one that did not get to its end.
         """
         if exchange.has_failed:
-            return "aborted" if exchange.has_left else "error"
+            return outcome_failed(exchange)
         if exchange.is_whole:
             return "error" if exchange.status is None else "complete"
         try:

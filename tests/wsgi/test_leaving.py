@@ -9,6 +9,7 @@ import socket
 import struct
 import sys
 import typing as t
+import weakref
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import webob
 
 from signalpost import SignalMiddleware
 from signalpost.exchange import Exchange
+from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import EXCHANGE_SIGNALS
 from signalpost.testing import capture
 from signalpost.testing import Sent
@@ -372,3 +374,25 @@ def test_an_exchange_keeps_no_input_after_its_close() -> None:
     exchange = Exchange({"wsgi.input": io.BytesIO()}, object())
     exchange.release()
     assert exchange.server_input is None
+
+
+def test_an_exception_that_is_kept_keeps_no_exchange() -> None:
+    kept: list[BaseException] = []
+    exchanges: list[weakref.ref[Exchange]] = []
+
+    def note(sender: object, exchange: Exchange) -> None:
+        exchanges.append(weakref.ref(exchange))
+
+    def read(source: object) -> None:
+        raise ConnectionResetError
+
+    def serve() -> None:
+        try:
+            Server().serve(SignalMiddleware(reading(read)))
+        except ConnectionResetError as error:
+            kept.append(error)
+
+    with exchange_closed.connected_to(note):
+        serve()
+    assert kept
+    assert [exchange() for exchange in exchanges] == [None]

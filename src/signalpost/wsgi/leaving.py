@@ -137,11 +137,13 @@ def _is_method_of(source: object, frame: FrameType) -> bool:
     A function of the application may have the input as its first argument as well.
     """
     code = frame.f_code
+    is_method = any(
+        getattr(method, "__code__", None) is code
+        for method in methods_of(type(source), code.co_name)
+    )
+    # The locals are read last: a frame keeps what they were, as the exchange in ours.
     return (
-        code.co_argcount > 0
+        is_method
+        and code.co_argcount > 0
         and frame.f_locals.get(code.co_varnames[0]) is source
-        and any(
-            getattr(method, "__code__", None) is code
-            for method in methods_of(type(source), code.co_name)
-        )
     )

@@ -67,12 +67,10 @@ class Table(Serial):
     """The payload names that are declared."""
     store: Store
     """The connections."""
+    # A shorter way to what the store has.
     any: dict[Hashable, Connection]
-    """Those that are to ``ANY``; a shorter way to the store's, as the next two."""
     by_sender: dict[Hashable, SenderRecord]
-    """Its senders."""
     by_receiver: dict[Hashable, dict[Hashable, Connection]]
-    """Its receivers that are connected to senders."""
     routes: Routes
     """The routes that sends take."""
     open_blocks: int
@@ -89,6 +87,7 @@ class Table(Serial):
     """The one that is sent after a receiver was disconnected."""
     sender_check: Callable[[object, object], None] | None
     """Called with a receiver and its sender that are to be connected."""
+
     def __init__(
         self, signal: Callable[[], object], declared: frozenset[str] | None
     ) -> None:

@@ -52,7 +52,7 @@ class ReadAndClose:
     """The application that is called."""
 
     def __init__(self, app: t.Any) -> None:
-        self.app, _ = application_and_sender(app, self)
+        self.app, _, _ = application_and_sender(app, self)
         self._is_logged = False
 
     def __call__(
@@ -63,7 +63,7 @@ class ReadAndClose:
         if outer is not None and not self._is_logged:
             self._log_if_inside(outer, environ)
         body: t.Any = self.app(environ, start_response)
-        if type(body) in _AT_HAND:
+        if any(type(body) is one for one in _AT_HAND):  # not compared: it may refuse
             return t.cast("Iterable[bytes]", body)
         try:
             # Of the iterator, as a server asks no body for its length before it reads.

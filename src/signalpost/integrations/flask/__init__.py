@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import typing as t
@@ -11,18 +10,13 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from http import HTTPStatus
 from reprlib import repr as short_repr
-from traceback import walk_tb
-from types import FunctionType
 from types import MethodType
 
 import flask
-from flask import signals as flasks
 from werkzeug.exceptions import HTTPException
 
 from ... import lifecycle
-from ..._current import context_exchange
 from ..._engine.delivery import AsyncWrapper
 from ..._engine.names import named
 from ..._engine.signal import NamedSignal
@@ -35,12 +29,16 @@ from ...exchange import Exchange
 from ...exchange import EXCHANGE_KEY
 from ...wsgi.application import is_running
 from ...wsgi.finding import unproxied
-from ...wsgi.leaving import note_leaving
 from ...wsgi.middleware import leave_moments
 from ...wsgi.middleware import SignalMiddleware
 from ._bridges import Bridged
 from ._bridges import Bridges
-from ._bridges import Moment
+from ._moments import MOMENTS
+from ._requests import CALL_CODES
+from ._requests import current_request
+from ._requests import find_request
+from ._requests import is_of
+from ._requests import request_left_by
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -174,7 +172,7 @@ class FlaskMiddleware(SignalMiddleware):
             self.app = _calling_weakly(app.__func__, self._reference)
         # It knows Flask's moments, so it does the work itself.
         self._is_outer_layer = False
-        self.find_request = _find_request
+        self.find_request = find_request
         self._is_bypass_logged = False
 
     def check_request(self, *_: object) -> None:
@@ -183,11 +181,11 @@ class FlaskMiddleware(SignalMiddleware):
         Flask calls it in each request with the endpoint and values of the URL; of all
         its hooks this one costs the least.
         """
-        exchange = _current_request().environ.get(EXCHANGE_KEY)
+        exchange = current_request().environ.get(EXCHANGE_KEY)
         app = self._find_sender()
-        if _is_of(exchange, app) or self._is_bypass_logged:
+        if is_of(exchange, app) or self._is_bypass_logged:
             return
-        if not self.is_recorded() or not is_running(app, _CALL_CODES):
+        if not self.is_recorded() or not is_running(app, CALL_CODES):
             return  # a test may call parts of the application by itself
         if is_running(self, (SignalMiddleware.__call__.__code__,)):
             return  # the first receiver was connected in the middle of this request
@@ -235,7 +233,7 @@ class FlaskMiddleware(SignalMiddleware):
         if exchange.is_started:
             return
         with suppress(Exception):  # of the application's own classes, too
-            request = None if error is None else _request_left_by(error, exchange)
+            request = None if error is None else request_left_by(error, exchange)
             if request is None:
                 request = self._matched(exchange)
             # As good as surely: before that comes only what opens a session.
@@ -330,180 +328,4 @@ _KEYS = {
 }
 
 
-def _exchange_of(app: flask.Flask) -> Exchange:
-    """Return the exchange of the current request.
-
-    There is none if the first receiver was connected in the middle of the request,
-    or if a test dispatches it without the WSGI application; then a record is begun.
-    """
-    request = _current_request()
-    environ = request.environ
-    exchange = environ.get(EXCHANGE_KEY)
-    called = context_exchange.get()
-    if called is not exchange and _is_of(called, app) and called.environ is environ:
-        # A request that the view has made with this environment is open still.
-        exchange = called
-    if not _is_of(exchange, app):
-        # Not put into the environ, as nobody would take it out again.
-        kept: dict[str, t.Any] = request.__dict__
-        exchange = kept.get(EXCHANGE_KEY)
-        if exchange is None:
-            exchange = kept[EXCHANGE_KEY] = Exchange(environ, app)
-    # Soon Flask drops its request. It is given, as the exchange's own environment has
-    # none if Flask got a copy of it.
-    exchange.read_route(request)
-    return exchange
-
-
-def _is_of(exchange: object, app: flask.Flask) -> t.TypeGuard[Exchange]:
-    """Return whether something is an exchange of an application, and open."""
-    return isinstance(exchange, Exchange) and exchange.sender is app
-
-
-def _current_request() -> flask.Request:
-    """Return the request that Flask's proxy stands for."""
-    proxy: t.Any = flask.request
-    return t.cast("flask.Request", proxy._get_current_object())  # noqa: SLF001  # public
-
-
-def _find_request(exchange: Exchange) -> flask.Request | None:
-    """Return the current request, if it is the exchange's.
-
-    Flask's environment may be a copy of ours, in which the exchange is the same.
-    """
-    if not flask.has_request_context():
-        return None
-    request = _current_request()
-    return request if request.environ.get(EXCHANGE_KEY) is exchange else None
-
-
-def _request_left_by(error: BaseException, exchange: Exchange) -> flask.Request | None:
-    """Return the exchange's request that Flask worked on when it raised an exception.
-
-    Flask has dropped it by now; the frame of Flask's call in the traceback has not.
-    """
-    for frame, _ in walk_tb(error.__traceback__):
-        if frame.f_code in _CALL_CODES:
-            context = frame.f_locals.get("ctx")
-            request: flask.Request | None = getattr(context, "request", None)
-            if request is None or request.environ.get(EXCHANGE_KEY) is exchange:
-                return request
-    return None
-
-
-# Another package may have put a wrapper in its place.
-_CALL_CODES = tuple(
-    function.__code__
-    for function in [inspect.unwrap(flask.Flask.wsgi_app)]
-    if isinstance(function, FunctionType)
-)
-
-
-def _started(app: flask.Flask, _: dict[str, t.Any]) -> dict[str, t.Any] | None:
-    exchange = _exchange_of(app)
-    if exchange.is_started:
-        return None
-    exchange.is_started = True
-    return {"environ": exchange.environ, "exchange": exchange}
-
-
-def _finished(app: flask.Flask, sent: dict[str, t.Any]) -> dict[str, t.Any]:
-    exchange = _exchange_of(app)
-    exchange.is_finished = True
-    return {
-        "response": sent["response"],
-        "environ": exchange.environ,
-        "exchange": exchange,
-    }
-
-
-def _failed(app: flask.Flask, sent: dict[str, t.Any]) -> dict[str, t.Any] | None:
-    exchange = _exchange_of(app)
-    # There may be no response to start, which tells it otherwise.
-    if exchange.read_route(_current_request()):
-        exchange.is_started = True
-    exception = sent["exception"]
-    if (
-        exchange.exception is exception
-        or note_leaving(exception, exchange)
-        or _is_an_answer(app, exception)
-    ):
-        return None
-    exchange.exception = exception
-    return {
-        "exception": exception,
-        "where": "view",
-        "environ": exchange.environ,
-        "exchange": exchange,
-    }
-
-
-def _is_an_answer(app: flask.Flask, exception: object) -> bool:
-    """Return whether an exception is only an answer, as that of ``abort(404)``.
-
-    Flask reports none of these. Extensions that answer errors by themselves, such as
-    Flask-RESTX, report all that they answer.
-    """
-    # By the type, as an exception may raise when it is asked for its __class__.
-    if not issubclass(type(exception), HTTPException):
-        return False
-    exception = t.cast("HTTPException", exception)
-    if app.trap_http_exception(exception):
-        return False
-    code = exception.code
-    if code is None and exception.response is not None:
-        code = exception.response.status_code
-    return isinstance(code, int) and code < HTTPStatus.INTERNAL_SERVER_ERROR
-
-
-def _unchanged(*names: str) -> Callable[..., dict[str, t.Any]]:
-    def payload_of(_: flask.Flask, sent: dict[str, t.Any]) -> dict[str, t.Any]:
-        return {name: sent.get(name) for name in names}
-
-    return payload_of
-
-
-_all_bridges = Bridges(
-    (
-        Moment(
-            flasks.request_started,
-            lifecycle.request_started,
-            _started,
-        ),
-        Moment(
-            flasks.before_render_template,
-            lifecycle.before_render_template,
-            _unchanged("template", "context"),
-        ),
-        Moment(
-            flasks.template_rendered,
-            lifecycle.template_rendered,
-            _unchanged("template", "context"),
-        ),
-        Moment(
-            flasks.message_flashed,
-            lifecycle.message_flashed,
-            _unchanged("message", "category"),
-        ),
-        Moment(
-            flasks.got_request_exception,
-            lifecycle.got_request_exception,
-            _failed,
-            # An exchange has its exception, whichever of its signals has receivers.
-            also_for=lifecycle.EXCHANGE_SIGNALS,
-        ),
-        Moment(flasks.request_finished, lifecycle.request_finished, _finished),
-        Moment(
-            flasks.request_tearing_down,
-            lifecycle.request_tearing_down,
-            _unchanged("exc"),
-        ),
-        Moment(flasks.appcontext_pushed, lifecycle.appcontext_pushed, _unchanged()),
-        Moment(
-            flasks.appcontext_tearing_down,
-            lifecycle.appcontext_tearing_down,
-            _unchanged("exc"),
-        ),
-        Moment(flasks.appcontext_popped, lifecycle.appcontext_popped, _unchanged()),
-    )
-)
+_all_bridges = Bridges(MOMENTS)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import subprocess
 import sys
 import typing as t
 from collections.abc import Generator
+from contextlib import AbstractContextManager
+from contextlib import ExitStack
 
 import flask
 import pytest
+from flask import signals as flasks
 
 from signalpost import ANY
 from signalpost import named
@@ -302,6 +306,42 @@ def test_an_app_is_bridged_after_the_extension_was_imported_once_more(
     assert receiver.senders == [app, later]
 
 
+def test_an_error_in_connecting_to_flask_is_made_good_by_the_next_change(
+    app: flask.Flask, other: flask.Flask, receiver: Receiver
+) -> None:
+    def refuse(signal: object, **about: object) -> None:
+        raise LookupError
+
+    refusing = flasks.request_started.receiver_connected.connected_to(refuse)
+    with refusing, pytest.raises(LookupError):
+        request_started.connect(receiver, app)
+    message_flashed.connect(receiver, other)
+    assert bridged(app) == {"request_started", "got_request_exception"}
+
+
+WITHOUT_APPLICATIONS = """\
+import flask
+from signalpost.integrations.flask import Signalpost
+from signalpost.lifecycle import template_rendered
+
+def receive(sender): ...
+
+template_rendered.connect(receive)
+assert not flask.template_rendered.receivers
+app = flask.Flask(__name__)
+Signalpost(app)
+assert flask.template_rendered.receivers
+template_rendered.disconnect(receive)
+assert not flask.template_rendered.receivers
+"""
+
+
+def test_nothing_is_bridged_without_an_application() -> None:
+    command = [sys.executable, "-c", WITHOUT_APPLICATIONS]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
 # Receivers of one app and of every app.
 
 
@@ -370,6 +410,69 @@ def test_receivers_run_in_the_order_in_which_they_were_connected(
         template_rendered.connect(receiver, sender)
     render(app)
     assert order == [0, 1, 2, 3, 4, 5]
+
+
+# What changes within a send of Flask's. Blinker's order is its own, so that of many
+# receivers most are called before the bridge.
+
+
+def within_a_send(change: t.Callable[[], object]) -> AbstractContextManager[object]:
+    """Make a change at the start of the next ``template_rendered`` of Flask."""
+    changes = [change]
+
+    def new_receiver() -> t.Callable[..., None]:
+        def change_once(sender: object, **sent: object) -> None:
+            if changes:
+                changes.pop()()
+
+        return change_once
+
+    block = ExitStack()
+    for _ in range(40):
+        block.enter_context(flasks.template_rendered.connected_to(new_receiver()))
+    return block
+
+
+def test_a_send_within_which_an_app_gets_its_own_is_for_every_app(
+    app: flask.Flask, receiver: Receiver
+) -> None:
+    own = Receiver()
+    template_rendered.connect(receiver)
+    with within_a_send(lambda: template_rendered.connect(own, app)):
+        render(app)
+    assert receiver.senders == [app]
+
+
+@pytest.mark.parametrize("is_own_first", [True, False])
+def test_a_send_within_which_receivers_of_every_app_go_is_for_its_own(
+    app: flask.Flask, receiver: Receiver, *, is_own_first: bool
+) -> None:
+    own = Receiver()
+    pairs = [(own, app), (receiver, ANY)]
+    for one, sender in pairs if is_own_first else pairs[::-1]:
+        template_rendered.connect(one, sender)
+    with within_a_send(lambda: template_rendered.disconnect(receiver)):
+        render(app)
+    assert own.senders == [app]
+    assert bridged(app) == RENDERED
+    render(app)
+    assert own.senders == [app, app]
+    template_rendered.connect(receiver)
+    render(app)
+    assert (len(own.senders), len(receiver.senders)) == (3, 1)
+
+
+@pytest.mark.parametrize("is_own_first", [True, False])
+def test_a_receiver_that_disconnects_itself_leaves_the_others(
+    app: flask.Flask, *, is_own_first: bool
+) -> None:
+    own, passing = Receiver(), Receiver()
+    pairs: list[tuple[Receiver, t.Any]] = [(own, app), (passing, ANY)]
+    for one, sender in pairs if is_own_first else pairs[::-1]:
+        template_rendered.connect(one, sender, once=one is passing)
+    render(app)
+    render(app)
+    assert (own.senders, passing.senders) == ([app, app], [app])
 
 
 # Threads and processes.

@@ -54,14 +54,15 @@ class Bridged:
 
     app: weakref.ref[flask.Flask]
     """Returns the application; ``None`` once it is gone."""
-    bridges: set[Bridge]
-    """The bridges that are connected to this application in particular."""
+    bridges: dict[Bridge, int]
+    """The bridges that are connected to this application in particular, each with the
+    first of its periods in which this is so."""
     layer: Layer
     """What sends its signals."""
 
     def __init__(self, app: flask.Flask, layer: Layer) -> None:
         self.app = weakref.ref(app)
-        self.bridges = set()
+        self.bridges = {}
         self.layer = layer
 
 
@@ -126,6 +127,10 @@ class Bridges:
                     bridge.update_for(bridged, t.cast("flask.Flask", sender))
 
 
+_NOBODY = object()
+"""A sender that sends nothing."""
+
+
 class _BridgedReference(weakref.ref[Bridged]):
     """A weak reference, with the id of the application."""
 
@@ -139,9 +144,11 @@ class Bridge:
 
     Two receivers are connected to it: one to every sender, the other to applications.
     One would not do, as blinker disconnects it from every application with the
-    former. An application that has both is forwarded by its own. While the former is
-    connected no other application gets its own, as a send that has begun calls the
-    receivers that were connected then.
+    former. An application that has both is forwarded by its own.
+
+    A send that has begun calls the receivers that were connected then. So each time for
+    which the former is connected is a period, in which no other application gets its
+    own: they follow at its end.
 
     :param moment: What is forwarded.
     :param bridges: The applications.
@@ -151,6 +158,7 @@ class Bridge:
         self._moment = moment
         self._bridges = bridges
         self._is_for_any = False
+        self._period = 0
         self._late: weakref.WeakSet[Bridged] = weakref.WeakSet()
         self._wanted_by = (moment.ours, *moment.also_for)
         # A signal that carries the exchange needs to know what became of it.
@@ -162,6 +170,7 @@ class Bridge:
         """Connect to every sender's signal, or disconnect, as ours have receivers."""
         flask_signal = self._moment.flask_signal
         if self._bridges and has_any_receivers(self._wanted_by, self._wanted_by_others):
+            self._period += not self._is_for_any
             self._is_for_any = True
             # Once more does no harm: tests may clear Flask's signals.
             flask_signal.connect(self.forward_any)
@@ -171,6 +180,9 @@ class Bridge:
                 if self._is_wanted_by(app):
                     flask_signal.connect(self.forward_own, app)
             flask_signal.disconnect(self.forward_any)
+            if late:
+                # A send that has begun calls only what is connected to any sender.
+                flask_signal.connect(self.forward_any, _NOBODY)
             self._is_for_any = False
             self._late.clear()
             for bridged, app in late:
@@ -184,16 +196,19 @@ class Bridge:
             if is_wanted is not (self in bridged.bridges):
                 self._late.add(bridged)
         elif is_wanted:
-            bridged.bridges.add(self)
+            bridged.bridges.setdefault(self, self._period + 1)
             self._moment.flask_signal.connect(self.forward_own, app)
         elif self in bridged.bridges:
             self._moment.flask_signal.disconnect(self.forward_own, app)
-            bridged.bridges.discard(self)
+            del bridged.bridges[self]
 
     def forward_any(self, app: flask.Flask, /, **sent: t.Any) -> None:
         """Forward the signal of any application that is set up."""
         bridged = self._bridges.bridged(app)
-        if bridged is not None and self not in bridged.bridges:
+        if bridged is None:
+            return
+        since = bridged.bridges.get(self)
+        if since is None or since > self._period:
             self._forward(bridged, app, sent)
 
     def forward_own(self, app: flask.Flask, /, **sent: t.Any) -> None:

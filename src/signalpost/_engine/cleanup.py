@@ -6,8 +6,10 @@ import sys
 import typing as t
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable
 from collections.abc import Iterable
+from types import CodeType
 from typing import Any
 
 from .connection import Connection
@@ -24,11 +26,58 @@ class Owner(t.Protocol):
     def connections(self) -> Iterable[Connection]:
         """Return every connection."""
 
+    def has_sender(self, connection: Connection) -> bool:
+        """Return whether the sender of a connection still exists."""
+
     def receiver_died(self, connection: Connection) -> None:
         """Take the connection out soon."""
 
     def sender_died(self, reference: SenderReference) -> None:
         """Forget the sender now, and take its connections out soon."""
+
+
+class Death:
+    """A receiver that died before its signal was sent to it.
+
+    :param signal: The signal.
+    :param connection: The connection, which has a place.
+    """
+
+    __slots__ = ("_code", "_instruction", "signal_name")
+
+    signal_name: str
+    """The signal's name; ``""`` if it has none."""
+
+    def __init__(self, signal: object, connection: Connection) -> None:
+        self.signal_name = getattr(signal, "name", "")
+        self._code = t.cast("CodeType", connection.code)
+        self._instruction = connection.instruction
+
+    @property
+    def connected_at(self) -> str:
+        """Where the receiver was connected, as ``file:line``."""
+        return place_of(self._code, self._instruction)
+
+    @property
+    def connected_in(self) -> str:
+        """The qualified name of the function that connected it."""
+        return self._code.co_qualname
+
+
+deaths: deque[Death] = deque(maxlen=100)
+"""The latest deaths of receivers that were never called."""
+
+
+def _is_unexpected(connection: Connection, table: Owner) -> bool:
+    """Return whether a receiver was connected when it died, and not yet reported.
+
+    One without a place was reported when it was connected.
+    """
+    return (
+        connection.is_connected
+        and connection.code is not None
+        and table.has_sender(connection)
+    )
 
 
 class Cleanup:
@@ -52,6 +101,8 @@ class Cleanup:
         if table is None or is_finalizing():
             return
         if isinstance(reference, Connection):
+            if not reference.was_sent and _is_unexpected(reference, table):
+                deaths.append(Death(table.signal(), reference))
             table.receiver_died(reference)
         elif isinstance(reference, SenderReference):
             table.sender_died(reference)
@@ -77,14 +128,13 @@ class ReportingCleanup(Cleanup):
     ) -> None:
         connection = t.cast("Connection", reference)
         table = self._table()
-        was_connected = connection.is_connected
+        is_unexpected = table is not None and _is_unexpected(connection, table)
         super().__call__(reference, is_finalizing)
-        # Without a place it was reported when it was connected.
-        if not was_connected or connection.code is None or is_finalizing():
+        if table is None or not is_unexpected or is_finalizing():
             return
-        if table is None or self._is_replaced(table):
+        if self._is_replaced(table):
             return
-        place = place_of(connection.code, connection.instruction)
+        place = place_of(t.cast("CodeType", connection.code), connection.instruction)
         warnings.warn(
             f"a function that was connected weakly to {table.signal()} at {place} died"
             " while connected; keep it in a variable or connect it with weak=False",

@@ -39,10 +39,10 @@ from .identity import receiver_key
 from .identity import resolved
 from .identity import sender_key
 from .identity import Symbol
+from .kept import is_lost_unless_kept
 from .lifetime import check_not_in_class_body
 from .lifetime import CO_OPTIMIZED
 from .lifetime import IS_DEVELOPMENT_MODE
-from .lifetime import is_lost
 from .lifetime import references
 from .lifetime import REFERENCES_OF_A_TEMPORARY
 from .lifetime import warn_of_loss
@@ -93,6 +93,7 @@ def prepare(  # noqa: PLR0913, PLR0917  # what connect was given, without a deto
     connection.strong = None if weak else receiver
     connection.block_count = 0
     connection.statistics = None
+    connection.was_sent = False
     connection.options = options
     connection.call = call_with_all
     connection.code = None
@@ -364,7 +365,7 @@ def decorator(tables: tuple[Table, ...], arguments: Arguments) -> Callable[[F], 
         if (
             arguments.weak
             and references(receiver) <= REFERENCES_OF_A_TEMPORARY
-            and is_lost(receiver, frame)
+            and is_lost_unless_kept(receiver, arguments.sender, frame)
         ):
             signals = [table.signal() for table in tables]
             warn_of_loss(receiver, signals[0] if len(signals) == 1 else signals)

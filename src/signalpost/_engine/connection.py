@@ -110,6 +110,7 @@ class Connection(weakref.ref[Any]):
         "sender",
         "statistics",
         "strong",
+        "was_sent",
     )
 
     key: Hashable
@@ -138,6 +139,8 @@ class Connection(weakref.ref[Any]):
     """The offset of the call, in bytes."""
     statistics: Statistics | None
     """What is counted of its calls, once something is."""
+    was_sent: bool
+    """Whether the signal was sent while it was connected, to its sender's receivers."""
 
     # By identity, as any object: a reference would hash and compare its receiver.
 

@@ -49,6 +49,9 @@ class Route:
     ) -> None:
         self.base = base
         self.connections = connections = _ordered(groups)
+        for connection in connections:
+            for part in connection.parts:
+                part.was_sent = True
         self.has_async = any(one.is_async for one in connections)
         all_options = [one.options for one in connections]
         self.is_simple = not is_observed and not any(

@@ -8,6 +8,7 @@ from .connection import Connection
 from .connection import Options
 from .connection import Receiver
 from .identity import receiver_key
+from .kept import kept_receiver
 from .senders import SenderRecord
 
 
@@ -20,6 +21,8 @@ class Saved(t.NamedTuple):
     strong: Receiver | None
     options: Options
     block_count: int
+    kept: Receiver | None
+    """The receiver, if its sender has kept it alive."""
 
     @property
     def can_be_put_back(self) -> bool:
@@ -47,6 +50,7 @@ def save(connection: Connection, record: SenderRecord | None) -> Saved:
         connection.strong,
         connection.options,
         connection.block_count,
+        kept_receiver(connection),
     )
 
 

@@ -39,6 +39,7 @@ from .connection import Predicate
 from .connection import Receiver
 from .connection import uid_by_name
 from .connection import uid_key
+from .declaring import declare
 from .delivery import AsyncWrapper
 from .delivery import deliver
 from .delivery import deliver_async
@@ -56,7 +57,7 @@ from .identity import Symbol
 from .introspection import connection_infos
 from .introspection import ConnectionInfo
 from .introspection import ReceiversView
-from .lifetime import is_lost
+from .kept import is_lost_unless_kept
 from .lifetime import references
 from .lifetime import REFERENCES_OF_A_TEMPORARY
 from .lifetime import warn_of_loss
@@ -272,7 +273,7 @@ class Signal:
         if (
             weak
             and references(receiver) <= REFERENCES_OF_A_TEMPORARY
-            and is_lost(receiver, frame)
+            and is_lost_unless_kept(receiver, sender, frame)
         ):
             warn_of_loss(receiver, self)
             frame = None  # it is not to be reported again when it dies
@@ -704,7 +705,7 @@ class Signal:
         """
         check_doc(doc)
         if declared is not None:
-            self.table.look(self.table.declare, declared)
+            self.table.look(declare, self.table, declared)
         # Not by __dict__: to look at it makes every attribute slower from then on.
         if doc and self.__doc__ is type(self).__doc__:
             self.__doc__ = doc

@@ -12,6 +12,8 @@ from typing import Any
 from .connection import Connection
 from .identity import ANY
 from .identity import sender_key
+from .kept import keep
+from .kept import released
 from .names import Follower
 from .names import names_of
 from .names import SenderName
@@ -80,10 +82,14 @@ class Store:
         senders = self.by_receiver.setdefault(connection.key, {})
         senders[connection.sender] = connection
         self.shared_count += self.is_shared(connection)
+        keep(connection)
         return record
 
-    def remove(self, record: SenderRecord, connection: Connection) -> None:
-        """Take a connection to a sender out, and what is empty after it."""
+    def remove(self, record: SenderRecord, connection: Connection) -> object:
+        """Take a connection to a sender out, and what is empty after it.
+
+        :returns: What is to be dropped when no lock is held.
+        """
         self.shared_count -= self.is_shared(connection)
         del record.connections[connection.key]
         senders = self.by_receiver[connection.key]
@@ -95,6 +101,7 @@ class Store:
             self.by_value_count -= not record.is_by_id
             for note in self.notes:
                 note(record)
+        return released(connection)
 
     def recover(self) -> list[SenderRecord]:
         """Rebuild everything that is derived from the connections.
@@ -126,6 +133,11 @@ class Store:
         for record in [*self.by_sender.values()]:
             found += record.connections.values()
         return found
+
+    def has_sender(self, connection: Connection) -> bool:
+        """Return whether the sender of a connection still exists."""
+        record = self.by_sender.get(connection.sender)
+        return connection.sender is ANY or (record is not None and record.is_there())
 
     def find(self, key: Hashable, sender: Hashable) -> Connection | None:
         """Return the connection of a receiver and a sender."""

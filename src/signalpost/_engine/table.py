@@ -8,18 +8,17 @@ from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
-from ..errors import PayloadError
 from .cleanup import Cleanup
 from .connection import BLOCK
 from .connection import Connection
 from .connection import DEFAULT_OPTIONS
 from .connection import DISCONNECTED
-from .connection import fitted
 from .identity import ANY
 from .identity import learn_proxy_types
 from .identity import receiver_key
 from .identity import resolved
 from .identity import sender_key
+from .kept import keep
 from .results import ActiveObserver
 from .results import Sends
 from .route import Route
@@ -256,6 +255,7 @@ class Table(Serial):
         if present is connection:
             self.store.shared_count -= self.store.is_shared(connection)
             before.restore()
+            keep(connection)
             self.store.shared_count += self.store.is_shared(connection)
             if not self.store.shared_count:
                 self.routes.forget_heirs()
@@ -313,29 +313,6 @@ class Table(Serial):
         self.observers = tuple(one for one in self.observers if one is not observer)
         self.routes.changed(None)
 
-    def declare(self, declared: frozenset[str]) -> None:
-        """Declare the payload, if that was not done before.
-
-        :raises PayloadError: If other names are declared, or a receiver asks for some.
-        """
-        if self.declared == declared:
-            return
-        if self.declared is not None:
-            raise PayloadError(
-                f"{self.signal()} declares {sorted(self.declared)} already, got"
-                f" {sorted(declared)}; declare a payload in one place",
-                self.signal(),
-            )
-        prepared = [
-            (one, *fitted(receiver, one.options, declared, self.signal()))
-            for one in self.store.connections()
-            if (receiver := one.receiver()) is not None
-        ]
-        self.declared = declared
-        for connection, options, call in prepared:
-            connection.options, connection.call = options, call
-        self.routes.changed(None)
-
     def route_for(self, sender: Any) -> Route:
         """Return the route of what a sender sends."""
         if self.waiting:
@@ -378,6 +355,10 @@ class Table(Serial):
         return self.store.connections()
 
     # For weak references, and after a fork.
+
+    def has_sender(self, connection: Connection) -> bool:
+        """Return whether the sender of a connection still exists."""
+        return self.store.has_sender(connection)
 
     def receiver_died(self, connection: Connection) -> None:
         """Take a connection out soon."""
@@ -440,7 +421,9 @@ class Table(Serial):
         :returns: The record whose routes become invalid; ``None`` for all.
         """
         was_shared = self.store.shared_count > 0
-        self.store.remove(record, connection)
+        kept = self.store.remove(record, connection)
+        if kept is not None:
+            self.drop_later(kept)
         if not record.connections:
             self.drop_later(record)
             self.routes.forget(record)
@@ -462,6 +445,7 @@ class Table(Serial):
         self.store.shared_count -= self.store.is_shared(present)
         self.drop_later(present.strong)
         merge_into(present, connection)
+        keep(present)
         self.store.shared_count += self.store.is_shared(present)
         self.routes.changed(None)
 

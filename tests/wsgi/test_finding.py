@@ -407,7 +407,6 @@ def test_no_warning_is_given_where_the_application_sends(opaque: Middleware) -> 
     )
     exchange_closed.connect(note, other)
     exchange_closed.connect(note, new_app("without a layer"))
-    exchange_closed.connect(note, "shop")
     exchange_closed.connect(note)
     template_rendered.connect(lambda sender, **extra: None, other, weak=False)
     exchange_closed.disconnect(note)

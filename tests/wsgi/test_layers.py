@@ -101,8 +101,9 @@ def test_a_bound_wsgi_app_sends_from_its_object() -> None:
 
 
 def test_a_sender_can_be_named() -> None:
+    app = SignalMiddleware(hello, sender="shop")
     with capture(exchange_closed, sender="shop") as sent:
-        Server().serve(SignalMiddleware(hello, sender="shop"))
+        Server().serve(app)
     assert len(sent) == 1
 
 
@@ -122,7 +123,9 @@ def test_what_is_heard_may_change_between_any_two_requests() -> None:
     for signal in (request_finished, exchange_opened, exchange_closed):
         signal.connect(note, "shop")
         assert served() == ["shop"]
+        app.sender = "bank"
         signal.connect(note, "bank")
+        app.sender = "shop"
         signal.disconnect(note, "shop")
         assert served() == []
         app.sender = "bank"

@@ -180,6 +180,22 @@ def _check(app: t.Any, wsgi_app: object) -> None:
             " as ASGI applications are; wrap the WSGI application inside it",
             app,
         )
+    if type(app) is FunctionType and not _takes_a_request(app):
+        raise ApplicationError(
+            "app must be a WSGI application, called with environ and start_response,"
+            f" got the function {app.__qualname__}, which does not take two arguments;"
+            " if it makes the application, call it, and pass what it returns",
+            app,
+        )
+
+
+def _takes_a_request(function: FunctionType) -> bool:
+    """Return whether a function can be called with two arguments."""
+    try:
+        inspect.signature(function, follow_wrapped=False).bind(None, None)
+    except TypeError:
+        return False
+    return True
 
 
 def _wsgi_app_of(app: t.Any) -> object:

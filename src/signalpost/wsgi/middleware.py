@@ -7,31 +7,31 @@ import typing as t
 from collections.abc import Callable
 from collections.abc import Iterable
 from contextlib import suppress
-from weakref import WeakValueDictionary
 
 from .._current import codes_that_set
 from .._current import context_exchange
 from .._engine.delivery import AsyncWrapper
-from .._engine.interest import generation_of
-from .._engine.interest import with_receivers
+from .._engine.identity import describe
 from .._engine.signal import NamedSignal
+from ..errors import AsyncReceiverError
 from ..exchange import Exchange
 from ..exchange import EXCHANGE_KEY
 from ..exchange import ExchangeOutcome
 from ..exchange import Where
+from ..lifecycle import catalogue
 from ..lifecycle import exchange_closed
 from ..lifecycle import exchange_opened
-from ..lifecycle import EXCHANGE_SIGNALS
 from ..lifecycle import got_request_exception
 from ..lifecycle import request_finished
 from ..lifecycle import request_started
-from ..lifecycle import SIGNALS_WITHIN
 from .application import application_and_sender
 from .application import Around
 from .body import body_for
 from .body import close_with_file
 from .body import MAKERS
 from .body import Starter
+from .demand import Demand
+from .demand import generation
 from .finding import is_layer
 from .finding import Layer
 from .finding import sender_behind
@@ -49,6 +49,7 @@ from .reading import response_start
 from .reading import text_of
 from .sendfile import FILE_WRAPPER
 from .sendfile import stand_in_for
+from .unsent import layers
 from .unsent import warn_of_receivers
 from .unsent import warn_of_sender
 
@@ -57,46 +58,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["SignalMiddleware", "leave_moments", "sender_of"]
-
-_generation = generation_of((*EXCHANGE_SIGNALS, *SIGNALS_WITHIN))
-
-# By id, as a sender need not be hashable.
-_with_own_moments: WeakValueDictionary[int, t.Any] = WeakValueDictionary()
-
-
-class Demand:
-    """Which signals of a sender's exchanges have receivers, as of the latest change.
-
-    :param sender: The sender.
-    """
-
-    __slots__ = (
-        "finished",
-        "generation",
-        "is_recorded",
-        "only_closed",
-        "sends_moments",
-    )
-
-    generation: object
-    """Stands for the change."""
-    is_recorded: bool
-    """Whether an exchange must be recorded."""
-    only_closed: bool
-    """Whether of an exchange's own signals only the last has receivers."""
-    finished: bool
-    """Whether ``request-finished`` has receivers."""
-    sends_moments: bool
-    """Whether a layer sends ``request-started`` and ``request-finished``."""
-
-    def __init__(self, sender: object) -> None:
-        self.generation = _generation.current
-        signals = with_receivers(EXCHANGE_SIGNALS, sender, SIGNALS_WITHIN)
-        self.is_recorded = bool(signals)
-        self.only_closed = self.is_recorded and signals[0] is exchange_closed
-        self.finished = request_finished in signals
-        self.sends_moments = _with_own_moments.get(id(sender)) is not sender
+__all__ = ["SignalMiddleware", "sender_of"]
 
 
 class SignalMiddleware(Layer):
@@ -154,6 +116,7 @@ class SignalMiddleware(Layer):
         # Of two layers side by side, the inner one does the work.
         inner: t.Any = self.app.inner if type(self.app) is Around else self.app
         self._is_outer_layer = is_layer(inner) and inner.sender is sender
+        layers.add(self)
         if self.is_sender_known:
             set_sender_within(self)
         else:
@@ -169,12 +132,17 @@ class SignalMiddleware(Layer):
         self._keep_sender(sender)
         self._demand = Demand(sender)
 
+    if not t.TYPE_CHECKING:  # which would take any name for an attribute
+
+        def __getattr__(self, name):
+            raise AttributeError(_missing_attribute(self, name), name=name, obj=self)
+
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Call the application, and send what happens; as :pep:`3333` says."""
         demand = self._demand
-        if demand.generation is not _generation.current:
+        if demand.generation is not generation.current:
             demand = self._new_demand()
         if not demand.is_recorded or self._is_outer_layer:
             return self.app(environ, start_response)
@@ -193,7 +161,7 @@ class SignalMiddleware(Layer):
 
     def is_recorded(self) -> bool:
         """Return whether any receiver needs a record of the sender's exchanges."""
-        if self._demand.generation is not _generation.current:
+        if self._demand.generation is not generation.current:
             self._new_demand()
         return self._demand.is_recorded
 
@@ -240,7 +208,7 @@ class SignalMiddleware(Layer):
             # What ready() does, as this is where nearly every response is.
             if not exchange.is_finished and exchange.start_status is not None:
                 exchange.is_finished = True
-                if demand.finished or demand.generation is not _generation.current:
+                if demand.finished or demand.generation is not generation.current:
                     self._send_request_finished(exchange)
             kind = type(body)
             known = _known_maker(id(kind))
@@ -421,7 +389,7 @@ class SignalMiddleware(Layer):
 
     def _async_wrapper(self) -> AsyncWrapper | None:
         """Return what runs async receivers; a WSGI application has nothing."""
-        return None
+        return _refuse_async
 
     def _send(self, signal: NamedSignal, exchange: Exchange, **payload: t.Any) -> None:
         sender = exchange.open_sender
@@ -450,13 +418,30 @@ class SignalMiddleware(Layer):
             )
 
 
-def leave_moments(sender: object) -> None:
-    """Leave ``request-started`` and ``request-finished`` of a sender to its framework.
+def _missing_attribute(layer: SignalMiddleware, name: str) -> str:
+    """Return what to do if a layer has taken the place of its application."""
+    place = ""
+    with suppress(Exception):  # whatever the application does when it is asked
+        if (
+            not name.startswith("_")
+            and name != "sender"
+            and hasattr(layer.sender, name)
+        ):
+            place = (
+                "; its application has: keep that object, and put the layer into it,"
+                " as in app.wsgi_app = SignalMiddleware(app)"
+            )
+    return f"a SignalMiddleware has no {name!r}{place}"
 
-    No layer sends them from now on, whichever of several does the work.
-    """
-    _with_own_moments[id(sender)] = sender
-    _generation.current = object()
+
+def _refuse_async(receiver: Callable[..., object]) -> t.NoReturn:
+    raise AsyncReceiverError(
+        f"receiver {describe(receiver)} is async, and a plain WSGI application has"
+        " nothing that runs it; connect a function that is not async, or set up a Flask"
+        " application by Signalpost(app), which uses app.ensure_sync",
+        None,
+        receiver,
+    )
 
 
 def sender_of(application: t.Any) -> t.Any:
@@ -482,7 +467,7 @@ def _body_or_file(
 
 _known_maker = MAKERS.get
 
-for _signal in EXCHANGE_SIGNALS:
+for _signal in catalogue.values():
     _signal.table.sender_check = warn_of_sender
 
 codes_that_set.add(SignalMiddleware._recorded.__code__)  # noqa: SLF001  # this module's

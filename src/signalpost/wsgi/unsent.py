@@ -1,4 +1,4 @@
-"""Warnings of receivers that a layer does not call, as its application is unknown."""
+"""Receivers of lifecycle signals that are connected to what does not send them."""
 
 from __future__ import annotations
 
@@ -6,36 +6,103 @@ import os
 import sys
 import typing as t
 import warnings
+import weakref
+from collections.abc import Iterator
+from contextlib import suppress
 from reprlib import repr as short_repr
 
+from .._engine.identity import ANY
 from .._engine.identity import describe
+from .._engine.names import SenderName
+from .._engine.signal import NamedSignal
+from ..errors import ApplicationGoneError
 from ..errors import SenderWarning
 from ..lifecycle import EXCHANGE_SIGNALS
+from ..lifecycle import SENT_BY_OTHERS
 from .finding import applications_in
 from .finding import Layer
 from .finding import layers_in
 from .finding import leads_to
 
-__all__ = ["warn_of_receivers", "warn_of_sender"]
+__all__ = ["layers", "reason_unsent", "warn_of_receivers", "warn_of_sender"]
+
+layers: weakref.WeakSet[Layer] = weakref.WeakSet()
+"""Every layer in this process."""
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+_VALUES = (str, bytes, int, float, type(None))
+
+
+def reason_unsent(signal: NamedSignal, sender: t.Any) -> str | None:
+    """Return why a signal of the catalogue does not come from a sender, as things are.
+
+    :returns: ``None`` if it may come.
+    """
+    if sender is ANY:
+        return None
+    if type(sender) is SenderName:
+        reasons = [reason_unsent(signal, one) for one in sender.senders]
+        if not reasons:
+            return f"no application has the name {sender.name!r}"
+        return None if None in reasons else reasons[0]
+    reason = _reason_by_kind(sender)
+    if reason is not None or signal in SENT_BY_OTHERS:
+        return reason
+    return _reason_by_layers(signal, sender)
+
+
+def _reason_by_layers(signal: NamedSignal, sender: object) -> str | None:
+    """Return why no layer sends a signal from an application."""
+    found = [layer for layer, one in _senders() if one is sender]
+    if not found:
+        return "it has no layer: call Signalpost(app), or wrap it in SignalMiddleware"
+    is_plain = all(layer.find_request is None for layer in found)
+    if is_plain and signal not in EXCHANGE_SIGNALS:
+        return "its layer sends no signals of its framework: call Signalpost(app)"
+    return None
+
+
+def _reason_by_kind(sender: t.Any) -> str | None:
+    """Return why a sender of such a kind sends nothing."""
+    kind = type(sender)
+    if issubclass(kind, type):
+        return "a class sends no signals: connect to the application object"
+    if not issubclass(kind, _VALUES):
+        return None
+    if any(type(one) is kind and one == sender for _, one in _senders()):
+        return None
+    if kind is str:
+        return f"a string sends no signals: write named({sender!r}) for the application"
+    return "a value sends no signals: connect to the application object"
+
+
+def _senders() -> Iterator[tuple[Layer, object]]:
+    """Yield every layer and its sender, if that is there."""
+    for layer in [*layers]:
+        with suppress(ApplicationGoneError):
+            yield layer, layer.sender
 
 
 def warn_of_sender(receiver: object, sender: t.Any) -> None:
-    """Warn if a receiver is connected to an application whose layer has another sender.
+    """Warn if a receiver is connected to what does not send lifecycle signals.
 
-    That layer is around something that does not show its application, as a function.
+    Or to an application whose layer has another sender, as it is around something that
+    does not show its application.
     """
+    reason = _reason_by_kind(sender)
+    if reason is not None:
+        _warn(f"{describe(receiver)} was connected to {short_repr(sender)}; {reason}")
+        return
     try:
         wsgi_app = sender.wsgi_app
     except Exception:  # noqa: BLE001  # most senders have none, and some raise
         return
-    layers = layers_in(sender, wsgi_app)
-    if any(layer.sender is sender for layer in layers):
+    found = layers_in(sender, wsgi_app)
+    if any(layer.sender is sender for layer in found):
         return
-    for layer in layers:
+    for layer in found:
         if not layer.is_sender_known and leads_to(layer.app, sender):
-            _warn(layer, sender, f"{describe(receiver)} was connected")
+            _warn_of_layer(layer, sender, f"{describe(receiver)} was connected")
             return
 
 
@@ -50,17 +117,19 @@ def warn_of_receivers(layer: Layer) -> None:
         )
         wsgi_app = getattr(application, "wsgi_app", None)
         if has_receivers and not layers_in(application, wsgi_app):
-            _warn(layer, application, "receivers were connected")
+            _warn_of_layer(layer, application, "receivers were connected")
 
 
-def _warn(layer: Layer, application: object, what: str) -> None:
-    warnings.warn(
+def _warn_of_layer(layer: Layer, application: object, what: str) -> None:
+    _warn(
         f"{what} to {short_repr(application)}, but the SignalMiddleware around it sends"
         f" from {short_repr(layer.sender)}: it cannot be seen which application that"
-        " is; write SignalMiddleware(..., sender=app)",
-        SenderWarning,
-        stacklevel=_frames_inside(),
+        " is; write SignalMiddleware(..., sender=app)"
     )
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, SenderWarning, stacklevel=_frames_inside())
 
 
 def _frames_inside() -> int:

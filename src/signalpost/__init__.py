@@ -22,6 +22,7 @@ from ._engine.results import Outcome
 from ._engine.signal import NamedSignal
 from ._engine.signal import Signal
 from ._engine.typed import TypedSignal
+from ._places import missing
 
 if t.TYPE_CHECKING:
     from .wsgi.buffering import ReadAndClose
@@ -61,4 +62,4 @@ def __getattr__(name: str) -> t.Any:
         from .wsgi.buffering import ReadAndClose
 
         return ReadAndClose
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return missing(__name__, name)

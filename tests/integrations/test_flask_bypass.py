@@ -66,7 +66,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @each_loss
-@pytest.mark.parametrize("path", ["/hello", "/fail", "/nothing", "/render"])
+@pytest.mark.parametrize("path", ["/hello", "/fail", "/nothing", "/template"])
 def test_the_first_request_without_the_layer_is_logged_and_no_other(
     lose: Callable[[flask.Flask], None], path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -89,7 +89,7 @@ def test_nothing_is_logged_while_no_receiver_needs_the_layer(
     app = new_app()
     to_the_class(app)
     with template_rendered.connected_to(note, app):
-        Server().serve(app, path="/render")
+        Server().serve(app, path="/template")
     assert logged(caplog) == []
     with exchange_closed.connected_to(note):
         Server().serve(app, path="/hello")

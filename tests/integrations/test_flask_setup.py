@@ -96,7 +96,6 @@ def test_a_second_setup_leaves_the_first_working() -> None:
 def test_what_is_no_flask_application_is_refused(wrong: t.Any) -> None:
     with pytest.raises(ExtensionError, match="must be a Flask application") as raised:
         Signalpost(wrong)
-    assert "SignalMiddleware" in str(raised.value)
     assert raised.value.application is wrong
 
 

@@ -1,1 +1,11 @@
-"""Signals for other packages: one module each, imported by who wants it."""
+"""Integrations of other packages, one module for each; none is imported from here."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._places import missing
+
+
+def __getattr__(name: str) -> t.Any:
+    missing(__name__, name)

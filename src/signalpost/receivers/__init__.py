@@ -1,1 +1,11 @@
-"""Ready receivers: what people instrument for, one module each."""
+"""Ready receivers: one module for each question that people have."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .._places import missing
+
+
+def __getattr__(name: str) -> t.Any:
+    missing(__name__, name)

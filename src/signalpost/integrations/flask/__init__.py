@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import typing as t
 import weakref
@@ -18,6 +17,8 @@ from werkzeug.exceptions import HTTPException
 
 from ... import lifecycle
 from ..._engine.delivery import AsyncWrapper
+from ..._engine.keeping import keeper_for
+from ..._engine.kept import Keeper
 from ..._engine.names import named
 from ..._engine.signal import NamedSignal
 from ...config import Configuration
@@ -26,18 +27,16 @@ from ...errors import ApplicationGoneError
 from ...errors import ConfigurationError
 from ...errors import ExtensionError
 from ...exchange import Exchange
-from ...exchange import EXCHANGE_KEY
-from ...wsgi.application import is_running
+from ...wsgi.demand import leave_moments
 from ...wsgi.finding import unproxied
-from ...wsgi.middleware import leave_moments
 from ...wsgi.middleware import SignalMiddleware
 from ._bridges import Bridged
 from ._bridges import Bridges
+from ._checks import advice_for
+from ._checks import Checks
+from ._checks import settings_of
 from ._moments import MOMENTS
-from ._requests import CALL_CODES
-from ._requests import current_request
 from ._requests import find_request
-from ._requests import is_of
 from ._requests import request_left_by
 
 if t.TYPE_CHECKING:
@@ -52,8 +51,6 @@ if t.TYPE_CHECKING:
 __all__ = ["Signalpost"]
 
 _NAME = "signalpost"
-
-_log = logging.getLogger("signalpost.exchanges")
 
 # What Flask makes an answer of, wherever it is raised.
 _REFUSALS = (HTTPException,)
@@ -72,6 +69,13 @@ class Signalpost:
     have receivers. What is connected to ``named("shop")`` gets what the application of
     that :attr:`~flask.Flask.name` sends. Nothing is kept on this object, so one serves
     any number of applications. Async receivers run by :meth:`flask.Flask.ensure_sync`.
+
+    What is connected to the application lives as long as the application, until it is
+    disconnected; so a factory may connect local functions and objects::
+
+        exchange_closed.connect(LatencyLogger(slow_seconds=0.5), app)
+
+    What is connected without a sender is held weakly, as ever.
 
     Keep the application object: what wraps ``app.wsgi_app`` does not. An application
     is freed as soon as nothing refers to it, as one without this extension is. A
@@ -125,8 +129,8 @@ class Signalpost:
         """
         if not isinstance(app, flask.Flask):
             raise ExtensionError(
-                f"app must be a Flask application, got {short_repr(app)}; for another"
-                " WSGI application use signalpost.SignalMiddleware",
+                f"app must be a Flask application, got {short_repr(app)};"
+                f" {advice_for(app)}",
                 app,
             )
         # The sender is the application itself, not a proxy such as current_app.
@@ -151,9 +155,10 @@ class Signalpost:
         middleware = FlaskMiddleware(app.wsgi_app, sender=app, strict=strict)
         bridged = _all_bridges.add(app, middleware)
         app.wsgi_app = middleware  # type: ignore[method-assign]  # as Flask's docs do
+        checks = Checks(middleware, settings_of(app))
         # Not by app.url_value_preprocessor(), which may be too late for Flask.
-        app.url_value_preprocessors[None].append(middleware.check_request)
-        app.extensions[_NAME] = State(middleware, bridged, enabled)
+        app.url_value_preprocessors[None].append(checks.run)
+        app.extensions[_NAME] = State(middleware, bridged, enabled, keeper_for(app))
 
 
 class FlaskMiddleware(SignalMiddleware):
@@ -173,30 +178,6 @@ class FlaskMiddleware(SignalMiddleware):
         # It knows Flask's moments, so it does the work itself.
         self._is_outer_layer = False
         self.find_request = find_request
-        self._is_bypass_logged = False
-
-    def check_request(self, *_: object) -> None:
-        """Log, once, that Flask answers requests for which this was not called.
-
-        Flask calls it in each request with the endpoint and values of the URL; of all
-        its hooks this one costs the least.
-        """
-        exchange = current_request().environ.get(EXCHANGE_KEY)
-        app = self._find_sender()
-        if is_of(exchange, app) or self._is_bypass_logged:
-            return
-        if not self.is_recorded() or not is_running(app, CALL_CODES):
-            return  # a test may call parts of the application by itself
-        if is_running(self, (SignalMiddleware.__call__.__code__,)):
-            return  # the first receiver was connected in the middle of this request
-        self._is_bypass_logged = True
-        _log.warning(
-            "%r has answered a request that signalpost did not record, as its layer is"
-            " no longer in app.wsgi_app, which is %s now; put middlewares around"
-            " app.wsgi_app, and call Signalpost(app) after what replaces it",
-            app,
-            short_repr(app.wsgi_app),
-        )
 
     def _keep_sender(self, sender: object) -> None:
         self._reference = weakref.ref(t.cast("flask.Flask", sender))
@@ -291,6 +272,8 @@ class State:
     """Lets Flask's signals be forwarded."""
     enabled: Enabled
     """The receivers that are enabled by name."""
+    keeper: Keeper
+    """Keeps what is connected to the application alive."""
 
 
 def _configuration_of(app: flask.Flask) -> Configuration:

@@ -1,0 +1,132 @@
+"""Mistakes that show only when the first requests come, each logged once."""
+
+from __future__ import annotations
+
+import logging
+import typing as t
+from collections.abc import Mapping
+from contextlib import suppress
+from reprlib import repr as short_repr
+from types import FunctionType
+from types import MethodType
+
+import flask
+
+from ..._engine.cleanup import deaths
+from ...exchange import EXCHANGE_KEY
+from ...wsgi.application import is_running
+from ...wsgi.finding import sender_behind
+from ...wsgi.middleware import SignalMiddleware
+from ._requests import CALL_CODES
+from ._requests import current_request
+from ._requests import is_of
+
+__all__ = ["Checks", "advice_for", "settings_of"]
+
+_log = logging.getLogger("signalpost.exchanges")
+
+# Where other objects have the Flask application that they are around: Dash, connexion,
+# Flask-AppBuilder and many of people's own.
+_NAMES = ("server", "app", "flask_app", "application", "wsgi_app")
+
+_ADVICE = (
+    (type, "pass an instance of it"),
+    (str, "pass the application object, not its name"),
+    (flask.Blueprint, "pass the application that it is registered on"),
+)
+
+
+def advice_for(given: object) -> str:
+    """Return what to pass to Signalpost instead of what is no Flask application."""
+    for kind, advice in _ADVICE:
+        if isinstance(given, kind):
+            return advice
+    if isinstance(sender_behind(given), flask.Flask):
+        return "pass the application that it belongs to"
+    for name in _NAMES:
+        with suppress(Exception):  # an object may raise whatever is read of it
+            if isinstance(getattr(given, name, None), flask.Flask):
+                return f"its application is its attribute {name!r}: pass that"
+    if isinstance(given, (FunctionType, MethodType)):
+        return "if it makes the application, call it, and pass what it returns"
+    return "for another WSGI application use signalpost.SignalMiddleware"
+
+
+def settings_of(app: flask.Flask) -> Mapping[str, t.Any]:
+    """Return what the configuration of an application has for us."""
+    return {
+        key: value for key, value in app.config.items() if key.startswith("SIGNALPOST_")
+    }
+
+
+class Checks:
+    """What is checked in each request of an application.
+
+    Flask calls :meth:`run` as a ``url_value_preprocessor``: of the hooks that it has in
+    each request, this one costs the least.
+
+    :param layer: The application's layer.
+    :param settings: What the configuration had when the application was set up.
+    """
+
+    def __init__(self, layer: SignalMiddleware, settings: Mapping[str, t.Any]) -> None:
+        self._layer = layer
+        self._settings: Mapping[str, t.Any] | None = settings
+        self._are_deaths_logged = False
+        self._is_bypass_logged = False
+
+    def run(self, *_: object) -> None:
+        """Check the current request, and its application, for mistakes."""
+        if self._settings is not None:
+            self._check_settings(self._settings)
+        if deaths and not self._are_deaths_logged:
+            self._check_deaths()
+        exchange = current_request().environ.get(EXCHANGE_KEY)
+        app = t.cast("flask.Flask", self._layer.sender)
+        if not self._is_bypass_logged and not is_of(exchange, app):
+            self._check_layer(app)
+
+    def _check_settings(self, settings: Mapping[str, t.Any]) -> None:
+        """Log what was set after the configuration was read."""
+        self._settings = None
+        app = t.cast("flask.Flask", self._layer.sender)
+        for key, value in settings_of(app).items():
+            if key not in settings or settings[key] is not value:
+                _log.warning(
+                    "%s of %r was set after Signalpost(app), which reads the"
+                    " configuration once; set it before",
+                    key,
+                    app,
+                )
+
+    def _check_deaths(self) -> None:
+        """Log, in debug mode, which receivers have died before they were called."""
+        app = t.cast("flask.Flask", self._layer.sender)
+        if not app.debug:
+            return
+        self._are_deaths_logged = True
+        for one in [*deaths]:
+            _log.warning(
+                "a receiver of %s that was connected at %s (%s) has died and was never"
+                " called: nothing else held it; connect it to the application, as in"
+                " connect(receiver, app), keep it in a variable, or connect it with"
+                " weak=False",
+                one.signal_name or "a signal",
+                one.connected_at,
+                one.connected_in,
+            )
+
+    def _check_layer(self, app: flask.Flask) -> None:
+        """Log that Flask answers requests for which the layer was not called."""
+        if not self._layer.is_recorded() or not is_running(app, CALL_CODES):
+            return  # a test may call parts of the application by itself
+        if is_running(self._layer, (SignalMiddleware.__call__.__code__,)):
+            return  # the first receiver was connected in the middle of this request
+        self._is_bypass_logged = True
+        _log.warning(
+            "%r has answered a request that signalpost did not record, as its layer is"
+            " no longer in app.wsgi_app, which is %s now; put middlewares around"
+            " app.wsgi_app, and call Signalpost(app) after what replaces it",
+            app,
+            short_repr(app.wsgi_app),
+        )

@@ -1,0 +1,436 @@
+"""The mistakes that are made most often, and the whole of what each one is told."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import importlib
+import logging
+import pickle
+import re
+import typing as t
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+
+import flask
+import pytest
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+import signalpost
+from signalpost import NamedSignal
+from signalpost import SignalMiddleware
+from signalpost._places import PLACES
+from signalpost.errors import ApplicationError
+from signalpost.errors import ExtensionError
+from signalpost.errors import PayloadError
+from signalpost.errors import ReceiverError
+from signalpost.errors import SenderWarning
+from signalpost.errors import WeakReceiverWarning
+from signalpost.exchange import Exchange
+from signalpost.integrations.flask import Signalpost
+from signalpost.lifecycle import catalogue
+from signalpost.lifecycle import exchange_closed
+from signalpost.lifecycle import request_started
+from signalpost.lifecycle import sql_executed
+from signalpost.receivers.latency import LatencyLogger
+from tests.wsgi.serving import hello
+from tests.wsgi.serving import Server
+
+
+def without_addresses(text: str) -> str:
+    return re.sub(r"0x[0-9a-f]+|\.\.\.x?[0-9a-f]+", "0x0", text)
+
+
+def message_of(kind: type[Exception], mistake: Callable[[], object]) -> str:
+    with pytest.raises(kind) as caught:
+        mistake()
+    assert type(caught.value) is kind
+    return without_addresses(str(caught.value)).replace(f"{__name__}.", "")
+
+
+def warning_of(kind: type[Warning], mistake: Callable[[], object]) -> str:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        mistake()
+    (one,) = caught
+    assert one.category is kind
+    assert one.filename == __file__
+    return without_addresses(str(one.message)).replace(f"{__name__}.", "")
+
+
+def receive(sender: object, exchange: Exchange) -> None:
+    pass
+
+
+async def receive_async(sender: object, exchange: Exchange) -> None:
+    pass
+
+
+# Imports.
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        (
+            "from signalpost import Signalpost",
+            (
+                "signalpost has no Signalpost; write: from"
+                " signalpost.integrations.flask import Signalpost"
+            ),
+        ),
+        (
+            "from signalpost import request_started",
+            (
+                "signalpost has no request_started; write: from signalpost.lifecycle"
+                " import request_started"
+            ),
+        ),
+        (
+            "from signalpost.receivers import log_latency",
+            (
+                "signalpost.receivers has no log_latency; write: from"
+                " signalpost.receivers.latency import log_latency"
+            ),
+        ),
+        (
+            "from signalpost.integrations import Signalpost",
+            (
+                "signalpost.integrations has no Signalpost; write: from"
+                " signalpost.integrations.flask import Signalpost"
+            ),
+        ),
+        (
+            "from signalpost.receivers import SignalMiddleware",
+            (
+                "signalpost.receivers has no SignalMiddleware; write: from signalpost"
+                " import SignalMiddleware"
+            ),
+        ),
+    ],
+)
+def test_a_name_that_another_module_has_is_imported_from_there(
+    statement: str, expected: str
+) -> None:
+    assert message_of(ImportError, lambda: exec(statement)) == expected
+
+
+@pytest.mark.parametrize("name", sorted(PLACES))
+def test_each_place_has_the_name(name: str) -> None:
+    assert hasattr(importlib.import_module(PLACES[name]), name)
+
+
+@pytest.mark.parametrize(
+    "module", ["signalpost", "signalpost.receivers", "signalpost.integrations"]
+)
+def test_a_name_that_no_module_has_is_missing_as_usual(module: str) -> None:
+    found = importlib.import_module(module)
+    assert not hasattr(found, "request_begun")
+    assert message_of(AttributeError, lambda: found.request_begun) == (
+        f"module {module!r} has no attribute 'request_begun'"
+    )
+    with pytest.raises(ImportError, match="cannot import name 'request_begun'"):
+        exec(f"from {module} import request_begun")
+
+
+# The layer.
+
+
+def test_a_layer_that_has_replaced_its_application() -> None:
+    app: t.Any = SignalMiddleware(flask.Flask("shop"))
+    for name in ("route", "run", "config", "test_client"):
+        assert message_of(AttributeError, functools.partial(getattr, app, name)) == (
+            f"a SignalMiddleware has no {name!r}; its application has: keep that"
+            " object, and put the layer into it, as in app.wsgi_app ="
+            " SignalMiddleware(app)"
+        )
+    assert message_of(AttributeError, lambda: app.rout) == (
+        "a SignalMiddleware has no 'rout'"
+    )
+    assert not hasattr(app, "__await__")
+    with suppress(TypeError, AttributeError, pickle.PicklingError):
+        pickle.dumps(SignalMiddleware(hello))
+    assert copy.copy(SignalMiddleware(hello)).sender is hello
+
+
+def create_app() -> flask.Flask:
+    return flask.Flask("shop")
+
+
+@pytest.mark.parametrize(
+    ("app", "expected"),
+    [
+        (
+            create_app,
+            (
+                "app must be a WSGI application, called with environ and"
+                " start_response, got the function create_app, which does not take two"
+                " arguments; if it makes the application, call it, and pass what it"
+                " returns"
+            ),
+        ),
+        (
+            flask.Flask,
+            "app must be an application, got the class Flask; pass an instance of it",
+        ),
+        (
+            "shop:app",
+            (
+                "app must be a WSGI application, called with environ and"
+                " start_response, got 'shop:app'; pass the application object"
+            ),
+        ),
+        (
+            None,
+            (
+                "app must be a WSGI application, called with environ and"
+                " start_response, got None; pass the application object"
+            ),
+        ),
+    ],
+)
+def test_what_is_no_application(app: object, expected: str) -> None:
+    assert message_of(ApplicationError, lambda: SignalMiddleware(app)) == expected
+
+
+def takes_more(environ: object, start_response: object, *, more: int = 0) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        takes_more,
+        lambda *arguments: hello(*arguments),
+        lambda environ, start_response, inner=hello: inner(environ, start_response),
+    ],
+)
+def test_a_function_that_takes_two_arguments_is_an_application(app: t.Any) -> None:
+    assert SignalMiddleware(app).sender is app
+
+
+def test_an_async_receiver_in_a_plain_application(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    layer = SignalMiddleware(hello)
+    with exchange_closed.connected_to(receive_async):
+        assert Server().serve(layer) == b"hello"
+    (record,) = [one for one in caplog.records if one.name == "signalpost.signals"]
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None
+    assert without_addresses(str(record.exc_info[1])).replace(f"{__name__}.", "") == (
+        "receiver receive_async is async, and a plain WSGI application has nothing that"
+        " runs it; connect a function that is not async, or set up a Flask application"
+        " by Signalpost(app), which uses app.ensure_sync"
+    )
+
+
+# The extension.
+
+
+def test_an_application_that_is_set_up_twice() -> None:
+    app = flask.Flask("shop")
+    Signalpost(app)
+    expected = (
+        "<Flask 'shop'> is set up by Signalpost already; call init_app once for each"
+        " application, or Signalpost(app) without init_app"
+    )
+    assert message_of(ExtensionError, lambda: Signalpost(app)) == expected
+    assert message_of(ExtensionError, lambda: Signalpost(app).init_app(app)) == (
+        expected
+    )
+
+
+class Dash:
+    """An object around a Flask application, as Dash is."""
+
+    def __init__(self) -> None:
+        self.server = flask.Flask("dash")
+
+
+class Raising:
+    def __getattr__(self, name: str) -> t.Any:
+        raise RuntimeError(name)
+
+
+@pytest.mark.parametrize(
+    ("given", "got", "advice"),
+    [
+        (Dash(), "<tests.test_m", "its application is its attribute 'server'"),
+        (create_app, "<function cre", "if it makes the application"),
+        (flask.Flask, "<class 'flask.app.Flask'>", "pass an instance of it"),
+        ("shop", "'shop'", "pass the application object, not its name"),
+        (flask.Flask("shop").wsgi_app, "<bound method", "pass the application that it"),
+        (ProxyFix(flask.Flask("shop")), "<werkzeug.mid", "pass the application that"),
+        (flask.Blueprint("pages", "pages"), "<Blueprint", "pass the application that"),
+        (hello, "<function hel", "if it makes the application, call it"),
+        (None, "None", "for another WSGI application use signalpost.SignalMiddleware"),
+        pytest.param(Raising(), "<tests.test_m", "for another WSGI app", id="raising"),
+    ],
+)
+def test_what_is_no_flask_application(given: t.Any, got: str, advice: str) -> None:
+    message = message_of(ExtensionError, lambda: Signalpost().init_app(given))
+    start, _, rest = message.partition("; ")
+    assert start.startswith(f"app must be a Flask application, got {got}")
+    assert rest.startswith(advice)
+
+
+def test_a_setting_that_comes_after_the_setup(caplog: pytest.LogCaptureFixture) -> None:
+    app = flask.Flask("shop")
+    app.config["SIGNALPOST_STRICT"] = False
+    Signalpost(app)
+    app.config["SIGNALPOST_RECEIVERS"] = {"latency": True}
+    app.config["SIGNALPOST_STRICT"] = True
+    for _ in range(2):
+        app.test_client().get("/", buffered=True)
+    assert [one.getMessage() for one in caplog.records] == [
+        f"{key} of <Flask 'shop'> was set after Signalpost(app), which reads the"
+        " configuration once; set it before"
+        for key in ("SIGNALPOST_STRICT", "SIGNALPOST_RECEIVERS")
+    ]
+
+
+# Receivers.
+
+
+def test_a_receiver_that_is_called_instead_of_passed() -> None:
+    def connect() -> None:
+        called: t.Any = receive
+        exchange_closed.connect(called(None, None))
+
+    assert message_of(ReceiverError, connect) == (
+        "receiver must be callable, got None; pass the function itself, not its result"
+    )
+
+
+def test_a_receiver_with_a_wrong_parameter() -> None:
+    def note(sender: object, request: object) -> None:
+        pass
+
+    assert message_of(PayloadError, lambda: request_started.connect(note)) == (
+        "receiver test_a_receiver_with_a_wrong_parameter.<locals>.note asks for"
+        " 'request', which <NamedSignal 'request-started'> does not send; it sends"
+        " environ, exchange"
+    )
+
+
+def test_a_receiver_without_a_place_for_the_sender() -> None:
+    def note(exchange: Exchange) -> None:
+        pass
+
+    assert message_of(PayloadError, lambda: exchange_closed.connect(note)) == (
+        "receiver test_a_receiver_without_a_place_for_the_sender.<locals>.note would"
+        " get the sender of <NamedSignal 'exchange-closed'> as 'exchange', which is a"
+        " name of its payload; put the sender first, as in def receiver(sender,"
+        " exchange)"
+    )
+
+    def nothing() -> None:
+        pass
+
+    assert message_of(PayloadError, lambda: exchange_closed.connect(nothing)) == (
+        "receiver test_a_receiver_without_a_place_for_the_sender.<locals>.nothing"
+        " cannot take the sender of <NamedSignal 'exchange-closed'>; put the sender"
+        " first, as in def receiver(sender, **extra)"
+    )
+
+
+def test_a_class_that_is_connected_instead_of_an_object() -> None:
+    assert message_of(PayloadError, lambda: exchange_closed.connect(LatencyLogger)) == (
+        "receiver signalpost.receivers.latency.LatencyLogger cannot take the sender of"
+        " <NamedSignal 'exchange-closed'>; it is a class: connect an object of it"
+    )
+
+
+def test_a_sender_in_the_place_of_the_receiver() -> None:
+    app = flask.Flask("shop")
+    for mistake in (
+        lambda: exchange_closed.connect(app, receive),
+        lambda: exchange_closed.connect(app),
+    ):
+        assert message_of(PayloadError, mistake) == (
+            "receiver flask.app.Flask object would get the sender of <NamedSignal"
+            " 'exchange-closed'> as 'environ', which is a name of its payload; put the"
+            " sender first, as in def __call__(self, sender, environ); if it is the"
+            " sender, pass it second: connect(receiver, sender)"
+        )
+
+
+def test_an_object_that_dies_as_connect_returns() -> None:
+    def connect() -> None:
+        exchange_closed.connect(LatencyLogger())
+
+    assert warning_of(WeakReceiverWarning, connect) == (
+        "receiver signalpost.receivers.latency.LatencyLogger object dies as connect()"
+        " returns: <NamedSignal 'exchange-closed'> holds it weakly and nothing else"
+        " holds it; keep it in a variable or connect it with weak=False"
+    )
+
+
+# Senders.
+
+
+def connected(signal: NamedSignal, sender: object) -> Callable[[], None]:
+    def connect() -> None:
+        signal.connect(anything, sender)
+        signal.disconnect(anything)
+
+    return connect
+
+
+def anything(sender: object, **extra: object) -> None:
+    pass
+
+
+@pytest.mark.parametrize("name", sorted(catalogue))
+def test_a_string_as_the_sender(name: str) -> None:
+    assert warning_of(SenderWarning, connected(catalogue[name], "shop")) == (
+        "anything was connected to 'shop'; a string sends no signals: write"
+        " named('shop') for the application"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sender", "expected"),
+    [
+        (
+            flask.Flask,
+            (
+                "anything was connected to <class 'flask.app.Flask'>; a class sends no"
+                " signals: connect to the application object"
+            ),
+        ),
+        (
+            None,
+            (
+                "anything was connected to None; a value sends no signals: connect to"
+                " the application object"
+            ),
+        ),
+        (
+            8000,
+            (
+                "anything was connected to 8000; a value sends no signals: connect to"
+                " the application object"
+            ),
+        ),
+    ],
+)
+def test_a_value_as_the_sender(sender: object, expected: str) -> None:
+    for signal in (exchange_closed, sql_executed):
+        assert warning_of(SenderWarning, connected(signal, sender)) == expected
+
+
+def test_a_value_from_which_a_layer_sends_is_no_mistake() -> None:
+    layer = SignalMiddleware(hello, sender="shop")
+    other = SignalMiddleware(hello, sender=8000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        connected(exchange_closed, "shop")()
+        connected(exchange_closed, 8000)()
+    assert (layer.sender, other.sender) == ("shop", 8000)
+
+
+def test_a_function_of_the_root_that_is_no_mistake() -> None:
+    assert signalpost.SignalMiddleware is SignalMiddleware

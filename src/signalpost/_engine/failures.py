@@ -97,7 +97,9 @@ def _log(signal: object, error: Exception, message: str, *arguments: Any) -> Non
     except Exception as failure:  # noqa: BLE001  # a handler's, as when the disk is full
         with suppress(Exception):
             text = message % arguments
-            sys.stderr.write(f"signalpost: {failure!r} while logging: {text}\n")
+            line = f"signalpost: {failure!r} while logging: {text}"
+            # Its repr and names are the application's: neither begins a line.
+            sys.stderr.write(" ".join(line.splitlines()) + "\n")
     finally:
         logging_now.remove(signal)
         _logged.set(before)

@@ -8,15 +8,18 @@ import re
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import MutableMapping
+from contextlib import suppress
 from datetime import datetime
 from datetime import UTC
-from math import isfinite
 from typing import Any
 from typing import Literal
 from typing import TypeAlias
 
 from .lines import one_line
 from .lines import one_word
+from .values import FittedValues
+from .values import FreeKeys
+from .values import text_of
 
 __all__ = [
     "Field",
@@ -29,6 +32,8 @@ __all__ = [
 
 Field: TypeAlias = str | int | float | bool | None
 """What a field of a :class:`Line` can hold."""
+
+_Entry: TypeAlias = dict[str, Any]
 
 
 class Line:
@@ -76,9 +81,12 @@ class TextFormatter(logging.Formatter):
 
         2026-01-31 12:00:00,000 INFO signalpost.latency GET / 200 complete 1.2 ms ...
 
-    The message is one physical line, whoever logged it: what is not printable is
-    escaped. A traceback follows on lines of its own, each of them indented, so that
-    none can pass for a record. Fields that are not in the text are not written.
+    A record is one physical line, whoever logged it and whatever its message, its
+    ``extra`` or the name of its logger holds: what is not printable is escaped. Only
+    the line ends and tabs of ``fmt`` itself stay. A traceback follows on lines of its
+    own, each of them indented, so that none can pass for a record. Fields that are not
+    in the text are not written. A time outside the calendar is written as the record
+    has it, in seconds since the epoch.
 
     :param fmt: As for :class:`logging.Formatter`; ``None`` for the above.
     :param datefmt: As for :class:`logging.Formatter`.
@@ -101,6 +109,12 @@ class TextFormatter(logging.Formatter):
         if fmt is None:
             fmt, style = "%(asctime)s %(levelname)s %(name)s %(message)s", "%"
         super().__init__(fmt, datefmt, style, validate, defaults=defaults)
+        # Apart, as what is not printable in the format is meant, and else is not.
+        self._parts = [
+            part if number % 2 else type(self._style)(part, defaults=defaults)
+            for number, part in enumerate(_unprintable.split(fmt))
+            if part
+        ]
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as text, without a line end."""
@@ -113,6 +127,36 @@ class TextFormatter(logging.Formatter):
             return text
         indented = (f"  {one_line(line)}" for line in traceback.split("\n"))
         return "\n".join((text, *indented))
+
+    def formatTime(  # noqa: N802 - as logging has it
+        self, record: logging.LogRecord, datefmt: str | None = None
+    ) -> str:
+        """Return the time of a record, or its seconds if no calendar has them."""
+        try:
+            return super().formatTime(record, datefmt)
+        except _NO_MOMENT:
+            return text_of(record.created)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as above
+        """Return the line of a record; ``message`` and ``asctime`` are set on it."""
+        try:
+            return self._written(record)
+        except Exception:
+            # An object may have no text; what it has instead needs no format.
+            shown = logging.LogRecord("", 0, "", 0, "", (), None)
+            shown.__dict__ = {
+                key: value if _is_simple(value) else text_of(value)
+                for key, value in record.__dict__.items()
+            }
+            with suppress(Exception):
+                return self._written(shown)
+            raise
+
+    def _written(self, record: logging.LogRecord) -> str:
+        return "".join(
+            part if isinstance(part, str) else one_line(part.format(record))
+            for part in self._parts
+        )
 
 
 class JsonFormatter(logging.Formatter):
@@ -129,7 +173,11 @@ class JsonFormatter(logging.Formatter):
     exception is the text of its traceback, as ``exception``. A field that has the name
     of one before it gets an underscore at its end.
 
-    What JSON cannot hold is ``null`` (infinity and not-a-number) or its ``str()``.
+    What JSON cannot hold is ``null`` (infinity and not-a-number) or its ``str()``; a
+    set is an array. Containers within themselves, below 64 levels, or again and again
+    in one record are written as ``<dict within itself>`` and the like, so that the line
+    is no longer than what it was made of. A time outside the calendar is written as the
+    record has it.
 
     The arguments are those that :mod:`logging.config` passes; none is read.
 
@@ -138,13 +186,11 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as a JSON object, without a line end."""
-        entry = _head(record)
-        entry["message"] = record.getMessage()
-        _add_fields(entry, record)
-        traceback = _traceback(self, record)
-        if traceback is not None:
-            entry[_free_key("exception", entry)] = traceback
-        return _json(entry)
+        entry = _entry_of(self, record)
+        if not all(map(_is_simple, entry.values())):
+            fit = FittedValues().fitted
+            entry = {key: fit(value) for key, value in entry.items()}
+        return _encode(entry)
 
 
 class LogfmtFormatter(logging.Formatter):
@@ -168,16 +214,14 @@ class LogfmtFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as pairs with spaces between, without a line end."""
-        entry = _head(record)
-        if not isinstance(record.msg, Line):
-            entry["message"] = record.getMessage()
-        _add_fields(entry, record)
-        traceback = _traceback(self, record)
-        if traceback is not None:
-            entry[_free_key("exception", entry)] = traceback
-        return " ".join(
-            [f"{_unfit_for_key.sub('_', key)}={_word(entry[key])}" for key in entry]
-        )
+        entry = _entry_of(self, record)
+        if not all(map(_is_simple, entry.values())):
+            fit = FittedValues().fitted
+            entry = {key: fit(value) for key, value in entry.items()}
+        keys, pairs = FreeKeys(), dict[str, str]()
+        for key, value in entry.items():
+            pairs[keys.free(_unfit_for_key.sub("_", key), pairs)] = _word(value)
+        return " ".join([f"{key}={word}" for key, word in pairs.items()])
 
 
 def add_fields(
@@ -195,55 +239,69 @@ def add_fields(
     """
     record = entry.get("_record")
     if isinstance(record, logging.LogRecord) and isinstance(record.msg, Line):
-        line = record.msg
-        entry[_free_key("line", entry)] = line.name
+        line, keys = record.msg, FreeKeys()
+        entry[keys.free("line", entry)] = line.name
         for key, value in line.fields.items():
-            entry[_free_key(key, entry)] = value
+            entry[keys.free(key, entry)] = value
     return entry
 
 
-# What logging itself puts on a record; all else came as ``extra``.
+# What logging itself puts on a record; all else came as ``extra`` or from a factory.
+# Written out, as what makes records now may be a factory that sets more.
 _KEYS_OF_LOGGING = frozenset(
-    (*vars(logging.makeLogRecord({})), "message", "asctime", "taskName")
+    (
+        *("name", "msg", "args", "levelname", "levelno", "pathname", "filename"),
+        *("module", "exc_info", "exc_text", "stack_info", "lineno", "funcName"),
+        *("created", "msecs", "relativeCreated", "thread", "threadName", "taskName"),
+        *("process", "processName", "message", "asctime"),
+    )
 )
 
 # Letters of any script may stand in a key; what separates pairs may not.
 _unfit_for_key = re.compile(r"[^\w!#-<>-~]|^$")
 
-_DEEPEST = 8
-"""How deep in a value JSON is made of structures."""
+_unprintable = re.compile(r"([\x00-\x1f\x7f-\x9f\u2028\u2029]+)")
 
-_MOST_BITS = 1024
-"""The longest integer to write in digits: Python refuses to from some length on."""
+_LONGEST_SIMPLE = 1024
+"""The longest text that is written without a look at what was written before."""
+
+# What the time of a record leads to that is outside of the calendar, or no number.
+_NO_MOMENT = (OverflowError, OSError, TypeError, ValueError)
 
 
-def _head(record: logging.LogRecord) -> dict[str, Any]:
-    moment = datetime.fromtimestamp(record.created, UTC)
-    return {
-        "time": moment.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+def _entry_of(formatter: logging.Formatter, record: logging.LogRecord) -> _Entry:
+    """Return what JSON and logfmt write of a record, by name."""
+    line = record.msg
+    entry: _Entry = {
+        "time": _moment_of(record),
         "level": record.levelname,
         "logger": record.name,
     }
-
-
-def _add_fields(entry: dict[str, Any], record: logging.LogRecord) -> None:
-    line = record.msg
+    keys = FreeKeys()
+    if not isinstance(line, Line) or isinstance(formatter, JsonFormatter):
+        entry["message"] = record.getMessage()
     if isinstance(line, Line):
         entry["line"] = line.name
         for key, value in line.fields.items():
-            entry[_free_key(key, entry)] = value
+            entry[keys.free(key, entry)] = value
     extra = record.__dict__.keys() - _KEYS_OF_LOGGING
     if extra:
         # In the order in which they were given.
-        for key, value in record.__dict__.items():
+        for key, value in [*record.__dict__.items()]:
             if key in extra:
-                entry[_free_key(str(key), entry)] = value
+                entry[keys.free(text_of(key), entry)] = value
+    traceback = _traceback(formatter, record)
+    if traceback is not None:
+        entry[keys.free("exception", entry)] = traceback
+    return entry
 
 
-def _free_key(key: str, entry: Mapping[str, Any]) -> str:
-    while key in entry:
-        key += "_"
-    return key
+def _moment_of(record: logging.LogRecord) -> str:
+    try:
+        moment = datetime.fromtimestamp(record.created, UTC)
+    except _NO_MOMENT:
+        return text_of(record.created)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str | None:
@@ -264,55 +322,27 @@ def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str |
     return "\n".join(texts) or None
 
 
-def _text(value: object) -> str:
-    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
-        return hex(value)
-    try:
-        return str(value)
-    except Exception:  # noqa: BLE001 - whatever somebody's __str__ does
-        return f"<{type(value).__name__} that has no text>"
+_encode = json.JSONEncoder(allow_nan=False).encode
 
 
-_encode = json.JSONEncoder(allow_nan=False, default=_text).encode
+def _is_simple(value: object) -> bool:
+    """Return whether JSON can hold a value as it is, and it is short."""
+    kind = type(value)
+    if kind is str:
+        return len(value) <= _LONGEST_SIMPLE  # type: ignore[arg-type]  # as kind tells
+    if kind is int or kind is float:
+        return -_LARGEST_SIMPLE < value < _LARGEST_SIMPLE  # type: ignore[operator]
+    return value is None or kind is bool
 
 
-def _json(value: object) -> str:
-    try:
-        return _encode(value)
-    except (TypeError, ValueError, RecursionError):
-        return _encode(_fit_for_json(value, 0))
-
-
-def _fit_for_json(value: object, depth: int) -> object:
-    """Return what JSON can hold of a value; text takes the place of the rest."""
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, (int, float)):
-        return _number_fit_for_json(value)
-    if depth < _DEEPEST:
-        if isinstance(value, dict):
-            return {
-                _text(key): _fit_for_json(held, depth + 1)
-                for key, held in value.items()
-            }
-        if isinstance(value, (list, tuple)):
-            return [_fit_for_json(held, depth + 1) for held in value]
-    return _text(value)
-
-
-def _number_fit_for_json(number: float) -> object:
-    if isinstance(number, int):
-        return number if number.bit_length() <= _MOST_BITS else _text(number)
-    return number if isfinite(number) else None
+_LARGEST_SIMPLE = 1 << 1000
 
 
 def _word(value: object) -> str:
-    """Return a value as one word, whatever its length."""
+    """Return a fitted value as one word, whatever its length."""
     if value is None:
         return ""
     if value is True or value is False:
         return "true" if value else "false"
-    if isinstance(value, (dict, list, tuple)):
-        value = _json(value)
-    text = _text(value)
+    text = _encode(value) if isinstance(value, (dict, list)) else text_of(value)
     return one_word(text, len(text))

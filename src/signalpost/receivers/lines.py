@@ -52,7 +52,7 @@ def one_word(text: str, longest: int = LONGEST_FIELD) -> str:
         return text
     text = capped(text, longest)
     if not text.isprintable() or "\\" in text:
-        text = "".join(map(_escaped, text))
+        text = _escaped(text)
     if not text or any(mark in text for mark in ' "='):
         text = '"' + text.replace('"', '\\"') + '"'
     return text
@@ -72,15 +72,43 @@ def one_line(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(
-        character if character == "\\" else _escaped(character) for character in text
-    )
+    # No other escape ends or begins with a backslash that stands for itself.
+    return _escaped(text).replace("\\\\", "\\")
 
 
-def _escaped(character: str) -> str:
-    if character.isprintable() and character != "\\":
-        return character
-    return character.encode("unicode_escape").decode("ascii")
+class _Escapes(dict[int, str]):
+    """What characters are written as, by their codes; made as they are met."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        self[code] = _escape(character) if _is_odd(character) else character
+        return self[code]
+
+
+_FEW = 16
+
+
+def _escaped(text: str) -> str:
+    """Return text with escapes for backslashes and all that is not printable."""
+    kinds = {*text}
+    odd = {character for character in kinds if _is_odd(character)}
+    # The codec is the quickest, but escapes what is printable and not ASCII, too.
+    if all(character.isascii() for character in kinds - odd):
+        return _escape(text)
+    if len(odd) > _FEW:
+        return text.translate(_Escapes())
+    # The backslash first, as escapes have one.
+    for character in sorted(odd, key="\\".__ne__):
+        text = text.replace(character, _escape(character))
+    return text
+
+
+def _escape(text: str) -> str:
+    return text.encode("unicode_escape").decode("ascii")
+
+
+def _is_odd(character: str) -> bool:
+    return character == "\\" or not character.isprintable()
 
 
 def chosen_logger(chosen: logging.Logger | str | None, default: str) -> logging.Logger:

@@ -17,6 +17,7 @@ from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from ...receivers.lines import capped
+from ...receivers.lines import one_line
 
 __all__ = ["OTHER", "Complaints", "Family", "Group", "Label", "Row", "RowMaker"]
 
@@ -40,7 +41,7 @@ class Complaints:
         """Log a warning, if it is the first of its kind."""
         if what not in self._told and len(self._told) < self._MOST:
             self._told.add(what)
-            _log.warning("%s: %s; said once", what, error)
+            _log.warning("%s: %s; said once", one_line(what), one_line(str(error)))
 
 
 @dataclass(frozen=True)  # without slots, for the cached property

@@ -24,6 +24,8 @@ from wsgiref.simple_server import WSGIServer
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import make_wsgi_app
 
+from ...receivers.lines import one_line
+
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
     from _typeshed.wsgi import WSGIApplication
@@ -140,7 +142,7 @@ def scrape(
     try:
         status, headers, body = _scraped(registry, asked)
     except OSError as error:
-        _log.warning("a scrape failed: %s", error)
+        _log.warning("a scrape failed: %s", one_line(str(error)))
         return _plainly("503 Service Unavailable", [], start_response)
     headers.append(("Content-Length", str(len(body))))
     start_response(status, headers)

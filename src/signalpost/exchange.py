@@ -16,6 +16,7 @@ from ._current import context_exchange
 from ._current import nearest
 from ._current import producing
 from ._handling import Handling
+from ._referrer import shown_referrer
 from .errors import ExchangeClosedError
 from .errors import ExchangeNotRecordedError
 
@@ -255,11 +256,13 @@ class Exchange(Handling):
     def referrer(self) -> str | None:
         """Where the client came from, by its Referer header (RFC 9110, 10.1.3).
 
-        Origin and path only: user names, passwords, queries and fragments are
-        dropped. It is what the client says, whatever its length and characters.
-        ``None`` if the header is absent or empty.
+        Origin and path only: user names, passwords, queries, fragments and parameters
+        (``;jsessionid=…``) are dropped. Of what is no URL with a host, or none that
+        can be split safely, only the scheme is left: ``"mailto:…"``, or else ``"…"``.
+        It is what the client sent, whatever its length and characters. ``None`` if the
+        header is absent or empty.
         """
-        return _origin_and_path(_decoded(self._referrer)) or None
+        return shown_referrer(_decoded(self._referrer)) or None
 
     @property
     def seconds_to_return(self) -> float | None:
@@ -464,17 +467,3 @@ def _decoded(value: object) -> str:
         return value.encode("latin-1").decode("utf-8", "replace")
     except UnicodeEncodeError:  # not every server keeps to latin-1
         return value
-
-
-def _origin_and_path(url: str) -> str:
-    """Return a URL without user, password, query and fragment.
-
-    By hand: :func:`urllib.parse.urlsplit` raises for some of what clients send and
-    removes characters from the rest.
-    """
-    url = url.partition("#")[0].partition("?")[0]
-    scheme, separator, rest = url.partition("//")
-    if not separator:
-        return url
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}//{authority.rpartition('@')[2]}{slash}{path}"

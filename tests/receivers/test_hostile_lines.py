@@ -127,7 +127,7 @@ def test_a_hostile_mount_point_or_method_is_one_line(
 
 @each_text
 def test_a_hostile_referrer_adds_no_field(log: Log, text: str) -> None:
-    visit(request_started, log_referrer, HTTP_REFERER=f"a {text}")
+    visit(request_started, log_referrer, HTTP_REFERER=f"https://a.example/ {text}")
     _, _, value = log.line.partition(" / ")
     assert value[0] == value[-1] == '"'
     assert '"' not in value[1:-1].replace("\\\\", "").replace('\\"', "")

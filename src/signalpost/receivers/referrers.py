@@ -27,8 +27,9 @@ class ReferrerLogger:
 
         GET / https://search.example/results
 
-    Of the referrer only origin and path are logged: user names, passwords, queries
-    and fragments may hold secrets. Long values are cut.
+    Of the referrer only origin and path are logged, as
+    :attr:`Exchange.referrer <signalpost.exchange.Exchange.referrer>` has them: user
+    names, passwords, queries and fragments may hold secrets. Long values are cut.
 
     The message of the record is a :class:`~signalpost.receivers.formats.Line` named
     ``referrer``, with the fields ``method``, ``path`` and ``referrer``.

@@ -458,7 +458,7 @@ def test_a_traceback_that_cannot_be_made_is_left_out(
     def refuse(*_: object, **__: object) -> t.NoReturn:
         raise RecursionError
 
-    monkeypatch.setattr("traceback.TracebackException.from_exception", refuse)
+    monkeypatch.setattr("traceback.TracebackException.__init__", refuse)
     tell(FailureLogger(), raised(fail))
     assert log.texts[0].endswith("\n  <the traceback cannot be shown>")
 

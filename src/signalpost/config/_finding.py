@@ -120,6 +120,8 @@ def receiver_from(
         hears = {_signal_named(options, place): "__call__"}
     if isinstance(target, type):
         target = instance_of(target, options, place)
+        # Which signals those are may depend on the options.
+        hears = getattr(target, "hears", hears) if hears and not needs_signal else hears
     elif options:
         raise place.error(
             f"it takes no option {listed(options)}, as it is no class; give it"

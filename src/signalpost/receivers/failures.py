@@ -7,33 +7,38 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
-from traceback import TracebackException
-from typing import ClassVar
+from typing import Literal
 from typing import NamedTuple
 
 from ..exchange import Exchange
 from ..exchange import Where
+from .exceptions import ignored_classes
 from .formats import Field
 from .formats import Line
 from .lines import capped
 from .lines import chosen_logger
+from .lines import one_line
 from .lines import one_word
+from .tracebacks import leaves_of
+from .tracebacks import traceback_lines
 
 __all__ = ["FailureCount", "FailureLogger", "log_failure"]
 
 _MOST_PLACES = 5
 """How many frames of the application tell one failure from another."""
 _MOST_FRAMES = 64
-"""How many frames of an exception are shown, or looked at if none is the
-application's."""
+"""How many frames of an exception are looked at if none is the application's."""
 _FIRST_LINES = 160
 _LAST_LINES = 40
 """How many lines of a traceback are shown: of its beginning, and of its end."""
+
+_REPORTED = "signalpost.failures"
+"""The key of the state of an exchange whose failure was reported."""
 
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -43,13 +48,15 @@ _INSTALLED = tuple(
 
 
 class Place(NamedTuple):
-    """A line of the code that an exception passed."""
+    """A line of the code that an exception passed, or a route without a function."""
 
     file: str
     line: int
     function: str
 
     def __str__(self) -> str:
+        if not self.function:
+            return self.file
         return f"{self.file}:{self.line}:{self.function}"
 
 
@@ -62,10 +69,11 @@ class FailureCount(NamedTuple):
     fingerprint: str
     """What the failure is known by, 12 hexadecimal digits; as in the log."""
     exception: str
-    """The type of the exception, as ``"LookupError"`` or ``"shop.stock.SoldOut"``."""
+    """The type of the exception, as ``"LookupError"`` or ``"shop.stock.SoldOut"``; of a
+    response without one, ``"status 503"``."""
     place: str
     """The innermost line of the application, as ``"/srv/shop/stock.py:31:take"``;
-    ``"-"`` if the exception has no traceback."""
+    ``"-"`` if the exception has no traceback. The route, of a response."""
     times: int
     """How many times it was seen."""
     first_at: float
@@ -102,38 +110,62 @@ class FailureLogger:
     ``dist-packages``), nor Python's library, nor signalpost's; if an exception passed
     nothing of the kind, all its frames count, up to 64.
 
-    A traceback holds up to 64 frames of each exception, and 200 lines. Each line is
-    indented and escaped, so that no line of a message passes for one of the log. The
-    exception itself is given to the log as ``exc_info``, and not kept here. An
-    exception that leaves one application and then another around it, each with a
-    layer of its own, is one of each exchange, and counted as two.
+    A traceback holds up to 64 frames of each exception, and 200 lines. Of what the
+    exception came from, and of the members of groups, up to 50 are shown, each once.
+    Each line is indented and escaped, so that no line of a message passes for one of
+    the log. The exception itself is given to the log as ``exc_info``, and not kept
+    here. An exception that leaves one application and then another around it, each
+    with a layer of its own, is one of each exchange, and counted as two.
 
     The message of the record is a :class:`~signalpost.receivers.formats.Line` named
     ``failure``, with the fields ``method``, ``route`` (or ``path`` where there is no
     route), ``status``, ``where``, ``exception_type``, ``exception_message``, ``place``,
     ``times`` and ``fingerprint``. Its level is ``ERROR``.
 
+    With ``handled=True`` a response with a status from 500 up is a failure, too, if no
+    exception was reported for the request: an error handler, or the view itself, made
+    it. Connect :meth:`closed` to ``exchange-closed`` for it; a configuration does so.
+    Such a line has the status and the route, ``response`` as ``where``, no exception
+    and no traceback; those of one route and status are the same failure.
+
+    :param ignore: Which exceptions are left out, neither logged nor counted: classes,
+        or where they are, as ``"shop.errors:Expected"``, ``"shop.errors.Expected"`` or
+        ``"KeyError"``. Subclasses are left out with them, and groups that hold nothing
+        else.
+    :param ignore_statuses: Failures of which responses are left out, as ``(503,)``: by
+        the response's status, or, where none has begun, by the exception's ``code``,
+        as Werkzeug's HTTP exceptions have one.
+    :param handled: Whether responses from 500 up without an exception are failures.
     :param again_seconds: After how long a traceback is printed again; ``None`` for
         never.
     :param max_fingerprints: How many failures are told apart. The one that was not
         seen for the longest time is forgotten for a new one.
     :param logger: Where to: a logger or its name; without it ``signalpost.failures``.
-    :raises ValueError: If an option has the right type, and no meaning.
+    :raises ValueError: If an option has the right type, and no meaning; also if a
+        class of ``ignore`` is not found.
     :raises TypeError: If an option has the wrong type.
 
     .. versionadded:: 0.1
     """
 
-    hears: ClassVar[Mapping[str, str]] = {"got-request-exception": "__call__"}
-    """Which method hears which signal."""
+    hears: Mapping[str, str] = {"got-request-exception": "__call__"}
+    """Which method is connected to which signal."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an option of its own
         self,
         *,
+        ignore: Collection[type[BaseException] | str] = (),
+        ignore_statuses: Collection[int] = (),
+        handled: bool = False,
         again_seconds: float | None = 3600,
         max_fingerprints: int = 1000,
         logger: logging.Logger | str | None = None,
     ) -> None:
+        self._ignored = ignored_classes(ignore)
+        self._ignored_statuses = _statuses(ignore_statuses)
+        self._has_handled = _truth(handled)
+        if handled:
+            self.hears = {**type(self).hears, "exchange-closed": "closed"}
         self._again_seconds = _seconds_or_none(again_seconds)
         self._max_fingerprints = _number_from_one(max_fingerprints)
         self._logger = chosen_logger(logger, "signalpost.failures")
@@ -150,14 +182,17 @@ class FailureLogger:
         exchange: Exchange,
     ) -> None:
         """Log an exception that the application did not handle, or count it."""
+        if self._has_handled:
+            _mark(exchange)
+        if self._is_ignored(exception, exchange):
+            return
         kind = _kind_of(exception)
         places = _places_of(exception)
         seen, times, has_traceback = self._count(kind, places)
-        # 1, 10, 100 …
-        if not has_traceback and str(times).rstrip("0") != "1":
-            return
         logger = self._logger
-        if not logger.isEnabledFor(logging.ERROR):
+        if not _is_logged(times, has_traceback) or not logger.isEnabledFor(
+            logging.ERROR
+        ):
             return
         line = _line(exception, where, exchange, seen, times)
         file, number, function = places[-1] if places else Place("-", 0, "-")
@@ -169,6 +204,38 @@ class FailureLogger:
             # What a formatter would make of it by itself could pass for other records.
             record.exc_text = _traceback_of(exception)
         logger.handle(record)
+
+    def closed(self, sender: object, *, exchange: Exchange) -> None:
+        """Log a response from 500 up for which no exception was reported, or count it.
+
+        It does nothing unless ``handled`` was given. To be connected to
+        ``exchange-closed``.
+        """
+        status = exchange.status
+        if not self._has_handled or status is None or status < 500:
+            return
+        is_reported = exchange.exception is not None or exchange.state.get(_REPORTED)
+        _mark(exchange)
+        if is_reported or status in self._ignored_statuses:
+            return
+        route = capped(exchange.route or "-")
+        seen, times, is_due = self._count(f"status {status}", (Place(route, 0, ""),))
+        if _is_logged(times, is_due):
+            self._logger.error(_line(None, "response", exchange, seen, times))
+
+    def _is_ignored(self, exception: BaseException, exchange: Exchange) -> bool:
+        if self._ignored:
+            leaves = [exception]
+            if not isinstance(exception, self._ignored):
+                leaves = leaves_of(exception)
+            if all(isinstance(one, self._ignored) for one in leaves):
+                return True
+        if not self._ignored_statuses:
+            return False
+        status = exchange.status
+        if status is None and isinstance(exception, Exception):
+            status = _code_of(exception)
+        return status in self._ignored_statuses
 
     def counts(self) -> list[FailureCount]:
         """Return what was seen, the most frequent failure first.
@@ -242,36 +309,58 @@ class _Seen:
         self.printed = printed
 
 
+def _is_logged(times: int, is_due: bool) -> bool:  # noqa: FBT001 - private
+    # 1, 10, 100 …
+    return is_due or str(times).rstrip("0") == "1"
+
+
+def _mark(exchange: Exchange) -> None:
+    """Note that a failure was reported, for an exchange and those around it."""
+    around: Exchange | None = exchange
+    while around is not None:
+        around.state[_REPORTED] = True
+        around = around.outer
+
+
+def _code_of(exception: Exception) -> int | None:
+    try:
+        code = getattr(exception, "code", None)
+    except Exception:  # noqa: BLE001  # whatever an application's exception does
+        return None
+    return code if isinstance(code, int) else None
+
+
 def _line(
-    exception: BaseException,
-    where: Where,
+    exception: BaseException | None,
+    where: Where | Literal["response"],
     exchange: Exchange,
     seen: _Seen,
     times: int,
 ) -> Line:
     is_path = exchange.route is None
     place = capped(exchange.route or exchange.script_name + exchange.path)
-    message = _message_of(exception)
+    message = None if exception is None else _message_of(exception)
+    kind = None if exception is None else seen.exception
     status = exchange.status
     fields: dict[str, Field] = {
         "method": exchange.method,
         "path" if is_path else "route": place,
         "status": status,
         "where": where,
-        "exception_type": seen.exception,
+        "exception_type": kind,
         "exception_message": message,
         "place": seen.place,
         "times": times,
         "fingerprint": seen.fingerprint,
     }
-    # Of the exchange only what the text says, lest a kept record keep it.
+    # Of the exchange only what the text needs, so that a kept record does not keep it.
     method = exchange.method
 
     def text() -> str:
         return (
             f"{method} {one_word(place)} {'-' if status is None else status} {where}"
-            f" {one_word(seen.exception)} at={one_word(seen.place)} times={times}"
-            f" fingerprint={seen.fingerprint} message={one_word(message)}"
+            f" {one_word(kind or '-')} at={one_word(seen.place)} times={times}"
+            f" fingerprint={seen.fingerprint} message={one_word(message or '-')}"
         )
 
     return Line("failure", fields, text)
@@ -319,7 +408,7 @@ def _is_of_application(file: str) -> bool:
 def _traceback_of(exception: BaseException) -> str:
     """Return a traceback of bounded length, none of whose lines begins a record."""
     try:
-        lines = _traceback_lines(exception)
+        lines = traceback_lines(exception)
         shown = [*islice(lines, _FIRST_LINES)]
         rest = 0
         last: deque[str] = deque(maxlen=_LAST_LINES)
@@ -330,25 +419,7 @@ def _traceback_of(exception: BaseException) -> str:
         return "  <the traceback cannot be shown>"
     if rest > len(last):
         shown.append(f"… {rest - len(last)} lines are left out here …")
-    return "\n".join(f"  {_printable(line)}".rstrip() for line in (*shown, *last))
-
-
-def _traceback_lines(exception: BaseException) -> Iterator[str]:
-    trace = TracebackException.from_exception(
-        exception, limit=-_MOST_FRAMES, compact=True
-    )
-    for part in trace.format():
-        yield from part.removesuffix("\n").split("\n")
-
-
-def _printable(line: str) -> str:
-    line = capped(line)
-    if line.isprintable():
-        return line
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode("ascii")
-        for one in line
-    )
+    return "\n".join(f"  {one_line(capped(line))}".rstrip() for line in (*shown, *last))
 
 
 def _seconds_or_none(again_seconds: object) -> float | None:
@@ -365,6 +436,32 @@ def _seconds_or_none(again_seconds: object) -> float | None:
             f" {again_seconds!r}; give None to print a traceback only once"
         )
     return again_seconds
+
+
+def _truth(handled: object) -> bool:
+    if not isinstance(handled, bool):
+        raise TypeError(f"handled must be True or False, got {handled!r}")
+    return handled
+
+
+def _statuses(statuses: object) -> frozenset[int]:
+    if isinstance(statuses, (str, bytes)) or not isinstance(statuses, Collection):
+        raise TypeError(
+            f"ignore_statuses must be a collection of statuses, got {statuses!r};"
+            " write ignore_statuses=(503,)"
+        )
+    for status in statuses:
+        if isinstance(status, bool) or not isinstance(status, int):
+            raise TypeError(
+                f"a status must be a whole number, got {status!r}; write"
+                " ignore_statuses=(503,)"
+            )
+        if not 100 <= status <= 999:
+            raise ValueError(
+                f"a status must be from 100 to 999, got {status!r}; write"
+                " ignore_statuses=(503,)"
+            )
+    return frozenset(statuses)
 
 
 def _number_from_one(max_fingerprints: object) -> int:

@@ -17,6 +17,8 @@ from typing import TypeAlias
 
 from .lines import one_line
 from .lines import one_word
+from .tracebacks import is_large
+from .tracebacks import traceback_lines
 from .values import FittedValues
 from .values import FreeKeys
 from .values import text_of
@@ -314,12 +316,23 @@ def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str |
     if isinstance(record.msg, Line) and record.exc_text:
         texts.append(record.exc_text)
     elif record.exc_info and record.exc_info[1] is not None:
-        texts.append(formatter.formatException(record.exc_info))
+        texts.append(_exception_text(formatter, record.exc_info))
     elif record.exc_text:
         texts.append(record.exc_text)
     if record.stack_info:
         texts.append(formatter.formatStack(record.stack_info))
     return "\n".join(texts) or None
+
+
+def _exception_text(formatter: logging.Formatter, exc_info: Any) -> str:
+    error = exc_info[1]
+    try:
+        # A member of many groups would be shown as often.
+        if isinstance(error, BaseException) and is_large(error):
+            return "\n".join(traceback_lines(error))
+        return formatter.formatException(exc_info)
+    except Exception:  # noqa: BLE001  # an exception may be broken, or the stack full
+        return f"<the traceback of {type(error).__name__} cannot be shown>"
 
 
 _encode = json.JSONEncoder(allow_nan=False).encode

@@ -1,0 +1,58 @@
+"""Exceptions that an option names, by class or by where the class is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from importlib import import_module
+
+__all__ = ["ignored_classes"]
+
+
+def ignored_classes(ignore: object) -> tuple[type[BaseException], ...]:
+    """Return the classes that the option ``ignore`` stands for.
+
+    :param ignore: Classes, or paths as ``"shop.errors:Expected"``.
+    :raises TypeError: If it is no collection of them.
+    :raises ValueError: If a path leads to no class of exceptions.
+    """
+    if isinstance(ignore, (str, bytes)) or not isinstance(ignore, Collection):
+        raise TypeError(
+            "ignore must be a collection of exceptions, or of their paths, got"
+            f' {ignore!r}; write ignore=("shop.errors:Expected",)'
+        )
+    return tuple(_class_of(one) for one in ignore)
+
+
+def _class_of(one: object) -> type[BaseException]:
+    if isinstance(one, str):
+        found = _at(one)
+    elif isinstance(one, type) and issubclass(one, BaseException):
+        return one
+    else:
+        raise TypeError(
+            f"ignore must hold classes of exceptions or their paths, got {one!r}; write"
+            ' ignore=("shop.errors:Expected",)'
+        )
+    if isinstance(found, type) and issubclass(found, BaseException):
+        return found
+    raise ValueError(
+        f"ignore must hold paths of exceptions, got {one!r}, which is {found!r}; write"
+        ' "shop.errors:Expected"'
+    )
+
+
+def _at(path: str) -> object:
+    """Import what is at a path; a name alone is one of Python's."""
+    separator = ":" if ":" in path else "."
+    module, _, attributes = path.rpartition(separator)
+    try:
+        found: object = import_module(module or "builtins")
+        for name in attributes.split("."):
+            found = getattr(found, name)
+    except Exception as error:
+        raise ValueError(
+            f"ignore must hold paths of exceptions, got {path!r}, which cannot be"
+            f" imported: {type(error).__name__}: {error}; write"
+            ' "package.module:Exception"'
+        ) from error
+    return found

@@ -241,7 +241,7 @@ def test_nobody_watching_costs_one_look_a_second(
     list_folder = os.listdir
 
     def looked(path: t.Any) -> list[str]:
-        looks.append(path)
+        looks.append(Path(os.readlink(f"/proc/self/fd/{path}")))
         return list_folder(path)
 
     monkeypatch.setattr("os.listdir", looked)

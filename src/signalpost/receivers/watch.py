@@ -28,6 +28,8 @@ from ..exchange import current_exchange
 from ..exchange import Exchange
 from ..lifecycle import catalogue
 from .lines import capped
+from .lines import one_line
+from .own_folder import OwnFolder
 
 __all__ = ["MOST_BYTES", "Message", "WatchSender", "Watcher", "watch_folder"]
 
@@ -78,9 +80,11 @@ class WatchSender:
     No header, query, message of an exception or variable of a template is told. Texts
     are cut, and otherwise as the client sent them: escape them before you show them.
 
-    Whoever can enter the folder hears all this. Messages are sent only if it belongs
-    to the user of this process and nobody else can enter it; if not, a warning is
-    logged, once.
+    Who can enter the folder can read all this. Messages are sent only if it belongs to
+    the user of this process and nobody else can enter it; if not, a warning is logged,
+    once. On Linux that is checked of the folder that is used, whoever renames folders
+    meanwhile. On other systems the path is used, and the folder is refused if others
+    could rename one above it.
 
     :param folder: Where watchers have their sockets, the same as for :class:`Watcher`.
         ``None`` for the :func:`watch_folder` of the application given to
@@ -158,36 +162,43 @@ class WatchSender:
                     self.dropped += 1
 
     def _look(self) -> None:
-        """See who watches."""
+        """Look for watchers, and forget those that are gone."""
         with self._lock:
             # A signal may be on its way while it is disconnected.
             if self._folder is None:
                 return
-            names = self._names_in(self._folder)
-            for name in [*self._links]:
-                if name not in names:
-                    self._forget(name)
-            for name in names:
-                if len(self._links) >= _MOST_WATCHERS:
-                    return
-                if name not in self._links:
-                    link = _link_to(self._folder / name)
-                    if link is not None:
-                        self._links[name] = link
+            try:
+                # Not kept open: the descriptors of a server may be closed when it
+                # becomes a daemon, and their numbers given to other files.
+                with OwnFolder(self._folder) as folder:
+                    self._link_to_each(folder)
+            except FileNotFoundError:
+                self._forget_all()
+            except OSError as error:
+                self._forget_all()
+                self._warn_once(error)
 
-    def _names_in(self, folder: Path) -> list[str]:
-        try:
-            problem = _problem_of(folder)
-            if problem is None:
-                return sorted(one for one in os.listdir(folder) if _is_socket_name(one))
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            problem = f"{folder} cannot be looked at: {error.strerror}"
-        if not self._has_warned:
-            self._has_warned = True
-            _log.warning("nothing is sent to watchers: %s", problem)
-        return []
+    def _warn_once(self, error: OSError) -> None:
+        if self._has_warned:
+            return
+        self._has_warned = True
+        problem = str(error)
+        if error.strerror is not None:
+            problem = f"{self._folder} cannot be looked at: {error.strerror}"
+        _log.warning("nothing is sent to watchers: %s", one_line(problem))
+
+    def _link_to_each(self, folder: OwnFolder) -> None:
+        names = [one for one in folder.names() if _is_socket_name(one)]
+        for name in [*self._links]:
+            if name not in names:
+                self._forget(name)
+        for name in names:
+            if len(self._links) >= _MOST_WATCHERS:
+                return
+            if name not in self._links:
+                link = _link_to(folder.address(name))
+                if link is not None:
+                    self._links[name] = link
 
     def _forget(self, name: str) -> None:
         with suppress(KeyError):
@@ -207,9 +218,10 @@ class Watcher:
             for message in watcher:
                 print(message["signal"], message.get("path"))
 
-    It makes the folder, which only this user can enter, and a socket in it for the
-    length of the ``with`` block. Senders see it within a second. Sockets that killed
-    watchers have left are removed after a minute.
+    It makes the folder, which only this user can enter, those above it, which nobody
+    else can write to, and a socket for the length of the ``with`` block. Senders find
+    it within a second. Sockets that killed watchers have left are removed after a
+    minute.
 
     :param folder: As for :class:`WatchSender`; ``None`` for the :func:`watch_folder` of
         ``application``.
@@ -233,7 +245,8 @@ class Watcher:
         _check_system()
         self.folder = watch_folder(application) if folder is None else _checked(folder)
         self._socket: socket.socket | None = None
-        self._path: Path | None = None
+        self._own: OwnFolder | None = None
+        self._name = ""
 
     def __enter__(self) -> Self:
         """Begin to watch.
@@ -241,29 +254,26 @@ class Watcher:
         :raises PermissionError: If the folder belongs to someone else, others can
             enter it, or it is none.
         """
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            self.folder.mkdir(mode=stat.S_IRWXU)
-        problem = _problem_of(self.folder)
-        if problem is not None:
-            raise PermissionError(problem)
-        _remove_stale(self.folder)
+        own = OwnFolder.made(self.folder)
         link = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
+            _remove_stale(own)
             link.settimeout(0)
-            self._path = _bind(link, self.folder)
+            self._name = _bind(link, own)
         except BaseException:
             link.close()
+            own.close()
             raise
-        self._socket = link
+        self._socket, self._own = link, own
         return self
 
     def __exit__(self, *_: object) -> None:
         link, self._socket = self._socket, None
-        path, self._path = self._path, None
-        if link is not None and path is not None:
+        own, self._own = self._own, None
+        if link is not None and own is not None:
             link.close()
-            path.unlink(missing_ok=True)
+            with own, suppress(FileNotFoundError):
+                own.remove(self._name)
 
     def __iter__(self) -> Iterator[Message]:
         return self.messages()
@@ -347,73 +357,50 @@ def _fits(folder: Path) -> bool:
     return len(os.fsencode(folder / _LONGEST_SOCKET_NAME)) <= _LONGEST_SOCKET_PATH
 
 
-def _problem_of(folder: Path) -> str | None:
-    """Return why a folder is not safe, or ``None``.
-
-    :raises FileNotFoundError: If there is none.
-    """
-    # Not of what a link points to: someone else may have put it there.
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode):
-        return f"{folder} must be a folder, and is none; remove it or choose another"
-    if found.st_uid != os.geteuid():
-        return (
-            f"{folder} must belong to the user {os.geteuid()}, who runs this, and"
-            f" belongs to {found.st_uid}; run server and watcher as the same user, or"
-            " choose another folder"
-        )
-    if stat.S_IMODE(found.st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
-        return (
-            f"{folder} must be closed to other users, and has the mode"
-            f" {stat.S_IMODE(found.st_mode):o}; run chmod 700 on it, or choose another"
-        )
-    return None
-
-
 def _is_socket_name(name: str) -> bool:
     return name.endswith(_SUFFIX) and len(name) <= len(_LONGEST_SOCKET_NAME)
 
 
-def _link_to(path: Path) -> socket.socket | None:
+def _link_to(address: str) -> socket.socket | None:
     """Return a socket to a watcher, or ``None`` if it is not there any more."""
     link = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
         link.settimeout(0)
-        link.connect(os.fspath(path))
+        link.connect(address)
     except OSError:
         link.close()
         return None
     return link
 
 
-def _bind(link: socket.socket, folder: Path) -> Path:
-    """Give a socket the first name that is free."""
+def _bind(link: socket.socket, folder: OwnFolder) -> str:
+    """Give a socket the first name that is free, and return the name."""
     number = 1
     while True:
         extra = "" if number == 1 else f"-{number}"
-        path = folder / f"{os.getpid()}{extra}{_SUFFIX}"
+        name = f"{os.getpid()}{extra}{_SUFFIX}"
         try:
-            link.bind(os.fspath(path))
+            link.bind(folder.address(name))
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
             number += 1
         else:
-            path.chmod(stat.S_IRUSR | stat.S_IWUSR)
-            return path
+            folder.close_to_others(name)
+            return name
 
 
-def _remove_stale(folder: Path) -> None:
+def _remove_stale(folder: OwnFolder) -> None:
     """Remove sockets of watchers that were killed."""
-    for name in filter(_is_socket_name, os.listdir(folder)):
-        path = folder / name
+    for name in filter(_is_socket_name, folder.names()):
         with suppress(OSError):
             # A new one may not have got its socket yet.
-            is_old = time.time() - path.lstat().st_mtime > _STALE_SECONDS
-            if is_old and stat.S_ISSOCK(path.lstat().st_mode):
-                link = _link_to(path)
+            found = folder.stat(name)
+            is_old = time.time() - found.st_mtime > _STALE_SECONDS
+            if is_old and stat.S_ISSOCK(found.st_mode):
+                link = _link_to(folder.address(name))
                 if link is None:
-                    path.unlink()
+                    folder.remove(name)
                 else:
                     link.close()
 

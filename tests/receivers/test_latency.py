@@ -140,6 +140,34 @@ def test_a_body_sent_at_once_has_no_time_of_its_headers(
     assert lines.messages == ["GET /a 200 complete 500.0 ms 0 bytes"]
 
 
+@pytest.mark.parametrize(
+    ("to_headers", "shown"),
+    [
+        (0.0, "10.0 ms (headers 0.0 ms)"),
+        (0.000001, "10.0 ms"),
+        (-0.000001, "10.0 ms (headers -0.0 ms)"),
+    ],
+)
+def test_a_body_is_streamed_from_10_ms_after_its_headers(
+    lines: pytest.LogCaptureFixture, to_headers: float, shown: str
+) -> None:
+    exchange = closed_exchange(duration_seconds=0.01, seconds_to_headers=to_headers)
+    log_latency("shop", exchange=exchange)
+    assert lines.messages == [f"GET /a 200 complete {shown} 0 bytes"]
+    assert STREAMED_SECONDS == 0.01
+
+
+@pytest.mark.parametrize(("length", "is_told"), [(1, True), (128, True), (129, False)])
+def test_an_id_has_at_most_128_characters(
+    lines: pytest.LogCaptureFixture, length: int, is_told: bool
+) -> None:
+    sent = "x" * length
+    log_latency("shop", exchange=closed_exchange({"HTTP_X_REQUEST_ID": sent}))
+    (line,) = lines.messages
+    assert line.endswith(f" id={sent}") is is_told
+    assert line.startswith("GET /a 200 complete 12.3 ms 0 bytes")
+
+
 def test_the_fields_are_those_of_the_text(lines: pytest.LogCaptureFixture) -> None:
     exchange = closed_exchange(
         {"HTTP_X_REQUEST_ID": "f3-09"},

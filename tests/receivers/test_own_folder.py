@@ -199,3 +199,17 @@ def test_a_folder_that_was_removed_meanwhile_is_no_error(above: Path) -> None:
             one.unlink()
         (above / "watch").rmdir()
     assert not (above / "watch").exists()
+
+
+def test_an_interrupt_while_it_begins_leaves_no_socket(
+    above: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> t.NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(OwnFolder, "close_to_others", interrupt)
+    before = len(os.listdir("/dev/fd"))
+    with pytest.raises(KeyboardInterrupt), Watcher(above / "watch"):
+        pass
+    assert [*(above / "watch").iterdir()] == []
+    assert len(os.listdir("/dev/fd")) == before

@@ -5,6 +5,7 @@ Flask finds these commands by itself where signalpost is installed.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import difflib
 import fnmatch
@@ -212,9 +213,11 @@ def _hints(app: flask.Flask | None, signals: Iterable[str]) -> Generator[str]:
 
 @contextlib.contextmanager
 def _ending_in_peace() -> Generator[None]:
-    """Let Ctrl-C end the block, and whoever stops the process or its terminal.
+    """Let Ctrl-C end the block, and what stops the process or closes its terminal.
 
-    The block cleans up in each case.
+    The block cleans up in each case, and the signals of the system do what they did
+    before. If one of them has ended it, they are ignored once Python exits: a second
+    Ctrl-C then changes no exit code.
     """
     before: dict[int, t.Any] = {}
     has_ended = False
@@ -234,8 +237,8 @@ def _ending_in_peace() -> Generator[None]:
     if threading.current_thread() is threading.main_thread():
         for one in system_signals.Signals:
             action = system_signals.getsignal(one)
-            # What nohup has made ignored stays so.
-            if one.name in _ENDINGS and action is not system_signals.SIG_IGN:
+            # What nohup has made ignored stays so, and what is not Python's.
+            if one.name in _ENDINGS and action not in (None, system_signals.SIG_IGN):
                 before[one] = action
                 system_signals.signal(one, end)
     try:
@@ -243,9 +246,10 @@ def _ending_in_peace() -> Generator[None]:
     except KeyboardInterrupt:
         click.echo(err=True)  # the terminal shows ^C on the line that stands
     finally:
-        if not has_ended:
-            for number, action in before.items():
-                system_signals.signal(number, action)
+        for number, action in before.items():
+            system_signals.signal(number, action)
+            if has_ended:
+                atexit.register(system_signals.signal, number, system_signals.SIG_IGN)
 
 
 @contextlib.contextmanager

@@ -260,11 +260,12 @@ class Watcher:
             _remove_stale(own)
             link.settimeout(0)
             self._name = _bind(link, own)
+            self._socket, self._own = link, own
         except BaseException:
-            link.close()
-            own.close()
+            # As at Ctrl-C, which may come as soon as it is bound.
+            with own, link, suppress(OSError):
+                own.remove(os.path.basename(link.getsockname()))
             raise
-        self._socket, self._own = link, own
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import typing as t
@@ -20,6 +19,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+
+from tests.short_folders import short_folder
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 20.0
@@ -93,10 +94,9 @@ def until(is_so: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def folder() -> Generator[Path]:
-    # pytest's own folders may have too long a path for a socket.
-    with tempfile.TemporaryDirectory(prefix="signalpost-") as name:
-        (Path(name) / "shop.py").write_text(SHOP)
-        yield Path(name).resolve()
+    with short_folder() as folder:
+        (folder / "shop.py").write_text(SHOP)
+        yield folder
 
 
 def sockets_in(folder: Path) -> list[Path]:

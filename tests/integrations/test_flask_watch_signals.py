@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 import threading
 import time
 import typing as t
@@ -21,6 +20,7 @@ from signalpost.integrations.flask import Signalpost
 from signalpost.integrations.flask_cli import signalpost
 from signalpost.receivers.own_folder import OwnFolder
 from signalpost.receivers.watch import Watcher
+from tests.short_folders import short_folder
 
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_SECONDS = 10
@@ -28,9 +28,8 @@ PATIENCE_SECONDS = 10
 
 @pytest.fixture
 def folder() -> Generator[Path]:
-    # pytest's own folders may have too long a path for a socket.
-    with tempfile.TemporaryDirectory(prefix="sp-", dir="/tmp") as name:
-        yield Path(name) / "watch"
+    with short_folder() as above:
+        yield above / "watch"
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def server(place: Path) -> Iterator[str]:
     at = ["-h", "127.0.0.1", "-p", port]
     with (place / "log").open("wb") as log:
         process = subprocess.Popen(
-            [programs / "postgres", "-D", data, "-k", place, "-F", *at],
+            [programs / "postgres", "-D", data, "-k", "", "-F", *at],
             stdout=log,
             stderr=log,
             **as_user,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import tempfile
 import typing as t
 from collections.abc import Generator
 from pathlib import Path
@@ -16,6 +15,7 @@ from signalpost.lifecycle import message_flashed
 from signalpost.receivers.own_folder import OwnFolder
 from signalpost.receivers.watch import Watcher
 from signalpost.receivers.watch import WatchSender
+from tests.short_folders import short_folder
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 on_linux = pytest.mark.skipif(
@@ -25,9 +25,8 @@ on_linux = pytest.mark.skipif(
 
 @pytest.fixture
 def above() -> Generator[Path]:
-    # pytest's own folders may have too long a path for a socket.
-    with tempfile.TemporaryDirectory(prefix="sp-", dir="/tmp") as name:
-        yield Path(name).resolve()
+    with short_folder() as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import typing as t
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from signalpost.receivers.watch import MOST_BYTES
 from signalpost.receivers.watch import watch_folder
 from signalpost.receivers.watch import Watcher
 from signalpost.receivers.watch import WatchSender
+from tests.short_folders import short_folder
 from tests.wsgi.serving import environ_of
 from tests.wsgi.serving import hello
 from tests.wsgi.serving import Server
@@ -59,9 +59,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def folder() -> Generator[Path]:
-    # pytest's own folders may have too long a path for a socket.
-    with tempfile.TemporaryDirectory() as above:
-        yield Path(above) / "watch"
+    with short_folder() as above:
+        yield above / "watch"
 
 
 @contextlib.contextmanager
@@ -566,6 +565,7 @@ def test_both_ends_meet_under_the_instance_path(folder: Path) -> None:
         assert watcher.folder == folder / "signalpost-watch"
 
 
+@pytest.mark.usefixtures("without_proc")
 @pytest.mark.parametrize(
     "instance_path", [None, "/srv/" + "x" * 100], ids=["none", "too long"]
 )
@@ -580,6 +580,24 @@ def test_without_an_instance_path_both_meet_among_temporary_files(
     assert watch_folder(application) == expected
 
 
+@pytest.fixture
+def without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signalpost.receivers.watch.has_short_addresses", lambda: False)
+
+
+@pytest.mark.skipif(
+    not os.path.isdir("/proc/self/fd"), reason="paths of sockets are limited here"
+)
+def test_a_folder_may_have_a_long_path(folder: Path) -> None:
+    long = folder / ("x" * 200) / ("y" * 200)
+    app = flask.Flask("shop", instance_path=str(long))
+    with Watcher(application=app) as watcher, connected(None, app):
+        flash()
+        assert len(come(watcher)) == 1
+        assert watcher.folder == long / "signalpost-watch"
+
+
+@pytest.mark.usefixtures("without_proc")
 @pytest.mark.parametrize("end", [WatchSender, Watcher])
 def test_a_folder_with_too_long_a_path_is_refused(end: t.Any) -> None:
     with pytest.raises(ValueError, match="at most 86 bytes"):

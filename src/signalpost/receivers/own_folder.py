@@ -9,11 +9,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["OwnFolder"]
+__all__ = ["OwnFolder", "has_short_addresses"]
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _PARENT_MODE = 0o755
+
+
+def has_short_addresses() -> bool:
+    """Return whether sockets have the path of a descriptor, however long the folder's.
+
+    If not, the path of a folder and a socket's name must be short enough for the
+    system.
+    """
+    return os.path.isdir("/proc/self/fd")
 
 
 class OwnFolder:

@@ -29,6 +29,7 @@ from ..exchange import Exchange
 from ..lifecycle import catalogue
 from .lines import capped
 from .lines import one_line
+from .own_folder import has_short_addresses
 from .own_folder import OwnFolder
 
 __all__ = ["MOST_BYTES", "Message", "WatchSender", "Watcher", "watch_folder"]
@@ -91,7 +92,8 @@ class WatchSender:
         :meth:`connect`.
     :raises OSError: If this system has no Unix sockets.
     :raises TypeError: If ``folder`` is no path.
-    :raises ValueError: If the path of ``folder`` is too long for a socket in it.
+    :raises ValueError: If the path of ``folder`` is too long for a socket in it; never
+        on Linux.
 
     .. versionadded:: 0.1
     """
@@ -228,7 +230,8 @@ class Watcher:
     :param application: The application whose server is watched.
     :raises OSError: If this system has no Unix sockets.
     :raises TypeError: If ``folder`` is no path.
-    :raises ValueError: If the path of ``folder`` is too long for a socket in it.
+    :raises ValueError: If the path of ``folder`` is too long for a socket in it; never
+        on Linux.
 
     .. versionadded:: 0.1
     """
@@ -309,7 +312,8 @@ def watch_folder(application: object = None) -> Path:
     """Return the folder in which watcher and sender of an application meet.
 
     :param application: An application. If it has an ``instance_path``, as Flask's
-        have, that is where the folder is, unless the path is too long for a socket.
+        have, that is where the folder is, unless the path is too long for a socket,
+        which it cannot be on Linux.
         Otherwise it is one for each user in the system's folder for temporary files,
         which is another one for a service that has its own (``TMPDIR``, or systemd's
         ``PrivateTmp``): choose a folder there.
@@ -355,6 +359,8 @@ def _checked(folder: str | os.PathLike[str]) -> Path:
 
 
 def _fits(folder: Path) -> bool:
+    if has_short_addresses():
+        return True
     return len(os.fsencode(folder / _LONGEST_SOCKET_NAME)) <= _LONGEST_SOCKET_PATH
 
 

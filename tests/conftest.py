@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
+import sys
+import uuid
 from collections.abc import Generator
+from pathlib import Path
 from types import FrameType
 
 import pytest
@@ -13,6 +17,10 @@ from hypothesis import settings
 settings.register_profile("fast", max_examples=25)
 if profile := os.environ.get("HYPOTHESIS_PROFILE"):
     settings.load_profile(profile)
+
+
+MARK = "SIGNALPOST_TESTS"
+"""The environment variable that names the runs of tests that a process belongs to."""
 
 
 def nothing(number: int, frame: FrameType | None) -> None:
@@ -26,8 +34,12 @@ def pytest_cmdline_main() -> Generator[None, int | None, int | None]:
     Under nohup or as a background job, Python is started with signals of the system
     ignored, and so is what it starts; what has a function here has the system's
     default there. What asks this process to stop ends it as Ctrl-C does, so that tests
-    and fixtures end the servers that they have started.
+    and fixtures end the servers that they have started. One whose start was interrupted
+    is known to none of them, and is found by its environment.
     """
+    mark = f"{os.getpid()}-{uuid.uuid4().hex}"
+    # A run within a run keeps the mark of that, which may have to end it.
+    os.environ[MARK] = f"{os.environ.get(MARK, '')}:{mark}"
     before = {
         number: signal.getsignal(number)
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
@@ -37,10 +49,26 @@ def pytest_cmdline_main() -> Generator[None, int | None, int | None]:
             signal.signal(number, nothing)
         elif action is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
-    result = yield
-    for number, action in before.items():
-        signal.signal(number, action)
-    return result
+    try:
+        return (yield)
+    finally:
+        for process in marked(mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+                sys.stderr.write(f"\nprocess {process} was left behind, and killed\n")
+        for number, action in before.items():
+            signal.signal(number, action)
+
+
+def marked(mark: str) -> list[int]:
+    """Return the processes whose environment has a mark; none without Linux' /proc."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        # It may have ended, or belong to somebody else.
+        with contextlib.suppress(OSError):
+            if mark.encode() in environment.read_bytes():
+                found.append(int(environment.parent.name))
+    return found
 
 
 def pytest_collection_finish() -> None:

@@ -7,6 +7,7 @@ import typing as t
 from collections.abc import Callable
 
 from ._engine.identity import describe
+from ._engine.unseen import checked
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -113,7 +114,9 @@ class Handling:
                 function()
             except Exception as error:  # noqa: BLE001  # the others are called, too
                 errors.append(error)
-                _log.exception("%r: %s failed on close", self, _name_of(function))
+                checked(_log, logging.ERROR).exception(
+                    "%r: %s failed on close", self, _name_of(function)
+                )
             except BaseException as error:  # noqa: BLE001  # raised after the others
                 exit_error = exit_error or error
         if exit_error is not None:

@@ -334,6 +334,33 @@ def test_a_right_configuration_is_called_so() -> None:
     )
 
 
+def test_lines_that_nothing_shows_are_a_warning_and_no_failure(folder: Path) -> None:
+    app = new_app(SIGNALPOST_RECEIVERS={"latency": True, "referrers": True})
+    (folder / "shop.toml").write_text("[signalpost.receivers]\nlatency = true\n")
+    for words, names, setting in (
+        (
+            ["check"],
+            "latency and referrers",
+            'app.config["SIGNALPOST_FORMAT"] = "text"',
+        ),
+        (["check", "shop.toml"], "latency", 'format = "text"'),
+    ):
+        result = run(app, *words)
+        assert result.exit_code == 0
+        assert result.stderr.startswith(
+            "Warning, unless a server sets up logging: the lines of"
+            f" {names} (INFO) are shown nowhere: "
+        )
+        assert f"write {setting}" in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_format_leaves_nothing_to_warn_of() -> None:
+    app = new_app(SIGNALPOST_RECEIVERS={"latency": True}, SIGNALPOST_FORMAT="text")
+    assert run(app, "check").stderr == ""
+    app.extensions["signalpost"].enabled.disable_all()
+
+
 @pytest.mark.parametrize("command", ["list", "receivers", "check", "watch"])
 def test_an_application_that_is_not_set_up_is_refused(command: str) -> None:
     assert refusal(flask.Flask("bare"), command) == (

@@ -86,14 +86,16 @@ def _log(signal: object, error: Exception, message: str, *arguments: Any) -> Non
     before = _logged.get()
     if before:
         return
-    import logging  # only when something fails: it takes longer than all of this
+    # Only when something fails: it takes longer than all of this.
+    import logging
+
+    from .unseen import checked
 
     _logged.set((signal,))
     logging_now.append(signal)
     try:
-        logging.getLogger("signalpost.signals").error(
-            message, *arguments, exc_info=error
-        )
+        logger = logging.getLogger("signalpost.signals")
+        checked(logger, logging.ERROR).error(message, *arguments, exc_info=error)
     except Exception as failure:  # noqa: BLE001  # a handler's, as when the disk is full
         with suppress(Exception):
             text = message % arguments

@@ -27,6 +27,7 @@ from ._enabled import enabled_for
 from ._enabled import EnabledReceiver
 from ._finding import READY
 from ._published import ENTRY_POINT_GROUP
+from ._unseen import unseen_lines
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -35,4 +36,5 @@ __all__ = [
     "Enabled",
     "EnabledReceiver",
     "enabled_for",
+    "unseen_lines",
 ]

@@ -32,7 +32,7 @@ from ._place import Place
 from ._tables import OURS
 from ._text import plain
 
-__all__ = ["Enabled", "EnabledReceiver", "enabled_for"]
+__all__ = ["Enabled", "EnabledReceiver", "all_enabled", "enabled_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +204,11 @@ def enabled_for(application: object) -> Enabled:
             with suppress(TypeError):
                 weakref.finalize(sender, _forget, key).atexit = False
     return found
+
+
+def all_enabled() -> list[Enabled]:
+    """Return what is enabled, for each application of the process."""
+    return [*_by_id.values()]
 
 
 def _forget(key: int) -> None:

@@ -39,6 +39,7 @@ from ..config import Configuration
 from ..config import EnabledReceiver
 from ..config import ENTRY_POINT_GROUP
 from ..config import READY
+from ..config import unseen_lines
 from ..errors import ConfigurationError
 from ..receivers.lines import one_word
 from ..receivers.watch import Message
@@ -118,11 +119,13 @@ def check(info: ScriptInfo, file: str | None) -> None:
     if file is None:
         app = _application_of(info)
         _check_layer(app)
-        names = [*_state_of(app).enabled]
+        enabled = _state_of(app).enabled
+        names, unseen = ", ".join(enabled), unseen_lines(enabled)
     else:
-        names = _names_in(file)
-    listed = ", ".join(names) or "no receiver"
-    _tell("", f"The configuration is right; it enables {listed}.")
+        names, unseen = _names_in(file)
+    _tell("", f"The configuration is right; it enables {names or 'no receiver'}.")
+    for reason in unseen:
+        _tell("", f"Warning, unless a server sets up logging: {reason}", is_error=True)
 
 
 def _check_layer(app: flask.Flask) -> None:
@@ -297,8 +300,8 @@ class _Nobody:
     """The application that a configuration is checked for; nobody serves it."""
 
 
-def _names_in(file: str) -> list[str]:
-    """Load a file for nobody, and return the names that it enables."""
+def _names_in(file: str) -> tuple[str, list[str]]:
+    """Load a file for no application; return its names, and why lines are unseen."""
     # As Flask does where it imports an application: modules stand beside it.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -308,14 +311,13 @@ def _names_in(file: str) -> list[str]:
     except ConfigurationError as error:
         raise _refusal(error) from None
     except Exception as error:  # noqa: BLE001  # of a module that reads its section
-        place = _place_of(error)
         raise click.ClickException(
             f"{file}: a receiver of post-config-load failed:"
-            f" {type(error).__name__}: {error}{place}"
+            f" {type(error).__name__}: {error}{_place_of(error)}"
         ) from None
-    names = [*enabled]
+    names, unseen = ", ".join(enabled), unseen_lines(enabled)
     enabled.disable_all()
-    return names
+    return names, unseen
 
 
 def _application_of(info: ScriptInfo) -> flask.Flask:
@@ -337,8 +339,7 @@ def _refusal(error: ConfigurationError) -> click.ClickException:
 def _place_of(error: BaseException) -> str:
     """Return the innermost line, outside of us, that an error went through."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        is_importing = frame.filename.startswith(("<frozen", str(importlib.__file__)))
-        if not is_importing and not frame.filename.startswith(_OURS):
+        if not frame.filename.startswith((_OURS, "<frozen", importlib.__file__ or "-")):
             return f" ({frame.filename}, line {frame.lineno})"
     return ""
 

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Literal
 from typing import NamedTuple
 
+from .._engine.unseen import Visibility
 from ..exchange import Exchange
 from ..exchange import Where
 from .exceptions import ignored_classes
@@ -169,6 +170,7 @@ class FailureLogger:
         self._again_seconds = _seconds_or_none(again_seconds)
         self._max_fingerprints = _number_from_one(max_fingerprints)
         self._logger = chosen_logger(logger, "signalpost.failures")
+        self._visibility = Visibility(self._logger, logging.ERROR)
         self._seen: dict[tuple[str, tuple[Place, ...]], _Seen] = {}
         # Reentrant, as the collector may close a body, which may fail, on any line.
         self._lock = threading.RLock()
@@ -189,11 +191,11 @@ class FailureLogger:
         kind = _kind_of(exception)
         places = _places_of(exception)
         seen, times, has_traceback = self._count(kind, places)
-        logger = self._logger
-        if not _is_logged(times, has_traceback) or not logger.isEnabledFor(
-            logging.ERROR
-        ):
+        if not _is_logged(times, has_traceback):
             return
+        if not self._visibility.takes(logging.ERROR):
+            return
+        logger = self._logger
         line = _line(exception, where, exchange, seen, times)
         file, number, function = places[-1] if places else Place("-", 0, "-")
         record = logger.makeRecord(

@@ -12,6 +12,7 @@ from math import ceil
 from typing import Any
 from typing import ClassVar
 
+from .._engine.unseen import Visibility
 from ..exchange import Exchange
 from .formats import Field
 from .formats import Line
@@ -141,6 +142,7 @@ class LatencyLogger:
         self._sample = _sample_of(sample)
         self._request_id_key = _environ_key(request_id_header)
         self._logger = chosen_logger(logger, "signalpost.latency")
+        self._visibility = Visibility(self._logger, self._levels["complete"])
 
     def __call__(self, sender: object, *, exchange: Exchange) -> None:
         """Log an exchange that has closed."""
@@ -155,7 +157,10 @@ class LatencyLogger:
         ):
             level = max(level, self._levels["slow"])
             is_ordinary = False
+        visibility = self._visibility
         if not self._logger.isEnabledFor(level):
+            if level not in visibility.refused:
+                self._explain(exchange, level, is_ordinary=is_ordinary)
             return
         route = exchange.route
         if route is None or self._is_excluded is not None:
@@ -165,6 +170,8 @@ class LatencyLogger:
         place = path if route is None else route
         if is_ordinary and self._sample is not None and not self._sample.takes(place):
             return
+        if level not in visibility.taken:
+            visibility.check(level)
         line = self._line(
             exchange,
             "path" if route is None else "route",
@@ -178,6 +185,16 @@ class LatencyLogger:
                 logger.name, level, __file__, _LINE_NUMBER, line, (), None, "__call__"
             )
         )
+
+    def _explain(self, exchange: Exchange, level: int, *, is_ordinary: bool) -> None:
+        """Explain that a line is not shown, if it would be written."""
+        path = exchange.script_name + exchange.path
+        if self._is_excluded is not None and self._is_excluded(path):
+            return
+        place = path if exchange.route is None else exchange.route
+        if is_ordinary and self._sample is not None and not self._sample.has(place):
+            return
+        self._visibility.check(level)
 
     def _line(
         self, exchange: Exchange, kind: str, place: str, streamed_from: float | None
@@ -286,6 +303,11 @@ class _Sample:
     def __init__(self, shares: Mapping[str, float]) -> None:
         self._shares = {place: (share, count()) for place, share in shares.items()}
         self._others = self._shares.pop("*", None)
+
+    def has(self, place: str) -> bool:
+        """Return whether any of a place are logged, without counting one."""
+        found = self._shares.get(place, self._others)
+        return found is None or found[0] > 0
 
     def takes(self, place: str) -> bool:
         """Count one, and tell whether it is logged."""

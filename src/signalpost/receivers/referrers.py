@@ -7,6 +7,7 @@ from collections.abc import Collection
 from collections.abc import Mapping
 from typing import ClassVar
 
+from .._engine.unseen import Visibility
 from ..exchange import Exchange
 from .formats import Line
 from .lines import capped
@@ -55,20 +56,20 @@ class ReferrerLogger:
     ) -> None:
         self._paths = _chosen_paths(paths)
         self._logger = chosen_logger(logger, "signalpost.referrers")
+        self._visibility = Visibility(self._logger, logging.INFO)
 
     def __call__(self, sender: object, *, exchange: Exchange) -> None:
         """Log where a request came from, if its path is one to log."""
         if self._paths is not None and exchange.path not in self._paths:
             return
-        logger = self._logger
-        if not logger.isEnabledFor(logging.INFO):
+        if not self._visibility.takes(logging.INFO):
             return
         method = exchange.method
         path = capped(exchange.script_name + exchange.path)
         referrer = exchange.referrer
         if referrer is not None:
             referrer = capped(referrer)
-        logger.info(
+        self._logger.info(
             Line(
                 "referrer",
                 {"method": method, "path": path, "referrer": referrer},

@@ -14,6 +14,7 @@ from functools import partial
 from types import FrameType
 from typing import ClassVar
 
+from .._engine.unseen import Visibility
 from ..exchange import Exchange
 from .formats import Field
 from .formats import Line
@@ -81,6 +82,7 @@ class SqlLogger:
                 )
         self._slow_seconds = slow_seconds
         self._logger = chosen_logger(logger, "signalpost.sql")
+        self._visibility = Visibility(self._logger, logging.WARNING)
 
     def __call__(  # noqa: PLR0913  # the signal's payload
         self,
@@ -100,7 +102,7 @@ class SqlLogger:
             slow_seconds is None or duration_seconds < slow_seconds
         ):
             return
-        if not self._logger.isEnabledFor(logging.WARNING):
+        if not self._visibility.takes(logging.WARNING):
             return
         fields: dict[str, Field] = {
             "statement": _in_short(statement),
@@ -174,6 +176,7 @@ class RepeatLogger:
             )
         self._most_times = most_times
         self._logger = chosen_logger(logger, "signalpost.sql")
+        self._visibility = Visibility(self._logger, logging.WARNING)
 
     def __call__(
         self, sender: object, *, statement: str, exchange: Exchange | None
@@ -190,7 +193,7 @@ class RepeatLogger:
             times[shape] = count = times.get(shape, 0) + 1
         if count != self._most_times + 1:
             return
-        if not self._logger.isEnabledFor(logging.WARNING):
+        if not self._visibility.takes(logging.WARNING):
             return
         fields: dict[str, Field] = {
             "statement": _in_short(shape),

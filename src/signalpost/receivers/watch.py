@@ -24,6 +24,7 @@ from typing import Self
 from typing import TypeAlias
 
 from .._engine.signal import NamedSignal
+from .._engine.unseen import checked
 from ..exchange import current_exchange
 from ..exchange import Exchange
 from ..lifecycle import catalogue
@@ -187,7 +188,9 @@ class WatchSender:
         problem = str(error)
         if error.strerror is not None:
             problem = f"{self._folder} cannot be looked at: {error.strerror}"
-        _log.warning("nothing is sent to watchers: %s", one_line(problem))
+        checked(_log, logging.WARNING).warning(
+            "nothing is sent to watchers: %s", one_line(problem)
+        )
 
     def _link_to_each(self, folder: OwnFolder) -> None:
         names = [one for one in folder.names() if _is_socket_name(one)]

@@ -13,6 +13,7 @@ from types import MethodType
 import flask
 
 from ..._engine.cleanup import deaths
+from ..._engine.unseen import checked
 from ...exchange import EXCHANGE_KEY
 from ...wsgi.application import is_running
 from ...wsgi.finding import sender_behind
@@ -92,7 +93,7 @@ class Checks:
         app = t.cast("flask.Flask", self._layer.sender)
         for key, value in settings_of(app).items():
             if key not in settings or settings[key] is not value:
-                _log.warning(
+                checked(_log, logging.WARNING).warning(
                     "%s of %r was set after Signalpost(app), which reads the"
                     " configuration once; set it before",
                     key,
@@ -106,7 +107,7 @@ class Checks:
             return
         self._are_deaths_logged = True
         for one in [*deaths]:
-            _log.warning(
+            checked(_log, logging.WARNING).warning(
                 "a receiver of %s that was connected at %s (%s) has died and was never"
                 " called: nothing else held it; connect it to the application, as in"
                 " connect(receiver, app), keep it in a variable, or connect it with"
@@ -123,7 +124,7 @@ class Checks:
         if is_running(self._layer, (SignalMiddleware.__call__.__code__,)):
             return  # the first receiver was connected in the middle of this request
         self._is_bypass_logged = True
-        _log.warning(
+        checked(_log, logging.WARNING).warning(
             "%r has answered a request that signalpost did not record, as its layer is"
             " no longer in app.wsgi_app, which is %s now; put middlewares around"
             " app.wsgi_app, and call Signalpost(app) after what replaces it",

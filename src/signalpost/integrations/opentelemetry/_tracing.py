@@ -33,6 +33,7 @@ from ..._engine.identity import reference_to
 from ..._engine.observing import Delivery
 from ..._engine.observing import Observation
 from ..._engine.observing import observe
+from ..._engine.unseen import checked
 from ...exchange import current_exchange
 from ...exchange import Exchange
 from ...lifecycle import catalogue
@@ -373,7 +374,9 @@ class OpenTelemetry:
             # Once, as a client could fill the log.
             if not self._has_failed_to_extract:
                 self._has_failed_to_extract = True
-                _log.exception("the propagator failed; the request begins a new trace")
+                checked(_log, logging.ERROR).exception(
+                    "the propagator failed; the request begins a new trace"
+                )
             return Context()
 
     def _has_tracer(self) -> bool:

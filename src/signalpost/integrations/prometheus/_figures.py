@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
+from ..._engine.unseen import checked
 from ...receivers.lines import capped
 from ...receivers.lines import one_line
 
@@ -41,7 +42,9 @@ class Complaints:
         """Log a warning, if it is the first of its kind."""
         if what not in self._told and len(self._told) < self._MOST:
             self._told.add(what)
-            _log.warning("%s: %s; said once", one_line(what), one_line(str(error)))
+            checked(_log, logging.WARNING).warning(
+                "%s: %s; said once", one_line(what), one_line(str(error))
+            )
 
 
 @dataclass(frozen=True)  # without slots, for the cached property

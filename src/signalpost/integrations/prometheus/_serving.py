@@ -24,6 +24,7 @@ from wsgiref.simple_server import WSGIServer
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import make_wsgi_app
 
+from ..._engine.unseen import checked
 from ...receivers.lines import one_line
 
 if t.TYPE_CHECKING:
@@ -93,7 +94,9 @@ class Access:
         try:
             is_allowed = self._allows is None or self._allows(environ) is True
         except Exception:  # noqa: BLE001  # no one may read by mistake
-            _log.exception("the access check of the metrics failed, so none is given")
+            checked(_log, logging.ERROR).exception(
+                "the access check of the metrics failed, so none is given"
+            )
             is_allowed = False
         return ("", []) if is_allowed else ("403 Forbidden", [])
 
@@ -142,7 +145,9 @@ def scrape(
     try:
         status, headers, body = _scraped(registry, asked)
     except OSError as error:
-        _log.warning("a scrape failed: %s", one_line(str(error)))
+        checked(_log, logging.WARNING).warning(
+            "a scrape failed: %s", one_line(str(error))
+        )
         return _plainly("503 Service Unavailable", [], start_response)
     headers.append(("Content-Length", str(len(body))))
     start_response(status, headers)

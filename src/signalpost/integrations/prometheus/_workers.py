@@ -10,6 +10,7 @@ import logging
 import os
 import typing as t
 
+from ..._engine.unseen import checked
 from ...errors import ConfigurationError
 from ._folder import Folder
 from ._options import DIRECTORY_VARIABLE
@@ -51,7 +52,9 @@ def fold_worker(server: t.Any, worker: t.Any) -> None:
         _folder().fold(worker.pid)
     except Exception:  # noqa: BLE001  # as it says
         # It would end the server.
-        _log.exception("the figures of worker %s are not folded", worker.pid)
+        checked(_log, logging.ERROR).exception(
+            "the figures of worker %s are not folded", worker.pid
+        )
 
 
 def _folder() -> Folder:

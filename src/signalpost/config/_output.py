@@ -20,7 +20,7 @@ __all__ = ["formatter_of", "output"]
 _FORMATS: t.Final[Mapping[str, str]] = {
     "json": "signalpost.receivers.formats:JsonFormatter",
     "logfmt": "signalpost.receivers.formats:LogfmtFormatter",
-    "text": "signalpost.receivers.formats:TextFormatter",
+    "text": "signalpost.config._terminal:TerminalFormatter",
 }
 
 

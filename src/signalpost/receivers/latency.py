@@ -148,13 +148,14 @@ class LatencyLogger:
         """Log an exchange that has closed."""
         response_seconds, stream_seconds = response_times(exchange)
         level, is_ordinary = self._by_outcome[exchange.outcome or "complete"]
+        is_slow = _is_reached(self._slow_seconds, response_seconds) or _is_reached(
+            self._slow_stream_seconds, stream_seconds
+        )
         status = exchange.status
         if status is not None and status >= 500:
             level = max(level, self._levels["5xx"])
             is_ordinary = False
-        if _is_reached(self._slow_seconds, response_seconds) or _is_reached(
-            self._slow_stream_seconds, stream_seconds
-        ):
+        if is_slow:
             level = max(level, self._levels["slow"])
             is_ordinary = False
         visibility = self._visibility
@@ -178,6 +179,7 @@ class LatencyLogger:
             place,
             None if stream_seconds is None else response_seconds,
         )
+        line.is_slow = is_slow
         # As Logger.log does, without the search of the stack for its caller.
         logger = self._logger
         logger.handle(
@@ -229,15 +231,18 @@ class _LatencyLine(Line):
     Most lines are written as text, and making a dict takes as long as making the text.
     """
 
-    __slots__ = ("_values",)
+    __slots__ = ("_values", "is_slow")
 
     name = "latency"
+    is_slow: bool
+    """Whether the exchange took as long as what is called slow."""
 
     def __init__(self, values: tuple[Any, ...]) -> None:
         self._values = values
+        self.is_slow = False
 
-    def __reduce__(self) -> tuple[type[Line], tuple[Any, ...]]:
-        return type(self), (self._values,)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._values,), (None, {"is_slow": self.is_slow})
 
     def __repr__(self) -> str:
         return f"<Line {self.name}: {self}>"

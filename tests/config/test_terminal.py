@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import logging
+import logging.handlers
+import pickle
 import re
 import types
 import typing as t
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from signalpost.config import Configuration
 from signalpost.config import enabled_for
+from signalpost.config._terminal import TerminalFormatter
 from signalpost.exchange import Exchange
 from signalpost.receivers.failures import FailureLogger
 from signalpost.receivers.formats import Line
@@ -236,6 +239,30 @@ def test_a_slow_or_failed_statement_is_coloured(
 def test_lines_of_others_are_not_coloured(message: object) -> None:
     log = logging.getLogger("signalpost.latency")
     assert "\x1b" not in written(lambda: log.info(message))
+
+
+def test_a_form_that_ends_otherwise_is_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    record = logging.makeLogRecord(
+        {"msg": Line("latency", {}, lambda: "GET / 200 a 1 ms")}
+    )
+    assert TerminalFormatter("%(message)s.").format(record) == "GET / 200 a 1 ms."
+    assert coloured(TerminalFormatter("%(message)s").format(record)) == [("32", "200")]
+
+
+def test_a_slow_line_that_was_sent_to_another_process_is_still_slow() -> None:
+    handler = logging.handlers.BufferingHandler(10)
+    logger = logging.getLogger("signalpost.latency")
+    logger.addHandler(handler)
+    try:
+        written(latency(duration_seconds=1.0))
+    finally:
+        logger.removeHandler(handler)
+    (record,) = handler.buffer
+    line = pickle.loads(pickle.dumps(record.msg))
+    assert ("1;35", "1000.0 ms") in coloured(written(lambda: logger.info(line)))
 
 
 def test_another_handler_of_the_record_gets_no_colours() -> None:

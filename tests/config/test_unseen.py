@@ -84,6 +84,18 @@ def test_a_disabled_logger_is_named(logger: logging.Logger) -> None:
     assert "disable_existing_loggers=False" in line
 
 
+def test_a_disabled_logger_is_named_if_no_receiver_is_enabled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    enabled = load({})
+    assert unseen_lines(enabled) == []
+    monkeypatch.setattr(logging.getLogger("signalpost.signals"), "disabled", True)
+    (line,) = unseen_lines(enabled)
+    assert line.startswith("the logger signalpost.signals is disabled")
+    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
+    assert unseen_lines(enabled) == []
+
+
 def test_a_level_that_was_chosen_needs_no_explanation(logger: logging.Logger) -> None:
     logger.setLevel(logging.CRITICAL)
     assert unseen_lines(enabled_with(logger, "latency", "failures")) == []

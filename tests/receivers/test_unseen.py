@@ -44,6 +44,10 @@ def visit(path="/"):
 BASIC = "call logging.basicConfig(level=logging.INFO)"
 FORMAT = 'write format = "text" in the section [signalpost] of a configuration'
 UNSET = "logging has no handler and the root logger's level is WARNING"
+EXCHANGE = """
+from signalpost.exchange import Exchange
+exchange = Exchange({"PATH_INFO": "/mugs"}, None)
+"""
 LATENCY = "exchange_closed.connect(log_latency)"
 DISABLED = "logging.config.dictConfig({'version': 1})"
 TO_FILE = "logging.basicConfig(filename='/dev/null', level=logging.INFO)"
@@ -201,8 +205,14 @@ def test_a_name_cannot_begin_a_line() -> None:
 )
 def test_a_process_without_standard_error_goes_on(stream: str) -> None:
     # What cannot be flushed at the end is an error of Python's own.
-    end = "import os; print('served', flush=True); os._exit(0)"
-    assert printed(LATENCY, stream, "visit()", end) == ""
+    lines = ("log_latency(None, exchange=exchange)", "import os; os._exit(7)")
+    assert printed(EXCHANGE, stream, *lines, code=7) == ""
+
+
+def test_a_handler_that_cannot_be_asked_for_its_level_fails_nothing() -> None:
+    lines = ("logging.root.handlers[:] = [object()]",)
+    call = "log_latency(None, exchange=exchange); import os; os._exit(7)"
+    assert printed(EXCHANGE, *lines, call, code=7) == ""
 
 
 def test_warnings_that_are_errors_change_nothing() -> None:
@@ -281,14 +291,27 @@ def test_a_file_of_logging_that_disables_is_reported_as_a_mapping_is() -> None:
     assert "disabled" in text
 
 
-def test_statements_of_a_disabled_logger_are_reported() -> None:
-    payload = (
-        "statement='SELECT 1', parameters_count=0, duration_seconds=9.0,"
-        " row_count=1, is_executemany=False, exception=None, exchange=None"
-    )
-    text = printed(DISABLED, f"log_sql(None, {payload})")
+SLOW = (
+    "log_sql(None, statement='SELECT 1', parameters_count=0, duration_seconds=9.0,"
+    " row_count=1, is_executemany=False, exception=None, exchange=None)"
+)
+REPEATED = (
+    "receiver = RepeatLogger(most_times=1)\n"
+    "for _ in range(3): receiver(None, statement='SELECT 1', exchange=exchange)"
+)
+
+
+@pytest.mark.parametrize("call", [SLOW, REPEATED])
+def test_statements_of_a_disabled_logger_are_reported(call: str) -> None:
+    text = printed(EXCHANGE, DISABLED, call)
     assert "signalpost.sql" in text
     assert "disabled" in text
+
+
+def test_referrers_alone_are_explained() -> None:
+    text = printed("request_started.connect(log_referrer)", "visit()", "visit()")
+    assert text.startswith("signalpost: the lines of the logger signalpost.referrers")
+    assert text.count("\n") == 1
 
 
 def test_under_pytest_nothing_is_printed(tmp_path: os.PathLike[str]) -> None:

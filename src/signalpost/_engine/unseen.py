@@ -17,6 +17,7 @@ __all__ = [
     "Unseen",
     "Visibility",
     "checked",
+    "disabled_loggers",
     "explained",
     "named_finders",
     "reason_unseen",
@@ -152,6 +153,15 @@ def reason_unseen(logger: logging.Logger, level: int) -> Unseen | None:
     )
 
 
+def disabled_loggers() -> list[logging.Logger]:
+    """Return the loggers of this package that were disabled."""
+    return [
+        one
+        for one in [*logging.root.manager.loggerDict.values()]
+        if isinstance(one, logging.Logger) and one.disabled and _is_ours(one)
+    ]
+
+
 def explained(unseen: Unseen, named: Iterable[Named] = ()) -> str:
     """Return one line that explains why lines are not shown, and what to write.
 
@@ -186,9 +196,7 @@ def explained(unseen: Unseen, named: Iterable[Named] = ()) -> str:
 
 def _disabled_text(unseen: Unseen, named: Iterable[Named]) -> str:
     loggers = {unseen.logger.name, *(one.visibility.logger.name for one in named)}
-    for name, logger in [*logging.root.manager.loggerDict.items()]:
-        if isinstance(logger, logging.Logger) and logger.disabled and _is_ours(logger):
-            loggers.add(name)
+    loggers.update(one.name for one in disabled_loggers())
     names = _listed(sorted(loggers))
     is_one = len(loggers) == 1
     subject = f"the logger {names} is" if is_one else f"the loggers {names} are"
@@ -205,7 +213,8 @@ _explained: Final[dict[str, object]] = {}
 
 def _explain(logger: logging.Logger, level: int) -> None:
     """Write, once for each cause, why logging does not show a line."""
-    # A line that cannot be explained must not make anything fail.
+    # Without a standard error, as a daemon may be, nothing is explained; nor must it
+    # fail by what others made of their handlers.
     with suppress(Exception):
         unseen = reason_unseen(logger, level)
         if unseen is None or (unseen.cause != "disabled" and _is_quiet(logger)):
@@ -216,10 +225,9 @@ def _explain(logger: logging.Logger, level: int) -> None:
         named = [one for finder in named_finders for one in finder()]
         text = explained(unseen, [one for one in named if _has_cause(one, unseen)])
         # Not by logging, which is what does not work, nor as a Python warning, which
-        # many a test suite makes an error of. None in a process without a console.
-        if sys.stderr is not None:
-            sys.stderr.write(f"{_OURS}: {text}\n")
-            sys.stderr.flush()
+        # many a test suite makes an error of.
+        sys.stderr.write(f"{_OURS}: {text}\n")
+        sys.stderr.flush()
 
 
 def _has_cause(named: Named, unseen: Unseen) -> bool:

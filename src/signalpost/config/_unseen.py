@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from collections.abc import Iterator
 
+from .._engine.unseen import disabled_loggers
 from .._engine.unseen import explained
 from .._engine.unseen import Named
 from .._engine.unseen import named_finders
@@ -20,7 +22,10 @@ __all__ = ["unseen_lines"]
 
 
 def unseen_lines(enabled: Enabled) -> list[str]:
-    """Return what logging, as it is set up now, does not show of enabled receivers.
+    """Return which lines logging, as it is set up now, does not show.
+
+    Those of the receivers that are enabled for an application; and all that loggers of
+    this package log that were disabled.
 
     :param enabled: What is enabled for an application.
     :returns: A sentence for each cause, with what to write; no item if every line is
@@ -34,6 +39,11 @@ def unseen_lines(enabled: Enabled) -> list[str]:
         unseen = reason_unseen(one.visibility.logger, one.visibility.level)
         if unseen is not None:
             causes.setdefault(unseen.cause, (unseen, []))[1].append(one)
+    # Those of no receiver report errors, whatever is enabled.
+    for logger in disabled_loggers():
+        unseen = reason_unseen(logger, logging.ERROR)
+        if unseen is not None:
+            causes.setdefault(unseen.cause, (unseen, []))
     return [explained(unseen, named) for unseen, named in causes.values()]
 
 

@@ -147,17 +147,10 @@ class LatencyLogger:
     def __call__(self, sender: object, *, exchange: Exchange) -> None:
         """Log an exchange that has closed."""
         response_seconds, stream_seconds = response_times(exchange)
-        level, is_ordinary = self._by_outcome[exchange.outcome or "complete"]
         is_slow = _is_reached(self._slow_seconds, response_seconds) or _is_reached(
             self._slow_stream_seconds, stream_seconds
         )
-        status = exchange.status
-        if status is not None and status >= 500:
-            level = max(level, self._levels["5xx"])
-            is_ordinary = False
-        if is_slow:
-            level = max(level, self._levels["slow"])
-            is_ordinary = False
+        level, is_ordinary = self._level_of(exchange, is_slow=is_slow)
         visibility = self._visibility
         if not self._logger.isEnabledFor(level):
             if level not in visibility.refused:
@@ -187,6 +180,18 @@ class LatencyLogger:
                 logger.name, level, __file__, _LINE_NUMBER, line, (), None, "__call__"
             )
         )
+
+    def _level_of(self, exchange: Exchange, *, is_slow: bool) -> tuple[int, bool]:
+        """Return the level of a line, and whether a sample of such lines is enough."""
+        level, is_ordinary = self._by_outcome[exchange.outcome or "complete"]
+        status = exchange.status
+        if status is not None and status >= 500:
+            level = max(level, self._levels["5xx"])
+            is_ordinary = False
+        if is_slow:
+            level = max(level, self._levels["slow"])
+            is_ordinary = False
+        return level, is_ordinary
 
     def _explain(self, exchange: Exchange, level: int, *, is_ordinary: bool) -> None:
         """Explain that a line is not shown, if it would be written."""

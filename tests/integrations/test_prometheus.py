@@ -423,14 +423,14 @@ def test_statements_are_counted_by_the_route_that_executed_them() -> None:
 
 
 def test_statements_outside_of_requests_are_counted_apart() -> None:
-    with counting("shop") as metrics:
+    with counting(hello) as metrics:
         executed("VACUUM")
         executed("x" * 1_000_000)
     assert figure(metrics, STATEMENTS, route=NO_EXCHANGE, operation="other") == 2
 
 
 def test_statements_of_another_application_are_not_counted() -> None:
-    with counting("shop") as metrics, counting() as all_there_are:
+    with counting(hello) as metrics, counting() as all_there_are:
         all_there_are.connect()
         executed(exchange=Exchange({}, "other"))
         all_there_are.disconnect()
@@ -439,7 +439,7 @@ def test_statements_of_another_application_are_not_counted() -> None:
 
 
 def test_statements_need_not_be_counted() -> None:
-    with counting("shop", with_sql=False) as metrics:
+    with counting(hello, with_sql=False) as metrics:
         assert not sql_executed.receivers
         assert b"sql_" not in generate_latest(metrics.registry)
 

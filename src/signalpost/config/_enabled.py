@@ -259,9 +259,12 @@ class _Connected:
                 sender = ANY if is_sent_by_others else application
                 signal.connect(receiver, sender, weak=False)
                 self._connections.append((signal, receiver, is_sent_by_others))
-        except ConfigurationError:
+        except ConfigurationError as error:
             self.disconnect(application)
-            raise
+            # That of a receiver's own has no place yet.
+            if error.source:
+                raise
+            raise place.error(str(error), error.key) from error
         except Exception as error:
             self.disconnect(application)
             raise place.error(f"it cannot be connected: {error}") from error

@@ -186,6 +186,46 @@ def test_options_in_a_section_of_their_own_are_known_by_their_line(
     assert error.line == 4
 
 
+@pytest.mark.parametrize("name", ["here:recrod", "here:", ":record", ":"])
+def test_a_path_that_is_left_out_is_known_if_its_module_is_imported(name: str) -> None:
+    assert "has no" in str(refusal({name: False})) or "cannot be imported" in str(
+        refusal({name: False})
+    )
+    assert len(load({"here:record": False, "not.imported:at_all": False})) == 0
+
+
+def test_an_unknown_name_of_an_ini_file_with_no_is_an_error(write: Write) -> None:
+    error = refused(write, "[signalpost.receivers]\nlatncy = no\n", "a.ini")
+    assert "unknown receiver 'latncy'" in str(error)
+    assert error.line == 2
+
+
+class Leaking:
+    """Refuses to be connected, with its options in the message."""
+
+    def __init__(self, **options: t.Any) -> None:
+        self.options = options
+
+    def connect(self) -> None:
+        raise OSError(f"no connection with {self.options}")
+
+    def disconnect(self) -> None: ...
+
+
+def test_a_message_of_a_receivers_own_has_no_secrets() -> None:
+    options = {
+        "api_key": "open-sesame-1",
+        "headers": {"Authorization": ["open-sesame-2"]},
+        "more": {"x": {"password": "open-sesame-3"}},
+        "urls": ["postgresql://shop:open-sesame-4@db"],
+        "title": "corner",
+    }
+    message = str(refusal({f"{__name__}:Leaking": options}))
+    assert "sesame" not in message
+    assert "it cannot be connected: no connection with" in message
+    assert "corner" in message
+
+
 def test_every_receiver_may_be_left_out() -> None:
     assert len(load(dict.fromkeys(READY, False))) == 0
 

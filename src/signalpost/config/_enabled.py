@@ -30,6 +30,7 @@ from ._finding import signal_of
 from ._output import formatter_of
 from ._output import output
 from ._place import Place
+from ._shown import scrubbed
 from ._shown import shown
 from ._tables import OURS
 from ._text import plain
@@ -159,7 +160,7 @@ class Enabled(Mapping[str, EnabledReceiver]):
             path, target = found_at(name, place)
             receiver, hears = receiver_from(target, options, place)
             connected = _Connected(receiver, hears)
-            connected.connect(self._application(), place)
+            connected.connect(self._application(), place, options)
             given = {option: plain(value) for option, value in options.items()}
             enabled = EnabledReceiver(
                 name, receiver, path, given, str(place), tuple(hears)
@@ -238,7 +239,9 @@ class _Connected:
         self._connections: list[tuple[Signal, Any, bool]] = []
         self._has_connected_itself = False
 
-    def connect(self, application: Any, place: Place) -> None:
+    def connect(
+        self, application: Any, place: Place, options: Mapping[str, Any]
+    ) -> None:
         """Connect it, or nothing of it.
 
         :raises ConfigurationError: If a signal does not take it.
@@ -264,10 +267,11 @@ class _Connected:
             # That of a receiver's own has no place yet.
             if error.source:
                 raise
-            raise place.error(str(error), error.key) from error
+            raise place.error(scrubbed(str(error), options), error.key) from error
         except Exception as error:
             self.disconnect(application)
-            raise place.error(f"it cannot be connected: {error}") from error
+            reason = scrubbed(f"it cannot be connected: {error}", options)
+            raise place.error(reason) from error
 
     def disconnect(self, application: Any) -> None:
         """Disconnect it.

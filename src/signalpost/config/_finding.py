@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import types
 import typing as t
 import warnings
@@ -68,8 +69,9 @@ def found_at(name: str, place: Place) -> tuple[str, Any]:
     if name in READY:
         for entry in published.select(name=name):
             warnings.warn(
-                f"{place}: {entry.value} is published by that name, too; the ready"
-                f" receiver {READY[name]} is used; enable the other by its path",
+                f"{place}: {shown_name(entry.value)} is published by that name, too;"
+                f" the ready receiver {READY[name]} is used; enable the other by its"
+                " path",
                 ConfigurationWarning,
                 stacklevel=2,
             )
@@ -88,9 +90,15 @@ def found_at(name: str, place: Place) -> tuple[str, Any]:
 def require_known(name: str, place: Place) -> None:
     """Refuse a name that nothing is known by, also where it is to be left out.
 
-    A path is not looked up: what it leads to may not be installed.
+    A path is looked up in a module that is imported already; another may not be
+    installed.
     """
-    if name in READY or ":" in name:
+    if name in READY:
+        return
+    if ":" in name:
+        module = name.partition(":")[0]
+        if not module or module in sys.modules:
+            object_at(name, place)
         return
     published = entry_points(group=ENTRY_POINT_GROUP)
     if not published.select(name=name):

@@ -8,6 +8,7 @@ import os
 import re
 import types
 import typing as t
+from collections.abc import Iterator
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
@@ -23,6 +24,7 @@ _LONGEST_CHECKED = 2000
 _MOST_ITEMS = 20
 _MOST_LEVELS = 4
 _MOST_BITS = 128
+_SHORTEST_SECRET = 3
 
 
 class _Mark(str):
@@ -107,10 +109,22 @@ def shown_name(text: object) -> str:
 
 def scrubbed(message: str, options: Mapping[str, Any]) -> str:
     """Return a message of another's without the secrets of these options."""
-    for key, value in options.items():
-        if isinstance(value, str) and len(value) > 3 and shown(key, value) != value:
-            message = message.replace(value, _HIDDEN)
+    for secret in _secrets_in("", options, 0):
+        message = message.replace(secret, _HIDDEN)
     return message
+
+
+def _secrets_in(key: str, value: Any, level: int) -> Iterator[str]:
+    if isinstance(value, str):
+        if len(value) > _SHORTEST_SECRET and _shown(key, value, 0) != value:
+            yield value
+    elif level < _MOST_LEVELS and isinstance(value, Mapping):
+        for name, one in islice(value.items(), _MOST_ITEMS):
+            inner = key if is_secret(key) else str(name)
+            yield from _secrets_in(inner, one, level + 1)
+    elif level < _MOST_LEVELS and isinstance(value, (list, tuple, set, frozenset)):
+        for one in islice(value, _MOST_ITEMS):
+            yield from _secrets_in(key, one, level + 1)
 
 
 def _shown(key: str, value: Any, level: int) -> Any:

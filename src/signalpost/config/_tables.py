@@ -82,7 +82,16 @@ def toml_tables(text: str, source: str) -> dict[str, Any]:
         raise _too_deep(source) from None
     # Not TOMLDecodeError alone: a number may have too many digits.
     except ValueError as error:
-        raise _unreadable(source, f"not TOML: {error}") from error
+        line = _line_in(str(error))
+        raise _unreadable(source, f"not TOML: {error}", line) from error
+
+
+_line_in_message = re.compile(r"\(at line (\d{1,9}), column \d+\)").search
+
+
+def _line_in(message: str) -> int | None:
+    found = _line_in_message(message)
+    return None if found is None else int(found[1])
 
 
 def _refuse_long_names(text: str, source: str) -> None:
@@ -119,12 +128,29 @@ def ini_tables(text: str, source: str) -> dict[str, dict[str, Any]]:
         lines = map(_with_single_spaces, text.split("\n"))
         parser.read_string("\n".join(lines), source)
     except configparser.Error as error:
-        reason = " ".join(str(error).split())
-        raise _unreadable(source, f"no INI file: {reason}") from error
+        raise _ini_error(source, error) from error
     return {
         name: {key: Text(value) for key, value in parser.items(name)}
         for name in parser.sections()
     }
+
+
+def _ini_error(source: str, error: configparser.Error) -> ConfigurationError:
+    """Return what is wrong, without the lines themselves, which may be secrets."""
+    wrong: list[tuple[int | None, str]]
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        wrong = [(error.lineno, "expected a section above, as [signalpost]")]
+    elif isinstance(error, configparser.ParsingError):
+        wrong = [(line, "expected NAME = VALUE") for line, _ in error.errors]
+    elif isinstance(error, configparser.DuplicateOptionError):
+        wrong = [(error.lineno, f"{shown_name(error.option)!r} is given twice")]
+    elif isinstance(error, configparser.DuplicateSectionError):
+        wrong = [(error.lineno, f"[{shown_name(error.section)}] is given twice")]
+    else:
+        wrong = [(None, shown_name(error))]
+    return ConfigurationError.together(
+        [_unreadable(source, f"no INI file: {what}", line) for line, what in wrong]
+    )
 
 
 class _IniParser(configparser.RawConfigParser):
@@ -146,9 +172,10 @@ def _with_single_spaces(line: str) -> str:
     return f"{' '.join(name.split())}{equals}{value}"
 
 
-def _unreadable(source: str, reason: str) -> ConfigurationError:
+def _unreadable(source: str, reason: str, line: int | None) -> ConfigurationError:
+    place = one_line(source) if line is None else f"{one_line(source)}, line {line}"
     reason = one_line(capped(reason, _LONGEST_REASON))
-    return ConfigurationError(f"{one_line(source)}: {reason}", source)
+    return ConfigurationError(f"{place}: {reason}", source, line=line)
 
 
 def by_section(tables: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def test_page_shows_each_receiver_with_options_and_signals(browser: TestApp) -> 
         ["sql", "slow_seconds = 0.1", "hears sql-executed"],
         ["sql-totals", "hears sql-executed"],
         ["sql-repeats", "most_times = 5", "hears sql-executed"],
-        ["prometheus", "with_scrapes = false", "connects itself"],
+        ["prometheus", 'path = "/metrics", with_scrapes = false', "connects itself"],
         [
             "example_app.receivers:log_template",
             f'signal = "{template}"',

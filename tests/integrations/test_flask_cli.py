@@ -552,6 +552,18 @@ def test_a_file_is_checked_without_an_application(
     )
 
 
+def test_a_file_for_flask_is_right_without_an_application(folder: Path) -> None:
+    (folder / "shop.toml").write_text(
+        "[signalpost.receivers]\n"
+        'prometheus = {path = "/metrics"}\n'
+        "opentelemetry = true\nsqlalchemy = true\n"
+    )
+    assert printed(flask.Flask("bare"), "check", "shop.toml") == (
+        "The configuration is right; it enables prometheus, opentelemetry,"
+        " sqlalchemy.\n"
+    )
+
+
 def test_what_a_file_enables_for_a_check_is_disabled_again(folder: Path) -> None:
     (folder / "shop.toml").write_text(
         '[signalpost]\nformat = "json"\n[signalpost.receivers]\nwatch = true\n'

@@ -201,6 +201,17 @@ def test_an_application_goes_with_its_metrics() -> None:
     assert gone() is None
 
 
+def test_an_application_that_is_gone_is_told() -> None:
+    app = new_app()
+    PrometheusMetrics(path="/metrics").connect(app)
+    layer = app.wsgi_app
+    apps.clear()
+    del app
+    gc.collect()
+    with pytest.raises(RuntimeError, match=r"the application is gone.*; keep the app"):
+        Server().serve(layer)
+
+
 def test_one_object_serves_several_applications() -> None:
     metrics = PrometheusMetrics(path="/metrics")
     both = [new_app("one"), new_app("other")]

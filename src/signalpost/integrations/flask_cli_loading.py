@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import traceback
+import typing as t
 from collections.abc import Iterable
 
 import click
@@ -20,6 +21,10 @@ from ..receivers.lines import one_line
 from .flask import kept_errors
 from .flask import Signalpost
 from .flask import State
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+    from _typeshed.wsgi import WSGIEnvironment
 
 __all__ = ["application_of", "application_with_mistakes", "names_in", "state_of"]
 
@@ -85,6 +90,13 @@ def state_of(app: flask.Flask) -> State:
 
 class _Nobody:
     """The application that a configuration is checked for; it is never served."""
+
+    # Some receivers take only an application of this kind, as Flask's.
+    def wsgi_app(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Answer nothing, as it is never called."""
+        raise NotImplementedError
 
 
 def names_in(file: str) -> list[str]:

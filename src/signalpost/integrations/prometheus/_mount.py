@@ -69,6 +69,11 @@ class Mount:
         if metrics_app is not None and is_scrape and not self._is_hidden():
             return metrics_app(environ, start_response)
         before = self._replaced if self._before is None else self._before()
+        if before is None:
+            raise RuntimeError(
+                "the application is gone, and only its wsgi_app was kept; keep the"
+                " application, as by returning it from the factory"
+            )
         return t.cast("WSGIApplication", before)(environ, start_response)
 
     def remove(self) -> None:

@@ -24,6 +24,7 @@ from ._place import Mistakes
 from ._place import nearest
 from ._place import Place
 from ._shown import is_secret
+from ._shown import quoted
 from ._shown import scrubbed
 from ._shown import shown_name
 from ._shown import shown_value
@@ -104,7 +105,7 @@ def require_known(name: str, place: Place) -> None:
     if not published.select(name=name):
         known = {*READY, *published.names}
         raise place.error(
-            f"unknown receiver {shown_name(name)!r}; known are {listed(known)}; one of"
+            f"unknown receiver {quoted(name)}; known are {listed(known)}; one of"
             f" your own is written package.module:object{nearest(name, known)}"
         )
 
@@ -128,12 +129,12 @@ def object_at(path: str, place: Place) -> Any:
             found = getattr(found, part)
         except AttributeError as error:
             raise place.error(
-                f"module {shown_name(module_name)!r} has no {shown_name(attribute)!r}"
+                f"module {quoted(module_name)} has no {quoted(attribute)}"
                 f"{nearest(part, dir(found))}"
             ) from error
         except Exception as error:
             raise place.error(
-                f"{shown_name(part)!r} of module {shown_name(module_name)!r} cannot be"
+                f"{quoted(part)} of module {quoted(module_name)} cannot be"
                 f" read: {type(error).__name__}: {error}"
             ) from error
     return found
@@ -148,7 +149,7 @@ def imported(module: str, place: Place, word: str = "") -> types.ModuleType:
         return import_module(module)
     except Exception as error:
         raise place.error(
-            f"module {shown_name(module)!r} cannot be imported:"
+            f"module {quoted(module)} cannot be imported:"
             f" {type(error).__name__}: {error}",
             word,
         ) from error
@@ -195,14 +196,14 @@ def signal_of(name: str, place: Place) -> Signal:
         found = object_at(name, place)
         if not isinstance(found, Signal):
             raise place.error(
-                f"{shown_name(name)!r} must be a signal, got {shown_value(found)}; make"
+                f"{quoted(name)} must be a signal, got {shown_value(found)}; make"
                 " one by signalpost.signal(), or name another",
                 "signal",
             )
         return found
     if name not in catalogue:
         raise place.error(
-            f"unknown signal {shown_name(name)!r}; known are {listed(catalogue)}; one"
+            f"unknown signal {quoted(name)}; known are {listed(catalogue)}; one"
             f" of your own is written package.module:object{nearest(name, catalogue)}",
             "signal",
         )
@@ -223,7 +224,7 @@ def instance_of(kind: type, options: Mapping[str, Any], place: Place) -> Any:
         with mistakes.noted():
             if name not in known and not takes_any:
                 raise place.error(
-                    f"unknown option {shown_name(name)!r}; {has}{nearest(name, known)}",
+                    f"unknown option {quoted(name)}; {has}{nearest(name, known)}",
                     name,
                 )
             annotation = _annotation(kind, parameters.get(name))

@@ -16,7 +16,7 @@ from typing import Any
 from ..receivers.lines import capped
 from ..receivers.lines import one_line
 
-__all__ = ["is_secret", "scrubbed", "shown", "shown_name", "shown_value"]
+__all__ = ["is_secret", "quoted", "scrubbed", "shown", "shown_name", "shown_value"]
 
 _LONGEST_NAME = 120
 _LONGEST_TEXT = 200
@@ -105,6 +105,11 @@ def shown_value(value: Any) -> str:
 def shown_name(text: object) -> str:
     """Return a name of a file as a part of one line, not too long."""
     return one_line(capped(str(text), _LONGEST_NAME))
+
+
+def quoted(name: str) -> str:
+    """Return a name of a file in quotation marks, escaped and not too long."""
+    return repr(capped(name, _LONGEST_NAME))
 
 
 def scrubbed(message: str, options: Mapping[str, Any]) -> str:

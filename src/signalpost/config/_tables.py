@@ -15,6 +15,7 @@ from ..receivers.lines import capped
 from ..receivers.lines import one_line
 from ._place import Mistakes
 from ._place import Place
+from ._shown import quoted
 from ._shown import shown_name
 from ._shown import shown_value
 from ._text import lines_in
@@ -143,7 +144,7 @@ def _ini_error(source: str, error: configparser.Error) -> ConfigurationError:
     elif isinstance(error, configparser.ParsingError):
         wrong = [(line, "expected NAME = VALUE") for line, _ in error.errors]
     elif isinstance(error, configparser.DuplicateOptionError):
-        wrong = [(error.lineno, f"{shown_name(error.option)!r} is given twice")]
+        wrong = [(error.lineno, f"{quoted(error.option)} is given twice")]
     elif isinstance(error, configparser.DuplicateSectionError):
         wrong = [(error.lineno, f"[{shown_name(error.section)}] is given twice")]
     else:

@@ -36,7 +36,7 @@ from ..config import Configuration
 from ..config import is_disabled
 from ..config._place import Mistakes
 from ..config._place import nearest
-from ..config._shown import shown_name
+from ..config._shown import quoted
 from ..config._shown import shown_value
 from ..config._text import TRUTHS
 from ..errors import ConfigurationError
@@ -89,7 +89,7 @@ def _wrong_options(
     for name in options:
         if name not in _OPTIONS:
             yield ConfigurationError(
-                f"{source}: unknown option {shown_name(name)!r} of egg:signalpost; its"
+                f"{source}: unknown option {quoted(name)} of egg:signalpost; its"
                 f" options are {', '.join(_OPTIONS)}{nearest(name, _OPTIONS)}",
                 source,
                 key=name,

@@ -33,6 +33,7 @@ def refused(write: Write, text: str, name: str = "a.toml") -> ConfigurationError
         ("signal-post", "[signalpost]"),
         ("signal_post.receivers", "[signalpost]"),
         ("sginalpost.receivers", "[signalpost]"),
+        ("isgnalpots", "[signalpost]"),
         ("signalposts", "[signalpost]"),
         ("signalpost-receivers", "[signalpost.receivers]"),
         ("signalpost_reciever", "[signalpost.receivers]"),
@@ -297,6 +298,37 @@ def test_mistakes_of_one_receiver_are_each_reported() -> None:
     assert [message.partition(" ")[0] for message in messages] == [
         *("unknown", "slow_seconds", "levels")
     ]
+
+
+def test_each_wrong_value_of_one_receiver_is_reported_with_its_line(
+    write: Write,
+) -> None:
+    error = refused(
+        write,
+        """\
+        [signalpost.receivers.latency]
+        slow_seconds = -1
+        request_id_header = "X-Request-ID"
+        exclude = "/a"
+        """,
+    )
+    assert [one.line for one in error.errors] == [2, 4]
+
+
+class Numbered:
+    """Takes a number that is a secret."""
+
+    def __init__(self, *, pin: int = 0) -> None: ...
+
+    def __call__(self, sender: object) -> None: ...
+
+
+def test_a_secret_that_cannot_be_converted_is_not_shown(write: Write) -> None:
+    name = f"{__name__}:Numbered"
+    text = f"[signalpost.receivers]\n{name} =\n  signal = exchange-closed\n"
+    error = refused(write, text + "  pin = sesame\n", "a.ini")
+    assert str(error).endswith("option pin: its value does not fit")
+    assert error.line == 4
 
 
 def test_a_mistake_of_two_options_together_is_one() -> None:

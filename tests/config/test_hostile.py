@@ -67,6 +67,18 @@ def test_nesting_without_end_is_refused(
     refused(write("a.toml", write_nested(depth)))
 
 
+def test_a_value_beyond_a_limit_is_named_with_its_line(write: Write) -> None:
+    deep = f"{'[' * 110}{']' * 110}"
+    for text, message in {
+        f"x = {deep}": "nested deeper than 100",
+        "x = 0x" + "f" * 5000: "more than 1024 bits",
+        "x = [\n" + "1, " * 100_001 + "]": "more than 100000 values",
+    }.items():
+        error = refused(write("a.toml", f"y = 1\n\n{text}\n"))
+        assert (error.line, error.key) == (3, "x")
+        assert message in str(error)
+
+
 @pytest.mark.parametrize("depth", [101, 3000])
 def test_a_section_of_an_ini_file_with_many_parts_is_refused(
     depth: int, write: Write
@@ -130,7 +142,8 @@ def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
 def test_what_is_in_itself_or_shared_is_refused(mapping: Mapping[str, t.Any]) -> None:
     with pytest.raises(ConfigurationError) as raised:
         Configuration.from_mapping(mapping, "a test").load(new_shop())
-    assert str(raised.value).startswith("a test: ")
+    assert str(raised.value).startswith(f"a test, {raised.value.key}: ")
+    assert [raised.value.key] == [*mapping]
 
 
 def test_what_is_shared_is_copied_for_each_place() -> None:

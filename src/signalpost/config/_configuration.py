@@ -77,7 +77,7 @@ class Configuration(Mapping[str, Any]):
     def _from_tables(
         cls, tables: Mapping[str, Any], source: str, lines: Lines = NO_LINES
     ) -> Configuration:
-        table = by_section(tables, source)
+        table = by_section(tables, source, lines)
         return cls(table, source, layers=(Layer(source, table, lines),))
 
     @classmethod

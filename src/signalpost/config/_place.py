@@ -125,6 +125,8 @@ class Place:
         source = one_line(self.source)
         if line is not None:
             source = f"{source}, line {line}"
+        if not self.section and not self.key:
+            return source
         section = f"[{shown_name(self.section)}] " if self.section else ""
         return f"{source}, {section}{shown_name(self.key)}"
 

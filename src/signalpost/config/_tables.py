@@ -8,12 +8,15 @@ import re
 import tomllib
 import typing as t
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..errors import ConfigurationError
 from ..receivers.lines import capped
 from ..receivers.lines import one_line
+from ._place import Lines
 from ._place import Mistakes
+from ._place import NO_LINES
 from ._place import Place
 from ._shown import quoted
 from ._shown import shown_name
@@ -80,7 +83,7 @@ def toml_tables(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise _too_deep(source) from None
+        raise _unreadable(source, _TOO_DEEP, None) from None
     # Not TOMLDecodeError alone: a number may have too many digits.
     except ValueError as error:
         line = _line_in(str(error))
@@ -179,57 +182,48 @@ def _unreadable(source: str, reason: str, line: int | None) -> ConfigurationErro
     return ConfigurationError(f"{place}: {reason}", source, line=line)
 
 
-def by_section(tables: Mapping[str, Any], source: str) -> dict[str, Any]:
+def by_section(
+    tables: Mapping[str, Any], source: str, lines: Lines = NO_LINES
+) -> dict[str, Any]:
     """Return tables in each other, for sections whose names are dotted."""
     root: dict[str, Any] = {}
     mistakes = Mistakes()
-    for name, value in _Copy(source).of(tables).items():
+    for name, value in _Copy(source, lines).of(tables).items():
         with mistakes.noted():
-            _put(root, name, value, source)
+            _put(root, name, value, Place(source, "", name, lines))
     mistakes.raise_any()
     return root
 
 
-def _put(root: dict[str, Any], name: str, value: Any, source: str) -> None:
+def _put(root: dict[str, Any], name: str, value: Any, place: Place) -> None:
     table = root
-    *outer, last = _parts(name, source) if isinstance(value, dict) else (name,)
+    *outer, last = _parts(name, place) if isinstance(value, dict) else (name,)
     for part in outer:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
-            raise _twice(source, name)
+            raise place.error(_TWICE)
     if last not in table:
         table[last] = value
     elif isinstance(table[last], dict) and isinstance(value, dict):
         if table[last].keys() & value.keys():
-            raise _twice(source, name)
+            raise place.error(_TWICE)
         table[last].update(value)
     else:
-        raise _twice(source, name)
+        raise place.error(_TWICE)
 
 
-def _twice(source: str, name: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"{one_line(source)}, [{shown_name(name)}]: given twice, as a section and"
-        " within another; write it once",
-        source,
-        name,
-    )
+_TWICE = "given twice, as a section and within another; write it once"
 
 
-def _parts(name: str, source: str) -> list[str]:
+def _parts(name: str, place: Place) -> list[str]:
     if name.startswith(f"{RECEIVERS}."):  # a receiver's name may hold dots
         return [*RECEIVERS.split("."), name.removeprefix(f"{RECEIVERS}.")]
     if name.count(".") >= MOST_LEVELS:
-        raise _too_deep(source)
+        raise place.error(_TOO_DEEP)
     return name.split(".")
 
 
-def _too_deep(source: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"{one_line(source)}: nested deeper than {MOST_LEVELS} levels, or in itself;"
-        " write it flatter",
-        source,
-    )
+_TOO_DEEP = f"nested deeper than {MOST_LEVELS} levels, or in itself; write it flatter"
 
 
 class _Copy:
@@ -238,39 +232,38 @@ class _Copy:
     What is at several places, or in itself, could be endless: so there are limits.
     """
 
-    def __init__(self, source: str) -> None:
-        self._source = source
+    def __init__(self, source: str, lines: Lines) -> None:
+        self._place = Place(source, "", "", lines)
         self._values = 0
 
     def of(self, table: Mapping[str, Any], level: int = 0) -> dict[str, Any]:
-        for name in table:
+        copy = {}
+        for name, value in table.items():
             if not isinstance(name, str):
-                raise ConfigurationError(
-                    f"{one_line(self._source)}: a name must be a string, got"
-                    f" {shown_value(name)}",
-                    self._source,
+                raise self._place.error(
+                    f"a name must be a string, got {shown_value(name)}"
                 )
-        return {name: self._value(value, level + 1) for name, value in table.items()}
+            if level == 0:
+                self._place = replace(self._place, key=name)
+            copy[name] = self._value(value, level + 1)
+        return copy
 
     def _value(self, value: Any, level: int) -> Any:
         self._values += 1
         if self._values > MOST_VALUES:
-            raise ConfigurationError(
-                f"{one_line(self._source)}: more than {MOST_VALUES} values; keep what"
-                " is no configuration elsewhere",
-                self._source,
+            raise self._place.error(
+                f"more than {MOST_VALUES} values until here; keep what is no"
+                " configuration elsewhere"
             )
         if isinstance(value, int) and value.bit_length() > MOST_BITS:
-            raise ConfigurationError(
-                f"{one_line(self._source)}: a number has more than {MOST_BITS} bits;"
-                " write a smaller one",
-                self._source,
+            raise self._place.error(
+                f"a number has more than {MOST_BITS} bits; write a smaller one"
             )
         is_table = isinstance(value, Mapping)
         if not is_table and type(value) not in (list, tuple):
             return value
         if level >= MOST_LEVELS:
-            raise _too_deep(self._source)
+            raise self._place.error(_TOO_DEEP)
         if is_table:
             return self.of(value, level)
         return type(value)(self._value(one, level + 1) for one in value)

@@ -144,14 +144,16 @@ def _ini_error(source: str, error: configparser.Error) -> ConfigurationError:
     wrong: list[tuple[int | None, str]]
     if isinstance(error, configparser.MissingSectionHeaderError):
         wrong = [(error.lineno, "expected a section above, as [signalpost]")]
-    elif isinstance(error, configparser.ParsingError):
+    elif isinstance(error, configparser.ParsingError) and hasattr(error, "errors"):
         wrong = [(line, "expected NAME = VALUE") for line, _ in error.errors]
     elif isinstance(error, configparser.DuplicateOptionError):
         wrong = [(error.lineno, f"{quoted(error.option)} is given twice")]
     elif isinstance(error, configparser.DuplicateSectionError):
         wrong = [(error.lineno, f"[{shown_name(error.section)}] is given twice")]
     else:
-        wrong = [(None, shown_name(error))]
+        # What later releases of Python raise, whose text may have the line in it.
+        kind = type(error).__name__
+        wrong = [(getattr(error, "lineno", None), f"a line cannot be read ({kind})")]
     return ConfigurationError.together(
         [_unreadable(source, f"no INI file: {what}", line) for line, what in wrong]
     )

@@ -13,7 +13,6 @@ from signalpost.integrations.flask import Signalpost
 
 from .about import about
 from .database import init_database
-from .metrics import metrics
 from .shop import shop
 
 
@@ -52,7 +51,6 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     init_database(app)
     app.register_blueprint(shop)
     app.register_blueprint(about)
-    app.register_blueprint(metrics)
     return app
 
 

@@ -17,6 +17,7 @@ from flask import render_template
 from signalpost.config import enabled_for
 from signalpost.config import EnabledReceiver
 from signalpost.receivers.failures import FailureLogger
+from signalpost.receivers.lines import one_line
 from signalpost.receivers.lines import one_word
 from signalpost.receivers.recorder import LatencyRecorder
 from signalpost.receivers.referrer_counter import ReferrerCount
@@ -95,13 +96,18 @@ def _top(counter: ReferrerCounter) -> list[ReferrerCount]:
 def _described(one: EnabledReceiver) -> Described:
     options = (
         f"{key} = {json.dumps(value, ensure_ascii=False, default=str)}"
-        for key, value in one.options.items()
+        for key, value in one.shown_options.items()
     )
+    # Names and options are from files: their marks must not change the page's.
     return Described(
-        one.name,
-        ", ".join(options),
-        f"hears {', '.join(one.signals)}" if one.signals else "connects itself",
-        one.source.removeprefix(_folder()).removesuffix(one.name).rstrip(", "),
+        one_line(one.name),
+        one_line(", ".join(options)),
+        one_line(
+            f"hears {', '.join(one.signals)}" if one.signals else "connects itself"
+        ),
+        one_line(
+            one.source.removeprefix(_folder()).removesuffix(one.name).rstrip(", ")
+        ),
     )
 
 

@@ -7,6 +7,8 @@ objects that a message names are kept as attributes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = [
     "ApplicationError",
     "ApplicationGoneError",
@@ -111,6 +113,10 @@ class ExtensionError(SignalpostError, RuntimeError):
 class ConfigurationError(SignalpostError, ValueError):
     """A configuration cannot be read, or asks for what there is not.
 
+    One error is about all mistakes of a configuration. Its first line is their number,
+    and each has a line below; ``errors`` has each by itself, with its file, line and
+    key. Further attributes are those of the first.
+
     :param message: Where it stands, what was expected, what came, what to do.
     :param source: The file, or what else the configuration was read from.
     :param section: The section in it, as ``"signalpost.receivers"``.
@@ -140,6 +146,47 @@ class ConfigurationError(SignalpostError, ValueError):
         self.section = section
         self.key = key
         self.line = line
+        self._errors: tuple[ConfigurationError, ...] = ()
+
+    @property
+    def errors(self) -> tuple[ConfigurationError, ...]:
+        """Each mistake by itself; the error itself if it is about one."""
+        return self._errors or (self,)
+
+    @classmethod
+    def together(cls, errors: Sequence[ConfigurationError]) -> ConfigurationError:
+        """Return one error about several, by file and line.
+
+        The same mistake counts once. Of many, :data:`MOST_MISTAKES_SHOWN` are in the
+        message.
+
+        :param errors: At least one.
+        """
+        each = {str(one): one for error in errors for one in error.errors}
+        if len(each) == 1:
+            return next(iter(each.values()))
+        sources = list(dict.fromkeys(one.source for one in each.values()))
+        rank = {source: number for number, source in enumerate(sources)}
+        found = sorted(each.values(), key=lambda one: (rank[one.source], one.line or 0))
+        lines = [f"{len(found)} mistakes in the configuration:"]
+        lines += [f"  {_with_notes(one)}" for one in found[:MOST_MISTAKES_SHOWN]]
+        if len(found) > MOST_MISTAKES_SHOWN:
+            lines.append(f"  and {len(found) - MOST_MISTAKES_SHOWN} more")
+        first = found[0]
+        whole = cls(
+            "\n".join(lines), first.source, first.section, first.key, first.line
+        )
+        whole._errors = tuple(found)
+        return whole
+
+
+MOST_MISTAKES_SHOWN = 50
+"""How many mistakes the message of one error lists."""
+
+
+def _with_notes(error: ConfigurationError) -> str:
+    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    return f"{error}{notes}"
 
 
 class ExchangeClosedError(SignalpostError, RuntimeError):

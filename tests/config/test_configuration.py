@@ -123,17 +123,29 @@ def test_a_file_that_is_not_utf_8_is_refused(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.toml", "[shop]\ndays 3\n", r"a\.toml: not TOML: .*line 2"),
-        ("a.ini", "[shop]\ndays 3\n", r"a\.ini: no INI file: .*line  ?2"),
-        ("a.ini", "days = 3\n", r"a\.ini: no INI file: .*no section headers"),
-        ("a.ini", "[shop]\n[shop]\n", r"a\.ini: no INI file: .*line  ?2"),
+        ("a.toml", "[shop]\ndays 3\n", r"a\.toml, line 2: not TOML: .*line 2"),
+        ("a.ini", "[shop]\ndays 3\n", r"a\.ini, line 2: no INI file: expected NAME"),
+        ("a.ini", "\ndays = 3\n", r"a\.ini, line 2: no INI file: expected a section"),
+        ("a.ini", "[shop]\n[shop]\n", r"a\.ini, line 2: .*\[shop\] is given twice"),
+        ("a.ini", "[a]\na = 1\na = 2\n", r"a\.ini, line 3: .*'a' is given twice"),
     ],
 )
 def test_a_file_of_another_form_is_refused(
     name: str, text: str, message: str, write: Write
 ) -> None:
-    with pytest.raises(ConfigurationError, match=message):
+    with pytest.raises(ConfigurationError, match=message) as raised:
         Configuration.from_file(write(name, text))
+    assert f"line {raised.value.line}: " in str(raised.value)
+
+
+def test_each_line_of_an_ini_file_that_is_none_is_reported_and_not_shown(
+    write: Write,
+) -> None:
+    path = write("a.ini", "[shop]\npassword sesame\nx = 1\nsesame\n")
+    with pytest.raises(ConfigurationError) as raised:
+        Configuration.from_file(path)
+    assert [one.line for one in raised.value.errors] == [2, 4]
+    assert "sesame" not in str(raised.value)
 
 
 def test_an_ini_file_has_no_section_of_defaults(write: Write) -> None:

@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
 from signalpost import SignalMiddleware
+from signalpost.config import Enabled
 from signalpost.config import enabled_for
 from signalpost.config import READY
 from signalpost.errors import ConfigurationError
+from tests._engine.racing import run_together
 from tests.config.loading import connections
 from tests.config.loading import everybody
 from tests.config.loading import hearing
@@ -67,8 +72,8 @@ def test_a_ready_receiver_is_known_by_its_name(name: str) -> None:
     assert everybody() == before
 
 
-def test_a_receiver_set_to_false_is_not_even_looked_up() -> None:
-    assert len(load({"no.such:thing": False, "nonsense": False})) == 0
+def test_a_receiver_set_to_false_is_not_even_imported() -> None:
+    assert len(load({"no.such:thing": False, "prometheus": False})) == 0
 
 
 def test_a_function_hears_the_signal_that_it_is_given() -> None:
@@ -194,3 +199,47 @@ def test_a_receiver_that_fails_to_disconnect_keeps_no_other_enabled() -> None:
         enabled.disable_all()
     assert len(enabled) == 0
     assert not hearing(shop)
+
+
+def test_many_threads_enable_one_receiver_once() -> None:
+    shop = Shop()
+    enabled = enabled_for(shop)
+    found = together([lambda: enabled.enable("here:Audit", days=7)] * 16)
+    assert len({id(one) for one in found}) == 1
+    assert len(hearing(shop)) == 1
+
+
+def test_many_threads_load_for_one_application() -> None:
+    shop = Shop()
+    names = [f"here:{name}" for name in ("Audit", "Free", "record_nothing")]
+    found = together([lambda: load(dict.fromkeys(names, True), shop)] * 16)
+    assert len({id(one) for one in found}) == 1
+    assert list(enabled_for(shop)) == names
+    assert len(hearing(shop)) == 3
+
+
+def test_a_mistake_in_one_thread_disables_nothing_of_another() -> None:
+    shop = Shop()
+
+    def load_wrong() -> None:
+        with pytest.raises(ConfigurationError):
+            load({"here:Free": True, "latncy": True}, shop)
+
+    def load_right() -> Enabled:
+        return load({"here:Audit": True}, shop)
+
+    together([load_wrong, load_right] * 8)
+    assert list(enabled_for(shop)) == ["here:Audit"]
+    assert len(hearing(shop)) == 1
+
+
+def together(actions: Sequence[Callable[[], object]]) -> list[object]:
+    """Return what each action returns in a thread of its own, all at once."""
+    found: list[object] = []
+    run_together(*(partial(_kept, action, found) for action in actions))
+    assert len(found) == len(actions)
+    return found
+
+
+def _kept(action: Callable[[], object], found: list[object]) -> None:
+    found.append(action())

@@ -53,7 +53,8 @@ def test_an_error_tells_file_line_section_and_key(write: Write) -> None:
         ("[signalpost.receivers.latencey]\nslow_seconds = 1\n", 1),
         ("[signalpost]\nreceivers.latencey = true\n", 2),
         ("signalpost.receivers.latencey.slow_seconds = 1\n", 1),
-        ("[signalpost]\nreceivers = {latencey = true}\n", None),
+        ("[signalpost]\nreceivers = {latencey = true}\n", 2),
+        ("[signalpost]\n\nreceivers = {'lat\\u0065ncey' = true}\n", 3),
     ],
 )
 def test_a_line_is_found_however_it_is_written(
@@ -85,7 +86,7 @@ def test_a_line_is_found_however_it_is_written(
         ),
         (
             {"here:record": True},
-            'name of what it hears, as {signal = "exchange-closed"}; got None',
+            'as {signal = "shop.events:order_placed"}; got None',
         ),
         (
             {"here:record": {"signal": "exchange-close"}},

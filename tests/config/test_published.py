@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from signalpost import SignalMiddleware
 from signalpost.config import Enabled
 from signalpost.config import ENTRY_POINT_GROUP
 from signalpost.config import READY
@@ -21,6 +22,9 @@ from tests._engine.racing import run_together
 from tests.config.loading import load
 from tests.config.loading import refusal
 from tests.config.loading import Write
+from tests.config.receivers import new_shop
+from tests.wsgi.serving import hello
+from tests.wsgi.serving import Server
 
 
 def publish(write: Write, distribution: str, **names: str) -> None:
@@ -128,6 +132,27 @@ def test_what_is_installed_meanwhile_is_found(
     enabled = load({"stock": True})
     assert enabled["stock"].path == "here:Audit"
     assert "did you mean 'stock'?" in str(refusal_beside(enabled, {"stok": True}))
+
+
+def test_a_published_receiver_is_enabled_beside_ready_ones(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(write, "stocktaking", stock="here:Audit", shelf="here:Free")
+    monkeypatch.syspath_prepend(tmp_path)
+    receivers = {"latency": True, "stock": {"days": 7}, "shelf": False, "sql": True}
+    shop = new_shop()
+    enabled = load(receivers, shop)
+    assert [(one.name, one.path) for one in enabled.values()] == [
+        ("latency", READY["latency"]),
+        ("stock", "here:Audit"),
+        ("sql", READY["sql"]),
+    ]
+    Server().serve(SignalMiddleware(hello, sender=shop), path="/a")
+    assert enabled["stock"].receiver.heard == ["opened /a", "closed /a"]
+    refused = refusal_beside(enabled, {"stok": False, "latncy": False, "shelf": True})
+    assert [one.key for one in refused.errors] == ["stok", "latncy"]
+    assert "known are failures, latency, " in str(refused)
+    assert ", shelf, " in str(refused)
 
 
 STOCKTAKING = """\

@@ -53,7 +53,7 @@ def test_page_shows_each_receiver_with_options_and_signals(browser: TestApp) -> 
         ["sql", "slow_seconds = 0.1", "hears sql-executed"],
         ["sql-totals", "hears sql-executed"],
         ["sql-repeats", "most_times = 5", "hears sql-executed"],
-        ["prometheus", "with_scrapes = false", "connects itself"],
+        ["prometheus", 'path = "/metrics", with_scrapes = false', "connects itself"],
         [
             "example_app.receivers:log_template",
             f'signal = "{template}"',
@@ -66,6 +66,37 @@ def test_page_shows_each_receiver_with_options_and_signals(browser: TestApp) -> 
         ],
         ["example_app.audit:AuditLogger", routes, "hears exchange-closed"],
     ]
+
+
+def test_page_shows_no_secret_and_no_mark_that_moves_text(
+    open_shop: Callable[..., TestApp],
+) -> None:
+    options = {
+        "signal": "exchange-closed",
+        "api_key": "open-sesame",
+        "dsn": "postgresql://shop:open-sesame@db/shop",
+        "webhook_url": "https://hooks.example/open-sesame",
+        "headers": {"Authorization": "Bearer open-sesame"},
+        "address": "https://shop:open-sesame@queue.example/in",
+        "title": "a\u202eb<script>",
+    }
+    receivers = {f"{__name__}:Anything": options}
+    page = open_shop(SIGNALPOST_RECEIVERS=receivers).get("/about/receivers")
+    assert "open-sesame" not in page
+    assert "\u202e" not in page
+    assert not page.html.select("script")
+    text = page.html.get_text()
+    assert 'api_key = "…", dsn = "…", webhook_url = "…", headers = "…"' in text
+    assert 'address = "https://queue.example/…"' in text
+
+
+class Anything:
+    """Takes any option."""
+
+    def __init__(self, **options: object) -> None:
+        self.options = options
+
+    def __call__(self, sender: object) -> None: ...
 
 
 def test_page_shows_the_line_that_enabled_each_receiver(

@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 import threading
+import types
 import typing as t
 from collections.abc import Generator
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from signalpost import named
 from signalpost import observe
 from signalpost.config import enabled_for
 from signalpost.config import ENTRY_POINT_GROUP
+from signalpost.errors import ConfigurationError
 from signalpost.integrations import flask_cli
 from signalpost.integrations.flask import Signalpost
 from signalpost.integrations.flask_cli import signalpost
@@ -369,18 +371,183 @@ def test_an_application_that_is_not_set_up_is_refused(command: str) -> None:
     )
 
 
-@pytest.mark.parametrize("command", ["list", "receivers", "check", "watch"])
-def test_a_broken_configuration_is_told_in_one_line(command: str) -> None:
-    def create() -> flask.Flask:
-        return new_app(SIGNALPOST_RECEIVERS={"latencey": True})
+def result_for(
+    create: t.Callable[[], flask.Flask], *words: str
+) -> click.testing.Result:
+    """Return the result of a command that loads the application by itself."""
+    return click.testing.CliRunner().invoke(
+        FlaskGroup(create_app=create), ["signalpost", *words]
+    )
 
-    result = click.testing.CliRunner().invoke(
-        FlaskGroup(create_app=create), ["signalpost", command]
+
+@pytest.mark.parametrize("command", ["check", "watch"])
+def test_a_broken_configuration_is_told_in_one_line(command: str) -> None:
+    result = result_for(
+        lambda: new_app(SIGNALPOST_RECEIVERS={"latencey": True}), command
     )
     assert result.exit_code == 1
     assert result.output.startswith(f"Error: {SOURCE} latencey: unknown receiver")
     assert result.output.endswith("did you mean 'latency'?\n")
     assert result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["list", "receivers"])
+def test_what_is_right_is_listed_below_what_is_wrong(command: str) -> None:
+    receivers = {"latencey": True, "latency": True, "recoder": False}
+    result = result_for(
+        lambda: new_app(SIGNALPOST_RECEIVERS=receivers, SIGNALPOST_STRICT="no"), command
+    )
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[0] == "Error: 3 mistakes in the configuration:"
+    assert [line.split(": ")[0] for line in result.stderr.splitlines()[1:]] == [
+        '  app.config["SIGNALPOST_STRICT"]',
+        f"  {SOURCE} latencey",
+        f"  {SOURCE} recoder",
+    ]
+    assert f"{SOURCE} latency" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["list", "receivers"])
+def test_a_file_that_is_missing_hides_no_list(command: str) -> None:
+    result = result_for(lambda: new_app(SIGNALPOST_CONFIG="missing.toml"), command)
+    assert result.exit_code == 0
+    assert "cannot be read: No such file" in result.stderr
+    assert len(result.stdout.splitlines()) > 10
+
+
+def test_a_check_prints_each_mistake_in_a_line(folder: Path) -> None:
+    (folder / "broken_here.py").write_text("1 / 0\n")
+    (folder / "shop.toml").write_text(
+        "[signalpst]\nx = 1\n[signalpost.receivers]\n'broken_here:x' = true\n"
+    )
+    sys.path.insert(0, str(folder))
+    result = result_for(
+        lambda: new_app(SIGNALPOST_CONFIG=folder / "shop.toml", SIGNALPOST_STRIKT=True),
+        "check",
+    )
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert lines[0] == "Error: 3 mistakes in the configuration:"
+    assert lines[1].startswith('  app.config["SIGNALPOST_STRIKT"]: unknown key; known')
+    assert ", line 2, " not in lines[2]
+    assert lines[3].endswith(f"by zero ({folder}/broken_here.py, line 1)")
+    assert len(lines) == 4
+
+
+def test_mistakes_of_an_application_are_kept_for_its_command_alone() -> None:
+    receivers = {"latencey": True}
+    result_for(lambda: new_app(SIGNALPOST_RECEIVERS=receivers), "list")
+    with pytest.raises(ConfigurationError):
+        new_app(SIGNALPOST_RECEIVERS=receivers)
+
+
+def test_a_configuration_error_of_the_applications_own_is_told() -> None:
+    def create() -> flask.Flask:
+        app = new_app(SIGNALPOST_RECEIVERS={"latencey": True})
+        enabled_for(app).enable("recoder")
+        return app
+
+    result = result_for(create, "list")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: 2 mistakes in the configuration:\n")
+
+
+@pytest.mark.parametrize("command", ["list", "receivers", "check", "watch"])
+def test_an_application_that_is_disabled_is_told(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALPOST_DISABLED", "1")
+    result = result_for(new_app, command)
+    assert result.exit_code == 1
+    assert result.output == (
+        "Error: the application 'shop' is not set up, as SIGNALPOST_DISABLED is set in"
+        " the environment; unset it to see what is configured\n"
+    )
+
+
+SECRETS = {
+    "api_key": "open-sesame",
+    "apiKey": "open-sesame",
+    "dsn": "postgresql://shop:open-sesame@db/shop",
+    "webhook_url": "https://hooks.test/services/open-sesame",
+    "headers": {"Authorization": "Bearer open-sesame"},
+    "target": "https://shop:open-sesame@queue.test/in?token=open-sesame",
+    "line": "host=db password=open-sesame",
+    "more": [{"login": {"user": "open-sesame"}}, "Bearer open-sesame"],
+}
+
+
+@pytest.mark.parametrize("command", ["list", "receivers", "check"])
+def test_no_command_shows_a_secret(command: str) -> None:
+    receivers = {f"{__name__}:Odd": {"first": 1, **SECRETS}}
+    result = result_for(lambda: new_app(SIGNALPOST_RECEIVERS=receivers), command)
+    assert result.exit_code == 0
+    assert "sesame" not in result.output
+    if command == "receivers":
+        assert "first=1 api_key=… apiKey=… dsn=… webhook_url=… headers=…" in (
+            result.output
+        )
+        assert "target='https://queue.test/…' line=…" in result.output
+
+
+def test_a_check_of_what_is_wrong_shows_no_secret() -> None:
+    receivers = {
+        "latency": SECRETS["dsn"],
+        "prometheus": {"token": "open sesame"},
+        f"{__name__}:Refusing": SECRETS,
+    }
+    result = result_for(lambda: new_app(SIGNALPOST_RECEIVERS=receivers), "check")
+    assert result.exit_code == 1
+    assert "sesame" not in result.output
+    assert "Refusing: refused …; " in result.output
+
+
+class Refusing:
+    """Refuses what it is given, with the value in its message."""
+
+    hears: t.ClassVar = {"exchange-closed": "__call__"}
+
+    def __init__(self, **options: object) -> None:
+        raise ValueError(f"refused {options['api_key']}")
+
+
+def test_a_default_that_is_a_secret_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Keyed:
+        def __init__(self, api_key: str = "open-sesame", size: int = 3) -> None: ...
+
+    monkeypatch.setattr(sys.modules[__name__], "Odd", Keyed)
+    receivers = {f"{__name__}:Odd": {"signal": "exchange-closed", "size": 4}}
+    monkeypatch.setattr(Keyed, "__call__", lambda self, sender: None, raising=False)
+    lines = printed(new_app(SIGNALPOST_RECEIVERS=receivers), "receivers")
+    assert f"on  {__name__}:Odd(api_key=…, size=3)\n" in lines
+
+
+HOSTILE = "\x1b[31m\n\u202e"
+
+
+@pytest.mark.parametrize("command", ["list", "receivers", "check"])
+def test_names_of_files_are_escaped(
+    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"odd_module{HOSTILE}:hear{HOSTILE}"
+    module = types.ModuleType("odd_module")
+    monkeypatch.setattr(module, f"hear{HOSTILE}", hear, raising=False)
+    monkeypatch.setitem(sys.modules, f"odd_module{HOSTILE}", module)
+    path = folder / f"shop{HOSTILE}.toml"
+    escaped = HOSTILE.replace("\x1b", "\\u001b").replace("\n", "\\n")
+    path.write_text(
+        "[signalpost.receivers]\n"
+        f'"odd_module{escaped}:hear{escaped}" = {{signal = "exchange-closed"}}\n'
+        f'"wrong{escaped}" = true\n'
+        f'[signalpst."x{escaped}"]\n',
+        encoding="utf-8",
+    )
+    result = result_for(lambda: new_app(SIGNALPOST_CONFIG=path), command)
+    assert len(result.stderr.splitlines()) == 3
+    assert all(line.isprintable() for line in result.output.split("\n"))
+    assert (name in result.output) is False
 
 
 def test_a_file_that_is_missing_is_told_with_who_named_it(folder: Path) -> None:
@@ -409,6 +576,18 @@ def test_a_file_is_checked_without_an_application(
     (folder / name).write_text(text)
     assert printed(flask.Flask("bare"), "check", name) == (
         "The configuration is right; it enables latency.\n"
+    )
+
+
+def test_a_file_for_flask_is_right_without_an_application(folder: Path) -> None:
+    (folder / "shop.toml").write_text(
+        "[signalpost.receivers]\n"
+        'prometheus = {path = "/metrics"}\n'
+        "opentelemetry = true\nsqlalchemy = true\n"
+    )
+    assert printed(flask.Flask("bare"), "check", "shop.toml") == (
+        "The configuration is right; it enables prometheus, opentelemetry,"
+        " sqlalchemy.\n"
     )
 
 

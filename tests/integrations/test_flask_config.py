@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import re
 import typing as t
 import weakref
 from pathlib import Path
@@ -12,6 +13,7 @@ from webtest import TestApp
 
 from signalpost.config import Configuration
 from signalpost.config import enabled_for
+from signalpost.config import KNOWN_KEYS
 from signalpost.errors import ConfigurationError
 from signalpost.integrations.flask import Signalpost
 from signalpost.lifecycle import exchange_closed
@@ -227,3 +229,118 @@ def test_receivers_can_be_disabled_while_the_application_runs(
     state_of(app).enabled.disable("latency")
     TestApp(app).get("/hello")
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("key", "advice"),
+    [
+        ("SIGNALPOST_RECIEVERS", "did you mean 'SIGNALPOST_RECEIVERS'?"),
+        ("SIGNALPOST_CONFIGURATION", "did you mean 'SIGNALPOST_CONFIG'?"),
+        ("SIGNALPOST_AUTOIMPORT", "did you mean 'SIGNALPOST_AUTO_IMPORT'?"),
+        ("SIGNALPOST_STRIKT", "did you mean 'SIGNALPOST_STRICT'?"),
+        ("SIGNAL_POST_FORMAT", "did you mean 'SIGNALPOST_FORMAT'?"),
+        ("SIGNALPST_FORMAT", "did you mean 'SIGNALPOST_FORMAT'?"),
+        ("signalpost_format", "did you mean 'SIGNALPOST_FORMAT'?"),
+        ("SignalpostFormat", "did you mean 'SIGNALPOST_FORMAT'?"),
+        ("SIGNALPOST_X", "known are SIGNALPOST_AUTO_IMPORT, SIGNALPOST_CONFIG, "),
+        ("SIGNALPOST_", "unknown key"),
+    ],
+)
+def test_a_key_that_is_not_known_is_an_error(key: str, advice: str) -> None:
+    error = refusal(**{key: True})
+    assert str(error).startswith(f'app.config["{key}"]: unknown key; known are ')
+    assert advice in str(error)
+    assert (error.source, error.key) == ("app.config", key)
+
+
+def test_keys_of_others_are_no_mistakes() -> None:
+    configured(SIGNALS=1, SIGNAL_PORT=2, POST_FORMAT=3, POSTSIGNAL="x", FORMAT="json")
+
+
+def test_each_key_that_is_documented_is_known() -> None:
+    documented = set(
+        re.findall(r"``(SIGNALPOST_\w+)``$", Signalpost.__doc__ or "", re.M)
+    )
+    assert documented == KNOWN_KEYS
+
+
+def test_mistakes_of_keys_and_file_are_reported_together(path: Path) -> None:
+    path.write_text("[signalpst]\n[signalpost.receivers]\nlatency = 3\nrecoder=true\n")
+    error = refusal(
+        SIGNALPOST_CONFIG=path,
+        SIGNALPOST_STRICT="yes",
+        SIGNALPOST_FORMATT="json",
+        SIGNALPOST_FORMAT="jason",
+        SIGNALPOST_RECEIVERS={"failure": True},
+    )
+    assert [(one.source, one.line, one.key) for one in error.errors] == [
+        ("app.config", None, "SIGNALPOST_FORMATT"),
+        ("app.config", None, "SIGNALPOST_STRICT"),
+        (str(path), 1, "signalpst"),
+        (str(path), 3, "latency"),
+        (str(path), 4, "recoder"),
+        ('app.config["SIGNALPOST_RECEIVERS"]', None, "failure"),
+        ('app.config["SIGNALPOST_FORMAT"]', None, "format"),
+    ]
+
+
+def test_a_file_that_is_missing_hides_no_mistake_of_the_keys() -> None:
+    error = refusal(SIGNALPOST_CONFIG="no.toml", SIGNALPOST_RECEIVERS={"latncy": True})
+    lines = str(error).splitlines()
+    assert len(lines) == 3
+    assert lines[1].endswith('(app.config["SIGNALPOST_CONFIG"] names this file)')
+
+
+def test_a_mapping_in_itself_is_refused() -> None:
+    receivers: dict[str, t.Any] = {"latency": {}}
+    receivers["latency"]["levels"] = receivers
+    assert "in itself" in str(refusal(SIGNALPOST_RECEIVERS=receivers))
+
+
+@pytest.mark.parametrize("value", ["1", "true", "YES", " on "])
+def test_the_environment_can_leave_an_application_as_it_was(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALPOST_DISABLED", value)
+    app = new_shop()
+    app.config.update(SIGNALPOST_RECEIVERS={"latncy": 3}, SIGNALPOST_CONFIG="no.toml")
+    before = {**vars(app)}, {**app.config}, {**app.extensions}
+    Signalpost(app)
+    Signalpost(app)
+    assert ({**vars(app)}, {**app.config}, {**app.extensions}) == before
+    assert TestApp(app).get("/hello").status_code == 200
+    assert not hearing(app)
+    assert len(enabled_for(app)) == 0
+
+
+@pytest.mark.parametrize("value", ["", "0", "no", "False", "off"])
+def test_an_application_is_set_up_if_the_environment_does_not_object(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALPOST_DISABLED", value)
+    assert list(state_of(configured(SIGNALPOST_RECEIVERS={"latency": True})).enabled)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("SIGNALPOST_DISABLED", "perhaps", "DISABLED: expected 1 or 0, got 'perhaps'"),
+        ("SIGNALPOST_DISABLED", "2", "SIGNALPOST_DISABLED: expected 1 or 0, got '2'"),
+        ("SIGNALPOST_DISABLE", "1", "did you mean 'SIGNALPOST_DISABLED'?"),
+        ("SIGNAL_POST_DISABLED", "1", "did you mean 'SIGNALPOST_DISABLED'?"),
+    ],
+)
+def test_what_the_environment_cannot_mean_is_an_error(
+    name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    error = refusal()
+    assert message in str(error)
+    assert (error.source, error.key) == ("the environment", name)
+
+
+def test_other_variables_of_the_environment_are_no_mistakes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SIGNALPOST_RECORDS", "x")
+    configured()

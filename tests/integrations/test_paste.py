@@ -118,6 +118,7 @@ def test_one_filter_serves_several_applications(tmp_path: Path) -> None:
 def test_without_a_file_nothing_is_enabled() -> None:
     app = filter_app_factory(new_app(), None)
     assert len(enabled_for(app)) == 0
+    assert isinstance(app, SignalMiddleware)
     assert app.strict is False
 
 
@@ -139,3 +140,23 @@ def test_a_wrong_option_is_named_with_its_file(
 def test_a_missing_file_is_told_before_any_request(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         filter_factory({"here": str(tmp_path)}, config="shop.toml")
+
+
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        filter_factory(
+            {"__file__": "stack.ini", "here": str(tmp_path)},
+            **{"conf\x1b": "x", "strict": "perhaps", "config": "no.toml"},
+        )
+    assert [one.key for one in raised.value.errors] == ["conf\x1b", "strict", ""]
+    assert "; did you mean 'config'?" in str(raised.value)
+    assert str(raised.value).replace("\n", "").isprintable()
+
+
+def test_the_environment_can_leave_an_application_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SIGNALPOST_DISABLED", "1")
+    app = new_app()
+    assert filter_factory(None, config="no.toml", conf="x")(app) is app
+    assert filter_app_factory(app, None, config="no.toml") is app

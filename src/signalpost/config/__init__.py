@@ -1,6 +1,6 @@
 """Receivers enabled by name, from a mapping, a TOML file or an INI file.
 
-Which receivers run is an operator's to say, not the application's::
+The operator decides which receivers run, not the application::
 
     [signalpost]
     auto-import = ["shop.audit"]
@@ -10,6 +10,7 @@ Which receivers run is an operator's to say, not the application's::
     latency = {slow_seconds = 0.5}
     failures = true
     "shop.audit:record" = {signal = "exchange-closed"}
+    "shop.stock:reserve" = {signal = "shop.events:order_placed"}
 
 ``auto-import`` names modules to import, in order. ``format`` is ``"text"``, ``"json"``
 or ``"logfmt"``: what the loggers below ``signalpost`` log, from level ``INFO`` up, is
@@ -17,24 +18,35 @@ then written to standard error in that form, and by no other logger's means. The
 receivers are named as in :data:`READY`, or ``package.module:object``, or as another
 distribution names them under the entry-point group ``signalpost.receivers``; the value
 is a table of options, or ``true`` for none, or ``false`` to leave it out.
+
+Nothing is ignored: a name that is not known here, or that is only like one of these, is
+an error. Sections of others, as ``[tool.black]``, are none of these.
 """
 
 from __future__ import annotations
 
 from ._configuration import Configuration
+from ._disabled import DISABLED_VARIABLE
+from ._disabled import is_disabled
 from ._enabled import Enabled
 from ._enabled import enabled_for
 from ._enabled import EnabledReceiver
 from ._finding import READY
+from ._keys import configuration_of_keys
+from ._keys import KNOWN_KEYS
 from ._published import ENTRY_POINT_GROUP
 from ._unseen import unseen_lines
 
 __all__ = [
+    "DISABLED_VARIABLE",
     "ENTRY_POINT_GROUP",
+    "KNOWN_KEYS",
     "READY",
     "Configuration",
     "Enabled",
     "EnabledReceiver",
+    "configuration_of_keys",
     "enabled_for",
+    "is_disabled",
     "unseen_lines",
 ]

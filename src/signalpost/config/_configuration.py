@@ -1,34 +1,37 @@
-"""What a mapping or a file says, by section, and how it is loaded."""
+"""The contents of a mapping or a file, by section, and how they are loaded."""
 
 from __future__ import annotations
 
-import configparser
 import os
-import tomllib
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
-from reprlib import repr as short_repr
 from typing import Any
 
 from ..errors import ConfigurationError
 from ..lifecycle import post_config_load
+from ..receivers.lines import one_line
 from ..wsgi.middleware import sender_of
 from ._enabled import Enabled
 from ._enabled import enabled_for
 from ._finding import imported
+from ._finding import require_known
+from ._layer import Layer
+from ._place import Lines
 from ._place import listed
-from ._place import nearest
+from ._place import Mistakes
+from ._place import NO_LINES
 from ._place import Place
+from ._shown import shown_value
 from ._tables import by_section
-from ._tables import IniParser
-from ._tables import lines_of
+from ._tables import ini_tables
 from ._tables import options_in
 from ._tables import OURS
 from ._tables import overlaid
 from ._tables import reached
 from ._tables import RECEIVERS
 from ._tables import text_of
+from ._tables import toml_tables
 from ._text import plain
 from ._text import Text
 
@@ -36,15 +39,15 @@ __all__ = ["Configuration"]
 
 
 class Configuration(Mapping[str, Any]):
-    """What a mapping, a TOML file or an INI file says, by section.
+    """The contents of a mapping, a TOML file or an INI file, by section.
 
     >>> configuration = Configuration.from_mapping({"shop": {"audit": {"days": 30}}})
     >>> configuration["shop.audit"]["days"]
     30
 
     A section is a configuration of its own. A dotted name reaches through tables, and
-    a section whose name is dotted is the same as tables in each other. The keys of a
-    section are those that stand in it; the values of an INI file are strings.
+    a section whose name is dotted is the same as tables in each other. The values of an
+    INI file are strings.
 
     Made by one of :meth:`from_mapping`, :meth:`from_toml`, :meth:`from_ini` and
     :meth:`from_file`.
@@ -62,15 +65,20 @@ class Configuration(Mapping[str, Any]):
         table: Mapping[str, Any],
         source: str,
         section: str = "",
-        lines: tuple[str, ...] = (),
-        upper: Configuration | None = None,
+        layers: tuple[Layer, ...] = (),
     ) -> None:
         self.source = source
         self.section = section
         self._table = table
-        self._lines = lines
-        # What was laid over it, which knows where its own values are from.
-        self._upper = upper
+        # What it was laid together from; each has its own lines and mistakes.
+        self._layers = layers
+
+    @classmethod
+    def _from_tables(
+        cls, tables: Mapping[str, Any], source: str, lines: Lines = NO_LINES
+    ) -> Configuration:
+        table = by_section(tables, source, lines)
+        return cls(table, source, layers=(Layer(source, table, lines),))
 
     @classmethod
     def from_mapping(
@@ -84,7 +92,7 @@ class Configuration(Mapping[str, Any]):
         :param source: What to call it in messages.
         :raises ConfigurationError: If a name is no string, or given twice.
         """
-        return cls(by_section(mapping, source), source)
+        return cls._from_tables(mapping, source)
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Configuration:
@@ -94,11 +102,7 @@ class Configuration(Mapping[str, Any]):
         :raises ConfigurationError: If it cannot be read, or is not TOML.
         """
         source, text = text_of(path)
-        try:
-            tables = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigurationError(f"{source}: not TOML: {error}", source) from error
-        return cls(by_section(tables, source), source, lines=lines_of(text))
+        return cls._from_tables(toml_tables(text, source), source, Lines(text))
 
     @classmethod
     def from_ini(cls, path: str | os.PathLike[str]) -> Configuration:
@@ -119,7 +123,7 @@ class Configuration(Mapping[str, Any]):
             [signalpost.receivers.latency]
             slow_seconds = 0.5
             exclude =
-                /static/.*
+                /static/**
                 /health
 
         As the values are strings, options are converted to what the receiver's
@@ -131,21 +135,7 @@ class Configuration(Mapping[str, Any]):
         :raises ConfigurationError: If it cannot be read, or is no INI file.
         """
         source, text = text_of(path)
-        parser = IniParser(
-            delimiters=("=",), default_section="", interpolation=None, strict=True
-        )
-        try:
-            parser.read_string(text, source)
-        except configparser.Error as error:
-            reason = " ".join(str(error).split())
-            raise ConfigurationError(
-                f"{source}: no INI file: {reason}", source
-            ) from error
-        sections = {
-            name: {key: Text(value) for key, value in parser.items(name)}
-            for name in parser.sections()
-        }
-        return cls(by_section(sections, source), source, lines=lines_of(text))
+        return cls._from_tables(ini_tables(text, source), source, Lines(text))
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Configuration:
@@ -155,15 +145,15 @@ class Configuration(Mapping[str, Any]):
         :raises ConfigurationError: If the name ends otherwise, or as by
             :meth:`from_toml` and :meth:`from_ini`.
         """
-        source = os.fspath(path)
+        source = os.fsdecode(path)
         suffix = os.path.splitext(source)[1].lower()
         if suffix == ".toml":
-            return cls.from_toml(path)
+            return cls.from_toml(source)
         if suffix == ".ini":
-            return cls.from_ini(path)
+            return cls.from_ini(source)
         raise ConfigurationError(
-            f"{source}: the name of a configuration must end in .toml or .ini, so that"
-            " its form is known",
+            f"{one_line(source)}: the name of a configuration must end in .toml or"
+            " .ini, so that its form is known",
             source,
         )
 
@@ -179,7 +169,7 @@ class Configuration(Mapping[str, Any]):
             raise
         if isinstance(value, Mapping):
             section = f"{self.section}.{name}" if self.section else name
-            return Configuration(value, self.source, section, self._lines, self._upper)
+            return Configuration(value, self.source, section, self._layers)
         return plain(value)
 
     def __iter__(self) -> Iterator[str]:
@@ -199,12 +189,20 @@ class Configuration(Mapping[str, Any]):
             Messages name its source for them.
         """
         table = overlaid(self._table, upper._table, depth=2)
-        if self._upper is not None:
-            upper = self._upper.overlaid(upper)
-        return Configuration(table, self.source, self.section, self._lines, upper)
+        layers = self._layers + upper._layers
+        return Configuration(table, self.source, self.section, layers)
+
+    def reporting(self, errors: Iterable[ConfigurationError]) -> Configuration:
+        """Return this configuration with mistakes that were found already.
+
+        :meth:`load` reports them with those that it finds. For integrations.
+        """
+        layer = Layer(self.source, {}, mistakes=tuple(errors))
+        layers = (layer, *self._layers)
+        return Configuration(self._table, self.source, self.section, layers)
 
     def load(self, application: object) -> Enabled:
-        """Import what it names, enable its receivers, and say so.
+        """Import what it names, enable its receivers, and send a signal about it.
 
         In this order: the modules of ``auto-import`` are imported; the receivers of
         ``[signalpost.receivers]`` are enabled for the application; the format is set;
@@ -212,76 +210,91 @@ class Configuration(Mapping[str, Any]):
         can read sections of their own. If any of it fails, what was enabled is
         disabled again.
 
-        They hear the application as long as it lives, or until they are disabled. To
-        load another configuration for the same application adds to the first.
+        They receive what the application sends as long as it lives, or until they are
+        disabled. To load another configuration for the same application adds to the
+        first.
 
-        :param application: The sender to hear: a :class:`flask.Flask`, a WSGI
-            application, or the :class:`~signalpost.SignalMiddleware` around it.
+        :param application: The sender: a :class:`flask.Flask`, a WSGI application, or
+            the :class:`~signalpost.SignalMiddleware` around it.
         :returns: What is enabled for the application.
         :raises ConfigurationError: If the configuration asks for what there is not,
-            with source, section, key and line.
+            or has what would be ignored. It is about all mistakes: see
+            :attr:`ConfigurationError.errors
+            <signalpost.errors.ConfigurationError.errors>`.
         :raises Exception: What a receiver of ``post-config-load`` raises.
         """
-        ours = self._checked()
         enabled = enabled_for(application)
         with enabled.restored_on_error():
-            for module in self._modules(ours.get("auto-import", ())):
-                imported(module, self.place_of(OURS, "auto-import"), module)
-            for name, value in ours.get("receivers", {}).items():
-                place = self.place_of(RECEIVERS, name)
-                options = options_in(value, place)
-                if options is not None:
-                    enabled.enable_at(name, options, place)
-            if "format" in ours:
-                enabled.write_as(ours["format"], self.place_of(OURS, "format"))
+            self._enable_in(enabled).raise_any()
             post_config_load.send(self, application=sender_of(application))
         return enabled
 
-    def _checked(self) -> Mapping[str, Any]:
-        """Return the section ``[signalpost]``, whose keys are known."""
-        ours = self._table.get(OURS, {})
-        if not isinstance(ours, Mapping):
-            raise self.place_of("", OURS).error(
-                f"expected a table, got {short_repr(ours)}"
-            )
-        known = ("auto-import", "format", "receivers")
-        for key in ours:
-            if key not in known:
-                raise self.place_of(OURS, key).error(
-                    f"unknown key; known are {listed(known)}{nearest(key, known)}"
-                )
-        receivers = ours.get("receivers", {})
-        if not isinstance(receivers, Mapping):
-            raise self.place_of(OURS, "receivers").error(
-                f"expected a table of receivers, got {short_repr(receivers)}; write"
-                " each with true or with its options"
-            )
-        return ours
+    def load_right(
+        self, application: object
+    ) -> tuple[Enabled, tuple[ConfigurationError, ...]]:
+        """Enable what is right, and return it with the mistakes.
 
-    def _modules(self, value: Any) -> Iterable[str]:
+        For commands that show both. ``post-config-load`` is sent if all is right.
+        """
+        enabled = enabled_for(application)
+        mistakes = self._enable_in(enabled)
+        if not mistakes:
+            with enabled.restored_on_error():
+                post_config_load.send(self, application=sender_of(application))
+        return enabled, tuple(mistakes)
+
+    def _enable_in(self, enabled: Enabled) -> Mistakes:
+        """Enable what is right, and return what is wrong."""
+        mistakes = Mistakes()
+        for layer in self._layers:
+            for error in layer.mistakes_in(self.section):
+                mistakes.add(error)
+        ours = _table_in(self._table, OURS)
+        for module in self._modules(ours.get("auto-import", ()), mistakes):
+            with mistakes.noted():
+                imported(module, self.place_of(OURS, "auto-import"), module)
+        for name, value in _table_in(ours, "receivers").items():
+            place = self.place_of(RECEIVERS, name)
+            with mistakes.noted():
+                options = options_in(value, place)
+                if options is None:
+                    require_known(name, place)
+                else:
+                    enabled.enable_at(name, options, place)
+        if "format" in ours:
+            with mistakes.noted():
+                enabled.write_as(ours["format"], self.place_of(OURS, "format"))
+        return mistakes
+
+    def _modules(self, value: Any, mistakes: Mistakes) -> Iterable[str]:
         if isinstance(value, Text):
             return value.split()
         if isinstance(value, (list, tuple)) and all(
             isinstance(one, str) for one in value
         ):
             return value
-        raise self.place_of(OURS, "auto-import").error(
-            f"expected a list of modules, as ['shop.audit'], got {short_repr(value)}"
+        mistakes.add(
+            self.place_of(OURS, "auto-import").error(
+                "expected a list of modules, as ['shop.audit'], got"
+                f" {shown_value(value)}"
+            )
         )
+        return ()
 
     def place_of(self, section: str, key: str) -> Place:
-        """Return where a key stands: here, or in what was laid over it.
+        """Return where a key is: in the uppermost layer that has it.
 
         For :meth:`load`.
         """
-        upper = self._upper
-        if upper is not None and upper.has_key(section, key):
-            return upper.place_of(section, key)
-        return Place(self.source, section, key, self._lines)
+        if self.section:
+            section = f"{self.section}.{section}"
+        for layer in reversed(self._layers):
+            if layer.has_key(section, key):
+                return layer.place_of(section, key)
+        return Place(self.source, section, key)
 
-    def has_key(self, section: str, key: str) -> bool:
-        """Tell whether a section has a key. For :meth:`load`."""
-        if self._upper is not None and self._upper.has_key(section, key):
-            return True
-        table = self.get(section) if section else self
-        return isinstance(table, Mapping) and key in table
+
+def _table_in(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a table; an empty one for what is none, as that is a mistake noted."""
+    found = table.get(name)
+    return found if isinstance(found, Mapping) else {}

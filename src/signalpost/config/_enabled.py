@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from contextlib import ExitStack
 from contextlib import suppress
 from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
 
 from .._engine.identity import ANY
 from .._engine.identity import reference_to
-from .._engine.signal import NamedSignal
+from .._engine.signal import Signal
 from ..errors import ConfigurationError
 from ..lifecycle import SENT_BY_OTHERS
 from ..wsgi.middleware import sender_of
@@ -29,6 +30,8 @@ from ._finding import signal_of
 from ._output import formatter_of
 from ._output import output
 from ._place import Place
+from ._shown import scrubbed
+from ._shown import shown
 from ._tables import OURS
 from ._text import plain
 
@@ -48,12 +51,24 @@ class EnabledReceiver:
     """The object."""
     path: str
     """Where it, or its class, is found, as ``"shop.audit:record"``."""
-    options: Mapping[str, Any]
-    """The options that were given."""
+    options: Mapping[str, Any] = field(repr=False)
+    """The options that were given; :attr:`shown_options` are without secrets."""
     source: str
-    """Who asked for it, as ``"shop.toml, line 7, [signalpost.receivers] latency"``."""
+    """Where it was enabled: ``"shop.toml, line 7, [signalpost.receivers] latency"``."""
     signals: tuple[str, ...]
-    """The names of the signals that it hears; empty if it connects itself."""
+    """The names of the signals that it receives, or where your own are; empty if it
+    connects itself."""
+
+    @property
+    def shown_options(self) -> Mapping[str, Any]:
+        """The options to be shown, with ``…`` for what may be a secret.
+
+        That is decided by the names of options and the form of their values: of a URL
+        its host is left, of an object its type.
+
+        .. versionadded:: 0.1
+        """
+        return {name: shown(name, value) for name, value in self.options.items()}
 
 
 class Enabled(Mapping[str, EnabledReceiver]):
@@ -145,7 +160,7 @@ class Enabled(Mapping[str, EnabledReceiver]):
             path, target = found_at(name, place)
             receiver, hears = receiver_from(target, options, place)
             connected = _Connected(receiver, hears)
-            connected.connect(self._application(), place)
+            connected.connect(self._application(), place, options)
             given = {option: plain(value) for option, value in options.items()}
             enabled = EnabledReceiver(
                 name, receiver, path, given, str(place), tuple(hears)
@@ -217,7 +232,7 @@ def _forget(key: int) -> None:
 
 
 class _Connected:
-    """A receiver with the signals that it hears.
+    """A receiver with the signals that it receives.
 
     :param receiver: The object.
     :param hears: Methods by the names of signals; empty for one that connects itself.
@@ -226,10 +241,12 @@ class _Connected:
     def __init__(self, receiver: Any, hears: Mapping[str, str]) -> None:
         self._receiver = receiver
         self._hears = hears
-        self._connections: list[tuple[NamedSignal, Any]] = []
+        self._connections: list[tuple[Signal, Any, bool]] = []
         self._has_connected_itself = False
 
-    def connect(self, application: Any, place: Place) -> None:
+    def connect(
+        self, application: Any, place: Place, options: Mapping[str, Any]
+    ) -> None:
         """Connect it, or nothing of it.
 
         :raises ConfigurationError: If a signal does not take it.
@@ -243,19 +260,23 @@ class _Connected:
                 # A callable is connected as it is, so that others find it again.
                 is_itself = method == "__call__"
                 receiver = self._receiver if is_itself else self._bound(method)
-                sender = application
-                if signal in SENT_BY_OTHERS:
-                    sender = ANY
-                    if "exchange" in (signal.payload or ()):
-                        receiver = _for_exchanges_of(application, receiver)
+                # Who sends a signal of the user's own is not known.
+                is_sent_by_others = ":" in name or signal in SENT_BY_OTHERS
+                if is_sent_by_others and "exchange" in (signal.payload or ()):
+                    receiver = _for_exchanges_of(application, receiver)
+                sender = ANY if is_sent_by_others else application
                 signal.connect(receiver, sender, weak=False)
-                self._connections.append((signal, receiver))
-        except ConfigurationError:
+                self._connections.append((signal, receiver, is_sent_by_others))
+        except ConfigurationError as error:
             self.disconnect(application)
-            raise
+            # That of a receiver's own has no place yet.
+            if error.source:
+                raise
+            raise place.error(scrubbed(str(error), options), error.key) from error
         except Exception as error:
             self.disconnect(application)
-            raise place.error(f"it cannot be connected: {error}") from error
+            reason = scrubbed(f"it cannot be connected: {error}", options)
+            raise place.error(reason) from error
 
     def disconnect(self, application: Any) -> None:
         """Disconnect it.
@@ -265,8 +286,8 @@ class _Connected:
         if self._has_connected_itself:
             _call_about(self._receiver.disconnect, application)
         while self._connections:
-            signal, receiver = self._connections.pop()
-            if signal in SENT_BY_OTHERS:
+            signal, receiver, is_sent_by_others = self._connections.pop()
+            if is_sent_by_others:
                 signal.disconnect(receiver, ANY)
             elif application is not None:
                 signal.disconnect(receiver, application)

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import types
 import typing as t
 import warnings
+from collections.abc import Iterable
 from collections.abc import Mapping
 from importlib import import_module
-from reprlib import repr as short_repr
 from typing import Any
 
-from .._engine.signal import NamedSignal
+from .._engine.signal import Signal
+from ..errors import ConfigurationError
 from ..errors import ConfigurationWarning
 from ..lifecycle import catalogue
+from ._extras import hint_for
+from ._extras import warn_without_engines
 from ._place import listed
+from ._place import Mistakes
 from ._place import nearest
 from ._place import Place
 from ._published import published
 from ._published import read_published
+from ._shown import is_secret
+from ._shown import quoted
+from ._shown import scrubbed
+from ._shown import shown_name
+from ._shown import shown_value
 from ._text import value_for
 
 __all__ = [
@@ -27,6 +37,7 @@ __all__ = [
     "imported",
     "object_at",
     "receiver_from",
+    "require_known",
     "signal_of",
 ]
 
@@ -51,32 +62,61 @@ def found_at(name: str, place: Place) -> tuple[str, Any]:
     """Return where a receiver is, and the object there."""
     if ":" in name:
         return name, object_at(name, place)
-    entries = published()
     if name in READY:
-        for entry in entries.select(name=name):
+        for entry in published().select(name=name):
             warnings.warn(
-                f"{place}: {entry.value} is published by that name, too; the ready"
-                f" receiver {READY[name]} is used; enable the other by its path",
+                f"{place}: {shown_name(entry.value)} is published by that name, too;"
+                f" the ready receiver {READY[name]} is used; enable the other by its"
+                " path",
                 ConfigurationWarning,
                 stacklevel=2,
             )
-        return READY[name], object_at(READY[name], place)
-    if name not in entries.names:
-        # It may have been installed since they were read.
-        entries = read_published()
-    paths = sorted({f"{one.module}:{one.attr}" for one in entries.select(name=name)})
-    if not paths:
-        known = {*READY, *entries.names}
-        raise place.error(
-            f"unknown receiver {name!r}; known are {listed(known)}; one of your own is"
-            f" written package.module:object{nearest(name, known)}"
-        )
+        warn_without_engines(name, place)
+        return READY[name], _ready_at(READY[name], place)
+    require_known(name, place)
+    found = published().select(name=name)
+    paths = sorted({f"{one.module}:{one.attr}" for one in found})
     if len(paths) > 1:
         raise place.error(
             f"several distributions publish {name!r}: {listed(paths)}; write the path"
             " of one"
         )
     return paths[0], object_at(paths[0], place)
+
+
+def require_known(name: str, place: Place) -> None:
+    """Refuse a name that nothing is known by, also where it is to be left out.
+
+    A path is looked up in a module that is imported already; another may not be
+    installed.
+    """
+    if name in READY:
+        return
+    if ":" in name:
+        module = name.partition(":")[0]
+        if not module or module in sys.modules:
+            object_at(name, place)
+        return
+    if name in published().names:
+        return
+    # It may have been installed since they were read.
+    entries = read_published()
+    if name not in entries.names:
+        known = {*READY, *entries.names}
+        raise place.error(
+            f"unknown receiver {quoted(name)}; known are {listed(known)}; one of"
+            f" your own is written package.module:object{nearest(name, known)}"
+        )
+
+
+def _ready_at(path: str, place: Place) -> Any:
+    try:
+        return object_at(path, place)
+    except ConfigurationError as error:
+        hint = hint_for(t.cast("Exception", error.__cause__))
+        if hint is None:
+            raise
+        raise place.error(hint) from error.__cause__
 
 
 def object_at(path: str, place: Place) -> Any:
@@ -88,8 +128,13 @@ def object_at(path: str, place: Place) -> Any:
             found = getattr(found, part)
         except AttributeError as error:
             raise place.error(
-                f"module {module_name!r} has no {attribute!r}"
+                f"module {quoted(module_name)} has no {quoted(attribute)}"
                 f"{nearest(part, dir(found))}"
+            ) from error
+        except Exception as error:
+            raise place.error(
+                f"{quoted(part)} of module {quoted(module_name)} cannot be"
+                f" read: {type(error).__name__}: {error}"
             ) from error
     return found
 
@@ -103,7 +148,8 @@ def imported(module: str, place: Place, word: str = "") -> types.ModuleType:
         return import_module(module)
     except Exception as error:
         raise place.error(
-            f"module {module!r} cannot be imported: {type(error).__name__}: {error}",
+            f"module {quoted(module)} cannot be imported:"
+            f" {type(error).__name__}: {error}",
             word,
         ) from error
 
@@ -111,7 +157,7 @@ def imported(module: str, place: Place, word: str = "") -> types.ModuleType:
 def receiver_from(
     target: Any, options: Mapping[str, Any], place: Place
 ) -> tuple[Any, Mapping[str, str]]:
-    """Return a receiver, and which of its methods hears which signal."""
+    """Return a receiver, and which of its methods receives which signal."""
     options = dict(options)
     connects_itself = hasattr(target, "connect") and hasattr(target, "disconnect")
     hears: Mapping[str, str] = {} if connects_itself else getattr(target, "hears", {})
@@ -134,17 +180,33 @@ def _signal_named(options: dict[str, Any], place: Place) -> str:
     name = options.pop("signal", None)
     if not isinstance(name, str):
         raise place.error(
-            "expected the option signal, with the name of what it hears, as"
-            f' {{signal = "exchange-closed"}}; got {short_repr(name)}'
+            "expected the option signal, with the name of what it receives, as"
+            ' {signal = "exchange-closed"}, or where it is, as {signal ='
+            f' "shop.events:order_placed"}}; got {shown_value(name)}'
         )
-    return signal_of(name, place).name
+    signal_of(name, place)
+    return str(name)
 
 
-def signal_of(name: str, place: Place) -> NamedSignal:
+def signal_of(name: str, place: Place) -> Signal:
+    """Return the signal of the catalogue by its name, or any other by its path.
+
+    :raises ConfigurationError: If there is none.
+    """
+    if ":" in name:
+        found = object_at(name, place)
+        if not isinstance(found, Signal):
+            raise place.error(
+                f"{quoted(name)} must be a signal, got {shown_value(found)}; make"
+                " one by signalpost.signal(), or name another",
+                "signal",
+            )
+        return found
     if name not in catalogue:
         raise place.error(
-            f"unknown signal {name!r}; known are {listed(catalogue)}"
-            f"{nearest(name, catalogue)}"
+            f"unknown signal {quoted(name)}; known are {listed(catalogue)}; one"
+            f" of your own is written package.module:object{nearest(name, catalogue)}",
+            "signal",
         )
     return catalogue[name]
 
@@ -157,21 +219,56 @@ def instance_of(kind: type, options: Mapping[str, Any], place: Place) -> Any:
         one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()
     )
     has = f"its options are {listed(known)}" if known else "it has no options"
-    for name in options:
-        if name not in known and not takes_any:
-            raise place.error(
-                f"unknown option {name!r}; {has}{nearest(name, known)}", name
-            )
+    mistakes = Mistakes()
     given = {}
     for name, value in options.items():
-        try:
-            given[name] = value_for(value, _annotation(kind, parameters.get(name)))
-        except ValueError as error:
-            raise place.error(f"option {name}: {error}", name) from error
+        with mistakes.noted():
+            if name not in known and not takes_any:
+                raise place.error(
+                    f"unknown option {quoted(name)}; {has}{nearest(name, known)}",
+                    name,
+                )
+            annotation = _annotation(kind, parameters.get(name))
+            given[name] = _value_of(name, value, annotation, place)
+    if mistakes:
+        for error in _wrong_values(kind, given, place):
+            mistakes.add(error)
+        mistakes.raise_any()
     try:
         return kind(**given)
     except Exception as error:
-        raise place.error(f"{error}; {has}") from error
+        for one in _wrong_values(kind, given, place):
+            mistakes.add(one)
+        mistakes.raise_any()
+        raise place.error(scrubbed(f"{error}; {has}", given)) from error
+
+
+def _value_of(name: str, value: Any, annotation: Any, place: Place) -> Any:
+    try:
+        return value_for(value, annotation)
+    except ValueError as error:
+        reason = "its value does not fit" if is_secret(name) else str(error)
+        raise place.error(f"option {shown_name(name)}: {reason}", name) from error
+
+
+def _wrong_values(
+    kind: type, given: Mapping[str, Any], place: Place
+) -> Iterable[ConfigurationError]:
+    """Yield an error for each value that is refused by itself, with its line.
+
+    Of our own classes only, which may be made in vain.
+    """
+    if not kind.__module__.startswith("signalpost."):
+        return
+    for name, value in given.items():
+        try:
+            kind(**{name: value})
+        except Exception as error:  # noqa: BLE001  # any is a refusal
+            reason = scrubbed(str(error), given)
+            if name in reason:
+                refusal = place.error(reason, name)
+                refusal.__cause__ = error
+                yield refusal
 
 
 _BY_NAME = (

@@ -7,21 +7,22 @@ import sys
 import threading
 import typing as t
 from collections.abc import Mapping
-from reprlib import repr as short_repr
 from typing import Any
 
 from ._finding import object_at
 from ._place import listed
 from ._place import nearest
 from ._place import Place
+from ._shown import shown_value
 
-__all__ = ["formatter_of", "output"]
+__all__ = ["FORMATS", "formatter_of", "output"]
 
-_FORMATS: t.Final[Mapping[str, str]] = {
+FORMATS: t.Final[Mapping[str, str]] = {
     "json": "signalpost.receivers.formats:JsonFormatter",
     "logfmt": "signalpost.receivers.formats:LogfmtFormatter",
     "text": "signalpost.config._terminal:TerminalFormatter",
 }
+"""Where the formatter of each format is."""
 
 
 def formatter_of(form: Any, place: Place) -> logging.Formatter:
@@ -29,12 +30,12 @@ def formatter_of(form: Any, place: Place) -> logging.Formatter:
 
     :raises ConfigurationError: If there is no such format.
     """
-    if not isinstance(form, str) or form not in _FORMATS:
+    if not isinstance(form, str) or form not in FORMATS:
         raise place.error(
-            f"expected one of {listed(_FORMATS)}, got {short_repr(form)}"
-            f"{nearest(form, _FORMATS)}"
+            f"expected one of {listed(FORMATS)}, got {shown_value(form)}"
+            f"{nearest(form, FORMATS)}"
         )
-    formatter: logging.Formatter = object_at(_FORMATS[form], place)()
+    formatter: logging.Formatter = object_at(FORMATS[form], place)()
     return formatter
 
 

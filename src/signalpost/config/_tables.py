@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
+import tomllib
 import typing as t
 from collections.abc import Mapping
-from reprlib import repr as short_repr
+from dataclasses import replace
 from typing import Any
 
 from ..errors import ConfigurationError
+from ..receivers.lines import capped
+from ..receivers.lines import one_line
+from ._place import Lines
+from ._place import Mistakes
+from ._place import NO_LINES
 from ._place import Place
+from ._shown import quoted
+from ._shown import shown_name
+from ._shown import shown_value
 from ._text import lines_in
 from ._text import Text
 from ._text import TRUTHS
@@ -18,13 +28,13 @@ from ._text import TRUTHS
 __all__ = [
     "OURS",
     "RECEIVERS",
-    "IniParser",
     "by_section",
-    "lines_of",
+    "ini_tables",
     "options_in",
     "overlaid",
     "reached",
     "text_of",
+    "toml_tables",
 ]
 
 OURS = "signalpost"
@@ -33,7 +43,123 @@ OURS = "signalpost"
 RECEIVERS = "signalpost.receivers"
 
 
-class IniParser(configparser.RawConfigParser):
+MOST_LEVELS = 100
+"""How deep tables and lists may be nested."""
+MOST_VALUES = 100_000
+"""How many values there may be in all."""
+MOST_BITS = 1024
+"""How large a whole number may be, which is more than any that fits a float."""
+_LONGEST_REASON = 500
+
+
+def text_of(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """Return what to call a file, and its text."""
+    source = os.fsdecode(path)
+    try:
+        with open(source, encoding="utf-8-sig") as file:
+            return source, file.read()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{one_line(source)}: the configuration cannot be read: {error.strerror};"
+            " name a file that is there",
+            source,
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"{one_line(source)}: not UTF-8 at byte {error.start}; save it as UTF-8",
+            source,
+        ) from error
+    except ValueError as error:  # a NUL, or what no file system has a name for
+        raise ConfigurationError(
+            f"{one_line(source)}: the configuration cannot be read: {error}; name a"
+            " file that is there",
+            source,
+        ) from error
+
+
+def toml_tables(text: str, source: str) -> dict[str, Any]:
+    """Return the tables of a TOML file's text."""
+    _refuse_long_names(text, source)
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise _unreadable(source, _TOO_DEEP, None) from None
+    # Not TOMLDecodeError alone: a number may have too many digits.
+    except ValueError as error:
+        line = _line_in(str(error))
+        raise _unreadable(source, f"not TOML: {error}", line) from error
+
+
+_line_in_message = re.compile(r"\(at line (\d{1,9}), column \d+\)").search
+
+
+def _line_in(message: str) -> int | None:
+    found = _line_in_message(message)
+    return None if found is None else int(found[1])
+
+
+def _refuse_long_names(text: str, source: str) -> None:
+    """Refuse a dotted name that would take a parser long.
+
+    The time that tomllib takes grows with the square of a name's parts.
+    """
+    if text.count(".") < MOST_LEVELS:
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") < MOST_LEVELS:
+            continue
+        bare = _quoted.sub("q", line).replace(" ", "").replace("\t", "")
+        for name in _not_of_a_name.split(bare):
+            if name.count(".") >= MOST_LEVELS and ".." not in name:
+                raise ConfigurationError(
+                    f"{one_line(source)}, line {number}: a name has more than"
+                    f" {MOST_LEVELS} parts; write it shorter",
+                    source,
+                    line=number,
+                )
+
+
+_quoted = re.compile(r"\"[^\"]*\"|'[^']*'")
+_not_of_a_name = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+def ini_tables(text: str, source: str) -> dict[str, dict[str, Any]]:
+    """Return the sections of an INI file's text."""
+    parser = _IniParser(
+        delimiters=("=",), default_section="", interpolation=None, strict=True
+    )
+    try:
+        lines = map(_with_single_spaces, text.split("\n"))
+        parser.read_string("\n".join(lines), source)
+    except configparser.Error as error:
+        raise _ini_error(source, error) from error
+    return {
+        name: {key: Text(value) for key, value in parser.items(name)}
+        for name in parser.sections()
+    }
+
+
+def _ini_error(source: str, error: configparser.Error) -> ConfigurationError:
+    """Return what is wrong, without the lines themselves, which may be secrets."""
+    wrong: list[tuple[int | None, str]]
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        wrong = [(error.lineno, "expected a section above, as [signalpost]")]
+    elif isinstance(error, configparser.ParsingError) and hasattr(error, "errors"):
+        wrong = [(line, "expected NAME = VALUE") for line, _ in error.errors]
+    elif isinstance(error, configparser.DuplicateOptionError):
+        wrong = [(error.lineno, f"{quoted(error.option)} is given twice")]
+    elif isinstance(error, configparser.DuplicateSectionError):
+        wrong = [(error.lineno, f"[{shown_name(error.section)}] is given twice")]
+    else:
+        # What later releases of Python raise, whose text may have the line in it.
+        kind = type(error).__name__
+        wrong = [(getattr(error, "lineno", None), f"a line cannot be read ({kind})")]
+    return ConfigurationError.together(
+        [_unreadable(source, f"no INI file: {what}", line) for line, what in wrong]
+    )
+
+
+class _IniParser(configparser.RawConfigParser):
     """Reads an INI file whose names mean what is written."""
 
     def optionxform(self, optionstr: str) -> str:
@@ -41,74 +167,108 @@ class IniParser(configparser.RawConfigParser):
         return optionstr
 
 
-def text_of(path: str | os.PathLike[str]) -> tuple[str, str]:
-    """Return what to call a file, and its text."""
-    source = os.fspath(path)
-    try:
-        with open(source, encoding="utf-8-sig") as file:
-            return source, file.read()
-    except OSError as error:
-        raise ConfigurationError(
-            f"{source}: the configuration cannot be read: {error.strerror}; name a"
-            " file that is there",
-            source,
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(
-            f"{source}: not UTF-8 at byte {error.start}; save it as UTF-8", source
-        ) from error
+def _with_single_spaces(line: str) -> str:
+    """Return a line whose name has no long gaps.
+
+    The time that configparser takes grows with the square of a gap.
+    """
+    if not line or line[0].isspace():
+        return line
+    name, equals, value = line.partition("=")
+    return f"{' '.join(name.split())}{equals}{value}"
 
 
-def lines_of(text: str) -> tuple[str, ...]:
-    return tuple(text.split("\n"))
+def _unreadable(source: str, reason: str, line: int | None) -> ConfigurationError:
+    place = one_line(source) if line is None else f"{one_line(source)}, line {line}"
+    reason = one_line(capped(reason, _LONGEST_REASON))
+    return ConfigurationError(f"{place}: {reason}", source, line=line)
 
 
-def by_section(tables: Mapping[str, Any], source: str) -> dict[str, Any]:
+def by_section(
+    tables: Mapping[str, Any], source: str, lines: Lines = NO_LINES
+) -> dict[str, Any]:
     """Return tables in each other, for sections whose names are dotted."""
     root: dict[str, Any] = {}
-    for name, value in _copied(tables, source).items():
-        table = root
-        *outer, last = _parts(name) if isinstance(value, dict) else (name,)
-        for part in outer:
-            table = table.setdefault(part, {})
-            if not isinstance(table, dict):
-                raise _twice(source, name)
-        if last not in table:
-            table[last] = value
-        elif isinstance(table[last], dict) and isinstance(value, dict):
-            if table[last].keys() & value.keys():
-                raise _twice(source, name)
-            table[last].update(value)
-        else:
-            raise _twice(source, name)
+    mistakes = Mistakes()
+    for name, value in _Copy(source, lines).of(tables).items():
+        with mistakes.noted():
+            _put(root, name, value, Place(source, "", name, lines))
+    mistakes.raise_any()
     return root
 
 
-def _twice(source: str, name: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"{source}, [{name}]: given twice, as a section and within another; write it"
-        " once",
-        source,
-        name,
-    )
+def _put(root: dict[str, Any], name: str, value: Any, place: Place) -> None:
+    table = root
+    *outer, last = _parts(name, place) if isinstance(value, dict) else (name,)
+    for part in outer:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise place.error(_TWICE)
+    if last not in table:
+        table[last] = value
+    elif isinstance(table[last], dict) and isinstance(value, dict):
+        if table[last].keys() & value.keys():
+            raise place.error(_TWICE)
+        table[last].update(value)
+    else:
+        raise place.error(_TWICE)
 
 
-def _parts(name: str) -> list[str]:
+_TWICE = "given twice, as a section and within another; write it once"
+
+
+def _parts(name: str, place: Place) -> list[str]:
     if name.startswith(f"{RECEIVERS}."):  # a receiver's name may hold dots
         return [*RECEIVERS.split("."), name.removeprefix(f"{RECEIVERS}.")]
+    if name.count(".") >= MOST_LEVELS:
+        raise place.error(_TOO_DEEP)
     return name.split(".")
 
 
-def _copied(table: Mapping[str, Any], source: str) -> dict[str, Any]:
-    for name in table:
-        if not isinstance(name, str):
-            raise ConfigurationError(
-                f"{source}: a name must be a string, got {short_repr(name)}", source
+_TOO_DEEP = f"nested deeper than {MOST_LEVELS} levels, or in itself; write it flatter"
+
+
+class _Copy:
+    """Copies tables and lists, each place of one by itself.
+
+    What is at several places, or in itself, could be endless: so there are limits.
+    """
+
+    def __init__(self, source: str, lines: Lines) -> None:
+        self._place = Place(source, "", "", lines)
+        self._values = 0
+
+    def of(self, table: Mapping[str, Any], level: int = 0) -> dict[str, Any]:
+        copy = {}
+        for name, value in table.items():
+            if not isinstance(name, str):
+                raise self._place.error(
+                    f"a name must be a string, got {shown_value(name)}"
+                )
+            if level == 0:
+                self._place = replace(self._place, key=name)
+            copy[name] = self._value(value, level + 1)
+        return copy
+
+    def _value(self, value: Any, level: int) -> Any:
+        self._values += 1
+        if self._values > MOST_VALUES:
+            raise self._place.error(
+                f"more than {MOST_VALUES} values until here; keep what is no"
+                " configuration elsewhere"
             )
-    return {
-        name: _copied(value, source) if isinstance(value, Mapping) else value
-        for name, value in table.items()
-    }
+        if isinstance(value, int) and value.bit_length() > MOST_BITS:
+            raise self._place.error(
+                f"a number has more than {MOST_BITS} bits; write a smaller one"
+            )
+        is_table = isinstance(value, Mapping)
+        if not is_table and type(value) not in (list, tuple):
+            return value
+        if level >= MOST_LEVELS:
+            raise self._place.error(_TOO_DEEP)
+        if is_table:
+            return self.of(value, level)
+        return type(value)(self._value(one, level + 1) for one in value)
 
 
 def overlaid(
@@ -149,7 +309,7 @@ def options_in(value: Any, place: Place) -> Mapping[str, Any] | None:
     if isinstance(value, bool):
         return {} if value else None
     raise place.error(
-        f"expected true, false or a table of options, got {short_repr(value)}"
+        f"expected true, false or a table of options, got {shown_value(value)}"
     )
 
 
@@ -160,7 +320,7 @@ def _options_in_text(text: str, place: Place) -> dict[str, Any]:
         if not equals:
             raise place.error(
                 "expected yes, no, or a line NAME = VALUE for each option, got"
-                f" {short_repr(line)}"
+                f" {shown_value(line)}"
             )
         options[name.strip()] = Text(value.strip())
     return options

@@ -8,10 +8,10 @@ import logging
 import types
 import typing as t
 from collections.abc import Callable
-from reprlib import repr as short_repr
 from typing import Any
 
 from ._place import listed
+from ._shown import shown_value
 
 __all__ = ["TRUTHS", "Text", "lines_in", "plain", "value_for"]
 
@@ -93,21 +93,21 @@ def _truth(text: str) -> bool:
     try:
         return TRUTHS[text.lower()]
     except KeyError:
-        raise ValueError(f"expected yes or no, got {short_repr(text)}") from None
+        raise ValueError(f"expected yes or no, got {shown_value(text)}") from None
 
 
 def _whole_number(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f"expected a whole number, got {short_repr(text)}") from None
+        raise ValueError(f"expected a whole number, got {shown_value(text)}") from None
 
 
 def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"expected a number, got {short_repr(text)}") from None
+        raise ValueError(f"expected a number, got {shown_value(text)}") from None
 
 
 _READERS: dict[Any, Callable[[str], Any]] = {
@@ -123,7 +123,7 @@ def _choice(text: str, choices: tuple[Any, ...]) -> Any:
         if str(choice) == text:
             return choice
     raise ValueError(
-        f"expected one of {listed(map(str, choices))}, got {short_repr(text)}"
+        f"expected one of {listed(map(str, choices))}, got {shown_value(text)}"
     )
 
 
@@ -132,7 +132,7 @@ def _mapping(text: str, inner: Any) -> dict[str, Any]:
     for line in lines_in(text):
         name, equals, value = line.rpartition("=")
         if not equals:
-            raise ValueError(f"expected lines NAME = VALUE, got {short_repr(line)}")
+            raise ValueError(f"expected lines NAME = VALUE, got {shown_value(line)}")
         found[name.strip()] = _value_of_text(value.strip(), inner)
     return found
 

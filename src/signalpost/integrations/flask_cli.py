@@ -1,4 +1,4 @@
-"""``flask signalpost``: who hears an application, what can be enabled, what is said.
+"""``flask signalpost``: what receives an application's signals, and what could.
 
 Flask finds these commands by itself where signalpost is installed.
 """
@@ -18,7 +18,6 @@ import signal as system_signals
 import sys
 import textwrap
 import threading
-import traceback
 import typing as t
 from collections.abc import Generator
 from collections.abc import Iterable
@@ -35,23 +34,24 @@ from .. import lifecycle
 from .._engine.identity import ANY
 from .._engine.introspection import ConnectionInfo
 from .._engine.names import SenderName
-from ..config import Configuration
 from ..config import EnabledReceiver
 from ..config import ENTRY_POINT_GROUP
 from ..config import READY
 from ..config import unseen_lines
-from ..errors import ConfigurationError
+from ..config._shown import shown
+from ..receivers.lines import one_line
 from ..receivers.lines import one_word
 from ..receivers.watch import Message
 from ..receivers.watch import Watcher
 from ..wsgi.finding import layers_in
-from .flask import Signalpost
-from .flask import State
+from .flask_cli_loading import application_of
+from .flask_cli_loading import application_with_mistakes
+from .flask_cli_loading import names_in
+from .flask_cli_loading import state_of
 
 __all__ = ["signalpost"]
 
 _NAME = "signalpost"
-_OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 _ENDINGS = ("SIGINT", "SIGTERM", "SIGHUP")  # not every system has all
 _STYLES = {"complete": "green", "aborted": "yellow", "error": "red", "lost": "magenta"}
 
@@ -70,10 +70,11 @@ def list_signals(info: ScriptInfo) -> None:
     """List every signal, when it is sent, and who hears it.
 
     With the file and line where each receiver was connected, whether it is held
-    strongly or weakly, and how often it was called, if it was observed.
+    strongly or weakly, and how often it was called, if it was observed. The mistakes
+    of its configuration are printed first.
     """
-    app = _application_of(info)
-    enabled = {id(one.receiver): one for one in _state_of(app).enabled.values()}
+    app = application_with_mistakes(info)
+    enabled = {id(one.receiver): one for one in state_of(app).enabled.values()}
     for signal in lifecycle.catalogue.values():
         # Its own docstring: one that has none shows its class's.
         has_moment = signal.__doc__ != type(signal).__doc__
@@ -87,8 +88,12 @@ def list_signals(info: ScriptInfo) -> None:
 @signalpost.command("receivers", short_help="List what can be enabled, and what is.")
 @pass_script_info
 def list_receivers(info: ScriptInfo) -> None:
-    """List what can be enabled by name, with options, and what is enabled."""
-    enabled = _state_of(_application_of(info)).enabled
+    """List what can be enabled by name, with options, and what is enabled.
+
+    The mistakes of the configuration are printed first. An option that may be a secret
+    is shown as …
+    """
+    enabled = state_of(application_with_mistakes(info)).enabled
     published = {one.name: one for one in entry_points(group=ENTRY_POINT_GROUP)}
     for name in sorted({*READY, *published, *enabled}):
         one = enabled.get(name)
@@ -100,9 +105,7 @@ def list_receivers(info: ScriptInfo) -> None:
         if summary:
             _tell("", f"    {summary}", indent=4)
         if one is not None:
-            given = [
-                f"{key}={_shown(key, value)}" for key, value in one.options.items()
-            ]
+            given = [f"{key}={value!r}" for key, value in one.shown_options.items()]
             options = f", with {' '.join(given)}" if given else ""
             _tell("", f"    enabled by {one.source}{options}", indent=6)
 
@@ -114,15 +117,15 @@ def check(info: ScriptInfo, file: str | None) -> None:
     """Check the configuration without serving: the application's, or a FILE.
 
     Modules are imported and receivers made, as when the application starts. A FILE is
-    checked without the application.
+    checked without the application. All mistakes are printed; the exit code is 1 then.
     """
     if file is None:
-        app = _application_of(info)
+        app = application_of(info)
         _check_layer(app)
-        enabled = _state_of(app).enabled
+        enabled = state_of(app).enabled
         names, unseen = ", ".join(enabled), unseen_lines(enabled)
     else:
-        names, unseen = _names_in(file)
+        names, unseen = names_in(file)
     _tell("", f"The configuration is right; it enables {names or 'no receiver'}.")
     for reason in unseen:
         _tell("", f"Warning, unless a server sets up logging: {reason}", is_error=True)
@@ -130,7 +133,7 @@ def check(info: ScriptInfo, file: str | None) -> None:
 
 def _check_layer(app: flask.Flask) -> None:
     """Fail if another object was put into the place of the application's layer."""
-    layer = _state_of(app).middleware
+    layer = state_of(app).middleware
     if not any(one is layer for one in layers_in(app, app.wsgi_app)):
         raise click.ClickException(
             f"the requests of {app.name!r} are not recorded: the layer that Signalpost"
@@ -168,7 +171,7 @@ def watch(
                 f"expected a status as 404 or 5xx, got {status!r}",
                 param_hint="--status",
             )
-    application = _application_of(info) if folder is None else None
+    application = application_of(info) if folder is None else None
     chosen = folder if application is None else _folder_of(application)
     wanted = _Wanted(signals, paths, statuses)
     for hint in _hints(application, signals):
@@ -196,13 +199,13 @@ def _follow(watcher: Watcher, wanted: _Wanted) -> None:
 
 def _folder_of(app: flask.Flask) -> str | os.PathLike[str] | None:
     """Return the folder that the application's own receiver was given, if any."""
-    one = _state_of(app).enabled.get("watch")
+    one = state_of(app).enabled.get("watch")
     return None if one is None else one.options.get("folder")
 
 
 def _hints(app: flask.Flask | None, signals: Iterable[str]) -> Generator[str]:
     """Say why nothing may come, although nothing is wrong."""
-    if app is not None and "watch" not in _state_of(app).enabled:
+    if app is not None and "watch" not in state_of(app).enabled:
         yield (
             f'the receiver "watch" is not enabled for {app.name!r}, so its server may'
             " tell nothing; add it to its configuration: watch = true"
@@ -296,64 +299,6 @@ class _Wanted:
         )
 
 
-class _Nobody:
-    """The application that a configuration is checked for; nobody serves it."""
-
-
-def _names_in(file: str) -> tuple[str, list[str]]:
-    """Load a file for no application; return its names, and why lines are unseen."""
-    # As Flask does where it imports an application: modules stand beside it.
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    nobody = _Nobody()
-    try:
-        enabled = Configuration.from_file(file).load(nobody)
-    except ConfigurationError as error:
-        raise _refusal(error) from None
-    except Exception as error:  # noqa: BLE001  # of a module that reads its section
-        raise click.ClickException(
-            f"{file}: a receiver of post-config-load failed:"
-            f" {type(error).__name__}: {error}{_place_of(error)}"
-        ) from None
-    names, unseen = ", ".join(enabled), unseen_lines(enabled)
-    enabled.disable_all()
-    return names, unseen
-
-
-def _application_of(info: ScriptInfo) -> flask.Flask:
-    try:
-        app = info.load_app()
-    except ConfigurationError as error:
-        raise _refusal(error) from None
-    _state_of(app)
-    return app
-
-
-def _refusal(error: ConfigurationError) -> click.ClickException:
-    """Return what is wrong with a configuration, without a traceback."""
-    place = "" if error.__cause__ is None else _place_of(error.__cause__)
-    notes = "".join(f"\n({note})" for note in getattr(error, "__notes__", ()))
-    return click.ClickException(f"{error}{place}{notes}")
-
-
-def _place_of(error: BaseException) -> str:
-    """Return the innermost line, outside of us, that an error went through."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith((_OURS, "<frozen", importlib.__file__ or "-")):
-            return f" ({frame.filename}, line {frame.lineno})"
-    return ""
-
-
-def _state_of(app: flask.Flask) -> State:
-    state = app.extensions.get(_NAME)
-    if not isinstance(state, State):
-        raise click.ClickException(
-            f"the application {app.name!r} is not set up; call"
-            f" {Signalpost.__module__}.{Signalpost.__name__}(app) where it is made"
-        )
-    return state
-
-
 def _can_hear(one: ConnectionInfo, app: flask.Flask) -> bool:
     """Tell whether a connection is to this application, or to any sender."""
     if one.sender is ANY or one.sender is app:
@@ -401,11 +346,6 @@ def _object_at(name: str, path: str | None, published: Mapping[str, t.Any]) -> t
     return found
 
 
-def _shown(option: str, value: object) -> str:
-    """Return an option's value, unless it lets somebody in."""
-    return "…" if option in ("token", "password", "secret") else repr(value)
-
-
 def _signature_of(target: t.Any) -> str:
     """Return the options of a class, as ``(slow_seconds=None, …)``."""
     if not isinstance(target, type):
@@ -415,16 +355,16 @@ def _signature_of(target: t.Any) -> str:
     except (TypeError, ValueError):
         return ""
     shown = [
-        one.name if one.default is one.empty else f"{one.name}={_named(one.default)}"
+        one.name if one.default is one.empty else f"{one.name}={_default_of(one)}"
         for one in parameters
         if one.kind is not one.VAR_KEYWORD
     ]
     return f"({', '.join(shown)})"
 
 
-def _named(default: object) -> str:
-    # A function has an address in its repr, which says nothing.
-    return str(getattr(default, "__name__", None) or repr(default))
+def _default_of(parameter: inspect.Parameter) -> str:
+    name = getattr(parameter.default, "__name__", None)
+    return str(name or repr(shown(parameter.name, parameter.default)))
 
 
 def _known(message: Message, key: str) -> str | int | float | None:
@@ -473,6 +413,8 @@ def _tell(
 ) -> None:
     """Print a line that begins with a name, which is shown bold.
 
+    What is not printable in them is escaped, as they are from files and modules.
+
     On a terminal it is broken between words, at its width. Elsewhere it stays one
     line, for grep.
 
@@ -480,6 +422,7 @@ def _tell(
     :param mark: What stands before the name; may be coloured.
     """
     stream = sys.stderr if is_error else sys.stdout
+    name, text = one_line(name), one_line(text)
     plain = click.unstyle(mark) + name
     lines = [plain + text]
     if stream.isatty():

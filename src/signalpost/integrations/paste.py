@@ -15,10 +15,13 @@ Options of both:
 
 ``config``
     The TOML or INI file to load for the application; it may be the very file that holds
-    the stack. A relative path starts where that file is. Without it, nothing is
-    enabled, and only what connects itself hears.
+    the stack. A relative path starts where that file is. Without it, no receiver is
+    enabled.
 ``strict``
     ``yes`` lets a receiver's exception through, for tests; ``no`` is the default.
+
+With ``SIGNALPOST_DISABLED=1`` in the environment nothing is read, and the application
+is left as it is.
 """
 
 from __future__ import annotations
@@ -26,9 +29,15 @@ from __future__ import annotations
 import os
 import typing as t
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 
 from ..config import Configuration
+from ..config import is_disabled
+from ..config._place import Mistakes
+from ..config._place import nearest
+from ..config._shown import quoted
+from ..config._shown import shown_value
 from ..config._text import TRUTHS
 from ..errors import ConfigurationError
 from ..wsgi.middleware import SignalMiddleware
@@ -41,40 +50,32 @@ __all__ = ["filter_app_factory", "filter_factory"]
 
 def filter_factory(
     global_conf: Mapping[str, str] | None, **local_conf: str
-) -> Callable[[WSGIApplication], SignalMiddleware]:
+) -> Callable[[WSGIApplication], WSGIApplication]:
     """Return what wraps applications in the middleware; ``paste.filter_factory``.
 
     :param global_conf: Paste Deploy's defaults; of these, ``here`` and ``__file__``.
     :param local_conf: ``config`` and ``strict``.
-    :raises ConfigurationError: If there is another option, or one does not fit, or
-        the file cannot be read.
+    :raises ConfigurationError: About each option that is unknown or does not fit, and
+        each mistake of the file.
 
     .. versionadded:: 0.1
     """
+    if is_disabled():
+        return lambda app: app
     known = global_conf or {}
-    source = known.get("__file__", "Paste Deploy")
-    for name in local_conf:
-        if name not in ("config", "strict"):
-            raise ConfigurationError(
-                f"{source}: unknown option {name!r} of egg:signalpost; its options are"
-                " config, strict",
-                source,
-                key=name,
-            )
+    mistakes = Mistakes(
+        _wrong_options(known.get("__file__", "Paste Deploy"), local_conf)
+    )
     strict = TRUTHS.get(local_conf.get("strict", "no").lower())
-    if strict is None:
-        raise ConfigurationError(
-            f"{source}: strict must be yes or no, got {local_conf['strict']!r}",
-            source,
-            key="strict",
-        )
     configuration = None
     if "config" in local_conf:
         path = os.path.join(known.get("here", ""), local_conf["config"])
-        configuration = Configuration.from_file(path)
+        with mistakes.noted():
+            configuration = Configuration.from_file(path)
+    mistakes.raise_any()
 
     def wrap(app: WSGIApplication) -> SignalMiddleware:
-        middleware = SignalMiddleware(app, strict=strict)
+        middleware = SignalMiddleware(app, strict=bool(strict))
         if configuration is not None:
             configuration.load(middleware)
         return middleware
@@ -82,9 +83,32 @@ def filter_factory(
     return wrap
 
 
+def _wrong_options(
+    source: str, options: Mapping[str, str]
+) -> Iterator[ConfigurationError]:
+    for name in options:
+        if name not in _OPTIONS:
+            yield ConfigurationError(
+                f"{source}: unknown option {quoted(name)} of egg:signalpost; its"
+                f" options are {', '.join(_OPTIONS)}{nearest(name, _OPTIONS)}",
+                source,
+                key=name,
+            )
+    strict = options.get("strict", "no")
+    if strict.lower() not in TRUTHS:
+        yield ConfigurationError(
+            f"{source}: strict must be yes or no, got {shown_value(strict)}",
+            source,
+            key="strict",
+        )
+
+
+_OPTIONS = ("config", "strict")
+
+
 def filter_app_factory(
     app: WSGIApplication, global_conf: Mapping[str, str] | None, **local_conf: str
-) -> SignalMiddleware:
+) -> WSGIApplication:
     """Return an application in the middleware; ``paste.filter_app_factory``.
 
     :param app: The application; the configuration is loaded for it.

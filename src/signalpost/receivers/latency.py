@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
 from itertools import count
@@ -20,6 +19,7 @@ from .lines import capped
 from .lines import chosen_logger
 from .lines import LONGEST_FIELD
 from .lines import one_word
+from .paths import exclusion_of
 from .response_times import response_times
 from .response_times import seconds_of
 from .response_times import STREAMED_SECONDS
@@ -42,9 +42,6 @@ _ORDINARY = frozenset(("complete", "hijacked"))
 
 _is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 _is_header_name = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*").fullmatch
-# What regular expressions, routes and queries are written with has no place in a
-# pattern: it would match nothing, and nobody would know why.
-_is_pattern = re.compile(r"(?:/|\*\*)(?!.*\.\*)[^^$?\\|()\[\]{}<>+#]*").fullmatch
 
 
 class LatencyLogger:
@@ -138,7 +135,7 @@ class LatencyLogger:
             outcome: (level, outcome in _ORDINARY)
             for outcome, level in self._levels.items()
         }
-        self._is_excluded = _matcher(exclude)
+        self._is_excluded = exclusion_of(exclude)
         self._sample = _sample_of(sample)
         self._request_id_key = _environ_key(request_id_header)
         self._logger = chosen_logger(logger, "signalpost.latency")
@@ -156,12 +153,10 @@ class LatencyLogger:
             if level not in visibility.refused:
                 self._explain(exchange, level, is_ordinary=is_ordinary)
             return
+        if self._is_excluded is not None and self._is_excluded(exchange):
+            return
         route = exchange.route
-        if route is None or self._is_excluded is not None:
-            path = exchange.script_name + exchange.path
-            if self._is_excluded is not None and self._is_excluded(path):
-                return
-        place = path if route is None else route
+        place = exchange.script_name + exchange.path if route is None else route
         if is_ordinary and self._sample is not None and not self._sample.takes(place):
             return
         if level not in visibility.taken:
@@ -195,10 +190,10 @@ class LatencyLogger:
 
     def _explain(self, exchange: Exchange, level: int, *, is_ordinary: bool) -> None:
         """Explain that a line is not shown, if it would be written."""
-        path = exchange.script_name + exchange.path
-        if self._is_excluded is not None and self._is_excluded(path):
+        if self._is_excluded is not None and self._is_excluded(exchange):
             return
-        place = path if exchange.route is None else exchange.route
+        route = exchange.route
+        place = exchange.script_name + exchange.path if route is None else route
         if is_ordinary and self._sample is not None and not self._sample.has(place):
             return
         self._visibility.check(level)
@@ -409,47 +404,6 @@ def _numbered(levels: Mapping[str, str] | None) -> dict[str, int]:
             )
         numbered[what] = number
     return numbered
-
-
-def _matcher(patterns: Collection[str]) -> Callable[[str], object] | None:
-    """Return what finds a path that one of the patterns matches as a whole.
-
-    Wildcards are few, so that a path made to be slow cannot be: the time is linear
-    in its length.
-    """
-    if isinstance(patterns, str) or not isinstance(patterns, Collection):
-        raise TypeError(
-            f"exclude must be a collection of patterns, got {patterns!r};"
-            ' write exclude=("/healthz",)'
-        )
-    if not patterns:
-        return None
-    return re.compile("|".join(map(_expression, patterns)), re.DOTALL).fullmatch
-
-
-def _expression(pattern: object) -> str:
-    if not isinstance(pattern, str):
-        raise TypeError(
-            f'a pattern of exclude must be a string, got {pattern!r}; write "/healthz"'
-        )
-    if not _is_pattern(pattern):
-        raise ValueError(
-            f"a pattern of exclude must be a path that begins with / or **, without"
-            f" host, query, route variables and regular expressions, got {pattern!r};"
-            f' write "/healthz", "/items/*" or "/static/**"'
-        )
-    segments = pattern.split("/")
-    if segments.count("**") > 1 or any(
-        segment.count("*") > 1 for segment in segments if segment != "**"
-    ):
-        raise ValueError(
-            f"a pattern of exclude takes ** once, as a whole segment, and * once a"
-            f" segment, got {pattern!r}; write several patterns"
-        )
-    return "/".join(
-        ".*" if segment == "**" else re.escape(segment).replace(r"\*", "[^/]*")
-        for segment in segments
-    )
 
 
 def _environ_key(header: str | None) -> str | None:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections import deque
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Generator
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from weakref import WeakValueDictionary
 from ..exchange import Exchange
 from .lines import LONGEST_FIELD
 from .lines import one_word
+from .paths import exclusion_of
 from .quantiles import DurationHistogram
 from .response_times import response_times
 
@@ -157,9 +159,11 @@ class LatencyRecorder:
     Any thread may call it. A request never waits for another, nor for a reader.
 
     :param max_routes: How many routes have rows of their own; those that come first.
+    :param exclude: Patterns of paths to record nothing of, as those of health checks:
+        see :func:`~signalpost.receivers.paths.exclusion_of`.
     :param clock: Tells the time in seconds, for tests.
-    :raises TypeError: If ``max_routes`` is no ``int``, or ``clock`` not callable.
-    :raises ValueError: If ``max_routes`` is less than 1.
+    :raises TypeError: If an option has the wrong type.
+    :raises ValueError: If ``max_routes`` is less than 1, or a pattern has no meaning.
 
     .. versionadded:: 0.1
     """
@@ -174,6 +178,7 @@ class LatencyRecorder:
         self,
         *,
         max_routes: int = 100,
+        exclude: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if type(max_routes) is not int:
@@ -191,6 +196,7 @@ class LatencyRecorder:
                 f"clock must be callable, got {clock!r}; pass a function that returns"
                 " seconds, as time.monotonic"
             )
+        self._is_excluded = exclusion_of(exclude)
         self._clock = clock
         self._made_at = clock()
         self._most_rows = max_routes + 2
@@ -205,10 +211,14 @@ class LatencyRecorder:
 
     def opened(self, sender: object, *, exchange: Exchange) -> None:
         """Count an exchange as in flight."""
+        if self._is_excluded is not None and self._is_excluded(exchange):
+            return
         self._open[id(exchange)] = exchange
 
     def closed(self, sender: object, *, exchange: Exchange) -> None:
         """Count an exchange that has closed."""
+        if self._is_excluded is not None and self._is_excluded(exchange):
+            return
         self._open.pop(id(exchange), None)
         status = exchange.status
         outcome = exchange.outcome

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 import weakref
 from collections.abc import Callable
 from collections.abc import Iterable
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from reprlib import repr as short_repr
 from types import MethodType
@@ -21,8 +21,9 @@ from ..._engine.keeping import keeper_for
 from ..._engine.kept import Keeper
 from ..._engine.names import named
 from ..._engine.signal import NamedSignal
-from ...config import Configuration
+from ...config import configuration_of_keys
 from ...config import Enabled
+from ...config import is_disabled
 from ...errors import ApplicationGoneError
 from ...errors import ConfigurationError
 from ...errors import ExtensionError
@@ -105,9 +106,13 @@ class Signalpost:
         ``"text"``, ``"json"`` or ``"logfmt"``: how what they log is written to standard
         error. Without it, logging is as you have set it up.
     ``SIGNALPOST_CONFIG``
-        The path of a TOML or INI file that says the like, see
+        The path of a TOML or INI file with the same settings, see
         :mod:`signalpost.config`; relative to ``app.config.root_path``. The keys above
-        win over what it says; of receivers, those of the same name.
+        take precedence over it; of receivers, those of the same name.
+
+    Any other key that begins with ``SIGNALPOST_`` is an error. With
+    ``SIGNALPOST_DISABLED=1`` in the environment, :meth:`init_app` reads nothing and
+    leaves the application as it is.
 
     :param app: The application, or ``None`` to call :meth:`init_app` later.
 
@@ -125,7 +130,8 @@ class Signalpost:
             this call are inside the exchange, later ones outside.
         :raises ExtensionError: If ``app`` is no Flask application, or is set up
             already.
-        :raises ConfigurationError: If what is to be enabled cannot be.
+        :raises ConfigurationError: About each mistake of the configuration; nothing is
+            enabled then.
         """
         if not isinstance(app, flask.Flask):
             raise ExtensionError(
@@ -141,15 +147,10 @@ class Signalpost:
                 " application, or Signalpost(app) without init_app",
                 app,
             )
-        app.config.setdefault("SIGNALPOST_STRICT", False)
-        strict = app.config["SIGNALPOST_STRICT"]
-        if not isinstance(strict, bool):
-            raise ExtensionError(
-                f"SIGNALPOST_STRICT must be True or False, got {short_repr(strict)}",
-                app,
-            )
+        if is_disabled():
+            return
         # Before anything is changed, as this may fail.
-        enabled = _configuration_of(app).load(app)
+        strict, enabled, errors = _set_up_by(app)
         # Now, as bridges look for receivers that were connected to the name.
         named(app.name).bind(app)
         middleware = FlaskMiddleware(app.wsgi_app, sender=app, strict=strict)
@@ -158,7 +159,9 @@ class Signalpost:
         checks = Checks(middleware, settings_of(app))
         # Not by app.url_value_preprocessor(), which may be too late for Flask.
         app.url_value_preprocessors[None].append(checks.run)
-        app.extensions[_NAME] = State(middleware, bridged, enabled, keeper_for(app))
+        app.extensions[_NAME] = State(
+            middleware, bridged, enabled, keeper_for(app), errors
+        )
 
 
 class FlaskMiddleware(SignalMiddleware):
@@ -274,41 +277,34 @@ class State:
     """The receivers that are enabled by name."""
     keeper: Keeper
     """Keeps what is connected to the application alive."""
+    errors: tuple[ConfigurationError, ...] = ()
+    """The mistakes of the configuration, where a command keeps them."""
 
 
-def _configuration_of(app: flask.Flask) -> Configuration:
-    """Return what the application's configuration says of receivers."""
-    configuration = Configuration.from_mapping({}, "app.config")
-    path = app.config.get("SIGNALPOST_CONFIG")
-    if path is not None:
-        if not isinstance(path, (str, os.PathLike)):
-            raise ConfigurationError(
-                f'app.config["SIGNALPOST_CONFIG"]: expected a path, got {path!r}',
-                "app.config",
-                key="SIGNALPOST_CONFIG",
-            )
-        # As Flask finds its own files of configuration.
-        path = os.path.join(app.config.root_path, path)
-        try:
-            configuration = Configuration.from_file(path)
-        except ConfigurationError as error:
-            error.add_note('app.config["SIGNALPOST_CONFIG"] names this file')
-            raise
-    for key, name in _KEYS.items():
-        value = app.config.get(key)
-        if value is not None:
-            over = {"signalpost": {name: value}}
-            configuration = configuration.overlaid(
-                Configuration.from_mapping(over, f'app.config["{key}"]')
-            )
-    return configuration
+def _set_up_by(
+    app: flask.Flask,
+) -> tuple[bool, Enabled, tuple[ConfigurationError, ...]]:
+    """Read the application's configuration, and enable its receivers.
+
+    :returns: Whether it is strict, what is enabled, and what is wrong, which is nothing
+        unless a command keeps it.
+    :raises ConfigurationError: If something is wrong.
+    """
+    app.config.setdefault("SIGNALPOST_STRICT", False)
+    strict = app.config["SIGNALPOST_STRICT"]
+    configuration = configuration_of_keys(app.config, app.config.root_path)
+    kept = kept_errors.get()
+    if kept is None:
+        return strict, configuration.load(app), ()
+    enabled, errors = configuration.load_right(app)
+    kept.extend(errors)
+    return strict is True, enabled, errors
 
 
-_KEYS = {
-    "SIGNALPOST_AUTO_IMPORT": "auto-import",
-    "SIGNALPOST_FORMAT": "format",
-    "SIGNALPOST_RECEIVERS": "receivers",
-}
-
+kept_errors: ContextVar[list[ConfigurationError] | None] = ContextVar(
+    "signalpost_kept_errors", default=None
+)
+"""Where the mistakes of a configuration are kept instead of raised, for the commands
+that show what is wrong beside what is right. They serve no application."""
 
 _all_bridges = Bridges(MOMENTS)

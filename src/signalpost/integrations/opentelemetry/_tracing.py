@@ -41,6 +41,7 @@ from ...lifecycle import exchange_closed
 from ...lifecycle import exchange_opened
 from ...lifecycle import got_request_exception
 from ...lifecycle import sql_executed
+from ...receivers.paths import exclusion_of
 from ...wsgi.middleware import SignalMiddleware
 from ._attributes import Attributes
 from ._attributes import engine_attributes
@@ -93,12 +94,15 @@ class OpenTelemetry:
     :param propagator: What reads the headers of a request; the global one if not given.
     :param query_keys: Tell query strings, with the values of these keys; those of
         others are hidden. Without it no query string is told.
+    :param exclude: Patterns of paths to record nothing of, statements included: see
+        :func:`~signalpost.receivers.paths.exclusion_of`.
     :param with_size_metrics: Measure ``http.server.request.body.size``, by its header,
         and ``http.server.response.body.size`` as well.
     :param with_sql_spans: Whether statements are spans.
     :param with_receiver_spans: Whether each call of a receiver of a signal of the
         catalogue is a span.
-    :raises TypeError: If ``query_keys`` is no collection of strings.
+    :raises TypeError: If ``query_keys`` or ``exclude`` is no collection of strings.
+    :raises ValueError: If a pattern has no meaning.
 
     .. versionadded:: 0.1
     """
@@ -110,11 +114,13 @@ class OpenTelemetry:
         meter_provider: MeterProvider | None = None,
         propagator: TextMapPropagator | None = None,
         query_keys: Collection[str] | None = None,
+        exclude: Collection[str] = (),
         with_size_metrics: bool = False,
         with_sql_spans: bool = True,
         with_receiver_spans: bool = False,
     ) -> None:
         self._query_keys = _checked_keys(query_keys)
+        self._is_excluded = exclusion_of(exclude)
         version = metadata.version("signalpost")
         self._tracer = trace.get_tracer(
             "signalpost", version, tracer_provider, schema_url=SCHEMA
@@ -204,6 +210,8 @@ class OpenTelemetry:
     def _open(
         self, sender: object, environ: WSGIEnvironment, exchange: Exchange
     ) -> None:
+        if self._is_excluded is not None and self._is_excluded(exchange):
+            return
         before = get_current()
         parent = self._parent_for(environ)
         has_tracer = self._has_tracer()

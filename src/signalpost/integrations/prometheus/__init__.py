@@ -14,8 +14,8 @@ from __future__ import annotations
 from ._figures import OTHER
 from ._groups import NO_EXCHANGE
 from ._groups import UNMATCHED_ROUTE
-from ._metrics import blueprint_of
 from ._metrics import PrometheusMetrics
+from ._options import blueprint_of
 from ._options import DIRECTORY_VARIABLE
 from ._serving import MetricsServer
 from ._workers import clear_figures

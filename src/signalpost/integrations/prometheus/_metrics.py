@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -40,14 +41,17 @@ from ._folder import FolderCollector
 from ._groups import Groups
 from ._groups import Limits
 from ._groups import NO_EXCHANGE
+from ._mount import Mount
 from ._options import access_of
 from ._options import bounds_of
+from ._options import counted_of
 from ._options import directory_of
 from ._options import functions_of
 from ._options import is_name
 from ._options import LabelFunction
 from ._options import number_of
 from ._options import option_error
+from ._options import path_of
 from ._options import prefix_of
 from ._options import truth_of
 from ._serving import MetricsServer
@@ -59,7 +63,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["PrometheusMetrics", "blueprint_of"]
+__all__ = ["PrometheusMetrics"]
 
 _FAILED = "<failed>"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -68,14 +72,6 @@ _MOST_EXEMPLAR_CHARACTERS = 128
 _OPERATIONS = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH"))
 
 ExemplarFunction: t.TypeAlias = Callable[[Exchange], Mapping[str, str] | None]
-
-
-def blueprint_of(exchange: Exchange) -> str:
-    """Return the innermost blueprint of an exchange, or ``""``; to label by.
-
-    .. versionadded:: 0.1
-    """
-    return exchange.blueprints[0] if exchange.blueprints else ""
 
 
 class PrometheusMetrics:
@@ -139,6 +135,10 @@ class PrometheusMetrics:
     :param with_receivers: Whether receivers are watched: each call of one, so it costs.
     :param with_scrapes: Whether reading the metrics through the application counts as
         a request.
+    :param exclude: Patterns of paths to count nothing of, statements included:
+        see :func:`~signalpost.receivers.paths.exclusion_of`.
+    :param path: Where a Flask application serves the metrics, as ``"/metrics"``. An
+        error if it has such a route; one that is added later is served instead.
     :param directory: Where the processes of one machine keep their files; without it,
         what ``PROMETHEUS_MULTIPROC_DIR`` says, if that is set.
     :param token: What a reader must send as ``Authorization: Bearer …``.
@@ -172,6 +172,8 @@ class PrometheusMetrics:
         with_sql: bool = True,
         with_receivers: bool = False,
         with_scrapes: bool = True,
+        exclude: Collection[str] = (),
+        path: str | None = None,
         directory: str | None = None,
         token: str | None = None,
         token_file: str | None = None,
@@ -188,6 +190,8 @@ class PrometheusMetrics:
         self._with_sql = truth_of("with_sql", with_sql)
         self._with_receivers = truth_of("with_receivers", with_receivers)
         self._with_scrapes = truth_of("with_scrapes", with_scrapes)
+        self._counted = counted_of(exclude)
+        self._path = path_of(path)
         self._access = access_of(token, token_file, networks, allows)
         self.directory = directory_of(directory)
         self._groups = Groups(
@@ -209,6 +213,7 @@ class PrometheusMetrics:
             groups.append(self._groups.deliveries)
         self._store = Store(groups, self._groups.flights, self.directory)
         self._applications: dict[t.Hashable, Callable[[], object]] = {}
+        self._mounts: dict[t.Hashable, Mount] = {}
         self._observation: Observation | None = None
         self._scrapes: WeakSet[Exchange] = WeakSet()
         self.registry = self._registered(registry)
@@ -250,11 +255,13 @@ class PrometheusMetrics:
         :param application: The sender: the application, or the middleware around it;
             without it, all there are.
         """
-        sender = sender_of(application)
-        exchange_opened.connect(self.opened, sender, weak=False)
-        exchange_closed.connect(self.closed, sender, weak=False)
-        got_request_exception.connect(self.failed, sender, weak=False)
-        key = sender_key(sender)
+        sender, key = sender_of(application), sender_key(sender_of(application))
+        if self._path is not None and key not in self._mounts:
+            self._mounts[key] = Mount(sender, self._path, self.metrics_app)
+        counted = self._counted
+        exchange_opened.connect(self.opened, sender, weak=False, when=counted)
+        exchange_closed.connect(self.closed, sender, weak=False, when=counted)
+        got_request_exception.connect(self.failed, sender, weak=False, when=counted)
         if key not in self._applications:
             try:
                 end = finalize(sender, self._forget, key)
@@ -264,7 +271,7 @@ class PrometheusMetrics:
                 # It cannot be weakly referenced; so it is held, as by the connections.
                 self._applications[key] = lambda: sender
         if self._with_sql:
-            sql_executed.connect(self.executed, weak=False)
+            sql_executed.connect(self.executed, weak=False, when=counted)
         if self._with_receivers and self._observation is None:
             self._observation = observe(self._delivered, catalogue)
 
@@ -283,6 +290,9 @@ class PrometheusMetrics:
         self._forget(sender_key(sender))
 
     def _forget(self, key: t.Hashable) -> None:
+        mount = self._mounts.pop(key, None)
+        if mount is not None:
+            mount.remove()
         end = self._applications.pop(key, None)
         if end is not None:
             end()

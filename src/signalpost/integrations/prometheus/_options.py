@@ -6,6 +6,7 @@ import os
 import re
 import typing as t
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from math import isfinite
@@ -14,18 +15,22 @@ from reprlib import repr as short_repr
 
 from ...errors import ConfigurationError
 from ...exchange import Exchange
+from ...receivers.paths import exclusion_of
 from ._serving import Access
 
 __all__ = [
     "DIRECTORY_VARIABLE",
     "LabelFunction",
     "access_of",
+    "blueprint_of",
     "bounds_of",
+    "counted_of",
     "directory_of",
     "functions_of",
     "is_name",
     "number_of",
     "option_error",
+    "path_of",
     "prefix_of",
     "truth_of",
 ]
@@ -38,12 +43,49 @@ LabelFunction: t.TypeAlias = Callable[[Exchange], t.Any]
 
 _MOST_BUCKETS = 100
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*", re.ASCII)
+_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/-]{0,200}", re.ASCII)
 _OURS = frozenset(("method", "route", "status", "outcome", "le", "quantile", "pid"))
 
 
 def is_name(name: object) -> bool:
     """Tell whether Prometheus takes something as a name."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def blueprint_of(exchange: Exchange) -> str:
+    """Return the innermost blueprint of an exchange, or ``""``; to label by.
+
+    .. versionadded:: 0.1
+    """
+    return exchange.blueprints[0] if exchange.blueprints else ""
+
+
+def counted_of(exclude: Collection[str]) -> Callable[..., bool] | None:
+    """Return what decides whether a signal is counted; ``None`` if each is."""
+    try:
+        is_excluded = exclusion_of(exclude)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(str(error), key="exclude") from error
+    if is_excluded is None:
+        return None
+
+    def is_counted(sender: object, *, exchange: Exchange | None) -> bool:
+        return exchange is None or not is_excluded(exchange)
+
+    return is_counted
+
+
+def path_of(path: object) -> str | None:
+    """Return where the metrics are served."""
+    if path is None:
+        return None
+    if not isinstance(path, str) or not _PATH.fullmatch(path):
+        raise option_error(
+            'path must begin with / and have no variables and no query, as "/metrics"',
+            path,
+            "path",
+        )
+    return path
 
 
 def truth_of(name: str, truth: object) -> bool:

@@ -1,0 +1,45 @@
+"""The variable of the environment that leaves applications as they are."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ..errors import ConfigurationError
+from ._misplaced import is_near
+from ._shown import shown_value
+from ._text import TRUTHS
+
+__all__ = ["DISABLED_VARIABLE", "is_disabled"]
+
+DISABLED_VARIABLE: t.Final = "SIGNALPOST_DISABLED"
+"""The variable of the environment: with ``1``, integrations that set an application up
+leave it as it is, and read no configuration."""
+
+
+def is_disabled() -> bool:
+    """Return whether the environment asks to leave applications as they are.
+
+    :raises ConfigurationError: If the variable has another value than ``1``, ``0`` and
+        the like, or its name is misspelt.
+
+    .. versionadded:: 0.1
+    """
+    for name in os.environ:
+        if name != DISABLED_VARIABLE and is_near(name, DISABLED_VARIABLE):
+            raise ConfigurationError(
+                f"the environment, {name}: unknown variable; did you mean"
+                f" {DISABLED_VARIABLE!r}?",
+                "the environment",
+                key=name,
+            )
+    value = os.environ.get(DISABLED_VARIABLE, "")
+    truth = TRUTHS.get(value.strip().lower() or "0")
+    if truth is None:
+        raise ConfigurationError(
+            f"the environment, {DISABLED_VARIABLE}: expected 1 or 0, got"
+            f" {shown_value(value)}",
+            "the environment",
+            key=DISABLED_VARIABLE,
+        )
+    return truth

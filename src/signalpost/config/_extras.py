@@ -1,0 +1,58 @@
+"""Packages that ready receivers need, and that are not installed."""
+
+from __future__ import annotations
+
+import typing as t
+import warnings
+from collections.abc import Mapping
+from importlib.util import find_spec
+
+from ..errors import ConfigurationWarning
+from ._place import Place
+
+__all__ = ["hint_for", "warn_without_engines"]
+
+_EXTRAS: t.Final[Mapping[str, str]] = {
+    "opentelemetry": "opentelemetry",
+    "prometheus_client": "prometheus",
+    "sqlalchemy": "sqlalchemy",
+}
+"""The extra that brings a package."""
+
+_OF_STATEMENTS = frozenset(("sql", "sql-repeats", "sql-totals"))
+
+
+def hint_for(error: Exception) -> str | None:
+    """Return what to install if an import failed for a package; ``None`` for others."""
+    if not isinstance(error, ImportError) or error.name is None:
+        return None
+    package = error.name.partition(".")[0]
+    extra = _EXTRAS.get(package)
+    if extra is None:
+        return None
+    install = f"pip install 'signalpost[{extra}]'"
+    if isinstance(error, ModuleNotFoundError) and error.name == package:
+        return f"it takes the package {package}, which is not installed; run {install}"
+    # An older release, or another part of the package, as that of an exporter.
+    return f"it takes another release of {package} ({error}); run {install} --upgrade"
+
+
+def warn_without_engines(name: str, place: Place) -> None:
+    """Warn of a receiver of statements where no engine can send any.
+
+    Another package may send ``sql-executed``, so it is no error.
+    """
+    if name in _OF_STATEMENTS and not _is_installed("sqlalchemy"):
+        warnings.warn(
+            f"{place}: SQLAlchemy, whose engines send sql-executed, is not installed;"
+            " run pip install 'signalpost[sqlalchemy]' and enable sqlalchemy, too",
+            ConfigurationWarning,
+            stacklevel=2,
+        )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):  # blocked, or half imported
+        return False

@@ -1,0 +1,134 @@
+"""What a configuration has at a place, or by a name, where it would be ignored."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import ConfigurationError
+from ._finding import READY
+from ._output import FORMATS
+from ._place import listed
+from ._place import nearest
+from ._place import Place
+from ._shown import shown_value
+from ._tables import OURS
+from ._tables import RECEIVERS
+
+__all__ = ["KEYS", "is_near", "misplaced", "wrong_keys"]
+
+KEYS: t.Final = ("auto-import", "format", "receivers")
+"""The keys of the section."""
+
+PlaceOf: t.TypeAlias = Callable[[str, str], Place]
+
+_IN_RECEIVERS = f"write it in [{RECEIVERS}]"
+
+
+def is_near(word: str, known: str, most: int = 2) -> bool:
+    """Return whether a word may be meant as a known one.
+
+    Capitals and marks do not count; else ``most`` letters may be wrong, missing, too
+    many, or in the other order.
+
+    >>> is_near("Signal_Pots", "signalpost"), is_near("signals", "signalpost")
+    (True, False)
+    """
+    one, other = _letters(word), _letters(known)
+    if abs(len(one) - len(other)) > most:
+        return False
+    return _distance(one, other) <= most
+
+
+def misplaced(
+    table: Mapping[str, Any], place_of: PlaceOf
+) -> Iterable[ConfigurationError]:
+    """Yield an error for each section or key that is meant for us, and is not ours.
+
+    Others' sections are no mistakes, as a file may be shared.
+
+    :param table: The whole of a file or mapping.
+    """
+    for name, value in table.items():
+        advice = None if name == OURS else _advice(name, value)
+        if advice is not None:
+            kind = "section" if isinstance(value, Mapping) else "key"
+            yield place_of("", name).error(f"unknown {kind}; {advice}")
+    tools = table.get("tool")
+    for name in tools if isinstance(tools, Mapping) else ():
+        if is_near(name, OURS):
+            yield place_of("tool", name).error(
+                "unknown section, as nothing is read below tool; did you mean"
+                f" [{OURS}]?"
+            )
+
+
+def _advice(name: str, value: Any) -> str | None:
+    """Return what to do about a name at the top; ``None`` if it is another's."""
+    if is_near(name, OURS):
+        return f"did you mean [{OURS}]?"
+    if _is_near_receivers(name, value):
+        return f"did you mean [{RECEIVERS}]?"
+    if isinstance(value, bool) and (name in READY or ":" in name):
+        return _IN_RECEIVERS
+    if not isinstance(value, Mapping) and _is_near_key(name, value):
+        return f"write it in [{OURS}]"
+    return None
+
+
+def _is_near_receivers(name: str, value: Any) -> bool:
+    letters = _letters(name)
+    if letters.startswith(_letters(RECEIVERS)) or is_near(name, RECEIVERS, 3):
+        return True
+    # A word of its own: one that is only like it is ours if it has our receivers.
+    has_ours = isinstance(value, Mapping) and not READY.keys().isdisjoint(value)
+    return letters == "receivers" or (has_ours and is_near(name, "receivers"))
+
+
+def _is_near_key(name: str, value: Any) -> bool:
+    is_format = isinstance(value, str) and value in FORMATS
+    return is_near(name, "auto-import") or (name == "format" and is_format)
+
+
+def wrong_keys(ours: Any, place_of: PlaceOf) -> Iterable[ConfigurationError]:
+    """Yield an error for each key of our section that is unknown, or no table.
+
+    :param ours: The value of the section.
+    """
+    if not isinstance(ours, Mapping):
+        yield place_of("", OURS).error(f"expected a table, got {shown_value(ours)}")
+        return
+    for key in ours:
+        if key not in KEYS:
+            advice = f"known are {listed(KEYS)}{nearest(key, KEYS)}"
+            if key in READY or ":" in key:
+                advice = f"it is a receiver; {_IN_RECEIVERS}"
+            yield place_of(OURS, key).error(f"unknown key; {advice}")
+    receivers = ours.get("receivers", {})
+    if not isinstance(receivers, Mapping):
+        yield place_of(OURS, "receivers").error(
+            f"expected a table of receivers, got {shown_value(receivers)}; write each"
+            " with true or with its options"
+        )
+
+
+def _letters(word: str) -> str:
+    return "".join(one for one in word.casefold() if one.isalnum())
+
+
+def _distance(one: str, other: str) -> int:
+    """Return by how many letters words differ; a swap of two neighbours is one."""
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        row = [i]
+        for j, wanted in enumerate(other, 1):
+            cost = min(last[j] + 1, row[-1] + 1, last[j - 1] + (letter != wanted))
+            if before and j > 1 and one[i - 2 : i] == wanted + other[j - 2]:
+                cost = min(cost, before[j - 2] + 1)
+            row.append(cost)
+        before, last = last, row
+    return last[-1]

@@ -1,0 +1,73 @@
+"""Patterns of paths that a receiver leaves out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from collections.abc import Collection
+
+from ..exchange import Exchange
+
+__all__ = ["exclusion_of"]
+
+# What regular expressions, routes and queries are written with has no place in a
+# pattern: it would match nothing, and that would not be noticed.
+_is_pattern = re.compile(r"(?:/|\*\*)(?!.*\.\*)[^^$?\\|()\[\]{}<>+#]*").fullmatch
+
+
+def exclusion_of(patterns: Collection[str]) -> Callable[[Exchange], bool] | None:
+    """Return a function that tells whether a receiver leaves an exchange out.
+
+    Each pattern is compared with the whole path from the root, mount point included,
+    without host and query: ``*`` is any characters within a segment, once a segment;
+    ``**``, a segment by itself, any characters, slashes too, once a pattern. Wildcards
+    are few, so that a path made to be slow cannot be: the time is linear in its length.
+
+    >>> is_excluded = exclusion_of(("/healthz", "/items/*/image", "/static/**"))
+    >>> is_excluded(Exchange({"PATH_INFO": "/static/css/shop.css"}, None))
+    True
+
+    :param patterns: The patterns; ``None`` is returned if there are none.
+    :raises TypeError: If it is no collection of strings.
+    :raises ValueError: If one has no meaning.
+
+    .. versionadded:: 0.1
+    """
+    if isinstance(patterns, (str, bytes)) or not isinstance(patterns, Collection):
+        raise TypeError(
+            f"exclude must be a collection of patterns, got {patterns!r};"
+            ' write exclude=("/healthz",)'
+        )
+    if not patterns:
+        return None
+    matches = re.compile("|".join(map(_expression, patterns)), re.DOTALL).fullmatch
+
+    def is_excluded(exchange: Exchange) -> bool:
+        return matches(exchange.script_name + exchange.path) is not None
+
+    return is_excluded
+
+
+def _expression(pattern: object) -> str:
+    if not isinstance(pattern, str):
+        raise TypeError(
+            f'a pattern of exclude must be a string, got {pattern!r}; write "/healthz"'
+        )
+    if not _is_pattern(pattern):
+        raise ValueError(
+            f"a pattern of exclude must be a path that begins with / or **, without"
+            f" host, query, route variables and regular expressions, got {pattern!r};"
+            f' write "/healthz", "/items/*" or "/static/**"'
+        )
+    segments = pattern.split("/")
+    if segments.count("**") > 1 or any(
+        segment.count("*") > 1 for segment in segments if segment != "**"
+    ):
+        raise ValueError(
+            f"a pattern of exclude takes ** once, as a whole segment, and * once a"
+            f" segment, got {pattern!r}; write several patterns"
+        )
+    return "/".join(
+        ".*" if segment == "**" else re.escape(segment).replace(r"\*", "[^/]*")
+        for segment in segments
+    )

@@ -32,6 +32,8 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         ``SHOP_SIGNALPOST_CONFIG``.
     :raises ConfigurationError: If a receiver cannot be enabled.
     """
+    # Only if nothing has set up logging yet, as under ``flask run``.
+    logging.basicConfig(level=logging.INFO)
     app = Flask(__name__)
     app.config.from_mapping(
         DATABASE="shop.sqlite",

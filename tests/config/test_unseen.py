@@ -76,6 +76,16 @@ def test_receivers_that_log_nothing_are_not_named() -> None:
     assert unseen_lines(load({"recorder": True, "referrer-counter": True})) == []
 
 
+def test_a_format_is_not_the_remedy_for_a_logger_of_an_application() -> None:
+    ours, other = unseen_lines(
+        load({"latency": True, "referrers": {"logger": "shop.access"}})
+    )
+    assert ours.startswith("the lines of latency (INFO)")
+    assert 'write format = "text"' in ours
+    assert other.startswith("the lines of referrers (INFO)")
+    assert "format" not in other
+
+
 def test_a_disabled_logger_is_named(logger: logging.Logger) -> None:
     with_handler(logger, logging.INFO)
     logger.disabled = True

@@ -146,7 +146,7 @@ def reason_unseen(logger: logging.Logger, level: int) -> Unseen | None:
     return Unseen(
         logger,
         level,
-        f"unseen at {end.name}",
+        f"unseen at {end.name}, {takes_format}",
         " and ".join(reasons),
         " and ".join(remedies),
         takes_format,

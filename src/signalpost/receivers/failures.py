@@ -222,7 +222,7 @@ class FailureLogger:
             return
         route = capped(exchange.route or "-")
         seen, times, is_due = self._count(f"status {status}", (Place(route, 0, ""),))
-        if _is_logged(times, is_due):
+        if _is_logged(times, is_due) and self._visibility.takes(logging.ERROR):
             self._logger.error(_line(None, "response", exchange, seen, times))
 
     def _is_ignored(self, exception: BaseException, exchange: Exchange) -> bool:

@@ -221,7 +221,7 @@ $(GROUPS:%=$(VENV)/.%): $(VENV)/.%: $(VENV)/.base
 	$(call install_group,$(VENV),$*)
 
 # Without root's rights or apt, what is on the machine must do.
-SERVER_HEADERS := apache2-dev libev-dev
+SERVER_HEADERS := apache2-bin apache2-dev libev-dev
 $(VENV)/.servers-built: $(VENV)/.base
 	@dpkg -s $(SERVER_HEADERS) > /dev/null 2>&1 || test "$$(id -u)" != 0 \
 		|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install \

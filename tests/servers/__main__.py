@@ -22,12 +22,16 @@ SERVERS_IN_A_TABLE = 7
 def main(names: Sequence[str]) -> int:
     """Ask the servers named, or else all; return how many checks failed."""
     here: dict[str, dict[str, Observed]] = {}
+    failures = []
     for server in names or SERVERS:
         reason = missing(server)
-        if reason is None:
-            here[server] = observe(server)
-        else:
+        if reason is not None:
             _say(f"{server}: left out, as {reason}", sys.stderr)
+            continue
+        try:
+            here[server] = observe(server)
+        except Exception as error:  # noqa: BLE001  # the others are asked all the same
+            failures.append(f"{server} cannot be asked: {error}")
     for first in range(0, len(here), SERVERS_IN_A_TABLE):
         some = list(here)[first : first + SERVERS_IN_A_TABLE]
         head = ["", *some]
@@ -37,7 +41,7 @@ def main(names: Sequence[str]) -> int:
         ]
         _say(table([head, *rows]) + "\n")
     _say("; ".join(dict.fromkeys(version(server) for server in here)))
-    failures = [
+    failures += [
         f"{server}, {one.name}: {complaint}"
         for server, all_observed in here.items()
         for one in SCENARIOS

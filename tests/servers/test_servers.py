@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.servers.__main__ import main
 from tests.servers.launch import missing
 from tests.servers.launch import SERVERS
 from tests.servers.launch import serving
@@ -45,3 +46,18 @@ def test_a_server_that_dies_at_its_start_is_told_with_its_output() -> None:
         serving("wsgiref", "no_such_module:application"),
     ):
         pass
+
+
+def test_a_server_that_cannot_start_is_named_and_the_others_are_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def observe_or_fail(server: str) -> dict[str, Observed]:
+        if server == "wsgiref":
+            raise RuntimeError("it ended with code 1:\nno port is free")
+        return {}
+
+    monkeypatch.setattr("tests.servers.__main__.observe", observe_or_fail)
+    assert main(["wsgiref", "waitress"]) == 1
+    printed = capsys.readouterr()
+    assert "wsgiref cannot be asked: it ended with code 1" in printed.err
+    assert "waitress" in printed.out

@@ -143,40 +143,40 @@ class Exchange(Handling):
     ) -> None:
         self.start = time.perf_counter()
         self.started_at = time.time()
-        self.sender = self.open_sender = sender
+        self.sender = sender
+        self.open_sender: t.Any = sender
         self.open_environ = environ
         read = environ.get
         method = read("REQUEST_METHOD")
         self.method = method if method in _METHODS else "_OTHER"
         path = read("PATH_INFO")
         # Nearly every path is ASCII, and a call costs more than all else here.
-        if type(path) is str and path.isascii():
-            self.path = path
-        else:
-            self.path = _decoded(path)
+        is_plain = type(path) is str and path.isascii()
+        self.path = path if is_plain else _decoded(path)
         script_name = read("SCRIPT_NAME")
         self.script_name = _decoded(script_name) if script_name else ""
         self._referrer = read("HTTP_REFERER")
         self._endpoint = self._own_route = self._route = None
         self.status = None
         self.is_finished = self.is_started = False
-        self.seconds_to_headers = None
-        self.seconds_to_first_byte = None
+        self.seconds_to_headers = self.seconds_to_first_byte = None
         self.duration_seconds = None
         self.body_bytes = self.written_bytes = 0
         self.body_bytes_exact = True
-        self.outcome = None
-        self.exception = None
+        self.outcome = self.exception = None
         self.outer = outer
         # In a call from within a request, it is that request's.
-        self.earlier_request = None if outer is None else read("werkzeug.request")
+        self.earlier_request: object = (
+            None if outer is None else read("werkzeug.request")
+        )
         self.entered: tuple[object, ...] = ()
         self.find_request: Callable[[t.Any], object] | None = None
         self.has_failed = self.has_left = self.is_whole = False
-        self.functions = self.kept = self.returned = None
+        self.functions = self.kept = None
+        self.returned: float | None = None
         self.layers: tuple[Callable[[WSGIApplication], WSGIApplication], ...] = ()
         self.sent_files: tuple[tuple[object, t.Any], ...] = ()
-        self.server_input = read("wsgi.input")
+        self.server_input: object = read("wsgi.input")
         self.start_headers: object = ()
         self.start_status: str | None = None
         self.starter: t.Any = None

@@ -26,10 +26,10 @@ def has_short_addresses() -> bool:
 
 
 class OwnFolder:
-    """A folder of this user that nobody else can enter.
+    """A folder of this user that no other user can enter.
 
     It is opened once. Owner and mode are those of what was opened, and all that is
-    done in the folder is done by its descriptor, so that it does not matter who renames
+    done in the folder is done by its descriptor, so that it does not matter if another user renames
     the folder, or puts another in its place, meanwhile.
 
     A Unix socket is bound and connected by a path in each system. On Linux that is the
@@ -48,7 +48,7 @@ class OwnFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.descriptor = _opened(path)
+        self.descriptor: int = _opened(path)
         self._address = f"/proc/self/fd/{self.descriptor}"
         try:
             self._check()
@@ -81,7 +81,8 @@ class OwnFolder:
 
     def close(self) -> None:
         """Close the descriptor; again is no error."""
-        descriptor, self.descriptor = self.descriptor, -1
+        descriptor = self.descriptor
+        self.descriptor = -1
         if descriptor >= 0:
             os.close(descriptor)
 

@@ -7,6 +7,7 @@ from weakref import WeakValueDictionary
 
 from .._engine.interest import generation_of
 from .._engine.interest import with_receivers
+from .._engine.routes import Generation
 from ..lifecycle import exchange_closed
 from ..lifecycle import EXCHANGE_SIGNALS
 from ..lifecycle import request_finished
@@ -14,7 +15,7 @@ from ..lifecycle import SIGNALS_WITHIN
 
 __all__ = ["Demand", "generation", "leave_moments"]
 
-generation = generation_of((*EXCHANGE_SIGNALS, *SIGNALS_WITHIN))
+generation: t.Final[Generation] = generation_of((*EXCHANGE_SIGNALS, *SIGNALS_WITHIN))
 """Has another ``current`` after each change that a demand depends on."""
 
 # By id, as a sender need not be hashable.

@@ -91,6 +91,10 @@ class SignalMiddleware(Layer):
     .. versionadded:: 0.1
     """
 
+    app: WSGIApplication
+    """The application that is called."""
+    is_sender_known: bool
+    """Whether the sender is an application that was named or found."""
     strict: bool
     """Whether a receiver's exception is let through."""
     receiver_failures: int

@@ -171,6 +171,9 @@ class FlaskMiddleware(SignalMiddleware):
     keep the application alive, which keeps it.
     """
 
+    app: WSGIApplication
+    find_request: Callable[[Exchange], object] | None
+
     def __init__(self, app: t.Any, *, sender: flask.Flask, strict: bool) -> None:
         leave_moments(sender)
         super().__init__(app, sender=sender, strict=strict)

@@ -29,8 +29,8 @@ class OwnFolder:
     """A folder of this user that no other user can enter.
 
     It is opened once. Owner and mode are those of what was opened, and all that is
-    done in the folder is done by its descriptor, so that it does not matter if another user renames
-    the folder, or puts another in its place, meanwhile.
+    done in the folder is done by its descriptor, so that it does not matter if another
+    user renames the folder, or puts another in its place, meanwhile.
 
     A Unix socket is bound and connected by a path in each system. On Linux that is the
     path of the descriptor, ``/proc/self/fd/N/name``, which leads into this folder

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator
 
 import pytest
 
+from tests.isolation import process_as_before
+
 
 @pytest.fixture(autouse=True)
-def log_level_as_before() -> Generator[None]:
-    logger = logging.getLogger("signalpost.signals")
-    level = logger.level
-    yield
-    logger.setLevel(level)
+def nothing_is_left_behind() -> Generator[None]:
+    with process_as_before():
+        yield

@@ -12,6 +12,7 @@ import pytest
 from signalpost.lifecycle import catalogue
 from tests.config import receivers
 from tests.config.loading import Write
+from tests.isolation import process_as_before
 
 
 @pytest.fixture
@@ -61,3 +62,9 @@ def no_shops_left() -> Generator[None]:
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a path such as ``here:record`` name one of the receivers."""
     monkeypatch.setitem(sys.modules, "here", receivers)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> Generator[None]:
+    with process_as_before():
+        yield

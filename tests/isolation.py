@@ -21,20 +21,26 @@ def process_as_before() -> Generator[None]:
     it what was enabled for it: receivers of any sender, and a format of the log.
     """
     before = {
-        logger: (logger.level, logger.propagate, logger.disabled, [*logger.handlers])
+        logger: (logger.level, logger.propagate, logger.disabled, kept_by(logger))
         for logger in _loggers()
     }
     with restored(catalogue):
         yield
     for logger in _loggers():
-        level, propagates, is_disabled, handlers = before.get(
+        level, propagates, is_disabled, kept = before.get(
             logger, (logging.NOTSET, True, False, [])
         )
         logger.setLevel(level)
         logger.propagate, logger.disabled = propagates, is_disabled
+        logger.filters[:] = [one for one in logger.filters if one in kept]
         for handler in [*logger.handlers]:
-            if handler not in handlers:
+            if handler not in kept:
                 logger.removeHandler(handler)
+
+
+def kept_by(logger: logging.Logger) -> list[object]:
+    """Return the handlers and filters of a logger."""
+    return [*logger.handlers, *logger.filters]
 
 
 def _loggers() -> Iterator[logging.Logger]:

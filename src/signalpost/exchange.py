@@ -151,8 +151,7 @@ class Exchange(Handling):
         self.method = method if method in _METHODS else "_OTHER"
         path = read("PATH_INFO")
         # Nearly every path is ASCII, and a call costs more than all else here.
-        is_plain = type(path) is str and path.isascii()
-        self.path = path if is_plain else _decoded(path)
+        self.path = path if type(path) is str and path.isascii() else _decoded(path)
         script_name = read("SCRIPT_NAME")
         self.script_name = _decoded(script_name) if script_name else ""
         self._referrer = read("HTTP_REFERER")

@@ -1,22 +1,21 @@
-"""Tools for tests of an application: recorded sends and restored connections."""
+"""Sends that are recorded for the length of a block."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from typing import Generic
 from typing import Self
+from typing import TypeVar
 
-from ._engine.blocks import Block
-from ._engine.connecting import ConnectedBlock
-from ._engine.identity import ANY
-from ._engine.namespace import Namespace
-from ._engine.restoring import Restoration
-from ._engine.restoring import save_all
-from ._engine.restoring import save_of
-from ._engine.signal import Signal
+from .._engine.blocks import Block
+from .._engine.connecting import ConnectedBlock
+from .._engine.identity import ANY
+from .._engine.signal import Signal
 
-__all__ = ["Captured", "Restored", "Sent", "capture", "restored"]
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +36,34 @@ class Sent:
         return self.payload[name]
 
 
-class Captured(Block):
-    """A block that records what signals send. Returned by :func:`capture`."""
+class Captured(Block, Generic[Entry]):
+    """A block that makes a list of what signals send.
 
-    def __init__(self, signals: tuple[Signal, ...], sender: Any) -> None:
+    Returned by :func:`capture`, :func:`finished_exchanges` and
+    :func:`request_failures`. It may be opened again, and decorates functions.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(
+        self,
+        signals: tuple[Signal, ...],
+        sender: Any,
+        entry_of: Callable[[Sent], Entry],
+    ) -> None:
         self._signals = signals
         self._sender = sender
+        self._entry_of = entry_of
         self._open: list[list[ConnectedBlock]] = []
 
-    def __enter__(self) -> list[Sent]:
-        """Return the list that fills."""
-        sent: list[Sent] = []
+    def __enter__(self) -> list[Entry]:
+        """Return the list, which fills during the block."""
+        entries: list[Entry] = []
         blocks: list[ConnectedBlock] = []
         self._open.append(blocks)
         try:
             for signal in self._signals:
-                keeper = _keeper(signal, sent)
+                keeper = self._keeper(signal, entries)
                 # Before all others, so that none of them keeps it from seeing a send.
                 block = signal.connected_to(keeper, self._sender, priority=math.inf)
                 block.__enter__()
@@ -60,7 +71,7 @@ class Captured(Block):
         except BaseException:
             self.__exit__()
             raise
-        return sent
+        return entries
 
     def __exit__(self, *error: object) -> None:
         for block in reversed(self._open.pop()):
@@ -68,10 +79,18 @@ class Captured(Block):
 
     def again(self) -> Self:
         """Return another one, for another call of a decorated function."""
-        return type(self)(self._signals, self._sender)
+        return type(self)(self._signals, self._sender, self._entry_of)
+
+    def _keeper(self, signal: Signal, entries: list[Entry]) -> Any:
+        entry_of = self._entry_of
+
+        def keep(sender: Any, /, **payload: Any) -> None:
+            entries.append(entry_of(Sent(signal, sender, payload)))
+
+        return keep
 
 
-def capture(*signals: Signal, sender: Any = ANY) -> Captured:
+def capture(*signals: Signal, sender: Any = ANY) -> Captured[Sent]:
     """Record what signals send for the length of a ``with`` block, in order.
 
     >>> from signalpost import Namespace
@@ -82,8 +101,9 @@ def capture(*signals: Signal, sender: Any = ANY) -> Captured:
     ('shop', 7)
 
     A send is recorded before its receivers run, even if one of them raises. Flask's
-    test client closes a response only when it is asked to, so to see
-    ``exchange-closed`` write ``client.get("/", buffered=True)``.
+    test client closes a response only when it is asked to. To see ``exchange-closed``,
+    use :class:`signalpost.integrations.flask_testing.ClosingClient`, or write
+    ``client.get("/", buffered=True)``.
 
     Receivers that are connected already are called as before. The list keeps alive what
     was sent, environments and exceptions included.
@@ -103,66 +123,8 @@ def capture(*signals: Signal, sender: Any = ANY) -> Captured:
             raise TypeError(
                 f"capture() takes signals, got {signal!r}; name a sender by sender="
             )
-    return Captured(signals, sender)
+    return Captured(signals, sender, _as_sent)
 
 
-class Restored(Block):
-    """A block after which connections are as before. Returned by :func:`restored`."""
-
-    def __init__(self, chosen: tuple[Signal | Namespace, ...]) -> None:
-        self._chosen = chosen
-        self._saved: list[list[Restoration]] = []
-
-    def __enter__(self) -> None:
-        """Save the connections."""
-        self._saved.append(save_of(self._chosen) if self._chosen else save_all())
-
-    def __exit__(self, *error: object) -> None:
-        for restoration in self._saved.pop():
-            restoration.restore()
-
-    def again(self) -> Self:
-        """Return another one, for another call of a decorated function."""
-        return type(self)(self._chosen)
-
-
-def restored(*chosen: Signal | Namespace) -> Restored:
-    """Restore every connection at the end of a ``with`` block, as after a test.
-
-    What was connected within the block is disconnected, and what was disconnected is
-    connected again, in its place and with its options, if its receiver still lives.
-
-    >>> from signalpost import Signal
-    >>> paid = Signal()
-    >>> with restored():
-    ...     _ = paid.connect(print, weak=False)
-    >>> paid.connections
-    ()
-
-    As a fixture of pytest for each test::
-
-        @pytest.fixture(autouse=True)
-        def connections_are_restored():
-            with restored():
-                yield
-
-    It is a decorator of functions, too. Signals that are made within the block are left
-    alone.
-
-    :param chosen: Signals, and namespaces with all their signals; without any, every
-        signal and namespace of the process.
-    :raises TypeError: If something else is given.
-
-    .. versionadded:: 0.1
-    """
-    for one in chosen:
-        if not isinstance(one, (Signal, Namespace)):
-            raise TypeError(f"restored() takes signals and namespaces, got {one!r}")
-    return Restored(chosen)
-
-
-def _keeper(signal: Signal, sent: list[Sent]) -> Any:
-    def keep(sender: Any, /, **payload: Any) -> None:
-        sent.append(Sent(signal, sender, payload))
-
-    return keep
+def _as_sent(sent: Sent) -> Sent:
+    return sent

@@ -22,8 +22,18 @@ from signalpost.integrations.sqlalchemy import instrument
 from signalpost.integrations.sqlalchemy import instrument_models
 from signalpost.lifecycle import sql_executed
 from signalpost.testing import max_statements
+from signalpost.testing import restored
 
 EVERY_MUG = sa.text("SELECT 1")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_instrumented() -> Generator[None]:
+    followers = sql_executed.receiver_connected
+    # Another test may have left an instrumentation of every engine.
+    with restored(followers):
+        followers.disconnect_all()
+        yield
 
 
 @pytest.fixture
@@ -130,9 +140,10 @@ def test_exception_of_the_block_goes_through(connection: sa.Connection) -> None:
         execute(connection, 1)
         raise LookupError
 
+    before = sql_executed.connections
     with pytest.raises(LookupError):
         work()
-    assert not sql_executed.receivers
+    assert sql_executed.connections == before
 
 
 def test_decorated_function_is_limited_at_each_call(connection: sa.Connection) -> None:
@@ -335,13 +346,10 @@ def test_negative_number_is_refused(wrong: int) -> None:
 class OrdersTest(unittest.TestCase):
     """As a user of unittest writes it."""
 
-    engine: sa.Engine
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.engine = sa.create_engine("sqlite://")
-        cls.enterClassContext(instrument(cls.engine))
-        cls.addClassCleanup(cls.engine.dispose)
+    def setUp(self) -> None:
+        self.engine = sa.create_engine("sqlite://")
+        self.addCleanup(self.engine.dispose)
+        self.enterContext(instrument(self.engine))
 
     @max_statements(1)
     def test_unittest_has_the_same(self) -> None:

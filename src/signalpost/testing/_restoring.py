@@ -45,12 +45,8 @@ def restored(*chosen: Signal | Namespace) -> Restored:
     >>> paid.connections
     ()
 
-    As a fixture of pytest for each test::
-
-        @pytest.fixture(autouse=True)
-        def connections_are_restored():
-            with restored():
-                yield
+    pytest does it for each test with ``signalpost_restore_connections = true`` in its
+    configuration, see :mod:`signalpost.integrations.pytest_plugin`.
 
     It is a decorator of functions, too. Signals that are made within the block are left
     alone.

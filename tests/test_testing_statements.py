@@ -6,9 +6,11 @@ import asyncio
 import threading
 import unittest
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import flask
+import jinja2
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -257,6 +259,47 @@ def test_place_of_an_async_engine_is_the_coroutine() -> None:
     places: list[str] = []
     asyncio.run(work())
     assert places[0].endswith("<locals>.ask")
+
+
+@pytest.mark.parametrize("line", [1, 3])
+def test_place_in_a_template_is_its_own_line(
+    connection: sa.Connection, tmp_path: Path, line: int
+) -> None:
+    template = tmp_path / "mugs.html"
+    template.write_text("\n" * (line - 1) + "{{ connection.execute(select).scalar() }}")
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(tmp_path))
+    with max_statements(1) as statements:
+        environment.get_template("mugs.html").render(
+            connection=connection, select=EVERY_MUG
+        )
+    assert statements[0].place.startswith(f"{template}:{line}:")
+
+
+def test_place_in_a_template_without_a_file_is_its_own_line(
+    connection: sa.Connection,
+) -> None:
+    template = jinja2.Template("\n{{ connection.execute(select).scalar() }}")
+    with max_statements(1) as statements:
+        template.render(connection=connection, select=EVERY_MUG)
+    assert statements[0].place.startswith("<template>:2:")
+
+
+def test_place_leaves_out_code_that_was_made(connection: sa.Connection) -> None:
+    found: dict[str, Any] = {"connection": connection, "select": EVERY_MUG}
+    exec("def ask(): connection.execute(select)", found)
+    with max_statements(1) as statements:
+        found["ask"]()
+    assert statements[0].place.startswith(f"{__file__}:")
+
+
+def test_place_without_code_of_ours_is_a_dash(engine: sa.Engine) -> None:
+    connection = engine.connect()
+    with max_statements(1) as statements:
+        thread = threading.Thread(target=connection.execute, args=(EVERY_MUG,))
+        thread.start()
+        thread.join()
+    connection.close()
+    assert [one.place for one in statements] == ["-"]
 
 
 # Nothing is instrumented

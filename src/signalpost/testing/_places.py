@@ -14,6 +14,11 @@ _INSTALLED = tuple(
 )
 
 
+# Code of no file that a person wrote all the same: a template of Jinja's, an example of
+# a documentation, what was typed at a prompt.
+_WRITTEN = ("<template>", "<doctest ", "<stdin>")
+
+
 def place_of(frame: FrameType) -> str:
     """Return the innermost line of code below a frame that is not installed.
 
@@ -28,8 +33,10 @@ def place_of(frame: FrameType) -> str:
 
 
 def _is_of_application(file: str) -> bool:
-    # SQLAlchemy makes wrappers of its methods by exec(), in the file "<string>".
-    if file == "<string>" or file.startswith((_LIBRARY, _OURS, "<frozen ")):
+    # Such as the wrappers that SQLAlchemy makes of its methods by exec().
+    if file.startswith("<"):
+        return file.startswith(_WRITTEN)
+    if file.startswith((_LIBRARY, _OURS)):
         return False
     return not any(folder in file for folder in _INSTALLED)
 

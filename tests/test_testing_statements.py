@@ -193,6 +193,13 @@ def test_message_lists_repeated_shapes_first(connection: sa.Connection) -> None:
     assert lines[4] == "statements:"
 
 
+def test_message_lists_the_most_repeated_shape_first(
+    connection: sa.Connection,
+) -> None:
+    lines = message_of(1, connection, *["SELECT 1"] * 2, *["SELECT 2"] * 3).splitlines()
+    assert lines[2:5:2] == ["  3 times: SELECT 2", "  2 times: SELECT 1"]
+
+
 @pytest.mark.parametrize("lengths", [(1, 2), (3, 3), (5, 1)])
 def test_lists_of_any_length_have_one_shape(
     connection: sa.Connection, lengths: tuple[int, int]

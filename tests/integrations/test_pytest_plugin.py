@@ -340,6 +340,24 @@ def test_marker_may_be_added_while_tests_are_collected(
     result.assert_outcomes(passed=1, failed=1)
 
 
+def test_marker_works_after_a_second_collection(pytester: pytest.Pytester) -> None:
+    collecting = """
+    def pytest_runtestloop(session):
+        session.config.hook.pytest_collection_finish(session=session)
+    """
+    pytester.makeconftest(CONFTEST + collecting)
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.max_statements(3)
+        def test_many(client, instrumented):
+            client.get("/mugs/4")
+        """
+    )
+    pytester.runpytest_inprocess(*OPTIONS).assert_outcomes(failed=1)
+
+
 @pytest.mark.parametrize("body", ["raise LookupError", "pytest.skip('no mugs')"])
 def test_outcome_of_the_test_comes_before_that_of_the_marker(
     run: Run, body: str
@@ -530,6 +548,21 @@ def test_slowest_requests_and_statements_are_shown(run: Run) -> None:
         times = [float(one.split(" ms")[0]) for one in shown]
         assert len(times) == 2
         assert times == sorted(times, reverse=True)
+
+
+def test_request_without_a_response_time_is_not_shown(run: Run) -> None:
+    result = run(
+        """
+        def test_it(client, finished_exchanges):
+            client.get("/mugs/0", headers={"Upgrade": "websocket"})
+            assert len(finished_exchanges) == 1
+        """,
+        "--signalpost-slowest=2",
+        "-rA",
+    )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines("no request was recorded; wrap*")
+    result.stdout.no_fnmatch_line("*TypeError*")
 
 
 def test_report_says_what_is_missing(run: Run) -> None:

@@ -17,6 +17,7 @@ import signalpost.integrations.pytest_plugin._limits
 import signalpost.integrations.pytest_plugin._restoring
 import signalpost.integrations.pytest_plugin._slowest
 import signalpost.integrations.sqlalchemy  # noqa: F401  # a run drops what it imports
+from signalpost.integrations import pytest_plugin
 from signalpost.integrations.pytest_plugin._slowest import Largest
 from signalpost.integrations.pytest_plugin._slowest import Slowest
 from signalpost.lifecycle import exchange_closed
@@ -30,7 +31,10 @@ PLUGIN = "signalpost.integrations.pytest_plugin"
 IS_INSTALLED = any(one.value == PLUGIN for one in entry_points(group="pytest11"))
 
 # Warnings are errors in each run, as they are in many a project.
-OPTIONS = ["-W", "error", *([] if IS_INSTALLED else ["-p", PLUGIN])]
+OPTIONS = ("-W", "error")
+
+# Where signalpost was installed without it, it is given to each run.
+PLUGINS = () if IS_INSTALLED else (pytest_plugin,)
 
 Run: TypeAlias = Callable[..., pytest.RunResult]
 
@@ -102,7 +106,7 @@ def run(pytester: pytest.Pytester) -> Run:
     def run_module(source: str, *options: str) -> pytest.RunResult:
         pytester.makeconftest(CONFTEST)
         pytester.makepyfile(source)
-        return pytester.runpytest_inprocess(*OPTIONS, *options)
+        return pytester.runpytest_inprocess(*OPTIONS, *options, plugins=PLUGINS)
 
     return run_module
 
@@ -336,7 +340,7 @@ def test_marker_may_be_added_while_tests_are_collected(
             client.get("/mugs/3")
         """
     )
-    result = pytester.runpytest_inprocess(*OPTIONS)
+    result = pytester.runpytest_inprocess(*OPTIONS, plugins=PLUGINS)
     result.assert_outcomes(passed=1, failed=1)
 
 
@@ -355,7 +359,7 @@ def test_marker_works_after_a_second_collection(pytester: pytest.Pytester) -> No
             client.get("/mugs/4")
         """
     )
-    pytester.runpytest_inprocess(*OPTIONS).assert_outcomes(failed=1)
+    pytester.runpytest_inprocess(*OPTIONS, plugins=PLUGINS).assert_outcomes(failed=1)
 
 
 @pytest.mark.parametrize("body", ["raise LookupError", "pytest.skip('no mugs')"])

@@ -15,13 +15,17 @@ import signalpost.integrations.pytest_plugin._limits
 import signalpost.integrations.pytest_plugin._restoring
 import signalpost.integrations.pytest_plugin._slowest
 import signalpost.integrations.sqlalchemy  # noqa: F401  # a run drops what it imports
+from signalpost.integrations import pytest_plugin
 
 pytest_plugins = ["pytester"]
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "testing.rst"
 PLUGIN = "signalpost.integrations.pytest_plugin"
 IS_INSTALLED = any(one.value == PLUGIN for one in entry_points(group="pytest11"))
-OPTIONS = ["-W", "error", *([] if IS_INSTALLED else ["-p", PLUGIN])]
+OPTIONS = ("-W", "error")
+
+# Where signalpost was installed without it, it is given to each run.
+PLUGINS = () if IS_INSTALLED else (pytest_plugin,)
 
 
 def blocks(language: str) -> list[str]:
@@ -39,12 +43,12 @@ def test_every_example_is_known() -> None:
 
 def test_fixtures_work_as_shown(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_shop=blocks("python")[0])
-    pytester.runpytest_inprocess(*OPTIONS).assert_outcomes(passed=4)
+    pytester.runpytest_inprocess(*OPTIONS, plugins=PLUGINS).assert_outcomes(passed=4)
 
 
 def test_limits_work_as_shown(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_orders=blocks("python")[1])
-    result = pytester.runpytest_inprocess(*OPTIONS)
+    result = pytester.runpytest_inprocess(*OPTIONS, plugins=PLUGINS)
     result.assert_outcomes(passed=1, failed=1)
     shown = str(result.stdout).replace(str(pytester.path), "/srv/shop")
     assert blocks("text")[0].strip() in shown
@@ -67,7 +71,7 @@ def test_option_of_the_configuration_works_as_shown(
             assert not paid.receivers
         """
     )
-    pytester.runpytest_inprocess(*OPTIONS).assert_outcomes(passed=2)
+    pytester.runpytest_inprocess(*OPTIONS, plugins=PLUGINS).assert_outcomes(passed=2)
 
 
 def test_option_of_the_command_line_works_as_shown(
@@ -75,5 +79,5 @@ def test_option_of_the_command_line_works_as_shown(
 ) -> None:
     pytester.makepyfile(test_shop=blocks("python")[0])
     _, *options = blocks("text")[1].strip().removeprefix("$ ").split()
-    result = pytester.runpytest_inprocess(*OPTIONS, *options)
+    result = pytester.runpytest_inprocess(*OPTIONS, *options, plugins=PLUGINS)
     result.stdout.fnmatch_lines(["*slowest requests*", "*ms POST /orders/*"])

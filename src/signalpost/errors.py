@@ -18,12 +18,14 @@ __all__ = [
     "ExchangeClosedError",
     "ExchangeNotRecordedError",
     "ExtensionError",
+    "NotInstrumentedError",
     "PayloadError",
     "ProxySenderWarning",
     "ReceiverError",
     "SenderWarning",
     "SignalError",
     "SignalpostError",
+    "TooManyStatementsError",
     "WeakReceiverWarning",
 ]
 
@@ -198,6 +200,31 @@ class ExchangeNotRecordedError(SignalpostError, RuntimeError):
 
     As of a request that a layer was not called for.
     """
+
+
+class TooManyStatementsError(SignalpostError, AssertionError):
+    """A block of a test has executed more SQL statements than it may.
+
+    :param message: How many were expected and executed, and which.
+    :param statements: What was executed.
+    :param limit: How many statements the block may execute.
+    """
+
+    statements: Sequence[object]
+    """What was executed, one :class:`~signalpost.testing.Statement` each."""
+    limit: int
+    """How many statements the block may execute."""
+
+    def __init__(
+        self, message: str, statements: Sequence[object] = (), limit: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.statements = statements
+        self.limit = limit
+
+
+class NotInstrumentedError(SignalpostError, RuntimeError):
+    """SQL statements were to be counted, and no engine is instrumented."""
 
 
 class ConfigurationWarning(UserWarning):

@@ -1,0 +1,256 @@
+"""How many statements a block may execute."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+from typing import Self
+from typing import TypeVar
+
+from .._engine.blocks import Block
+from .._engine.identity import ANY
+from ..errors import NotInstrumentedError
+from ..errors import TooManyStatementsError
+from ..exchange import Exchange
+from ..lifecycle import sql_executed
+from ..receivers.lines import capped
+from ..receivers.lines import one_line
+from ._capturing import Captured
+from ._capturing import Sent
+from ._places import place_of
+
+F = TypeVar("F")
+
+_MOST_LISTED = 100
+"""How many statements, or shapes of them, a message lists."""
+_LONGEST_READ = 4096
+"""How many characters of a statement are read for a message."""
+_LONGEST_LISTED = 300
+"""How many of them a message shows."""
+
+# A placeholder of any driver: ? or %s, :1 or :name, %(name)s, $1 or $1::INTEGER.
+_PLACEHOLDER = r"(?:\?|%s|%\(\w+\)s|:\w+|\$\d+)(?:::\w+)?"
+_LIST = rf"\({_PLACEHOLDER}(?:, *{_PLACEHOLDER})*\)"
+_lists = re.compile(rf"{_LIST}(?:, *{_LIST})*")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement that was executed; see :func:`max_statements`.
+
+    .. versionadded:: 0.1
+    """
+
+    text: str
+    """What the driver got."""
+    place: str
+    """The innermost line of code that led to it and is not installed, as
+    ``"/srv/shop/orders.py:31:names_of"``; ``"-"`` if there is none."""
+    duration_seconds: float
+    """How long the driver took."""
+    exchange: Exchange | None
+    """The exchange that it was executed in."""
+
+    @property
+    def shape(self) -> str:
+        """The text with ``(…)`` for each list of placeholders, on one line.
+
+        Statements that differ in the length of ``IN (?, ?)`` only have the same shape.
+        """
+        return _lists.sub("(…)", " ".join(self.text[:_LONGEST_READ].split()))
+
+
+class StatementLimit(Block):
+    """A block that may execute so many statements. From :func:`max_statements`.
+
+    It may be opened again, and decorates functions.
+
+    .. versionadded:: 0.1
+    """
+
+    limit: int
+    """How many statements it may execute."""
+    is_used: bool
+    """Whether the block was opened, or has decorated a function."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.is_used = False
+        self._open: list[_Count] = []
+
+    def __enter__(self) -> list[Statement]:
+        """Return the list of statements, which fills during the block."""
+        self.is_used = True
+        count = _Count()
+        self._open.append(count)
+        return count.statements
+
+    def __exit__(self, *error: object) -> None:
+        """End the block.
+
+        :raises TooManyStatementsError: If more were executed than may be.
+        :raises NotInstrumentedError: If none could be counted.
+        """
+        __tracebackhide__ = True
+        count = self._open.pop()
+        count.end()
+        statements = count.statements
+        # What the block raised is the better report.
+        if error and error[0] is not None:
+            return
+        if not statements and not count.is_instrumented:
+            raise NotInstrumentedError(
+                f"expected at most {self.limit} statements, and none can be counted,"
+                " as no engine is instrumented; call"
+                " signalpost.integrations.sqlalchemy.instrument() before the test, and"
+                " undo() after it"
+            )
+        if len(statements) > self.limit:
+            raise TooManyStatementsError(
+                _message(statements, self.limit), statements, self.limit
+            )
+
+    def __call__(self, function: F) -> F:
+        """Decorate a function, async or not: each call is a block."""
+        self.is_used = True
+        decorated: F = super().__call__(function)  # type: ignore[type-var]
+        return decorated
+
+    def again(self) -> Self:
+        """Return another one, for another call of a decorated function."""
+        return type(self)(self.limit)
+
+
+def max_statements(n: int, /) -> StatementLimit:
+    """Fail if a ``with`` block executes more than ``n`` SQL statements.
+
+    ::
+
+        with max_statements(3):
+            client.get("/orders")
+
+    Each call of a database driver is a statement, whichever thread makes it and for
+    whichever engine, if the engine is instrumented
+    (:func:`signalpost.integrations.sqlalchemy.instrument`). The message of the failure
+    lists the statements with their places in the code, and those that were repeated.
+
+    As a decorator of a function, async or not, it counts what each call executes.
+
+    :param n: How many statements the block may execute; 0 for none.
+    :returns: A block that gives a list of :class:`Statement`, which fills during the
+        block. At its end it raises :exc:`~signalpost.errors.TooManyStatementsError`,
+        an :exc:`AssertionError`; or :exc:`~signalpost.errors.NotInstrumentedError` if
+        no statement was executed and no engine is instrumented.
+    :raises TypeError: If ``n`` is no ``int``.
+    :raises ValueError: If ``n`` is negative.
+
+    .. versionadded:: 0.1
+    """
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise TypeError(
+            f"max_statements() takes a number of statements, got {n!r}; write"
+            " max_statements(3)"
+        )
+    if n < 0:
+        raise ValueError(
+            f"max_statements() takes a number from 0 up, got {n!r}; write"
+            " max_statements(0) to allow no statement"
+        )
+    return StatementLimit(n)
+
+
+def _statement_of(sent: Sent) -> Statement:
+    return Statement(
+        sent["statement"],
+        place_of(sys._getframe(1)),  # noqa: SLF001  # inspect would read files
+        sent["duration_seconds"],
+        sent["exchange"],
+    )
+
+
+class _Count:
+    """The statements that are executed until its end, and whether they can be."""
+
+    def __init__(self) -> None:
+        with ExitStack() as stack:
+            self.statements = stack.enter_context(
+                Captured((sql_executed,), ANY, _statement_of)
+            )
+            # A test may instrument an engine, and undo it, within the block.
+            self._found = stack.enter_context(
+                Captured((_followers.receiver_connected,), ANY, _is_instrumentation_of)
+            )
+            self._found += map(_is_instrumentation, _following())
+            self._stack = stack.pop_all()
+
+    @property
+    def is_instrumented(self) -> bool:
+        """Whether an engine, or all of them, sent what they executed."""
+        return any(self._found)
+
+    def end(self) -> None:
+        """Record nothing more."""
+        self._stack.close()
+
+
+# An instrumentation follows which receivers the signal has. It is found by the name
+# of its module, as no room imports an integration.
+_followers = sql_executed.receiver_connected
+_INSTRUMENTATION = "signalpost.integrations.sqlalchemy"
+
+
+def _following() -> list[Any]:
+    return [one.receiver for one in _followers.connections]
+
+
+def _is_instrumentation(receiver: object) -> bool:
+    owner = type(getattr(receiver, "__self__", None))
+    return owner.__module__.startswith(_INSTRUMENTATION)
+
+
+def _is_instrumentation_of(sent: Sent) -> bool:
+    return _is_instrumentation(sent["receiver"])
+
+
+def _message(statements: Sequence[Statement], limit: int) -> str:
+    places_by_shape = defaultdict[str, Counter[str]](Counter)
+    for one in statements:
+        places_by_shape[one.shape][one.place] += 1
+    repeated = [
+        (places.total(), shape, places)
+        for shape, places in places_by_shape.items()
+        if places.total() > 1
+    ]
+    repeated.sort(key=itemgetter(0), reverse=True)
+    lines = [f"expected at most {limit} statements, got {len(statements)}"]
+    if repeated:
+        lines.append("repeated:")
+    for times, shape, places in repeated[:_MOST_LISTED]:
+        (place, _), *others = places.most_common()
+        also = f" and {len(others)} other places" if others else ""
+        lines.append(
+            f"  {times} times: {_shown(shape)}\n    at {one_line(place)}{also}"
+        )
+    lines += _left_out(repeated)
+    lines.append("statements:")
+    for number, one in enumerate(statements[:_MOST_LISTED], 1):
+        text = " ".join(one.text[:_LONGEST_READ].split())
+        lines.append(f"  {number}. {_shown(text)}\n    at {one_line(one.place)}")
+    lines += _left_out(statements)
+    return "\n".join(lines)
+
+
+def _shown(text: str) -> str:
+    return one_line(capped(text, _LONGEST_LISTED))
+
+
+def _left_out(listed: Sequence[object]) -> list[str]:
+    more = len(listed) - _MOST_LISTED
+    return [f"  … {more} more are left out"] if more > 0 else []

@@ -10,10 +10,13 @@ from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 
 import flask
+import jinja2
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import orm
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from signalpost import SignalMiddleware
@@ -56,6 +59,9 @@ PAYLOAD: dict[str, t.Any] = {
     "exception": None,
     "exchange": None,
 }
+
+
+TEMPLATE = "<p>\n\n{{ ask() }}{{ ask() }}"
 
 
 def send(statement: str = "SELECT 1", **different: t.Any) -> None:
@@ -297,6 +303,80 @@ def test_place_is_a_dash_where_no_code_is_the_applications(
         thread.start()
         thread.join()
     assert lines(caplog)[0].fields["at"] == "-"
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["<string>", "<sqlalchemy generated orm.Session.commit>", "<attrs generated init>"],
+)
+def test_place_is_no_code_that_was_made_by_exec(
+    caplog: pytest.LogCaptureFixture, file: str
+) -> None:
+    scope: dict[str, t.Any] = {}
+    exec(compile("def wrapped(step):\n    step()", file, "exec"), scope)
+    payload = {**PAYLOAD, "exchange": new_exchange()}
+
+    def work() -> None:
+        for _ in range(2):
+            scope["wrapped"](partial(sql_executed.send, "engine", **payload))
+
+    with sql_executed.connected_to(RepeatLogger(most_times=1)):
+        work()
+    line = work.__code__.co_firstlineno + 2
+    place = f"{__file__}:{line}:{work.__qualname__}"
+    assert lines(caplog)[0].fields["at"] == place
+
+
+def test_place_of_a_flush_is_the_line_of_the_application(
+    engine: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Model(orm.DeclarativeBase): ...
+
+    class Mug(Model):
+        __tablename__ = "mugs"
+        id = orm.mapped_column(sa.Integer, primary_key=True)
+
+    Model.metadata.create_all(engine)
+
+    def work() -> None:
+        with orm.Session(engine) as session:
+            for number in range(2):
+                session.add(Mug(id=number))
+                session.commit()
+
+    with sql_executed.connected_to(RepeatLogger(most_times=1)):
+        serve(work)
+    line = work.__code__.co_firstlineno + 4
+    place = f"{__file__}:{line}:{work.__qualname__}"
+    assert lines(caplog)[0].fields["at"] == place
+
+
+@pytest.mark.parametrize(
+    ("loader", "expected"),
+    [
+        (jinja2.DictLoader({"shop/mugs.html": TEMPLATE}), "shop/mugs.html:3:root"),
+        (jinja2.FileSystemLoader("."), "{folder}/shop/mugs.html:3:root"),
+    ],
+    ids=["text", "file"],
+)
+def test_place_may_be_a_line_of_a_template(
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    loader: jinja2.BaseLoader,
+    expected: str,
+) -> None:
+    if isinstance(loader, jinja2.FileSystemLoader):
+        loader = jinja2.FileSystemLoader(tmp_path)
+        (tmp_path / "shop").mkdir()
+        (tmp_path / "shop" / "mugs.html").write_text(TEMPLATE)
+    environment = jinja2.Environment(loader=loader, autoescape=True)
+    payload = {**PAYLOAD, "exchange": new_exchange()}
+    scope: dict[str, t.Any] = {"send": partial(sql_executed.send, "engine", **payload)}
+    source = "def ask():\n    send()"
+    exec(compile(source, "/lib/site-packages/orm.py", "exec"), scope)
+    with sql_executed.connected_to(RepeatLogger(most_times=1)):
+        environment.get_template("shop/mugs.html").render(ask=scope["ask"])
+    assert lines(caplog)[0].fields["at"] == expected.format(folder=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
-from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
 from traceback import TracebackException
@@ -23,6 +22,8 @@ from .formats import Line
 from .lines import capped
 from .lines import chosen_logger
 from .lines import one_word
+from .places import is_generated
+from .places import is_of_application
 
 __all__ = ["FailureCount", "FailureLogger", "log_failure"]
 
@@ -34,12 +35,6 @@ application's."""
 _FIRST_LINES = 160
 _LAST_LINES = 40
 """How many lines of a traceback are shown: of its beginning, and of its end."""
-
-_LIBRARY = os.path.dirname(os.__file__) + os.sep
-_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
-_INSTALLED = tuple(
-    f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages")
-)
 
 
 class Place(NamedTuple):
@@ -99,8 +94,11 @@ class FailureLogger:
     the innermost 5 frames of the application, whatever the message says. For a
     :exc:`RecursionError` they are the outermost 5, as it depends on chance how deep it
     gets. The application is all that is neither installed (``site-packages``,
-    ``dist-packages``), nor Python's library, nor signalpost's; if an exception passed
-    nothing of the kind, all its frames count, up to 64.
+    ``dist-packages``), nor Python's library, nor signalpost's, nor made by
+    :func:`exec`; if an exception passed nothing of the kind, all its frames count, up
+    to 64. What was made by :func:`exec`, such as SQLAlchemy's wrappers and the
+    ``__init__`` of attrs, is never the place that is shown. It only tells failures
+    apart that pass the same lines of the application.
 
     A traceback holds up to 64 frames of each exception, and 200 lines. Each line is
     indented and escaped, so that no line of a message passes for one of the log. The
@@ -160,7 +158,7 @@ class FailureLogger:
         if not logger.isEnabledFor(logging.ERROR):
             return
         line = _line(exception, where, exchange, seen, times)
-        file, number, function = places[-1] if places else Place("-", 0, "-")
+        file, number, function = _innermost(places)
         record = logger.makeRecord(
             logger.name, logging.ERROR, file, number, line, (), None, function
         )
@@ -232,7 +230,7 @@ class _Seen:
 
     def __init__(self, kind: str, places: tuple[Place, ...], printed: float) -> None:
         self.exception = kind
-        self.place = str(places[-1]) if places else "-"
+        self.place = str(_innermost(places)) if places else "-"
         name = "\n".join((kind, *map(str, places)))
         self.fingerprint = blake2b(
             name.encode("utf-8", "backslashreplace"), digest_size=6
@@ -300,20 +298,38 @@ def _places_of(exception: BaseException) -> tuple[Place, ...]:
         code = step.tb_frame.f_code
         all_places.append(Place(code.co_filename, step.tb_lineno, code.co_qualname))
         step = step.tb_next
-    places = [place for place in all_places if _is_of_application(place.file)]
-    if not places:
-        return tuple(all_places[-_MOST_FRAMES:])
     if isinstance(exception, RecursionError):
-        return tuple(places[:_MOST_PLACES])
-    return tuple(places[-_MOST_PLACES:])
+        places = _of_application(all_places)
+    else:
+        places = _of_application(reversed(all_places))[::-1]
+    return tuple(places or all_places[-_MOST_FRAMES:])
 
 
-@lru_cache(maxsize=4096)
-def _is_of_application(file: str) -> bool:
-    return not (
-        file.startswith((_LIBRARY, _OURS, "<frozen "))
-        or any(folder in file for folder in _INSTALLED)
-    )
+def _of_application(places: Iterable[Place]) -> list[Place]:
+    """Return the first places of the application, and what lies between them.
+
+    That is code without a file: it is no place to be shown, but if one line of the
+    application fails in two lines of such code, it has two failures.
+    """
+    found: list[Place] = []
+    count = 0
+    for place in places:
+        if is_of_application(place.file):
+            count += 1
+            found.append(place)
+            if count == _MOST_PLACES:
+                break
+        elif is_generated(place.file) and len(found) < _MOST_FRAMES:
+            found.append(place)
+    return found if count else []
+
+
+def _innermost(places: tuple[Place, ...]) -> Place:
+    """Return the line that is shown of a failure: of the application, if it has one."""
+    for place in reversed(places):
+        if is_of_application(place.file):
+            return place
+    return places[-1] if places else Place("-", 0, "-")
 
 
 def _traceback_of(exception: BaseException) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sys
 import threading
@@ -20,6 +19,7 @@ from .formats import Line
 from .lines import capped
 from .lines import chosen_logger
 from .lines import one_word
+from .places import is_of_application
 
 __all__ = ["RepeatLogger", "SqlLogger", "log_sql"]
 
@@ -137,8 +137,9 @@ class RepeatLogger:
     (In one line.) Statements are the same if their text is, but for the length of
     lists of placeholders, as ``IN (?, ?)`` has. ``at`` is the innermost line of the
     application's code that led to the repetition at hand; the application is all that
-    is neither installed (``site-packages``, ``dist-packages``) nor a part of Python.
-    It is a dash if there is none.
+    is neither installed (``site-packages``, ``dist-packages``), nor a part of Python,
+    nor made by :func:`exec`. Templates of Jinja's are a part of it. ``at`` is a dash if
+    there is none.
 
     Of one exchange, the first 256 different statements are counted. Outside of an
     exchange nothing is.
@@ -212,12 +213,6 @@ _MOST_SHAPES = 256
 _LONGEST_READ = 4096
 """How many characters of a statement are read to make it short."""
 
-_LIBRARY = os.path.dirname(os.__file__) + os.sep
-_OURS = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep
-_INSTALLED = tuple(
-    f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages")
-)
-
 # A placeholder of any driver: ? or %s, :1 or :name, %(name)s, $1 or $1::INTEGER.
 _PLACEHOLDER = r"(?:\?|%s|%\(\w+\)s|:\w+|\$\d+)(?:::\w+)?"
 _placeholders = re.compile(rf"\({_PLACEHOLDER}(?:, *{_PLACEHOLDER})*\)")
@@ -272,22 +267,22 @@ def _repetition_text(fields: dict[str, Field]) -> str:
 def _place(frame: FrameType) -> str:
     """Return the innermost line of the application's code below a frame."""
     for step in _steps(frame):
-        file = step.f_code.co_filename
-        if not (
-            file.startswith((_LIBRARY, _OURS, "<frozen "))
-            or any(folder in file for folder in _INSTALLED)
-        ):
-            return capped(f"{file}:{_line_of(step)}:{step.f_code.co_qualname}")
+        if is_of_application(step.f_code.co_filename):
+            file, line = _file_and_line(step)
+            return capped(f"{file}:{line}:{step.f_code.co_qualname}")
     return "-"
 
 
-def _line_of(frame: FrameType) -> int | None:
+def _file_and_line(frame: FrameType) -> tuple[str, int | None]:
     """Return the line that a frame is at; of a Jinja template, the template's own."""
+    file, line = frame.f_code.co_filename, frame.f_lineno
     template = frame.f_globals.get("__jinja_template__")
-    if template is None or frame.f_lineno is None:
-        return frame.f_lineno
-    line: int = template.get_corresponding_lineno(frame.f_lineno)
-    return line
+    if template is None or line is None:
+        return file, line
+    # One that comes from no file has a name all the same.
+    if file == "<template>" and template.name:
+        file = template.name
+    return file, template.get_corresponding_lineno(line)
 
 
 def _steps(frame: FrameType | None) -> Iterator[FrameType]:

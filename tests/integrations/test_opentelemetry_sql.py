@@ -260,6 +260,9 @@ def test_database_is_told_by_what_its_engine_has(
     ("statement", "name"),
     [
         (" \n  select 1", "SELECT"),
+        ("-- x\nSELECT\n1", "SELECT"),
+        ("/* x */ (SELECT 1)", "SELECT"),
+        ("WITH\na AS (SELECT 1) SELECT * FROM a", "WITH"),
         ("WITH a AS (SELECT 1) SELECT * FROM a", "WITH"),
         ("-- a comment", "other_sql"),
         ("FROBNICATE all", "other_sql"),

@@ -25,6 +25,7 @@ from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import exchange_opened
 from signalpost.lifecycle import got_request_exception
 from signalpost.lifecycle import sql_executed
+from signalpost.receivers.statements import OPERATIONS
 from tests.wsgi.serving import hello
 from tests.wsgi.serving import Server
 from tests.wsgi.serving import streamed
@@ -427,6 +428,32 @@ def test_statements_outside_of_requests_are_counted_apart() -> None:
         executed("VACUUM")
         executed("x" * 1_000_000)
     assert figure(metrics, STATEMENTS, route=NO_EXCHANGE, operation="other") == 2
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT\n1",
+        "select\t1",
+        "/* x */ SELECT 1",
+        "-- x\nSELECT 1",
+        "((SELECT 1))",
+        " " * 60 + "SELECT 1",
+    ],
+)
+def test_statements_are_counted_by_their_operation(statement: str) -> None:
+    with counting("shop") as metrics:
+        executed(statement)
+    assert figure(metrics, STATEMENTS, operation="SELECT") == 1
+
+
+def test_every_operation_is_counted_apart() -> None:
+    operations = sorted(OPERATIONS)
+    with counting("shop") as metrics:
+        for operation in [*operations, "FROBNICATE"]:
+            executed(f"{operation} it")
+    for operation in [*operations, "other"]:
+        assert figure(metrics, STATEMENTS, operation=operation) == 1
 
 
 def test_statements_of_another_application_are_not_counted() -> None:

@@ -114,6 +114,7 @@ def test_line_has_fields(caplog: pytest.LogCaptureFixture) -> None:
     assert line.name == "sql"
     assert line.fields == {
         "statement": "SELECT 1",
+        "operation": "SELECT",
         "duration_seconds": 0.25,
         "row_count": None,
         "parameters_count": 0,

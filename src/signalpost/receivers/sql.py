@@ -20,6 +20,7 @@ from .lines import capped
 from .lines import chosen_logger
 from .lines import one_word
 from .places import is_of_application
+from .statements import operation_of
 
 __all__ = ["RepeatLogger", "SqlLogger", "log_sql"]
 
@@ -42,7 +43,8 @@ class SqlLogger:
     if it is long. Values that the application wrote into it itself are logged.
 
     The message of the record is a :class:`~signalpost.receivers.formats.Line` named
-    ``sql``, with the fields ``statement``, ``duration_seconds``, ``row_count``,
+    ``sql``, with the fields ``statement``, ``operation`` (its first word, as
+    ``"SELECT"``, or ``None``), ``duration_seconds``, ``row_count``,
     ``parameters_count``, ``is_executemany``, ``exception`` (the name of its class, or
     ``None``) and, within an exchange, ``method`` and ``route`` (or ``path`` where
     there is no route). Its level is ``WARNING``: many an application lives with
@@ -104,6 +106,7 @@ class SqlLogger:
             return
         fields: dict[str, Field] = {
             "statement": _in_short(statement),
+            "operation": operation_of(statement),
             "duration_seconds": duration_seconds,
             "row_count": row_count,
             "parameters_count": parameters_count,
@@ -145,8 +148,9 @@ class RepeatLogger:
     exchange nothing is.
 
     The message of the record is a :class:`~signalpost.receivers.formats.Line` named
-    ``sql-repeated``, at level ``WARNING``, with the fields ``statement``, ``times``,
-    ``at``, ``method`` and ``route`` (or ``path`` where there is no route).
+    ``sql-repeated``, at level ``WARNING``, with the fields ``statement``,
+    ``operation``, ``times``, ``at``, ``method`` and ``route`` (or ``path`` where there
+    is no route).
 
     :param most_times: How often an exchange may execute a statement.
     :param logger: Where to: a logger or its name; without it ``signalpost.sql``.
@@ -195,6 +199,7 @@ class RepeatLogger:
             return
         fields: dict[str, Field] = {
             "statement": _in_short(shape),
+            "operation": operation_of(statement),
             "times": count,
             "at": _place(sys._getframe(1)),  # noqa: SLF001  # inspect would read files
             **_request_of(exchange),

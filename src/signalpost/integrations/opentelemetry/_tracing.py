@@ -40,12 +40,12 @@ from ...lifecycle import exchange_closed
 from ...lifecycle import exchange_opened
 from ...lifecycle import got_request_exception
 from ...lifecycle import sql_executed
+from ...receivers.statements import operation_of
 from ...wsgi.middleware import SignalMiddleware
 from ._attributes import Attributes
 from ._attributes import engine_attributes
 from ._attributes import error_type_of
 from ._attributes import metric_attributes
-from ._attributes import operation_of
 from ._attributes import request_attributes
 from ._attributes import SCHEMA
 from ._attributes import span_name

@@ -31,6 +31,7 @@ from ...lifecycle import exchange_opened
 from ...lifecycle import got_request_exception
 from ...lifecycle import sql_executed
 from ...receivers.lines import LONGEST_FIELD
+from ...receivers.statements import operation_of
 from ...wsgi.middleware import sender_of
 from ._folder import Folder
 from ._folder import FolderCollector
@@ -61,7 +62,6 @@ __all__ = ["PrometheusMetrics", "blueprint_of"]
 _FAILED = "<failed>"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _MOST_EXEMPLAR_CHARACTERS = 128
-_OPERATIONS = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH"))
 
 # Their durations tell how long a connection, or a leak, lasted.
 _untimed_outcomes = frozenset(("hijacked", "lost"))
@@ -334,12 +334,11 @@ class PrometheusMetrics:
             route = _route_of(exchange)
         else:
             return
-        operation = statement[:40].lstrip("( \t\r\n").partition(" ")[0].upper()
         self._store.put(
             self._note_statement,
             (
                 route,
-                operation if operation in _OPERATIONS else "other",
+                operation_of(statement) or "other",
                 "ok" if exception is None else "error",
             ),
             duration_seconds,

@@ -19,6 +19,7 @@ from signalpost.integrations.sqlalchemy import instrument
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import request_started
 from signalpost.lifecycle import sql_executed
+from signalpost.lifecycle import sql_failed
 from tests.integrations.telemetry import about
 from tests.integrations.telemetry import has_error
 from tests.integrations.telemetry import identity
@@ -277,6 +278,55 @@ def test_statement_is_named_by_its_operation_if_it_is_known(
     span = telemetry.spans[0]
     assert span.name == name
     assert len(about(span)["db.query.text"]) <= 10_000
+
+
+def test_what_fails_beside_a_statement_is_a_span_without_duration(
+    telemetry: Telemetry, engine: sa.Engine
+) -> None:
+    def work() -> None:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+            connection.rollback()
+            connection.exec_driver_sql(
+                "CREATE TABLE mugs (id INTEGER PRIMARY KEY, of INTEGER REFERENCES"
+                " mugs(id) DEFERRABLE INITIALLY DEFERRED)"
+            )
+            connection.exec_driver_sql("INSERT INTO mugs VALUES (1, 2)")
+            with pytest.raises(sa.exc.IntegrityError):
+                connection.commit()
+
+    serve(telemetry, work)
+    span = telemetry.span("commit")
+    assert span.kind is SpanKind.CLIENT
+    assert parent(span) == identity(telemetry.span("GET"))
+    assert has_error(span)
+    assert about(span) == {
+        "db.operation.name": "commit",
+        "db.system.name": "sqlite",
+        "error.type": "sqlalchemy.exc.IntegrityError",
+    }
+    assert span.start_time == span.end_time
+
+
+def test_fetch_that_fails_is_a_span_with_its_statement(telemetry: Telemetry) -> None:
+    def work() -> None:
+        sql_failed.send(
+            "an engine",
+            operation="fetch",
+            statement="SELECT 1",
+            exception=LookupError(),
+            exchange=current_exchange(),
+        )
+
+    serve(telemetry, work)
+    assert about(telemetry.span("fetch"))["db.query.text"] == "SELECT 1"
+    sql_failed.send(
+        "an engine",
+        operation="commit",
+        statement=None,
+        exception=LookupError(),
+        exchange=None,
+    )
 
 
 def test_statements_are_left_out_if_they_are_to_be(

@@ -25,6 +25,7 @@ from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import exchange_opened
 from signalpost.lifecycle import got_request_exception
 from signalpost.lifecycle import sql_executed
+from signalpost.lifecycle import sql_failed
 from signalpost.receivers.statements import OPERATIONS
 from tests.wsgi.serving import hello
 from tests.wsgi.serving import Server
@@ -62,7 +63,8 @@ def nothing_is_left() -> Generator[None]:
     gc.collect()  # applications of other tests, with what hears for them
     yield
     for signal in (
-        *(exchange_opened, exchange_closed, got_request_exception, sql_executed),
+        *(exchange_opened, exchange_closed, got_request_exception),
+        *(sql_executed, sql_failed),
     ):
         assert not signal.receivers
 
@@ -447,12 +449,39 @@ def test_statements_are_counted_by_their_operation(statement: str) -> None:
     assert figure(metrics, STATEMENTS, operation="SELECT") == 1
 
 
+def fail(operation: str = "commit", exchange: Exchange | None = None) -> None:
+    sql_failed.send(
+        "engine",
+        operation=operation,
+        statement=None,
+        exception=LookupError(),
+        exchange=exchange,
+    )
+
+
+def test_failures_beside_statements_are_counted_as_errors() -> None:
+    exchange = Exchange({}, "shop")
+    with counting("shop") as metrics:
+        fail("commit", exchange)
+        fail("connect")
+        fail("commit", Exchange({}, "other"))
+        executed("COMMIT", exchange=exchange)
+    assert figure(metrics, STATEMENTS, outcome="error") == 2
+    assert figure(metrics, STATEMENTS, operation="commit", outcome="error") == 1
+    assert figure(metrics, STATEMENTS, operation="connect", route=NO_EXCHANGE) == 1
+    fail()
+    assert figure(metrics, STATEMENTS, outcome="error") == 2
+
+
 def test_every_operation_is_counted_apart() -> None:
     operations = sorted(OPERATIONS)
+    beside = ["connect", "pool", "fetch", "begin", "prepare", "commit", "rollback"]
     with counting("shop") as metrics:
         for operation in [*operations, "FROBNICATE"]:
             executed(f"{operation} it")
-    for operation in [*operations, "other"]:
+        for operation in beside:
+            fail(operation)
+    for operation in [*operations, *beside, "other"]:
         assert figure(metrics, STATEMENTS, operation=operation) == 1
 
 
@@ -468,6 +497,7 @@ def test_statements_of_another_application_are_not_counted() -> None:
 def test_statements_need_not_be_counted() -> None:
     with counting("shop", with_sql=False) as metrics:
         assert not sql_executed.receivers
+        assert not sql_failed.receivers
         assert b"sql_" not in generate_latest(metrics.registry)
 
 

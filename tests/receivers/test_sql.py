@@ -25,6 +25,7 @@ from signalpost.integrations.flask import Signalpost
 from signalpost.integrations.sqlalchemy import instrument
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import sql_executed
+from signalpost.lifecycle import sql_failed
 from signalpost.receivers.formats import Line
 from signalpost.receivers.sql import log_sql
 from signalpost.receivers.sql import RepeatLogger
@@ -107,6 +108,45 @@ def test_failed_statement_is_logged_however_quick(
     ]
 
 
+def fail(operation: str = "commit", **different: t.Any) -> None:
+    payload = {"statement": None, "exception": LookupError("secret"), "exchange": None}
+    sql_failed.send("engine", operation=operation, **{**payload, **different})
+
+
+@pytest.mark.parametrize("operation", ["connect", "pool", "begin", "commit"])
+def test_what_fails_beside_a_statement_is_logged(
+    caplog: pytest.LogCaptureFixture, operation: str
+) -> None:
+    with sql_failed.connected_to(SqlLogger(slow_seconds=None).failed):
+        fail(operation)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage() == f"failed {operation} LookupError"
+    assert "secret" not in str(lines(caplog)[0].fields)
+
+
+def test_fetch_that_fails_is_logged_with_its_statement(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with sql_failed.connected_to(SqlLogger().failed):
+        fail("fetch", statement="SELECT\n  name", exchange=new_exchange())
+    assert caplog.messages == ['failed fetch LookupError "SELECT name" GET /mugs']
+    assert lines(caplog)[0].fields["statement"] == "SELECT name"
+
+
+def test_failure_alone_is_counted_too() -> None:
+    exchange, second = new_exchange(), SqlTotalsCounter()
+    with (
+        sql_failed.connected_to(count_sql.failed),
+        sql_failed.connected_to(second.failed),
+    ):
+        fail(exchange=exchange)
+        fail()
+    totals = sql_totals(exchange)
+    assert totals is not None
+    assert (totals.count, totals.failed) == (0, 1)
+
+
 def test_line_has_fields(caplog: pytest.LogCaptureFixture) -> None:
     with sql_executed.connected_to(SqlLogger(slow_seconds=0)):
         send(exchange=new_exchange())
@@ -174,7 +214,9 @@ def test_nothing_is_made_of_what_is_not_logged() -> None:
     with (
         sql_executed.connected_to(SqlLogger(slow_seconds=0, logger=logger)),
         sql_executed.connected_to(RepeatLogger(most_times=1, logger="shop.quiet")),
+        sql_failed.connected_to(SqlLogger(logger=logger).failed),
     ):
+        fail()
         exchange = new_exchange()
         send(exchange=exchange)
         send(exchange=exchange)
@@ -223,7 +265,7 @@ def test_totals_are_those_of_the_exchange() -> None:
     totals = sql_totals(one)
     assert totals is sql_totals(one)
     assert totals is not None
-    assert (totals.count, totals.duration_seconds) == (2, 0.75)
+    assert (totals.count, totals.duration_seconds, totals.failed) == (2, 0.75, 1)
 
 
 def test_statement_is_counted_once_by_two_counters() -> None:

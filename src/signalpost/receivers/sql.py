@@ -26,17 +26,25 @@ __all__ = ["RepeatLogger", "SqlLogger", "log_sql"]
 
 
 class SqlLogger:
-    """Log one line for each statement that was slow or failed.
+    """Log one line for each statement that was slow, and for whatever failed.
 
     ::
 
-        sql_executed.connect(SqlLogger(slow_seconds=0.2), weak=False)
+        logger = SqlLogger(slow_seconds=0.2)
+        sql_executed.connect(logger, weak=False)
+        sql_failed.connect(logger.failed, weak=False)
 
     The line says what it was, how long the driver took, what is known of rows and
     parameters, and which exchange it belongs to, if any::
 
         slow 312.0 ms 40 rows 1 parameters "SELECT ... WHERE name = ?" GET /search
         failed IntegrityError 0.4 ms 2 parameters "INSERT INTO orders ..." POST /orders
+
+    What failed beside a statement is said by its name: ``connect``, ``pool``,
+    ``commit`` and the like (:data:`~signalpost.lifecycle.sql_failed`)::
+
+        failed commit IntegrityError POST /orders
+        failed fetch OperationalError "SELECT ... FROM orders" GET /report
 
     Of the parameters, only how many there were; nor is the text of the exception
     logged, which repeats them. The statement is one line, white space joined, and cut
@@ -47,8 +55,11 @@ class SqlLogger:
     ``"SELECT"``, or ``None``), ``duration_seconds``, ``row_count``,
     ``parameters_count``, ``is_executemany``, ``exception`` (the name of its class, or
     ``None``) and, within an exchange, ``method`` and ``route`` (or ``path`` where
-    there is no route). Its level is ``WARNING``: many an application lives with
-    failures, as of a unique key, and those that it does not are logged as such.
+    there is no route). Beside statements it is named ``sql-failed``, with the fields
+    ``operation`` (what failed, as ``"commit"``), ``exception``, for a fetch
+    ``statement``, and those of the exchange. The level is ``WARNING``: many
+    applications expect some failures, as of a unique key, and an exception that leaves
+    the application is logged elsewhere.
 
     :param slow_seconds: What took at least so long is logged. ``None`` for failures
         only.
@@ -59,8 +70,11 @@ class SqlLogger:
     .. versionadded:: 0.1
     """
 
-    hears: ClassVar[Mapping[str, str]] = {"sql-executed": "__call__"}
-    """Which method hears which signal."""
+    hears: ClassVar[Mapping[str, str]] = {
+        "sql-executed": "__call__",
+        "sql-failed": "failed",
+    }
+    """Which method is called for which signal."""
 
     def __init__(
         self,
@@ -116,6 +130,28 @@ class SqlLogger:
         }
         self._logger.warning(Line("sql", fields, partial(_statement_text, fields)))
 
+    def failed(
+        self,
+        sender: object,
+        *,
+        operation: str,
+        statement: str | None,
+        exception: BaseException,
+        exchange: Exchange | None,
+    ) -> None:
+        """Log what failed beside a statement."""
+        if not self._logger.isEnabledFor(logging.WARNING):
+            return
+        fields: dict[str, Field] = {
+            "operation": operation,
+            "exception": type(exception).__name__,
+        }
+        if statement is not None:
+            fields["statement"] = _in_short(statement)
+        fields.update(_request_of(exchange))
+        line = Line("sql-failed", fields, partial(_failure_text, fields))
+        self._logger.warning(line)
+
 
 log_sql: SqlLogger = SqlLogger()
 """A :class:`SqlLogger` with nothing set.
@@ -161,7 +197,7 @@ class RepeatLogger:
     """
 
     hears: ClassVar[Mapping[str, str]] = {"sql-executed": "__call__"}
-    """Which method hears which signal."""
+    """Which method is called for which signal."""
 
     def __init__(
         self,
@@ -257,6 +293,15 @@ def _statement_text(fields: dict[str, Field]) -> str:
     sets = "sets of parameters" if fields["is_executemany"] else "parameters"
     words.append(f"{fields['parameters_count']} {sets}")
     words.append(one_word(str(fields["statement"])))
+    if "method" in fields:
+        words.append(_request_text(fields))
+    return " ".join(words)
+
+
+def _failure_text(fields: dict[str, Field]) -> str:
+    words = ["failed", one_word(str(fields["operation"])), str(fields["exception"])]
+    if "statement" in fields:
+        words.append(one_word(str(fields["statement"])))
     if "method" in fields:
         words.append(_request_text(fields))
     return " ".join(words)

@@ -40,6 +40,7 @@ from ...lifecycle import exchange_closed
 from ...lifecycle import exchange_opened
 from ...lifecycle import got_request_exception
 from ...lifecycle import sql_executed
+from ...lifecycle import sql_failed
 from ...receivers.statements import operation_of
 from ...wsgi.middleware import SignalMiddleware
 from ._attributes import Attributes
@@ -81,7 +82,8 @@ class OpenTelemetry:
     of their own. Its metrics are ``http.server.request.duration`` and
     ``http.server.active_requests``; only what comes from the application, or is one of
     a known few, is an attribute of theirs. Statements that
-    :data:`~signalpost.lifecycle.sql_executed` tells of are client spans below it.
+    :data:`~signalpost.lifecycle.sql_executed` is sent for are client spans below it. So
+    is what fails beside a statement, as a commit, without a duration.
 
     A mounted application's exchange is an internal span below that of the exchange
     around it, and is not counted once more.
@@ -181,6 +183,7 @@ class OpenTelemetry:
                     del self._senders[key]
             if not self._senders:
                 sql_executed.disconnect(self._execute)
+                sql_failed.disconnect(self._fail_database)
                 if self._observation is not None:
                     self._observation.stop()
                     self._observation = None
@@ -197,6 +200,7 @@ class OpenTelemetry:
         got_request_exception.connect(self._fail, sender, weak=False, priority=_FIRST)
         if self._with_sql_spans:
             sql_executed.connect(self._execute)
+            sql_failed.connect(self._fail_database)
         if self._with_receiver_spans and self._observation is None:
             self._observation = observe(self._observe, catalogue)
 
@@ -306,6 +310,30 @@ class OpenTelemetry:
         if exception is not None:
             # Not the exception itself, whose text has the parameters in it.
             span.set_status(StatusCode.ERROR)
+        span.end(now_ns)
+
+    def _fail_database(
+        self,
+        engine: object,
+        *,
+        operation: str,
+        statement: str | None,
+        exception: BaseException,
+        exchange: Exchange | None,
+    ) -> None:
+        now_ns = time.time_ns()
+        context = self._context_in(exchange)
+        if context is None:
+            return
+        attributes = self._about(engine).copy()
+        attributes["db.operation.name"] = operation
+        attributes["error.type"] = error_type_of(exception)
+        if statement is not None:
+            attributes["db.query.text"] = statement[:_MAX_STATEMENT_CHARACTERS]
+        span = self._tracer.start_span(
+            operation, context, SpanKind.CLIENT, attributes, start_time=now_ns
+        )
+        span.set_status(StatusCode.ERROR)
         span.end(now_ns)
 
     def _observe(self, delivery: Delivery) -> None:

@@ -20,7 +20,8 @@ NO_EXCHANGE: t.Final = "<none>"
 """Stands for the route of a statement that no request has executed."""
 
 _MOST_RECEIVERS = 100
-_MOST_OPERATIONS = len(OPERATIONS) + 1
+# Beside those of statements: what else fails, and all others.
+_MOST_OPERATIONS = len(OPERATIONS) + 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from ...lifecycle import exchange_closed
 from ...lifecycle import exchange_opened
 from ...lifecycle import got_request_exception
 from ...lifecycle import sql_executed
+from ...lifecycle import sql_failed
 from ...receivers.lines import LONGEST_FIELD
 from ...receivers.statements import operation_of
 from ...wsgi.middleware import sender_of
@@ -102,7 +103,9 @@ class PrometheusMetrics:
     - ``http_server_requests_in_flight``: how many are open.
     - ``http_server_failures_total``: exceptions, by ``route`` and ``where``.
     - ``sql_statements_total`` and ``sql_statement_seconds_total``: by ``route``,
-      ``operation`` and ``outcome``; of statements that ``sql-executed`` tells of.
+      ``operation`` and ``outcome``; of statements that ``sql-executed`` is sent for.
+      What fails beside a statement is counted with them, under ``commit``, ``connect``
+      and the like.
     - ``signalpost_receiver_calls_total``, ``signalpost_receiver_failures_total`` and
       ``signalpost_receiver_seconds_total``, if asked for: by ``signal`` and
       ``receiver``, of all of :mod:`signalpost.lifecycle` in this process.
@@ -255,6 +258,7 @@ class PrometheusMetrics:
                 self._applications[key] = lambda: sender
         if self._with_sql:
             sql_executed.connect(self.executed, weak=False)
+            sql_failed.connect(self.sql_failed, weak=False)
         if self._with_receivers and self._observation is None:
             self._observation = observe(self._delivered, catalogue)
 
@@ -278,6 +282,7 @@ class PrometheusMetrics:
             end()
         if not self._applications:
             sql_executed.disconnect(self.executed)
+            sql_failed.disconnect(self.sql_failed)
             observation, self._observation = self._observation, None
             if observation is not None:
                 observation.stop()
@@ -328,21 +333,31 @@ class PrometheusMetrics:
         exchange: Exchange | None,
     ) -> None:
         """Count a statement, unless a request of another application executed it."""
+        operation = operation_of(statement) or "other"
+        outcome = "ok" if exception is None else "error"
+        self._put_statement(exchange, operation, outcome, duration_seconds)
+
+    def sql_failed(
+        self, sender: object, *, operation: str, exchange: Exchange | None
+    ) -> None:
+        """Count what failed beside a statement, as ``executed`` counts statements."""
+        self._put_statement(exchange, operation, "error", 0.0)
+
+    def _put_statement(
+        self,
+        exchange: Exchange | None,
+        operation: str,
+        outcome: str,
+        duration_seconds: float,
+    ) -> None:
         if exchange is None:
             route: str | None = NO_EXCHANGE
         elif self._is_of_ours(exchange):
             route = _route_of(exchange)
         else:
             return
-        self._store.put(
-            self._note_statement,
-            (
-                route,
-                operation_of(statement) or "other",
-                "ok" if exception is None else "error",
-            ),
-            duration_seconds,
-        )
+        key = (route, operation, outcome)
+        self._store.put(self._note_statement, key, duration_seconds)
 
     def metrics_app(
         self, environ: WSGIEnvironment, start_response: StartResponse

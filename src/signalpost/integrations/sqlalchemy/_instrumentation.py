@@ -1,4 +1,4 @@
-"""Hear SQLAlchemy's events, and send ours."""
+"""Send signals for SQLAlchemy's events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from ..._engine.signal import NamedSignal
 from ...exchange import current_exchange
 from ...lifecycle import sql_executed
+from ...lifecycle import sql_failed
 from . import _catalogue as signals
+from ._engines import INSTRUMENTATION
+from ._engines import sender_of
+from ._failing import Failures
 from ._listening import Listening
 from ._listening import Moment
 from ._listening import Source
@@ -25,10 +29,6 @@ from ._pool import waited_seconds
 
 if t.TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
-
-_NAME = "_signalpost"
-"""The attribute of an engine, or of the class, that holds its instrumentation: so one
-that is not used any more goes with it."""
 
 _FAILED = "_signalpost_failed"
 """The attribute of a statement's context that holds what the driver got when it raised,
@@ -42,8 +42,9 @@ def instrument(
 ) -> Instrumentation:
     """Let one engine, or all of them, send what they do.
 
-    That is :data:`~signalpost.lifecycle.sql_executed`, and the signals of transactions
-    and connections of this module.
+    That is :data:`~signalpost.lifecycle.sql_executed`,
+    :data:`~signalpost.lifecycle.sql_failed`, and the signals of transactions and
+    connections of this module.
 
     ::
 
@@ -65,9 +66,9 @@ def instrument(
     another function on them is being called for a statement.
 
     The driver is called by us in SQLAlchemy's stead, at its moments ``do_execute``,
-    ``do_executemany`` and ``do_execute_no_params``. Functions of yours for them are
-    called in the order of the lists, all the same. But one that was there before ours
-    and calls the driver itself hides the statement from us, and one for
+    ``do_executemany``, ``do_execute_no_params`` and ``do_connect``. Functions of yours
+    for them are called in the order of the lists, all the same. But one that was there
+    before ours and calls the driver itself hides the statement from us, and one for
     ``handle_error`` that was there before, and raises rather than to return what shall
     be raised, hides the failure.
 
@@ -89,7 +90,7 @@ def instrument(
             f"target must be an engine, or the class Engine for all, got {target!r};"
             " pass what create_engine() or create_async_engine() returned"
         )
-    instrumentation: Instrumentation | None = vars(found).get(_NAME)
+    instrumentation: Instrumentation | None = vars(found).get(INSTRUMENTATION)
     if instrumentation is None:
         return Instrumentation(found, with_parameters=with_parameters)
     instrumentation.has_parameters = with_parameters
@@ -109,9 +110,9 @@ class Instrumentation:
         self.has_parameters = with_parameters
         self.is_paused = False
         self._target = target
-        self._sender = _sender(target) if isinstance(target, Engine) else None
+        self._sender = sender_of(target) if isinstance(target, Engine) else None
         self._listening = Listening(_SIGNALS, self._sources_of)
-        setattr(target, _NAME, self)
+        setattr(target, INSTRUMENTATION, self)
         self._listening.begin()
 
     has_parameters: bool
@@ -125,8 +126,8 @@ class Instrumentation:
         Not while threads use the engines: see :func:`instrument`, and
         :attr:`is_paused`.
         """
-        if vars(self._target).get(_NAME) is self:
-            delattr(self._target, _NAME)
+        if vars(self._target).get(INSTRUMENTATION) is self:
+            delattr(self._target, INSTRUMENTATION)
         self._listening.end()
 
     def __enter__(self) -> Instrumentation:
@@ -143,6 +144,8 @@ class Instrumentation:
                 Moment(self._target, "do_execute_no_params", self._execute_plain),
                 Moment(self._target, "handle_error", self._fail),
             ]
+        if signal is sql_failed:
+            return Failures(self._target, self._sender_to_send).sources()
         if signal is signals.connection_checked_out:
             return [Moment(self._target, "engine_connect", self._check_out)]
         if signal is signals.connection_checked_in:
@@ -248,7 +251,7 @@ class Instrumentation:
             return
         payload = self._payload(*failed)
         payload["exception"] = error.sqlalchemy_exception or error.original_exception
-        sql_executed.send_isolated(_sender(error.engine), payload, _no_wrapper)
+        sql_executed.send_isolated(sender_of(error.engine), payload, _no_wrapper)
 
     def _payload(
         self, moment: str, statement: str, parameters: t.Any, seconds: float
@@ -275,12 +278,12 @@ class Instrumentation:
         while self._target is not Engine and made_from is not self._target:
             if (made_from := getattr(made_from, "_proxied", None)) is None:
                 return None
-        return _sender(engine)
+        return sender_of(engine)
 
     def _forward(
         self, signal: NamedSignal, connection: Connection, *_: object, **named: t.Any
     ) -> None:
-        sender = _sender(connection.engine)
+        sender = sender_of(connection.engine)
         if not signal.has_receivers_for(sender):
             return
         if self._is_to_send():
@@ -291,8 +294,12 @@ class Instrumentation:
         """Tell whether it is this one, of those of an engine and of all, that sends."""
         if self.is_paused:
             return False
-        of_all: Instrumentation = vars(Engine).get(_NAME, self)
+        of_all: Instrumentation = vars(Engine).get(INSTRUMENTATION, self)
         return of_all is self or of_all.is_paused
+
+    def _sender_to_send(self, engine: Engine) -> Engine | None:
+        """Return the sender for an engine, if it is this one that sends for it."""
+        return self._sender_of(engine) if self._is_to_send() else None
 
     def _check_out(self, connection: Connection) -> None:
         if not self._is_to_send():
@@ -301,7 +308,7 @@ class Instrumentation:
         self._forward(signals.connection_checked_out, connection, waited_seconds=waited)
 
     def _take(self, connection: Connection) -> None:
-        sender = _sender(connection.engine)
+        sender = sender_of(connection.engine)
         is_heard = signals.connection_checked_in.has_receivers_for(sender)
         take(connection, sender if is_heard and not self.is_paused else None)
 
@@ -348,17 +355,10 @@ class EveryEngine:
     def disconnect(self) -> None:
         """Let them send no more, unless another one is connected."""
         self._connected.discard(self)
-        instrumentation: Instrumentation | None = vars(Engine).get(_NAME)
+        instrumentation: Instrumentation | None = vars(Engine).get(INSTRUMENTATION)
         if instrumentation is not None and not self._connected:
             # Threads may be using the engines.
             instrumentation.is_paused = True
-
-
-def _sender(engine: Engine) -> Engine:
-    """Return the engine that one with options of its own was made from."""
-    while (made_from := getattr(engine, "_proxied", None)) is not None:
-        engine = made_from
-    return engine
 
 
 def _no_wrapper() -> None:
@@ -369,7 +369,7 @@ def _names(signal: NamedSignal) -> frozenset[str]:
     return signal.payload or frozenset()
 
 
-_SIGNALS = (sql_executed, *signals.catalogue.values())
+_SIGNALS = (sql_executed, sql_failed, *signals.catalogue.values())
 
 _MOMENTS = {
     signals.transaction_beginning: ("begin", "begin_twophase"),

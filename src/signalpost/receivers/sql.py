@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import threading
 from collections.abc import Iterator
 from collections.abc import Mapping
-from functools import lru_cache
 from functools import partial
 from types import FrameType
 from typing import ClassVar
@@ -19,7 +17,9 @@ from .formats import Line
 from .lines import capped
 from .lines import chosen_logger
 from .lines import one_word
+from .masking import shape_of
 from .places import is_of_application
+from .statements import is_further_part
 from .statements import operation_of
 
 __all__ = ["RepeatLogger", "SqlLogger", "log_sql"]
@@ -173,12 +173,14 @@ class RepeatLogger:
         GET /orders repeated 11 times at=/srv/shop/orders.py:31:names_of
         "SELECT ... WHERE customer.id = ?"
 
-    (In one line.) Statements are the same if their text is, but for the length of
-    lists of placeholders, as ``IN (?, ?)`` has. ``at`` is the innermost line of the
-    application's code that led to the repetition at hand; the application is all that
-    is neither installed (``site-packages``, ``dist-packages``), nor a part of Python,
-    nor made by :func:`exec`. Templates of Jinja's are a part of it. ``at`` is a dash if
-    there is none.
+    (In one line.) Statements are the same if their text is, but for values in it,
+    comments, white space, and the length of lists such as those behind ``IN`` and
+    ``VALUES``. An ``INSERT`` of many rows is counted once, also if SQLAlchemy splits it
+    into several statements. ``at`` is the innermost line of the application's code that
+    led to the repetition at hand; the application is all that is neither installed
+    (``site-packages``, ``dist-packages``), nor a part of Python, nor made by
+    :func:`exec`. Templates of Jinja's are a part of it. ``at`` is a dash if there is
+    none.
 
     Of one exchange, the first 256 different statements are counted. Outside of an
     exchange nothing is.
@@ -220,9 +222,9 @@ class RepeatLogger:
         self, sender: object, *, statement: str, exchange: Exchange | None
     ) -> None:
         """Count a statement, and log it if it is once too often."""
-        if exchange is None:
+        if exchange is None or is_further_part.get():
             return
-        shape = _shape(statement)
+        shape = shape_of(statement, sender)
         with _lock:
             # By this object: another one, with its own limit, counts for itself.
             times = exchange.state.setdefault(self, {})
@@ -234,7 +236,7 @@ class RepeatLogger:
         if not self._logger.isEnabledFor(logging.WARNING):
             return
         fields: dict[str, Field] = {
-            "statement": _in_short(shape),
+            "statement": capped(shape),
             "operation": operation_of(statement),
             "times": count,
             "at": _place(sys._getframe(1)),  # noqa: SLF001  # inspect would read files
@@ -253,17 +255,6 @@ _MOST_SHAPES = 256
 
 _LONGEST_READ = 4096
 """How many characters of a statement are read to make it short."""
-
-# A placeholder of any driver: ? or %s, :1 or :name, %(name)s, $1 or $1::INTEGER.
-_PLACEHOLDER = r"(?:\?|%s|%\(\w+\)s|:\w+|\$\d+)(?:::\w+)?"
-_placeholders = re.compile(rf"\({_PLACEHOLDER}(?:, *{_PLACEHOLDER})*\)")
-
-
-# An application has a bounded number of statements; if not, the oldest go.
-@lru_cache(maxsize=512)
-def _shape(statement: str) -> str:
-    """Return a statement with … for each list of placeholders."""
-    return _placeholders.sub("(…)", statement[:_LONGEST_READ])
 
 
 def _in_short(statement: str) -> str:

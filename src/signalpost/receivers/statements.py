@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import typing as t
+from contextvars import ContextVar
 
-__all__ = ["OPERATIONS", "operation_of"]
+__all__ = ["OPERATIONS", "is_further_part", "operation_of"]
 
 OPERATIONS: t.Final = frozenset(
     (
@@ -35,6 +36,11 @@ OPERATIONS: t.Final = frozenset(
     )
 )
 """The operations that statements are told apart by."""
+
+is_further_part: ContextVar[bool] = ContextVar("is_further_part", default=False)
+"""Whether the statement that is being sent belongs to one ``INSERT`` of many rows, of
+which a statement was sent before: SQLAlchemy splits it by a number of rows. The
+application has executed it once."""
 
 _MOST_SKIPPED = 65_536
 """How many characters may come before the first word. A hostile comment may be long."""

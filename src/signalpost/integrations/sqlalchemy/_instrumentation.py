@@ -10,12 +10,14 @@ from sqlalchemy import Connection
 from sqlalchemy import Engine
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine import ExecutionContext
+from sqlalchemy.engine.interfaces import ExecuteStyle
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from ..._engine.signal import NamedSignal
 from ...exchange import current_exchange
 from ...lifecycle import sql_executed
 from ...lifecycle import sql_failed
+from ...receivers.statements import is_further_part
 from . import _catalogue as signals
 from ._engines import INSTRUMENTATION
 from ._engines import sender_of
@@ -33,6 +35,10 @@ if t.TYPE_CHECKING:
 _FAILED = "_signalpost_failed"
 """The attribute of a statement's context that holds what the driver got when it raised,
 until SQLAlchemy tells of what the application gets."""
+
+_PARTS = "_signalpost_parts"
+"""The attribute of the context of an INSERT of many rows that holds how many statements
+of it were sent."""
 
 
 def instrument(
@@ -201,7 +207,10 @@ class Instrumentation:
         # A driver gives -1 for a number that it does not know (PEP 249).
         if row_count >= 0:
             payload["row_count"] = row_count
-        sql_executed.send_isolated(sender, payload, _no_wrapper)
+        if context.execute_style is ExecuteStyle.INSERTMANYVALUES:
+            _send_part(sender, payload, context)
+        else:
+            sql_executed.send_isolated(sender, payload, _no_wrapper)
         return True
 
     def _execute_many(
@@ -359,6 +368,19 @@ class EveryEngine:
         if instrumentation is not None and not self._connected:
             # Threads may be using the engines.
             instrumentation.is_paused = True
+
+
+def _send_part(
+    sender: Engine, payload: dict[str, t.Any], context: ExecutionContext
+) -> None:
+    """Send one of the statements that SQLAlchemy splits an INSERT of many rows into."""
+    is_further = vars(context).setdefault(_PARTS, 0) > 0
+    vars(context)[_PARTS] += 1
+    token = is_further_part.set(is_further)
+    try:
+        sql_executed.send_isolated(sender, payload, _no_wrapper)
+    finally:
+        is_further_part.reset(token)
 
 
 def _no_wrapper() -> None:

@@ -7,6 +7,7 @@ import typing as t
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -250,7 +251,7 @@ def test_database_is_told_by_what_its_engine_has(
     serve(telemetry, work)
     for span in telemetry.spans[:2]:
         assert span.name == name
-        query = {"db.operation.name": "SELECT", "db.query.text": "SELECT 1"}
+        query = {"db.operation.name": "SELECT", "db.query.text": "SELECT ?"}
         assert about(span) == {**expected, **query}
         assert span.start_time is not None
         assert span.end_time is not None
@@ -319,7 +320,7 @@ def test_fetch_that_fails_is_a_span_with_its_statement(telemetry: Telemetry) -> 
         )
 
     serve(telemetry, work)
-    assert about(telemetry.span("fetch"))["db.query.text"] == "SELECT 1"
+    assert about(telemetry.span("fetch"))["db.query.text"] == "SELECT ?"
     sql_failed.send(
         "an engine",
         operation="commit",
@@ -327,6 +328,73 @@ def test_fetch_that_fails_is_a_span_with_its_statement(telemetry: Telemetry) -> 
         exception=LookupError(),
         exchange=None,
     )
+
+
+SECRETS = "SELECT a FROM t1 WHERE b = 'secret' AND c = 4242 /* secret */"
+
+
+def work_with_secrets(engine: object) -> None:
+    send_as(engine, statement=SECRETS)
+    sql_failed.send(
+        engine,
+        operation="fetch",
+        statement=SECRETS,
+        exception=LookupError("secret"),
+        exchange=current_exchange(),
+    )
+
+
+def test_values_in_a_statement_are_not_in_its_span(telemetry: Telemetry) -> None:
+    serve(telemetry, lambda: work_with_secrets("an engine"))
+    for span in telemetry.spans[:2]:
+        text = "SELECT a FROM t1 WHERE b = ? AND c = ?"
+        assert about(span)["db.query.text"] == text
+        assert "secret" not in span.to_json()
+
+
+def test_values_in_a_statement_are_in_its_span_where_asked_for(
+    telemetry: Telemetry,
+) -> None:
+    work = partial(work_with_secrets, "an engine")
+    serve(telemetry, work, with_sql_values=True)
+    for span in telemetry.spans[:2]:
+        assert about(span)["db.query.text"] == SECRETS
+
+
+def insert_twice(engine: sa.Engine) -> None:
+    secret = "".join(("Zq", "7351"))  # not in a line of source of the traceback
+    execute(engine, sa.text("CREATE TABLE mugs (name TEXT UNIQUE)"))
+    values = {"name": secret}
+    for _ in range(2):
+        execute(engine, sa.text("INSERT INTO mugs VALUES (:name)"), values)
+
+
+@pytest.mark.parametrize("with_values", [False, True])
+def test_values_in_the_message_of_an_exception_are_not_in_its_event(
+    telemetry: Telemetry, engine: sa.Engine, with_values: bool
+) -> None:
+    options = {"with_sql_values": True} if with_values else {}
+    with pytest.raises(sa.exc.IntegrityError):
+        serve(telemetry, lambda: insert_twice(engine), **options)
+    (event,) = telemetry.span("GET").events
+    assert event.attributes is not None
+    assert event.attributes["exception.type"] == "sqlalchemy.exc.IntegrityError"
+    for key in ("exception.message", "exception.stacktrace"):
+        text = str(event.attributes[key])
+        assert ("Zq7351" in text) == with_values
+        assert "UNIQUE constraint failed: mugs.name" in text
+        assert "INSERT INTO mugs VALUES (?)" in text
+
+
+def test_event_of_any_other_exception_is_the_sdk_s(telemetry: Telemetry) -> None:
+    def work() -> t.NoReturn:
+        raise LookupError("no 'mug'")
+
+    with pytest.raises(LookupError):
+        serve(telemetry, work)
+    (event,) = telemetry.span("GET").events
+    assert event.attributes is not None
+    assert event.attributes["exception.message"] == "no 'mug'"
 
 
 def test_statements_are_left_out_if_they_are_to_be(

@@ -30,6 +30,7 @@ from signalpost.integrations.sqlalchemy import instrument
 from signalpost.integrations.sqlalchemy import measured_pool
 from signalpost.lifecycle import sql_executed
 from signalpost.lifecycle import sql_failed
+from signalpost.receivers.messages import message_without_values
 from signalpost.testing import capture
 from signalpost.testing import Sent
 
@@ -584,3 +585,47 @@ def test_prepare_that_fails_is_sent(engine: sa.Engine) -> None:
     (failure,) = [one for one in sent if one["exception"] is not None]
     # Early versions of SQLAlchemy 2.0 execute a statement.
     assert failure.payload.get("operation", "prepare") == "prepare"
+
+
+# Messages
+
+
+STATEMENTS_THAT_FAIL = [
+    ("INSERT INTO pg_temp.mugs VALUES ('Zq7351')", "unique constraint"),
+    ("INSERT INTO pg_temp.mugs VALUES (CAST('Zq7351' AS INTEGER)::TEXT)", "integer"),
+    ("SELECT 'Zq7351', cups.name FROM cups", "cups"),
+    ("SELECT * FROM pg_temp.mugs WHERE name = 'Zq7351' AND", "syntax error"),
+    ("SELECT 1 / (length(name) - 6) AS Zq, 7351 FROM pg_temp.mugs", "division"),
+    ("DO $$ BEGIN RAISE EXCEPTION 'no' USING DETAIL = 'Zq7351'; END $$", "no"),
+]
+
+
+@pytest.mark.parametrize(("statement", "kept"), STATEMENTS_THAT_FAIL)
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_message_of_the_server_is_cut_where_values_begin(
+    server: str, driver: str, statement: str, kept: str
+) -> None:
+    pytest.importorskip(driver, reason=f"{driver} is not installed")
+
+    async def work() -> list[BaseException]:
+        engine = create_async_engine(f"postgresql+{driver}://{server}")
+        async with engine.connect() as connection:
+            await connection.exec_driver_sql(
+                "CREATE TEMPORARY TABLE mugs (name TEXT UNIQUE)"
+            )
+            await connection.exec_driver_sql("INSERT INTO mugs VALUES ('Zq7351')")
+            with pytest.raises(sa.exc.DBAPIError) as caught:
+                await connection.execute(sa.text(statement), {"unused": "Zq7351"})
+        await engine.dispose()
+        return [caught.value, *_causes(caught.value)]
+
+    for exception in asyncio.run(work()):
+        message = message_without_values(exception, str(exception))
+        assert "7351" not in message
+        assert kept in message
+
+
+def _causes(exception: BaseException) -> Iterator[BaseException]:
+    while exception.__cause__ is not None:
+        exception = exception.__cause__
+        yield exception

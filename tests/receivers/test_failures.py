@@ -443,6 +443,44 @@ def test_sessions_that_fail_in_two_views_are_two_failures(
     assert log.has_traceback == [True, True]
 
 
+def insert_twice() -> t.NoReturn:
+    engine = sa.create_engine("sqlite://")
+    Model.metadata.create_all(engine)
+    secret = "".join(("Zq", "7351"))  # not in a line of source of the traceback
+    try:
+        with engine.begin() as connection:
+            for _ in range(2):
+                connection.execute(sa.insert(Mug), {"name": secret})
+    finally:
+        engine.dispose()
+    raise AssertionError
+
+
+def failure_of(work: Callable[[], object]) -> BaseException:
+    with pytest.raises(sa.exc.IntegrityError) as caught:
+        work()
+    return caught.value
+
+
+def test_values_of_the_database_are_not_logged(log: Log) -> None:
+    tell(FailureLogger(), failure_of(insert_twice))
+    (text,) = log.texts
+    assert "Zq7351" not in text
+    assert "Zq7351" not in str(log.fields)
+    assert log.fields[0]["exception_message"] == (
+        "(sqlite3.IntegrityError) UNIQUE constraint failed: mugs.name\n"
+        "[SQL: INSERT INTO mugs (name) VALUES (?)]"
+    )
+    assert "  [SQL: INSERT INTO mugs (name) VALUES (?)]" in text
+    assert "sqlite3.IntegrityError: UNIQUE constraint failed: mugs.name" in text
+
+
+def test_values_of_the_database_are_logged_where_asked_for(log: Log) -> None:
+    tell(FailureLogger(with_values=True), failure_of(insert_twice))
+    assert "[parameters: ('Zq7351',)]" in log.texts[0]
+    assert "Zq7351" in str(log.fields[0]["exception_message"])
+
+
 # A file system gives names that are no text: surrogates stand for their bytes.
 @pytest.mark.parametrize("name", ["caf\udce9.py", "\udcff\udcfe.py"])
 def test_a_file_name_that_is_not_utf_8_is_a_place_like_others(

@@ -94,7 +94,7 @@ def test_slow_statement_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     (record,) = caplog.records
     assert record.name == "signalpost.sql"
     assert record.levelno == logging.WARNING
-    assert record.getMessage() == 'slow 250.0 ms 3 rows 2 parameters "SELECT 1"'
+    assert record.getMessage() == 'slow 250.0 ms 3 rows 2 parameters "SELECT ?"'
 
 
 def test_failed_statement_is_logged_however_quick(
@@ -104,7 +104,7 @@ def test_failed_statement_is_logged_however_quick(
         send(exception=LookupError("secret"), is_executemany=True)
         send()
     assert [record.getMessage() for record in caplog.records] == [
-        'failed LookupError 250.0 ms 0 sets of parameters "SELECT 1"'
+        'failed LookupError 250.0 ms 0 sets of parameters "SELECT ?"'
     ]
 
 
@@ -153,7 +153,7 @@ def test_line_has_fields(caplog: pytest.LogCaptureFixture) -> None:
     (line,) = lines(caplog)
     assert line.name == "sql"
     assert line.fields == {
-        "statement": "SELECT 1",
+        "statement": "SELECT ?",
         "operation": "SELECT",
         "duration_seconds": 0.25,
         "row_count": None,
@@ -163,7 +163,7 @@ def test_line_has_fields(caplog: pytest.LogCaptureFixture) -> None:
         "method": "GET",
         "path": "/mugs",
     }
-    assert str(line).endswith(' "SELECT 1" GET /mugs')
+    assert str(line).endswith(' "SELECT ?" GET /mugs')
 
 
 def test_neither_parameters_nor_their_exception_are_logged(
@@ -177,6 +177,76 @@ def test_neither_parameters_nor_their_exception_are_logged(
         connection.execute(sa.text("SELECT :it FROM cups"), {"it": "secret"})
     (line,) = lines(caplog)
     assert "secret" not in f"{line} {line.fields}"
+
+
+WITH_SECRETS = [
+    "SELECT a FROM t1 WHERE b = 'secret'",
+    "SELECT a FROM t1 WHERE b IN ('it''s', 'secret') /* secret */",
+    "SELECT a -- secret\nFROM t1 WHERE b = 'secret'",
+    "INSERT INTO t1 VALUES (4242, 'secret')",
+]
+
+
+@pytest.mark.parametrize("statement", WITH_SECRETS)
+@pytest.mark.parametrize("exception", [None, LookupError("secret")])
+def test_values_in_a_statement_are_not_logged(
+    caplog: pytest.LogCaptureFixture, statement: str, exception: Exception | None
+) -> None:
+    exchange = new_exchange()
+    logger = SqlLogger(slow_seconds=0)
+    with (
+        sql_executed.connected_to(logger),
+        sql_failed.connected_to(logger.failed),
+        sql_executed.connected_to(RepeatLogger(most_times=1)),
+    ):
+        for _ in range(2):
+            send(statement, exception=exception, exchange=exchange)
+        fail("fetch", statement=statement)
+    assert [line.name for line in lines(caplog)] == [
+        *("sql", "sql", "sql-repeated", "sql-failed"),
+    ]
+    for line in lines(caplog):
+        assert "secret" not in f"{line} {line.fields}"
+        assert "4242" not in f"{line} {line.fields}"
+        assert "t1" in str(line)
+
+
+@pytest.mark.parametrize("statement", WITH_SECRETS)
+def test_values_in_a_statement_are_logged_where_asked_for(
+    caplog: pytest.LogCaptureFixture, statement: str
+) -> None:
+    exchange = new_exchange()
+    logger = SqlLogger(slow_seconds=0, with_values=True)
+    repeats = RepeatLogger(most_times=1, with_values=True)
+    with (
+        sql_executed.connected_to(logger),
+        sql_failed.connected_to(logger.failed),
+        sql_executed.connected_to(repeats),
+    ):
+        for _ in range(2):
+            send(statement, exchange=exchange)
+        fail("fetch", statement=statement)
+    assert len(caplog.records) == 4
+    for line in lines(caplog):
+        assert line.fields["statement"] == " ".join(statement.split())
+
+
+def test_values_that_sqlalchemy_writes_are_not_logged(
+    engine: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = sa.table("names", sa.column("name", sa.String))
+    literal = sa.literal("secret", literal_execute=True)
+    with engine.connect() as connection:
+        connection.execute(sa.text("CREATE TABLE names (name TEXT)"))
+        with sql_executed.connected_to(SqlLogger(slow_seconds=0)):
+            connection.execute(sa.select(names).where(names.c.name == literal))
+            listed = names.c.name.in_(
+                sa.bindparam("it", ["secret"], expanding=True, literal_execute=True)
+            )
+            connection.execute(sa.select(names).where(listed))
+    assert len(caplog.records) == 2
+    assert "secret" not in caplog.text
+    assert "names.name = ?" in caplog.text
 
 
 def test_hostile_statement_is_one_line_and_short(
@@ -229,6 +299,7 @@ def test_nothing_is_made_of_what_is_not_logged() -> None:
         ({"slow_seconds": True}, TypeError),
         ({"slow_seconds": -1}, ValueError),
         ({"slow_seconds": float("nan")}, ValueError),
+        ({"with_values": "yes"}, TypeError),
         ({"logger": 3}, TypeError),
     ],
 )
@@ -245,6 +316,7 @@ def test_logger_with_a_wrong_option_is_refused(
         ({"most_times": 1.5}, TypeError),
         ({"most_times": True}, TypeError),
         ({"most_times": 0}, ValueError),
+        ({"with_values": 1}, TypeError),
         ({"logger": 3}, TypeError),
     ],
 )

@@ -22,6 +22,9 @@ from .formats import Line
 from .lines import capped
 from .lines import chosen_logger
 from .lines import one_word
+from .masking import checked_with_values
+from .messages import hide_values
+from .messages import message_without_values
 from .places import is_generated
 from .places import is_of_application
 
@@ -102,7 +105,8 @@ class FailureLogger:
 
     A traceback holds up to 64 frames of each exception, and 200 lines. Each line is
     indented and escaped, so that no line of a message passes for one of the log. The
-    exception itself is given to the log as ``exc_info``, and not kept here. An
+    exception itself is given to the log as ``exc_info``, and not kept here: a handler
+    that makes a text of it by itself shows its whole message. An
     exception that leaves one application and then another around it, each with a
     layer of its own, is one of each exchange, and counted as two.
 
@@ -113,6 +117,9 @@ class FailureLogger:
 
     :param again_seconds: After how long a traceback is printed again; ``None`` for
         never.
+    :param with_values: Show the whole messages of database errors. Otherwise they are
+        cut where values begin, as parameters of a statement and PostgreSQL's
+        ``DETAIL:``, in the line and in the traceback.
     :param max_fingerprints: How many failures are told apart. The one that was not
         seen for the longest time is forgotten for a new one.
     :param logger: Where to: a logger or its name; without it ``signalpost.failures``.
@@ -130,10 +137,12 @@ class FailureLogger:
         *,
         again_seconds: float | None = 3600,
         max_fingerprints: int = 1000,
+        with_values: bool = False,
         logger: logging.Logger | str | None = None,
     ) -> None:
         self._again_seconds = _seconds_or_none(again_seconds)
         self._max_fingerprints = _number_from_one(max_fingerprints)
+        self._with_values = checked_with_values(with_values)
         self._logger = chosen_logger(logger, "signalpost.failures")
         self._seen: dict[tuple[str, tuple[Place, ...]], _Seen] = {}
         # Reentrant, as the collector may close a body, which may fail, on any line.
@@ -157,7 +166,8 @@ class FailureLogger:
         logger = self._logger
         if not logger.isEnabledFor(logging.ERROR):
             return
-        line = _line(exception, where, exchange, seen, times)
+        message = _message_of(exception, with_values=self._with_values)
+        line = _line(message, where, exchange, seen, times)
         file, number, function = _innermost(places)
         record = logger.makeRecord(
             logger.name, logging.ERROR, file, number, line, (), None, function
@@ -165,7 +175,7 @@ class FailureLogger:
         if has_traceback:
             record.exc_info = (type(exception), exception, exception.__traceback__)
             # What a formatter would make of it by itself could pass for other records.
-            record.exc_text = _traceback_of(exception)
+            record.exc_text = _traceback_of(exception, with_values=self._with_values)
         logger.handle(record)
 
     def counts(self) -> list[FailureCount]:
@@ -241,7 +251,7 @@ class _Seen:
 
 
 def _line(
-    exception: BaseException,
+    message: str,
     where: Where,
     exchange: Exchange,
     seen: _Seen,
@@ -249,7 +259,6 @@ def _line(
 ) -> Line:
     is_path = exchange.route is None
     place = capped(exchange.route or exchange.script_name + exchange.path)
-    message = _message_of(exception)
     status = exchange.status
     fields: dict[str, Field] = {
         "method": exchange.method,
@@ -283,9 +292,12 @@ def _kind_of(exception: BaseException) -> str:
     )
 
 
-def _message_of(exception: BaseException) -> str:
+def _message_of(exception: BaseException, *, with_values: bool) -> str:
     try:
-        return capped(str(exception))
+        message = str(exception)
+        if not with_values:
+            message = message_without_values(exception, message)
+        return capped(message)
     except Exception:  # noqa: BLE001  # whatever an application's exception does
         return "<str() of it failed>"
 
@@ -332,10 +344,10 @@ def _innermost(places: tuple[Place, ...]) -> Place:
     return places[-1] if places else Place("-", 0, "-")
 
 
-def _traceback_of(exception: BaseException) -> str:
+def _traceback_of(exception: BaseException, *, with_values: bool) -> str:
     """Return a traceback of bounded length, none of whose lines begins a record."""
     try:
-        lines = _traceback_lines(exception)
+        lines = _traceback_lines(exception, with_values=with_values)
         shown = [*islice(lines, _FIRST_LINES)]
         rest = 0
         last: deque[str] = deque(maxlen=_LAST_LINES)
@@ -349,10 +361,12 @@ def _traceback_of(exception: BaseException) -> str:
     return "\n".join(f"  {_printable(line)}".rstrip() for line in (*shown, *last))
 
 
-def _traceback_lines(exception: BaseException) -> Iterator[str]:
+def _traceback_lines(exception: BaseException, *, with_values: bool) -> Iterator[str]:
     trace = TracebackException.from_exception(
         exception, limit=-_MOST_FRAMES, compact=True
     )
+    if not with_values:
+        hide_values(trace, exception)
     for part in trace.format():
         yield from part.removesuffix("\n").split("\n")
 

@@ -6,7 +6,7 @@ import re
 import typing as t
 from collections.abc import Mapping
 
-__all__ = ["LONGEST_READ", "masked", "shape_of"]
+__all__ = ["LONGEST_READ", "checked_with_values", "masked", "masked_for", "shape_of"]
 
 LONGEST_READ: t.Final = 10_000
 """How many characters of a statement are read. What comes later is not shown."""
@@ -177,7 +177,15 @@ def masked(statement: str, engine: object = None) -> str:
     :param statement: The text. Its first 10,000 characters are read.
     :param engine: The engine, which says what database it is by ``dialect.name``.
     """
-    dialect = _dialect_of(engine)
+    return masked_for(statement, _dialect_of(engine))
+
+
+def masked_for(statement: str, dialect: str) -> str:
+    """Return what :func:`masked` does, for SQLAlchemy's name of a database.
+
+    :param statement: As for :func:`masked`.
+    :param dialect: The name, such as ``"postgresql"``; ``""`` if it is not known.
+    """
     head = statement[:LONGEST_READ]
     key = (dialect, head)
     text = _masked.get(key)
@@ -215,10 +223,23 @@ def shape_of(statement: str, engine: object = None) -> str:
     key = (dialect, statement[:LONGEST_READ])
     text = _shapes.get(key)
     if text is None:
-        text = _list_of_items.sub("(…)", masked(statement, engine))
+        text = _list_of_items.sub("(…)", masked_for(statement, dialect))
         text = _list_of_lists.sub("(…)", text)
         _shapes.keep(key, text)
     return text
+
+
+def checked_with_values(with_values: object) -> bool:
+    """Return the option ``with_values`` of a receiver.
+
+    :raises TypeError: If it is not a bool.
+    """
+    if not isinstance(with_values, bool):
+        raise TypeError(
+            f"with_values must be True or False, got {with_values!r}; leave it out to"
+            " hide the values of the database"
+        )
+    return with_values
 
 
 def _dialect_of(engine: object) -> str:

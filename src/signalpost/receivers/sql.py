@@ -17,6 +17,8 @@ from .formats import Line
 from .lines import capped
 from .lines import chosen_logger
 from .lines import one_word
+from .masking import checked_with_values
+from .masking import masked
 from .masking import shape_of
 from .places import is_of_application
 from .statements import is_further_part
@@ -48,7 +50,7 @@ class SqlLogger:
 
     Of the parameters, only how many there were; nor is the text of the exception
     logged, which repeats them. The statement is one line, white space joined, and cut
-    if it is long. Values that the application wrote into it itself are logged.
+    if it is long. Values in its text are replaced by ``?``, and comments are left out.
 
     The message of the record is a :class:`~signalpost.receivers.formats.Line` named
     ``sql``, with the fields ``statement``, ``operation`` (its first word, as
@@ -63,6 +65,8 @@ class SqlLogger:
 
     :param slow_seconds: What took at least so long is logged. ``None`` for failures
         only.
+    :param with_values: Log statements as the driver got them, with the values and the
+        comments in their text.
     :param logger: Where to: a logger or its name; without it ``signalpost.sql``.
     :raises TypeError: If an option has the wrong type.
     :raises ValueError: If ``slow_seconds`` is negative or not a number.
@@ -80,6 +84,7 @@ class SqlLogger:
         self,
         *,
         slow_seconds: float | None = 0.5,
+        with_values: bool = False,
         logger: logging.Logger | str | None = None,
     ) -> None:
         if slow_seconds is not None:
@@ -96,6 +101,7 @@ class SqlLogger:
                     f" {slow_seconds!r}; write None to log failures only"
                 )
         self._slow_seconds = slow_seconds
+        self._with_values = checked_with_values(with_values)
         self._logger = chosen_logger(logger, "signalpost.sql")
 
     def __call__(  # noqa: PLR0913  # the signal's payload
@@ -119,7 +125,7 @@ class SqlLogger:
         if not self._logger.isEnabledFor(logging.WARNING):
             return
         fields: dict[str, Field] = {
-            "statement": _in_short(statement),
+            "statement": self._shown(statement, sender),
             "operation": operation_of(statement),
             "duration_seconds": duration_seconds,
             "row_count": row_count,
@@ -147,10 +153,15 @@ class SqlLogger:
             "exception": type(exception).__name__,
         }
         if statement is not None:
-            fields["statement"] = _in_short(statement)
+            fields["statement"] = self._shown(statement, sender)
         fields.update(_request_of(exchange))
         line = Line("sql-failed", fields, partial(_failure_text, fields))
         self._logger.warning(line)
+
+    def _shown(self, statement: str, engine: object) -> str:
+        if self._with_values:
+            return _in_short(statement)
+        return capped(masked(statement, engine))
 
 
 log_sql: SqlLogger = SqlLogger()
@@ -191,6 +202,8 @@ class RepeatLogger:
     is no route).
 
     :param most_times: How often an exchange may execute a statement.
+    :param with_values: Log the statement that was once too often as the driver got it,
+        with the values and the comments in its text.
     :param logger: Where to: a logger or its name; without it ``signalpost.sql``.
     :raises TypeError: If an option has the wrong type.
     :raises ValueError: If ``most_times`` is less than 1.
@@ -205,6 +218,7 @@ class RepeatLogger:
         self,
         *,
         most_times: int = 10,
+        with_values: bool = False,
         logger: logging.Logger | str | None = None,
     ) -> None:
         if isinstance(most_times, bool) or not isinstance(most_times, int):
@@ -216,6 +230,7 @@ class RepeatLogger:
                 f"most_times must be a number from 1 up, got {most_times!r}; write 10"
             )
         self._most_times = most_times
+        self._with_values = checked_with_values(with_values)
         self._logger = chosen_logger(logger, "signalpost.sql")
 
     def __call__(
@@ -236,7 +251,7 @@ class RepeatLogger:
         if not self._logger.isEnabledFor(logging.WARNING):
             return
         fields: dict[str, Field] = {
-            "statement": capped(shape),
+            "statement": _in_short(statement) if self._with_values else capped(shape),
             "operation": operation_of(statement),
             "times": count,
             "at": _place(sys._getframe(1)),  # noqa: SLF001  # inspect would read files

@@ -55,6 +55,8 @@ from ._layer import Layer
 from ._metrics import ServerMetrics
 from ._record import parent_for
 from ._record import Record
+from ._values import record_exception
+from ._values import shown
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -65,8 +67,6 @@ _log = logging.getLogger("signalpost.opentelemetry")
 
 # Before the other receivers: what they do belongs to the span.
 _FIRST = 1_000_000
-
-_MAX_STATEMENT_CHARACTERS = 10_000
 
 
 class OpenTelemetry:
@@ -97,6 +97,9 @@ class OpenTelemetry:
     :param with_size_metrics: Measure ``http.server.request.body.size``, by its header,
         and ``http.server.response.body.size`` as well.
     :param with_sql_spans: Whether statements are spans.
+    :param with_sql_values: Whether spans have the values and the comments that are in
+        the text of statements, and the whole messages of database errors. Otherwise
+        values are replaced by ``?``, and messages are cut where they begin.
     :param with_receiver_spans: Whether each call of a receiver of a signal of the
         catalogue is a span.
     :raises TypeError: If ``query_keys`` is no collection of strings.
@@ -113,6 +116,7 @@ class OpenTelemetry:
         query_keys: Collection[str] | None = None,
         with_size_metrics: bool = False,
         with_sql_spans: bool = True,
+        with_sql_values: bool = False,
         with_receiver_spans: bool = False,
     ) -> None:
         self._query_keys = _checked_keys(query_keys)
@@ -125,6 +129,7 @@ class OpenTelemetry:
         )
         self._propagator = propagator
         self._with_sql_spans = with_sql_spans
+        self._with_sql_values = with_sql_values
         self._with_receiver_spans = with_receiver_spans
         # Where an exchange keeps its record; this object itself would be kept by it.
         self._key = object()
@@ -270,8 +275,7 @@ class OpenTelemetry:
     ) -> None:
         record: Record | None = exchange.state.get(self._key)
         if record is not None and record.span.is_recording():
-            # OpenTelemetry's type is narrower than what it takes.
-            record.span.record_exception(t.cast("Exception", exception))
+            record_exception(record.span, exception, with_values=self._with_sql_values)
 
     def _execute(  # noqa: PLR0913  # the signal's payload
         self,
@@ -295,7 +299,9 @@ class OpenTelemetry:
             attributes["db.operation.name"] = operation
             if "db.namespace" in attributes:
                 name = f"{operation} {attributes['db.namespace']}"
-        attributes["db.query.text"] = statement[:_MAX_STATEMENT_CHARACTERS]
+        attributes["db.query.text"] = shown(
+            statement, engine, with_values=self._with_sql_values
+        )
         if is_executemany and parameters_count > 1:
             attributes["db.operation.batch.size"] = parameters_count
         if exception is not None:
@@ -329,7 +335,9 @@ class OpenTelemetry:
         attributes["db.operation.name"] = operation
         attributes["error.type"] = error_type_of(exception)
         if statement is not None:
-            attributes["db.query.text"] = statement[:_MAX_STATEMENT_CHARACTERS]
+            attributes["db.query.text"] = shown(
+                statement, engine, with_values=self._with_sql_values
+            )
         span = self._tracer.start_span(
             operation, context, SpanKind.CLIENT, attributes, start_time=now_ns
         )
@@ -358,7 +366,7 @@ class OpenTelemetry:
             start_time=now_ns - int(delivery.duration_seconds * 1e9),
         )
         if exception is not None:
-            span.record_exception(t.cast("Exception", exception))
+            record_exception(span, exception, with_values=self._with_sql_values)
             span.set_status(StatusCode.ERROR)
         span.end(now_ns)
 

@@ -291,8 +291,11 @@ executed on the driver's own connection.
   ``None`` if it does not say, or the statement failed.
 - ``is_executemany``: whether it is a call of the driver's ``executemany``.
 - ``exception``: what the application is about to get, or ``None``. Its text has the
-  parameters in it, unless the engine was made with ``hide_parameters=True``.
-- ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
+  parameters in it, unless the engine was made with ``hide_parameters=True``, and a
+  database may add values of its own.
+- ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``. Also
+  ``None`` for what SQLAlchemy asks a database about itself when an engine connects for
+  the first time: it is no statement of the request that happens to come first.
 """
 
 sql_failed: NamedSignal = catalogue.signal(

@@ -24,15 +24,20 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.pool import QueuePool
 
+from signalpost import SignalMiddleware
 from signalpost.integrations.sqlalchemy import connection_checked_in
 from signalpost.integrations.sqlalchemy import connection_checked_out
 from signalpost.integrations.sqlalchemy import instrument
 from signalpost.integrations.sqlalchemy import measured_pool
+from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import sql_executed
 from signalpost.lifecycle import sql_failed
 from signalpost.receivers.messages import message_without_values
+from signalpost.receivers.sql_totals import sql_totals
+from signalpost.receivers.sql_totals import SqlTotalsCounter
 from signalpost.testing import capture
 from signalpost.testing import Sent
+from tests.wsgi.serving import Server
 
 START_SECONDS = 60
 MARK = "SELECT 'the work begins'"
@@ -388,6 +393,43 @@ def test_threads_send_their_own(engine: sa.Engine) -> None:
         list(pool.map(work, range(8)))
     assert len(sent) == 8
     assert all(one["duration_seconds"] >= 0.01 for one in sent)
+
+
+# What SQLAlchemy asks by itself
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_first_statements_of_an_engine_belong_to_no_request(
+    server: str, driver: str
+) -> None:
+    pytest.importorskip(driver, reason=f"{driver} is not installed")
+
+    async def work() -> None:
+        engine = create_async_engine(f"postgresql+{driver}://{server}")
+        with instrument(engine):
+            async with engine.connect() as connection:
+                await connection.execute(sa.text("SELECT 1"))
+        await engine.dispose()
+
+    def shop(environ: object, start_response: t.Any) -> list[bytes]:
+        start_response("200 OK", [])
+        asyncio.run(work())
+        return [b"mug"]
+
+    totals = SqlTotalsCounter()
+    with (
+        capture(sql_executed, exchange_closed) as sent,
+        sql_executed.connected_to(totals),
+    ):
+        Server().serve(SignalMiddleware(shop))
+    exchange = sent[-1]["exchange"]
+    first, own = sent[:-2], sent[-2]
+    assert "select pg_catalog.version()" in [one["statement"] for one in first]
+    assert {one["exchange"] for one in first} == {None}
+    assert (own["statement"], own["exchange"]) == ("SELECT 1", exchange)
+    found = sql_totals(exchange)
+    assert found is not None
+    assert found.count == 1
 
 
 # What fails beside the statements

@@ -13,6 +13,7 @@ from functools import partial
 from importlib import metadata
 from reprlib import repr as short_repr
 
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import attach
 from opentelemetry.context import Context
@@ -64,6 +65,9 @@ if t.TYPE_CHECKING:
 __all__ = ["OpenTelemetry"]
 
 _log = logging.getLogger("signalpost.opentelemetry")
+
+# What suppress_instrumentation() sets. OpenTelemetry's instrumentations import it, too.
+_SUPPRESSED = otel_context._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001  # see above
 
 # Before the other receivers: what they do belongs to the span.
 _FIRST = 1_000_000
@@ -387,6 +391,8 @@ class OpenTelemetry:
         if record is None or record.context is None:
             return None
         current = get_current()
+        if current.get(_SUPPRESSED):
+            return None
         span = get_current_span(current)
         # In a thread that has the exchange, but not the span.
         if not span.get_span_context().is_valid:

@@ -20,6 +20,7 @@ from ._engines import made_from
 from ._engines import sender_of
 from ._listening import Moment
 from ._listening import Source
+from ._suppression import is_suppressed
 
 _OPERATIONS: Mapping[str, str] = {
     "_begin_impl": "begin",
@@ -118,7 +119,7 @@ class Failures:
 def send_pool_timeout(error: BaseException) -> None:
     """Send that a pool had no connection in time, if its engine is instrumented."""
     engine = calling_engine()
-    if engine is None:
+    if engine is None or is_suppressed():
         return
     for one in (*made_from(engine), Engine):
         instrumentation = vars(one).get(INSTRUMENTATION)

@@ -8,6 +8,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 from sqlalchemy import Engine
+from sqlalchemy import pool
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.engine.interfaces import ExecuteStyle
@@ -28,6 +29,7 @@ from ._listening import Source
 from ._pool import give_back
 from ._pool import take
 from ._pool import waited_seconds
+from ._suppression import is_suppressed
 
 if t.TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -77,6 +79,9 @@ def instrument(
     before ours and calls the driver itself hides the statement from us, and one for
     ``handle_error`` that was there before, and raises rather than to return what shall
     be raised, hides the failure.
+
+    What is done within OpenTelemetry's ``suppress_instrumentation()`` is not sent, so
+    that what exports telemetry to a database reports nothing of it.
 
     A receiver runs between the statement and the application, so what it raises is
     logged by ``signalpost.signals`` and goes no further, and an async one is refused
@@ -188,7 +193,7 @@ class Instrumentation:
         sender = self._sender if engine is self._target else self._sender_of(engine)
         if sender is None or not sql_executed.has_receivers_for(sender):
             return False
-        if self.is_paused:
+        if self.is_paused or is_suppressed():
             return False
         dialect = context.dialect
         begun = time.perf_counter()
@@ -202,7 +207,7 @@ class Instrumentation:
             vars(context)[_FAILED] = moment, statement, parameters, seconds
             raise
         seconds = time.perf_counter() - begun
-        payload = self._payload(moment, statement, parameters, seconds)
+        payload = self._payload(context, moment, statement, parameters, seconds)
         row_count = cursor.rowcount
         # A driver gives -1 for a number that it does not know (PEP 249).
         if row_count >= 0:
@@ -255,17 +260,31 @@ class Instrumentation:
         context = error.execution_context
         # There is nothing if the driver was not called, or has not failed: as when the
         # parameters do not fit, or rows cannot be fetched.
-        failed = None if context is None else vars(context).pop(_FAILED, None)
-        if failed is None or error.engine is None:
+        if context is None or error.engine is None:
             return
-        payload = self._payload(*failed)
+        failed = vars(context).pop(_FAILED, None)
+        if failed is None:
+            return
+        payload = self._payload(context, *failed)
         payload["exception"] = error.sqlalchemy_exception or error.original_exception
         sql_executed.send_isolated(sender_of(error.engine), payload, _no_wrapper)
 
     def _payload(
-        self, moment: str, statement: str, parameters: t.Any, seconds: float
+        self,
+        context: ExecutionContext,
+        moment: str,
+        statement: str,
+        parameters: t.Any,
+        seconds: float,
     ) -> dict[str, t.Any]:
         """Return the payload of ``sql-executed``, without row count and exception."""
+        exchange = current_exchange()
+        # What SQLAlchemy asks when it connects for the first time is not what the
+        # request asks for that happens to be the first one.
+        if exchange is not None and isinstance(
+            context.root_connection.connection, _FIRST_CONNECTION
+        ):
+            exchange = None
         return {
             "statement": statement,
             "parameters": parameters if self.has_parameters else None,
@@ -274,7 +293,7 @@ class Instrumentation:
             "row_count": None,
             "is_executemany": moment == "do_executemany",
             "exception": None,
-            "exchange": current_exchange(),
+            "exchange": exchange,
         }
 
     def _sender_of(self, engine: Engine) -> Engine | None:
@@ -301,7 +320,7 @@ class Instrumentation:
 
     def _is_to_send(self) -> bool:
         """Tell whether it is this one, of those of an engine and of all, that sends."""
-        if self.is_paused:
+        if self.is_paused or is_suppressed():
             return False
         of_all: Instrumentation = vars(Engine).get(INSTRUMENTATION, self)
         return of_all is self or of_all.is_paused
@@ -318,8 +337,10 @@ class Instrumentation:
 
     def _take(self, connection: Connection) -> None:
         sender = sender_of(connection.engine)
-        is_heard = signals.connection_checked_in.has_receivers_for(sender)
-        take(connection, sender if is_heard and not self.is_paused else None)
+        is_sent = signals.connection_checked_in.has_receivers_for(sender) and not (
+            self.is_paused or is_suppressed()
+        )
+        take(connection, sender if is_sent else None)
 
     def _check_in(self, connection: object, record: ConnectionPoolEntry) -> None:
         given_back = give_back(record)
@@ -390,6 +411,10 @@ def _no_wrapper() -> None:
 def _names(signal: NamedSignal) -> frozenset[str]:
     return signal.payload or frozenset()
 
+
+# The kind of connection that SQLAlchemy lets a dialect ask the database by, when an
+# engine connects for the first time. It has no public name.
+_FIRST_CONNECTION: t.Any = getattr(pool, "_AdhocProxiedConnection", ())
 
 _SIGNALS = (sql_executed, sql_failed, *signals.catalogue.values())
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import tracemalloc
 import typing as t
 
 import pytest
@@ -21,6 +23,7 @@ from sqlparse import tokens as kinds
 from signalpost.receivers.masking import LONGEST_READ
 from signalpost.receivers.masking import masked
 from signalpost.receivers.masking import shape_of
+from signalpost.receivers.statements import operation_of
 
 DIALECTS = ["postgresql", "mysql", "mariadb", "sqlite", "oracle", "mssql"]
 STRICT = ["postgresql", "oracle", "mssql"]
@@ -440,3 +443,31 @@ def test_hostile_statements_take_linear_time(part: str, dialect: str) -> None:
 
     # It grows tenfold; if it was the square, it would be a hundred times that.
     assert seconds_of(10_000) < 50 * seconds_of(1_000) + 0.005
+
+
+@pytest.mark.parametrize("function", [masked, shape_of, operation_of])
+def test_what_is_kept_of_many_long_statements_is_bounded(
+    function: t.Callable[[str], object],
+) -> None:
+    tracemalloc.start()
+    try:
+        for number in range(600):
+            function(f"SELECT {number}, a{number} " + "é" * 100_000)
+        gc.collect()
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Of 60 million characters.
+    assert kept_bytes < 10_000_000
+
+
+def test_what_is_kept_of_many_short_statements_is_bounded() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(30_000):
+            shape_of(f"SELECT a{number}, '{number}', {'b, ' * 30} c FROM t")
+        gc.collect()
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < 10_000_000

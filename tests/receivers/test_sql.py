@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import re
 import threading
+import tracemalloc
 import typing as t
 from collections.abc import Callable
 from collections.abc import Generator
@@ -629,3 +631,28 @@ def test_two_repeat_loggers_count_for_themselves(
         for _ in range(3):
             send(exchange=exchange)
     assert [line.fields["times"] for line in lines(caplog)] == [2, 3]
+
+
+def test_long_statements_are_not_kept() -> None:
+    loud = logging.Logger("loud")
+    exchange = new_exchange()
+
+    def execute_all() -> None:
+        for number in range(600):
+            padding = "a, " * 50_000
+            send(f"SELECT b{number}, '{number}', {padding} c", exchange=exchange)
+
+    with (
+        sql_executed.connected_to(SqlLogger(slow_seconds=0, logger=loud)),
+        sql_executed.connected_to(RepeatLogger(most_times=1, logger=loud)),
+        sql_executed.connected_to(count_sql),
+    ):
+        tracemalloc.start()
+        try:
+            execute_all()
+            gc.collect()
+            kept_bytes, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    # Of 90 million characters.
+    assert kept_bytes < 15_000_000

@@ -240,12 +240,14 @@ class RepeatLogger:
         if exchange is None or is_further_part.get():
             return
         shape = shape_of(statement, sender)
+        # The text may be long, and there may be many of them in an exchange.
+        key = hash(shape)
         with _lock:
             # By this object: another one, with its own limit, counts for itself.
             times = exchange.state.setdefault(self, {})
-            if shape not in times and len(times) == _MOST_SHAPES:
+            if key not in times and len(times) == _MOST_SHAPES:
                 return
-            times[shape] = count = times.get(shape, 0) + 1
+            times[key] = count = times.get(key, 0) + 1
         if count != self._most_times + 1:
             return
         if not self._logger.isEnabledFor(logging.WARNING):

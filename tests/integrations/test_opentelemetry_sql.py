@@ -132,6 +132,32 @@ def test_statement_for_many_tells_of_how_many(
     assert about(telemetry.span("INSERT"))["db.operation.batch.size"] == 2
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"parameters_count": 0},
+        {"parameters_count": 1},
+        {"parameters_count": 2},
+        {"parameters_count": 200},
+        {"parameters_count": 1, "is_executemany": True},
+        {"parameters_count": 0, "is_executemany": True},
+    ],
+)
+def test_statement_that_is_no_batch_has_no_batch_size(
+    telemetry: Telemetry, payload: dict[str, object]
+) -> None:
+    serve(telemetry, lambda: send_as("an engine", **payload))
+    assert "db.operation.batch.size" not in about(telemetry.span("SELECT"))
+
+
+def test_plain_statement_with_parameters_has_no_batch_size(
+    telemetry: Telemetry, engine: sa.Engine
+) -> None:
+    values = {"a": 1, "b": 2, "c": 3}
+    serve(telemetry, lambda: execute(engine, sa.text("SELECT :a, :b, :c"), values))
+    assert "db.operation.batch.size" not in about(telemetry.span("SELECT"))
+
+
 def test_statement_outside_of_an_exchange_is_left_out(
     telemetry: Telemetry, engine: sa.Engine
 ) -> None:

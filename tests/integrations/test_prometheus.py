@@ -365,6 +365,30 @@ def test_a_duration_has_an_exemplar_where_asked_for() -> None:
 
 @pytest.mark.parametrize(
     "labels",
+    [
+        {"trace_id": "x" * 120},
+        {"trace_id": "é" * 120},
+        {"a": "x" * 63, "b": "y" * 63},
+        {"a": "", "b" * 127: ""},
+    ],
+)
+def test_an_exemplar_has_up_to_128_characters(
+    labels: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    fitting = PrometheusMetrics(exemplar=lambda exchange: labels)
+    record(fitting)
+    assert exemplars_of(fitting) == [labels]
+    assert caplog.records == []
+    first, *others = labels
+    longer = {first: labels[first] + "z", **{name: labels[name] for name in others}}
+    too_long = PrometheusMetrics(exemplar=lambda exchange: longer)
+    record(too_long)
+    assert exemplars_of(too_long) == []
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    "labels",
     [{"trace_id": "x" * 130}, {"trace-id": "7"}, {"trace_id": 7}, "7", {"a": "\ud800"}],
 )
 def test_an_exemplar_that_does_not_fit_is_left_out(

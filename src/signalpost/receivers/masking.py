@@ -11,8 +11,9 @@ __all__ = ["LONGEST_READ", "checked_with_values", "masked", "masked_for", "shape
 LONGEST_READ: t.Final = 10_000
 """How many characters of a statement are read. What comes later is not shown."""
 
-# Parts of patterns. Quantifiers are possessive, and each part ends at the end of the
-# text at the latest, so that the time is linear in the length of any text.
+# Parts of patterns. Each ends at the end of the text at the latest, so that it needs no
+# second attempt, and the time is linear in the length of any text. Possessive are only
+# quantifiers of single characters: with groups, Python before 3.11.5 may fail.
 
 # What is neither a value nor a name in quotation marks: words, placeholders, and signs
 # that begin nothing. Of words those are left that begin a string.
@@ -20,7 +21,7 @@ _PLAIN = (
     r"(?:[^\w'\"$/#`\[.?+-]++"
     r"|(?!(?:[NnBbXxEe]|[Uu]&|[Nn]?[Qq])')[^\W\d][\w$]*+"
     r"|[$?]\d++|\$(?!\w*\$)|\?"
-    r"|[+-](?![+-]|\s?\.?\d)|/(?!\*)|\.(?!\d))*+"
+    r"|[+-](?![+-]|\s?\.?\d)|/(?!\*)|\.(?!\d))*"
 )
 
 _NAME = r"(?P<name>%s)"
@@ -29,13 +30,13 @@ _IN_DOUBT = r"(?P<doubt>%s)"
 
 # N'…', B'…', X'…' and U&'…' are values with a prefix.
 _PREFIX = r"(?:[NnBbXx]|[Uu]&)?"
-_STRING = _PREFIX + r"'(?:[^']++|'')*+(?:'|\Z)"
-_ESCAPED_STRING = r"[Ee]'(?:[^'\\]++|''|\\.?)*+(?:'|\Z)"
+_STRING = _PREFIX + r"'(?:[^']++|'')*(?:'|\Z)"
+_ESCAPED_STRING = r"[Ee]'(?:[^'\\]++|''|\\.|\\\Z)*(?:'|\Z)"
 # A quotation mark behind a backslash may end the string, or not: that is a setting.
 _DOUBTFUL_STRING = (
-    _PREFIX + r"'(?:[^'\\]++|''|\\\\|\\(?!['\\]))*+(?:'|\Z|(?P<rest>\\'.*+))"
+    _PREFIX + r"'(?:[^'\\]++|''|\\\\|\\(?!['\\]))*(?:'|\Z|(?P<rest>\\'.*+))"
 )
-_DOUBTFUL_DOUBLE = r'"(?:[^"\\]++|""|\\\\|\\(?!["\\]))*+(?:"|\Z|(?P<more>\\".*+))'
+_DOUBTFUL_DOUBLE = r'"(?:[^"\\]++|""|\\\\|\\(?!["\\]))*(?:"|\Z|(?P<more>\\".*+))'
 _DOLLARS = r"\$(?P<tag>\w*+)\$.*?(?:\$(?P=tag)\$|\Z)"
 # q'[it's]', where each opening bracket has its own end.
 _ORACLE_STRING = (
@@ -43,18 +44,18 @@ _ORACLE_STRING = (
     r"|(?P<mark>[^\s\[{(<]).*?(?:(?P=mark)'|\Z))"
 )
 _NUMBER = (
-    r"(?:(?:(?<=[=<>(,])|(?<=[=<>(,]\s))[-+]\s?)?+"
-    r"\.?\d[\w.$]*+(?:(?<=[eE])[-+]\d[\w.]*+)?+"
+    r"(?:(?:(?<=[=<>(,])|(?<=[=<>(,]\s))[-+]\s?)?"
+    r"\.?\d[\w.$]*+(?:(?<=[eE])[-+]\d[\w.]*+)?"
 )
 
-_DOUBLE_NAME = _NAME % r'"(?:[^"]++|"")*+"'
+_DOUBLE_NAME = _NAME % r'"(?:[^"]++|"")*"'
 # Of a database that takes "text" for a string, too.
 _QUALIFIED_NAME = _NAME % r'(?<=\.)"[^"\\]*+"|"[^"\\]*+"(?=\.)'
 _TABLE_NAME = _NAME % (
     r"(?:(?<=\.)|(?<=\b(?i:FROM|JOIN|INTO)\s)(?<!\b(?i:DISTINCT)\s(?i:FROM)\s)"
     r'|(?<=\b(?i:TABLE)\s)|(?<=\b(?i:UPDATE)\s))"[^"]*+"|"[^"]*+"(?=\.)'
 )
-_BACKTICKS = _NAME % r"`(?:[^`]++|``)*+`"
+_BACKTICKS = _NAME % r"`(?:[^`]++|``)*`"
 
 _BLOCK = _COMMENT % r"/\*.*?(?:\*/|\Z)"
 _NESTED_BLOCK = r"(?P<nested>/\*)"
@@ -70,7 +71,8 @@ def _pattern(*parts: str) -> re.Pattern[str]:
         return f"(?P<{found[1]}_{count}>" if count else found[0]
 
     values = re.sub(r"\(\?P<(name|comment)>", numbered, "|".join((*parts, _NUMBER)))
-    return re.compile(rf"(?P<plain>{_PLAIN})(?:{values}|(?P<other>.))", re.DOTALL)
+    end = r"(?P<other>.)|(?P<end>\Z)"
+    return re.compile(rf"(?P<plain>{_PLAIN})(?:{values}|{end})", re.DOTALL)
 
 
 _POSTGRESQL = _pattern(
@@ -94,7 +96,7 @@ _MYSQL = _pattern(
 _SQLITE = _pattern(
     _STRING,
     _TABLE_NAME,
-    r'"(?:[^"]++|"")*+(?:"|\Z)',
+    r'"(?:[^"]++|"")*(?:"|\Z)',
     _BACKTICKS,
     _NAME % r"\[[^\]]*+\]",
     _BLOCK,
@@ -107,7 +109,7 @@ _ORACLE = _pattern(
 _MSSQL = _pattern(
     _STRING,
     _DOUBLE_NAME,
-    _NAME % r"\[(?:[^\]]++|\]\])*+\]",
+    _NAME % r"\[(?:[^\]]++|\]\])*\]",
     _NESTED_BLOCK,
     _LINE,
     _IN_DOUBT % r'["\[].*+',
@@ -120,7 +122,7 @@ _UNKNOWN = _pattern(
     _QUALIFIED_NAME,
     _DOUBTFUL_DOUBLE,
     _BACKTICKS,
-    _COMMENT % r"/\*(?:[^/*]++|\*(?!/)|/(?!\*))*+(?:\*/|\Z)",
+    _COMMENT % r"/\*(?:[^/*]++|\*(?!/)|/(?!\*))*(?:\*/|\Z)",
     _COMMENT % r"--\s[^\n\r]*+(?=\r?\n|\Z)",
     r"(?P<dashes>(?:/\*|--).*+)",
 )
@@ -198,13 +200,13 @@ def masked_for(statement: str, dialect: str) -> str:
 # A placeholder of any driver: ? or %s, :1 or :name, %(name)s, $1 or $1::INTEGER, @p1.
 _ITEM = (
     r"(?:\?\d*+|%s|%\(\w++\)s|[:@]\w++|:\?|\$\d++|NULL|DEFAULT|TRUE|FALSE)"
-    r"(?:::\w++)?+"
+    r"(?:::\w++)?"
 )
 _list_of_items = re.compile(
-    rf"(?:\( ?+{_ITEM}(?: ?+, ?+{_ITEM})*+ ?+\)|\[ ?+{_ITEM}(?: ?+, ?+{_ITEM})*+ ?+\])",
+    rf"(?:\( ?{_ITEM}(?: ?, ?{_ITEM})* ?\)|\[ ?{_ITEM}(?: ?, ?{_ITEM})* ?\])",
     re.IGNORECASE,
 )
-_list_of_lists = re.compile(r"\(…\)(?: ?, ?\(…\))++")
+_list_of_lists = re.compile(r"\(…\)(?: ?, ?\(…\))+")
 
 
 def shape_of(statement: str, engine: object = None) -> str:
@@ -251,7 +253,8 @@ def _masked_text(statement: str, dialect: str) -> str:
     match = _BY_DIALECT.get(dialect, _UNKNOWN).match
     parts = []
     end = 0
-    while (found := match(statement, end)) is not None:
+    while end < len(statement):
+        found = t.cast("re.Match[str]", match(statement, end))
         end = found.end()
         # The group that ended last: plain, if what comes after it is a mere value.
         shown = _SHOWN.get(found.lastgroup or "", "?")
@@ -262,11 +265,11 @@ def _masked_text(statement: str, dialect: str) -> str:
         parts.append(shown)
         if found.lastgroup == "nested":
             end = _end_of_nested(statement, found.end("plain"))
-    parts.append(statement[end:])
     return "".join(parts)
 
 
 _SHOWN: Mapping[str, str | None] = {
+    "end": None,
     "other": None,
     "nested": " ",
     **dict.fromkeys(("name", "name_1", "name_2"), None),

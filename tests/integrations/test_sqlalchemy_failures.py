@@ -35,7 +35,7 @@ made: list[sa.Engine] = []
 @pytest.fixture(autouse=True)
 def engines_disposed() -> Generator[None]:
     gc.collect()  # applications of other tests, with their receivers
-    instrument().undo()  # and what a configuration of theirs has begun
+    instrument().undo()  # and what their configurations have begun
     yield
     while made:
         made.pop().dispose()

@@ -36,7 +36,7 @@ class Dialect:
 
 
 class Engine:
-    """As much of an engine as says what database it is."""
+    """The part of an engine that has the name of its database."""
 
     def __init__(self, name: object) -> None:
         self.dialect = Dialect(name)

@@ -100,8 +100,8 @@ class FailureLogger:
     ``dist-packages``), nor Python's library, nor signalpost's, nor made by
     :func:`exec`; if an exception passed nothing of the kind, all its frames count, up
     to 64. What was made by :func:`exec`, such as SQLAlchemy's wrappers and the
-    ``__init__`` of attrs, is never the place that is shown. It only tells failures
-    apart that pass the same lines of the application.
+    ``__init__`` of attrs, is never the place that is shown. It only distinguishes
+    failures that pass the same lines of the application.
 
     A traceback holds up to 64 frames of each exception, and 200 lines. Each line is
     indented and escaped, so that no line of a message passes for one of the log. The

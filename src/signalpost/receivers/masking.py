@@ -166,18 +166,17 @@ _shapes = _Cache()
 def masked(statement: str, engine: object = None) -> str:
     """Return a statement on one line, with ``?`` for each value that is in its text.
 
-    Values are strings, numbers and all else that is written as one; placeholders stay
-    as they are. Comments are left out: they may have values in them, too, such as the
-    id of a trace. Names stay, also with digits in them or between quotation marks. What
-    is a string and what is a name depends on the database. If that is not known, or a
-    setting of its own that is not known decides, all that may be a value is hidden, if
-    need be to the end of the text; ``…`` shows it.
+    Values are strings and numbers; placeholders stay as they are. Comments are left
+    out, as they may have values in them, too, such as the id of a trace. Names stay,
+    also with digits in them or between quotation marks. Which text is a string and
+    which is a name depends on the database, and on its settings. In doubt, all that may
+    be a value is hidden, up to the end of the text if necessary, where ``…`` is shown.
 
     >>> masked("SELECT * FROM t1 WHERE name = 'blue' AND size > 7 -- for Ann")
     'SELECT * FROM t1 WHERE name = ? AND size > ?'
 
     :param statement: The text. Its first 10,000 characters are read.
-    :param engine: The engine, which says what database it is by ``dialect.name``.
+    :param engine: The engine, whose ``dialect.name`` is the database's.
     """
     return masked_for(statement, _dialect_of(engine))
 
@@ -186,7 +185,7 @@ def masked_for(statement: str, dialect: str) -> str:
     """Return what :func:`masked` does, for SQLAlchemy's name of a database.
 
     :param statement: As for :func:`masked`.
-    :param dialect: The name, such as ``"postgresql"``; ``""`` if it is not known.
+    :param dialect: The name, such as ``"postgresql"``; ``""`` for any other.
     """
     head = statement[:LONGEST_READ]
     key = (dialect, head)

@@ -39,7 +39,7 @@ _DIALECTS: Mapping[str, str] = {
     "sqlite3": "sqlite",
 }
 
-# What stands before a name in quotation marks. Other quotation marks are of a value.
+# The words before a name in quotation marks. Other quotation marks begin a value.
 _NAMED = (
     r"class|collation|column|constraint|cursor|database|encoding|extension|field"
     r"|function|index|language|object|operator|parameter|procedure|relation|role"
@@ -53,7 +53,7 @@ _part_of_a_message = re.compile(
     r"|(?<=\w)'(?=\w)|[\"']\)*\Z"
     r"|(?P<value>[\"']|\bvalue is \(|\bvalues? \(|=\(|\bargument \$\d+:)"
 )
-# MySQL's key, of which the message tells behind the value.
+# MySQL's key, which comes after the value.
 _key = re.compile(r" for key '[\w.$-]+'[\"']?\)*\Z")
 
 
@@ -63,9 +63,9 @@ def message_without_values(exception: BaseException, message: str) -> str:
     Of a driver's error the first line is kept, up to the first value in quotation
     marks or brackets; names of tables, columns, constraints and the like may come
     before. Further lines, such as PostgreSQL's ``DETAIL:`` and ``LINE 1:``, have
-    values, or are of a language that is not known. SQLAlchemy's ``[SQL: …]`` is kept
-    with the values masked, and its ``[parameters: …]`` is not. Messages of all other
-    exceptions stay as they are.
+    values, in the language of the server. SQLAlchemy's ``[SQL: …]`` is kept with the
+    values masked, and its ``[parameters: …]`` is not. Messages of all other exceptions
+    stay as they are.
 
     :param exception: The exception.
     :param message: What :class:`str` gave for it.
@@ -130,7 +130,7 @@ def _cut(message: str) -> str:
 def _is_of_database(exception: BaseException) -> bool:
     """Return whether an exception is SQLAlchemy's for a statement, or a driver's.
 
-    A driver's has the names of :pep:`249`, or, as asyncpg's, is known by its module.
+    A driver's class has the names of :pep:`249` or, as asyncpg's, a driver's module.
     """
     kinds = type(exception).__mro__
     names = {kind.__name__ for kind in kinds}

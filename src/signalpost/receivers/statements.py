@@ -1,4 +1,4 @@
-"""What the text of a SQL statement says, for logs, spans and metrics."""
+"""What a SQL statement does, for logs, spans and metrics."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OPERATIONS: t.Final = frozenset(
         "WITH",
     )
 )
-"""The operations that statements are told apart by."""
+"""The operations that are distinguished."""
 
 is_further_part: ContextVar[bool] = ContextVar("is_further_part", default=False)
 """Whether the statement that is being sent belongs to one ``INSERT`` of many rows, of
@@ -67,7 +67,7 @@ def operation_of(statement: str) -> str | None:
     It comes behind white space of any kind, a byte order mark, semicolons, comments
     (``--``, ``#`` of MySQL and ``/* */``, which may be nested) and opening brackets. A
     statement that begins with a common table expression is a ``WITH``, whatever it does
-    with the tables: what that is stands at the end of the text, which may be long.
+    with the tables: that is at the end of the text, which may be long.
 
     >>> operation_of("-- the shop's\nselect 1"), operation_of("(SELECT 1) UNION …")
     ('SELECT', 'SELECT')

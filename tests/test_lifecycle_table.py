@@ -30,6 +30,7 @@ PAYLOADS: dict[str, set[str]] = {
         "exception",
         "exchange",
     },
+    "sql-failed": {"operation", "statement", "exception", "exchange"},
     "post-config-load": {"application"},
 }
 
@@ -61,8 +62,12 @@ def test_signals_of_an_exchange_are_these() -> None:
 
 
 def test_signals_of_others_are_these() -> None:
-    assert [signal.name for signal in lifecycle.SIGNALS_WITHIN] == ["sql-executed"]
+    assert [signal.name for signal in lifecycle.SIGNALS_WITHIN] == [
+        "sql-executed",
+        "sql-failed",
+    ]
     assert {signal.name for signal in lifecycle.SENT_BY_OTHERS} == {
         "sql-executed",
+        "sql-failed",
         "post-config-load",
     }

@@ -2,8 +2,8 @@
 
 Each signal has one moment, whoever sends it. The sender is always the application
 object: the :class:`~flask.Flask` instance, or the callable given to
-:class:`~signalpost.SignalMiddleware`; but for :data:`sql_executed` and
-:data:`post_config_load`, which are not sent by one.
+:class:`~signalpost.SignalMiddleware`; but for :data:`sql_executed`, :data:`sql_failed`
+and :data:`post_config_load`, which are not sent by one.
 
 An *exchange* is one request and its response, from the server's call to ``close()``.
 Every exchange sends ``exchange-opened`` once and ``exchange-closed`` once, whatever
@@ -33,6 +33,7 @@ __all__ = [
     "request_started",
     "request_tearing_down",
     "sql_executed",
+    "sql_failed",
     "template_rendered",
 ]
 
@@ -293,7 +294,36 @@ executed on the driver's own connection.
   ``None`` if it does not say, or the statement failed.
 - ``is_executemany``: whether it is a call of the driver's ``executemany``.
 - ``exception``: what the application is about to get, or ``None``. Its text has the
-  parameters in it, unless the engine was made with ``hide_parameters=True``.
+  parameters in it, unless the engine was made with ``hide_parameters=True``, and a
+  database may add values of its own.
+- ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``. Also
+  ``None`` for what SQLAlchemy asks a database about itself when an engine connects for
+  the first time: it is no statement of the request that happens to come first.
+"""
+
+sql_failed: NamedSignal = catalogue.signal(
+    "sql-failed",
+    "The database has failed at something else than to execute a statement.",
+    payload=("operation", "statement", "exception", "exchange"),
+)
+"""The database has failed at something else than to execute a statement.
+
+*Sender*: the engine, as for :data:`sql_executed`.
+
+*Sent when*: an operation beside the statements has raised, before the application gets
+the exception, in the thread or task that it happened in. A statement that fails is sent
+as :data:`sql_executed`.
+
+*Payload*:
+
+- ``operation``: what failed. ``"connect"``: a connection could not be made. ``"pool"``:
+  no connection of the pool was free in time; sent only by a
+  :func:`~signalpost.integrations.sqlalchemy.measured_pool`. ``"fetch"``: rows of a
+  statement that had been executed could not be fetched. ``"begin"``, ``"prepare"``,
+  ``"commit"`` and ``"rollback"``: of a transaction. ``"other"``: something else that
+  the driver was asked for, such as the isolation level.
+- ``statement``: for ``"fetch"``, the text that the driver got; otherwise ``None``.
+- ``exception``: what the application is about to get, as for :data:`sql_executed`.
 - ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
 """
 
@@ -324,9 +354,11 @@ EXCHANGE_SIGNALS: tuple[NamedSignal, ...] = (
 )
 """The signals of an exchange's own course."""
 
-SIGNALS_WITHIN: tuple[NamedSignal, ...] = (sql_executed,)
+SIGNALS_WITHIN: tuple[NamedSignal, ...] = (sql_executed, sql_failed)
 """The signals of others that tell the exchange within which they are sent. While
 neither they nor :data:`EXCHANGE_SIGNALS` have a receiver, no exchange is recorded."""
 
-SENT_BY_OTHERS: frozenset[NamedSignal] = frozenset((sql_executed, post_config_load))
+SENT_BY_OTHERS: frozenset[NamedSignal] = frozenset(
+    (sql_executed, sql_failed, post_config_load)
+)
 """The signals whose sender is not the application."""

@@ -46,6 +46,18 @@ class Shop:
             for _ in range(times):
                 connection.execute(sa.text("SELECT 1"))
 
+    def fail_to_commit(self, times: int = 1) -> None:
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+            connection.rollback()
+            connection.exec_driver_sql(
+                "CREATE TABLE mugs (id INTEGER PRIMARY KEY, of INTEGER REFERENCES"
+                " mugs(id) DEFERRABLE INITIALLY DEFERRED)"
+            )
+            connection.exec_driver_sql("INSERT INTO mugs VALUES (1, 2)")
+            with pytest.raises(sa.exc.IntegrityError):
+                connection.commit()
+
     def close(self) -> None:
         self._engine.dispose()
 
@@ -142,6 +154,19 @@ def test_a_statement_outside_of_any_exchange_is_heard(
     enable(shop, sqlalchemy=True, sql={"slow_seconds": 0})
     shop.ask()
     assert len(caplog.messages) == 1
+
+
+def test_commit_that_fails_is_logged_and_counted(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    enable(shop, sqlalchemy=True, sql=True, sql_totals=True)
+    shop.ask = shop.fail_to_commit  # type: ignore[method-assign]
+    with capture(exchange_closed) as closed:
+        serve(shop)
+    assert caplog.messages == ["failed commit IntegrityError GET /"]
+    totals = sql_totals(closed[0]["exchange"])
+    assert totals is not None
+    assert totals.failed == 1
 
 
 def test_repetitions_are_reported_though_nobody_hears_exchanges(

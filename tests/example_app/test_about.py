@@ -50,8 +50,8 @@ def test_page_shows_each_receiver_with_options_and_signals(browser: TestApp) -> 
         ["failures", "hears got-request-exception"],
         ["watch", "connects itself"],
         ["sqlalchemy", "connects itself"],
-        ["sql", "slow_seconds = 0.1", "hears sql-executed"],
-        ["sql-totals", "hears sql-executed"],
+        ["sql", "slow_seconds = 0.1", "hears sql-executed, sql-failed"],
+        ["sql-totals", "hears sql-executed, sql-failed"],
         ["sql-repeats", "most_times = 5", "hears sql-executed"],
         ["prometheus", 'path = "/metrics", with_scrapes = false', "connects itself"],
         [

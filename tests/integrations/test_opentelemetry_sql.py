@@ -7,6 +7,7 @@ import typing as t
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ from signalpost.integrations.sqlalchemy import instrument
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import request_started
 from signalpost.lifecycle import sql_executed
+from signalpost.lifecycle import sql_failed
 from tests.integrations.telemetry import about
 from tests.integrations.telemetry import has_error
 from tests.integrations.telemetry import identity
@@ -128,6 +130,32 @@ def test_statement_for_many_tells_of_how_many(
     values = [{"name": "blue"}, {"name": "red"}]
     serve(telemetry, lambda: execute(engine, insert, values))
     assert about(telemetry.span("INSERT"))["db.operation.batch.size"] == 2
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"parameters_count": 0},
+        {"parameters_count": 1},
+        {"parameters_count": 2},
+        {"parameters_count": 200},
+        {"parameters_count": 1, "is_executemany": True},
+        {"parameters_count": 0, "is_executemany": True},
+    ],
+)
+def test_statement_that_is_no_batch_has_no_batch_size(
+    telemetry: Telemetry, payload: dict[str, object]
+) -> None:
+    serve(telemetry, lambda: send_as("an engine", **payload))
+    assert "db.operation.batch.size" not in about(telemetry.span("SELECT"))
+
+
+def test_plain_statement_with_parameters_has_no_batch_size(
+    telemetry: Telemetry, engine: sa.Engine
+) -> None:
+    values = {"a": 1, "b": 2, "c": 3}
+    serve(telemetry, lambda: execute(engine, sa.text("SELECT :a, :b, :c"), values))
+    assert "db.operation.batch.size" not in about(telemetry.span("SELECT"))
 
 
 def test_statement_outside_of_an_exchange_is_left_out(
@@ -249,7 +277,7 @@ def test_database_is_told_by_what_its_engine_has(
     serve(telemetry, work)
     for span in telemetry.spans[:2]:
         assert span.name == name
-        query = {"db.operation.name": "SELECT", "db.query.text": "SELECT 1"}
+        query = {"db.operation.name": "SELECT", "db.query.text": "SELECT ?"}
         assert about(span) == {**expected, **query}
         assert span.start_time is not None
         assert span.end_time is not None
@@ -260,6 +288,9 @@ def test_database_is_told_by_what_its_engine_has(
     ("statement", "name"),
     [
         (" \n  select 1", "SELECT"),
+        ("-- x\nSELECT\n1", "SELECT"),
+        ("/* x */ (SELECT 1)", "SELECT"),
+        ("WITH\na AS (SELECT 1) SELECT * FROM a", "WITH"),
         ("WITH a AS (SELECT 1) SELECT * FROM a", "WITH"),
         ("-- a comment", "other_sql"),
         ("FROBNICATE all", "other_sql"),
@@ -274,6 +305,122 @@ def test_statement_is_named_by_its_operation_if_it_is_known(
     span = telemetry.spans[0]
     assert span.name == name
     assert len(about(span)["db.query.text"]) <= 10_000
+
+
+def test_what_fails_beside_a_statement_is_a_span_without_duration(
+    telemetry: Telemetry, engine: sa.Engine
+) -> None:
+    def work() -> None:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+            connection.rollback()
+            connection.exec_driver_sql(
+                "CREATE TABLE mugs (id INTEGER PRIMARY KEY, of INTEGER REFERENCES"
+                " mugs(id) DEFERRABLE INITIALLY DEFERRED)"
+            )
+            connection.exec_driver_sql("INSERT INTO mugs VALUES (1, 2)")
+            with pytest.raises(sa.exc.IntegrityError):
+                connection.commit()
+
+    serve(telemetry, work)
+    span = telemetry.span("commit")
+    assert span.kind is SpanKind.CLIENT
+    assert parent(span) == identity(telemetry.span("GET"))
+    assert has_error(span)
+    assert about(span) == {
+        "db.operation.name": "commit",
+        "db.system.name": "sqlite",
+        "error.type": "sqlalchemy.exc.IntegrityError",
+    }
+    assert span.start_time == span.end_time
+
+
+def test_fetch_that_fails_is_a_span_with_its_statement(telemetry: Telemetry) -> None:
+    def work() -> None:
+        sql_failed.send(
+            "an engine",
+            operation="fetch",
+            statement="SELECT 1",
+            exception=LookupError(),
+            exchange=current_exchange(),
+        )
+
+    serve(telemetry, work)
+    assert about(telemetry.span("fetch"))["db.query.text"] == "SELECT ?"
+    sql_failed.send(
+        "an engine",
+        operation="commit",
+        statement=None,
+        exception=LookupError(),
+        exchange=None,
+    )
+
+
+SECRETS = "SELECT a FROM t1 WHERE b = 'secret' AND c = 4242 /* secret */"
+
+
+def work_with_secrets(engine: object) -> None:
+    send_as(engine, statement=SECRETS)
+    sql_failed.send(
+        engine,
+        operation="fetch",
+        statement=SECRETS,
+        exception=LookupError("secret"),
+        exchange=current_exchange(),
+    )
+
+
+def test_values_in_a_statement_are_not_in_its_span(telemetry: Telemetry) -> None:
+    serve(telemetry, lambda: work_with_secrets("an engine"))
+    for span in telemetry.spans[:2]:
+        text = "SELECT a FROM t1 WHERE b = ? AND c = ?"
+        assert about(span)["db.query.text"] == text
+        assert "secret" not in span.to_json()
+
+
+def test_values_in_a_statement_are_in_its_span_where_asked_for(
+    telemetry: Telemetry,
+) -> None:
+    work = partial(work_with_secrets, "an engine")
+    serve(telemetry, work, with_sql_values=True)
+    for span in telemetry.spans[:2]:
+        assert about(span)["db.query.text"] == SECRETS
+
+
+def insert_twice(engine: sa.Engine) -> None:
+    secret = "".join(("Zq", "7351"))  # not in a line of source of the traceback
+    execute(engine, sa.text("CREATE TABLE mugs (name TEXT UNIQUE)"))
+    values = {"name": secret}
+    for _ in range(2):
+        execute(engine, sa.text("INSERT INTO mugs VALUES (:name)"), values)
+
+
+@pytest.mark.parametrize("with_values", [False, True])
+def test_values_in_the_message_of_an_exception_are_not_in_its_event(
+    telemetry: Telemetry, engine: sa.Engine, with_values: bool
+) -> None:
+    options = {"with_sql_values": True} if with_values else {}
+    with pytest.raises(sa.exc.IntegrityError):
+        serve(telemetry, lambda: insert_twice(engine), **options)
+    (event,) = telemetry.span("GET").events
+    assert event.attributes is not None
+    assert event.attributes["exception.type"] == "sqlalchemy.exc.IntegrityError"
+    for key in ("exception.message", "exception.stacktrace"):
+        text = str(event.attributes[key])
+        assert ("Zq7351" in text) == with_values
+        assert "UNIQUE constraint failed: mugs.name" in text
+        assert "INSERT INTO mugs VALUES (?)" in text
+
+
+def test_event_of_any_other_exception_is_the_sdk_s(telemetry: Telemetry) -> None:
+    def work() -> t.NoReturn:
+        raise LookupError("no 'mug'")
+
+    with pytest.raises(LookupError):
+        serve(telemetry, work)
+    (event,) = telemetry.span("GET").events
+    assert event.attributes is not None
+    assert event.attributes["exception.message"] == "no 'mug'"
 
 
 def test_statements_are_left_out_if_they_are_to_be(

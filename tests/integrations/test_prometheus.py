@@ -25,6 +25,8 @@ from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import exchange_opened
 from signalpost.lifecycle import got_request_exception
 from signalpost.lifecycle import sql_executed
+from signalpost.lifecycle import sql_failed
+from signalpost.receivers.statements import OPERATIONS
 from tests.wsgi.serving import hello
 from tests.wsgi.serving import Server
 from tests.wsgi.serving import streamed
@@ -61,7 +63,8 @@ def nothing_is_left() -> Generator[None]:
     gc.collect()  # applications of other tests, with what hears for them
     yield
     for signal in (
-        *(exchange_opened, exchange_closed, got_request_exception, sql_executed),
+        *(exchange_opened, exchange_closed, got_request_exception),
+        *(sql_executed, sql_failed),
     ):
         assert not signal.receivers
 
@@ -362,6 +365,30 @@ def test_a_duration_has_an_exemplar_where_asked_for() -> None:
 
 @pytest.mark.parametrize(
     "labels",
+    [
+        {"trace_id": "x" * 120},
+        {"trace_id": "é" * 120},
+        {"a": "x" * 63, "b": "y" * 63},
+        {"a": "", "b" * 127: ""},
+    ],
+)
+def test_an_exemplar_has_up_to_128_characters(
+    labels: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    fitting = PrometheusMetrics(exemplar=lambda exchange: labels)
+    record(fitting)
+    assert exemplars_of(fitting) == [labels]
+    assert caplog.records == []
+    first, *others = labels
+    longer = {first: labels[first] + "z", **{name: labels[name] for name in others}}
+    too_long = PrometheusMetrics(exemplar=lambda exchange: longer)
+    record(too_long)
+    assert exemplars_of(too_long) == []
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    "labels",
     [{"trace_id": "x" * 130}, {"trace-id": "7"}, {"trace_id": 7}, "7", {"a": "\ud800"}],
 )
 def test_an_exemplar_that_does_not_fit_is_left_out(
@@ -429,6 +456,59 @@ def test_statements_outside_of_requests_are_counted_apart() -> None:
     assert figure(metrics, STATEMENTS, route=NO_EXCHANGE, operation="other") == 2
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT\n1",
+        "select\t1",
+        "/* x */ SELECT 1",
+        "-- x\nSELECT 1",
+        "((SELECT 1))",
+        " " * 60 + "SELECT 1",
+    ],
+)
+def test_statements_are_counted_by_their_operation(statement: str) -> None:
+    with counting(hello) as metrics:
+        executed(statement)
+    assert figure(metrics, STATEMENTS, operation="SELECT") == 1
+
+
+def fail(operation: str = "commit", exchange: Exchange | None = None) -> None:
+    sql_failed.send(
+        "engine",
+        operation=operation,
+        statement=None,
+        exception=LookupError(),
+        exchange=exchange,
+    )
+
+
+def test_failures_beside_statements_are_counted_as_errors() -> None:
+    exchange = Exchange({}, "shop")
+    with counting(hello) as metrics:
+        fail("commit", exchange)
+        fail("connect")
+        fail("commit", Exchange({}, "other"))
+        executed("COMMIT", exchange=exchange)
+    assert figure(metrics, STATEMENTS, outcome="error") == 2
+    assert figure(metrics, STATEMENTS, operation="commit", outcome="error") == 1
+    assert figure(metrics, STATEMENTS, operation="connect", route=NO_EXCHANGE) == 1
+    fail()
+    assert figure(metrics, STATEMENTS, outcome="error") == 2
+
+
+def test_every_operation_is_counted_apart() -> None:
+    operations = sorted(OPERATIONS)
+    beside = ["connect", "pool", "fetch", "begin", "prepare", "commit", "rollback"]
+    with counting(hello) as metrics:
+        for operation in [*operations, "FROBNICATE"]:
+            executed(f"{operation} it")
+        for operation in beside:
+            fail(operation)
+    for operation in [*operations, *beside, "other"]:
+        assert figure(metrics, STATEMENTS, operation=operation) == 1
+
+
 def test_statements_of_another_application_are_not_counted() -> None:
     with counting(hello) as metrics, counting() as all_there_are:
         all_there_are.connect()
@@ -441,6 +521,7 @@ def test_statements_of_another_application_are_not_counted() -> None:
 def test_statements_need_not_be_counted() -> None:
     with counting(hello, with_sql=False) as metrics:
         assert not sql_executed.receivers
+        assert not sql_failed.receivers
         assert b"sql_" not in generate_latest(metrics.registry)
 
 

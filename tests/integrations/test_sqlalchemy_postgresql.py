@@ -22,13 +22,22 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import QueuePool
 
+from signalpost import SignalMiddleware
 from signalpost.integrations.sqlalchemy import connection_checked_in
 from signalpost.integrations.sqlalchemy import connection_checked_out
 from signalpost.integrations.sqlalchemy import instrument
+from signalpost.integrations.sqlalchemy import measured_pool
+from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import sql_executed
+from signalpost.lifecycle import sql_failed
+from signalpost.receivers.messages import message_without_values
+from signalpost.receivers.sql_totals import sql_totals
+from signalpost.receivers.sql_totals import SqlTotalsCounter
 from signalpost.testing import capture
 from signalpost.testing import Sent
+from tests.wsgi.serving import Server
 
 START_SECONDS = 60
 MARK = "SELECT 'the work begins'"
@@ -384,3 +393,281 @@ def test_threads_send_their_own(engine: sa.Engine) -> None:
         list(pool.map(work, range(8)))
     assert len(sent) == 8
     assert all(one["duration_seconds"] >= 0.01 for one in sent)
+
+
+# What SQLAlchemy asks by itself
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_first_statements_of_an_engine_belong_to_no_request(
+    server: str, driver: str
+) -> None:
+    pytest.importorskip(driver, reason=f"{driver} is not installed")
+
+    async def work() -> None:
+        engine = create_async_engine(f"postgresql+{driver}://{server}")
+        with instrument(engine):
+            async with engine.connect() as connection:
+                await connection.execute(sa.text("SELECT 1"))
+        await engine.dispose()
+
+    def shop(environ: object, start_response: t.Any) -> list[bytes]:
+        start_response("200 OK", [])
+        asyncio.run(work())
+        return [b"mug"]
+
+    totals = SqlTotalsCounter()
+    with (
+        capture(sql_executed, exchange_closed) as sent,
+        sql_executed.connected_to(totals),
+    ):
+        Server().serve(SignalMiddleware(shop))
+    exchange = sent[-1]["exchange"]
+    first, own = sent[:-2], sent[-2]
+    assert "select pg_catalog.version()" in [one["statement"] for one in first]
+    assert {one["exchange"] for one in first} == {None}
+    assert (own["statement"], own["exchange"]) == ("SELECT 1", exchange)
+    found = sql_totals(exchange)
+    assert found is not None
+    assert found.count == 1
+
+
+# What fails beside the statements
+
+
+FailedBy: t.TypeAlias = Callable[[Work], list[Sent]]
+
+
+@pytest.fixture(params=["psycopg", "asyncpg"])
+def failed_by(server: str, request: pytest.FixtureRequest) -> FailedBy:
+    """Return what does work on a connection, and returns what failed beside it."""
+    driver = request.param
+    pytest.importorskip(driver, reason=f"{driver} is not installed")
+
+    def sync(work: Work) -> None:
+        engine = sa.create_engine(f"postgresql+psycopg://{server}")
+        with instrument(engine), engine.connect() as connection:
+            work(connection)
+        engine.dispose()
+
+    async def by_async(work: Work) -> None:
+        engine = create_async_engine(f"postgresql+asyncpg://{server}")
+        with instrument(engine):
+            async with engine.connect() as connection:
+                await connection.run_sync(work)
+        await engine.dispose()
+
+    def run(work: Work) -> list[Sent]:
+        with capture(sql_failed) as sent:
+            if driver == "psycopg":
+                sync(work)
+            else:
+                asyncio.run(by_async(work))
+        return sent
+
+    return run
+
+
+def test_commit_that_a_deferred_constraint_refuses_is_sent(failed_by: FailedBy) -> None:
+    def work(connection: sa.Connection) -> None:
+        connection.execute(
+            sa.text(
+                "CREATE TEMPORARY TABLE mugs (name TEXT UNIQUE"
+                " DEFERRABLE INITIALLY DEFERRED)"
+            )
+        )
+        connection.execute(sa.text("INSERT INTO mugs VALUES ('blue'), ('blue')"))
+        with pytest.raises(sa.exc.DBAPIError):
+            connection.commit()
+
+    (one,) = failed_by(work)
+    assert (one["operation"], one["statement"]) == ("commit", None)
+    assert "unique constraint" in str(one["exception"])
+
+
+def test_commit_that_cannot_be_serialized_is_sent(
+    server: str, failed_by: FailedBy
+) -> None:
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    other = sa.create_engine(
+        f"postgresql+psycopg://{server}",
+        poolclass=NullPool,
+        isolation_level="SERIALIZABLE",
+    )
+    stock, insert = sa.text("SELECT sum(n) FROM stock"), "INSERT INTO stock VALUES (1)"
+
+    def work(connection: sa.Connection) -> None:
+        connection.execute(sa.text("DROP TABLE IF EXISTS stock"))
+        connection.execute(sa.text("CREATE TABLE stock (n INTEGER)"))
+        connection.commit()
+        connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"))
+        with other.connect() as another:
+            for one in (connection, another):
+                one.execute(stock)
+            for one in (connection, another):
+                one.execute(sa.text(insert))
+            another.commit()
+        with pytest.raises(sa.exc.DBAPIError):
+            connection.commit()
+
+    (one,) = failed_by(work)
+    assert one["operation"] == "commit"
+    assert "could not serialize" in str(one["exception"])
+
+
+def test_commit_on_a_connection_that_the_server_ended_is_sent(
+    server: str, failed_by: FailedBy
+) -> None:
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    other = sa.create_engine(f"postgresql+psycopg://{server}", poolclass=NullPool)
+
+    def work(connection: sa.Connection) -> None:
+        own = connection.scalar(sa.text("SELECT pg_backend_pid()"))
+        with other.connect() as another:
+            end = sa.text("SELECT pg_terminate_backend(:own, 10000)")
+            assert another.scalar(end, {"own": own})
+        with pytest.raises(sa.exc.DBAPIError):
+            connection.commit()
+        connection.rollback()
+
+    sent = failed_by(work)
+    assert [one["operation"] for one in sent] == ["commit"]
+
+
+def test_failure_while_rows_are_streamed_is_sent(engine: sa.Engine) -> None:
+    statement = sa.text("SELECT 1 / (50 - n) FROM generate_series(1, 100) AS n")
+    with engine.connect() as connection, capture(sql_failed) as sent:
+        streaming = connection.execution_options(yield_per=10)
+        with pytest.raises(sa.exc.DBAPIError) as caught:
+            list(streaming.execute(statement))
+    (one,) = sent
+    assert (one["operation"], one["statement"]) == ("fetch", statement.text)
+    assert one["exception"] is caught.value
+
+
+def test_failure_while_an_async_engine_streams_rows_is_sent(server: str) -> None:
+    asyncpg = pytest.importorskip("asyncpg", reason="asyncpg is not installed")
+    failing = sa.text("SELECT 1 / (50 - n) FROM generate_series(1, 100) AS n")
+
+    async def work() -> list[Sent]:
+        engine = create_async_engine(f"postgresql+asyncpg://{server}")
+        with instrument(engine), capture(sql_failed) as sent:
+            async with engine.connect() as connection:
+                with pytest.raises((sa.exc.DBAPIError, asyncpg.PostgresError)):
+                    _ = [one async for one in await connection.stream(failing)]
+        await engine.dispose()
+        return sent
+
+    (one,) = asyncio.run(work())
+    assert (one["operation"], one["statement"]) == ("fetch", failing.text)
+
+
+def test_connection_to_a_server_that_is_not_there_is_sent() -> None:
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    engine = sa.create_engine(f"postgresql+psycopg://shop@127.0.0.1:{free_port()}/shop")
+    with (
+        instrument(engine),
+        capture(sql_failed) as sent,
+        pytest.raises(sa.exc.OperationalError) as caught,
+    ):
+        engine.connect()
+    assert [(one["operation"], one["exception"]) for one in sent] == [
+        ("connect", caught.value)
+    ]
+
+
+@pytest.mark.parametrize("is_for_all", [True, False])
+def test_async_connection_to_a_server_that_is_not_there_is_sent(
+    is_for_all: bool,
+) -> None:
+    pytest.importorskip("asyncpg", reason="asyncpg is not installed")
+
+    async def work() -> list[Sent]:
+        url = f"postgresql+asyncpg://shop@127.0.0.1:{free_port()}/shop"
+        engine = create_async_engine(url)
+        with (
+            instrument() if is_for_all else instrument(engine),
+            capture(sql_failed) as sent,
+            pytest.raises(OSError, match="Connect"),
+        ):
+            await engine.connect()
+        await engine.dispose()
+        assert sent[0].sender is engine.sync_engine
+        return sent
+
+    assert [one["operation"] for one in asyncio.run(work())] == ["connect"]
+
+
+def test_pool_that_is_exhausted_is_sent(server: str) -> None:
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    engine = sa.create_engine(
+        f"postgresql+psycopg://{server}",
+        poolclass=measured_pool(QueuePool),
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=0.01,
+    )
+    with (
+        instrument(engine),
+        capture(sql_failed) as sent,
+        engine.connect(),
+        pytest.raises(sa.exc.TimeoutError),
+    ):
+        engine.connect()
+    engine.dispose()
+    assert [one["operation"] for one in sent] == ["pool"]
+
+
+def test_prepare_that_fails_is_sent(engine: sa.Engine) -> None:
+    # The server was started without prepared transactions.
+    with engine.connect() as connection, capture(sql_failed, sql_executed) as sent:
+        with pytest.raises(sa.exc.DBAPIError):
+            connection.begin_twophase().prepare()
+        connection.invalidate()
+    (failure,) = [one for one in sent if one["exception"] is not None]
+    # Early versions of SQLAlchemy 2.0 execute a statement.
+    assert failure.payload.get("operation", "prepare") == "prepare"
+
+
+# Messages
+
+
+STATEMENTS_THAT_FAIL = [
+    ("INSERT INTO pg_temp.mugs VALUES ('Zq7351')", "unique constraint"),
+    ("INSERT INTO pg_temp.mugs VALUES (CAST('Zq7351' AS INTEGER)::TEXT)", "integer"),
+    ("SELECT 'Zq7351', cups.name FROM cups", "cups"),
+    ("SELECT * FROM pg_temp.mugs WHERE name = 'Zq7351' AND", "syntax error"),
+    ("SELECT 1 / (length(name) - 6) AS Zq, 7351 FROM pg_temp.mugs", "division"),
+    ("DO $$ BEGIN RAISE EXCEPTION 'no' USING DETAIL = 'Zq7351'; END $$", "no"),
+]
+
+
+@pytest.mark.parametrize(("statement", "kept"), STATEMENTS_THAT_FAIL)
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_message_of_the_server_is_cut_where_values_begin(
+    server: str, driver: str, statement: str, kept: str
+) -> None:
+    pytest.importorskip(driver, reason=f"{driver} is not installed")
+
+    async def work() -> list[BaseException]:
+        engine = create_async_engine(f"postgresql+{driver}://{server}")
+        async with engine.connect() as connection:
+            await connection.exec_driver_sql(
+                "CREATE TEMPORARY TABLE mugs (name TEXT UNIQUE)"
+            )
+            await connection.exec_driver_sql("INSERT INTO mugs VALUES ('Zq7351')")
+            with pytest.raises(sa.exc.DBAPIError) as caught:
+                await connection.execute(sa.text(statement), {"unused": "Zq7351"})
+        await engine.dispose()
+        return [caught.value, *_causes(caught.value)]
+
+    for exception in asyncio.run(work()):
+        message = message_without_values(exception, str(exception))
+        assert "7351" not in message
+        assert kept in message
+
+
+def _causes(exception: BaseException) -> Iterator[BaseException]:
+    while exception.__cause__ is not None:
+        exception = exception.__cause__
+        yield exception

@@ -121,6 +121,63 @@ def test_failed_statement_is_sent_once_with_its_exception(engine: sa.Engine) -> 
     assert sent[0]["row_count"] is None
 
 
+def fail_once(connection: sa.Connection) -> None:
+    connection.execute(sa.text("SELECT :name FROM cups"), {"name": "blue"})
+
+
+def fail_many(connection: sa.Connection) -> None:
+    connection.execute(mugs.insert(), [{"name": "blue"}, {"name": "blue"}])
+
+
+def fail_many_values(connection: sa.Connection) -> None:
+    insert = mugs.insert().returning(mugs.c.id)
+    connection.execute(insert, [{"name": "blue"}, {"name": "blue"}])
+
+
+def fail_by_driver(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("SELECT ? FROM cups", ("blue",))
+
+
+FAILING = [
+    (fail_once, ("blue",)),
+    (fail_many, [("blue",), ("blue",)]),
+    (fail_many_values, ("blue", "blue")),
+    (fail_by_driver, ("blue",)),
+]
+
+
+@pytest.mark.parametrize(("fail", "parameters"), FAILING)
+@pytest.mark.parametrize("with_parameters", [False, True])
+def test_values_of_a_failed_statement_are_sent_only_if_asked_for(
+    fail: t.Callable[[sa.Connection], None], parameters: t.Any, with_parameters: bool
+) -> None:
+    engine = new_engine()
+    with (
+        instrument(engine, with_parameters=with_parameters),
+        engine.connect() as connection,
+        capture(sql_executed) as sent,
+        pytest.raises(sa.exc.DBAPIError),
+    ):
+        fail(connection)
+    (one,) = sent
+    assert one["exception"] is not None
+    assert one["parameters"] == (parameters if with_parameters else None)
+    assert one["parameters_count"] == len(parameters)
+
+
+def test_failed_statement_without_parameters_has_none() -> None:
+    engine = new_engine()
+    with (
+        instrument(engine, with_parameters=True),
+        engine.connect() as connection,
+        capture(sql_executed) as sent,
+    ):
+        bare = connection.execution_options(no_parameters=True)
+        with pytest.raises(sa.exc.OperationalError):
+            bare.exec_driver_sql("SELECT * FROM cups")
+    assert (sent[0]["parameters"], sent[0]["parameters_count"]) == (None, 0)
+
+
 def test_failed_executemany_is_one_statement(engine: sa.Engine) -> None:
     with (
         engine.connect() as connection,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import io
 import logging
@@ -12,9 +13,13 @@ from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
+from functools import partial
 
 import flask
+import jinja2
 import pytest
+import sqlalchemy as sa
+from sqlalchemy import orm
 
 from signalpost import SignalMiddleware
 from signalpost.exchange import Exchange
@@ -295,6 +300,185 @@ def test_frames_of_libraries_do_not_count(log: Log) -> None:
         tell(receiver, raised(use, is_here))
     (count,) = receiver.counts()
     assert count.place.endswith(f"{use.__code__.co_firstlineno + 1}:{use.__qualname__}")
+
+
+GENERATED = [
+    "<string>",
+    "<sqlalchemy generated orm.Session.commit>",
+    "<attrs generated init shop.Mug>",
+    "<decorator-gen-7>",
+    "<werkzeug routing>",
+]
+
+
+@pytest.mark.parametrize("file", GENERATED)
+def test_code_that_was_made_by_exec_is_never_the_place(log: Log, file: str) -> None:
+    generated = function_of(file, "def run():\n raise OSError")
+    receiver = FailureLogger()
+
+    def use() -> None:
+        generated()
+
+    tell(receiver, raised(use))
+    line = use.__code__.co_firstlineno + 1
+    assert receiver.counts()[0].place == f"{__file__}:{line}:{use.__qualname__}"
+    assert log.places == [(__file__, line, use.__qualname__)]
+
+
+@pytest.mark.parametrize("file", GENERATED)
+def test_code_that_was_made_by_exec_does_not_push_out_the_application(
+    log: Log, file: str
+) -> None:
+    source = "def run(step):\n step()"
+    wrappers = [function_of(file, source) for _ in range(10)]
+
+    def wrapped(step: Callable[[], object]) -> Callable[[], object]:
+        for wrapper in wrappers:
+            step = partial(wrapper, step)
+        return step
+
+    def one() -> None:
+        wrapped(fail)()
+
+    def other() -> None:
+        wrapped(fail)()
+
+    receiver = FailureLogger()
+    for view in (one, other, one):
+        tell(receiver, raised(view))
+    assert [count.times for count in receiver.counts()] == [2, 1]
+    assert log.has_traceback == [True, True]
+
+
+def test_lines_of_code_that_was_made_by_exec_are_different_failures(log: Log) -> None:
+    source = "def run(is_here):\n if is_here:\n  raise OSError\n raise OSError"
+    generated = function_of("<string>", source)
+
+    def use(is_here: bool) -> None:
+        generated(is_here)
+
+    receiver = FailureLogger()
+    for is_here in (True, False, True):
+        tell(receiver, raised(use, is_here))
+    first, second = receiver.counts()
+    assert (first.times, second.times) == (2, 1)
+    assert first.fingerprint != second.fingerprint
+    assert first.place == second.place
+
+
+def test_place_of_an_object_that_refuses_its_values_is_where_it_is_made(
+    log: Log,
+) -> None:
+    @dataclasses.dataclass
+    class Mug:
+        name: str
+
+        def __post_init__(self) -> None:
+            raise LookupError(self.name)
+
+    def make() -> None:
+        Mug("blue")
+
+    receiver = FailureLogger()
+    tell(receiver, raised(make))
+    assert receiver.counts()[0].place.endswith("Mug.__post_init__")
+
+
+def test_a_template_is_a_place(log: Log) -> None:
+    templates = {"mug.html": "<p>\n{{ fail() }}", "cup.html": "<p>\n\n{{ fail() }}"}
+    loader = jinja2.DictLoader(templates)
+    environment = jinja2.Environment(loader=loader, autoescape=True)
+
+    # What the template calls is no place, so that its own line is the innermost.
+    raise_installed = function_of(
+        "/srv/lib/python3/site-packages/cups.py", "def run():\n raise LookupError"
+    )
+    receiver = FailureLogger()
+    for name in templates:
+        template = environment.get_template(name)
+        tell(receiver, raised(template.render, {"fail": raise_installed}))
+    assert [count.place.rsplit(":", 1)[0] for count in receiver.counts()] == [
+        "<template>:2",
+        "<template>:3",
+    ]
+
+
+class Model(orm.DeclarativeBase): ...
+
+
+class Mug(Model):
+    __tablename__ = "mugs"
+    id = orm.mapped_column(sa.Integer, primary_key=True)
+    name = orm.mapped_column(sa.String, unique=True)
+
+
+@pytest.mark.parametrize("finish", [orm.Session.commit, orm.Session.flush])
+def test_sessions_that_fail_in_two_views_are_two_failures(
+    log: Log, finish: Callable[[orm.Session], None]
+) -> None:
+    def work(session: orm.Session) -> None:
+        finish(session)
+
+    def one(session: orm.Session) -> None:
+        work(session)
+
+    def other(session: orm.Session) -> None:
+        work(session)
+
+    engine = sa.create_engine("sqlite://")
+    Model.metadata.create_all(engine)
+    receiver = FailureLogger()
+    for view in (one, other):
+        with orm.Session(engine) as session:
+            session.add_all([Mug(name="blue"), Mug(name="blue")])
+            with pytest.raises(sa.exc.IntegrityError) as it:
+                view(session)
+        tell(receiver, it.value)
+    engine.dispose()
+    first, second = receiver.counts()
+    line = work.__code__.co_firstlineno + 1
+    place = f"{__file__}:{line}:{work.__qualname__}"
+    assert (first.place, second.place) == (place, place)
+    assert first.fingerprint != second.fingerprint
+    assert log.has_traceback == [True, True]
+
+
+def insert_twice() -> t.NoReturn:
+    engine = sa.create_engine("sqlite://")
+    Model.metadata.create_all(engine)
+    secret = "".join(("Zq", "7351"))  # not in a line of source of the traceback
+    try:
+        with engine.begin() as connection:
+            for _ in range(2):
+                connection.execute(sa.insert(Mug), {"name": secret})
+    finally:
+        engine.dispose()
+    raise AssertionError
+
+
+def failure_of(work: Callable[[], object]) -> BaseException:
+    with pytest.raises(sa.exc.IntegrityError) as caught:
+        work()
+    return caught.value
+
+
+def test_values_of_the_database_are_not_logged(log: Log) -> None:
+    tell(FailureLogger(), failure_of(insert_twice))
+    (text,) = log.texts
+    assert "Zq7351" not in text
+    assert "Zq7351" not in str(log.fields)
+    assert log.fields[0]["exception_message"] == (
+        "(sqlite3.IntegrityError) UNIQUE constraint failed: mugs.name\n"
+        "[SQL: INSERT INTO mugs (name) VALUES (?)]"
+    )
+    assert "  [SQL: INSERT INTO mugs (name) VALUES (?)]" in text
+    assert "sqlite3.IntegrityError: UNIQUE constraint failed: mugs.name" in text
+
+
+def test_values_of_the_database_are_logged_where_asked_for(log: Log) -> None:
+    tell(FailureLogger(with_values=True), failure_of(insert_twice))
+    assert "[parameters: ('Zq7351',)]" in log.texts[0]
+    assert "Zq7351" in str(log.fields[0]["exception_message"])
 
 
 # A file system gives names that are no text: surrogates stand for their bytes.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Mapping
-from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
 from typing import Literal
@@ -19,12 +18,21 @@ from .._engine.unseen import Visibility
 from ..exchange import Exchange
 from ..exchange import Where
 from .exceptions import ignored_classes
+from .failure_options import checked_statuses
+from .failure_options import number_from_one
+from .failure_options import seconds_or_none
+from .failure_options import truth
 from .formats import Field
 from .formats import Line
 from .lines import capped
 from .lines import chosen_logger
 from .lines import one_line
 from .lines import one_word
+from .masking import checked_with_values
+from .messages import hide_values
+from .messages import message_without_values
+from .places import is_generated
+from .places import is_of_application
 from .tracebacks import leaves_of
 from .tracebacks import traceback_lines
 
@@ -40,12 +48,6 @@ _LAST_LINES = 40
 
 _REPORTED = "signalpost.failures"
 """The key of the state of an exchange whose failure was reported."""
-
-_LIBRARY = os.path.dirname(os.__file__) + os.sep
-_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
-_INSTALLED = tuple(
-    f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages")
-)
 
 
 class Place(NamedTuple):
@@ -108,15 +110,19 @@ class FailureLogger:
     the innermost 5 frames of the application, whatever the message says. For a
     :exc:`RecursionError` they are the outermost 5, as it depends on chance how deep it
     gets. The application is all that is neither installed (``site-packages``,
-    ``dist-packages``), nor Python's library, nor signalpost's; if an exception passed
-    nothing of the kind, all its frames count, up to 64.
+    ``dist-packages``), nor Python's library, nor signalpost's, nor made by
+    :func:`exec`; if an exception passed nothing of the kind, all its frames count, up
+    to 64. What was made by :func:`exec`, such as SQLAlchemy's wrappers and the
+    ``__init__`` of attrs, is never the place that is shown. It only distinguishes
+    failures that pass the same lines of the application.
 
     A traceback holds up to 64 frames of each exception, and 200 lines. Of what the
     exception came from, and of the members of groups, up to 50 are shown, each once.
     Each line is indented and escaped, so that no line of a message passes for one of
     the log. The exception itself is given to the log as ``exc_info``, and not kept
-    here. An exception that leaves one application and then another around it, each
-    with a layer of its own, is one of each exchange, and counted as two.
+    here: a handler that makes a text of it by itself shows its whole message. An
+    exception that leaves one application and then another around it, each with a
+    layer of its own, is one of each exchange, and counted as two.
 
     The message of the record is a :class:`~signalpost.receivers.formats.Line` named
     ``failure``, with the fields ``method``, ``route`` (or ``path`` where there is no
@@ -139,6 +145,9 @@ class FailureLogger:
     :param handled: Whether responses from 500 up without an exception are failures.
     :param again_seconds: After how long a traceback is printed again; ``None`` for
         never.
+    :param with_values: Show the whole messages of database errors. Otherwise they are
+        cut where values begin, as parameters of a statement and PostgreSQL's
+        ``DETAIL:``, in the line and in the traceback.
     :param max_fingerprints: How many failures are told apart. The one that was not
         seen for the longest time is forgotten for a new one.
     :param logger: Where to: a logger or its name; without it ``signalpost.failures``.
@@ -160,15 +169,17 @@ class FailureLogger:
         handled: bool = False,
         again_seconds: float | None = 3600,
         max_fingerprints: int = 1000,
+        with_values: bool = False,
         logger: logging.Logger | str | None = None,
     ) -> None:
         self._ignored = ignored_classes(ignore)
-        self._ignored_statuses = _statuses(ignore_statuses)
-        self._has_handled = _truth(handled)
+        self._ignored_statuses = checked_statuses(ignore_statuses)
+        self._has_handled = truth(handled)
         if handled:
             self.hears = {**type(self).hears, "exchange-closed": "closed"}
-        self._again_seconds = _seconds_or_none(again_seconds)
-        self._max_fingerprints = _number_from_one(max_fingerprints)
+        self._again_seconds = seconds_or_none(again_seconds)
+        self._max_fingerprints = number_from_one(max_fingerprints)
+        self._with_values = checked_with_values(with_values)
         self._logger = chosen_logger(logger, "signalpost.failures")
         self._visibility = Visibility(self._logger, logging.ERROR)
         self._seen: dict[tuple[str, tuple[Place, ...]], _Seen] = {}
@@ -196,15 +207,16 @@ class FailureLogger:
         if not self._visibility.takes(logging.ERROR):
             return
         logger = self._logger
-        line = _line(exception, where, exchange, seen, times)
-        file, number, function = places[-1] if places else Place("-", 0, "-")
+        message = _message_of(exception, with_values=self._with_values)
+        line = _line(message, where, exchange, seen, times)
+        file, number, function = _innermost(places)
         record = logger.makeRecord(
             logger.name, logging.ERROR, file, number, line, (), None, function
         )
         if has_traceback:
             record.exc_info = (type(exception), exception, exception.__traceback__)
             # What a formatter would make of it by itself could pass for other records.
-            record.exc_text = _traceback_of(exception)
+            record.exc_text = _traceback_of(exception, with_values=self._with_values)
         logger.handle(record)
 
     def closed(self, sender: object, *, exchange: Exchange) -> None:
@@ -301,7 +313,7 @@ class _Seen:
 
     def __init__(self, kind: str, places: tuple[Place, ...], printed: float) -> None:
         self.exception = kind
-        self.place = str(places[-1]) if places else "-"
+        self.place = str(_innermost(places)) if places else "-"
         name = "\n".join((kind, *map(str, places)))
         self.fingerprint = blake2b(
             name.encode("utf-8", "backslashreplace"), digest_size=6
@@ -333,7 +345,7 @@ def _code_of(exception: Exception) -> int | None:
 
 
 def _line(
-    exception: BaseException | None,
+    message: str | None,
     where: Where | Literal["response"],
     exchange: Exchange,
     seen: _Seen,
@@ -341,8 +353,7 @@ def _line(
 ) -> Line:
     is_path = exchange.route is None
     place = capped(exchange.route or exchange.script_name + exchange.path)
-    message = None if exception is None else _message_of(exception)
-    kind = None if exception is None else seen.exception
+    kind = None if message is None else seen.exception
     status = exchange.status
     fields: dict[str, Field] = {
         "method": exchange.method,
@@ -376,9 +387,12 @@ def _kind_of(exception: BaseException) -> str:
     )
 
 
-def _message_of(exception: BaseException) -> str:
+def _message_of(exception: BaseException, *, with_values: bool) -> str:
     try:
-        return capped(str(exception))
+        message = str(exception)
+        if not with_values:
+            message = message_without_values(exception, message)
+        return capped(message)
     except Exception:  # noqa: BLE001  # whatever an application's exception does
         return "<str() of it failed>"
 
@@ -391,26 +405,45 @@ def _places_of(exception: BaseException) -> tuple[Place, ...]:
         code = step.tb_frame.f_code
         all_places.append(Place(code.co_filename, step.tb_lineno, code.co_qualname))
         step = step.tb_next
-    places = [place for place in all_places if _is_of_application(place.file)]
-    if not places:
-        return tuple(all_places[-_MOST_FRAMES:])
     if isinstance(exception, RecursionError):
-        return tuple(places[:_MOST_PLACES])
-    return tuple(places[-_MOST_PLACES:])
+        places = _of_application(all_places)
+    else:
+        places = _of_application(reversed(all_places))[::-1]
+    return tuple(places or all_places[-_MOST_FRAMES:])
 
 
-@lru_cache(maxsize=4096)
-def _is_of_application(file: str) -> bool:
-    return not (
-        file.startswith((_LIBRARY, _OURS, "<frozen "))
-        or any(folder in file for folder in _INSTALLED)
-    )
+def _of_application(places: Iterable[Place]) -> list[Place]:
+    """Return the first places of the application, and what lies between them.
+
+    That is code without a file: it is no place to be shown, but if one line of the
+    application fails in two lines of such code, it has two failures.
+    """
+    found: list[Place] = []
+    count = 0
+    for place in places:
+        if is_of_application(place.file):
+            count += 1
+            found.append(place)
+            if count == _MOST_PLACES:
+                break
+        elif is_generated(place.file) and len(found) < _MOST_FRAMES:
+            found.append(place)
+    return found if count else []
 
 
-def _traceback_of(exception: BaseException) -> str:
+def _innermost(places: tuple[Place, ...]) -> Place:
+    """Return the line that is shown of a failure: of the application, if it has one."""
+    for place in reversed(places):
+        if is_of_application(place.file):
+            return place
+    return places[-1] if places else Place("-", 0, "-")
+
+
+def _traceback_of(exception: BaseException, *, with_values: bool) -> str:
     """Return a traceback of bounded length, none of whose lines begins a record."""
     try:
-        lines = traceback_lines(exception)
+        hide = None if with_values else hide_values
+        lines = traceback_lines(exception, hide)
         shown = [*islice(lines, _FIRST_LINES)]
         rest = 0
         last: deque[str] = deque(maxlen=_LAST_LINES)
@@ -422,62 +455,6 @@ def _traceback_of(exception: BaseException) -> str:
     if rest > len(last):
         shown.append(f"… {rest - len(last)} lines are left out here …")
     return "\n".join(f"  {one_line(capped(line))}".rstrip() for line in (*shown, *last))
-
-
-def _seconds_or_none(again_seconds: object) -> float | None:
-    if again_seconds is None:
-        return None
-    if isinstance(again_seconds, bool) or not isinstance(again_seconds, (int, float)):
-        raise TypeError(
-            f"again_seconds must be a number of seconds, got {again_seconds!r}; leave"
-            " it out for an hour"
-        )
-    if not again_seconds >= 0:
-        raise ValueError(
-            f"again_seconds must be a number of seconds from 0 up, got"
-            f" {again_seconds!r}; give None to print a traceback only once"
-        )
-    return again_seconds
-
-
-def _truth(handled: object) -> bool:
-    if not isinstance(handled, bool):
-        raise TypeError(f"handled must be True or False, got {handled!r}")
-    return handled
-
-
-def _statuses(statuses: object) -> frozenset[int]:
-    if isinstance(statuses, (str, bytes)) or not isinstance(statuses, Collection):
-        raise TypeError(
-            f"ignore_statuses must be a collection of statuses, got {statuses!r};"
-            " write ignore_statuses=(503,)"
-        )
-    for status in statuses:
-        if isinstance(status, bool) or not isinstance(status, int):
-            raise TypeError(
-                f"a status must be a whole number, got {status!r}; write"
-                " ignore_statuses=(503,)"
-            )
-        if not 100 <= status <= 999:
-            raise ValueError(
-                f"a status must be from 100 to 999, got {status!r}; write"
-                " ignore_statuses=(503,)"
-            )
-    return frozenset(statuses)
-
-
-def _number_from_one(max_fingerprints: object) -> int:
-    if isinstance(max_fingerprints, bool) or not isinstance(max_fingerprints, int):
-        raise TypeError(
-            f"max_fingerprints must be a whole number, got {max_fingerprints!r}; leave"
-            " it out for 1000"
-        )
-    if max_fingerprints < 1:
-        raise ValueError(
-            f"max_fingerprints must be 1 or more, got {max_fingerprints!r}; each is a"
-            " failure that is told apart from others"
-        )
-    return max_fingerprints
 
 
 log_failure: FailureLogger = FailureLogger()

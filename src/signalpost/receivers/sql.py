@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
 import sys
 import threading
 from collections.abc import Iterator
 from collections.abc import Mapping
-from functools import lru_cache
 from functools import partial
 from types import FrameType
 from typing import ClassVar
@@ -21,16 +18,24 @@ from .formats import Line
 from .lines import capped
 from .lines import chosen_logger
 from .lines import one_word
+from .masking import checked_with_values
+from .masking import masked
+from .masking import shape_of
+from .places import is_of_application
+from .statements import is_further_part
+from .statements import operation_of
 
 __all__ = ["RepeatLogger", "SqlLogger", "log_sql"]
 
 
 class SqlLogger:
-    """Log one line for each statement that was slow or failed.
+    """Log one line for each statement that was slow, and for whatever failed.
 
     ::
 
-        sql_executed.connect(SqlLogger(slow_seconds=0.2), weak=False)
+        logger = SqlLogger(slow_seconds=0.2)
+        sql_executed.connect(logger, weak=False)
+        sql_failed.connect(logger.failed, weak=False)
 
     The line says what it was, how long the driver took, what is known of rows and
     parameters, and which exchange it belongs to, if any::
@@ -38,19 +43,31 @@ class SqlLogger:
         slow 312.0 ms 40 rows 1 parameters "SELECT ... WHERE name = ?" GET /search
         failed IntegrityError 0.4 ms 2 parameters "INSERT INTO orders ..." POST /orders
 
+    What failed beside a statement is said by its name: ``connect``, ``pool``,
+    ``commit`` and the like (:data:`~signalpost.lifecycle.sql_failed`)::
+
+        failed commit IntegrityError POST /orders
+        failed fetch OperationalError "SELECT ... FROM orders" GET /report
+
     Of the parameters, only how many there were; nor is the text of the exception
     logged, which repeats them. The statement is one line, white space joined, and cut
-    if it is long. Values that the application wrote into it itself are logged.
+    if it is long. Values in its text are replaced by ``?``, and comments are left out.
 
     The message of the record is a :class:`~signalpost.receivers.formats.Line` named
-    ``sql``, with the fields ``statement``, ``duration_seconds``, ``row_count``,
+    ``sql``, with the fields ``statement``, ``operation`` (its first word, as
+    ``"SELECT"``, or ``None``), ``duration_seconds``, ``row_count``,
     ``parameters_count``, ``is_executemany``, ``exception`` (the name of its class, or
     ``None``) and, within an exchange, ``method`` and ``route`` (or ``path`` where
-    there is no route). Its level is ``WARNING``: many an application lives with
-    failures, as of a unique key, and those that it does not are logged as such.
+    there is no route). Beside statements it is named ``sql-failed``, with the fields
+    ``operation`` (what failed, as ``"commit"``), ``exception``, for a fetch
+    ``statement``, and those of the exchange. The level is ``WARNING``: many
+    applications expect some failures, as of a unique key, and an exception that leaves
+    the application is logged elsewhere.
 
     :param slow_seconds: What took at least so long is logged. ``None`` for failures
         only.
+    :param with_values: Log statements as the driver got them, with the values and the
+        comments in their text.
     :param logger: Where to: a logger or its name; without it ``signalpost.sql``.
     :raises TypeError: If an option has the wrong type.
     :raises ValueError: If ``slow_seconds`` is negative or not a number.
@@ -58,13 +75,17 @@ class SqlLogger:
     .. versionadded:: 0.1
     """
 
-    hears: ClassVar[Mapping[str, str]] = {"sql-executed": "__call__"}
-    """Which method hears which signal."""
+    hears: ClassVar[Mapping[str, str]] = {
+        "sql-executed": "__call__",
+        "sql-failed": "failed",
+    }
+    """Which method is called for which signal."""
 
     def __init__(
         self,
         *,
         slow_seconds: float | None = 0.5,
+        with_values: bool = False,
         logger: logging.Logger | str | None = None,
     ) -> None:
         if slow_seconds is not None:
@@ -81,6 +102,7 @@ class SqlLogger:
                     f" {slow_seconds!r}; write None to log failures only"
                 )
         self._slow_seconds = slow_seconds
+        self._with_values = checked_with_values(with_values)
         self._logger = chosen_logger(logger, "signalpost.sql")
         self._visibility = Visibility(self._logger, logging.WARNING)
 
@@ -105,7 +127,8 @@ class SqlLogger:
         if not self._visibility.takes(logging.WARNING):
             return
         fields: dict[str, Field] = {
-            "statement": _in_short(statement),
+            "statement": self._shown(statement, sender),
+            "operation": operation_of(statement),
             "duration_seconds": duration_seconds,
             "row_count": row_count,
             "parameters_count": parameters_count,
@@ -114,6 +137,33 @@ class SqlLogger:
             **_request_of(exchange),
         }
         self._logger.warning(Line("sql", fields, partial(_statement_text, fields)))
+
+    def failed(
+        self,
+        sender: object,
+        *,
+        operation: str,
+        statement: str | None,
+        exception: BaseException,
+        exchange: Exchange | None,
+    ) -> None:
+        """Log what failed beside a statement."""
+        if not self._logger.isEnabledFor(logging.WARNING):
+            return
+        fields: dict[str, Field] = {
+            "operation": operation,
+            "exception": type(exception).__name__,
+        }
+        if statement is not None:
+            fields["statement"] = self._shown(statement, sender)
+        fields.update(_request_of(exchange))
+        line = Line("sql-failed", fields, partial(_failure_text, fields))
+        self._logger.warning(line)
+
+    def _shown(self, statement: str, engine: object) -> str:
+        if self._with_values:
+            return _in_short(statement)
+        return capped(masked(statement, engine))
 
 
 log_sql: SqlLogger = SqlLogger()
@@ -136,20 +186,26 @@ class RepeatLogger:
         GET /orders repeated 11 times at=/srv/shop/orders.py:31:names_of
         "SELECT ... WHERE customer.id = ?"
 
-    (In one line.) Statements are the same if their text is, but for the length of
-    lists of placeholders, as ``IN (?, ?)`` has. ``at`` is the innermost line of the
-    application's code that led to the repetition at hand; the application is all that
-    is neither installed (``site-packages``, ``dist-packages``) nor a part of Python.
-    It is a dash if there is none.
+    (In one line.) Statements are the same if their text is, but for values in it,
+    comments, white space, and the length of lists such as those behind ``IN`` and
+    ``VALUES``. An ``INSERT`` of many rows is counted once, also if SQLAlchemy splits it
+    into several statements. ``at`` is the innermost line of the application's code that
+    led to the repetition at hand; the application is all that is neither installed
+    (``site-packages``, ``dist-packages``), nor a part of Python, nor made by
+    :func:`exec`. Templates of Jinja's are a part of it. ``at`` is a dash if there is
+    none.
 
     Of one exchange, the first 256 different statements are counted. Outside of an
     exchange nothing is.
 
     The message of the record is a :class:`~signalpost.receivers.formats.Line` named
-    ``sql-repeated``, at level ``WARNING``, with the fields ``statement``, ``times``,
-    ``at``, ``method`` and ``route`` (or ``path`` where there is no route).
+    ``sql-repeated``, at level ``WARNING``, with the fields ``statement``,
+    ``operation``, ``times``, ``at``, ``method`` and ``route`` (or ``path`` where there
+    is no route).
 
     :param most_times: How often an exchange may execute a statement.
+    :param with_values: Log the statement that was once too often as the driver got it,
+        with the values and the comments in its text.
     :param logger: Where to: a logger or its name; without it ``signalpost.sql``.
     :raises TypeError: If an option has the wrong type.
     :raises ValueError: If ``most_times`` is less than 1.
@@ -158,12 +214,13 @@ class RepeatLogger:
     """
 
     hears: ClassVar[Mapping[str, str]] = {"sql-executed": "__call__"}
-    """Which method hears which signal."""
+    """Which method is called for which signal."""
 
     def __init__(
         self,
         *,
         most_times: int = 10,
+        with_values: bool = False,
         logger: logging.Logger | str | None = None,
     ) -> None:
         if isinstance(most_times, bool) or not isinstance(most_times, int):
@@ -175,6 +232,7 @@ class RepeatLogger:
                 f"most_times must be a number from 1 up, got {most_times!r}; write 10"
             )
         self._most_times = most_times
+        self._with_values = checked_with_values(with_values)
         self._logger = chosen_logger(logger, "signalpost.sql")
         self._visibility = Visibility(self._logger, logging.WARNING)
 
@@ -182,21 +240,24 @@ class RepeatLogger:
         self, sender: object, *, statement: str, exchange: Exchange | None
     ) -> None:
         """Count a statement, and log it if it is once too often."""
-        if exchange is None:
+        if exchange is None or is_further_part.get():
             return
-        shape = _shape(statement)
+        shape = shape_of(statement, sender)
+        # The text may be long, and there may be many of them in an exchange.
+        key = hash(shape)
         with _lock:
             # By this object: another one, with its own limit, counts for itself.
             times = exchange.state.setdefault(self, {})
-            if shape not in times and len(times) == _MOST_SHAPES:
+            if key not in times and len(times) == _MOST_SHAPES:
                 return
-            times[shape] = count = times.get(shape, 0) + 1
+            times[key] = count = times.get(key, 0) + 1
         if count != self._most_times + 1:
             return
         if not self._visibility.takes(logging.WARNING):
             return
         fields: dict[str, Field] = {
-            "statement": _in_short(shape),
+            "statement": _in_short(statement) if self._with_values else capped(shape),
+            "operation": operation_of(statement),
             "times": count,
             "at": _place(sys._getframe(1)),  # noqa: SLF001  # inspect would read files
             **_request_of(exchange),
@@ -214,23 +275,6 @@ _MOST_SHAPES = 256
 
 _LONGEST_READ = 4096
 """How many characters of a statement are read to make it short."""
-
-_LIBRARY = os.path.dirname(os.__file__) + os.sep
-_OURS = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep
-_INSTALLED = tuple(
-    f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages")
-)
-
-# A placeholder of any driver: ? or %s, :1 or :name, %(name)s, $1 or $1::INTEGER.
-_PLACEHOLDER = r"(?:\?|%s|%\(\w+\)s|:\w+|\$\d+)(?:::\w+)?"
-_placeholders = re.compile(rf"\({_PLACEHOLDER}(?:, *{_PLACEHOLDER})*\)")
-
-
-# An application has a bounded number of statements; if not, the oldest go.
-@lru_cache(maxsize=512)
-def _shape(statement: str) -> str:
-    """Return a statement with … for each list of placeholders."""
-    return _placeholders.sub("(…)", statement[:_LONGEST_READ])
 
 
 def _in_short(statement: str) -> str:
@@ -265,6 +309,15 @@ def _statement_text(fields: dict[str, Field]) -> str:
     return " ".join(words)
 
 
+def _failure_text(fields: dict[str, Field]) -> str:
+    words = ["failed", one_word(str(fields["operation"])), str(fields["exception"])]
+    if "statement" in fields:
+        words.append(one_word(str(fields["statement"])))
+    if "method" in fields:
+        words.append(_request_text(fields))
+    return " ".join(words)
+
+
 def _repetition_text(fields: dict[str, Field]) -> str:
     return (
         f"{_request_text(fields)} repeated {fields['times']} times"
@@ -275,22 +328,22 @@ def _repetition_text(fields: dict[str, Field]) -> str:
 def _place(frame: FrameType) -> str:
     """Return the innermost line of the application's code below a frame."""
     for step in _steps(frame):
-        file = step.f_code.co_filename
-        if not (
-            file.startswith((_LIBRARY, _OURS, "<frozen "))
-            or any(folder in file for folder in _INSTALLED)
-        ):
-            return capped(f"{file}:{_line_of(step)}:{step.f_code.co_qualname}")
+        if is_of_application(step.f_code.co_filename):
+            file, line = _file_and_line(step)
+            return capped(f"{file}:{line}:{step.f_code.co_qualname}")
     return "-"
 
 
-def _line_of(frame: FrameType) -> int | None:
+def _file_and_line(frame: FrameType) -> tuple[str, int | None]:
     """Return the line that a frame is at; of a Jinja template, the template's own."""
+    file, line = frame.f_code.co_filename, frame.f_lineno
     template = frame.f_globals.get("__jinja_template__")
-    if template is None or frame.f_lineno is None:
-        return frame.f_lineno
-    line: int = template.get_corresponding_lineno(frame.f_lineno)
-    return line
+    if template is None or line is None:
+        return file, line
+    # One that comes from no file has a name all the same.
+    if file == "<template>" and template.name:
+        file = template.name
+    return file, template.get_corresponding_lineno(line)
 
 
 def _steps(frame: FrameType | None) -> Iterator[FrameType]:

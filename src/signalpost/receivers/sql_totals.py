@@ -15,15 +15,18 @@ __all__ = ["SqlTotals", "SqlTotalsCounter", "count_sql", "sql_totals"]
 
 @dataclass(slots=True)
 class SqlTotals:
-    """What the statements of one exchange were together; from :func:`sql_totals`.
+    """What the database did for one exchange; from :func:`sql_totals`.
 
     .. versionadded:: 0.1
     """
 
     count: int = 0
-    """How many there were, failed ones included."""
+    """How many statements there were, failed ones included."""
     duration_seconds: float = 0.0
     """How long the driver took for all of them."""
+    failed: int = 0
+    """How often the database failed: statements, and what else
+    :data:`~signalpost.lifecycle.sql_failed` is sent for, such as a commit."""
     _counter: object = field(default=None, repr=False, compare=False)
 
 
@@ -33,22 +36,27 @@ class SqlTotalsCounter:
     ::
 
         sql_executed.connect(count_sql)
+        sql_failed.connect(count_sql.failed)
 
-    :func:`sql_totals` then tells them, and
+    :func:`sql_totals` then returns them, and
     :class:`~signalpost.receivers.latency.LatencyLogger` shows them on its line. If
-    several are connected, each exchange is counted by the first that hears of it.
+    several are connected, each exchange is counted by the one that is called first.
 
     .. versionadded:: 0.1
     """
 
-    hears: ClassVar[Mapping[str, str]] = {"sql-executed": "__call__"}
-    """Which method hears which signal."""
+    hears: ClassVar[Mapping[str, str]] = {
+        "sql-executed": "__call__",
+        "sql-failed": "failed",
+    }
+    """Which method is called for which signal."""
 
     def __call__(
         self,
         sender: object,
         *,
         duration_seconds: float,
+        exception: BaseException | None = None,
         exchange: Exchange | None,
     ) -> None:
         """Add a statement to the totals of its exchange."""
@@ -56,12 +64,27 @@ class SqlTotalsCounter:
             return
         # The threads of one exchange share its totals.
         with _lock:
-            totals = exchange.state.get(_KEY)
-            if totals is None:
-                totals = exchange.state[_KEY] = SqlTotals(_counter=self)
-            if totals._counter is self:  # noqa: SLF001  # of this module
+            totals = self._totals_of(exchange)
+            if totals is not None:
                 totals.count += 1
                 totals.duration_seconds += duration_seconds
+                totals.failed += exception is not None
+
+    def failed(self, sender: object, *, exchange: Exchange | None) -> None:
+        """Add what failed beside a statement to the totals of its exchange."""
+        if exchange is None:
+            return
+        with _lock:
+            totals = self._totals_of(exchange)
+            if totals is not None:
+                totals.failed += 1
+
+    def _totals_of(self, exchange: Exchange) -> SqlTotals | None:
+        """Return the totals of an exchange, unless another one counts it."""
+        totals: SqlTotals | None = exchange.state.get(_KEY)
+        if totals is None:
+            totals = exchange.state[_KEY] = SqlTotals(_counter=self)
+        return totals if totals._counter is self else None  # noqa: SLF001  # ours
 
 
 count_sql: SqlTotalsCounter = SqlTotalsCounter()
@@ -74,7 +97,7 @@ count_sql: SqlTotalsCounter = SqlTotalsCounter()
 def sql_totals(exchange: Exchange) -> SqlTotals | None:
     """Return what the statements of an exchange are together, so far.
 
-    :param exchange: The exchange; a closed one still tells.
+    :param exchange: The exchange; it may be closed.
     :returns: The totals; ``None`` if it has none, or no :class:`SqlTotalsCounter` is
         connected.
 

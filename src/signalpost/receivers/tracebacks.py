@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from traceback import TracebackException
 from typing import Any
@@ -73,7 +74,13 @@ def is_large(exception: BaseException) -> bool:
     return False
 
 
-def traceback_lines(exception: BaseException) -> Iterator[str]:
+Change = Callable[[TracebackException, BaseException], object]
+"""Changes what is shown of an exception that is shown by itself."""
+
+
+def traceback_lines(
+    exception: BaseException, change: Change | None = None
+) -> Iterator[str]:
     """Yield the lines of a traceback, as Python writes it but of bounded size.
 
     Up to 64 frames of each exception, and up to 50 exceptions: those nearest to this
@@ -81,14 +88,16 @@ def traceback_lines(exception: BaseException) -> Iterator[str]:
     shown once. A long message may still have many lines.
 
     :param exception: The exception.
+    :param change: Called with what is shown of each exception, and the exception.
     """
-    yield from _Traceback().chain(exception, "", 0)
+    yield from _Traceback(change).chain(exception, "", 0)
 
 
 class _Traceback:
     """What was shown so far of an exception and what it is linked to."""
 
-    def __init__(self) -> None:
+    def __init__(self, change: Change | None) -> None:
+        self._change = change
         self._shown: set[int] = set()
 
     def chain(self, exception: BaseException, indent: str, depth: int) -> Iterator[str]:
@@ -120,6 +129,8 @@ class _Traceback:
             limit=-_MOST_FRAMES,
             compact=True,
         )
+        if self._change is not None:
+            self._change(trace, one)
         for part in trace.format(chain=False):
             for line in part.removesuffix("\n").split("\n"):
                 yield f"{indent}{line}"

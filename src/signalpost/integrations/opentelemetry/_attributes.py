@@ -27,7 +27,6 @@ __all__ = [
     "error_type_of",
     "metric_attributes",
     "number_of",
-    "operation_of",
     "request_attributes",
     "span_name",
     "span_name_before",
@@ -59,30 +58,6 @@ _VERSIONS = {
 }
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,64}\]|[A-Za-z0-9._-]{1,255})(?::([0-9]{1,5}))?")
-
-_OPERATION = re.compile(r"\s*([A-Za-z]{1,16})\b")
-
-_OPERATIONS = frozenset(
-    (
-        "ALTER",
-        "CALL",
-        "CREATE",
-        "DELETE",
-        "DROP",
-        "EXECUTE",
-        "EXPLAIN",
-        "INSERT",
-        "MERGE",
-        "PRAGMA",
-        "REPLACE",
-        "SELECT",
-        "SET",
-        "SHOW",
-        "TRUNCATE",
-        "UPDATE",
-        "WITH",
-    )
-)
 
 # By SQLAlchemy's names of databases; those that are called the same are left out.
 _SYSTEMS = {
@@ -183,14 +158,6 @@ def engine_attributes(engine: t.Any) -> Attributes:
         if isinstance(port := getattr(url, "port", None), int):
             found["server.port"] = port
     return found
-
-
-@lru_cache(maxsize=512)
-def operation_of(statement: str) -> str | None:
-    """Return the first word of a statement, if it is one of SQL's."""
-    found = _OPERATION.match(statement)
-    word = found[1].upper() if found else ""
-    return word if word in _OPERATIONS else None
 
 
 def number_of(text: object) -> int | None:

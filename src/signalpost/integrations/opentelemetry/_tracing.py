@@ -13,6 +13,7 @@ from functools import partial
 from importlib import metadata
 from reprlib import repr as short_repr
 
+from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import attach
 from opentelemetry.context import Context
@@ -41,13 +42,14 @@ from ...lifecycle import exchange_closed
 from ...lifecycle import exchange_opened
 from ...lifecycle import got_request_exception
 from ...lifecycle import sql_executed
+from ...lifecycle import sql_failed
 from ...receivers.paths import exclusion_of
+from ...receivers.statements import operation_of
 from ...wsgi.middleware import SignalMiddleware
 from ._attributes import Attributes
 from ._attributes import engine_attributes
 from ._attributes import error_type_of
 from ._attributes import metric_attributes
-from ._attributes import operation_of
 from ._attributes import request_attributes
 from ._attributes import SCHEMA
 from ._attributes import span_name
@@ -56,6 +58,8 @@ from ._layer import Layer
 from ._metrics import ServerMetrics
 from ._record import parent_for
 from ._record import Record
+from ._values import record_exception
+from ._values import shown
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -64,10 +68,11 @@ __all__ = ["OpenTelemetry"]
 
 _log = logging.getLogger("signalpost.opentelemetry")
 
+# What suppress_instrumentation() sets. OpenTelemetry's instrumentations import it, too.
+_SUPPRESSED = otel_context._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001  # see above
+
 # Before the other receivers: what they do belongs to the span.
 _FIRST = 1_000_000
-
-_MAX_STATEMENT_CHARACTERS = 10_000
 
 
 class OpenTelemetry:
@@ -83,7 +88,8 @@ class OpenTelemetry:
     of their own. Its metrics are ``http.server.request.duration`` and
     ``http.server.active_requests``; only what comes from the application, or is one of
     a known few, is an attribute of theirs. Statements that
-    :data:`~signalpost.lifecycle.sql_executed` tells of are client spans below it.
+    :data:`~signalpost.lifecycle.sql_executed` is sent for are client spans below it. So
+    is what fails beside a statement, as a commit, without a duration.
 
     A mounted application's exchange is an internal span below that of the exchange
     around it, and is not counted once more.
@@ -99,6 +105,9 @@ class OpenTelemetry:
     :param with_size_metrics: Measure ``http.server.request.body.size``, by its header,
         and ``http.server.response.body.size`` as well.
     :param with_sql_spans: Whether statements are spans.
+    :param with_sql_values: Whether spans have the values and the comments that are in
+        the text of statements, and the whole messages of database errors. Otherwise
+        values are replaced by ``?``, and messages are cut where they begin.
     :param with_receiver_spans: Whether each call of a receiver of a signal of the
         catalogue is a span.
     :raises TypeError: If ``query_keys`` or ``exclude`` is no collection of strings.
@@ -117,6 +126,7 @@ class OpenTelemetry:
         exclude: Collection[str] = (),
         with_size_metrics: bool = False,
         with_sql_spans: bool = True,
+        with_sql_values: bool = False,
         with_receiver_spans: bool = False,
     ) -> None:
         self._query_keys = _checked_keys(query_keys)
@@ -130,6 +140,7 @@ class OpenTelemetry:
         )
         self._propagator = propagator
         self._with_sql_spans = with_sql_spans
+        self._with_sql_values = with_sql_values
         self._with_receiver_spans = with_receiver_spans
         # Where an exchange keeps its record; this object itself would be kept by it.
         self._key = object()
@@ -188,6 +199,7 @@ class OpenTelemetry:
                     del self._senders[key]
             if not self._senders:
                 sql_executed.disconnect(self._execute)
+                sql_failed.disconnect(self._fail_database)
                 if self._observation is not None:
                     self._observation.stop()
                     self._observation = None
@@ -204,6 +216,7 @@ class OpenTelemetry:
         got_request_exception.connect(self._fail, sender, weak=False, priority=_FIRST)
         if self._with_sql_spans:
             sql_executed.connect(self._execute)
+            sql_failed.connect(self._fail_database)
         if self._with_receiver_spans and self._observation is None:
             self._observation = observe(self._observe, catalogue)
 
@@ -275,8 +288,7 @@ class OpenTelemetry:
     ) -> None:
         record: Record | None = exchange.state.get(self._key)
         if record is not None and record.span.is_recording():
-            # OpenTelemetry's type is narrower than what it takes.
-            record.span.record_exception(t.cast("Exception", exception))
+            record_exception(record.span, exception, with_values=self._with_sql_values)
 
     def _execute(  # noqa: PLR0913  # the signal's payload
         self,
@@ -300,7 +312,9 @@ class OpenTelemetry:
             attributes["db.operation.name"] = operation
             if "db.namespace" in attributes:
                 name = f"{operation} {attributes['db.namespace']}"
-        attributes["db.query.text"] = statement[:_MAX_STATEMENT_CHARACTERS]
+        attributes["db.query.text"] = shown(
+            statement, engine, with_values=self._with_sql_values
+        )
         if is_executemany and parameters_count > 1:
             attributes["db.operation.batch.size"] = parameters_count
         if exception is not None:
@@ -315,6 +329,32 @@ class OpenTelemetry:
         if exception is not None:
             # Not the exception itself, whose text has the parameters in it.
             span.set_status(StatusCode.ERROR)
+        span.end(now_ns)
+
+    def _fail_database(
+        self,
+        engine: object,
+        *,
+        operation: str,
+        statement: str | None,
+        exception: BaseException,
+        exchange: Exchange | None,
+    ) -> None:
+        now_ns = time.time_ns()
+        context = self._context_in(exchange)
+        if context is None:
+            return
+        attributes = self._about(engine).copy()
+        attributes["db.operation.name"] = operation
+        attributes["error.type"] = error_type_of(exception)
+        if statement is not None:
+            attributes["db.query.text"] = shown(
+                statement, engine, with_values=self._with_sql_values
+            )
+        span = self._tracer.start_span(
+            operation, context, SpanKind.CLIENT, attributes, start_time=now_ns
+        )
+        span.set_status(StatusCode.ERROR)
         span.end(now_ns)
 
     def _observe(self, delivery: Delivery) -> None:
@@ -339,7 +379,7 @@ class OpenTelemetry:
             start_time=now_ns - int(delivery.duration_seconds * 1e9),
         )
         if exception is not None:
-            span.record_exception(t.cast("Exception", exception))
+            record_exception(span, exception, with_values=self._with_sql_values)
             span.set_status(StatusCode.ERROR)
         span.end(now_ns)
 
@@ -360,6 +400,8 @@ class OpenTelemetry:
         if record is None or record.context is None:
             return None
         current = get_current()
+        if current.get(_SUPPRESSED):
+            return None
         span = get_current_span(current)
         # In a thread that has the exchange, but not the span.
         if not span.get_span_context().is_valid:

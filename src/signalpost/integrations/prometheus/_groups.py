@@ -6,6 +6,7 @@ import typing as t
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ...receivers.statements import OPERATIONS
 from ._figures import Family
 from ._figures import Group
 from ._figures import Label
@@ -19,6 +20,8 @@ NO_EXCHANGE: t.Final = "<none>"
 """Stands for the route of a statement that no request has executed."""
 
 _MOST_RECEIVERS = 100
+# Beside those of statements: what else fails, and all others.
+_MOST_OPERATIONS = len(OPERATIONS) + 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class Groups:
         self.streams = Group(labels, [_streams(prefix, stream_bounds)], most)
         self.flights = Group([], [_in_flight(prefix)], 1)
         self.failures = Group([route, Label("where", 10)], [_failures(prefix)], most)
-        labels = [route, Label("operation", 10), Label("outcome", 2)]
+        labels = [route, Label("operation", _MOST_OPERATIONS), Label("outcome", 2)]
         self.statements = Group(labels, _statement_families(prefix), most)
         labels = [Label("signal", _MOST_RECEIVERS), Label("receiver", _MOST_RECEIVERS)]
         self.deliveries = Group(labels, _receiver_families(prefix), most)

@@ -31,10 +31,12 @@ from ...lifecycle import exchange_closed
 from ...lifecycle import exchange_opened
 from ...lifecycle import got_request_exception
 from ...lifecycle import sql_executed
+from ...lifecycle import sql_failed
 from ...receivers.lines import LONGEST_FIELD
 from ...receivers.response_times import is_websocket
 from ...receivers.response_times import response_times
 from ...receivers.response_times import seconds_of
+from ...receivers.statements import operation_of
 from ...wsgi.middleware import sender_of
 from ._folder import Folder
 from ._folder import FolderCollector
@@ -53,6 +55,7 @@ from ._options import number_of
 from ._options import option_error
 from ._options import path_of
 from ._options import prefix_of
+from ._options import route_of
 from ._options import truth_of
 from ._serving import MetricsServer
 from ._serving import scrape
@@ -69,7 +72,6 @@ _FAILED = "<failed>"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _STREAM_BUCKETS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 14400)
 _MOST_EXEMPLAR_CHARACTERS = 128
-_OPERATIONS = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE", "WITH"))
 
 ExemplarFunction: t.TypeAlias = Callable[[Exchange], Mapping[str, str] | None]
 
@@ -102,7 +104,9 @@ class PrometheusMetrics:
     - ``http_server_requests_in_flight``: how many are open.
     - ``http_server_failures_total``: exceptions, by ``route`` and ``where``.
     - ``sql_statements_total`` and ``sql_statement_seconds_total``: by ``route``,
-      ``operation`` and ``outcome``; of statements that ``sql-executed`` tells of.
+      ``operation`` and ``outcome``; of statements that ``sql-executed`` is sent for.
+      What fails beside a statement is counted with them, under ``commit``, ``connect``
+      and the like.
     - ``signalpost_receiver_calls_total``, ``signalpost_receiver_failures_total`` and
       ``signalpost_receiver_seconds_total``, if asked for: by ``signal`` and
       ``receiver``, of all of :mod:`signalpost.lifecycle` in this process.
@@ -272,6 +276,7 @@ class PrometheusMetrics:
                 self._applications[key] = lambda: sender
         if self._with_sql:
             sql_executed.connect(self.executed, weak=False, when=counted)
+            sql_failed.connect(self.sql_failed, weak=False, when=counted)
         if self._with_receivers and self._observation is None:
             self._observation = observe(self._delivered, catalogue)
 
@@ -298,6 +303,7 @@ class PrometheusMetrics:
             end()
         if not self._applications:
             sql_executed.disconnect(self.executed)
+            sql_failed.disconnect(self.sql_failed)
             observation, self._observation = self._observation, None
             if observation is not None:
                 observation.stop()
@@ -311,7 +317,7 @@ class PrometheusMetrics:
         self._store.close(exchange)
         if not self._with_scrapes and exchange in self._scrapes:
             return
-        route = _route_of(exchange)
+        route = route_of(exchange)
         status, outcome = exchange.status, exchange.outcome
         key: tuple[t.Any, ...] = (exchange.method, route, status, outcome)
         if self._own:
@@ -336,7 +342,7 @@ class PrometheusMetrics:
 
     def failed(self, sender: object, *, exchange: Exchange, where: str) -> None:
         """Count an exception that left the application."""
-        self._store.put(self._note_failure, (_route_of(exchange), where))
+        self._store.put(self._note_failure, (route_of(exchange), where))
 
     def executed(
         self,
@@ -348,22 +354,31 @@ class PrometheusMetrics:
         exchange: Exchange | None,
     ) -> None:
         """Count a statement, unless a request of another application executed it."""
+        operation = operation_of(statement) or "other"
+        outcome = "ok" if exception is None else "error"
+        self._put_statement(exchange, operation, outcome, duration_seconds)
+
+    def sql_failed(
+        self, sender: object, *, operation: str, exchange: Exchange | None
+    ) -> None:
+        """Count what failed beside a statement, as ``executed`` counts statements."""
+        self._put_statement(exchange, operation, "error", 0.0)
+
+    def _put_statement(
+        self,
+        exchange: Exchange | None,
+        operation: str,
+        outcome: str,
+        duration_seconds: float,
+    ) -> None:
         if exchange is None:
             route: str | None = NO_EXCHANGE
         elif self._is_of_ours(exchange):
-            route = _route_of(exchange)
+            route = route_of(exchange)
         else:
             return
-        operation = statement[:40].lstrip("( \t\r\n").partition(" ")[0].upper()
-        self._store.put(
-            self._note_statement,
-            (
-                route,
-                operation if operation in _OPERATIONS else "other",
-                "ok" if exception is None else "error",
-            ),
-            duration_seconds,
-        )
+        key = (route, operation, outcome)
+        self._store.put(self._note_statement, key, duration_seconds)
 
     def metrics_app(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -484,11 +499,3 @@ class PrometheusMetrics:
         row.add(0, 1)
         row.add(1, has_failed)
         row.add(2, duration_seconds)
-
-
-def _route_of(exchange: Exchange) -> str | None:
-    route: object = exchange.route
-    # Nearly every one is a short string, of which nothing needs to be made.
-    if route is None or (type(route) is str and len(route) <= LONGEST_FIELD):
-        return route
-    return str(route)[:LONGEST_FIELD]

@@ -15,6 +15,7 @@ from reprlib import repr as short_repr
 
 from ...errors import ConfigurationError
 from ...exchange import Exchange
+from ...receivers.lines import LONGEST_FIELD
 from ...receivers.paths import exclusion_of
 from ._serving import Access
 
@@ -32,6 +33,7 @@ __all__ = [
     "option_error",
     "path_of",
     "prefix_of",
+    "route_of",
     "truth_of",
 ]
 
@@ -210,3 +212,12 @@ def directory_of(directory: str | None) -> str | None:
             "directory",
         )
     return found
+
+
+def route_of(exchange: Exchange) -> str | None:
+    """Return the route of an exchange as a label."""
+    route: object = exchange.route
+    # Nearly every one is a short string, of which nothing needs to be made.
+    if route is None or (type(route) is str and len(route) <= LONGEST_FIELD):
+        return route
+    return str(route)[:LONGEST_FIELD]

@@ -1,4 +1,4 @@
-"""Hear SQLAlchemy's events, and send ours."""
+"""Send signals for SQLAlchemy's events."""
 
 from __future__ import annotations
 
@@ -8,31 +8,39 @@ from functools import partial
 
 from sqlalchemy import Connection
 from sqlalchemy import Engine
+from sqlalchemy import pool
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine import ExecutionContext
+from sqlalchemy.engine.interfaces import ExecuteStyle
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from ..._engine.signal import NamedSignal
 from ...exchange import current_exchange
 from ...lifecycle import sql_executed
+from ...lifecycle import sql_failed
+from ...receivers.statements import is_further_part
 from . import _catalogue as signals
+from ._engines import INSTRUMENTATION
+from ._engines import sender_of
+from ._failing import Failures
 from ._listening import Listening
 from ._listening import Moment
 from ._listening import Source
 from ._pool import give_back
 from ._pool import take
 from ._pool import waited_seconds
+from ._suppression import is_suppressed
 
 if t.TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-_NAME = "_signalpost"
-"""The attribute of an engine, or of the class, that holds its instrumentation: so one
-that is not used any more goes with it."""
-
 _FAILED = "_signalpost_failed"
 """The attribute of a statement's context that holds what the driver got when it raised,
 until SQLAlchemy tells of what the application gets."""
+
+_PARTS = "_signalpost_parts"
+"""The attribute of the context of an INSERT of many rows that holds how many statements
+of it were sent."""
 
 
 def instrument(
@@ -42,8 +50,9 @@ def instrument(
 ) -> Instrumentation:
     """Let one engine, or all of them, send what they do.
 
-    That is :data:`~signalpost.lifecycle.sql_executed`, and the signals of transactions
-    and connections of this module.
+    That is :data:`~signalpost.lifecycle.sql_executed`,
+    :data:`~signalpost.lifecycle.sql_failed`, and the signals of transactions and
+    connections of this module.
 
     ::
 
@@ -65,11 +74,14 @@ def instrument(
     another function on them is being called for a statement.
 
     The driver is called by us in SQLAlchemy's stead, at its moments ``do_execute``,
-    ``do_executemany`` and ``do_execute_no_params``. Functions of yours for them are
-    called in the order of the lists, all the same. But one that was there before ours
-    and calls the driver itself hides the statement from us, and one for
+    ``do_executemany``, ``do_execute_no_params`` and ``do_connect``. Functions of yours
+    for them are called in the order of the lists, all the same. But one that was there
+    before ours and calls the driver itself hides the statement from us, and one for
     ``handle_error`` that was there before, and raises rather than to return what shall
     be raised, hides the failure.
+
+    What is done within OpenTelemetry's ``suppress_instrumentation()`` is not sent, so
+    that what exports telemetry to a database reports nothing of it.
 
     A receiver runs between the statement and the application, so what it raises is
     logged by ``signalpost.signals`` and goes no further, and an async one is refused
@@ -89,7 +101,7 @@ def instrument(
             f"target must be an engine, or the class Engine for all, got {target!r};"
             " pass what create_engine() or create_async_engine() returned"
         )
-    instrumentation: Instrumentation | None = vars(found).get(_NAME)
+    instrumentation: Instrumentation | None = vars(found).get(INSTRUMENTATION)
     if instrumentation is None:
         return Instrumentation(found, with_parameters=with_parameters)
     instrumentation.has_parameters = with_parameters
@@ -109,9 +121,9 @@ class Instrumentation:
         self.has_parameters = with_parameters
         self.is_paused = False
         self._target = target
-        self._sender = _sender(target) if isinstance(target, Engine) else None
+        self._sender = sender_of(target) if isinstance(target, Engine) else None
         self._listening = Listening(_SIGNALS, self._sources_of)
-        setattr(target, _NAME, self)
+        setattr(target, INSTRUMENTATION, self)
         self._listening.begin()
 
     has_parameters: bool
@@ -125,8 +137,8 @@ class Instrumentation:
         Not while threads use the engines: see :func:`instrument`, and
         :attr:`is_paused`.
         """
-        if vars(self._target).get(_NAME) is self:
-            delattr(self._target, _NAME)
+        if vars(self._target).get(INSTRUMENTATION) is self:
+            delattr(self._target, INSTRUMENTATION)
         self._listening.end()
 
     def __enter__(self) -> Instrumentation:
@@ -143,6 +155,8 @@ class Instrumentation:
                 Moment(self._target, "do_execute_no_params", self._execute_plain),
                 Moment(self._target, "handle_error", self._fail),
             ]
+        if signal is sql_failed:
+            return Failures(self._target, self._sender_to_send).sources()
         if signal is signals.connection_checked_out:
             return [Moment(self._target, "engine_connect", self._check_out)]
         if signal is signals.connection_checked_in:
@@ -179,7 +193,7 @@ class Instrumentation:
         sender = self._sender if engine is self._target else self._sender_of(engine)
         if sender is None or not sql_executed.has_receivers_for(sender):
             return False
-        if self.is_paused:
+        if self.is_paused or is_suppressed():
             return False
         dialect = context.dialect
         begun = time.perf_counter()
@@ -193,12 +207,15 @@ class Instrumentation:
             vars(context)[_FAILED] = moment, statement, parameters, seconds
             raise
         seconds = time.perf_counter() - begun
-        payload = self._payload(moment, statement, parameters, seconds)
+        payload = self._payload(context, moment, statement, parameters, seconds)
         row_count = cursor.rowcount
         # A driver gives -1 for a number that it does not know (PEP 249).
         if row_count >= 0:
             payload["row_count"] = row_count
-        sql_executed.send_isolated(sender, payload, _no_wrapper)
+        if context.execute_style is ExecuteStyle.INSERTMANYVALUES:
+            _send_part(sender, payload, context)
+        else:
+            sql_executed.send_isolated(sender, payload, _no_wrapper)
         return True
 
     def _execute_many(
@@ -243,17 +260,31 @@ class Instrumentation:
         context = error.execution_context
         # There is nothing if the driver was not called, or has not failed: as when the
         # parameters do not fit, or rows cannot be fetched.
-        failed = None if context is None else vars(context).pop(_FAILED, None)
-        if failed is None or error.engine is None:
+        if context is None or error.engine is None:
             return
-        payload = self._payload(*failed)
+        failed = vars(context).pop(_FAILED, None)
+        if failed is None:
+            return
+        payload = self._payload(context, *failed)
         payload["exception"] = error.sqlalchemy_exception or error.original_exception
-        sql_executed.send_isolated(_sender(error.engine), payload, _no_wrapper)
+        sql_executed.send_isolated(sender_of(error.engine), payload, _no_wrapper)
 
     def _payload(
-        self, moment: str, statement: str, parameters: t.Any, seconds: float
+        self,
+        context: ExecutionContext,
+        moment: str,
+        statement: str,
+        parameters: t.Any,
+        seconds: float,
     ) -> dict[str, t.Any]:
         """Return the payload of ``sql-executed``, without row count and exception."""
+        exchange = current_exchange()
+        # What SQLAlchemy asks when it connects for the first time is not what the
+        # request asks for that happens to be the first one.
+        if exchange is not None and isinstance(
+            context.root_connection.connection, _FIRST_CONNECTION
+        ):
+            exchange = None
         return {
             "statement": statement,
             "parameters": parameters if self.has_parameters else None,
@@ -262,7 +293,7 @@ class Instrumentation:
             "row_count": None,
             "is_executemany": moment == "do_executemany",
             "exception": None,
-            "exchange": current_exchange(),
+            "exchange": exchange,
         }
 
     def _sender_of(self, engine: Engine) -> Engine | None:
@@ -275,12 +306,12 @@ class Instrumentation:
         while self._target is not Engine and made_from is not self._target:
             if (made_from := getattr(made_from, "_proxied", None)) is None:
                 return None
-        return _sender(engine)
+        return sender_of(engine)
 
     def _forward(
         self, signal: NamedSignal, connection: Connection, *_: object, **named: t.Any
     ) -> None:
-        sender = _sender(connection.engine)
+        sender = sender_of(connection.engine)
         if not signal.has_receivers_for(sender):
             return
         if self._is_to_send():
@@ -289,10 +320,14 @@ class Instrumentation:
 
     def _is_to_send(self) -> bool:
         """Tell whether it is this one, of those of an engine and of all, that sends."""
-        if self.is_paused:
+        if self.is_paused or is_suppressed():
             return False
-        of_all: Instrumentation = vars(Engine).get(_NAME, self)
+        of_all: Instrumentation = vars(Engine).get(INSTRUMENTATION, self)
         return of_all is self or of_all.is_paused
+
+    def _sender_to_send(self, engine: Engine) -> Engine | None:
+        """Return the sender for an engine, if it is this one that sends for it."""
+        return self._sender_of(engine) if self._is_to_send() else None
 
     def _check_out(self, connection: Connection) -> None:
         if not self._is_to_send():
@@ -301,9 +336,11 @@ class Instrumentation:
         self._forward(signals.connection_checked_out, connection, waited_seconds=waited)
 
     def _take(self, connection: Connection) -> None:
-        sender = _sender(connection.engine)
-        is_heard = signals.connection_checked_in.has_receivers_for(sender)
-        take(connection, sender if is_heard and not self.is_paused else None)
+        sender = sender_of(connection.engine)
+        is_sent = signals.connection_checked_in.has_receivers_for(sender) and not (
+            self.is_paused or is_suppressed()
+        )
+        take(connection, sender if is_sent else None)
 
     def _check_in(self, connection: object, record: ConnectionPoolEntry) -> None:
         given_back = give_back(record)
@@ -348,17 +385,23 @@ class EveryEngine:
     def disconnect(self) -> None:
         """Let them send no more, unless another one is connected."""
         self._connected.discard(self)
-        instrumentation: Instrumentation | None = vars(Engine).get(_NAME)
+        instrumentation: Instrumentation | None = vars(Engine).get(INSTRUMENTATION)
         if instrumentation is not None and not self._connected:
             # Threads may be using the engines.
             instrumentation.is_paused = True
 
 
-def _sender(engine: Engine) -> Engine:
-    """Return the engine that one with options of its own was made from."""
-    while (made_from := getattr(engine, "_proxied", None)) is not None:
-        engine = made_from
-    return engine
+def _send_part(
+    sender: Engine, payload: dict[str, t.Any], context: ExecutionContext
+) -> None:
+    """Send one of the statements that SQLAlchemy splits an INSERT of many rows into."""
+    is_further = vars(context).setdefault(_PARTS, 0) > 0
+    vars(context)[_PARTS] += 1
+    token = is_further_part.set(is_further)
+    try:
+        sql_executed.send_isolated(sender, payload, _no_wrapper)
+    finally:
+        is_further_part.reset(token)
 
 
 def _no_wrapper() -> None:
@@ -369,7 +412,11 @@ def _names(signal: NamedSignal) -> frozenset[str]:
     return signal.payload or frozenset()
 
 
-_SIGNALS = (sql_executed, *signals.catalogue.values())
+# The kind of connection that SQLAlchemy lets a dialect ask the database by, when an
+# engine connects for the first time. It has no public name.
+_FIRST_CONNECTION: t.Any = getattr(pool, "_AdhocProxiedConnection", ())
+
+_SIGNALS = (sql_executed, sql_failed, *signals.catalogue.values())
 
 _MOMENTS = {
     signals.transaction_beginning: ("begin", "begin_twophase"),

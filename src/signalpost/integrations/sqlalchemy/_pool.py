@@ -8,11 +8,14 @@ import weakref
 
 from sqlalchemy import Connection
 from sqlalchemy import Engine
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.pool import Pool
 from sqlalchemy.pool import PoolProxiedConnection
 
+from ...lifecycle import sql_failed
 from ._catalogue import connection_checked_out
+from ._failing import send_pool_timeout
 
 _WAITED = "signalpost.waited_seconds"
 """The key in a pooled connection's ``record_info`` of how long it was waited for."""
@@ -24,14 +27,15 @@ _TAKEN = "signalpost.taken"
 def measured_pool(pool: type[Pool]) -> type[Pool]:
     """Return a class of pool that measures how long its connections are waited for.
 
-    SQLAlchemy tells when a connection was checked out, but not when it was asked for.
-    So an engine has to be made with such a pool for ``connection_checked_out`` to tell
-    ``waited_seconds``::
+    SQLAlchemy has an event for a connection that was checked out, but none for one that
+    is asked for, or that is not free in time. With such a pool an engine sends
+    ``waited_seconds`` in ``connection_checked_out``, and ``sql_failed`` with the
+    operation ``"pool"``::
 
         engine = create_engine(url, poolclass=measured_pool(QueuePool))
 
     ``QueuePool`` is what most engines have, ``AsyncAdaptedQueuePool`` most async ones.
-    While nobody hears the signal no clock is read.
+    While neither signal has a receiver no clock is read.
 
     :param pool: The class of pool to use.
     :returns: A subclass; always the same one of a class.
@@ -62,10 +66,14 @@ _measured: weakref.WeakKeyDictionary[type[Pool], type[Pool]] = (
 
 class _Measured(Pool):
     def connect(self) -> PoolProxiedConnection:
-        if not connection_checked_out.receivers:
+        if not connection_checked_out.receivers and not sql_failed.receivers:
             return super().connect()
         begun = time.perf_counter()
-        connection = super().connect()
+        try:
+            connection = super().connect()
+        except PoolTimeout as error:
+            send_pool_timeout(error)
+            raise
         info = connection.record_info
         if info is not None:
             info[_WAITED] = time.perf_counter() - begun

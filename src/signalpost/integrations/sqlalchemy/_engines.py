@@ -1,0 +1,46 @@
+"""Which engine sends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from sqlalchemy import Engine
+
+INSTRUMENTATION = "_signalpost"
+"""The attribute of an engine, or of the class, that holds its instrumentation: so one
+that is not used any more goes with it."""
+
+_MOST_FRAMES = 64
+
+
+def made_from(engine: Engine) -> Iterator[Engine]:
+    """Yield an engine, and those that it was made from by giving options of its own."""
+    found: Engine | None = engine
+    while found is not None:
+        yield found
+        found = getattr(found, "_proxied", None)
+
+
+def sender_of(engine: Engine) -> Engine:
+    """Return the engine that one with options of its own was made from."""
+    while (before := getattr(engine, "_proxied", None)) is not None:
+        engine = before
+    return engine
+
+
+def calling_engine() -> Engine | None:
+    """Return the engine that is asking its pool for a connection.
+
+    SQLAlchemy gives a pool its dialect, and not its engine, so the engine is looked for
+    among the callers. This is done only when there is no connection to be had.
+    """
+    frame = sys._getframe(1)  # noqa: SLF001  # inspect would read files
+    for _ in range(_MOST_FRAMES):
+        engine = frame.f_locals.get("self")
+        if isinstance(engine, Engine):
+            return engine
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return None

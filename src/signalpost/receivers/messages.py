@@ -1,0 +1,176 @@
+"""Messages of database errors, cut where the values begin."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from collections.abc import Iterator
+from collections.abc import Mapping
+from traceback import TracebackException
+
+from .masking import masked_for
+
+__all__ = ["has_database_error", "hide_values", "message_without_values"]
+
+_MOST_EXCEPTIONS = 100
+"""How many exceptions of a chain are looked at."""
+
+_STATEMENT = "[SQL: "
+_ORIGINAL = "Original exception was: "
+_end_of_statement = re.compile(
+    r"\]\n\[parameters: |\]\n\[SQL parameters hidden|\]\n\(Background on this error"
+)
+
+# By the first part of the name of a driver's module.
+_DIALECTS: Mapping[str, str] = {
+    "MySQLdb": "mysql",
+    "aiomysql": "mysql",
+    "asyncmy": "mysql",
+    "asyncpg": "postgresql",
+    "mariadb": "mysql",
+    "mysql": "mysql",
+    "oracledb": "oracle",
+    "pg8000": "postgresql",
+    "postgresql": "postgresql",
+    "psycopg": "postgresql",
+    "psycopg2": "postgresql",
+    "pymssql": "mssql",
+    "pymysql": "mysql",
+    "sqlite3": "sqlite",
+}
+
+# The words before a name in quotation marks. Other quotation marks begin a value.
+_NAMED = (
+    r"class|collation|column|constraint|cursor|database|encoding|extension|field"
+    r"|function|index|language|object|operator|parameter|procedure|relation|role"
+    r"|schema|sequence|server at|socket|statement|table|trigger|type|view"
+)
+_part_of_a_message = re.compile(
+    rf"\b(?i:{_NAMED})\s+(?:\"[^\"\n]*\"(?:\.\"[^\"\n]*\")*|'[^'\n]*'|`[^`\n]*`)"
+    # A tuple of a number and the message itself, as of PyMySQL and pyodbc.
+    r"|\((?:-?\d+|'[0-9A-Z]{5}'), [\"']"
+    # An apostrophe, and the end of that tuple.
+    r"|(?<=\w)'(?=\w)|[\"']\)*\Z"
+    r"|(?P<value>[\"']|\bvalue is \(|\bvalues? \(|=\(|\bargument \$\d+:)"
+)
+# MySQL's key, which comes after the value.
+_key = re.compile(r" for key '[\w.$-]+'[\"']?\)*\Z")
+
+
+def message_without_values(exception: BaseException, message: str) -> str:
+    r"""Return the message of an exception, cut where a database's values begin.
+
+    Of a driver's error the first line is kept, up to the first value in quotation
+    marks or brackets; names of tables, columns, constraints and the like may come
+    before. Further lines, such as PostgreSQL's ``DETAIL:`` and ``LINE 1:``, have
+    values, in the language of the server. SQLAlchemy's ``[SQL: …]`` is kept with the
+    values masked, and its ``[parameters: …]`` is not. Messages of all other exceptions
+    stay as they are.
+
+    :param exception: The exception.
+    :param message: What :class:`str` gave for it.
+    """
+    if not _is_of_database(exception) and f"\n{_STATEMENT}" not in message:
+        return message
+    head, found, rest = message.partition(_STATEMENT)
+    intro, mark, original = head.rpartition(_ORIGINAL)
+    if not mark and original.startswith("(raised as a result of "):
+        intro, mark, original = original.partition("\n")
+    shown = f"{intro}{mark}{_cut(original)}"
+    if not found:
+        return shown
+    statement = getattr(exception, "statement", None)
+    if not isinstance(statement, str):
+        end = _end_of_statement.search(rest)
+        statement = rest[: end.start() if end else None].rstrip().removesuffix("]")
+    dialect = _dialect_of(getattr(exception, "orig", None))
+    return f"{shown}\n{_STATEMENT}{masked_for(statement, dialect)}]"
+
+
+def has_database_error(exception: BaseException) -> bool:
+    """Return whether a traceback of an exception may show values of a database."""
+    return any(
+        _is_of_database(one) or f"\n{_STATEMENT}" in _text_of(one)
+        for one in _chain(exception)
+    )
+
+
+def hide_values(trace: TracebackException, exception: BaseException) -> None:
+    """Cut the messages of a traceback, of its causes and of the parts of groups.
+
+    :param trace: What was made of the exception.
+    :param exception: The exception.
+    """
+    private: t.Any
+    waiting: list[tuple[TracebackException, BaseException]] = [(trace, exception)]
+    while waiting:
+        private, one = waiting.pop()
+        # TracebackException has no other way to show another message.
+        private._str = message_without_values(one, str(private))  # noqa: SLF001  # see above
+        for below, cause in (
+            (private.__cause__, one.__cause__),
+            (private.__context__, one.__context__),
+            *zip(
+                private.exceptions or (), getattr(one, "exceptions", ()), strict=False
+            ),
+        ):
+            if below is not None and cause is not None:
+                waiting.append((below, cause))
+
+
+def _cut(message: str) -> str:
+    line = message.partition("\n")[0]
+    for part in _part_of_a_message.finditer(line):
+        if part["value"] is not None:
+            key = _key.search(line, part.end())
+            return f"{line[: part.start()]}…{'' if key is None else key[0]}"
+    return line
+
+
+def _is_of_database(exception: BaseException) -> bool:
+    """Return whether an exception is SQLAlchemy's for a statement, or a driver's.
+
+    A driver's class has the names of :pep:`249` or, as asyncpg's, a driver's module.
+    """
+    kinds = type(exception).__mro__
+    names = {kind.__name__ for kind in kinds}
+    if "Error" in names and not names.isdisjoint(("DatabaseError", "InterfaceError")):
+        return True
+    modules = {_module_of(kind) for kind in kinds}
+    if "sqlalchemy" in modules:
+        return not names.isdisjoint(("StatementError", "PendingRollbackError", "Error"))
+    return not modules.isdisjoint(_DIALECTS)
+
+
+def _dialect_of(error: object) -> str:
+    for kind in type(error).__mro__:
+        # sqlalchemy.dialects.postgresql.asyncpg has the errors of asyncpg.
+        module = kind.__module__.removeprefix("sqlalchemy.dialects.").partition(".")[0]
+        dialect = _DIALECTS.get(module)
+        if dialect is not None:
+            return dialect
+    return ""
+
+
+def _module_of(kind: type) -> str:
+    return kind.__module__.partition(".")[0]
+
+
+def _text_of(exception: BaseException) -> str:
+    try:
+        return str(exception)
+    except Exception:  # noqa: BLE001  # whatever an application's exception does
+        return ""
+
+
+def _chain(exception: BaseException) -> Iterator[BaseException]:
+    """Yield an exception, its causes and the parts of groups, each once."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [exception]
+    while waiting and len(seen) < _MOST_EXCEPTIONS:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]

@@ -1,0 +1,343 @@
+"""Messages of database errors, of drivers real and made up."""
+
+from __future__ import annotations
+
+import sqlite3
+import traceback
+import typing as t
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import orm
+
+from signalpost.receivers.messages import has_database_error
+from signalpost.receivers.messages import hide_values
+from signalpost.receivers.messages import message_without_values
+
+
+class Error(Exception):
+    """The base of a driver's errors, by its name (PEP 249)."""
+
+
+class DatabaseError(Error):
+    pass
+
+
+class IntegrityError(DatabaseError):
+    pass
+
+
+def shown(message: str) -> str:
+    return message_without_values(IntegrityError(message), message)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        # PostgreSQL
+        (
+            (
+                'duplicate key value violates unique constraint "mugs_name_key"\n'
+                "DETAIL:  Key (name)=(7351) already exists."
+            ),
+            'duplicate key value violates unique constraint "mugs_name_key"',
+        ),
+        (
+            (
+                'null value in column "name" of relation "mugs" violates not-null'
+                " constraint\nDETAIL:  Failing row contains (7351, null)."
+            ),
+            (
+                'null value in column "name" of relation "mugs" violates not-null'
+                " constraint"
+            ),
+        ),
+        (
+            "invalid input syntax for type integer: \"7351\"\nLINE 1: SELECT '7351'",
+            "invalid input syntax for type integer: …",
+        ),
+        ('relation "cups" does not exist\nLINE 1: x', 'relation "cups" does not exist'),
+        ('value "7351" is out of range for type smallint', "value …"),
+        ('syntax error at or near "7351"', "syntax error at or near …"),
+        (
+            'unterminated quoted string at or near "\'7351"',
+            "unterminated quoted string",
+        ),
+        ('date/time field value out of range: "7351-99"', "date/time field value out"),
+        ('invalid input value for enum mood: "73\n51"', "invalid input value for enum"),
+        (
+            "doppelter Schlüsselwert verletzt\nDETAIL: (name)=(7351) ist da.",
+            "doppelter Schlüsselwert verletzt",
+        ),
+        ("invalid input for query argument $1: 7351 (an integer", "invalid input for"),
+        (
+            (
+                "<class 'asyncpg.exceptions.UniqueViolationError'>: duplicate key\n"
+                "DETAIL:  Key (name)=(7351) already exists."
+            ),
+            "<class 'asyncpg.exceptions.UniqueViolationError'>: duplicate key",
+        ),
+        # MySQL
+        (
+            "(1062, \"Duplicate entry '7351' for key 'mugs.name'\")",
+            "(1062, \"Duplicate entry … for key 'mugs.name'\")",
+        ),
+        (
+            "1062 (23000): Duplicate entry '73\\' 51' for key 'name'",
+            "1062 (23000): Duplicate entry … for key 'name'",
+        ),
+        (
+            "(1062, 'Duplicate entry \\'73\"51\\' for key \\'mugs.name\\'')",
+            "(1062, 'Duplicate entry ",
+        ),
+        (
+            "(1146, \"Table 'shop.cups' doesn't exist\")",
+            "(1146, \"Table 'shop.cups' doesn't exist\")",
+        ),
+        (
+            "(1366, \"Incorrect integer value: '7351' for column 'n' at row 1\")",
+            "(1366",
+        ),
+        ("(1064, \"You have an error ... near '7351' at line 1\")", '(1064, "You have'),
+        (
+            "(1406, \"Data too long for column 'name' at row 1\")",
+            '(1406, "Data too long',
+        ),
+        # SQLite
+        ("UNIQUE constraint failed: mugs.name", "UNIQUE constraint failed: mugs.name"),
+        ('near "7351": syntax error', "near …"),
+        ('unrecognized token: "\'7351"', "unrecognized token: …"),
+        # SQL Server
+        (
+            (
+                "('23000', \"[Microsoft]Violation of UNIQUE KEY constraint 'UQ_1'."
+                " Cannot insert in object 'dbo.mugs'. The duplicate key value"
+                ' is (7351). (2627) (SQLExecDirectW)")'
+            ),
+            (
+                "('23000', \"[Microsoft]Violation of UNIQUE KEY constraint 'UQ_1'."
+                " Cannot insert in object 'dbo.mugs'. The duplicate key …"
+            ),
+        ),
+        ("Conversion failed when converting the varchar value '7351' to", "Conversion"),
+        # Oracle
+        (
+            'ORA-12899: value too large for column "SHOP"."MUGS"."NAME" (actual: 20)',
+            'ORA-12899: value too large for column "SHOP"."MUGS"."NAME" (actual: 20)',
+        ),
+        (
+            (
+                "ORA-00001: unique constraint (SHOP.UQ) violated on table MUGS columns"
+                " (NAME)\nORA-03301: row with column values (NAME:'7351') exists"
+            ),
+            (
+                "ORA-00001: unique constraint (SHOP.UQ) violated on table MUGS columns"
+                " (NAME)"
+            ),
+        ),
+        ("", ""),
+    ],
+)
+def test_message_of_a_driver_is_cut_where_values_begin(
+    message: str, expected: str
+) -> None:
+    assert "7351" not in shown(message)
+    assert shown(message).startswith(expected)
+    if len(expected) > 30:
+        assert "…" in shown(message) or shown(message) == expected
+
+
+@pytest.mark.parametrize(
+    "exception",
+    [
+        LookupError("no mug '7351'\n[not SQL]"),
+        sa.exc.ArgumentError("got 'blue'"),
+        type("DatabaseError", (Exception,), {})("'blue'"),
+        OSError(2, "no such file", "blue"),
+    ],
+)
+def test_message_of_any_other_exception_stays(exception: Exception) -> None:
+    assert message_without_values(exception, str(exception)) == str(exception)
+    assert not has_database_error(exception)
+
+
+mugs = sa.Table(
+    "mugs",
+    sa.MetaData(),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String, unique=True),
+)
+
+
+class Model(orm.DeclarativeBase): ...
+
+
+class Mug(Model):
+    __table__ = mugs
+
+
+def insert_twice(connection: sa.Connection) -> None:
+    for _ in range(2):
+        connection.execute(mugs.insert(), {"name": "Zq7351"})
+
+
+def insert_many(connection: sa.Connection) -> None:
+    rows = [{"name": "Zq7351"}, {"name": "Zq7351"}]
+    connection.execute(mugs.insert().returning(mugs.c.id), rows)
+
+
+def insert_text(connection: sa.Connection) -> None:
+    for _ in range(2):
+        connection.execute(sa.text("INSERT INTO mugs (name) VALUES ('Zq7351') -- 7351"))
+
+
+def select_text(connection: sa.Connection) -> None:
+    connection.execute(sa.text("SELECT 'Zq7351' FROM cups"))
+
+
+def leave_out(connection: sa.Connection) -> None:
+    connection.execute(sa.text("SELECT :a, :b"), {"a": "Zq7351"})
+
+
+def flush_by_a_query(connection: sa.Connection) -> None:
+    with orm.Session(connection) as session:
+        session.add_all([Mug(name="Zq7351"), Mug(name="Zq7351")])
+        session.scalar(sa.select(Mug))
+
+
+def use_after_a_failure(connection: sa.Connection) -> None:
+    with orm.Session(connection) as session:
+        session.add_all([Mug(name="Zq7351"), Mug(name="Zq7351")])
+        with pytest.raises(sa.exc.IntegrityError):
+            session.flush()
+        session.scalar(sa.select(Mug))
+
+
+def wrap(connection: sa.Connection) -> None:
+    try:
+        insert_twice(connection)
+    except sa.exc.IntegrityError as error:
+        raise LookupError("there is one") from error
+
+
+def repeat_the_message(connection: sa.Connection) -> None:
+    try:
+        insert_twice(connection)
+    except sa.exc.IntegrityError as error:
+        raise LookupError(f"failed: {error}") from None
+
+
+def fail_together(connection: sa.Connection) -> None:
+    try:
+        insert_twice(connection)
+    except sa.exc.IntegrityError as error:
+        raise ExceptionGroup("two", [error, LookupError("two")]) from None
+
+
+def raised(work: Callable[[sa.Connection], None]) -> BaseException:
+    engine = sa.create_engine("sqlite://")
+    mugs.create(engine)
+    try:
+        with engine.connect() as connection:
+            work(connection)
+    except (ExceptionGroup, LookupError, sa.exc.SQLAlchemyError) as error:
+        return error
+    finally:
+        engine.dispose()
+    raise AssertionError("nothing was raised")
+
+
+def trace_of(exception: BaseException) -> str:
+    trace = traceback.TracebackException.from_exception(exception)
+    hide_values(trace, exception)
+    return "".join(trace.format())
+
+
+WORKS: list[t.Any] = [
+    insert_twice,
+    insert_many,
+    insert_text,
+    select_text,
+    leave_out,
+    flush_by_a_query,
+    use_after_a_failure,
+    wrap,
+    repeat_the_message,
+    fail_together,
+]
+
+
+@pytest.mark.parametrize("work", WORKS)
+def test_traceback_has_no_value_of_the_database(
+    work: Callable[[sa.Connection], None],
+) -> None:
+    exception = raised(work)
+    assert has_database_error(exception)
+    whole = "".join(traceback.format_exception(exception))
+    # Lines of source, such as those above, are in it too.
+    assert len(whole.split("Zq7351")) > len(trace_of(exception).split("Zq7351"))
+    messages = [line for line in trace_of(exception).split("\n") if "7351" in line]
+    assert not [
+        line for line in messages if "execute(" not in line and "Mug(" not in line
+    ]
+
+
+def test_message_of_sqlalchemy_has_the_statement_without_values() -> None:
+    exception = raised(insert_text)
+    assert message_without_values(exception, str(exception)) == (
+        "(sqlite3.IntegrityError) UNIQUE constraint failed: mugs.name\n"
+        "[SQL: INSERT INTO mugs (name) VALUES (?)]"
+    )
+
+
+def test_message_after_a_failed_flush_has_the_original_without_values() -> None:
+    exception = raised(use_after_a_failure)
+    message = message_without_values(exception, str(exception))
+    assert message.startswith("This Session's transaction has been rolled back due to")
+    assert "(sqlite3.IntegrityError) UNIQUE constraint failed: mugs.name" in message
+    assert "[SQL: INSERT INTO mugs (name) VALUES (?)" in message
+    assert "7351" not in message
+
+
+def test_message_of_an_autoflush_says_so() -> None:
+    exception = raised(flush_by_a_query)
+    message = message_without_values(exception, str(exception))
+    assert message.startswith("(raised as a result of Query-invoked autoflush")
+    assert "(sqlite3.IntegrityError) UNIQUE constraint failed: mugs.name" in message
+
+
+def test_message_with_hidden_parameters_stays_readable() -> None:
+    error = sa.exc.IntegrityError(
+        "SELECT 7351", {}, sqlite3.IntegrityError("failed"), hide_parameters=True
+    )
+    assert message_without_values(error, str(error)) == (
+        "(sqlite3.IntegrityError) failed\n[SQL: SELECT ?]"
+    )
+
+
+def test_statement_in_a_message_is_read_by_the_rules_of_its_database() -> None:
+    sqlite = sa.exc.DBAPIError('a = "7351"', {}, sqlite3.OperationalError("it"))
+    assert message_without_values(sqlite, str(sqlite)).endswith("[SQL: a = ?]")
+    asyncpg = pytest.importorskip("sqlalchemy.dialects.postgresql.asyncpg")
+    failed = asyncpg.AsyncAdapt_asyncpg_dbapi.IntegrityError("it")
+    postgresql = sa.exc.DBAPIError("SELECT \"a 1\", E'it\\'s'", {}, failed)
+    message = message_without_values(postgresql, str(postgresql))
+    assert message.endswith('[SQL: SELECT "a 1", ?]')
+
+
+def test_chain_that_is_a_circle_is_looked_at_once() -> None:
+    one, other = LookupError("one"), LookupError("other")
+    one.__context__, other.__context__ = other, one
+    assert not has_database_error(one)
+    assert "other" in trace_of(one)
+
+
+def test_exception_without_a_text_is_no_error_of_ours() -> None:
+    class SpeechlessError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    exception = SpeechlessError()
+    assert not has_database_error(exception)
+    assert "SpeechlessError" in trace_of(exception)

@@ -1,0 +1,406 @@
+"""The names of prometheus-flask-exporter, compared with that package."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterator
+
+import flask
+import pytest
+from werkzeug.exceptions import InternalServerError
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.test import Client
+
+pytest.importorskip(
+    "prometheus_flask_exporter", reason="prometheus-flask-exporter is not installed"
+)
+
+from prometheus_client import CollectorRegistry
+from prometheus_flask_exporter import NO_PREFIX
+from prometheus_flask_exporter import PrometheusMetrics as Original
+
+from signalpost.integrations.prometheus import FlaskExporterOptions
+from signalpost.integrations.prometheus import OTHER
+from tests.integrations.flask_exporter import Both
+from tests.integrations.flask_exporter import Figures
+
+GROUPS = ("path", "endpoint", "url_rule")
+TOTAL = "flask_http_request_total"
+DURATIONS = "flask_http_request_duration_seconds_count"
+EXCEPTIONS = "flask_http_request_exceptions_total"
+
+
+def new_both(options: FlaskExporterOptions | bool = True, **original: t.Any) -> Both:
+    """Return a shop, with options of both."""
+
+    def set_up(app: flask.Flask, registry: CollectorRegistry) -> Original:
+        return Original(app, registry=registry, **original)
+
+    both = Both(set_up, options)
+    add_views(both.app)
+    return both
+
+
+def add_views(app: flask.Flask) -> None:
+    @app.get("/items/<int:number>")
+    def item(number: int) -> str:
+        return "x" * number
+
+    @app.route("/baskets/", methods=["GET", "POST", "PUT", "DELETE", "PATCH"])
+    def baskets() -> tuple[str, int]:
+        return "", 201
+
+    @app.get("/fail")
+    def fail() -> t.NoReturn:
+        raise LookupError
+
+    @app.get("/refuse/<int:status>")
+    def refuse(status: int) -> t.NoReturn:
+        flask.abort(status)
+
+    @app.get("/handled")
+    def handled() -> t.NoReturn:
+        raise ArithmeticError
+
+    @app.errorhandler(ArithmeticError)
+    def take(error: ArithmeticError) -> tuple[str, int]:
+        return "taken", 418
+
+    @app.get("/away")
+    def away() -> t.Any:
+        return flask.redirect("/items/1")
+
+    @app.get("/stream")
+    def stream() -> flask.Response:
+        return flask.Response(iter([b"a", b"b"]))
+
+    @app.get("/nothing")
+    def nothing() -> t.Any:
+        return None
+
+    blueprint = flask.Blueprint("stock", __name__, url_prefix="/stock")
+
+    @blueprint.get("/<name>")
+    def count(name: str) -> str:
+        return name
+
+    app.register_blueprint(blueprint)
+
+
+REQUESTS = [
+    ("/items/3", "GET"),
+    ("/items/3", "HEAD"),
+    ("/items/4", "GET"),
+    ("/items/4?page=2", "GET"),
+    ("/items/3", "OPTIONS"),
+    ("/items/3", "POST"),
+    ("/items/none", "GET"),
+    ("/absent", "GET"),
+    ("/absent", "TRACE"),
+    ("/café/%E2%82%AC", "GET"),
+    ("/%FF", "GET"),
+    ("/baskets", "GET"),
+    ("/baskets/", "GET"),
+    ("/baskets/", "POST"),
+    ("/baskets/", "PUT"),
+    ("/baskets/", "DELETE"),
+    ("/baskets/", "PATCH"),
+    ("/fail", "GET"),
+    ("/fail", "HEAD"),
+    ("/refuse/403", "GET"),
+    ("/refuse/500", "GET"),
+    ("/refuse/503", "GET"),
+    ("/handled", "GET"),
+    ("/away", "GET"),
+    ("/stream", "GET"),
+    ("/nothing", "GET"),
+    ("/stock/mugs", "GET"),
+    ("/static/absent.css", "GET"),
+]
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    with caplog.at_level("CRITICAL"):
+        yield
+
+
+@pytest.mark.parametrize("group_by", GROUPS)
+def test_the_same_requests_give_the_same_figures(group_by: str) -> None:
+    both = new_both({"group_by": group_by}, group_by=group_by)
+    for path, method in REQUESTS:
+        both.visit(path, method)
+    theirs, ours = both.figures()
+    assert ours == theirs
+    assert len(theirs) > 100
+
+
+@pytest.mark.parametrize(("path", "method"), REQUESTS)
+def test_each_request_gives_the_same_figures(path: str, method: str) -> None:
+    both = new_both()
+    for _ in range(2):
+        both.visit(path, method)
+    theirs, ours = both.figures()
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("path", ["//absent", "///items/3", "", "absent"])
+def test_an_odd_path_gives_the_same_figures(path: str) -> None:
+    both = new_both()
+    both.visit("/", environ_overrides={"PATH_INFO": path})
+    theirs, ours = both.figures()
+    assert ours == theirs
+    assert ours
+
+
+@pytest.mark.parametrize("group_by", GROUPS)
+def test_an_exception_that_is_let_through_gives_the_same_figures(
+    group_by: str,
+) -> None:
+    both = new_both({"group_by": group_by}, group_by=group_by)
+    both.app.testing = True
+    with pytest.raises(LookupError):
+        both.visit("/fail")
+    theirs, ours = both.figures()
+    assert ours == theirs
+    assert ours[EXCEPTIONS, (("method", "GET"), ("status", "500"))] == 1
+
+
+def test_an_end_of_the_worker_gives_the_same_figures() -> None:
+    both = new_both()
+
+    @both.app.get("/exit")
+    def leave() -> t.NoReturn:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        both.visit("/exit")
+    theirs, ours = both.figures()
+    assert ours == theirs
+    assert ours
+
+
+@pytest.mark.parametrize("error", [InternalServerError, LookupError])
+def test_an_error_handler_sets_the_same_status(error: type[Exception]) -> None:
+    both = new_both()
+    both.app.register_error_handler(error, lambda caught: ("sorry", 503))
+    both.visit("/fail")
+    theirs, ours = both.figures()
+    assert ours == theirs
+    assert ours[TOTAL, (("method", "GET"), ("status", "503"))] == 1
+
+
+@pytest.mark.parametrize("moment", ["before_request", "after_request"])
+def test_a_function_of_flask_that_fails_gives_the_same_figures(moment: str) -> None:
+    both = new_both()
+
+    def fail(*given: object) -> t.NoReturn:
+        raise LookupError
+
+    getattr(both.app, moment)(fail)
+    both.visit("/items/1")
+    theirs, ours = both.figures()
+    assert ours == theirs
+    assert ours
+
+
+def test_a_later_function_that_answers_gives_the_same_figures() -> None:
+    both = new_both()
+    both.app.before_request(lambda: ("closed", 503))
+    both.visit("/items/1")
+    theirs, ours = both.figures()
+    assert ours == theirs
+    assert ours
+
+
+@pytest.mark.parametrize("group_by", GROUPS)
+def test_a_mounted_application_gives_the_same_figures(group_by: str) -> None:
+    both = new_both({"group_by": group_by}, group_by=group_by)
+    root = flask.Flask("root")
+    client = Client(DispatcherMiddleware(root, {"/shop": both.app}))
+    for path in ("/shop/items/3", "/shop/baskets", "/shop/absent"):
+        client.get(path, buffered=True).close()
+    theirs, ours = both.figures()
+    assert ours == theirs
+    assert ours
+
+
+def test_a_client_that_leaves_gives_the_same_figures() -> None:
+    both = new_both()
+    response = both.app.test_client().get("/stream")
+    next(iter(response.response))
+    response.close()
+    theirs, ours = both.figures()
+    assert ours == theirs
+    assert ours
+
+
+@pytest.mark.parametrize(
+    ("prefix", "original"), [("shop", "shop"), ("", NO_PREFIX), ("flask", None)]
+)
+def test_the_prefix_is_the_same(prefix: str, original: str | None) -> None:
+    both = new_both({"prefix": prefix}, defaults_prefix=original)
+    both.visit("/items/1")
+    both.visit("/fail")
+    theirs, ours = both.figures()
+    assert ours == theirs
+    start = f"{prefix}_" if prefix else ""
+    assert (
+        f"{start}http_request_total",
+        (("method", "GET"), ("status", "200")),
+    ) in ours
+
+
+@pytest.mark.parametrize("buckets", [(1,), (0.5, 2, 30), (0.1, float("inf"))])
+def test_the_buckets_are_the_same(buckets: tuple[float, ...]) -> None:
+    both = new_both({"buckets": buckets}, buckets=buckets)
+    both.visit("/items/1")
+    theirs, ours = both.figures()
+    assert ours == theirs
+
+
+def test_the_information_of_the_exporter_has_our_version() -> None:
+    both = new_both()
+    samples = [
+        sample
+        for metric in both.metrics.registry.collect()
+        for sample in metric.samples
+        if sample.name == "flask_exporter_info"
+    ]
+    assert [([*one.labels], one.value) for one in samples] == [(["version"], 1.0)]
+
+
+def test_labels_of_the_application_are_the_same() -> None:
+    def set_up(app: flask.Flask, registry: CollectorRegistry) -> Original:
+        labels = {
+            "stage": "test",
+            "tenant": lambda: flask.request.headers.get("X-Tenant", "none"),
+        }
+        return Original(app, registry=registry, default_labels=labels)
+
+    both = Both(
+        set_up,
+        {"constant_labels": {"stage": "test"}},
+        labels={"tenant": lambda one: one.environ.get("HTTP_X_TENANT", "none")},
+    )
+    add_views(both.app)
+    for path in ("/items/1", "/fail", "/absent"):
+        both.visit(path)
+        both.visit(path, headers={"X-Tenant": "red"})
+    theirs, ours = both.figures()
+    assert ours == theirs
+    assert {dict(labels)["tenant"] for _, labels in ours} == {"none", "red"}
+
+
+def test_a_function_groups_durations_alike() -> None:
+    def first_part(request: t.Any) -> str:
+        return str(request.path.split("/")[1])
+
+    both = new_both({"group_by": first_part}, group_by=first_part)
+    for path, _ in REQUESTS[:8]:
+        both.visit(path)
+    theirs, ours = both.figures()
+    assert ours == theirs
+    assert ("first_part", "items") in {pair for _, labels in ours for pair in labels}
+
+
+def test_a_view_is_left_out_alike() -> None:
+    both = new_both({"exclude_endpoints": ["ping", "broken"]})
+    original: t.Any = both.original
+
+    def ping() -> str:
+        return "pong"
+
+    def broken() -> t.NoReturn:
+        raise LookupError
+
+    leave_out = original.do_not_track()
+    both.app.add_url_rule("/ping", view_func=leave_out(ping))
+    both.app.add_url_rule("/broken", view_func=leave_out(broken))
+    for path in ("/ping", "/broken", "/items/1"):
+        both.visit(path)
+    theirs, ours = both.figures()
+    assert ours == theirs
+    assert counts(ours, TOTAL) == 1
+
+
+def test_scrapes_are_left_out_alike() -> None:
+    both = new_both()
+    both.visit("/metrics")
+    both.visit("/figures")
+    theirs, ours = both.figures()
+    assert counts(ours, TOTAL) == 1  # that of the original's scrape
+    assert counts(theirs, TOTAL) == 1  # and of ours
+
+
+def counts(figures: Figures, name: str) -> float:
+    return sum(value for (sample, _), value in figures.items() if sample == name)
+
+
+# What differs, and why: docs/migrating/prometheus-flask-exporter.rst.
+
+
+@pytest.mark.parametrize("method", ["BREW", "brew", "get"])
+def test_an_unknown_method_has_a_label_of_its_own_in_theirs_alone(method: str) -> None:
+    both = new_both()
+    both.visit("/items/1", method)
+    theirs, ours = both.figures()
+    assert {dict(labels)["method"] for _, labels in theirs} == {method.upper()}
+    assert {dict(labels)["method"] for _, labels in ours} == {"_OTHER"}
+
+
+def test_a_stream_that_fails_is_an_exception_in_ours_alone() -> None:
+    both = new_both()
+
+    @both.app.get("/broken")
+    def broken() -> flask.Response:
+        def lines() -> Iterator[str]:
+            yield "one\n"
+            raise LookupError
+
+        return flask.Response(lines())
+
+    with pytest.raises(LookupError):
+        both.visit("/broken")
+    theirs, ours = both.figures()
+    assert counts(theirs, TOTAL) == counts(ours, TOTAL) == 1
+    assert (counts(theirs, EXCEPTIONS), counts(ours, EXCEPTIONS)) == (0, 1)
+
+
+def test_an_error_around_flask_is_counted_in_ours_alone() -> None:
+    both = new_both()
+    inner = both.app.wsgi_app.app  # type: ignore[attr-defined]  # our middleware
+
+    def broken(environ: t.Any, start_response: t.Any) -> t.Any:
+        raise LookupError
+
+    both.app.wsgi_app.app = broken  # type: ignore[attr-defined]
+    with pytest.raises(LookupError):
+        both.visit("/items/1")
+    both.app.wsgi_app.app = inner  # type: ignore[attr-defined]
+    theirs, ours = both.figures()
+    assert (counts(theirs, TOTAL), counts(ours, TOTAL)) == (0, 1)
+
+
+def test_an_answer_before_the_originals_function_is_timed_in_ours_alone() -> None:
+    def set_up(app: flask.Flask, registry: CollectorRegistry) -> Original:
+        app.before_request(lambda: ("closed", 503))
+        return Original(app, registry=registry)
+
+    both = Both(set_up, options=True)
+    both.visit("/items/1")
+    theirs, ours = both.figures()
+    assert counts(theirs, TOTAL) == counts(ours, TOTAL) == 1
+    assert (counts(theirs, DURATIONS), counts(ours, DURATIONS)) == (0, 1)
+
+
+def test_paths_that_no_route_matches_are_bounded_in_ours_alone() -> None:
+    both = new_both()
+    for number in range(150):
+        both.visit(f"/absent/{number}")
+    both.visit("/items/3")
+    theirs, ours = both.figures()
+    assert counts(theirs, DURATIONS) == counts(ours, DURATIONS) == 151
+    paths = {dict(labels)["path"] for name, labels in ours if name == DURATIONS}
+    assert len(paths) == 102
+    assert {"/items/3", OTHER} < paths

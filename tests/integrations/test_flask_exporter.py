@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import typing as t
 from collections.abc import Iterator
 
@@ -19,8 +20,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_flask_exporter import NO_PREFIX
 from prometheus_flask_exporter import PrometheusMetrics as Original
 
+from signalpost.integrations.flask import Signalpost
 from signalpost.integrations.prometheus import FlaskExporterOptions
 from signalpost.integrations.prometheus import OTHER
+from signalpost.integrations.prometheus import PrometheusMetrics
 from tests.integrations.flask_exporter import Both
 from tests.integrations.flask_exporter import Figures
 
@@ -117,6 +120,12 @@ REQUESTS = [
     ("/stock/mugs", "GET"),
     ("/static/absent.css", "GET"),
 ]
+
+
+HAS_EXCLUDE = pytest.mark.skipif(
+    "exclude" not in inspect.signature(PrometheusMetrics).parameters,
+    reason="the metrics have no option for excluded paths",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -324,6 +333,30 @@ def test_a_view_is_left_out_alike() -> None:
     assert counts(ours, TOTAL) == 1
 
 
+@HAS_EXCLUDE
+@pytest.mark.parametrize(
+    ("pattern", "original"),
+    [
+        ("/items/3", "^/items/3$"),
+        ("/items/**", "/items/"),
+        ("/stock/*", ["/stock/[^/]*$", "/never"]),
+        ("/fail", "/fail$"),
+        ("/absent", "/absent$"),
+    ],
+)
+def test_excluded_paths_are_left_out_alike(pattern: str, original: t.Any) -> None:
+    def set_up(app: flask.Flask, registry: CollectorRegistry) -> Original:
+        return Original(app, registry=registry, excluded_paths=original)
+
+    both = Both(set_up, options=True, exclude=[pattern])
+    add_views(both.app)
+    for path, method in REQUESTS:
+        both.visit(path, method)
+    theirs, ours = both.figures()
+    assert ours == theirs
+    assert 0 < counts(ours, TOTAL) < len(REQUESTS)
+
+
 def test_scrapes_are_left_out_alike() -> None:
     both = new_both()
     both.visit("/metrics")
@@ -365,6 +398,34 @@ def test_a_stream_that_fails_is_an_exception_in_ours_alone() -> None:
     theirs, ours = both.figures()
     assert counts(theirs, TOTAL) == counts(ours, TOTAL) == 1
     assert (counts(theirs, EXCEPTIONS), counts(ours, EXCEPTIONS)) == (0, 1)
+
+
+def test_a_client_that_leaves_a_context_is_an_exception_in_theirs_alone() -> None:
+    both = new_both()
+
+    @both.app.get("/lines")
+    def lines() -> flask.Response:
+        body = flask.stream_with_context(iter(["one", "two"]))
+        return flask.Response(body)
+
+    response = both.app.test_client().get("/lines")
+    next(iter(response.response))
+    response.close()
+    theirs, ours = both.figures()
+    assert counts(theirs, TOTAL) == counts(ours, TOTAL) == 1
+    assert (counts(theirs, EXCEPTIONS), counts(ours, EXCEPTIONS)) == (1, 0)
+
+
+def test_a_second_application_is_counted_in_ours_alone() -> None:
+    both = new_both()
+    second = flask.Flask("second")
+    original: t.Any = both.original
+    original.init_app(second)
+    Signalpost(second)
+    both.metrics.connect(second)
+    second.test_client().get("/absent", buffered=True)
+    theirs, ours = both.figures()
+    assert (counts(theirs, TOTAL), counts(ours, TOTAL)) == (0, 1)
 
 
 def test_an_error_around_flask_is_counted_in_ours_alone() -> None:

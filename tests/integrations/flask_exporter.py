@@ -16,7 +16,7 @@ Figures: t.TypeAlias = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 class Both:
-    """The application, and who counts it.
+    """An application that both packages count.
 
     :param original: Sets prometheus-flask-exporter up for an application and a
         registry.
@@ -31,8 +31,8 @@ class Both:
         **more: t.Any,
     ) -> None:
         self.app = flask.Flask("shop")
-        self.theirs = CollectorRegistry()
-        self.original = original(self.app, self.theirs)
+        self.registry = CollectorRegistry()
+        self.original = original(self.app, self.registry)
         Signalpost(self.app)
         self.metrics = PrometheusMetrics(flask_exporter=options, **more)
         self.metrics.connect(self.app)
@@ -46,8 +46,8 @@ class Both:
 
     def figures(self) -> tuple[Figures, Figures]:
         """Return those of the original, and ours of the same names."""
-        names = {metric.name for metric in self.theirs.collect()}
-        return figures_of(self.theirs), figures_of(self.metrics.registry, names)
+        names = {metric.name for metric in self.registry.collect()}
+        return figures_of(self.registry), figures_of(self.metrics.registry, names)
 
 
 def figures_of(

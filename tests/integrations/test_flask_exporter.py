@@ -139,9 +139,9 @@ def test_the_same_requests_give_the_same_figures(group_by: str) -> None:
     both = new_both({"group_by": group_by}, group_by=group_by)
     for path, method in REQUESTS:
         both.visit(path, method)
-    theirs, ours = both.figures()
-    assert ours == theirs
-    assert len(theirs) > 100
+    expected, ours = both.figures()
+    assert ours == expected
+    assert len(expected) > 100
 
 
 @pytest.mark.parametrize(("path", "method"), REQUESTS)
@@ -149,16 +149,16 @@ def test_each_request_gives_the_same_figures(path: str, method: str) -> None:
     both = new_both()
     for _ in range(2):
         both.visit(path, method)
-    theirs, ours = both.figures()
-    assert ours == theirs
+    expected, ours = both.figures()
+    assert ours == expected
 
 
 @pytest.mark.parametrize("path", ["//absent", "///items/3", "", "absent"])
 def test_an_odd_path_gives_the_same_figures(path: str) -> None:
     both = new_both()
     both.visit("/", environ_overrides={"PATH_INFO": path})
-    theirs, ours = both.figures()
-    assert ours == theirs
+    expected, ours = both.figures()
+    assert ours == expected
     assert ours
 
 
@@ -170,8 +170,8 @@ def test_an_exception_that_is_let_through_gives_the_same_figures(
     both.app.testing = True
     with pytest.raises(LookupError):
         both.visit("/fail")
-    theirs, ours = both.figures()
-    assert ours == theirs
+    expected, ours = both.figures()
+    assert ours == expected
     assert ours[EXCEPTIONS, (("method", "GET"), ("status", "500"))] == 1
 
 
@@ -184,8 +184,8 @@ def test_an_end_of_the_worker_gives_the_same_figures() -> None:
 
     with pytest.raises(SystemExit):
         both.visit("/exit")
-    theirs, ours = both.figures()
-    assert ours == theirs
+    expected, ours = both.figures()
+    assert ours == expected
     assert ours
 
 
@@ -194,8 +194,8 @@ def test_an_error_handler_sets_the_same_status(error: type[Exception]) -> None:
     both = new_both()
     both.app.register_error_handler(error, lambda caught: ("sorry", 503))
     both.visit("/fail")
-    theirs, ours = both.figures()
-    assert ours == theirs
+    expected, ours = both.figures()
+    assert ours == expected
     assert ours[TOTAL, (("method", "GET"), ("status", "503"))] == 1
 
 
@@ -208,8 +208,8 @@ def test_a_function_of_flask_that_fails_gives_the_same_figures(moment: str) -> N
 
     getattr(both.app, moment)(fail)
     both.visit("/items/1")
-    theirs, ours = both.figures()
-    assert ours == theirs
+    expected, ours = both.figures()
+    assert ours == expected
     assert ours
 
 
@@ -217,8 +217,8 @@ def test_a_later_function_that_answers_gives_the_same_figures() -> None:
     both = new_both()
     both.app.before_request(lambda: ("closed", 503))
     both.visit("/items/1")
-    theirs, ours = both.figures()
-    assert ours == theirs
+    expected, ours = both.figures()
+    assert ours == expected
     assert ours
 
 
@@ -229,8 +229,8 @@ def test_a_mounted_application_gives_the_same_figures(group_by: str) -> None:
     client = Client(DispatcherMiddleware(root, {"/shop": both.app}))
     for path in ("/shop/items/3", "/shop/baskets", "/shop/absent"):
         client.get(path, buffered=True).close()
-    theirs, ours = both.figures()
-    assert ours == theirs
+    expected, ours = both.figures()
+    assert ours == expected
     assert ours
 
 
@@ -239,8 +239,8 @@ def test_a_client_that_leaves_gives_the_same_figures() -> None:
     response = both.app.test_client().get("/stream")
     next(iter(response.response))
     response.close()
-    theirs, ours = both.figures()
-    assert ours == theirs
+    expected, ours = both.figures()
+    assert ours == expected
     assert ours
 
 
@@ -251,8 +251,8 @@ def test_the_prefix_is_the_same(prefix: str, original: str | None) -> None:
     both = new_both({"prefix": prefix}, defaults_prefix=original)
     both.visit("/items/1")
     both.visit("/fail")
-    theirs, ours = both.figures()
-    assert ours == theirs
+    expected, ours = both.figures()
+    assert ours == expected
     start = f"{prefix}_" if prefix else ""
     assert (
         f"{start}http_request_total",
@@ -264,8 +264,8 @@ def test_the_prefix_is_the_same(prefix: str, original: str | None) -> None:
 def test_the_buckets_are_the_same(buckets: tuple[float, ...]) -> None:
     both = new_both({"buckets": buckets}, buckets=buckets)
     both.visit("/items/1")
-    theirs, ours = both.figures()
-    assert ours == theirs
+    expected, ours = both.figures()
+    assert ours == expected
 
 
 def test_the_information_of_the_exporter_has_our_version() -> None:
@@ -296,8 +296,8 @@ def test_labels_of_the_application_are_the_same() -> None:
     for path in ("/items/1", "/fail", "/absent"):
         both.visit(path)
         both.visit(path, headers={"X-Tenant": "red"})
-    theirs, ours = both.figures()
-    assert ours == theirs
+    expected, ours = both.figures()
+    assert ours == expected
     assert {dict(labels)["tenant"] for _, labels in ours} == {"none", "red"}
 
 
@@ -308,8 +308,8 @@ def test_a_function_groups_durations_alike() -> None:
     both = new_both({"group_by": first_part}, group_by=first_part)
     for path, _ in REQUESTS[:8]:
         both.visit(path)
-    theirs, ours = both.figures()
-    assert ours == theirs
+    expected, ours = both.figures()
+    assert ours == expected
     assert ("first_part", "items") in {pair for _, labels in ours for pair in labels}
 
 
@@ -328,8 +328,8 @@ def test_a_view_is_left_out_alike() -> None:
     both.app.add_url_rule("/broken", view_func=leave_out(broken))
     for path in ("/ping", "/broken", "/items/1"):
         both.visit(path)
-    theirs, ours = both.figures()
-    assert ours == theirs
+    expected, ours = both.figures()
+    assert ours == expected
     assert counts(ours, TOTAL) == 1
 
 
@@ -352,8 +352,8 @@ def test_excluded_paths_are_left_out_alike(pattern: str, original: t.Any) -> Non
     add_views(both.app)
     for path, method in REQUESTS:
         both.visit(path, method)
-    theirs, ours = both.figures()
-    assert ours == theirs
+    expected, ours = both.figures()
+    assert ours == expected
     assert 0 < counts(ours, TOTAL) < len(REQUESTS)
 
 
@@ -361,9 +361,9 @@ def test_scrapes_are_left_out_alike() -> None:
     both = new_both()
     both.visit("/metrics")
     both.visit("/figures")
-    theirs, ours = both.figures()
+    expected, ours = both.figures()
     assert counts(ours, TOTAL) == 1  # that of the original's scrape
-    assert counts(theirs, TOTAL) == 1  # and of ours
+    assert counts(expected, TOTAL) == 1  # and of ours
 
 
 def counts(figures: Figures, name: str) -> float:
@@ -374,11 +374,13 @@ def counts(figures: Figures, name: str) -> float:
 
 
 @pytest.mark.parametrize("method", ["BREW", "brew", "get"])
-def test_an_unknown_method_has_a_label_of_its_own_in_theirs_alone(method: str) -> None:
+def test_an_unknown_method_has_a_label_of_its_own_in_the_original_alone(
+    method: str,
+) -> None:
     both = new_both()
     both.visit("/items/1", method)
-    theirs, ours = both.figures()
-    assert {dict(labels)["method"] for _, labels in theirs} == {method.upper()}
+    expected, ours = both.figures()
+    assert {dict(labels)["method"] for _, labels in expected} == {method.upper()}
     assert {dict(labels)["method"] for _, labels in ours} == {"_OTHER"}
 
 
@@ -395,12 +397,12 @@ def test_a_stream_that_fails_is_an_exception_in_ours_alone() -> None:
 
     with pytest.raises(LookupError):
         both.visit("/broken")
-    theirs, ours = both.figures()
-    assert counts(theirs, TOTAL) == counts(ours, TOTAL) == 1
-    assert (counts(theirs, EXCEPTIONS), counts(ours, EXCEPTIONS)) == (0, 1)
+    expected, ours = both.figures()
+    assert counts(expected, TOTAL) == counts(ours, TOTAL) == 1
+    assert (counts(expected, EXCEPTIONS), counts(ours, EXCEPTIONS)) == (0, 1)
 
 
-def test_a_client_that_leaves_a_context_is_an_exception_in_theirs_alone() -> None:
+def test_a_client_that_leaves_a_context_is_an_exception_in_the_original_alone() -> None:
     both = new_both()
 
     @both.app.get("/lines")
@@ -411,9 +413,9 @@ def test_a_client_that_leaves_a_context_is_an_exception_in_theirs_alone() -> Non
     response = both.app.test_client().get("/lines")
     next(iter(response.response))
     response.close()
-    theirs, ours = both.figures()
-    assert counts(theirs, TOTAL) == counts(ours, TOTAL) == 1
-    assert (counts(theirs, EXCEPTIONS), counts(ours, EXCEPTIONS)) == (1, 0)
+    expected, ours = both.figures()
+    assert counts(expected, TOTAL) == counts(ours, TOTAL) == 1
+    assert (counts(expected, EXCEPTIONS), counts(ours, EXCEPTIONS)) == (1, 0)
 
 
 def test_a_second_application_is_counted_in_ours_alone() -> None:
@@ -424,8 +426,8 @@ def test_a_second_application_is_counted_in_ours_alone() -> None:
     Signalpost(second)
     both.metrics.connect(second)
     second.test_client().get("/absent", buffered=True)
-    theirs, ours = both.figures()
-    assert (counts(theirs, TOTAL), counts(ours, TOTAL)) == (0, 1)
+    expected, ours = both.figures()
+    assert (counts(expected, TOTAL), counts(ours, TOTAL)) == (0, 1)
 
 
 def test_an_error_around_flask_is_counted_in_ours_alone() -> None:
@@ -439,8 +441,8 @@ def test_an_error_around_flask_is_counted_in_ours_alone() -> None:
     with pytest.raises(LookupError):
         both.visit("/items/1")
     both.app.wsgi_app.app = inner  # type: ignore[attr-defined]
-    theirs, ours = both.figures()
-    assert (counts(theirs, TOTAL), counts(ours, TOTAL)) == (0, 1)
+    expected, ours = both.figures()
+    assert (counts(expected, TOTAL), counts(ours, TOTAL)) == (0, 1)
 
 
 def test_an_answer_before_the_originals_function_is_timed_in_ours_alone() -> None:
@@ -450,9 +452,9 @@ def test_an_answer_before_the_originals_function_is_timed_in_ours_alone() -> Non
 
     both = Both(set_up, options=True)
     both.visit("/items/1")
-    theirs, ours = both.figures()
-    assert counts(theirs, TOTAL) == counts(ours, TOTAL) == 1
-    assert (counts(theirs, DURATIONS), counts(ours, DURATIONS)) == (0, 1)
+    expected, ours = both.figures()
+    assert counts(expected, TOTAL) == counts(ours, TOTAL) == 1
+    assert (counts(expected, DURATIONS), counts(ours, DURATIONS)) == (0, 1)
 
 
 def test_paths_that_no_route_matches_are_bounded_in_ours_alone() -> None:
@@ -460,8 +462,8 @@ def test_paths_that_no_route_matches_are_bounded_in_ours_alone() -> None:
     for number in range(150):
         both.visit(f"/absent/{number}")
     both.visit("/items/3")
-    theirs, ours = both.figures()
-    assert counts(theirs, DURATIONS) == counts(ours, DURATIONS) == 151
+    expected, ours = both.figures()
+    assert counts(expected, DURATIONS) == counts(ours, DURATIONS) == 151
     paths = {dict(labels)["path"] for name, labels in ours if name == DURATIONS}
     assert len(paths) == 102
     assert {"/items/3", OTHER} < paths

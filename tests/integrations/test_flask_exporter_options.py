@@ -118,6 +118,24 @@ def test_metrics_of_the_process_are_in_a_registry_of_its_own() -> None:
     assert PROCESS not in names_in(without)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "flask_http_request_duration_seconds_bucket",
+        "flask_http_request_duration_seconds_count",
+        "flask_http_request_duration_seconds_sum",
+        "flask_http_request_total",
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+    ],
+)
+def test_what_the_dashboards_of_the_exporter_ask_for_is_served(name: str) -> None:
+    app = new_shop()
+    with counting(app, flask_exporter=True) as metrics:
+        read(app, "/items/1")
+    assert name in names_in(metrics)
+
+
 @pytest.mark.parametrize("taken", [TOTAL, "app_info"])
 def test_names_that_the_registry_has_already_are_an_error(taken: str) -> None:
     registry = CollectorRegistry()

@@ -41,7 +41,7 @@ def exemplar_of(
 ) -> Exemplar | None:
     """Return the exemplar of an exchange's duration; ``None`` if there is none.
 
-    :param function: What gives its labels. Once logged if it fails.
+    :param function: What gives its labels. A failure is logged once.
     :param exchange: The exchange.
     :param seconds: The duration.
     :param complaints: Where a failure is logged.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import flask
 import pytest
+from flask.views import MethodView
 from werkzeug.exceptions import InternalServerError
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
@@ -160,6 +161,77 @@ def test_an_odd_path_gives_the_same_figures(path: str) -> None:
     expected, ours = both.figures()
     assert ours == expected
     assert ours
+
+
+def add_method_view(app: flask.Flask) -> None:
+    class Tool(MethodView):
+        def get(self) -> str:
+            return "read"
+
+        def put(self) -> t.NoReturn:
+            raise LookupError
+
+    app.add_url_rule("/tool", view_func=Tool.as_view("tool"))
+
+
+def add_nested_blueprints(app: flask.Flask) -> None:
+    outer = flask.Blueprint("outer", __name__, url_prefix="/outer")
+    inner = flask.Blueprint("inner", __name__, url_prefix="/inner")
+    inner.add_url_rule("/<path:rest>", "rest", lambda rest: rest)
+    outer.register_blueprint(inner)
+    app.register_blueprint(outer)
+
+
+def add_async_view(app: flask.Flask) -> None:
+    async def soon() -> str:
+        return "now"
+
+    app.add_url_rule("/soon", view_func=soon)
+
+
+def add_error_page(app: flask.Flask) -> None:
+    app.register_error_handler(404, lambda error: ("none", 200))
+
+
+def add_loose_slash(app: flask.Flask) -> None:
+    app.add_url_rule(
+        "/a/<any(x, y):name>", "any", lambda name: name, strict_slashes=False
+    )
+
+
+def add_guard(app: flask.Flask) -> None:
+    app.before_request(lambda: flask.abort(401))
+
+
+def add_ready_answer(app: flask.Flask) -> None:
+    app.add_url_rule("/gone", "gone", lambda: flask.abort(flask.Response("", 410)))
+
+
+@pytest.mark.parametrize("group_by", GROUPS)
+@pytest.mark.parametrize("config", [{}, {"TRAP_HTTP_EXCEPTIONS": True}])
+@pytest.mark.parametrize(
+    ("add", "requests"),
+    [
+        (add_method_view, [("/tool", "GET"), ("/tool", "PUT"), ("/tool", "POST")]),
+        (add_nested_blueprints, [("/outer/inner/a/b", "GET"), ("/outer/", "GET")]),
+        (add_async_view, [("/soon", "GET")]),
+        (add_error_page, [("/absent", "GET")]),
+        (add_loose_slash, [("/a/x", "GET"), ("/a/x/", "GET"), ("/a/z", "GET")]),
+        (add_guard, [("/items/1", "GET"), ("/absent", "GET")]),
+        (add_ready_answer, [("/gone", "GET")]),
+    ],
+)
+def test_other_applications_give_the_same_figures(
+    add: t.Any, requests: list[tuple[str, str]], config: dict[str, bool], group_by: str
+) -> None:
+    both = new_both({"group_by": group_by}, group_by=group_by)
+    both.app.config.update(config)
+    add(both.app)
+    for path, method in requests:
+        both.visit(path, method)
+    expected, ours = both.figures()
+    assert ours == expected
+    assert counts(ours, TOTAL) == len(requests)
 
 
 @pytest.mark.parametrize("group_by", GROUPS)
@@ -397,6 +469,36 @@ def test_a_stream_that_fails_is_an_exception_in_ours_alone() -> None:
 
     with pytest.raises(LookupError):
         both.visit("/broken")
+    expected, ours = both.figures()
+    assert counts(expected, TOTAL) == counts(ours, TOTAL) == 1
+    assert (counts(expected, EXCEPTIONS), counts(ours, EXCEPTIONS)) == (0, 1)
+
+
+def test_an_exception_of_a_teardown_function_is_counted_in_ours_alone() -> None:
+    both = new_both()
+
+    @both.app.teardown_request
+    def fail(error: BaseException | None) -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        both.visit("/items/1")
+    expected, ours = both.figures()
+    assert counts(expected, TOTAL) == counts(ours, TOTAL) == 1
+    assert (counts(expected, EXCEPTIONS), counts(ours, EXCEPTIONS)) == (0, 1)
+
+
+def test_an_exception_that_an_extension_answers_is_counted_in_ours_alone() -> None:
+    flask_restx = pytest.importorskip("flask_restx")
+    both = new_both()
+    api = flask_restx.Api(both.app, doc=False)
+
+    class Broken(flask_restx.Resource):  # type: ignore[misc, name-defined]  # no types
+        def get(self) -> t.NoReturn:
+            raise LookupError
+
+    api.add_resource(Broken, "/broken")
+    assert both.visit("/broken") == 500
     expected, ours = both.figures()
     assert counts(expected, TOTAL) == counts(ours, TOTAL) == 1
     assert (counts(expected, EXCEPTIONS), counts(ours, EXCEPTIONS)) == (0, 1)

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from ._exporter_options import FlaskExporterOptions
 from ._figures import OTHER
 from ._groups import NO_EXCHANGE
 from ._groups import UNMATCHED_ROUTE
@@ -26,6 +27,7 @@ __all__ = [
     "NO_EXCHANGE",
     "OTHER",
     "UNMATCHED_ROUTE",
+    "FlaskExporterOptions",
     "MetricsServer",
     "PrometheusMetrics",
     "blueprint_of",

@@ -11,7 +11,7 @@ from ._figures import Family
 from ._figures import Group
 from ._figures import Label
 
-__all__ = ["NO_EXCHANGE", "UNMATCHED_ROUTE", "Groups", "Limits"]
+__all__ = ["NO_EXCHANGE", "UNMATCHED_ROUTE", "Groups", "Limits", "status_text"]
 
 UNMATCHED_ROUTE: t.Final = "<unmatched>"
 """Stands for the requests of which no route is known."""
@@ -82,7 +82,7 @@ class Groups:
         labels = [
             Label("method", 20),
             route,
-            Label("status", 505, _status_text),
+            Label("status", 505, status_text),
             Label("outcome", 10),
             *(Label(name, limits.values) for name in own),
         ]
@@ -173,7 +173,8 @@ def _route_text(route: str | None) -> str:
     return UNMATCHED_ROUTE if route is None else route
 
 
-def _status_text(status: int | None) -> str:
+def status_text(status: int | None) -> str:
+    """Return the value of the label ``status``."""
     if status is None:
         return "none"
     return str(status) if 100 <= status <= 599 else "other"

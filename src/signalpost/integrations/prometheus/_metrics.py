@@ -8,8 +8,6 @@ from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from reprlib import repr as short_repr
-from time import time
 from weakref import finalize
 from weakref import WeakSet
 
@@ -38,6 +36,11 @@ from ...receivers.response_times import response_times
 from ...receivers.response_times import seconds_of
 from ...receivers.statements import operation_of
 from ...wsgi.middleware import sender_of
+from ._exemplars import exemplar_of
+from ._exemplars import exemplar_option
+from ._exemplars import ExemplarFunction
+from ._exporter import exporter_figures
+from ._exporter_options import FlaskExporterOptions
 from ._folder import Folder
 from ._folder import FolderCollector
 from ._groups import Groups
@@ -49,7 +52,6 @@ from ._options import bounds_of
 from ._options import counted_of
 from ._options import directory_of
 from ._options import functions_of
-from ._options import is_name
 from ._options import LabelFunction
 from ._options import number_of
 from ._options import option_error
@@ -71,9 +73,6 @@ __all__ = ["PrometheusMetrics"]
 _FAILED = "<failed>"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _STREAM_BUCKETS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600, 14400)
-_MOST_EXEMPLAR_CHARACTERS = 128
-
-ExemplarFunction: t.TypeAlias = Callable[[Exchange], Mapping[str, str] | None]
 
 
 class PrometheusMetrics:
@@ -150,6 +149,8 @@ class PrometheusMetrics:
     :param networks: The networks that readers must be in, as ``["10.0.0.0/8"]``, by
         ``REMOTE_ADDR``.
     :param allows: Takes the WSGI environment and returns whether it may read.
+    :param flask_exporter: Count under the names of prometheus-flask-exporter, too:
+        ``True``, or its :class:`options <FlaskExporterOptions>`.
     :raises ConfigurationError: If an option does not fit, or another metric of the
         registry has the same name.
 
@@ -183,14 +184,13 @@ class PrometheusMetrics:
         token_file: str | None = None,
         networks: Sequence[str] | None = None,
         allows: Callable[[dict[str, t.Any]], bool] | None = None,
+        flask_exporter: bool | FlaskExporterOptions = False,
     ) -> None:
         prefix = prefix_of(namespace)
-        if exemplar is not None and not callable(exemplar):
-            raise option_error("exemplar must be callable", exemplar, "exemplar")
         self._bounds = bounds_of(buckets)
         self._stream_bounds = bounds_of(stream_buckets, "stream_buckets")
         self._own = functions_of(labels or {})
-        self._exemplar = exemplar
+        self._exemplar = exemplar_option(exemplar)
         self._with_sql = truth_of("with_sql", with_sql)
         self._with_receivers = truth_of("with_receivers", with_receivers)
         self._with_scrapes = truth_of("with_scrapes", with_scrapes)
@@ -198,23 +198,22 @@ class PrometheusMetrics:
         self._path = path_of(path)
         self._access = access_of(token, token_file, networks, allows)
         self.directory = directory_of(directory)
-        self._groups = Groups(
-            prefix,
-            self._bounds,
-            self._stream_bounds,
-            self._own,
-            Limits(
-                number_of("max_values", max_values),
-                number_of("max_routes", max_routes),
-                number_of("max_label_sets", max_label_sets),
-            ),
+        limits = Limits(
+            number_of("max_values", max_values),
+            number_of("max_routes", max_routes),
+            number_of("max_label_sets", max_label_sets),
         )
+        bounds = self._bounds, self._stream_bounds
+        self._groups = Groups(prefix, *bounds, self._own, limits)
+        self._exporter = exporter_figures(flask_exporter, self._own, limits)
         found = self._groups
         groups = [found.exchanges, found.streams, found.flights, found.failures]
         if with_sql:
             groups.append(self._groups.statements)
         if with_receivers:
             groups.append(self._groups.deliveries)
+        if self._exporter is not None:
+            groups.extend(self._exporter.groups)
         self._store = Store(groups, self._groups.flights, self.directory)
         self._applications: dict[t.Hashable, Callable[[], object]] = {}
         self._mounts: dict[t.Hashable, Mount] = {}
@@ -229,7 +228,10 @@ class PrometheusMetrics:
             registry = CollectorRegistry()
             folder = Folder(self.directory)
             registry.register(FolderCollector(folder, self._store.write, self.describe))
+            if self._exporter is not None:
+                self._exporter.register(registry, is_own=False)
             return registry
+        is_own = registry is None
         if registry is None:
             registry = CollectorRegistry()
         if not isinstance(registry, CollectorRegistry):
@@ -238,6 +240,8 @@ class PrometheusMetrics:
             )
         try:
             registry.register(self)
+            if self._exporter is not None:
+                self._exporter.register(registry, is_own=is_own)
         except ValueError as error:
             raise ConfigurationError(
                 f"the registry has metrics of these names already: {error}; leave"
@@ -321,14 +325,18 @@ class PrometheusMetrics:
         status, outcome = exchange.status, exchange.outcome
         key: tuple[t.Any, ...] = (exchange.method, route, status, outcome)
         if self._own:
-            key += tuple(
-                self._own_value(name, function, exchange)
-                for name, function in self._own.items()
-            )
+            key += self._own_values(exchange)
         response_seconds, stream_seconds = response_times(exchange)
+        if self._exporter is not None:
+            self._exporter.closed(self._store, exchange, key[4:], response_seconds)
+            if not self._exporter.with_new_names:
+                return
         exemplar = None
         if self._exemplar is not None and response_seconds is not None:
-            exemplar = self._exemplar_of(exchange, response_seconds)
+            complaints = self._store.complaints
+            exemplar = exemplar_of(
+                self._exemplar, exchange, response_seconds, complaints
+            )
         self._store.put(
             self._note_exchange,
             key,
@@ -343,6 +351,8 @@ class PrometheusMetrics:
     def failed(self, sender: object, *, exchange: Exchange, where: str) -> None:
         """Count an exception that left the application."""
         self._store.put(self._note_failure, (route_of(exchange), where))
+        if self._exporter is not None:
+            self._exporter.failed(self._store, exchange, self._own_values(exchange))
 
     def executed(
         self,
@@ -389,6 +399,8 @@ class PrometheusMetrics:
         asks for that; of some metrics only by ``?name[]=``. GET and HEAD.
         """
         exchange = environ.get(EXCHANGE_KEY)
+        if self._exporter is not None and isinstance(exchange, Exchange):
+            self._exporter.leave_out(exchange)
         if not self._with_scrapes and isinstance(exchange, Exchange):
             self._scrapes.add(exchange)
             self._store.close(exchange)
@@ -416,6 +428,12 @@ class PrometheusMetrics:
         """Return the metrics of this process, for a registry."""
         return self._store.metrics()
 
+    def _own_values(self, exchange: Exchange) -> tuple[str, ...]:
+        return tuple(
+            self._own_value(name, function, exchange)
+            for name, function in self._own.items()
+        )
+
     def _own_value(self, name: str, function: LabelFunction, exchange: Exchange) -> str:
         try:
             value = function(exchange)
@@ -426,29 +444,9 @@ class PrometheusMetrics:
             )
             return _FAILED
 
-    def _exemplar_of(self, exchange: Exchange, seconds: float) -> Exemplar | None:
-        try:
-            labels = t.cast("ExemplarFunction", self._exemplar)(exchange)
-            if not labels:
-                return None
-            labels = dict(labels)
-            text = "".join(map(str.__str__, (*labels, *labels.values())))
-            text.encode()
-            if len(text) > _MOST_EXEMPLAR_CHARACTERS or not all(map(is_name, labels)):
-                raise ValueError(  # noqa: TRY301  # told like those of the function
-                    f"an exemplar takes {_MOST_EXEMPLAR_CHARACTERS} characters in all,"
-                    f" and names of labels; got {short_repr(labels)}"
-                )
-        except Exception as error:  # noqa: BLE001  # the request is counted even so
-            self._store.complaints.tell("the function for exemplars failed", error)
-            return None
-        return Exemplar(labels, seconds, time())
-
     def _is_of_ours(self, exchange: Exchange) -> bool:
-        applications = self._applications
-        return sender_key(ANY) in applications or (
-            sender_key(exchange.sender) in applications
-        )
+        keys = sender_key(ANY), sender_key(exchange.sender)
+        return any(key in self._applications for key in keys)
 
     def _delivered(self, delivery: Delivery) -> None:
         signal = getattr(delivery.signal, "name", "")
@@ -478,8 +476,9 @@ class PrometheusMetrics:
             row.observe(self._groups.headers_slot, self._bounds, seconds_to_headers)
 
     def _note_stream(self, key: tuple[t.Any, ...], seconds: float) -> None:
-        row = self._store.row(self._groups.streams, key)
-        row.observe(0, self._stream_bounds, seconds)
+        self._store.row(self._groups.streams, key).observe(
+            0, self._stream_bounds, seconds
+        )
 
     def _note_failure(self, key: tuple[t.Any, ...]) -> None:
         self._store.row(self._groups.failures, key).add(0, 1)

@@ -1,0 +1,226 @@
+"""Requests under the names that prometheus-flask-exporter gives them."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Collection
+from collections.abc import Iterable
+from importlib import metadata
+from weakref import WeakSet
+
+from prometheus_client import CollectorRegistry
+from prometheus_client import GCCollector
+from prometheus_client import PlatformCollector
+from prometheus_client import ProcessCollector
+from prometheus_client.metrics_core import Metric
+
+from ...exchange import Exchange
+from ...receivers.lines import LONGEST_FIELD
+from ._exporter_options import ExporterNames
+from ._exporter_options import names_of
+from ._figures import Family
+from ._figures import Group
+from ._figures import Label
+from ._figures import OTHER
+from ._groups import Limits
+from ._groups import status_text
+from ._store import Store
+
+__all__ = ["ExporterFigures", "exporter_figures"]
+
+_NONE: t.Final = "None"
+"""What prometheus-flask-exporter writes for no endpoint and no rule."""
+
+_FAILED: t.Final = "<failed>"
+_MOST_UNMATCHED: t.Final = 100
+
+
+class ExporterFigures:
+    """Counts requests under the names, labels and buckets of prometheus-flask-exporter.
+
+    :param names: The options.
+    :param own: The names of further labels, which functions of the exchange give.
+    :param limits: How many values and rows there are.
+    """
+
+    groups: tuple[Group, ...]
+    """By method, group, status: durations. By method and status: requests; and
+    exceptions. Each by the further labels, too."""
+    with_new_names: bool
+    """Whether requests are counted under the names of signalpost, too."""
+
+    def __init__(
+        self, names: ExporterNames, own: Collection[str], limits: Limits
+    ) -> None:
+        self.with_new_names = names.with_new_names
+        self._names = names
+        self._constants = tuple(names.constant_labels.values())
+        self._bounds = names.bounds
+        self._unmatched: set[str] = set()
+        self._left_out: WeakSet[Exchange] = WeakSet()
+        method, status = Label("method", 20), Label("status", 505, status_text)
+        most = names.max_groups + _MOST_UNMATCHED
+        group = Label(names.group_label, most, always=(_NONE, OTHER))
+        more = [
+            *(Label(name, limits.values) for name in own),
+            *(Label(name, 1) for name in names.constant_labels),
+        ]
+        duration, total, exceptions = _families(f"{names.prefix}http_request_", names)
+        most = limits.label_sets
+        self._durations = Group([method, group, status, *more], [duration], most)
+        self._totals = Group([method, status, *more], [total], most)
+        self._exceptions = Group([method, status, *more], [exceptions], most)
+        self.groups = (self._durations, self._totals, self._exceptions)
+
+    def leave_out(self, exchange: Exchange) -> None:
+        """Do not count an exchange: it is a scrape."""
+        self._left_out.add(exchange)
+
+    def closed(
+        self,
+        store: Store,
+        exchange: Exchange,
+        own: tuple[str, ...],
+        response_seconds: float | None,
+    ) -> None:
+        """Count an exchange that has closed.
+
+        :param store: Where the figures are kept.
+        :param exchange: The exchange.
+        :param own: The values of the further labels.
+        :param response_seconds: Its response time, or ``None`` if it has none.
+        """
+        if self._is_excluded(exchange):
+            return
+        status = exchange.status
+        if status is None and exchange.outcome == "error":
+            # The server makes an error page of what has left the application.
+            status = 500
+        group = self._group_of(store, exchange)
+        key = (exchange.method, group, status, *own, *self._constants)
+        store.put(self._note_request, store, key, response_seconds)
+
+    def failed(self, store: Store, exchange: Exchange, own: tuple[str, ...]) -> None:
+        """Count an exception that left the application, with status 500 always.
+
+        :param store: Where the figures are kept.
+        :param exchange: The exchange.
+        :param own: The values of the further labels.
+        """
+        if not self._is_excluded(exchange):
+            key = (exchange.method, 500, *own, *self._constants)
+            store.put(self._note_exception, store, key)
+
+    def register(self, registry: CollectorRegistry, *, is_own: bool) -> None:
+        """Add what is the same at each scrape to a registry.
+
+        :param registry: The registry.
+        :param is_own: Whether it has no other metrics, and those of one process.
+        :raises ValueError: If it has metrics of these names.
+        """
+        registry.register(_Information(self._names))
+        if is_own and self._names.with_process_metrics:
+            for collector in (ProcessCollector, PlatformCollector, GCCollector):
+                collector(registry=registry)
+
+    def _is_excluded(self, exchange: Exchange) -> bool:
+        excluded = self._names.exclude_endpoints
+        return exchange in self._left_out or (
+            bool(excluded) and exchange.endpoint in excluded
+        )
+
+    def _group_of(self, store: Store, exchange: Exchange) -> str:
+        by = self._names.group_by
+        try:
+            if by == "path":
+                return self._path_of(exchange)
+            if by == "endpoint":
+                found: object = exchange.endpoint
+            elif by == "url_rule":
+                found = _rule_of(exchange)
+            else:
+                found = t.cast("t.Callable[[Exchange], t.Any]", by)(exchange)
+            return str(found)[:LONGEST_FIELD]
+        except Exception as error:  # noqa: BLE001  # the request is counted even so
+            store.complaints.tell("the function of group_by failed", error)
+            return _FAILED
+
+    def _path_of(self, exchange: Exchange) -> str:
+        path = f"/{exchange.path.lstrip('/')}"[:LONGEST_FIELD]
+        if exchange.route is not None or path in self._unmatched:
+            return path
+        # Requests of a scanner must not take the room of the paths that there are.
+        if len(self._unmatched) >= _MOST_UNMATCHED:
+            return OTHER
+        self._unmatched.add(path)
+        return path
+
+    def _note_request(
+        self, store: Store, key: tuple[t.Any, ...], seconds: float | None
+    ) -> None:
+        method, _, *more = key
+        store.row(self._totals, (method, *more)).add(0, 1)
+        if seconds is not None:
+            store.row(self._durations, key).observe(0, self._bounds, seconds)
+
+    def _note_exception(self, store: Store, key: tuple[t.Any, ...]) -> None:
+        store.row(self._exceptions, key).add(0, 1)
+
+
+def exporter_figures(
+    options: object, own: Collection[str], limits: Limits
+) -> ExporterFigures | None:
+    """Return what counts under these names; ``None`` if they are not asked for.
+
+    :param options: The value of the option ``flask_exporter``.
+    :param own: The names of further labels, which functions of the exchange give.
+    :param limits: How many values and rows there are.
+    :raises ConfigurationError: If an option does not fit.
+    """
+    names = names_of(options, own)
+    return None if names is None else ExporterFigures(names, own, limits)
+
+
+class _Information:
+    """Gauges that are 1."""
+
+    def __init__(self, names: ExporterNames) -> None:
+        version = metadata.version("signalpost")
+        self._info = {
+            f"{names.prefix}exporter_info": {"version": version},
+            **names.info,
+        }
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the gauges."""
+        for name, labels in self._info.items():
+            metric = Metric(name, "Information in labels.", "gauge")
+            metric.add_sample(name, labels, 1.0)
+            yield metric
+
+    describe = collect
+
+
+def _rule_of(exchange: Exchange) -> str | None:
+    """Return the rule as the application has it, without the mount point."""
+    route = exchange.route
+    return None if route is None else str(route).removeprefix(exchange.script_name)
+
+
+def _families(prefix: str, names: ExporterNames) -> tuple[Family, Family, Family]:
+    return (
+        Family(
+            f"{prefix}duration_seconds",
+            "histogram",
+            "Time from the server's call to the close of the response, or to the"
+            " headers of a streamed one.",
+            names.bounds,
+        ),
+        # Without the suffix, which each sample of a counter has.
+        Family(prefix.removesuffix("_"), "counter", "Requests whose response closed."),
+        Family(
+            f"{prefix}exceptions",
+            "counter",
+            "Exceptions that left the application.",
+        ),
+    )

@@ -1,0 +1,210 @@
+"""The options for the names of prometheus-flask-exporter, checked."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Mapping
+from collections.abc import Sequence
+from pkgutil import resolve_name
+
+from ...errors import ConfigurationError
+from ...exchange import Exchange
+from ._options import bounds_of
+from ._options import is_name
+from ._options import number_of
+from ._options import option_error
+from ._options import truth_of
+
+__all__ = ["ExporterNames", "FlaskExporterOptions", "GroupFunction", "names_of"]
+
+GroupFunction: t.TypeAlias = Callable[[Exchange], t.Any]
+"""Returns the value of the label that durations are grouped by."""
+
+_KEY: t.Final = "flask_exporter"
+_GROUPS: t.Final = ("path", "endpoint", "url_rule")
+_BUCKETS: t.Final = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75),
+    *(1.0, 2.5, 5.0, 7.5, 10.0),
+)
+_RESERVED: t.Final = frozenset(("method", "status", "le", "quantile", "pid"))
+
+
+class FlaskExporterOptions(t.TypedDict, total=False):
+    """What may be chosen for the names of prometheus-flask-exporter.
+
+    For ``PrometheusMetrics(flask_exporter={…})``. Each has a default, so that
+    ``flask_exporter=True`` chooses what prometheus-flask-exporter does.
+
+    .. versionadded:: 0.1
+    """
+
+    prefix: str
+    """What the names begin with, before an underscore; ``"flask"``. ``""`` for
+    none."""
+    group_by: str | GroupFunction
+    """What durations are told apart by: ``"path"``, ``"endpoint"`` or ``"url_rule"``,
+    which is the name of the label, too. Or a function of the exchange, whose name is
+    the label's; or where it is, as ``"shop.metrics:page"``."""
+    buckets: Sequence[float]
+    """The upper bounds of the buckets, in seconds, ascending; those of
+    ``prometheus_client.Histogram``."""
+    constant_labels: Mapping[str, str]
+    """Further labels with their values, as ``{"stage": "test"}``."""
+    info: Mapping[str, Mapping[str, str]]
+    """Gauges that are 1, by their names, with their labels, as
+    ``{"app_info": {"version": "1.0.3"}}``."""
+    exclude_endpoints: Collection[str]
+    """The endpoints of views that are not counted under these names."""
+    max_groups: int
+    """How many paths, or other values of ``group_by``, are told apart; 1000. Of those
+    that no route matched, 100 at most."""
+    with_new_names: bool
+    """Whether requests are counted under the names of signalpost, too; ``True``."""
+    with_process_metrics: bool
+    """Whether a registry of its own has the ``process_``, ``python_info`` and
+    ``python_gc_`` metrics of ``prometheus_client``, unless there are files for many
+    processes; ``True``."""
+
+
+class ExporterNames:
+    """The options, checked, with a value for each.
+
+    The parameters are those of :class:`FlaskExporterOptions`.
+
+    :param own: The labels that the metrics have by the option ``labels``.
+    :raises ConfigurationError: If an option does not fit.
+    """
+
+    def __init__(  # noqa: PLR0913  # an option each, by name only
+        self,
+        own: Collection[str],
+        *,
+        prefix: str = "flask",
+        group_by: str | GroupFunction = "path",
+        buckets: Sequence[float] = _BUCKETS,
+        constant_labels: Mapping[str, str] | None = None,
+        info: Mapping[str, Mapping[str, str]] | None = None,
+        exclude_endpoints: Collection[str] = (),
+        max_groups: int = 1000,
+        with_new_names: bool = True,
+        with_process_metrics: bool = True,
+    ) -> None:
+        self.prefix = _prefix_of(prefix)
+        self.group_label, self.group_by = _group_of(group_by)
+        self.bounds = bounds_of(buckets, f"{_KEY}.buckets")
+        self.constant_labels = _labels_of(constant_labels or {}, "constant_labels")
+        self.info = _info_of(info or {})
+        self.exclude_endpoints = _endpoints_of(exclude_endpoints)
+        self.max_groups = number_of(f"{_KEY}.max_groups", max_groups)
+        self.with_new_names = truth_of(f"{_KEY}.with_new_names", with_new_names)
+        self.with_process_metrics = truth_of(
+            f"{_KEY}.with_process_metrics", with_process_metrics
+        )
+        names = [self.group_label, *own, *self.constant_labels]
+        twice = {name for name in names if names.count(name) > 1 or name in _RESERVED}
+        if twice:
+            raise ConfigurationError(
+                f"the metrics of {_KEY} would have the label {min(twice)!r} twice;"
+                " choose another name for the label of your own",
+                key=_KEY,
+            )
+
+
+def names_of(options: object, own: Collection[str]) -> ExporterNames | None:
+    """Return the checked options; ``None`` if the names are not asked for.
+
+    :param options: The value of the option ``flask_exporter``.
+    :param own: The labels that the metrics have by the option ``labels``.
+    :raises ConfigurationError: If it does not fit.
+    """
+    if options is False or options is None:
+        return None
+    if options is True:
+        options = {}
+    if not isinstance(options, Mapping):
+        raise option_error(
+            f"{_KEY} must be True, False or a mapping of options", options, _KEY
+        )
+    known = FlaskExporterOptions.__annotations__
+    for name in options:
+        if name not in known:
+            raise option_error(
+                f"{_KEY} takes the options {', '.join(sorted(known))}", name, _KEY
+            )
+    return ExporterNames(own, **options)
+
+
+def _prefix_of(prefix: object) -> str:
+    if prefix == "":
+        return ""
+    if not is_name(prefix):
+        raise option_error(
+            f'{_KEY}.prefix must be letters, digits and underscores, or "" for none',
+            prefix,
+            _KEY,
+        )
+    return f"{prefix}_"
+
+
+def _group_of(group_by: object) -> tuple[str, str | GroupFunction]:
+    """Return the label that durations are grouped by, and by what."""
+    if group_by in _GROUPS:
+        return str(group_by), str(group_by)
+    function = group_by
+    if isinstance(group_by, str) and ":" in group_by:
+        try:
+            function = resolve_name(group_by)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise option_error(
+                f"the function of {_KEY}.group_by is not found ({error})",
+                group_by,
+                _KEY,
+            ) from error
+    name = getattr(function, "__name__", None)
+    if not callable(function) or not is_name(name):
+        raise option_error(
+            f"{_KEY}.group_by must be one of {', '.join(_GROUPS)}, or a function of"
+            " the exchange whose name becomes that of the label",
+            group_by,
+            _KEY,
+        )
+    return str(name), function
+
+
+def _labels_of(labels: object, key: str) -> dict[str, str]:
+    if not isinstance(labels, Mapping) or not all(map(is_name, labels)):
+        raise option_error(
+            f"{_KEY}.{key} must be values by names of letters, digits and underscores",
+            labels,
+            _KEY,
+        )
+    return {str(name): str(value) for name, value in labels.items()}
+
+
+def _info_of(info: object) -> dict[str, dict[str, str]]:
+    if not isinstance(info, Mapping) or not all(map(is_name, info)):
+        raise option_error(
+            f"{_KEY}.info must be labels by names of metrics, as"
+            ' {"app_info": {"version": "1.0.3"}}',
+            info,
+            _KEY,
+        )
+    return {
+        str(name): _labels_of(labels, f"info.{name}") for name, labels in info.items()
+    }
+
+
+def _endpoints_of(endpoints: object) -> frozenset[str]:
+    if (
+        isinstance(endpoints, (str, bytes))
+        or not isinstance(endpoints, Collection)
+        or not all(isinstance(one, str) for one in endpoints)
+    ):
+        raise option_error(
+            f'{_KEY}.exclude_endpoints must be names of endpoints, as ["healthz"]',
+            endpoints,
+            _KEY,
+        )
+    return frozenset(endpoints)

@@ -115,7 +115,7 @@ def test_a_bridge_goes_after_the_send_that_finds_its_receiver_dead(
 ) -> None:
     def passing(sender: object, **extra: object) -> None: ...
 
-    template_rendered.connect(passing, app)
+    template_rendered.connect(passing)
     assert bridged(app) == {"template_rendered"}
     del passing
     TestApp(app).get("/template")

@@ -484,7 +484,7 @@ def fail(operation: str = "commit", exchange: Exchange | None = None) -> None:
 
 
 def test_failures_beside_statements_are_counted_as_errors() -> None:
-    exchange = Exchange({}, "shop")
+    exchange = Exchange({}, hello)
     with counting(hello) as metrics:
         fail("commit", exchange)
         fail("connect")

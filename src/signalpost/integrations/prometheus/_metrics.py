@@ -476,9 +476,8 @@ class PrometheusMetrics:
             row.observe(self._groups.headers_slot, self._bounds, seconds_to_headers)
 
     def _note_stream(self, key: tuple[t.Any, ...], seconds: float) -> None:
-        self._store.row(self._groups.streams, key).observe(
-            0, self._stream_bounds, seconds
-        )
+        row = self._store.row(self._groups.streams, key)
+        row.observe(0, self._stream_bounds, seconds)
 
     def _note_failure(self, key: tuple[t.Any, ...]) -> None:
         self._store.row(self._groups.failures, key).add(0, 1)

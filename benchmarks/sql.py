@@ -25,7 +25,7 @@ from typing import Any
 from typing import TYPE_CHECKING
 from wsgiref.util import setup_testing_defaults
 
-from signalpost.exchange import context_exchange
+from signalpost._current import context_exchange
 from signalpost.exchange import Exchange
 from signalpost.lifecycle import sql_executed
 from signalpost.receivers.sql import SqlLogger

@@ -7,14 +7,14 @@ import time
 import typing as t
 from collections.abc import Callable
 from collections.abc import Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from reprlib import repr as short_repr
 from sys import _getframe
-from types import CodeType
-from types import FrameType
 from wsgiref.headers import Headers
 
+from ._current import context_exchange
+from ._current import nearest
+from ._current import producing
 from ._handling import Handling
 from .errors import ExchangeClosedError
 from .errors import ExchangeNotRecordedError
@@ -441,39 +441,11 @@ def current_exchange() -> Exchange | None:
     """
     exchange = context_exchange.get()
     if producing:
-        exchange = _nearest(_getframe(1), exchange)
+        exchange = nearest(_getframe(1), exchange)
     # As is_open has it, which would be a call more.
-    return None if exchange is None or exchange.open_environ is None else exchange
-
-
-def _nearest(frame: FrameType | None, current: Exchange | None) -> Exchange | None:
-    """Return whom the nearest body or call on the stack is for.
-
-    A variable of the context that is set at each step of a body would cost more than
-    all else that is done for a chunk, and one that stays set would be seen by others.
-    """
-    while frame is not None:
-        exchange = producing.get(id(frame))
-        if exchange is not None:
-            return exchange
-        if frame.f_code in codes_that_set:
-            return current
-        frame = frame.f_back
-    return current
-
-
-context_exchange: ContextVar[Exchange | None] = ContextVar(
-    "signalpost.exchange", default=None
-)
-"""The exchange whose call, or close, runs in this context. For the middleware, which
-takes back what it has set before it returns."""
-
-producing: dict[int, Exchange] = {}
-"""The exchanges whose bodies are being produced, by the ids of the frames that do it.
-Each frame puts itself in and takes itself out."""
-
-codes_that_set: set[CodeType] = set()
-"""The code of the functions that set :data:`context_exchange` for what they call."""
+    if exchange is None or exchange.open_environ is None:
+        return None
+    return t.cast("Exchange", exchange)
 
 
 def _decoded(value: object) -> str:

@@ -6,9 +6,9 @@ import gc
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from signalpost.exchange import context_exchange
+from signalpost._current import context_exchange
+from signalpost._current import producing
 from signalpost.exchange import current_exchange
-from signalpost.exchange import producing
 from signalpost.lifecycle import exchange_opened
 
 WAIT_SECONDS = 30

@@ -16,10 +16,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from signalpost import SignalMiddleware
-from signalpost.exchange import context_exchange
+from signalpost._current import context_exchange
+from signalpost._current import producing
 from signalpost.exchange import current_exchange
 from signalpost.exchange import Exchange
-from signalpost.exchange import producing
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import exchange_opened
 from signalpost.lifecycle import EXCHANGE_SIGNALS
@@ -891,4 +891,4 @@ def test_whatever_the_order_each_step_sees_its_own(
     interleaving.end()
     assert interleaving.asked > 0
     assert context_exchange.get() is None
-    assert not any(exchange.is_open for exchange in producing.values())
+    assert not any(one.open_environ is not None for one in producing.values())

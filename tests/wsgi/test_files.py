@@ -13,7 +13,7 @@ from wsgiref.util import FileWrapper
 import pytest
 
 from signalpost import SignalMiddleware
-from signalpost.exchange import context_exchange
+from signalpost._current import context_exchange
 from signalpost.exchange import Exchange
 from signalpost.lifecycle import exchange_closed
 from signalpost.testing import capture

@@ -19,10 +19,10 @@ import flask
 import pytest
 
 from signalpost import SignalMiddleware
-from signalpost.exchange import context_exchange
+from signalpost._current import context_exchange
+from signalpost._current import producing
 from signalpost.exchange import current_exchange
 from signalpost.exchange import Exchange
-from signalpost.exchange import producing
 from signalpost.integrations.flask import Signalpost
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import EXCHANGE_SIGNALS

@@ -19,6 +19,7 @@ from flask import signals as flasks
 from werkzeug.exceptions import HTTPException
 
 from .. import lifecycle
+from .._current import context_exchange
 from .._engine.delivery import AsyncWrapper
 from .._engine.interest import generation_of
 from .._engine.interest import with_receivers
@@ -29,7 +30,6 @@ from ..config import Configuration
 from ..config import Enabled
 from ..errors import ConfigurationError
 from ..errors import ExtensionError
-from ..exchange import context_exchange
 from ..exchange import Exchange
 from ..exchange import EXCHANGE_KEY
 from ..wsgi.application import is_running

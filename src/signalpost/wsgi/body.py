@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from sys import _getframe
 
-from ..exchange import codes_that_set
-from ..exchange import context_exchange
+from .._current import codes_that_set
+from .._current import context_exchange
+from .._current import producing
 from ..exchange import Exchange
 from ..exchange import ExchangeOutcome
-from ..exchange import producing
 from ..exchange import Where
 from .kinds import has_method
 from .kinds import method_of

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from weakref import WeakValueDictionary
 
+from .._current import codes_that_set
+from .._current import context_exchange
 from .._engine.delivery import AsyncWrapper
 from .._engine.interest import generation_of
 from .._engine.interest import with_receivers
 from .._engine.signal import NamedSignal
-from ..exchange import codes_that_set
-from ..exchange import context_exchange
 from ..exchange import Exchange
 from ..exchange import EXCHANGE_KEY
 from ..exchange import ExchangeOutcome

@@ -5,8 +5,8 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterable
 
+from .._current import producing
 from ..exchange import Exchange
-from ..exchange import producing
 from .application import Around
 from .finding import Layer
 from .finding import layers_in

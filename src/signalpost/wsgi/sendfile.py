@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import lru_cache
 
-from ..exchange import codes_that_set
-from ..exchange import context_exchange
+from .._current import codes_that_set
+from .._current import context_exchange
 from ..exchange import Exchange
 
 __all__ = ["FILE_WRAPPER", "SentFile", "stand_in_for"]
@@ -74,7 +74,7 @@ def _wrapped(
     named: dict[str, t.Any],
 ) -> t.Any:
     exchange = context_exchange.get()
-    if exchange is None or not exchange.is_open:
+    if exchange is None or exchange.open_environ is None:
         return wrap(file, *size, **named)
     sent = SentFile(file)
     wrapped = wrap(sent, *size, **named)

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from reprlib import repr as short_repr
 from typing import Any
 
+from .._ids import set_id_headers
 from ..errors import ConfigurationError
 from ..lifecycle import post_config_load
 from ..wsgi.middleware import sender_of
 from ._enabled import Enabled
 from ._enabled import enabled_for
 from ._finding import imported
+from ._ids import id_headers_in
 from ._place import listed
 from ._place import nearest
 from ._place import Place
@@ -209,8 +211,8 @@ class Configuration(Mapping[str, Any]):
         In this order: the modules of ``auto-import`` are imported; the receivers of
         ``[signalpost.receivers]`` are enabled for the application; the format is set;
         :data:`~signalpost.lifecycle.post_config_load` is sent, so that the modules
-        can read sections of their own. If any of it fails, what was enabled is
-        disabled again.
+        can read sections of their own; the headers of ``id-headers`` are read from then
+        on. If any of it fails, what was enabled is disabled again.
 
         They hear the application as long as it lives, or until they are disabled. To
         load another configuration for the same application adds to the first.
@@ -234,7 +236,13 @@ class Configuration(Mapping[str, Any]):
                     enabled.enable_at(name, options, place)
             if "format" in ours:
                 enabled.write_as(ours["format"], self.place_of(OURS, "format"))
+            headers = None
+            if "id-headers" in ours:
+                place = self.place_of(OURS, "id-headers")
+                headers = id_headers_in(ours["id-headers"], place)
             post_config_load.send(self, application=sender_of(application))
+            if headers is not None:
+                set_id_headers(sender_of(application), headers)
         return enabled
 
     def _checked(self) -> Mapping[str, Any]:
@@ -244,7 +252,7 @@ class Configuration(Mapping[str, Any]):
             raise self.place_of("", OURS).error(
                 f"expected a table, got {short_repr(ours)}"
             )
-        known = ("auto-import", "format", "receivers")
+        known = ("auto-import", "format", "id-headers", "receivers")
         for key in ours:
             if key not in known:
                 raise self.place_of(OURS, key).error(

@@ -81,6 +81,9 @@ class Signalpost:
     ``SIGNALPOST_FORMAT``
         ``"text"``, ``"json"`` or ``"logfmt"``: how what they log is written to standard
         error. Without it, logging is as you have set it up.
+    ``SIGNALPOST_ID_HEADERS``
+        The headers that may have the id of a request: ``["X-Request-ID"]``; see
+        :attr:`Exchange.id <signalpost.exchange.Exchange.id>`.
     ``SIGNALPOST_CONFIG``
         The path of a TOML or INI file that says the like, see
         :mod:`signalpost.config`; relative to ``app.config.root_path``. The keys above
@@ -322,6 +325,7 @@ def _configuration_of(app: flask.Flask) -> Configuration:
 _KEYS = {
     "SIGNALPOST_AUTO_IMPORT": "auto-import",
     "SIGNALPOST_FORMAT": "format",
+    "SIGNALPOST_ID_HEADERS": "id-headers",
     "SIGNALPOST_RECEIVERS": "receivers",
 }
 
@@ -456,11 +460,7 @@ def _unchanged(*names: str) -> Callable[..., dict[str, t.Any]]:
 
 
 _MOMENTS = (
-    Moment(
-        flasks.request_started,
-        lifecycle.request_started,
-        _started,
-    ),
+    Moment(flasks.request_started, lifecycle.request_started, _started),
     Moment(
         flasks.before_render_template,
         lifecycle.before_render_template,

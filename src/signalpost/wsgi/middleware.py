@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import typing as t
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from contextlib import suppress
 from weakref import WeakValueDictionary
@@ -15,6 +16,8 @@ from .._engine.delivery import AsyncWrapper
 from .._engine.interest import generation_of
 from .._engine.interest import with_receivers
 from .._engine.signal import NamedSignal
+from .._ids import IdHeaders
+from .._ids import set_id_headers
 from ..exchange import Exchange
 from ..exchange import EXCHANGE_KEY
 from ..exchange import ExchangeOutcome
@@ -125,7 +128,13 @@ class SignalMiddleware(Layer):
         it as an attribute; or else ``app`` itself.
     :param strict: Let a receiver's exception through to the application and the
         server. For tests.
+    :param id_headers: The headers that may have the id of a request, in order, if they
+        are not ``X-Request-ID``, ``X-Correlation-ID``, ``X-Amzn-Trace-Id`` (its
+        ``Root``) and ``traceparent`` (its trace id); see :attr:`.Exchange.id`. They
+        are the sender's, whichever of its layers they are given to.
     :raises ApplicationError: If ``app`` cannot be called as a WSGI application.
+    :raises TypeError: If ``id_headers`` is no collection of strings.
+    :raises ValueError: If one of them cannot be the name of a header.
 
     .. versionadded:: 0.1
     """
@@ -136,8 +145,14 @@ class SignalMiddleware(Layer):
     """How many times a receiver has raised so far."""
 
     def __init__(
-        self, app: t.Any, *, sender: object = None, strict: bool = False
+        self,
+        app: t.Any,
+        *,
+        sender: object = None,
+        strict: bool = False,
+        id_headers: Collection[str] | None = None,
     ) -> None:
+        self._id_headers = None if id_headers is None else IdHeaders(id_headers)
         app = unproxied(app)
         if is_layer(app):
             found, is_known = app.sender, app.is_sender_known
@@ -146,6 +161,8 @@ class SignalMiddleware(Layer):
             self.app, found, is_known = application_and_sender(app, self)
         self.sender = found if sender is None else sender
         self.is_sender_known = is_known or sender is not None
+        if self._id_headers is not None:
+            set_id_headers(self.sender, self._id_headers)
         self.strict = strict
         self.receiver_failures = 0
         self._demand = Demand(self.sender)
@@ -198,6 +215,7 @@ class SignalMiddleware(Layer):
     ) -> Iterable[bytes]:
         exchange = Exchange(environ, self.sender, outer)
         exchange.find_request = self.find_request
+        exchange.id_headers = self._id_headers
         exchange.starter = starter = Starter(start_response, exchange, self)
         environ[EXCHANGE_KEY] = exchange
         token = context_exchange.set(exchange)

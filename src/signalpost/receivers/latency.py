@@ -39,8 +39,6 @@ _LEVELS = {
 # Outcomes of which a sample is enough.
 _ORDINARY = frozenset(("complete", "hijacked"))
 
-_is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
-_is_header_name = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*").fullmatch
 # What regular expressions, routes and queries are written with has no place in a
 # pattern: it would match nothing, and nobody would know why.
 _is_pattern = re.compile(r"(?:/|\*\*)(?!.*\.\*)[^^$?\\|()\[\]{}<>+#]*").fullmatch
@@ -56,7 +54,8 @@ class LatencyLogger:
     The line has method, route, status, outcome, duration and size; for a streamed body
     also when its headers left; if statements are counted
     (:class:`~signalpost.receivers.sql_totals.SqlTotalsCounter`), how many there were
-    and how long they took; and the request's id, if the front sent one::
+    and how long they took; and the id of the request, if the server in front sent it
+    or the application has read it (:attr:`.Exchange.id`)::
 
         GET /products/<slug> 200 complete 12.3 ms 4096 bytes 3 statements in 2.1 ms
         GET /export 200 complete 812.0 ms (headers 3.1 ms) ~52100 bytes id=f3-09
@@ -96,9 +95,6 @@ class LatencyLogger:
         known. Of a share of ``0.01`` it is the first and then each hundredth.
         Errors, statuses from 500 up, and what was slow, aborted or lost are always
         logged.
-    :param request_id_header: The header in which the front sends the request's id.
-        An id of other characters than ``A-Z a-z 0-9 . _ -``, or of more than 128, is
-        left out. ``None`` to read none.
     :param slow_stream_seconds: A streamed response that took at least so long as a
         whole is slow, too. ``None`` for nothing.
     :param logger: Where to: a logger or its name; without it ``signalpost.latency``.
@@ -118,7 +114,6 @@ class LatencyLogger:
         levels: Mapping[str, str] | None = None,
         exclude: Collection[str] = (),
         sample: Mapping[str, float] | None = None,
-        request_id_header: str | None = "X-Request-ID",
         slow_stream_seconds: float | None = None,
         logger: logging.Logger | str | None = None,
     ) -> None:
@@ -139,7 +134,6 @@ class LatencyLogger:
         }
         self._is_excluded = _matcher(exclude)
         self._sample = _sample_of(sample)
-        self._request_id_key = _environ_key(request_id_header)
         self._logger = chosen_logger(logger, "signalpost.latency")
 
     def __call__(self, sender: object, *, exchange: Exchange) -> None:
@@ -182,11 +176,6 @@ class LatencyLogger:
     def _line(
         self, exchange: Exchange, kind: str, place: str, streamed_from: float | None
     ) -> _LatencyLine:
-        request_id = None
-        if self._request_id_key is not None and exchange.open_environ is not None:
-            sent = exchange.open_environ.get(self._request_id_key)
-            if sent is not None and _is_request_id(sent):
-                request_id = sent
         totals = sql_totals(exchange)
         values = (
             exchange.method,
@@ -201,7 +190,7 @@ class LatencyLogger:
             streamed_from,
             # Copied, because a later statement would change the totals.
             None if totals is None else (totals.count, totals.duration_seconds),
-            request_id,
+            exchange.known_id(),
         )
         return _LatencyLine(values)
 
@@ -271,7 +260,7 @@ class _LatencyLine(Line):
             f" {outcome or 'open'} {seconds * 1000:.1f} ms{headers}"
             f" {'' if is_exact else '~'}{body_bytes} bytes"
             f"{'' if totals is None else _sql_text(*totals)}"
-            f"{'' if request_id is None else ' id=' + request_id}"
+            f"{'' if request_id is None else ' id=' + one_word(request_id)}"
         )
 
 
@@ -418,22 +407,6 @@ def _expression(pattern: object) -> str:
         ".*" if segment == "**" else re.escape(segment).replace(r"\*", "[^/]*")
         for segment in segments
     )
-
-
-def _environ_key(header: str | None) -> str | None:
-    if header is None:
-        return None
-    if not isinstance(header, str):
-        raise TypeError(
-            f"request_id_header must be the name of a header, got {header!r}; write"
-            ' "X-Request-ID"'
-        )
-    if not _is_header_name(header):
-        raise ValueError(
-            f"request_id_header must be the name of a header, of letters, digits and"
-            f' hyphens, got {header!r}; write "X-Request-ID"'
-        )
-    return "HTTP_" + header.upper().replace("-", "_")
 
 
 _LINE_NUMBER = LatencyLogger.__call__.__code__.co_firstlineno

@@ -15,6 +15,8 @@ from typing import Any
 from typing import Literal
 from typing import TypeAlias
 
+from .context import add_context
+from .context import FIELDS_BY_ATTRIBUTE
 from .lines import one_line
 from .lines import one_word
 
@@ -125,7 +127,8 @@ class JsonFormatter(logging.Formatter):
          "method": "GET", ...}
 
     (All in one line.) ``time`` is that of :rfc:`3339`, in UTC; ``line`` is the name of
-    a :class:`Line`; then come its fields, and what others gave as ``extra``. An
+    a :class:`Line`; then come its fields, what others gave as ``extra``, and what
+    :class:`~signalpost.receivers.context.ContextFilter` has put on the record. An
     exception is the text of its traceback, as ``exception``. A field that has the name
     of one before it gets an underscore at its end.
 
@@ -202,10 +205,10 @@ def add_fields(
     return entry
 
 
-# What logging itself puts on a record; all else came as ``extra``.
+# What logging itself and ContextFilter put on a record; all else came as ``extra``.
 _KEYS_OF_LOGGING = frozenset(
     (*vars(logging.makeLogRecord({})), "message", "asctime", "taskName")
-)
+).union(FIELDS_BY_ATTRIBUTE)
 
 # Letters of any script may stand in a key; what separates pairs may not.
 _unfit_for_key = re.compile(r"[^\w!#-<>-~]|^$")
@@ -238,6 +241,7 @@ def _add_fields(entry: dict[str, Any], record: logging.LogRecord) -> None:
         for key, value in record.__dict__.items():
             if key in extra:
                 entry[_free_key(str(key), entry)] = value
+    add_context(entry, record.__dict__)
 
 
 def _free_key(key: str, entry: Mapping[str, Any]) -> str:

@@ -18,7 +18,6 @@ from typing import TypeAlias
 from .._ids import is_header_name
 from .._ids import is_id
 from ..exchange import current_exchange
-from ..exchange import Exchange
 from ..lifecycle import exchange_closed
 from .lines import capped
 from .lines import one_line
@@ -73,7 +72,6 @@ _NO_VALUES: Final[_Values] = (ABSENT, ABSENT, ABSENT, ABSENT, ABSENT)
 _ATTRIBUTES: Final = tuple(FIELDS_BY_ATTRIBUTE)
 _FIELDS: Final = tuple(FIELDS_BY_ATTRIBUTE.values())
 _FIRST_ATTRIBUTE: Final = _ATTRIBUTES[0]
-_LAST_ATTRIBUTE: Final = _ATTRIBUTES[-1]
 
 
 class _Recording:
@@ -267,19 +265,22 @@ _carried: ContextVar[_Values] = ContextVar("signalpost.carried", default=_NO_VAL
 
 
 def _add_to(attributes: dict[str, Any]) -> None:
-    """Add the attributes to those of a record, except for those that it has.
+    """Add the attributes to those of a record, unless it has an id.
 
     It may have been made in another thread or process, which had the request.
     """
-    if _LAST_ATTRIBUTE in attributes and all(map(attributes.__contains__, _ATTRIBUTES)):
+    if "exchange_id" in attributes:
+        if "exchange_span_id" not in attributes:  # the caller has given only some
+            for attribute, value in zip(_ATTRIBUTES, _current_values(), strict=True):
+                attributes.setdefault(attribute, value)
         return
-    request_id, method, route, trace_id, span_id = _current_values()
-    keep = attributes.setdefault
-    keep("exchange_id", request_id)
-    keep("exchange_method", method)
-    keep("exchange_route", route)
-    keep("exchange_trace_id", trace_id)
-    keep("exchange_span_id", span_id)
+    (
+        attributes["exchange_id"],
+        attributes["exchange_method"],
+        attributes["exchange_route"],
+        attributes["exchange_trace_id"],
+        attributes["exchange_span_id"],
+    ) = _current_values()
 
 
 def _current_values() -> _Values:
@@ -299,7 +300,11 @@ def _current_values() -> _Values:
             ids = exchange.ids
             request_id = ids[0] if ids else exchange.id
             method = exchange.method
-            route = _route_of(exchange)
+            try:
+                found = exchange.route
+                route = ABSENT if found is None else _one_line(found)
+            except Exception:  # noqa: BLE001  # the request is the application's
+                route = ABSENT
         if _read_span is not None:
             span = _read_span()
             if span is not None:
@@ -308,14 +313,6 @@ def _current_values() -> _Values:
     except Exception:  # noqa: BLE001  # an application may have set any value
         return _NO_VALUES
     return request_id, method, route, ABSENT, ABSENT
-
-
-def _route_of(exchange: Exchange) -> str:
-    try:
-        route = exchange.route
-        return ABSENT if route is None else _one_line(route)
-    except Exception:  # noqa: BLE001  # the request is the application's
-        return ABSENT
 
 
 # An application has few routes, and each line asks for one.

@@ -24,6 +24,10 @@ if t.TYPE_CHECKING:
 SENT = {"HTTP_X_REQUEST_ID": "of the front", "HTTP_CF_RAY": "7a-LHR"}
 
 
+class Sender:
+    """Whatever is set for it goes with it."""
+
+
 def id_of(app: t.Any, **environ: t.Any) -> str:
     """Return the id of the outermost exchange of a request."""
     ids = []
@@ -37,31 +41,31 @@ def id_of(app: t.Any, **environ: t.Any) -> str:
 
 
 def test_the_headers_of_a_layer_are_read() -> None:
-    assert id_of(SignalMiddleware(hello, id_headers=["CF-Ray"]), **SENT) == "7a-LHR"
+    app = SignalMiddleware(hello, sender=Sender(), id_headers=["CF-Ray"])
+    assert id_of(app, **SENT) == "7a-LHR"
 
 
 def test_a_layer_without_headers_reads_no_id() -> None:
-    app = SignalMiddleware(hello, id_headers=())
+    app = SignalMiddleware(hello, sender=Sender(), id_headers=())
     sent = {"HTTP_X_REQUEST_ID": "f3-09"}
     first, second = id_of(app, **sent), id_of(app, **sent)
     assert len({first, second, "f3-09"}) == 3
 
 
 def test_the_headers_of_one_application_are_not_those_of_another() -> None:
-    def another(environ: t.Any, start_response: t.Any) -> list[bytes]:
-        return [*hello(environ, start_response)]
-
-    SignalMiddleware(another, id_headers=["CF-Ray"])
+    another = SignalMiddleware(hello, sender=Sender(), id_headers=["CF-Ray"])
     sent = {**SENT, "HTTP_X_REQUEST_ID": "f3-09"}
-    assert id_of(SignalMiddleware(hello, sender=object()), **sent) == "f3-09"
+    assert id_of(SignalMiddleware(hello, sender=Sender()), **sent) == "f3-09"
+    assert id_of(another, **sent) == "7a-LHR"
 
 
 def test_the_headers_count_whichever_layer_records() -> None:
-    inner = SignalMiddleware(hello, sender="shop")
-    outer = SignalMiddleware(inner, sender="shop", id_headers=["CF-Ray"])
+    shop, fair = Sender(), Sender()
+    inner = SignalMiddleware(hello, sender=shop)
+    outer = SignalMiddleware(inner, sender=shop, id_headers=["CF-Ray"])
     assert id_of(outer, **SENT) == "7a-LHR"
-    inner = SignalMiddleware(hello, sender="fair", id_headers=["CF-Ray"])
-    outer = SignalMiddleware(inner, sender="fair")
+    inner = SignalMiddleware(hello, sender=fair, id_headers=["CF-Ray"])
+    outer = SignalMiddleware(inner, sender=fair)
     assert id_of(outer, **SENT) == "7a-LHR"
 
 
@@ -72,7 +76,7 @@ def test_headers_of_a_wrong_type_are_refused() -> None:
 
 
 def test_the_headers_of_a_configuration_are_read() -> None:
-    app = SignalMiddleware(hello, sender=object())
+    app = SignalMiddleware(hello, sender=Sender())
     Configuration.from_mapping({"signalpost": {"id-headers": ["CF-Ray"]}}).load(app)
     assert id_of(app, **SENT) == "7a-LHR"
 
@@ -80,7 +84,7 @@ def test_the_headers_of_a_configuration_are_read() -> None:
 def test_the_headers_of_an_ini_file_are_words(tmp_path: t.Any) -> None:
     path = tmp_path / "shop.ini"
     path.write_text("[signalpost]\nid-headers = X-Request-ID CF-Ray\n")
-    app = SignalMiddleware(hello, sender=object())
+    app = SignalMiddleware(hello, sender=Sender())
     Configuration.from_file(path).load(app)
     assert id_of(app, **SENT) == "7a-LHR"
 
@@ -94,7 +98,7 @@ def test_the_headers_of_flasks_configuration_are_read() -> None:
 
 @pytest.mark.parametrize("wrong", ["CF-Ray", 7, ["CF Ray"], [7], True])
 def test_a_configuration_with_no_headers_is_refused(wrong: t.Any) -> None:
-    app = SignalMiddleware(hello, sender=object())
+    app = SignalMiddleware(hello, sender=Sender())
     configuration = Configuration.from_mapping({"signalpost": {"id-headers": wrong}})
     with pytest.raises(ConfigurationError, match="id-headers: id_headers must be"):
         configuration.load(app)

@@ -72,7 +72,7 @@ def test_a_line_is_found_however_it_is_written(
         ({"latency": "yes"}, "expected true, false or a table of options, got 'yes'"),
         (
             {"latency": {"slow_second": 1}},
-            "unknown option 'slow_second'; its options are exclude, levels, ",
+            "unknown option 'slow_second'; its options are exclude, fields, ",
         ),
         ({"latency": {"slow_seconds": -1}}, "slow_seconds must be a number"),
         (

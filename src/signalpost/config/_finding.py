@@ -32,6 +32,7 @@ __all__ = [
 
 READY: t.Final[Mapping[str, str]] = {
     "failures": "signalpost.receivers.failures:FailureLogger",
+    "flask-login": "signalpost.integrations.flask_login:UserReader",
     "id-header": "signalpost.receivers.response_headers:IdHeader",
     "latency": "signalpost.receivers.latency:LatencyLogger",
     "opentelemetry": "signalpost.integrations.opentelemetry:OpenTelemetry",

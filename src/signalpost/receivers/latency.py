@@ -13,12 +13,15 @@ from typing import Any
 from typing import ClassVar
 
 from ..exchange import Exchange
+from .clients import ClientReader
 from .formats import Field
 from .formats import Line
 from .lines import capped
 from .lines import chosen_logger
 from .lines import LONGEST_FIELD
 from .lines import one_word
+from .request_fields import RequestFields
+from .request_fields import text_of_fields
 from .response_times import response_times
 from .response_times import seconds_of
 from .response_times import STREAMED_SECONDS
@@ -35,6 +38,21 @@ _LEVELS = {
     "5xx": "error",
     "slow": "warning",
 }
+
+_OWN_FIELDS = (
+    "method",
+    "route",
+    "path",
+    "status",
+    "outcome",
+    "duration_seconds",
+    "seconds_to_headers",
+    "body_bytes",
+    "body_bytes_exact",
+    "response_seconds",
+    "sql_count",
+    "sql_duration_seconds",
+)
 
 # Outcomes of which a sample is enough.
 _ORDINARY = frozenset(("complete", "hijacked"))
@@ -95,6 +113,14 @@ class LatencyLogger:
         known. Of a share of ``0.01`` it is the first and then each hundredth.
         Errors, statuses from 500 up, and what was slow, aborted or lost are always
         logged.
+    :param fields: What to add to each line, by name: ``"request_id"`` for an id on
+        every line, made if need be; ``"client"``, ``"host"``, ``"user_agent"``; or a
+        key of :attr:`.Exchange.state`, as ``"user"``. A dash, or ``null``, is for what
+        a request does not have.
+    :param trusted_proxies: For ``"client"``: how many proxies of your own are in front
+        of the server. The address that the outermost of them has seen is taken.
+    :param forwarded_header: For ``"client"``: what these proxies send it in,
+        ``"X-Forwarded-For"`` or ``"Forwarded"`` (:rfc:`7239`).
     :param slow_stream_seconds: A streamed response that took at least so long as a
         whole is slow, too. ``None`` for nothing.
     :param logger: Where to: a logger or its name; without it ``signalpost.latency``.
@@ -115,6 +141,9 @@ class LatencyLogger:
         exclude: Collection[str] = (),
         sample: Mapping[str, float] | None = None,
         slow_stream_seconds: float | None = None,
+        fields: Collection[str] = (),
+        trusted_proxies: int = 0,
+        forwarded_header: str = "X-Forwarded-For",
         logger: logging.Logger | str | None = None,
     ) -> None:
         self._slow_seconds = _threshold(
@@ -134,6 +163,8 @@ class LatencyLogger:
         }
         self._is_excluded = _matcher(exclude)
         self._sample = _sample_of(sample)
+        clients = ClientReader(trusted_proxies, forwarded_header)
+        self._fields = RequestFields(fields, clients, _OWN_FIELDS)
         self._logger = chosen_logger(logger, "signalpost.latency")
 
     def __call__(self, sender: object, *, exchange: Exchange) -> None:
@@ -177,6 +208,7 @@ class LatencyLogger:
         self, exchange: Exchange, kind: str, place: str, streamed_from: float | None
     ) -> _LatencyLine:
         totals = sql_totals(exchange)
+        more = self._fields.of(exchange)
         values = (
             exchange.method,
             kind,
@@ -190,6 +222,8 @@ class LatencyLogger:
             streamed_from,
             # Copied, because a later statement would change the totals.
             None if totals is None else (totals.count, totals.duration_seconds),
+            more,
+            # Last, as one of the fields may have made it.
             exchange.known_id(),
         )
         return _LatencyLine(values)
@@ -217,7 +251,7 @@ class _LatencyLine(Line):
     @property
     def fields(self) -> Mapping[str, Field]:  # type: ignore[override]  # a slot there
         """The values, by name."""
-        *others, streamed_from, totals, request_id = self._values
+        *others, streamed_from, totals, more, request_id = self._values
         method, kind, place, status, outcome, seconds, to_headers, size, exact = others
         fields: dict[str, Field] = {
             "method": method,
@@ -235,6 +269,7 @@ class _LatencyLine(Line):
             fields["sql_count"], fields["sql_duration_seconds"] = totals
         if request_id is not None:
             fields["request_id"] = request_id
+        fields.update(more)
         return fields
 
     def __str__(self) -> str:
@@ -250,6 +285,7 @@ class _LatencyLine(Line):
             is_exact,
             streamed_from,
             totals,
+            more,
             request_id,
         ) = self._values
         headers = ""
@@ -261,6 +297,7 @@ class _LatencyLine(Line):
             f" {'' if is_exact else '~'}{body_bytes} bytes"
             f"{'' if totals is None else _sql_text(*totals)}"
             f"{'' if request_id is None else ' id=' + one_word(request_id)}"
+            f"{text_of_fields(more)}"
         )
 
 

@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 import typing as t
+import weakref
 from collections.abc import Mapping
 from reprlib import repr as short_repr
 from typing import Any
@@ -16,6 +17,8 @@ from ._place import nearest
 from ._place import Place
 
 __all__ = ["formatter_of", "output"]
+
+_PUT_REQUEST: t.Final = "signalpost.receivers.context:put_request"
 
 _FORMATS: t.Final[Mapping[str, str]] = {
     "json": "signalpost.receivers.formats:JsonFormatter",
@@ -35,7 +38,15 @@ def formatter_of(form: Any, place: Place) -> logging.Formatter:
             f"{nearest(form, _FORMATS)}"
         )
     formatter: logging.Formatter = object_at(_FORMATS[form], place)()
+    if form != "text":
+        _filters[formatter] = object_at(_PUT_REQUEST, place)
     return formatter
+
+
+_filters: weakref.WeakKeyDictionary[logging.Formatter, t.Any] = (
+    weakref.WeakKeyDictionary()
+)
+"""What puts the request on a record, for the formatters that write it as fields."""
 
 
 class _StandardError(logging.Handler):
@@ -43,6 +54,10 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
+            # Not as a filter of the handler, as that depends on the formatter.
+            put_request = _filters.get(self.formatter) if self.formatter else None
+            if put_request is not None:
+                put_request(record)
             # In one piece, as other processes may write there, too.
             sys.stderr.write(f"{self.format(record)}\n")
         except Exception:  # noqa: BLE001  # as in every handler of logging

@@ -32,6 +32,7 @@ __all__ = [
     "add_context",
     "carried",
     "outgoing_headers",
+    "put_request",
     "read_spans_by",
     "request_context",
 ]
@@ -114,8 +115,7 @@ class ContextFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Put the current request on a record, unless it has one."""
-        _add_to(record.__dict__)
-        return True
+        return put_request(record)
 
 
 class ContextRecordFactory:
@@ -182,6 +182,17 @@ def add_context(entry: dict[str, Any], attributes: Mapping[str, Any]) -> None:
         # What a line, or its caller, has by that name is more exact.
         if not isinstance(value, Absent) and key not in entry:
             entry[key] = value
+
+
+def put_request(record: logging.LogRecord) -> bool:
+    """Put the current request on a record, unless it has one; a filter as well.
+
+    For the lines of receivers, without which no exchange is recorded.
+
+    :returns: ``True``.
+    """
+    _add_to(record.__dict__)
+    return True
 
 
 def request_context() -> dict[str, str]:

@@ -16,6 +16,7 @@ from ._current import context_exchange
 from ._current import nearest
 from ._current import producing
 from ._handling import Handling
+from ._ids import IdHeaders
 from ._ids import new_id
 from .errors import ExchangeClosedError
 from .errors import ExchangeNotRecordedError
@@ -156,28 +157,28 @@ class Exchange(Handling):
         self.script_name = _decoded(script_name) if script_name else ""
         self._referrer = read("HTTP_REFERER")
         self._endpoint = self._own_route = self._route = None
-        self.status = None
         self.is_finished = self.is_started = False
         self.seconds_to_headers = self.seconds_to_first_byte = None
         self.duration_seconds = None
-        self.body_bytes = 0
+        self.body_bytes = self.written_bytes = 0
         self.body_bytes_exact = True
-        self.exception = self.outcome = None
+        self.exception = self.outcome = self.status = None
         self.outer = outer
         # In a call from within a request, it is that request's.
-        self.earlier_request = None if outer is None else read("werkzeug.request")
+        self.earlier_request: object = outer and read("werkzeug.request")
         self.entered: tuple[object, ...] = ()
         self.find_request: Callable[[t.Any], object] | None = None
         self.has_failed = self.is_whole = False
         # One request has one id, however often the application calls itself.
-        self.ids = [] if outer is None else outer.ids
-        self.functions = self.id_headers = self.kept = self.returned = None
+        self.ids: list[str] = [] if outer is None else outer.ids
+        self.id_headers: IdHeaders | None = None
+        self.functions = self.kept = None
+        self.returned: float | None = None
         self.layers: tuple[Callable[[WSGIApplication], WSGIApplication], ...] = ()
         self.sent_files: tuple[tuple[object, t.Any], ...] = ()
         self.start_headers: object = ()
         self.start_status: str | None = None
         self.starter: t.Any = None
-        self.written_bytes = 0
 
     def __repr__(self) -> str:
         return (

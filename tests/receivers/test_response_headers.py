@@ -186,6 +186,22 @@ def test_a_file_stays_that_of_the_server(ids: list[str]) -> None:
     assert values_of(server) == ids
 
 
+def test_the_exception_of_a_second_start_reaches_the_server(ids: list[str]) -> None:
+    seen: list[object] = []
+
+    class Strict(Server):
+        def start_response(self, status: str, headers: t.Any, *more: t.Any) -> t.Any:
+            seen.append(more)
+            return super().start_response(status, headers)
+
+    Strict().serve(SignalMiddleware(starting_again))
+    first, ((kind, error, traceback),) = t.cast("t.Any", seen)
+    assert first == ()
+    assert kind is LookupError
+    assert str(error) == "no mug"
+    assert traceback is not None
+
+
 def test_a_server_finds_its_own_start_response(ids: list[str]) -> None:
     seen = []
 

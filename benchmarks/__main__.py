@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from . import libraries
+from . import lines
 from . import memory
 from . import middleware
 from . import peers
@@ -48,12 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.race:
             _show_race(printed, found, options.seconds)
     else:
-        if options.requests or options.sql:
+        if options.requests or options.sql or options.lines:
             timed: Timed = {}
             if options.requests:
                 timed |= _show_requests(printed, options.rounds)
             if options.sql:
                 timed |= _show_statements(printed, options.rounds)
+            if options.lines:
+                timed |= _show_lines(printed, options.rounds)
             figures = as_json(options.rounds, timed)
         else:
             figures = _show_tables(printed, found, options.rounds)
@@ -94,6 +97,7 @@ def _show_tables(
     timed: Timed = {"send": (send_rows, sends)}
     timed |= _show_requests(printed, rounds)
     timed |= _show_statements(printed, rounds)
+    timed |= _show_lines(printed, rounds)
     figures = as_json(rounds, timed)
     # The rows hold signals and receivers of which there are many.
     del send_rows, timed
@@ -148,6 +152,16 @@ def _show_statements(printed: _Printed, rounds: int) -> Timed:
     return {"sql": (rows, figures)}
 
 
+def _show_lines(printed: _Printed, rounds: int) -> Timed:
+    rows = lines.rows()
+    printed.add("An id, and a line of a log with the request on it:")
+    printed.add(lines.LEGEND)
+    figures = measure(rows, rounds)
+    for paragraph in lines.shown(figures):
+        printed.add(paragraph)
+    return {"lines": (rows, figures)}
+
+
 def _show_growth(printed: _Printed, pairs: int) -> None:
     grown = memory.growth(libraries.OURS.new_channel, pairs)
     printed.add(
@@ -167,7 +181,7 @@ def _show_race(
     printed: _Printed, found: Sequence[libraries.Library], seconds: float
 ) -> None:
     heading = ["switching threads", "sends", "raised", "unraisable", "missed"]
-    lines = []
+    counted = []
     for interval_seconds, name in (
         (None, "by default"),
         (race.SHORT_INTERVAL_SECONDS, "every 10 µs"),
@@ -184,9 +198,9 @@ def _show_race(
                     outcome.unraisable,
                     outcome.missed,
                 )
-                lines.append([f"{library.name}, {name}", *map(str, counts)])
+                counted.append([f"{library.name}, {name}", *map(str, counts)])
     printed.add(f"Five threads at one signal for {seconds:g} s:")
-    printed.add(table(heading, lines))
+    printed.add(table(heading, counted))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -220,6 +234,11 @@ def _parser() -> argparse.ArgumentParser:
         "--sql",
         action="store_true",
         help="measure only what hearing a statement of SQLAlchemy adds to it",
+    )
+    parser.add_argument(
+        "--lines",
+        action="store_true",
+        help="measure only an id, and a line of a log with the request on it",
     )
     parser.add_argument(
         "--growth",

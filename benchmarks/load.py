@@ -92,7 +92,12 @@ def _drive(folder: Path, options: argparse.Namespace) -> int:
         counted = _prometheus(address)
     # The server has stopped: what it logs is all there.
     logged = collections.Counter(_access_log(folder))
-    closed = [one for one in _exchange_lines(folder) if one["request_id"]]
+    # Each line has an id: what looks at the workers is left out.
+    closed = [
+        one
+        for one in _exchange_lines(folder)
+        if str(one["request_id"]).startswith(("wrk-", "leaver-"))
+    ]
     counts = Counts(
         sent=said["sent"] + leavers.count,
         answered=said["answered"] + leavers.count,

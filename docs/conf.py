@@ -15,6 +15,8 @@ exclude_patterns = ["_build"]
 
 default_role = "code"
 add_module_names = False
+# One class is documented, which needs none of it.
+autodoc_mock_imports = ["flask_login"]
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints = "description"

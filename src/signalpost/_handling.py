@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from ._engine.identity import describe
 from ._engine.unseen import checked
+from ._ids import id_headers_of
+from ._ids import IdHeaders
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -39,6 +41,8 @@ class Handling:
         "functions",
         "has_failed",
         "has_left",
+        "id_headers",
+        "ids",
         "is_finished",
         "is_started",
         "is_whole",
@@ -55,6 +59,10 @@ class Handling:
         "written_bytes",
     )
 
+    # The exchange has both.
+    outer: object
+    sender: object
+
     earlier_request: object
     """The framework's request that was in the environment when the exchange was opened
     within another one: it is not this exchange's."""
@@ -69,6 +77,11 @@ class Handling:
     """Whether an exception has left the application, or :attr:`has_left`."""
     has_left: bool
     """Whether the latest exception means that the client left while it uploaded."""
+    id_headers: IdHeaders | None
+    """The headers that may have the id of the request; ``None`` for the sender's."""
+    ids: list[str]
+    """The id of the request, once it was read; further ones of threads that read it
+    at the same time. An exchange within another shares the list."""
     is_finished: bool
     """Whether ``request-finished`` was sent, or was due and had no receivers."""
     is_started: bool
@@ -99,6 +112,36 @@ class Handling:
     """The ``start_response`` of the application; it refers to this until the close."""
     written_bytes: int
     """How many bytes went through the function that ``start_response`` returned."""
+
+    def front_id(self) -> str | None:
+        """Return the id that the server in front sent, if it is well-formed."""
+        exchange = self
+        # A receiver may have set anything.
+        while exchange.outer is not None and issubclass(type(exchange.outer), Handling):
+            exchange = t.cast("Handling", exchange.outer)
+        environ = exchange.open_environ
+        if environ is None:
+            return None
+        headers = exchange.id_headers or id_headers_of(exchange.sender)
+        # Each exchange whose id was not read comes here at its close.
+        if environ.keys().isdisjoint(headers.keys):
+            return None
+        return headers.find(environ)
+
+    def known_id(self) -> str | None:
+        """Return the id if it was read before or the server in front sent it.
+
+        For log lines that show no id which is nowhere else.
+        """
+        if not self.ids:
+            self.keep_front_id()
+        return self.ids[0] if self.ids else None
+
+    def keep_front_id(self) -> None:
+        """Keep that id for whatever reads it after the close."""
+        found = self.front_id()
+        if found is not None:
+            self.ids.append(found)
 
     def make_calls(self) -> list[Exception]:
         """Call the functions that are to be called on close, the last one first.

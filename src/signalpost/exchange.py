@@ -16,6 +16,8 @@ from ._current import context_exchange
 from ._current import nearest
 from ._current import producing
 from ._handling import Handling
+from ._ids import IdHeaders
+from ._ids import new_id
 from ._referrer import shown_referrer
 from .errors import ExchangeClosedError
 from .errors import ExchangeNotRecordedError
@@ -156,21 +158,21 @@ class Exchange(Handling):
         self.script_name = _decoded(script_name) if script_name else ""
         self._referrer = read("HTTP_REFERER")
         self._endpoint = self._own_route = self._route = None
-        self.status = None
         self.is_finished = self.is_started = False
         self.seconds_to_headers = self.seconds_to_first_byte = None
         self.duration_seconds = None
         self.body_bytes = self.written_bytes = 0
         self.body_bytes_exact = True
-        self.outcome = self.exception = None
+        self.exception = self.outcome = self.status = None
         self.outer = outer
         # In a call from within a request, it is that request's.
-        self.earlier_request: object = (
-            None if outer is None else read("werkzeug.request")
-        )
+        self.earlier_request: object = outer and read("werkzeug.request")
         self.entered: tuple[object, ...] = ()
         self.find_request: Callable[[t.Any], object] | None = None
         self.has_failed = self.has_left = self.is_whole = False
+        # One request has one id, however often the application calls itself.
+        self.ids: list[str] = [] if outer is None else outer.ids
+        self.id_headers: IdHeaders | None = None
         self.functions = self.kept = None
         self.returned: float | None = None
         self.layers: tuple[Callable[[WSGIApplication], WSGIApplication], ...] = ()
@@ -198,6 +200,20 @@ class Exchange(Handling):
                 " what you need of it in a receiver"
             )
         return self.open_environ
+
+    @property
+    def id(self) -> str:
+        """The id of the request, for log lines and for other services.
+
+        The server in front may send it, well-formed: up to 128 characters of
+        ``A-Z a-z 0-9 . _ ~ + / = : @ -``. Else it is made when it is first read: a UUID
+        of version 7 (RFC 9562). It is that of the exchange around this one, if any.
+        """
+        ids = self.ids
+        if not ids:
+            # The first that is added counts, whichever thread adds it.
+            ids.append(self.front_id() or new_id())
+        return ids[0]
 
     @property
     def route(self) -> str | None:
@@ -394,6 +410,8 @@ class Exchange(Handling):
 
     def release(self) -> None:
         """Let go of the application and the environment. For the middleware."""
+        if not self.ids:
+            self.keep_front_id()
         environ, self.open_environ = self.open_environ, None
         outer, self.outer = self.outer, None
         starter, self.starter = self.starter, None

@@ -41,7 +41,7 @@ def hearing(sender: object) -> list[t.Any]:
     return [one.receiver for one in exchange_closed.connections if one.sender is sender]
 
 
-INTEGRATED = {"opentelemetry", "prometheus", "sqlalchemy"}
+INTEGRATED = {"flask-login", "opentelemetry", "prometheus", "sqlalchemy"}
 """What is ready, and another package's; tested with its integration."""
 
 

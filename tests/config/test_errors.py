@@ -73,7 +73,7 @@ def test_a_line_is_found_however_it_is_written(
         ({"latency": "yes"}, "expected true, false or a table of options, got 'yes'"),
         (
             {"latency": {"slow_second": 1}},
-            "unknown option 'slow_second'; its options are exclude, levels, ",
+            "unknown option 'slow_second'; its options are exclude, fields, ",
         ),
         ({"latency": {"slow_seconds": -1}}, "slow_seconds must be a number"),
         (
@@ -144,7 +144,7 @@ def test_nothing_is_half_enabled_after_an_error() -> None:
         (
             {"level": 3},
             "level",
-            "unknown key; known are auto-import, format, receivers",
+            "unknown key; known are auto-import, format, id-headers, receivers",
         ),
         ({"receivers": ["latency"]}, "receivers", "expected a table of receivers"),
         ({"auto-import": "shop.audit"}, "auto-import", "expected a list of modules"),

@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import gc
 import logging
+from json import loads
 
 import pytest
 
+from signalpost import SignalMiddleware
 from signalpost.config import Configuration
 from signalpost.config import enabled_for
+from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import post_config_load
 from tests.config.receivers import Shop
+from tests.wsgi.serving import hello
+from tests.wsgi.serving import Server
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
@@ -87,3 +92,38 @@ def test_a_line_that_cannot_be_written_is_told_as_by_logging(
     logging.getLogger("signalpost.audit").info("%d", "no number")
     enabled_for(shop).disable_all()
     assert "Logging error" in capsys.readouterr().err
+
+
+def test_the_lines_of_a_request_have_its_id_as_a_field(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    app = SignalMiddleware(hello, sender=Shop())
+    table = {"format": "json", "receivers": {"latency": True}}
+    enabled = Configuration.from_mapping({"signalpost": table}).load(app)
+
+    def speak(sender: object) -> None:
+        logging.getLogger("signalpost.audit").info("audited")
+
+    with exchange_closed.connected_to(speak):
+        for _ in range(2):
+            Server().serve(app)
+    logging.getLogger("signalpost.audit").info("outside")
+    text = capsys.readouterr().err
+    enabled.disable_all()
+    *within, outside = map(loads, text.splitlines())
+    ids = [line["request_id"] for line in within]
+    assert ids == [ids[0], ids[0], ids[2], ids[2]]
+    assert ids[0] != ids[2]
+    assert "request_id" not in outside
+
+
+def test_no_id_is_made_for_lines_of_text(capsys: pytest.CaptureFixture[str]) -> None:
+    app = SignalMiddleware(hello, sender=Shop())
+    table = {"format": "text", "receivers": {"latency": True}}
+    enabled = Configuration.from_mapping({"signalpost": table}).load(app)
+    Server().serve(app)
+    Server().serve(app, HTTP_X_REQUEST_ID="f3-09")
+    first, second = capsys.readouterr().err.splitlines()
+    enabled.disable_all()
+    assert " id=" not in first
+    assert second.endswith(" id=f3-09")

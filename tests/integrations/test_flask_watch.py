@@ -461,10 +461,11 @@ def test_a_narrow_terminal_shows_whole_words_and_colour(folder: Path) -> None:
         lines = terminal.screen().splitlines()
         coloured = terminal.screen("-e")
     start = next(i for i, line in enumerate(lines) if line.startswith("on  latency"))
-    assert lines[start : start + 7] == [
+    assert lines[start : start + 8] == [
         "on  latency(slow_seconds=None, levels=None, exclude=(),",
-        "        sample=None, request_id_header='X-Request-ID',",
-        "        slow_stream_seconds=None, logger=None)",
+        "        sample=None, slow_stream_seconds=None, fields=(),",
+        "        trusted_proxies=0,",
+        "        forwarded_header='X-Forwarded-For', logger=None)",
         "    Log one line for each exchange, to be connected to",
         "    exchange-closed.",
         '    enabled by app.config["SIGNALPOST_RECEIVERS"],',

@@ -39,11 +39,13 @@ def instrumented() -> int:
 
 
 def test_those_of_each_package_are_known() -> None:
-    assert INTEGRATED == ["opentelemetry", "prometheus", "sqlalchemy"]
+    assert INTEGRATED == ["flask-login", "opentelemetry", "prometheus", "sqlalchemy"]
 
 
 @pytest.mark.parametrize("name", INTEGRATED)
 def test_it_is_enabled_and_disabled_by_its_name(name: str) -> None:
+    if name == "flask-login":
+        pytest.importorskip("flask_login")
     before, sends_before = connections(), instrumented()
     configuration = {"signalpost": {"receivers": {name: True}}}
     enabled = Configuration.from_mapping(configuration).load(hello)

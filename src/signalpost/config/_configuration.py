@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
+from .._ids import IdHeaders
+from .._ids import set_id_headers
 from ..errors import ConfigurationError
 from ..lifecycle import post_config_load
 from ..receivers.lines import one_line
@@ -16,6 +18,7 @@ from ._enabled import Enabled
 from ._enabled import enabled_for
 from ._finding import imported
 from ._finding import require_known
+from ._ids import id_headers_in
 from ._layer import Layer
 from ._place import Lines
 from ._place import listed
@@ -207,8 +210,8 @@ class Configuration(Mapping[str, Any]):
         In this order: the modules of ``auto-import`` are imported; the receivers of
         ``[signalpost.receivers]`` are enabled for the application; the format is set;
         :data:`~signalpost.lifecycle.post_config_load` is sent, so that the modules
-        can read sections of their own. If any of it fails, what was enabled is
-        disabled again.
+        can read sections of their own; the headers of ``id-headers`` are read from then
+        on. If any of it fails, what was enabled is disabled again.
 
         They receive what the application sends as long as it lives, or until they are
         disabled. To load another configuration for the same application adds to the
@@ -227,6 +230,9 @@ class Configuration(Mapping[str, Any]):
         with enabled.restored_on_error():
             self._enable_in(enabled).raise_any()
             post_config_load.send(self, application=sender_of(application))
+            headers = self._id_headers(Mistakes())
+            if headers is not None:
+                set_id_headers(sender_of(application), headers)
         return enabled
 
     def load_right(
@@ -264,7 +270,17 @@ class Configuration(Mapping[str, Any]):
         if "format" in ours:
             with mistakes.noted():
                 enabled.write_as(ours["format"], self.place_of(OURS, "format"))
+        self._id_headers(mistakes)
         return mistakes
+
+    def _id_headers(self, mistakes: Mistakes) -> IdHeaders | None:
+        """Return the headers that may have the id of a request; ``None`` if not set."""
+        ours = _table_in(self._table, OURS)
+        if "id-headers" in ours:
+            with mistakes.noted():
+                place = self.place_of(OURS, "id-headers")
+                return id_headers_in(ours["id-headers"], place)
+        return None
 
     def _modules(self, value: Any, mistakes: Mistakes) -> Iterable[str]:
         if isinstance(value, Text):

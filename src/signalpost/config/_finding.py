@@ -43,12 +43,15 @@ __all__ = [
 
 READY: t.Final[Mapping[str, str]] = {
     "failures": "signalpost.receivers.failures:FailureLogger",
+    "flask-login": "signalpost.integrations.flask_login:UserReader",
+    "id-header": "signalpost.receivers.response_headers:IdHeader",
     "latency": "signalpost.receivers.latency:LatencyLogger",
     "opentelemetry": "signalpost.integrations.opentelemetry:OpenTelemetry",
     "prometheus": "signalpost.integrations.prometheus:PrometheusMetrics",
     "recorder": "signalpost.receivers.recorder:LatencyRecorder",
     "referrer-counter": "signalpost.receivers.referrer_counter:ReferrerCounter",
     "referrers": "signalpost.receivers.referrers:ReferrerLogger",
+    "server-timing": "signalpost.receivers.response_headers:ServerTiming",
     "sql": "signalpost.receivers.sql:SqlLogger",
     "sql-repeats": "signalpost.receivers.sql:RepeatLogger",
     "sql-totals": "signalpost.receivers.sql_totals:SqlTotalsCounter",

@@ -19,6 +19,7 @@ __all__ = ["KNOWN_KEYS", "configuration_of_keys"]
 
 _SECTION_KEYS = {
     "SIGNALPOST_AUTO_IMPORT": "auto-import",
+    "SIGNALPOST_ID_HEADERS": "id-headers",
     "SIGNALPOST_FORMAT": "format",
     "SIGNALPOST_RECEIVERS": "receivers",
 }

@@ -20,7 +20,7 @@ from ._tables import RECEIVERS
 
 __all__ = ["KEYS", "is_near", "misplaced", "wrong_keys"]
 
-KEYS: t.Final = ("auto-import", "format", "receivers")
+KEYS: t.Final = ("auto-import", "format", "id-headers", "receivers")
 """The keys of the section."""
 
 PlaceOf: t.TypeAlias = Callable[[str, str], Place]
@@ -90,7 +90,8 @@ def _is_near_receivers(name: str, value: Any) -> bool:
 
 def _is_near_key(name: str, value: Any) -> bool:
     is_format = isinstance(value, str) and value in FORMATS
-    return is_near(name, "auto-import") or (name == "format" and is_format)
+    is_ours = is_near(name, "auto-import") or is_near(name, "id-headers")
+    return is_ours or (name == "format" and is_format)
 
 
 def wrong_keys(ours: Any, place_of: PlaceOf) -> Iterable[ConfigurationError]:

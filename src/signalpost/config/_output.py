@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 import typing as t
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from ._place import Place
 from ._shown import shown_value
 
 __all__ = ["FORMATS", "formatter_of", "output"]
+
+_PUT_REQUEST: t.Final = "signalpost.receivers.context:put_request"
 
 FORMATS: t.Final[Mapping[str, str]] = {
     "json": "signalpost.receivers.formats:JsonFormatter",
@@ -36,7 +39,15 @@ def formatter_of(form: Any, place: Place) -> logging.Formatter:
             f"{nearest(form, FORMATS)}"
         )
     formatter: logging.Formatter = object_at(FORMATS[form], place)()
+    if form != "text":
+        _filters[formatter] = object_at(_PUT_REQUEST, place)
     return formatter
+
+
+_filters: weakref.WeakKeyDictionary[logging.Formatter, t.Any] = (
+    weakref.WeakKeyDictionary()
+)
+"""What puts the request on a record, for the formatters that write it as fields."""
 
 
 class _StandardError(logging.Handler):
@@ -44,6 +55,10 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
+            # Not as a filter of the handler, as that depends on the formatter.
+            put_request = _filters.get(self.formatter) if self.formatter else None
+            if put_request is not None:
+                put_request(record)
             # In one piece, as other processes may write there, too.
             sys.stderr.write(f"{self.format(record)}\n")
         except Exception:  # noqa: BLE001  # as in every handler of logging

@@ -15,6 +15,8 @@ from typing import Any
 from typing import Literal
 from typing import TypeAlias
 
+from .context import add_context
+from .context import FIELDS_BY_ATTRIBUTE
 from .lines import one_line
 from .lines import one_word
 from .tracebacks import is_large
@@ -171,7 +173,8 @@ class JsonFormatter(logging.Formatter):
          "method": "GET", ...}
 
     (All in one line.) ``time`` is that of :rfc:`3339`, in UTC; ``line`` is the name of
-    a :class:`Line`; then come its fields, and what others gave as ``extra``. An
+    a :class:`Line`; then come its fields, what others gave as ``extra``, and what
+    :class:`~signalpost.receivers.context.ContextFilter` has put on the record. An
     exception is the text of its traceback, as ``exception``. A field that has the name
     of one before it gets an underscore at its end.
 
@@ -248,8 +251,8 @@ def add_fields(
     return entry
 
 
-# What logging itself puts on a record; all else came as ``extra`` or from a factory.
-# Written out, as what makes records now may be a factory that sets more.
+# What logging and ContextFilter put on a record; all else came as ``extra`` or from a
+# factory. Written out, as what makes records now may be a factory that sets more.
 _KEYS_OF_LOGGING = frozenset(
     (
         *("name", "msg", "args", "levelname", "levelno", "pathname", "filename"),
@@ -257,7 +260,7 @@ _KEYS_OF_LOGGING = frozenset(
         *("created", "msecs", "relativeCreated", "thread", "threadName", "taskName"),
         *("process", "processName", "message", "asctime"),
     )
-)
+).union(FIELDS_BY_ATTRIBUTE)
 
 # Letters of any script may stand in a key; what separates pairs may not.
 _unfit_for_key = re.compile(r"[^\w!#-<>-~]|^$")
@@ -292,6 +295,7 @@ def _entry_of(formatter: logging.Formatter, record: logging.LogRecord) -> _Entry
         for key, value in [*record.__dict__.items()]:
             if key in extra:
                 entry[keys.free(text_of(key), entry)] = value
+    add_context(entry, record.__dict__)
     traceback = _traceback(formatter, record)
     if traceback is not None:
         entry[keys.free("exception", entry)] = traceback

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Collection
 from collections.abc import Mapping
 from itertools import count
@@ -13,6 +12,7 @@ from typing import ClassVar
 
 from .._engine.unseen import Visibility
 from ..exchange import Exchange
+from .clients import ClientReader
 from .formats import Field
 from .formats import Line
 from .lines import capped
@@ -20,6 +20,8 @@ from .lines import chosen_logger
 from .lines import LONGEST_FIELD
 from .lines import one_word
 from .paths import exclusion_of
+from .request_fields import RequestFields
+from .request_fields import text_of_fields
 from .response_times import response_times
 from .response_times import seconds_of
 from .response_times import STREAMED_SECONDS
@@ -37,11 +39,23 @@ _LEVELS = {
     "slow": "warning",
 }
 
+_OWN_FIELDS = (
+    "method",
+    "route",
+    "path",
+    "status",
+    "outcome",
+    "duration_seconds",
+    "seconds_to_headers",
+    "body_bytes",
+    "body_bytes_exact",
+    "response_seconds",
+    "sql_count",
+    "sql_duration_seconds",
+)
+
 # Outcomes of which a sample is enough.
 _ORDINARY = frozenset(("complete", "hijacked"))
-
-_is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
-_is_header_name = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*").fullmatch
 
 
 class LatencyLogger:
@@ -54,7 +68,8 @@ class LatencyLogger:
     The line has method, route, status, outcome, duration and size; for a streamed body
     also when its headers left; if statements are counted
     (:class:`~signalpost.receivers.sql_totals.SqlTotalsCounter`), how many there were
-    and how long they took; and the request's id, if the front sent one::
+    and how long they took; and the id of the request, if the server in front sent it
+    or the application has read it (:attr:`.Exchange.id`)::
 
         GET /products/<slug> 200 complete 12.3 ms 4096 bytes 3 statements in 2.1 ms
         GET /export 200 complete 812.0 ms (headers 3.1 ms) ~52100 bytes id=f3-09
@@ -94,9 +109,14 @@ class LatencyLogger:
         known. Of a share of ``0.01`` it is the first and then each hundredth.
         Errors, statuses from 500 up, and what was slow, aborted or lost are always
         logged.
-    :param request_id_header: The header in which the front sends the request's id.
-        An id of other characters than ``A-Z a-z 0-9 . _ -``, or of more than 128, is
-        left out. ``None`` to read none.
+    :param fields: What to add to each line, by name: ``"request_id"`` for an id on
+        every line, made if need be; ``"client"``, ``"host"``, ``"user_agent"``; or a
+        key of :attr:`.Exchange.state`, as ``"user"``. A dash, or ``null``, is for what
+        a request does not have.
+    :param trusted_proxies: For ``"client"``: how many proxies of your own are in front
+        of the server. The address that the outermost of them has seen is taken.
+    :param forwarded_header: For ``"client"``: what these proxies send it in,
+        ``"X-Forwarded-For"`` or ``"Forwarded"`` (:rfc:`7239`).
     :param slow_stream_seconds: A streamed response that took at least so long as a
         whole is slow, too. ``None`` for nothing.
     :param logger: Where to: a logger or its name; without it ``signalpost.latency``.
@@ -116,8 +136,10 @@ class LatencyLogger:
         levels: Mapping[str, str] | None = None,
         exclude: Collection[str] = (),
         sample: Mapping[str, float] | None = None,
-        request_id_header: str | None = "X-Request-ID",
         slow_stream_seconds: float | None = None,
+        fields: Collection[str] = (),
+        trusted_proxies: int = 0,
+        forwarded_header: str = "X-Forwarded-For",
         logger: logging.Logger | str | None = None,
     ) -> None:
         self._slow_seconds = _threshold(
@@ -137,7 +159,8 @@ class LatencyLogger:
         }
         self._is_excluded = exclusion_of(exclude)
         self._sample = _sample_of(sample)
-        self._request_id_key = _environ_key(request_id_header)
+        clients = ClientReader(trusted_proxies, forwarded_header)
+        self._fields = RequestFields(fields, clients, _OWN_FIELDS)
         self._logger = chosen_logger(logger, "signalpost.latency")
         self._visibility = Visibility(self._logger, self._levels["complete"])
 
@@ -201,12 +224,8 @@ class LatencyLogger:
     def _line(
         self, exchange: Exchange, kind: str, place: str, streamed_from: float | None
     ) -> _LatencyLine:
-        request_id = None
-        if self._request_id_key is not None and exchange.open_environ is not None:
-            sent = exchange.open_environ.get(self._request_id_key)
-            if sent is not None and _is_request_id(sent):
-                request_id = sent
         totals = sql_totals(exchange)
+        more = self._fields.of(exchange)
         values = (
             exchange.method,
             kind,
@@ -220,7 +239,9 @@ class LatencyLogger:
             streamed_from,
             # Copied, because a later statement would change the totals.
             None if totals is None else (totals.count, totals.duration_seconds),
-            request_id,
+            more,
+            # Last, as one of the fields may have made it.
+            exchange.known_id(),
         )
         return _LatencyLine(values)
 
@@ -250,7 +271,7 @@ class _LatencyLine(Line):
     @property
     def fields(self) -> Mapping[str, Field]:  # type: ignore[override]  # a slot there
         """The values, by name."""
-        *others, streamed_from, totals, request_id = self._values
+        *others, streamed_from, totals, more, request_id = self._values
         method, kind, place, status, outcome, seconds, to_headers, size, exact = others
         fields: dict[str, Field] = {
             "method": method,
@@ -268,6 +289,7 @@ class _LatencyLine(Line):
             fields["sql_count"], fields["sql_duration_seconds"] = totals
         if request_id is not None:
             fields["request_id"] = request_id
+        fields.update(more)
         return fields
 
     def __str__(self) -> str:
@@ -283,6 +305,7 @@ class _LatencyLine(Line):
             is_exact,
             streamed_from,
             totals,
+            more,
             request_id,
         ) = self._values
         headers = ""
@@ -293,7 +316,8 @@ class _LatencyLine(Line):
             f" {outcome or 'open'} {seconds * 1000:.1f} ms{headers}"
             f" {'' if is_exact else '~'}{body_bytes} bytes"
             f"{'' if totals is None else _sql_text(*totals)}"
-            f"{'' if request_id is None else ' id=' + request_id}"
+            f"{'' if request_id is None else ' id=' + one_word(request_id)}"
+            f"{text_of_fields(more)}"
         )
 
 
@@ -404,22 +428,6 @@ def _numbered(levels: Mapping[str, str] | None) -> dict[str, int]:
             )
         numbered[what] = number
     return numbered
-
-
-def _environ_key(header: str | None) -> str | None:
-    if header is None:
-        return None
-    if not isinstance(header, str):
-        raise TypeError(
-            f"request_id_header must be the name of a header, got {header!r}; write"
-            ' "X-Request-ID"'
-        )
-    if not _is_header_name(header):
-        raise ValueError(
-            f"request_id_header must be the name of a header, of letters, digits and"
-            f' hyphens, got {header!r}; write "X-Request-ID"'
-        )
-    return "HTTP_" + header.upper().replace("-", "_")
 
 
 _LINE_NUMBER = LatencyLogger.__call__.__code__.co_firstlineno

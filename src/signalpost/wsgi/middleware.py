@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import typing as t
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -13,6 +14,8 @@ from .._current import context_exchange
 from .._engine.delivery import AsyncWrapper
 from .._engine.identity import describe
 from .._engine.signal import NamedSignal
+from .._ids import IdHeaders
+from .._ids import set_id_headers
 from ..errors import AsyncReceiverError
 from ..exchange import Exchange
 from ..exchange import EXCHANGE_KEY
@@ -86,7 +89,13 @@ class SignalMiddleware(Layer):
         it as an attribute; or else ``app`` itself.
     :param strict: Let a receiver's exception through to the application and the
         server. For tests.
+    :param id_headers: The headers that may have the id of a request, in order, if they
+        are not ``X-Request-ID``, ``X-Correlation-ID``, ``X-Amzn-Trace-Id`` (its
+        ``Root``) and ``traceparent`` (its trace id); see :attr:`.Exchange.id`. They
+        are the sender's, whichever of its layers they are given to.
     :raises ApplicationError: If ``app`` cannot be called as a WSGI application.
+    :raises TypeError: If ``id_headers`` is no collection of strings.
+    :raises ValueError: If one of them cannot be the name of a header.
 
     .. versionadded:: 0.1
     """
@@ -103,8 +112,14 @@ class SignalMiddleware(Layer):
     _sender: t.Any
 
     def __init__(
-        self, app: t.Any, *, sender: object = None, strict: bool = False
+        self,
+        app: t.Any,
+        *,
+        sender: object = None,
+        strict: bool = False,
+        id_headers: Collection[str] | None = None,
     ) -> None:
+        self._id_headers = None if id_headers is None else IdHeaders(id_headers)
         app = unproxied(app)
         if is_layer(app):
             found, is_known = app.sender, app.is_sender_known
@@ -114,6 +129,8 @@ class SignalMiddleware(Layer):
         self.is_sender_known = is_known or sender is not None
         sender = found if sender is None else sender
         self.sender = sender
+        if self._id_headers is not None:
+            set_id_headers(sender, self._id_headers)
         self.strict = strict
         self.receiver_failures = 0
         self.find_request: Callable[[Exchange], object] | None = None
@@ -194,6 +211,7 @@ class SignalMiddleware(Layer):
         sender = self._find_sender()
         exchange = Exchange(environ, sender, outer)
         exchange.find_request = self.find_request
+        exchange.id_headers = self._id_headers
         exchange.starter = starter = Starter(start_response, exchange, self)
         environ[EXCHANGE_KEY] = exchange
         token = context_exchange.set(exchange)

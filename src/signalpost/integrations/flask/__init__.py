@@ -105,6 +105,9 @@ class Signalpost:
     ``SIGNALPOST_FORMAT``
         ``"text"``, ``"json"`` or ``"logfmt"``: how what they log is written to standard
         error. Without it, logging is as you have set it up.
+    ``SIGNALPOST_ID_HEADERS``
+        The headers that may have the id of a request: ``["X-Request-ID"]``; see
+        :attr:`Exchange.id <signalpost.exchange.Exchange.id>`.
     ``SIGNALPOST_CONFIG``
         The path of a TOML or INI file with the same settings, see
         :mod:`signalpost.config`; relative to ``app.config.root_path``. The keys above

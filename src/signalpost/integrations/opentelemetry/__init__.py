@@ -3,10 +3,19 @@
 Spans and metrics are named by OpenTelemetry's semantic conventions for HTTP servers
 and databases (stable since 1.23.0 and 1.33.0). What records and exports them is the
 user's to bring: without an SDK nothing is recorded, and next to nothing is done.
+
+Once this package is imported, lines that have the current request
+(:mod:`signalpost.receivers.context`) have the ids of the current span, too, whichever
+instrumentation has begun it.
 """
 
 from __future__ import annotations
 
+from ...receivers.context import read_spans_by
+from ._span_ids import current_span_ids
 from ._tracing import OpenTelemetry
 
 __all__ = ["OpenTelemetry"]
+
+# The package is imported only where OpenTelemetry is used.
+read_spans_by(current_span_ids)

@@ -1,0 +1,348 @@
+"""The request on each line that an application logs, and with work that it hands on."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Mapping
+from collections.abc import MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any
+from typing import Final
+from typing import TypeAlias
+
+from .._ids import is_header_name
+from .._ids import is_id
+from ..exchange import current_exchange
+from ..lifecycle import exchange_closed
+from .lines import capped
+from .lines import one_line
+
+__all__ = [
+    "ABSENT",
+    "FIELDS_BY_ATTRIBUTE",
+    "Absent",
+    "ContextFilter",
+    "ContextProcessor",
+    "ContextRecordFactory",
+    "add_context",
+    "carried",
+    "outgoing_headers",
+    "put_request",
+    "read_spans_by",
+    "request_context",
+]
+
+FIELDS_BY_ATTRIBUTE: Final[Mapping[str, str]] = {
+    "exchange_id": "request_id",
+    "exchange_method": "method",
+    "exchange_route": "route",
+    "exchange_trace_id": "trace_id",
+    "exchange_span_id": "span_id",
+}
+"""The attributes of a log record, and the fields that they are written as."""
+
+
+class Absent(str):
+    """The value of an attribute where there is no request, no route or no span.
+
+    In a format string, it is a dash. The formatters of
+    :mod:`~signalpost.receivers.formats` write no field for it.
+    """
+
+    __slots__ = ()
+
+    def __reduce__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = Absent("-")
+"""The only :class:`Absent`."""
+
+SpanIds: TypeAlias = tuple[str, str] | None
+"""The ids of the trace and of the span, in hexadecimal digits; ``None`` for no span."""
+
+_Values: TypeAlias = tuple[str, str, str, str, str]
+"""The values of the attributes, in order."""
+
+_NO_VALUES: Final[_Values] = (ABSENT, ABSENT, ABSENT, ABSENT, ABSENT)
+_ATTRIBUTES: Final = tuple(FIELDS_BY_ATTRIBUTE)
+_FIELDS: Final = tuple(FIELDS_BY_ATTRIBUTE.values())
+_FIRST_ATTRIBUTE: Final = _ATTRIBUTES[0]
+
+
+class _Recording:
+    """What needs the exchanges of all applications to be recorded, while it lives.
+
+    Without a receiver no exchange is recorded, and no line would have an id.
+    """
+
+    def __init__(self) -> None:
+        exchange_closed.connect(self._need_exchange)
+
+    def _need_exchange(self, sender: object) -> None:
+        """Do nothing: to be connected is enough."""
+
+
+class ContextFilter(logging.Filter):
+    """Put the current request on each record, for the format of the lines.
+
+    ::
+
+        handler.addFilter(ContextFilter())
+        handler.setFormatter(logging.Formatter("%(exchange_id)s %(message)s"))
+
+    It lets every record pass. A record gets the attributes ``exchange_id``,
+    ``exchange_method``, ``exchange_route``, ``exchange_trace_id`` and
+    ``exchange_span_id``, all of them strings of one line; a dash outside a request, or
+    where there is no route or no span. Formatters of
+    :mod:`~signalpost.receivers.formats` write those that there are as ``request_id``,
+    ``method``, ``route``, ``trace_id`` and ``span_id``.
+
+    Add it to handlers: a filter of a logger does not see what the loggers below it log.
+    While it lives, the exchanges of all applications are recorded.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._recording = _Recording()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Put the current request on a record, unless it has one."""
+        return put_request(record)
+
+
+class ContextRecordFactory:
+    """Put the current request on each record that :mod:`logging` makes.
+
+    ::
+
+        logging.setLogRecordFactory(ContextRecordFactory())
+
+    The same as :class:`ContextFilter`, for all handlers at once, also those that a
+    library adds. Code that gives one of the attributes as ``extra`` gets a
+    :exc:`KeyError` from :mod:`logging` then.
+
+    :param factory: What makes the records; without it, what does so now.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, factory: Callable[..., logging.LogRecord] | None = None) -> None:
+        self._factory = logging.getLogRecordFactory() if factory is None else factory
+        self._recording = _Recording()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+        """Return a new record."""
+        record = self._factory(*args, **kwargs)
+        _add_to(record.__dict__)
+        return record
+
+
+class ContextProcessor:
+    """Put the current request into what structlog writes: a processor.
+
+    ::
+
+        structlog.configure(processors=[ContextProcessor(), ...])
+
+    The keys are ``request_id``, ``method``, ``route``, ``trace_id`` and ``span_id``;
+    none outside a request. A key that is there already stays as it is.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self) -> None:
+        self._recording = _Recording()
+
+    def __call__(
+        self, logger: object, method: str, entry: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Add the keys to an entry, and return it."""
+        values = _current_values()
+        if values is not _NO_VALUES:
+            for key, value in zip(_FIELDS, values, strict=True):
+                if value is not ABSENT and key not in entry:
+                    entry[key] = value
+        return entry
+
+
+def add_context(entry: dict[str, Any], attributes: Mapping[str, Any]) -> None:
+    """Add the fields of a record's attributes to those of its line. For formatters."""
+    if isinstance(attributes.get(_FIRST_ATTRIBUTE, ABSENT), Absent):
+        return
+    for attribute, key in FIELDS_BY_ATTRIBUTE.items():
+        value = attributes.get(attribute, ABSENT)
+        # What a line, or its caller, has by that name is more exact.
+        if not isinstance(value, Absent) and key not in entry:
+            entry[key] = value
+
+
+def put_request(record: logging.LogRecord) -> bool:
+    """Put the current request on a record, unless it has one; a filter as well.
+
+    For the lines of receivers, without which no exchange is recorded.
+
+    :returns: ``True``.
+    """
+    _add_to(record.__dict__)
+    return True
+
+
+def request_context() -> dict[str, str]:
+    """Return what the lines have of the current request, to pass it on as plain values.
+
+    For a process, a queue, or a thread that goes on when the response is closed. There,
+    :func:`carried` puts it on the lines again.
+
+    :returns: ``request_id``, ``method`` and ``route``, as far as there are any; empty
+        outside a request.
+
+    .. versionadded:: 0.1
+    """
+    values = _current_values()[:3]
+    return {
+        key: value
+        for key, value in zip(_FIELDS, values, strict=False)
+        if value is not ABSENT
+    }
+
+
+@contextmanager
+def carried(context: object) -> Generator[None]:
+    """Let lines within a ``with`` block have the request that work was started for.
+
+    ::
+
+        queue.put((order, request_context()))       # in the view
+        ...
+        with carried(context):                      # where it is taken out
+            work(order)
+
+    Only the lines have it: the exchange itself is another process's, or closed. Where
+    there is a current exchange, that is the one on the lines.
+
+    :param context: What :func:`request_context` has returned. As it may come from
+        outside, what is not well-formed is left out.
+
+    .. versionadded:: 0.1
+    """
+    token = _carried.set(_checked(context))
+    try:
+        yield
+    finally:
+        _carried.reset(token)
+
+
+def outgoing_headers(name: str = "X-Request-ID") -> dict[str, str]:
+    """Return the header that carries the id of the current request to another service.
+
+    ::
+
+        requests.get(url, headers=outgoing_headers())
+
+    :param name: The name of the header.
+    :returns: ``{"X-Request-ID": "0197f3..."}``; empty outside a request.
+    :raises ValueError: If ``name`` cannot be the name of a header.
+
+    .. versionadded:: 0.1
+    """
+    if not is_header_name(name):
+        raise ValueError(
+            "name must be the name of a header, of letters, digits and hyphens, got"
+            f' {name!r}; write "X-Request-ID"'
+        )
+    found = _current_values()[0]
+    return {} if found is ABSENT else {name: found}
+
+
+def read_spans_by(read: Callable[[], SpanIds] | None) -> None:
+    """Set what returns the ids of the current span. For the integrations."""
+    global _read_span  # one for the process, as OpenTelemetry is
+    _read_span = read
+
+
+_read_span: Callable[[], SpanIds] | None = None
+
+_is_method = re.compile(r"[A-Z_]{1,20}").fullmatch
+
+_carried: ContextVar[_Values] = ContextVar("signalpost.carried", default=_NO_VALUES)
+
+
+def _add_to(attributes: dict[str, Any]) -> None:
+    """Add the attributes to those of a record, unless it has an id.
+
+    It may have been made in another thread or process, which had the request.
+    """
+    if "exchange_id" in attributes:
+        if "exchange_span_id" not in attributes:  # the caller has given only some
+            for attribute, value in zip(_ATTRIBUTES, _current_values(), strict=True):
+                attributes.setdefault(attribute, value)
+        return
+    (
+        attributes["exchange_id"],
+        attributes["exchange_method"],
+        attributes["exchange_route"],
+        attributes["exchange_trace_id"],
+        attributes["exchange_span_id"],
+    ) = _current_values()
+
+
+def _current_values() -> _Values:
+    """Return the values for the running code; ``_NO_VALUES`` outside a request.
+
+    Nothing raises here: it is called in the midst of the application's own code.
+    """
+    try:
+        exchange = current_exchange()
+        if exchange is None:
+            values = _carried.get()
+            if values is _NO_VALUES:
+                return values
+            request_id, method, route, *_ = values
+        else:
+            # As exchange.id has it, which would be a call more.
+            ids = exchange.ids
+            request_id = ids[0] if ids else exchange.id
+            method = exchange.method
+            try:
+                found = exchange.route
+                route = ABSENT if found is None else _one_line(found)
+            except Exception:  # noqa: BLE001  # the request is the application's
+                route = ABSENT
+        if _read_span is not None:
+            span = _read_span()
+            if span is not None:
+                trace_id, span_id = span
+                return request_id, method, route, trace_id, span_id
+    except Exception:  # noqa: BLE001  # an application may have set any value
+        return _NO_VALUES
+    return request_id, method, route, ABSENT, ABSENT
+
+
+# An application has few routes, and each line asks for one.
+@lru_cache(maxsize=256)
+def _one_line(route: str) -> str:
+    return one_line(capped(route))
+
+
+def _checked(context: object) -> _Values:
+    """Return the values of a context that may come from anywhere."""
+    if not isinstance(context, Mapping):
+        return _NO_VALUES
+    request_id, method, route = (context.get(field) for field in _FIELDS[:3])
+    if not isinstance(request_id, str) or not is_id(request_id):
+        return _NO_VALUES
+    return (
+        request_id,
+        method if isinstance(method, str) and _is_method(method) else ABSENT,
+        _one_line(route) if isinstance(route, str) and route else ABSENT,
+        ABSENT,
+        ABSENT,
+    )

@@ -1,0 +1,198 @@
+"""Headers that are added to responses: the id of the request, and where time went."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from functools import partial
+from reprlib import repr as short_repr
+from typing import Any
+from typing import ClassVar
+from wsgiref.util import is_hop_by_hop
+
+from .._ids import is_header_name
+from ..exchange import Exchange
+from .sql_totals import sql_totals
+
+if t.TYPE_CHECKING:
+    from _typeshed import OptExcInfo
+    from _typeshed.wsgi import StartResponse
+    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import WSGIEnvironment
+
+__all__ = ["IdHeader", "ServerTiming"]
+
+
+class IdHeader:
+    """Send the id of each request in its response.
+
+    ::
+
+        exchange_opened.connect(IdHeader(), weak=False)
+
+    The client gets :attr:`.Exchange.id` with whatever the application answers: pages
+    and error pages, streams and files. If the application has set a header of this
+    name itself, that stays, and none is added. What the server answers by itself, as
+    when an exception leaves the application, has no such header.
+
+    :param name: The name of the header.
+    :raises TypeError: If ``name`` is no string.
+    :raises ValueError: If it cannot be the name of a header, or of one that the server
+        sets.
+
+    .. versionadded:: 0.1
+    """
+
+    hears: ClassVar[Mapping[str, str]] = {"exchange-opened": "__call__"}
+    """Which method is called for which signal."""
+
+    def __init__(self, *, name: str = "X-Request-ID") -> None:
+        if not isinstance(name, str):
+            raise TypeError(
+                "name must be the name of a header, got"
+                f' {short_repr(name)}; write "X-Request-ID"'
+            )
+        if not is_header_name(name) or _is_reserved(name):
+            raise ValueError(
+                "name must be the name of a header, of letters, digits and hyphens, and"
+                f' none that servers set, got {short_repr(name)}; write "X-Request-ID"'
+            )
+        self._name = name
+
+    def __call__(self, sender: object, *, exchange: Exchange) -> None:
+        """Add the header to the response of an exchange that was opened."""
+        exchange.layers += (partial(_Layer, self._header, exchange),)
+
+    def _header(
+        self, exchange: Exchange, headers: list[tuple[str, str]]
+    ) -> tuple[str, str] | None:
+        name = self._name.lower()
+        if any(key.lower() == name for key, _ in headers):
+            return None
+        return self._name, exchange.id
+
+
+class ServerTiming:
+    """Send how long a response took in its ``Server-Timing`` header.
+
+    ::
+
+        exchange_opened.connect(ServerTiming(), weak=False)
+
+    Browsers show it beside the times that they have measured themselves. The header is
+    that of W3C's Server Timing, in milliseconds::
+
+        Server-Timing: total;dur=12.3, sql;dur=2.1;desc="3 statements"
+
+    ``total`` lasts from the server's call until the headers; nothing of a body that is
+    sent later is in it. ``sql`` is there if statements are counted
+    (:class:`~signalpost.receivers.sql_totals.SqlTotalsCounter`) and any were. An
+    application's own ``Server-Timing`` stays as well, as a response may have several.
+
+    Anyone who sends a request can read it. Only the outermost of exchanges within each
+    other adds it.
+
+    .. versionadded:: 0.1
+    """
+
+    hears: ClassVar[Mapping[str, str]] = {"exchange-opened": "__call__"}
+    """Which method is called for which signal."""
+
+    def __call__(self, sender: object, *, exchange: Exchange) -> None:
+        """Add the header to the response of an exchange that was opened."""
+        if exchange.outer is None:
+            exchange.layers += (partial(_Layer, _timing, exchange),)
+
+
+def _timing(
+    exchange: Exchange, headers: list[tuple[str, str]]
+) -> tuple[str, str] | None:
+    metrics = [f"total;dur={exchange.seconds_since_start() * 1000:.1f}"]
+    totals = sql_totals(exchange)
+    if totals is not None and totals.count:
+        plural = "" if totals.count == 1 else "s"
+        metrics.append(
+            f"sql;dur={totals.duration_seconds * 1000:.1f}"
+            f';desc="{totals.count} statement{plural}"'
+        )
+    return "Server-Timing", ", ".join(metrics)
+
+
+def _is_reserved(name: str) -> bool:
+    lower = name.lower()
+    return (
+        is_hop_by_hop(name)
+        or lower.startswith("content-")
+        or lower in ("date", "location", "server", "set-cookie", "status", "vary")
+    )
+
+
+_Header: t.TypeAlias = Callable[
+    [Exchange, list[tuple[str, str]]], tuple[str, str] | None
+]
+
+
+class _Layer:
+    """What is around an application for one exchange: it adds a header.
+
+    :param header: Returns the header, or ``None`` for none.
+    :param exchange: The exchange.
+    :param app: The application.
+    """
+
+    __slots__ = ("_app", "_exchange", "_header")
+
+    def __init__(
+        self, header: _Header, exchange: Exchange, app: WSGIApplication
+    ) -> None:
+        self._app = app
+        self._exchange = exchange
+        self._header = header
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Call the application; as :pep:`3333` says."""
+        start = _Start(start_response, self._header, self._exchange)
+        return self._app(environ, start)
+
+
+class _Start:
+    """The ``start_response`` that adds a header.
+
+    It may be called again with an exception, as :pep:`3333` has it. Attributes are
+    those of the server's: some WebSocket libraries find the connection through them.
+    """
+
+    __slots__ = ("_exchange", "_header", "_start_response")
+
+    def __init__(
+        self, start_response: StartResponse, header: _Header, exchange: Exchange
+    ) -> None:
+        self._exchange = exchange
+        self._header = header
+        self._start_response = start_response
+
+    def __call__(
+        self,
+        status: str,
+        headers: list[tuple[str, str]],
+        exc_info: OptExcInfo | None = None,
+    ) -> Callable[[bytes], object]:
+        if type(headers) is list:  # the server refuses others, or takes them as is
+            try:
+                added = self._header(self._exchange, headers)
+            except Exception:  # noqa: BLE001  # of headers that are none, likewise
+                added = None
+            if added is not None:
+                # The list is the application's, which may use it again.
+                headers = [*headers, added]
+        # Servers need not take a third argument that was not given.
+        if exc_info is None:
+            return self._start_response(status, headers)
+        return self._start_response(status, headers, exc_info)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._start_response, name)

@@ -1,0 +1,107 @@
+"""The id of a request in its response and on all its lines, by real servers."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+import typing as t
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.servers.launch import Address
+from tests.servers.launch import missing
+from tests.servers.launch import serving
+
+APP = "tests.integrations.ids_site.shop:app"
+PATIENCE_SECONDS = 10.0
+EXPECTED = {
+    "mugs": ["body", "thread", "view"],
+    "orders": ["error", "thread", "thread", "view"],
+}
+
+
+class Answer(t.NamedTuple):
+    number: int
+    status: int
+    ids: list[str]
+
+
+def get(address: Address, path: str, number: int, **headers: str) -> Answer:
+    connection = http.client.HTTPConnection(*address, timeout=PATIENCE_SECONDS)
+    try:
+        connection.request(
+            "GET",
+            f"/{path}/{number}",
+            headers={name.replace("_", "-"): value for name, value in headers.items()},
+        )
+        response = connection.getresponse()
+        response.read()
+        ids = [
+            value
+            for name, value in response.getheaders()
+            if name.lower() == "x-request-id"
+        ]
+        return Answer(number, response.status, ids)
+    finally:
+        connection.close()
+
+
+def lines_in(path: Path, closed: int) -> list[dict[str, t.Any]]:
+    """Return the lines, once so many requests have closed."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        ends = [line for line in lines if line.get("line") == "latency"]
+        if len(ends) >= closed or time.monotonic() > deadline:
+            assert len(ends) == closed
+            return lines
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("server", ["gunicorn-sync", "gunicorn-gthread", "werkzeug"])
+def test_each_line_and_the_response_have_one_id(server: str, tmp_path: Path) -> None:
+    reason = missing(server)
+    if reason is not None:
+        pytest.skip(reason)
+    path = tmp_path / "lines"
+    count = 20
+    with serving(server, APP, LINES=str(path)) as address:
+        with ThreadPoolExecutor(4) as pool:
+            works = [
+                (kind, pool.submit(get, address, kind, number))
+                for number in range(count)
+                for kind in EXPECTED
+            ]
+        answers = [(kind, work.result()) for kind, work in works]
+        lines = lines_in(path, closed=2 * count)
+    assert len({answer.ids[0] for _, answer in answers}) == 2 * count
+    for kind, answer in answers:
+        assert answer.status == (200 if kind == "mugs" else 404)
+        (sent,) = answer.ids
+        own = [line for line in lines if line["request_id"] == sent]
+        assert {line["route"] for line in own} == {f"/{kind}/<int:number>"}
+        words = sorted(line["message"] for line in own if "line" not in line)
+        assert words == [f"{word} {answer.number}" for word in EXPECTED[kind]]
+        assert len(own) == len(words) + 1
+    assert len(lines) == sum(len(words) + 1 for words in EXPECTED.values()) * count
+
+
+def test_the_id_of_the_front_is_used_unless_it_is_hostile(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    hostile = "f3 admin=yes"
+    with serving("gunicorn-sync", APP, LINES=str(path)) as address:
+        first = get(address, "mugs", 1, X_Request_ID="f3-09")
+        second = get(address, "orders", 2, X_Request_ID=hostile)
+        third = get(address, "orders", 3, X_Request_ID="x" * 4_000)
+        lines = lines_in(path, closed=3)
+    assert first.ids == ["f3-09"]
+    assert {line["request_id"] for line in lines} == {
+        "f3-09",
+        *second.ids,
+        *third.ids,
+    }
+    assert not {hostile, "x" * 4_000} & {*second.ids, *third.ids}
+    assert hostile not in path.read_text()

@@ -91,8 +91,7 @@ class ServerTiming:
     (:class:`~signalpost.receivers.sql_totals.SqlTotalsCounter`) and any were. An
     application's own ``Server-Timing`` stays as well, as a response may have several.
 
-    Anyone who sends a request can read it. Only the outermost of exchanges within each
-    other adds it.
+    Each client can read it. Only the outermost of exchanges within each other adds it.
 
     .. versionadded:: 0.1
     """

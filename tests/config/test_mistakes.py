@@ -308,7 +308,7 @@ def test_each_wrong_value_of_one_receiver_is_reported_with_its_line(
         """\
         [signalpost.receivers.latency]
         slow_seconds = -1
-        request_id_header = "X-Request-ID"
+        trusted_proxies = 1
         exclude = "/a"
         """,
     )

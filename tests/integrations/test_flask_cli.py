@@ -829,7 +829,9 @@ def test_a_folder_whose_path_is_too_long_is_refused(
     watched: flask.Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On Linux none is.
-    monkeypatch.setattr("signalpost.receivers.watch.has_short_addresses", lambda: False)
+    monkeypatch.setattr(
+        "signalpost.receivers.watch_sockets.has_short_addresses", lambda: False
+    )
     output = refusal(watched, "watch", "--folder", "/tmp/" + "x" * 200)
     assert output.startswith("Error: the path of a folder for sockets has at most")
 

@@ -22,6 +22,7 @@ from ..lifecycle import catalogue
 from ..lifecycle import exchange_closed
 from ..lifecycle import exchange_opened
 from ..lifecycle import got_request_exception
+from ..lifecycle import request_arrived
 from ..lifecycle import request_finished
 from ..lifecycle import request_started
 from .application import application_and_sender
@@ -141,6 +142,11 @@ class SignalMiddleware(Layer):
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Call the application, and send what happens; as :pep:`3333` says."""
+        # Before the demand is read, as a receiver may connect others.
+        if _arrivals.any:
+            self.receiver_failures += request_arrived.send_isolated(
+                self._find_sender(), {}, self._async_wrapper
+            )
         demand = self._demand
         if demand.generation is not generation.current:
             demand = self._new_demand()
@@ -466,6 +472,7 @@ def _body_or_file(
 
 
 _known_maker = MAKERS.get
+_arrivals = request_arrived.table
 
 for _signal in catalogue.values():
     _signal.table.sender_check = warn_of_sender

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ is_setting = re.compile(r"#[^ \n]").match
 
 
 @pytest.fixture
-def others(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def others(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Generator[None]:
     """Let another distribution publish receivers, some with odd names."""
     monkeypatch.syspath_prepend(tmp_path)
     module = '''
@@ -36,19 +39,20 @@ def others(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             def __init__(self, days): ...
         def count(sender): ...
     '''
-    write("other_shop.py", module)
+    write("stocked_shop.py", module)
     publish(
         *(write, "othershop"),
         **{  # type: ignore[arg-type]  # the first argument is given already
-            "stock": "other_shop:Stock",
-            "stock.counts v2": "other_shop:Stock",
-            "plain": "other_shop:Plain",
-            "needing": "other_shop:Needing",
-            "count": "other_shop:count",
+            "stock": "stocked_shop:Stock",
+            "stock.counts v2": "stocked_shop:Stock",
+            "plain": "stocked_shop:Plain",
+            "needing": "stocked_shop:Needing",
+            "count": "stocked_shop:count",
             "torn": "no_such_module:x",
         },
     )
-    monkeypatch.delitem(sys.modules, "other_shop", raising=False)
+    yield
+    sys.modules.pop("stocked_shop", None)
 
 
 def mistakes_of(path: Path, text: str) -> list[str]:

@@ -16,13 +16,12 @@ from ._available import AvailableReceiver
 
 __all__ = ["template"]
 
-_WIDTH = 88
+_WIDTH = 79
 _HEAD = """\
 # The configuration of signalpost: which receivers run, and with which options.
 #
-# A line that begins with # and no space is a setting. Take the # away to use it; the
-# value is the default, where there is one. Any line of a receiver enables it. Check the
-# file by
+# A line that begins with # and no space is a setting with its default: take the
+# # away to use it. Any line of a receiver enables the receiver. Check the file by
 #
 #     signalpost check FILE
 

@@ -98,7 +98,7 @@ def cut(text: str, width: int) -> str:
     """Return text of at most ``width`` characters, its middle replaced by ``…``.
 
     >>> cut("shop/orders/views.py:9", 16)
-    'shop/or…ws.py:9'
+    'shop/ord…ws.py:9'
     """
     if len(text) <= width:
         return text
@@ -131,17 +131,20 @@ def table(rows: Iterable[Row], all_rows: Sequence[Row], width: int | None) -> li
     return [line for row in rows for line in _lines_of(row, widths, width)]
 
 
-def _widths(rows: Sequence[Row], width: int) -> tuple[int, int, int]:
-    """Return the widths of the columns, which fit a terminal."""
-    longest = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
-    left = max(width - 3 * _GAP, 12)
-    name = min(longest[0], left * 2 // 5)
-    left -= name
-    how = min(longest[1], max(left - longest[2], left // 2))
-    return name, how, min(longest[2], left - how)
+def _widths(rows: Sequence[Row], width: int) -> tuple[int, ...]:
+    """Return the widths of the columns, by the rows that fit a terminal together.
+
+    The shortest rows come first.
+    """
+    widths: tuple[int, ...] = (0, 0, 0)
+    for row in sorted(rows, key=lambda row: sum(map(len, row))):
+        wider = tuple(map(max, widths, map(len, row)))
+        if sum(wider) + 3 * _GAP <= width:
+            widths = wider
+    return widths
 
 
-def _lines_of(row: Row, widths: tuple[int, int, int], width: int) -> Iterator[str]:
+def _lines_of(row: Row, widths: tuple[int, ...], width: int) -> Iterator[str]:
     if all(len(part) <= most for part, most in zip(row, widths, strict=True)):
         name, how, where = map(str.ljust, row, widths)
         yield f"  {bold(row.name)}{name[len(row.name) :]}  {how}  {where}".rstrip()

@@ -84,10 +84,9 @@ def watch(  # noqa: PLR0913 - each is an option of the command
 def _require_known(name: str) -> None:
     """Refuse the name or pattern of a signal that the catalogue does not have."""
     if not fnmatch.filter(lifecycle.catalogue, name):
-        known = ", ".join(lifecycle.catalogue)
+        known = f"; known are {', '.join(lifecycle.catalogue)}"
         raise click.BadParameter(
-            f"unknown signal {name!r}{nearest(name, lifecycle.catalogue)}; known are"
-            f" {known}",
+            f"unknown signal {name!r}{nearest(name, lifecycle.catalogue) or known}",
             param_hint="--signal",
         )
 

@@ -15,6 +15,8 @@ import pytest
 import sqlalchemy
 from flask.cli import FlaskGroup
 
+from signalpost import Namespace
+from signalpost import Signal
 from signalpost._engine.cleanup import deaths
 from signalpost.config import enabled_for
 from signalpost.config import READY
@@ -71,6 +73,10 @@ def receive(sender: object) -> None:
     pass
 
 
+def receive_too(sender: object) -> None:
+    pass
+
+
 def receivers_in(data: t.Any, signal: str) -> list[t.Any]:
     (found,) = [one for one in data["signals"] if one["name"] == signal]
     return list(found["receivers"])
@@ -121,6 +127,34 @@ def test_a_receiver_of_one_engine_is_listed() -> None:
     output = listed(app)
     sql_executed.disconnect(receive)
     assert f"  {__name__}.receive  weak, one Engine  {HERE}:" in output
+
+
+def test_the_receivers_of_ones_own_signals_are_listed_by_its_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Events:
+        order_placed = Namespace().signal("order-placed", "An order was placed.")
+        nameless = Signal()
+
+    monkeypatch.setattr(sys.modules[__name__], "Events", Events, raising=False)
+    receivers = {
+        f"{__name__}:receive": {"signal": f"{__name__}:Events.order_placed"},
+        f"{__name__}:receive_too": {"signal": f"{__name__}:Events.nameless"},
+    }
+    app = new_app(SIGNALPOST_RECEIVERS=receivers)
+    output = listed(app)
+    data = data_of(app, "list")
+    enabled_for(app).disable_all()
+    place = 'app.config["SIGNALPOST_RECEIVERS"]'
+    assert output.endswith(
+        f"\n{__name__}:Events.order_placed  An order was placed.\n"
+        f"  {__name__}:receive  strong, any sender  {place}\n"
+        f"{__name__}:Events.nameless\n"
+        f"  {__name__}:receive_too  strong, any sender  {place}\n"
+    )
+    (found,) = receivers_in(data, f"{__name__}:Events.nameless")
+    assert found["is_enabled_by_name"]
+    assert "Events" not in listed(app)
 
 
 def test_places_of_packages_are_relative_to_their_root(

@@ -158,6 +158,17 @@ class Enabled(Mapping[str, EnabledReceiver]):
                 return one
         return None
 
+    def own_signals(self) -> dict[str, Signal]:
+        """Return the signals of your own that any enabled receiver receives, by path.
+
+        .. versionadded:: 0.1
+        """
+        return {
+            name: signal
+            for _, connected in [*self._enabled.values()]
+            for name, signal in connected.own_signals()
+        }
+
     def enable_at(
         self, name: str, options: Mapping[str, Any], place: Place
     ) -> EnabledReceiver:
@@ -315,6 +326,12 @@ class _Connected:
                 signal.disconnect(receiver, ANY)
             elif application is not None:
                 signal.disconnect(receiver, application)
+
+    def own_signals(self) -> Iterator[tuple[str, Signal]]:
+        """Yield the signals that are not in the catalogue, with their paths."""
+        for name, (signal, _, _) in zip(self._hears, self._connections, strict=False):
+            if ":" in name:
+                yield name, signal
 
     def has(self, receiver: object) -> bool:
         """Return whether it is the receiver, or was connected for it."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 
 import click
 import flask
@@ -15,7 +15,7 @@ from ... import lifecycle
 from ..._engine.identity import ANY
 from ..._engine.introspection import ConnectionInfo
 from ..._engine.names import SenderName
-from ..._engine.signal import NamedSignal
+from ..._engine.signal import Signal
 from ...config import Enabled
 from ...config import EnabledReceiver
 from ...config._available import summary_of
@@ -58,15 +58,16 @@ def list_signals(info: ScriptInfo, *, is_json: bool) -> None:
     """
     app, mistakes = loaded(info)
     state = state_of(app)
+    signals = lifecycle.catalogue | state.enabled.own_signals()
     groups = [
-        (signal, [*_received(signal, app, state.enabled)])
-        for signal in lifecycle.catalogue.values()
+        _Group(name, signal, [*_received(signal, app, state.enabled)])
+        for name, signal in signals.items()
     ]
     if is_json:
         data = {
             "application": app.name,
             "mistakes": mistakes_data(mistakes),
-            "signals": [_data(signal, found) for signal, found in groups],
+            "signals": [_data(one) for one in groups],
             "never_called": [one._asdict() for one in never_called()],
             "died": [one._asdict() for one in died()],
         }
@@ -83,7 +84,7 @@ class _Received(t.NamedTuple):
     connection: ConnectionInfo
     enabled: EnabledReceiver | None
     """What it was enabled as."""
-    signal: NamedSignal
+    signal: Signal
     """What it is connected to."""
 
     @property
@@ -129,12 +130,28 @@ class _Received(t.NamedTuple):
         return Row(self.name, self.how, self.where)
 
 
+class _Group(t.NamedTuple):
+    """A signal and what receives it."""
+
+    name: str
+    """Its name; of a signal that is not in the catalogue, its path."""
+    signal: Signal
+    """The signal."""
+    received: list[_Received]
+    """The connections, in the order in which they are called."""
+
+    @property
+    def moment(self) -> str:
+        # Its own docstring: one that has none shows its class's.
+        is_own = self.signal.__doc__ != type(self.signal).__doc__
+        return summary_of(self.signal) if is_own else ""
+
+
 def _received(
-    signal: NamedSignal, app: flask.Flask, enabled: Enabled
+    signal: Signal, app: flask.Flask, enabled: Enabled
 ) -> Iterator[_Received]:
-    is_of_others = signal in lifecycle.SENT_BY_OTHERS
     for one in signal.connections:
-        if is_of_others or _is_for(one, app):
+        if _is_sent_by_others(signal) or _is_for(one, app):
             yield _Received(one, enabled.owner_of(one.receiver), signal)
 
 
@@ -145,24 +162,22 @@ def _is_for(one: ConnectionInfo, app: flask.Flask) -> bool:
     return isinstance(one.sender, SenderName) and app in one.sender.senders
 
 
-def _moment_of(signal: NamedSignal) -> str:
-    # Its own docstring: one that has none shows its class's.
-    return "" if signal.__doc__ == type(signal).__doc__ else summary_of(signal)
+def _is_sent_by_others(signal: Signal) -> bool:
+    """Return whether the sender is not the application, or not known."""
+    return signal in lifecycle.SENT_BY_OTHERS or not any(
+        one is signal for one in lifecycle.catalogue.values()
+    )
 
 
-def _table_lines(
-    groups: Iterable[tuple[NamedSignal, list[_Received]]], columns: int | None
-) -> Iterator[str]:
-    groups = [*groups]
-    all_rows = [one.row for _, found in groups for one in found]
+def _table_lines(groups: Sequence[_Group], columns: int | None) -> Iterator[str]:
+    all_rows = [one.row for group in groups for one in group.received]
     if columns is not None and all_rows:
         all_rows.append(_HEADER)
         yield from table([_HEADER], all_rows, columns)
-    for signal, found in groups:
-        moment = _moment_of(signal)
-        text = f"  {moment}" if moment else ""
-        yield from wrapped(signal.name, text, columns, indent=4)
-        yield from table([one.row for one in found], all_rows, columns)
+    for group in groups:
+        text = f"  {group.moment}" if group.moment else ""
+        yield from wrapped(group.name, text, columns, indent=4)
+        yield from table([one.row for one in group.received], all_rows, columns)
 
 
 def _unreached_lines(columns: int | None) -> Iterator[str]:
@@ -180,11 +195,11 @@ def _unreached_lines(columns: int | None) -> Iterator[str]:
         yield from wrapped(f"  {gone.signal}", text, columns, indent=4)
 
 
-def _data(signal: NamedSignal, found: Iterable[_Received]) -> dict[str, t.Any]:
+def _data(group: _Group) -> dict[str, t.Any]:
     return {
-        "name": signal.name,
-        "moment": _moment_of(signal),
-        "receivers": [_receiver_data(one) for one in found],
+        "name": group.name,
+        "moment": group.moment,
+        "receivers": [_receiver_data(one) for one in group.received],
     }
 
 

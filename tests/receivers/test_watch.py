@@ -255,8 +255,8 @@ def test_nobody_watching_costs_one_look_a_second(
         looks.append(Path(os.readlink(f"/proc/self/fd/{path}")))
         return list_folder(path)
 
+    monkeypatch.setattr("os.listdir", looked)
     with connected(folder):
-        monkeypatch.setattr("os.listdir", looked)
         for _ in range(100):
             ask()
         assert looks == [folder]

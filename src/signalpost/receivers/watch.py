@@ -146,6 +146,7 @@ class WatchSender:
         # The first request has the reason logged: logging may not be set up yet.
         with suppress(OSError):
             self._look()
+            self._look_at = time.perf_counter() + _LOOK_SECONDS
         self._following.run(self._follow_or_not)
 
     def disconnect(self) -> bool:

@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import flask
@@ -28,6 +29,7 @@ from signalpost.lifecycle import catalogue
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import got_request_exception
 from signalpost.lifecycle import message_flashed
+from signalpost.lifecycle import request_arrived
 from signalpost.lifecycle import request_tearing_down
 from signalpost.receivers.sql_totals import count_sql
 from signalpost.receivers.watch import Message
@@ -307,10 +309,58 @@ def test_a_watcher_that_comes_after_hours_is_seen(
         for clock.now in range(1, 5):
             monkeypatch.setattr("time.time", lambda: now + 10_000 + clock.now)
             ask()
+        # The time of a change is that of a tick of the system.
+        time.sleep(0.02)
         with Watcher(folder) as watcher:
             clock.now = 5.0
             ask()
             assert signals(come(watcher))[0] == "exchange-opened"
+
+
+def test_a_watcher_that_comes_in_the_tick_of_another_change_is_seen(
+    folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir(mode=0o700)
+    state, real = os.stat(folder), os.stat
+
+    def stat_of(path: t.Any, **options: t.Any) -> os.stat_result:
+        return state if path == folder else real(path, **options)
+
+    with connected(folder):
+        monkeypatch.setattr("os.stat", stat_of)
+        clock.now = 1.0
+        ask()
+        with Watcher(folder) as watcher:
+            clock.now = 2.0
+            ask()
+            assert len(come(watcher)) == 4
+        monkeypatch.undo()
+
+
+def test_threads_that_serve_while_watchers_come_and_go_leave_nothing_connected(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signalpost.receivers.watch._LOOK_SECONDS", 0.0)
+    is_over = threading.Event()
+
+    def serve() -> None:
+        layer = SignalMiddleware(hello)
+        while not is_over.is_set():
+            Server().serve(layer)
+
+    with connected(folder) as sender, ThreadPoolExecutor(4) as threads:
+        served = [threads.submit(serve) for _ in range(4)]
+        try:
+            for _ in range(30):
+                with Watcher(folder) as watcher:
+                    assert next(watcher.messages(30), None) is not None
+            sender.disconnect()
+        finally:
+            is_over.set()
+        for one in served:
+            one.result(30)
+    assert not request_arrived.receivers
+    assert not any(signal.receivers for signal in catalogue.values())
 
 
 def test_when_the_last_watcher_has_left_signals_have_no_receivers(

@@ -1,4 +1,4 @@
-"""Unix sockets in a folder, for those who watch and those who send to them."""
+"""Unix sockets in a folder, for watchers and what sends to them."""
 
 from __future__ import annotations
 

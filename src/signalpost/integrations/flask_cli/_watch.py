@@ -117,11 +117,11 @@ def _folder_of(app: flask.Flask) -> str | os.PathLike[str] | None:
 
 @contextlib.contextmanager
 def _in_plain_words() -> Generator[None]:
-    """Tell why a folder cannot be watched, without a traceback."""
+    """End the command with the reason if a folder cannot be watched."""
     try:
         yield
     except BrokenPipeError:
-        raise  # who reads has left, as head does; Click ends without a word
+        raise  # the reader has left, as head does; Click ends without a message
     except OSError as error:
         reason = str(error)
         if error.strerror is not None:

@@ -26,7 +26,6 @@ from signalpost.exchange import current_exchange
 from signalpost.exchange import Exchange
 from signalpost.integrations.flask import Signalpost
 from signalpost.lifecycle import catalogue
-from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import got_request_exception
 from signalpost.lifecycle import message_flashed
 from signalpost.lifecycle import request_arrived
@@ -37,6 +36,7 @@ from signalpost.receivers.watch import MOST_BYTES
 from signalpost.receivers.watch import watch_folder
 from signalpost.receivers.watch import Watcher
 from signalpost.receivers.watch import WatchSender
+from signalpost.testing import restored
 from tests.short_folders import short_folder
 from tests.wsgi.serving import environ_of
 from tests.wsgi.serving import hello
@@ -57,6 +57,14 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.fixture(autouse=True)
+def without_others() -> Generator[None]:
+    """Let no sender that another test has left look for watchers."""
+    with restored(request_arrived):
+        request_arrived._clear_state()
+        yield
 
 
 @pytest.fixture
@@ -270,13 +278,25 @@ def test_nobody_watching_costs_one_look_a_second(
         assert looks == [folder, folder]
 
 
-def test_without_a_watcher_no_signal_has_a_receiver(folder: Path) -> None:
+def is_following(sender: WatchSender) -> bool:
+    """Return whether any signal of the catalogue has it as a receiver."""
+    return any(
+        one.receiver is sender
+        for signal in catalogue.values()
+        for one in signal.connections
+    )
+
+
+def test_without_a_watcher_it_receives_no_signal_and_has_nothing_recorded(
+    folder: Path,
+) -> None:
     layer = SignalMiddleware(hello)
     folder.mkdir(mode=0o700)
-    with connected(folder):
+    before = layer.is_recorded()
+    with connected(folder) as sender:
         Server().serve(layer)
-        assert not any(signal.receivers for signal in catalogue.values())
-        assert not layer.is_recorded()
+        assert not is_following(sender)
+        assert layer.is_recorded() is before
 
 
 def test_a_folder_that_has_not_changed_for_long_is_not_opened(
@@ -359,23 +379,24 @@ def test_threads_that_serve_while_watchers_come_and_go_leave_nothing_connected(
             is_over.set()
         for one in served:
             one.result(30)
-    assert not request_arrived.receivers
-    assert not any(signal.receivers for signal in catalogue.values())
+    assert not is_following(sender)
+    for one in request_arrived.connections:
+        assert getattr(one.receiver, "__self__", None) is not sender
 
 
-def test_when_the_last_watcher_has_left_signals_have_no_receivers(
+def test_when_the_last_watcher_has_left_it_receives_no_signal(
     folder: Path, clock: Clock
 ) -> None:
     with Watcher(folder) as stays:
-        with Watcher(folder), connected(folder):
-            assert exchange_closed.receivers
-        assert not exchange_closed.receivers
-        with connected(folder):
-            assert exchange_closed.receivers
+        with Watcher(folder), connected(folder) as sender:
+            assert is_following(sender)
+        assert not is_following(sender)
+        with connected(folder) as sender:
+            assert is_following(sender)
             stays.__exit__()
             clock.now = 1.0
             ask()
-            assert not any(signal.receivers for signal in catalogue.values())
+            assert not is_following(sender)
 
 
 def test_the_statements_of_a_closed_exchange_are_counted(folder: Path) -> None:

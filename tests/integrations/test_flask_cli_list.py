@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import typing as t
+import warnings
 from pathlib import Path
 
 import click.testing
@@ -321,6 +322,34 @@ def test_the_check_as_json_has_what_is_enabled_and_warnings(folder: Path) -> Non
     (folder / "shop.toml").write_text("[signalpost]\nformat = 'text'\n")
     data = data_of(app, "check", "shop.toml")
     assert (data["file"], data["warnings"]) == ("shop.toml", [])
+
+
+def test_warnings_about_a_configuration_are_lines_of_the_check(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "shop.toml").write_text("[signalpost.receivers]\nsql-totals = true\n")
+    # As where the package is not installed.
+    monkeypatch.setattr("signalpost.config._extras._is_installed", lambda name: False)
+    config = {"SIGNALPOST_CONFIG": folder / "shop.toml"}
+    result = result_of(config, "check")
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"Warning: {folder}/shop.toml, line 2, [signalpost.receive")
+    assert "pip install 'signalpost[sqlalchemy]'" in line
+    (warning,) = json.loads(result_of(config, "check", "--json").stdout)["warnings"]
+    assert line == f"Warning: {warning}"
+
+
+def test_other_warnings_of_an_application_are_given_as_ever(folder: Path) -> None:
+    def create() -> flask.Flask:
+        warnings.warn("of the shop's own", DeprecationWarning, stacklevel=1)
+        return new_app()
+
+    group = FlaskGroup(create_app=create)
+    with pytest.warns(DeprecationWarning, match="of the shop's own"):
+        result = click.testing.CliRunner().invoke(group, ["signalpost", "check"])
+    assert result.exit_code == 0
+    assert result.stderr == ""
 
 
 def test_receivers_as_json_have_options_and_no_secret() -> None:

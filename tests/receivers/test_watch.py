@@ -377,8 +377,8 @@ def test_threads_that_serve_while_watchers_come_and_go_leave_nothing_connected(
             sender.disconnect()
         finally:
             is_over.set()
-        for one in served:
-            one.result(30)
+        for future in served:
+            future.result(30)
     assert not is_following(sender)
     for one in request_arrived.connections:
         assert getattr(one.receiver, "__self__", None) is not sender

@@ -9,6 +9,8 @@ import traceback
 import typing as t
 import warnings
 from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import replace
 
@@ -22,7 +24,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["CheckedFile", "checked_file", "with_causes"]
+__all__ = ["CheckedFile", "checked_file", "noted_warnings", "with_causes"]
 
 _OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
@@ -70,16 +72,31 @@ def checked_file(path: str | os.PathLike[str]) -> CheckedFile:
     # As Flask does where it imports an application: modules are beside it.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConfigurationWarning)
+    with noted_warnings() as found:
         checked = _checked(path)
-    found = []
-    for one in caught:
-        if issubclass(one.category, ConfigurationWarning):
-            found.append(one_line(str(one.message)))
-        else:
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     return replace(checked, warnings=tuple(found))
+
+
+@contextmanager
+def noted_warnings() -> Iterator[list[str]]:
+    """Note the warnings about configurations that a ``with`` block gives.
+
+    They are in the list when the block has ended; all others are given as ever.
+    """
+    found: list[str] = []
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConfigurationWarning)
+            yield found
+    finally:
+        for one in caught:
+            if issubclass(one.category, ConfigurationWarning):
+                found.append(one_line(str(one.message)))
+            else:
+                warnings.warn_explicit(
+                    one.message, one.category, one.filename, one.lineno
+                )
 
 
 def _checked(path: str | os.PathLike[str]) -> CheckedFile:

@@ -12,6 +12,7 @@ from flask.cli import ScriptInfo
 from ...config import checked_file
 from ...config import CheckedFile
 from ...config import unseen_lines
+from ...config._checking import noted_warnings
 from ...console.layout import wrapped
 from ...console.texts import check_data
 from ...console.texts import document
@@ -58,7 +59,8 @@ def check(info: ScriptInfo, file: str | None, *, is_json: bool) -> None:
 
 
 def _checked_application(info: ScriptInfo) -> CheckedFile:
-    app, mistakes = loaded(info)
+    with noted_warnings() as warnings:
+        app, mistakes = loaded(info)
     enabled = state_of(app).enabled
     if mistakes:
         return CheckedFile((), tuple(mistakes), (), ())
@@ -66,7 +68,7 @@ def _checked_application(info: ScriptInfo) -> CheckedFile:
         tuple(enabled),
         (*_mistakes_of_layer(app),),
         tuple(unseen_lines(enabled)),
-        tuple(one.text for one in never_called()),
+        (*warnings, *(one.text for one in never_called())),
     )
 
 

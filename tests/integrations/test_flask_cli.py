@@ -19,6 +19,7 @@ from flask.cli import FlaskGroup
 
 from signalpost import named
 from signalpost import observe
+from signalpost._engine.cleanup import deaths
 from signalpost.config import enabled_for
 from signalpost.config import ENTRY_POINT_GROUP
 from signalpost.errors import ConfigurationError
@@ -30,6 +31,7 @@ from signalpost.lifecycle import message_flashed
 from signalpost.lifecycle import post_config_load
 from signalpost.receivers.watch import Message
 from signalpost.receivers.watch import watch_folder
+from signalpost.testing import restored
 
 ORIGIN = 'app.config["SIGNALPOST_RECEIVERS"]'
 SOURCE = f"{ORIGIN}, [signalpost.receivers]"
@@ -181,8 +183,14 @@ def test_help_says_in_whole_sentences_what_there_is() -> None:
 
 
 @pytest.fixture(autouse=True)
-def only_what_is_used() -> None:
-    gc.collect()  # applications of other tests, with what hears for them
+def without_others() -> Generator[None]:
+    """Leave out what other tests have connected, or let die."""
+    gc.collect()
+    with restored(*catalogue.values()):
+        for signal in catalogue.values():
+            signal._clear_state()
+        deaths.clear()
+        yield
 
 
 def test_each_signal_is_listed_with_its_moment() -> None:

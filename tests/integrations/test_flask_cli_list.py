@@ -8,6 +8,7 @@ import os
 import sys
 import typing as t
 import warnings
+from collections.abc import Generator
 from pathlib import Path
 
 import click.testing
@@ -29,14 +30,20 @@ from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import message_flashed
 from signalpost.lifecycle import request_started
 from signalpost.lifecycle import sql_executed
+from signalpost.testing import restored
 
 HERE = os.path.relpath(__file__)
 
 
 @pytest.fixture(autouse=True)
-def only_what_is_used() -> None:
-    gc.collect()  # applications of other tests, and their receivers
-    deaths.clear()
+def without_others() -> Generator[None]:
+    """Leave out what other tests have connected, or let die."""
+    gc.collect()
+    with restored(*catalogue.values()):
+        for signal in catalogue.values():
+            signal._clear_state()
+        deaths.clear()
+        yield
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ __all__ = [
     "got_request_exception",
     "message_flashed",
     "post_config_load",
+    "request_arrived",
     "request_finished",
     "request_started",
     "request_tearing_down",
@@ -343,6 +344,20 @@ has.
 *Payload*:
 
 - ``application``: the application that it was loaded for.
+"""
+
+request_arrived: NamedSignal = NamedSignal(
+    "request-arrived", "A layer got a request; sent before anything is recorded."
+)
+"""A layer got a request. It is not in the catalogue, and has no payload.
+
+For what must look at each request and costs too much if it has the request recorded:
+a receiver of it alone lets no exchange be recorded. What such a receiver connects gets
+the signals of that request already.
+
+*Sender*: the application.
+
+*Sent when*: first thing in a layer, of each layer around the application.
 """
 
 EXCHANGE_SIGNALS: tuple[NamedSignal, ...] = (

@@ -23,13 +23,13 @@ use = app.test_client().get
 
 UNSAFE_FOLDER = """
 import os, tempfile
-from signalpost.lifecycle import exchange_closed
+from signalpost.lifecycle import request_arrived
 from signalpost.receivers.watch import WatchSender
 folder = tempfile.mkdtemp()
 os.chmod(folder, 0o777)
 sender = WatchSender(folder=folder)
 sender.connect()
-use = lambda _: exchange_closed.send_robust("shop", environ={}, exchange=None)
+use = lambda _: request_arrived.send("shop")
 """
 
 FAILING_CHECK = """

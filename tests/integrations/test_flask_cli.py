@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import sys
 import tempfile
@@ -9,7 +10,6 @@ import types
 import typing as t
 from collections.abc import Generator
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
 import click.testing
@@ -19,10 +19,10 @@ from flask.cli import FlaskGroup
 
 from signalpost import named
 from signalpost import observe
+from signalpost._engine.cleanup import deaths
 from signalpost.config import enabled_for
 from signalpost.config import ENTRY_POINT_GROUP
 from signalpost.errors import ConfigurationError
-from signalpost.integrations import flask_cli
 from signalpost.integrations.flask import Signalpost
 from signalpost.integrations.flask_cli import signalpost
 from signalpost.lifecycle import catalogue
@@ -31,8 +31,11 @@ from signalpost.lifecycle import message_flashed
 from signalpost.lifecycle import post_config_load
 from signalpost.receivers.watch import Message
 from signalpost.receivers.watch import watch_folder
+from signalpost.testing import restored
 
-SOURCE = 'app.config["SIGNALPOST_RECEIVERS"], [signalpost.receivers]'
+ORIGIN = 'app.config["SIGNALPOST_RECEIVERS"]'
+SOURCE = f"{ORIGIN}, [signalpost.receivers]"
+HERE = os.path.relpath(__file__)
 
 
 def new_app(name: str = "shop", **config: t.Any) -> flask.Flask:
@@ -139,7 +142,7 @@ def page(path: str, status: int | None = 200, **values: t.Any) -> Message:
 @pytest.fixture
 def comes(monkeypatch: pytest.MonkeyPatch) -> list[Message]:
     """Give the messages that come to a watcher."""
-    monkeypatch.setattr(flask_cli, "Watcher", FakeWatcher)
+    monkeypatch.setattr("signalpost.integrations.flask_cli._watch.Watcher", FakeWatcher)
     messages: list[Message] = []
     monkeypatch.setattr(FakeWatcher, "messages", messages)
     return messages
@@ -168,20 +171,26 @@ def paths_shown(app: flask.Flask, *words: str) -> list[str]:
 def test_flask_finds_the_commands_by_itself() -> None:
     found = FlaskGroup().get_command(click.Context(FlaskGroup()), "signalpost")
     assert found is signalpost
-    assert set(signalpost.commands) == {"list", "receivers", "check", "watch"}
+    assert set(signalpost.commands) == {"list", "receivers", "check", "watch", "init"}
 
 
 def test_help_says_in_whole_sentences_what_there_is() -> None:
     output = printed(flask.Flask("bare"), "--help")
-    assert [line.split()[0] for line in output.splitlines()[-4:]] == [
-        *("check", "list", "receivers", "watch")
+    assert [line.split()[0] for line in output.splitlines()[-5:]] == [
+        *("check", "init", "list", "receivers", "watch")
     ]
     assert "..." not in output.partition("Commands:")[2]
 
 
 @pytest.fixture(autouse=True)
-def only_what_is_used() -> None:
-    gc.collect()  # applications of other tests, with what hears for them
+def without_others() -> Generator[None]:
+    """Leave out what other tests have connected, or let die."""
+    gc.collect()
+    with restored(*catalogue.values()):
+        for signal in catalogue.values():
+            signal._clear_state()
+        deaths.clear()
+        yield
 
 
 def test_each_signal_is_listed_with_its_moment() -> None:
@@ -208,9 +217,9 @@ def test_a_receiver_is_listed_with_how_and_where_it_was_connected() -> None:
     for one in (hear, hear_too, hear_thrice):
         message_flashed.disconnect(one)
     assert connected_at(output, "message-flashed") == [
-        f"{__name__}.hear_too  strong, named('shop'), once  {__file__}",
-        f"{__name__}.hear_thrice  weak, any sender  {__file__}",
-        f"{__name__}.hear  weak, priority -3  {__file__}",
+        f"{__name__}.hear_too  strong, named('shop'), once  {HERE}",
+        f"{__name__}.hear_thrice  weak, any sender  {HERE}",
+        f"{__name__}.hear  weak, priority -3  {HERE}",
     ]
 
 
@@ -250,12 +259,10 @@ def test_what_is_enabled_is_listed_by_its_name_and_who_asked_for_it() -> None:
     app = new_app(SIGNALPOST_RECEIVERS={"latency": True, "recorder": True})
     output = printed(app, "list")
     assert receivers_of(output, "exchange-closed") == [
-        f"latency  strong  {SOURCE} latency",
-        f"recorder  strong  {SOURCE} recorder",
+        f"latency  strong  {ORIGIN}",
+        f"recorder  strong  {ORIGIN}",
     ]
-    assert receivers_of(output, "exchange-opened") == [
-        f"recorder  strong  {SOURCE} recorder"
-    ]
+    assert receivers_of(output, "exchange-opened") == [f"recorder  strong  {ORIGIN}"]
 
 
 def test_hundreds_of_receivers_have_a_line_each() -> None:
@@ -278,7 +285,7 @@ def test_what_can_be_enabled_is_told_with_options() -> None:
     )
     assert lines[-2:] == [
         "off watch(folder=None)",
-        "    Tell each signal of the catalogue to those who watch, as it is sent.",
+        "    Send each signal of the catalogue to watchers in other processes.",
     ]
 
 
@@ -312,18 +319,26 @@ def test_receivers_of_ones_own_are_told_too() -> None:
     ) in output
 
 
-def test_what_others_publish_is_told_even_if_it_is_broken(
-    monkeypatch: pytest.MonkeyPatch,
+def test_what_others_publish_is_listed_even_if_it_is_broken(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths = {"odd": f"{__name__}:NoSignature", "torn": "no_such_module:nothing"}
-    published = metadata.EntryPoints(
-        metadata.EntryPoint(name, path, ENTRY_POINT_GROUP)
-        for name, path in paths.items()
+    package = folder / "stocktaking-1.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: stocktaking\n")
+    (package / "entry_points.txt").write_text(
+        f"[{ENTRY_POINT_GROUP}]\n"
+        f"odd = {__name__}:NoSignature\n"
+        "torn = no_such_module:nothing\n"
+        "other = other module\n"
+        "bare = flask\n"
     )
-    monkeypatch.setattr(flask_cli, "entry_points", lambda group: published)
+    monkeypatch.syspath_prepend(folder)
     lines = printed(new_app(), "receivers").splitlines()
     assert "off odd" in lines
-    assert "off torn" in lines
+    start = lines.index("off torn")
+    assert lines[start + 1] == "    cannot be imported: no_such_module:nothing"
+    assert "off other" in lines
+    assert "off bare" in lines
 
 
 def test_a_right_configuration_is_called_so() -> None:
@@ -404,7 +419,8 @@ def test_what_is_right_is_listed_below_what_is_wrong(command: str) -> None:
         f"  {SOURCE} latencey",
         f"  {SOURCE} recoder",
     ]
-    assert f"{SOURCE} latency" in result.stdout
+    assert "latency" in result.stdout
+    assert ORIGIN in result.stdout
 
 
 @pytest.mark.parametrize("command", ["list", "receivers"])
@@ -698,7 +714,7 @@ def test_a_message_is_shown_as_one_line(
 def test_a_hostile_path_gives_one_line_without_escape_sequences(
     watched: flask.Flask, comes: list[Message], path: str
 ) -> None:
-    comes.append(page(path))
+    comes.append(page(path, None))
     output = printed(watched, "watch", color=True)
     assert len(output.splitlines()) == 1
     assert output.rstrip("\n").isprintable()
@@ -727,12 +743,55 @@ def test_a_message_that_no_sender_of_ours_would_send_is_shown_all_the_same(
     assert printed(watched, "watch", "--path", "*").count("\n") == 1
 
 
-def test_outcomes_and_exceptions_are_coloured(
+@pytest.mark.parametrize(
+    ("status", "colour"), [(200, 32), (302, 36), (404, 33), (503, 31)]
+)
+def test_statuses_outcomes_and_exceptions_are_coloured(
+    watched: flask.Flask, comes: list[Message], status: int, colour: int
+) -> None:
+    comes.append(page("/", status, outcome="error", exception="OSError"))
+    output = printed(watched, "watch", color=True)
+    assert (
+        f"GET / \x1b[{colour}m{status}\x1b[0m"
+        " \x1b[31merror\x1b[0m \x1b[31mOSError\x1b[0m"
+    ) in output
+
+
+def test_a_status_of_no_class_has_no_colour(
     watched: flask.Flask, comes: list[Message]
 ) -> None:
-    comes.append(page("/", 500, outcome="error", exception="OSError"))
-    output = printed(watched, "watch", color=True)
-    assert "\x1b[31merror\x1b[0m \x1b[31mOSError\x1b[0m" in output
+    comes += [page("/", 101), page("/", 999)]
+    assert "\x1b" not in printed(watched, "watch", color=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "end"),
+    [
+        ({"sql_count": 1, "sql_duration_seconds": 0.0021}, "1 statement in 2.1 ms"),
+        ({"sql_count": 12, "sql_duration_seconds": 0.5}, "12 statements in 500.0 ms"),
+        ({"sql_count": 2, "sql_duration_seconds": "long"}, "2 statements in -"),
+        ({"sql_count": "many", "sql_duration_seconds": 0.5}, "3.0 ms"),
+    ],
+)
+def test_the_statements_of_an_exchange_are_shown(
+    watched: flask.Flask, comes: list[Message], values: t.Any, end: str
+) -> None:
+    comes.append(page("/", outcome="complete", duration_seconds=0.003, **values))
+    assert printed(watched, "watch").endswith(f" {end}\n")
+
+
+def test_messages_as_json_are_an_object_a_line(
+    watched: flask.Flask, comes: list[Message]
+) -> None:
+    comes += [page("/a\n\x1b", 404), page("/", duration_seconds=float("nan"))]
+    comes.append(message("x", odd=t.cast("t.Any", ["list"])))
+    lines = printed(watched, "watch", "--json", "--status", "4xx").splitlines()
+    assert len(lines) == 1
+    assert lines[0].isprintable()
+    assert json.loads(lines[0]) == comes[0]
+    _, second, third = printed(watched, "watch", "--json").splitlines()
+    assert json.loads(second, parse_constant=pytest.fail)["duration_seconds"] == "nan"
+    assert json.loads(third)["odd"] is None
 
 
 @pytest.mark.parametrize("command", ["list", "receivers", "watch"])
@@ -813,23 +872,44 @@ def test_whose_receiver_is_not_enabled_is_told(comes: list[Message]) -> None:
     assert notes.startswith("Note: the receiver \"watch\" is not enabled for 'shop',")
 
 
-def test_whose_signal_is_misspelt_is_told(
-    watched: flask.Flask, comes: list[Message]
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("exchange-close", "'exchange-close'; did you mean 'exchange-closed'?"),
+        ("Exchange-Closed", "'Exchange-Closed'; did you mean 'exchange-closed'?"),
+        ("zzz-*", "'zzz-*'; known are exchange-opened, request-started, "),
+        ("?", "'?'; known are exchange-opened, "),
+        ("", "''; known are exchange-opened, "),
+    ],
+)
+def test_an_unknown_signal_is_refused_at_once(
+    watched: flask.Flask, comes: list[Message], name: str, problem: str
 ) -> None:
-    words = ["--signal", "exchange-close", "--signal", "?", "--signal", "exchange-*"]
-    notes = run(watched, "watch", *words).stderr.splitlines()
-    unknown = "Note: no signal is known here as"
-    assert [one for one in notes if one.startswith("Note")] == [
-        f"{unknown} 'exchange-close'; did you mean 'exchange-closed'?",
-        f"{unknown} '?'",
-    ]
+    result = run(watched, "watch", "--signal", "exchange-*", "--signal", name)
+    assert result.exit_code == 2
+    assert f"unknown signal {problem}" in result.stderr
+    assert "Watching" not in result.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["--folder", "/tmp/of-the-user"]])
+def test_a_signal_of_the_applications_own_may_be_watched(
+    watched: flask.Flask, comes: list[Message], words: list[str]
+) -> None:
+    catalogue.signal("for-a-test-of-watching")
+    try:
+        result = run(watched, "watch", "--signal", "for-a-*", *words)
+    finally:
+        del catalogue["for-a-test-of-watching"]
+    assert result.exit_code == 0
 
 
 def test_a_folder_whose_path_is_too_long_is_refused(
     watched: flask.Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On Linux none is.
-    monkeypatch.setattr("signalpost.receivers.watch.has_short_addresses", lambda: False)
+    monkeypatch.setattr(
+        "signalpost.receivers.watch_sockets.has_short_addresses", lambda: False
+    )
     output = refusal(watched, "watch", "--folder", "/tmp/" + "x" * 200)
     assert output.startswith("Error: the path of a folder for sockets has at most")
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from signalpost.lifecycle import catalogue
 from tests.short_folders import short_folder
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +60,7 @@ FLASK = (
     "{} from flask.cli import main; main()"
 )
 CLOSED = ("--signal", "exchange-closed")
+SIGNALS = tuple(catalogue)
 
 in_tmux = pytest.mark.skipif(
     shutil.which("tmux") is None, reason="tmux, a terminal to look at, is not installed"
@@ -473,3 +475,32 @@ def test_a_narrow_terminal_shows_whole_words_and_colour(folder: Path) -> None:
     ]
     assert "\x1b[32mon" in coloured
     assert "\x1b[1mlatency\x1b[0m" in coloured
+
+
+@in_tmux
+def test_a_list_fits_a_narrow_terminal(folder: Path) -> None:
+    module = folder / "shop.py"
+    module.write_text(
+        f"{module.read_text()}\n"
+        "from signalpost.lifecycle import exchange_closed\n"
+        "class ShelvesOfTheWarehouse:\n"
+        "    def reserve_until_the_order_is_paid(self, sender): ...\n"
+        "shelves = ShelvesOfTheWarehouse()\n"
+        "exchange_closed.connect(shelves.reserve_until_the_order_is_paid)\n"
+    )
+    with Terminal(folder) as terminal:
+        terminal.flask("list")
+        until(lambda: "code 0" in terminal.screen())
+        lines = terminal.screen().splitlines()
+        coloured = terminal.screen("-e")
+    # A line that is longer goes on in the first column of the next one.
+    starts = ("  ", *SIGNALS, "code", "READY>")
+    assert all(line.startswith(starts) for line in lines)
+    number = module.read_text().count("\n")
+    start = next(i for i, one in enumerate(lines) if one.startswith("exchange-closed"))
+    assert lines[start + 2 : start + 5] == [
+        '  latency   strong  app.config["SIGNALPOST_RECEIVERS"]',
+        "  shop.ShelvesOfTheWarehouse.reserve_until_the_order_is_paid",
+        f"    weak, any sender  shop.py:{number}",
+    ]
+    assert "\x1b[1mlatency" in coloured

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import socket
@@ -8,28 +9,34 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import typing as t
+import weakref
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import flask
 import pytest
 
 from signalpost import SignalMiddleware
+from signalpost.exchange import current_exchange
 from signalpost.exchange import Exchange
 from signalpost.integrations.flask import Signalpost
 from signalpost.lifecycle import catalogue
-from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import got_request_exception
 from signalpost.lifecycle import message_flashed
+from signalpost.lifecycle import request_arrived
 from signalpost.lifecycle import request_tearing_down
+from signalpost.receivers.sql_totals import count_sql
 from signalpost.receivers.watch import Message
 from signalpost.receivers.watch import MOST_BYTES
 from signalpost.receivers.watch import watch_folder
 from signalpost.receivers.watch import Watcher
 from signalpost.receivers.watch import WatchSender
+from signalpost.testing import restored
 from tests.short_folders import short_folder
 from tests.wsgi.serving import environ_of
 from tests.wsgi.serving import hello
@@ -42,12 +49,22 @@ if t.TYPE_CHECKING:
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
+SOCKETS = "signalpost.receivers.watch_sockets"
+
 
 class Clock:
     now = 0.0
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.fixture(autouse=True)
+def without_others() -> Generator[None]:
+    """Let no sender that another test has left look for watchers."""
+    with restored(request_arrived):
+        request_arrived._clear_state()
+        yield
 
 
 @pytest.fixture
@@ -86,6 +103,11 @@ def signals(messages: list[Message]) -> list[object]:
 
 def flash(message: str = "saved", sender: object = "shop") -> None:
     message_flashed.send(sender, message=message, category="info")
+
+
+def ask() -> None:
+    """Send a request to an application whose exchanges nothing else records."""
+    Server().serve(SignalMiddleware(hello))
 
 
 def failing(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -215,9 +237,9 @@ def test_hostile_text_arrives_cut_in_a_message_of_bounded_size(
     exchange.path = exchange.route = text
     kind = type("Long" * 100, (Exception,), {})
     raw = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    raw.bind(str(folder / "1.sock"))
+    raw.settimeout(30)
     with contextlib.closing(raw), connected(folder):
-        raw.bind(str(folder / "1.sock"))
-        raw.settimeout(30)
         got_request_exception.send(
             text,
             exception=kind(),
@@ -246,26 +268,176 @@ def test_nobody_watching_costs_one_look_a_second(
     monkeypatch.setattr("os.listdir", looked)
     with connected(folder):
         for _ in range(100):
-            flash()
+            ask()
         assert looks == [folder]
         clock.now = 0.99
-        flash()
+        ask()
         assert looks == [folder]
         clock.now = 1.0
-        flash()
+        ask()
         assert looks == [folder, folder]
+
+
+def is_following(sender: WatchSender) -> bool:
+    """Return whether any signal of the catalogue has it as a receiver."""
+    return any(
+        one.receiver is sender
+        for signal in catalogue.values()
+        for one in signal.connections
+    )
+
+
+def test_without_a_watcher_it_receives_no_signal_and_has_nothing_recorded(
+    folder: Path,
+) -> None:
+    layer = SignalMiddleware(hello)
+    folder.mkdir(mode=0o700)
+    before = layer.is_recorded()
+    with connected(folder) as sender:
+        Server().serve(layer)
+        assert not is_following(sender)
+        assert layer.is_recorded() is before
+
+
+def test_a_folder_that_has_not_changed_for_long_is_not_opened(
+    folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir(mode=0o700)
+    (folder / "left.sock").touch()
+    opened: list[object] = []
+
+    def looked(path: t.Any) -> list[str]:
+        opened.append(path)
+        return []
+
+    monkeypatch.setattr("os.listdir", looked)
+    now = time.time()
+    with connected(folder):
+        for clock.now in range(1, 100):
+            monkeypatch.setattr("time.time", lambda: now + clock.now)
+            ask()
+        assert len(opened) < 4
+        monkeypatch.undo()
+
+
+def test_a_watcher_that_comes_after_hours_is_seen(
+    folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir(mode=0o700)
+    now = time.time()
+    with connected(folder):
+        for clock.now in range(1, 5):
+            monkeypatch.setattr("time.time", lambda: now + 10_000 + clock.now)
+            ask()
+        # The time of a change is that of a tick of the system.
+        time.sleep(0.02)
+        with Watcher(folder) as watcher:
+            clock.now = 5.0
+            ask()
+            assert signals(come(watcher))[0] == "exchange-opened"
+
+
+def test_a_watcher_that_comes_in_the_tick_of_another_change_is_seen(
+    folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir(mode=0o700)
+    state, real = os.stat(folder), os.stat
+
+    def stat_of(path: t.Any, **options: t.Any) -> os.stat_result:
+        return state if path == folder else real(path, **options)
+
+    with connected(folder):
+        monkeypatch.setattr("os.stat", stat_of)
+        clock.now = 1.0
+        ask()
+        with Watcher(folder) as watcher:
+            clock.now = 2.0
+            ask()
+            assert len(come(watcher)) == 4
+        monkeypatch.undo()
+
+
+def test_threads_that_serve_while_watchers_come_and_go_leave_nothing_connected(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signalpost.receivers.watch._LOOK_SECONDS", 0.0)
+    is_over = threading.Event()
+
+    def serve() -> None:
+        layer = SignalMiddleware(hello)
+        while not is_over.is_set():
+            Server().serve(layer)
+
+    with connected(folder) as sender, ThreadPoolExecutor(4) as threads:
+        served = [threads.submit(serve) for _ in range(4)]
+        try:
+            for _ in range(30):
+                with Watcher(folder) as watcher:
+                    assert next(watcher.messages(30), None) is not None
+            sender.disconnect()
+        finally:
+            is_over.set()
+        for future in served:
+            future.result(30)
+    assert not is_following(sender)
+    for one in request_arrived.connections:
+        assert getattr(one.receiver, "__self__", None) is not sender
+
+
+def test_when_the_last_watcher_has_left_it_receives_no_signal(
+    folder: Path, clock: Clock
+) -> None:
+    with Watcher(folder) as stays:
+        with Watcher(folder), connected(folder) as sender:
+            assert is_following(sender)
+        assert not is_following(sender)
+        with connected(folder) as sender:
+            assert is_following(sender)
+            stays.__exit__()
+            clock.now = 1.0
+            ask()
+            assert not is_following(sender)
+
+
+def test_the_statements_of_a_closed_exchange_are_counted(folder: Path) -> None:
+    def querying(
+        environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        for duration_seconds in (0.25, 0.5):
+            count_sql(
+                "engine",
+                duration_seconds=duration_seconds,
+                exchange=current_exchange(),
+            )
+        return hello(environ, start_response)
+
+    with Watcher(folder) as watcher, connected(folder):
+        for application in (querying, hello):
+            Server().serve(SignalMiddleware(application))
+        *_, counted = messages = come(watcher)[:4]
+        assert not any("sql_count" in one for one in messages[:3])
+        assert (counted["sql_count"], counted["sql_duration_seconds"]) == (2, 0.75)
+        assert "sql_count" not in messages[0]
 
 
 def test_a_watcher_that_comes_later_is_seen_within_a_second(
     folder: Path, clock: Clock
 ) -> None:
-    with connected(folder):
+    with connected(folder), contextlib.ExitStack() as stack:
+        ask()
+        watcher = stack.enter_context(Watcher(folder))
+        ask()
         flash()
-        with Watcher(folder) as watcher:
-            flash()
-            clock.now = 1.0
-            flash()
-            assert len(come(watcher)) == 1
+        clock.now = 1.0
+        ask()
+        flash()
+        assert signals(come(watcher)) == [
+            "exchange-opened",
+            "request-started",
+            "request-finished",
+            "exchange-closed",
+            "message-flashed",
+        ]
 
 
 def test_two_watchers_see_the_same(folder: Path) -> None:
@@ -283,11 +455,12 @@ def test_a_watcher_that_leaves_takes_its_socket_along(
 ) -> None:
     with connected(folder) as sender:
         with Watcher(folder) as watcher:
-            flash()
-            assert len(come(watcher)) == 1
+            clock.now = 1.0
+            ask()
+            assert len(come(watcher)) == 4
         assert [*folder.iterdir()] == []
         flash()
-        clock.now = 1.0
+        clock.now = 2.0
         flash()
         assert sender.dropped == 0
 
@@ -483,7 +656,7 @@ def test_a_folder_that_is_not_safe_is_refused_by_both_ends(
         pass
     with connected(folder):
         for clock.now in (0.0, 1.0, 2.0):
-            flash()
+            ask()
     (message,) = caplog.messages
     assert problem in message
 
@@ -493,7 +666,8 @@ def test_a_folder_that_cannot_be_looked_at_is_logged(
 ) -> None:
     folder.touch()
     with connected(folder / "below"):
-        flash()
+        assert caplog.text == ""
+        ask()
     assert "cannot be looked at" in caplog.text
 
 
@@ -550,11 +724,14 @@ def test_a_connected_sender_is_kept(folder: Path) -> None:
     with Watcher(folder) as watcher:
         sender = WatchSender(folder=folder)
         sender.connect()
-        (connection,) = exchange_closed.connections
-        assert connection.receiver is sender
-        assert not connection.weak
-        sender.disconnect()
-        assert come(watcher) == []
+        reference = weakref.ref(sender)
+        del sender
+        gc.collect()
+        flash()
+        assert len(come(watcher)) == 1
+        kept = reference()
+        assert kept is not None
+        assert kept.disconnect()
 
 
 def test_both_ends_meet_under_the_instance_path(folder: Path) -> None:
@@ -582,7 +759,9 @@ def test_without_an_instance_path_both_meet_among_temporary_files(
 
 @pytest.fixture
 def without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signalpost.receivers.watch.has_short_addresses", lambda: False)
+    monkeypatch.setattr(
+        "signalpost.receivers.watch_sockets.has_short_addresses", lambda: False
+    )
 
 
 @pytest.mark.skipif(

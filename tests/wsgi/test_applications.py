@@ -27,7 +27,7 @@ from signalpost.integrations.flask import Signalpost
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import EXCHANGE_SIGNALS
 from signalpost.testing import capture
-from signalpost.wsgi.middleware import sender_of
+from signalpost.wsgi.finding import sender_of
 from tests.wsgi.serving import environ_of
 from tests.wsgi.serving import exchange_of
 from tests.wsgi.serving import hello

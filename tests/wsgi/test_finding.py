@@ -35,7 +35,7 @@ from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import EXCHANGE_SIGNALS
 from signalpost.lifecycle import template_rendered
 from signalpost.testing import capture
-from signalpost.wsgi.middleware import sender_of
+from signalpost.wsgi.finding import sender_of
 from tests.wsgi.serving import hello
 from tests.wsgi.serving import Server
 

@@ -25,6 +25,11 @@ an error. Sections of others, as ``[tool.black]``, are none of these.
 
 from __future__ import annotations
 
+from ._available import available_receivers
+from ._available import AvailableReceiver
+from ._available import Option
+from ._checking import checked_file
+from ._checking import CheckedFile
 from ._configuration import Configuration
 from ._disabled import DISABLED_VARIABLE
 from ._disabled import is_disabled
@@ -35,6 +40,7 @@ from ._finding import READY
 from ._keys import configuration_of_keys
 from ._keys import KNOWN_KEYS
 from ._published import ENTRY_POINT_GROUP
+from ._template import template
 from ._unseen import unseen_lines
 
 __all__ = [
@@ -42,11 +48,17 @@ __all__ = [
     "ENTRY_POINT_GROUP",
     "KNOWN_KEYS",
     "READY",
+    "AvailableReceiver",
+    "CheckedFile",
     "Configuration",
     "Enabled",
     "EnabledReceiver",
+    "Option",
+    "available_receivers",
+    "checked_file",
     "configuration_of_keys",
     "enabled_for",
     "is_disabled",
+    "template",
     "unseen_lines",
 ]

@@ -13,7 +13,7 @@ from .._ids import set_id_headers
 from ..errors import ConfigurationError
 from ..lifecycle import post_config_load
 from ..receivers.lines import one_line
-from ..wsgi.middleware import sender_of
+from ..wsgi.finding import sender_of
 from ._enabled import Enabled
 from ._enabled import enabled_for
 from ._finding import imported

@@ -23,7 +23,7 @@ from .._engine.identity import reference_to
 from .._engine.signal import Signal
 from ..errors import ConfigurationError
 from ..lifecycle import SENT_BY_OTHERS
-from ..wsgi.middleware import sender_of
+from ..wsgi.finding import sender_of
 from ._finding import found_at
 from ._finding import receiver_from
 from ._finding import signal_of
@@ -58,6 +58,10 @@ class EnabledReceiver:
     signals: tuple[str, ...]
     """The names of the signals that it receives, or where your own are; empty if it
     connects itself."""
+    origin: str = ""
+    """What :attr:`source` begins with: the file, as ``"shop.toml"``, or what else."""
+    line: int | None = None
+    """The line of the file, if it was one."""
 
     @property
     def shown_options(self) -> Mapping[str, Any]:
@@ -141,6 +145,30 @@ class Enabled(Mapping[str, EnabledReceiver]):
             if self._format is not None:
                 self.write_as(None, Place("", OURS, "format"))
 
+    def owner_of(self, receiver: object) -> EnabledReceiver | None:
+        """Return the enabled receiver that something connected belongs to.
+
+        :param receiver: What is connected to a signal, as in
+            :attr:`Signal.connections <signalpost.Signal.connections>`.
+
+        .. versionadded:: 0.1
+        """
+        for one, connected in [*self._enabled.values()]:
+            if connected.has(receiver):
+                return one
+        return None
+
+    def own_signals(self) -> dict[str, Signal]:
+        """Return the signals of your own that any enabled receiver receives, by path.
+
+        .. versionadded:: 0.1
+        """
+        return {
+            name: signal
+            for _, connected in [*self._enabled.values()]
+            for name, signal in connected.own_signals()
+        }
+
     def enable_at(
         self, name: str, options: Mapping[str, Any], place: Place
     ) -> EnabledReceiver:
@@ -163,7 +191,14 @@ class Enabled(Mapping[str, EnabledReceiver]):
             connected.connect(self._application(), place, options)
             given = {option: plain(value) for option, value in options.items()}
             enabled = EnabledReceiver(
-                name, receiver, path, given, str(place), tuple(hears)
+                name,
+                receiver,
+                path,
+                given,
+                str(place),
+                tuple(hears),
+                place.source,
+                place.line_of(),
             )
             self._enabled[name] = enabled, connected
         return enabled
@@ -291,6 +326,19 @@ class _Connected:
                 signal.disconnect(receiver, ANY)
             elif application is not None:
                 signal.disconnect(receiver, application)
+
+    def own_signals(self) -> Iterator[tuple[str, Signal]]:
+        """Yield the signals that are not in the catalogue, with their paths."""
+        for name, (signal, _, _) in zip(self._hears, self._connections, strict=False):
+            if ":" in name:
+                yield name, signal
+
+    def has(self, receiver: object) -> bool:
+        """Return whether it is the receiver, or was connected for it."""
+        owner = getattr(receiver, "__self__", receiver)
+        return owner is self._receiver or any(
+            one is receiver for _, one, _ in [*self._connections]
+        )
 
     def _bound(self, method: str) -> Any:
         return getattr(self._receiver, method)

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from ..errors import ConfigurationWarning
 from ._place import Place
 
-__all__ = ["hint_for", "warn_without_engines"]
+__all__ = ["hint_for", "install_for", "missing_engines", "warn_without_engines"]
 
 _EXTRAS: t.Final[Mapping[str, str]] = {
     "opentelemetry": "opentelemetry",
@@ -19,22 +19,46 @@ _EXTRAS: t.Final[Mapping[str, str]] = {
 }
 """The extra that brings a package."""
 
+_INSTALL: t.Final = "pip install 'signalpost[{}]'"
+
 _OF_STATEMENTS = frozenset(("sql", "sql-repeats", "sql-totals"))
 
 
-def hint_for(error: Exception) -> str | None:
-    """Return what to install if an import failed for a package; ``None`` for others."""
+def install_for(error: Exception) -> tuple[str, str] | None:
+    """Return which package a failed import needs, and the command that installs it.
+
+    :returns: ``None`` for an error of another kind.
+    """
     if not isinstance(error, ImportError) or error.name is None:
         return None
     package = error.name.partition(".")[0]
     extra = _EXTRAS.get(package)
     if extra is None:
         return None
-    install = f"pip install 'signalpost[{extra}]'"
-    if isinstance(error, ModuleNotFoundError) and error.name == package:
+    is_absent = isinstance(error, ModuleNotFoundError) and error.name == package
+    return package, _INSTALL.format(extra) + ("" if is_absent else " --upgrade")
+
+
+def hint_for(error: Exception) -> str | None:
+    """Return what to install if an import failed for a package; ``None`` for others."""
+    found = install_for(error)
+    if found is None:
+        return None
+    package, install = found
+    if not install.endswith(" --upgrade"):
         return f"it takes the package {package}, which is not installed; run {install}"
     # An older release, or another part of the package, as that of an exporter.
-    return f"it takes another release of {package} ({error}); run {install} --upgrade"
+    return f"it takes another release of {package} ({error}); run {install}"
+
+
+def missing_engines(name: str) -> tuple[str, str] | tuple[None, None]:
+    """Return the package whose engines a receiver needs, and how to install it.
+
+    :returns: ``None`` twice if it is installed, or the receiver needs none.
+    """
+    if name in _OF_STATEMENTS and not _is_installed("sqlalchemy"):
+        return "sqlalchemy", _INSTALL.format("sqlalchemy")
+    return None, None
 
 
 def warn_without_engines(name: str, place: Place) -> None:
@@ -42,10 +66,11 @@ def warn_without_engines(name: str, place: Place) -> None:
 
     Another package may send ``sql-executed``, so it is no error.
     """
-    if name in _OF_STATEMENTS and not _is_installed("sqlalchemy"):
+    _, install = missing_engines(name)
+    if install is not None:
         warnings.warn(
             f"{place}: SQLAlchemy, whose engines send sql-executed, is not installed;"
-            " run pip install 'signalpost[sqlalchemy]' and enable sqlalchemy, too",
+            f" run {install} and enable sqlalchemy, too",
             ConfigurationWarning,
             stacklevel=2,
         )

@@ -1,14 +1,12 @@
-"""Signals as they are sent, for who watches from another process of the same user."""
+"""Signals as they are sent, for watchers in other processes of the same user."""
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
 import select
 import socket
-import stat
 import tempfile
 import threading
 import time
@@ -23,20 +21,30 @@ from typing import ClassVar
 from typing import Self
 from typing import TypeAlias
 
+from .._engine.serial import Serial
 from .._engine.signal import NamedSignal
 from .._engine.unseen import checked
 from ..exchange import current_exchange
 from ..exchange import Exchange
 from ..lifecycle import catalogue
+from ..lifecycle import exchange_closed
+from ..lifecycle import request_arrived
 from .lines import capped
 from .lines import one_line
-from .own_folder import has_short_addresses
 from .own_folder import OwnFolder
+from .sql_totals import sql_totals
+from .watch_sockets import bind
+from .watch_sockets import check_system
+from .watch_sockets import checked_folder
+from .watch_sockets import fits
+from .watch_sockets import is_socket_name
+from .watch_sockets import link_to
+from .watch_sockets import remove_stale
 
 __all__ = ["MOST_BYTES", "Message", "WatchSender", "Watcher", "watch_folder"]
 
 Message: TypeAlias = dict[str, str | int | float | bool | None]
-"""What is told of one signal; see :class:`WatchSender`."""
+"""One signal as it is sent to watchers; see :class:`WatchSender`."""
 
 MOST_BYTES = 8192
 """The size of the largest message, in bytes."""
@@ -47,46 +55,46 @@ _LONGEST_NAME = 100
 _LOOK_SECONDS = 1.0
 _MOST_WATCHERS = 16
 _MOST_PENDING = 10_000
-_STALE_SECONDS = 60
-_SUFFIX = ".sock"
-# Of the systems' limits for the path of a socket, the lowest: macOS's.
-_LONGEST_SOCKET_PATH = 103
-_LONGEST_SOCKET_NAME = "4194304-999" + _SUFFIX
 
 _log = logging.getLogger("signalpost.watch")
 
 
 class WatchSender:
-    """Tell each signal of the catalogue to those who watch, as it is sent.
+    """Send each signal of the catalogue to watchers in other processes.
 
     ::
 
         WatchSender().connect()
 
-    It hears every signal, later ones too, so :meth:`connect` and :meth:`disconnect`
-    take the place of those of a signal. While it is connected, each exchange is
-    recorded. While nobody watches, a signal costs a look at the clock, and the folder
-    is looked at once a second; there is no thread. While somebody does, each signal is
-    one datagram to the Unix socket of each :class:`Watcher`. Nothing waits: what a
-    watcher has no room for is dropped, and counted.
+    Its own :meth:`connect` and :meth:`disconnect` take the place of those of a signal.
+
+    While there is no watcher, it receives no signal of the catalogue, has no exchange
+    recorded, and adds little more than a look at the clock to a request. When it is
+    connected, and at the first request of each second, it looks for watchers in the
+    folder; there is no thread. So a watcher gets the first request that comes a second
+    after it, and all that follows. While there is one, it receives every signal, later
+    ones too, and each is one datagram to the Unix socket of each :class:`Watcher`.
+    Nothing waits: a message that a watcher has no room for is dropped, and counted.
 
     A message is one JSON object of at most :data:`MOST_BYTES`, with
 
     - ``signal``, ``sender`` (a name), ``time`` (seconds since the epoch), ``process``
-      (its id), and ``dropped``: how many messages it has dropped so far, to whichever
-      watcher;
+      (its id), and ``dropped``: how many messages it has dropped so far, of all
+      watchers;
     - ``method``, ``path``, ``route``, ``status``, ``outcome``, ``duration_seconds`` and
       ``body_bytes``, if it belongs to an :class:`~signalpost.exchange.Exchange`;
+    - ``sql_count`` and ``sql_duration_seconds`` of a closed exchange whose statements
+      are counted, see :mod:`signalpost.receivers.sql_totals`;
     - ``exception`` (its type) and ``where``, if it carries an exception.
 
-    No header, query, message of an exception or variable of a template is told. Texts
+    It has no header, query, message of an exception or variable of a template. Texts
     are cut, and otherwise as the client sent them: escape them before you show them.
 
-    Who can enter the folder can read all this. Messages are sent only if it belongs to
-    the user of this process and nobody else can enter it; if not, a warning is logged,
-    once. On Linux that is checked of the folder that is used, whoever renames folders
-    meanwhile. On other systems the path is used, and the folder is refused if others
-    could rename one above it.
+    Anyone who can enter the folder can read all this. Messages are sent only if it
+    belongs to the user of this process and nobody else can enter it; if not, a warning
+    is logged, once. On Linux that is checked of the folder that is used, whoever
+    renames folders meanwhile. On other systems the path is used, and the folder is
+    refused if others could rename one above it.
 
     :param folder: Where watchers have their sockets, the same as for :class:`Watcher`.
         ``None`` for the :func:`watch_folder` of the application given to
@@ -100,58 +108,64 @@ class WatchSender:
     """
 
     hears: ClassVar[Mapping[str, str]] = {}
-    """No signal by its name; :meth:`connect` connects it to all."""
+    """No signal by its name; :meth:`connect` connects it."""
 
     dropped: int
     """How many messages were dropped, as there was no room for them."""
 
     def __init__(self, *, folder: str | os.PathLike[str] | None = None) -> None:
-        _check_system()
-        self._chosen = None if folder is None else _checked(folder)
+        check_system()
+        self._chosen = None if folder is None else checked_folder(folder)
         self._folder: Path | None = None
         self._links: dict[str, socket.socket] = {}
         self._look_at = float("-inf")
+        self._seen_empty: tuple[int, ...] | None = None
+        self._is_following = False
+        self._following = Serial()
         self._has_warned = False
         self.dropped = 0
         # Reentrant, as the collector may end an exchange, which sends, on any line.
         self._lock = threading.RLock()
 
     def connect(self, application: object = None) -> None:
-        """Hear every signal of the catalogue, until :meth:`disconnect`.
+        """Look for watchers from now on, and send to them, until :meth:`disconnect`.
 
         It is kept alive as long as it is connected. Connecting it again changes only
         the folder.
 
         :param application: Whose :func:`watch_folder` is looked at, if no folder was
-            chosen. What others send in this process is told, too.
+            chosen. The signals of others in this process are sent, too.
         """
         folder = self._chosen or watch_folder(application)
         with self._lock:
             self._forget_all()
             self._folder = folder
+            self._seen_empty = None
             self._look_at = float("-inf")
-        catalogue.connect(self, weak=False)
+        request_arrived.connect(self._look_if_due, weak=False)
+        # The first request has the reason logged: logging may not be set up yet.
+        with suppress(OSError):
+            self._look()
+            self._look_at = time.perf_counter() + _LOOK_SECONDS
+        self._following.run(self._follow_or_not)
 
     def disconnect(self) -> bool:
-        """Hear no more, and let go of every socket.
+        """Receive no more signals, and close every socket.
 
         :returns: Whether it was connected.
         """
-        was_connected = catalogue.disconnect(self)
+        was_connected = request_arrived.disconnect(self._look_if_due)
         with self._lock:
             self._folder = None
             self._forget_all()
+        self._following.run(self._follow_or_not)
         return was_connected
 
     def __call__(
         self, sender: object, /, *, signal: NamedSignal, **payload: Any
     ) -> None:
-        """Tell a signal to those who watch."""
-        now = time.perf_counter()
-        if now >= self._look_at:
-            # Two threads that do so at once look twice, which does no harm.
-            self._look_at = now + _LOOK_SECONDS
-            self._look()
+        """Send a signal to each watcher."""
+        self._look_if_due()
         if not self._links:
             return
         data = _encoded(_message(signal, sender, payload, self.dropped))
@@ -164,6 +178,26 @@ class WatchSender:
                 except OSError:
                     self.dropped += 1
 
+    def _look_if_due(self, sender: object = None) -> None:
+        now = time.perf_counter()
+        if now >= self._look_at:
+            # Two threads that do so at once look twice, which does no harm.
+            self._look_at = now + _LOOK_SECONDS
+            try:
+                self._look()
+            except OSError as error:
+                self._warn_once(error)
+            self._following.run(self._follow_or_not)
+
+    def _follow_or_not(self) -> None:
+        """Receive the signals of the catalogue while there is a watcher."""
+        while self._is_following != bool(self._links):
+            self._is_following = not self._is_following
+            if self._is_following:
+                catalogue.connect(self, weak=False)
+            else:
+                catalogue.disconnect(self)
+
     def _look(self) -> None:
         """Look for watchers, and forget those that are gone."""
         with self._lock:
@@ -171,15 +205,23 @@ class WatchSender:
             if self._folder is None:
                 return
             try:
+                found = os.stat(self._folder, follow_symlinks=False)
+                state = (found.st_dev, found.st_ino, found.st_ctime_ns)
+                if not self._links and state == self._seen_empty:
+                    return
                 # Not kept open: the descriptors of a server may be closed when it
                 # becomes a daemon, and their numbers given to other files.
                 with OwnFolder(self._folder) as folder:
                     self._link_to_each(folder)
             except FileNotFoundError:
                 self._forget_all()
-            except OSError as error:
+                return
+            except OSError:
                 self._forget_all()
-                self._warn_once(error)
+                raise
+            # The time of a change is not exact: another one may have the same.
+            is_old = time.time() - found.st_ctime > _LOOK_SECONDS
+            self._seen_empty = state if is_old and not self._links else None
 
     def _warn_once(self, error: OSError) -> None:
         if self._has_warned:
@@ -193,7 +235,7 @@ class WatchSender:
         )
 
     def _link_to_each(self, folder: OwnFolder) -> None:
-        names = [one for one in folder.names() if _is_socket_name(one)]
+        names = [one for one in folder.names() if is_socket_name(one)]
         for name in [*self._links]:
             if name not in names:
                 self._forget(name)
@@ -201,7 +243,7 @@ class WatchSender:
             if len(self._links) >= _MOST_WATCHERS:
                 return
             if name not in self._links:
-                link = _link_to(folder.address(name))
+                link = link_to(folder.address(name))
                 if link is not None:
                     self._links[name] = link
 
@@ -225,8 +267,8 @@ class Watcher:
 
     It makes the folder, which only this user can enter, those above it, which nobody
     else can write to, and a socket for the length of the ``with`` block. Senders find
-    it within a second. Sockets that killed watchers have left are removed after a
-    minute.
+    it at the first request that is more than a second later. Sockets that killed
+    watchers have left are removed after a minute.
 
     :param folder: As for :class:`WatchSender`; ``None`` for the :func:`watch_folder` of
         ``application``.
@@ -248,8 +290,10 @@ class Watcher:
         *,
         application: object = None,
     ) -> None:
-        _check_system()
-        self.folder = watch_folder(application) if folder is None else _checked(folder)
+        check_system()
+        self.folder = (
+            watch_folder(application) if folder is None else checked_folder(folder)
+        )
         self._socket: socket.socket | None = None
         self._own: OwnFolder | None = None
         self._name = ""
@@ -263,9 +307,9 @@ class Watcher:
         own = OwnFolder.made(self.folder)
         link = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
-            _remove_stale(own)
+            remove_stale(own)
             link.settimeout(0)
-            self._name = _bind(link, own)
+            self._name = bind(link, own)
             self._socket, self._own = link, own
         except BaseException:
             # As at Ctrl-C, which may come as soon as it is bound.
@@ -325,94 +369,13 @@ def watch_folder(application: object = None) -> Path:
 
     .. versionadded:: 0.1
     """
-    _check_system()
+    check_system()
     instance_path = getattr(application, "instance_path", None)
     if isinstance(instance_path, str):
         folder = Path(instance_path).absolute() / "signalpost-watch"
-        if _fits(folder):
+        if fits(folder):
             return folder
-    return _checked(Path(tempfile.gettempdir()) / f"signalpost-{os.geteuid()}")
-
-
-def _check_system() -> None:
-    if not hasattr(socket, "AF_UNIX"):
-        raise OSError(
-            "watching takes Unix sockets, which Python does not have on this system;"
-            " follow the log instead"
-        )
-
-
-def _checked(folder: str | os.PathLike[str]) -> Path:
-    try:
-        path = Path(folder)
-    except TypeError:
-        raise TypeError(
-            f"folder must be the path of a folder, got {folder!r}; leave it out for"
-            " the usual one"
-        ) from None
-    # The application may change its working directory.
-    path = path.absolute()
-    if not _fits(path):
-        raise ValueError(
-            f"the path of a folder for sockets has at most"
-            f" {_LONGEST_SOCKET_PATH - len(_LONGEST_SOCKET_NAME) - 1} bytes, got"
-            f" {os.fspath(path)!r}; choose a shorter one by folder="
-        )
-    return path
-
-
-def _fits(folder: Path) -> bool:
-    if has_short_addresses():
-        return True
-    return len(os.fsencode(folder / _LONGEST_SOCKET_NAME)) <= _LONGEST_SOCKET_PATH
-
-
-def _is_socket_name(name: str) -> bool:
-    return name.endswith(_SUFFIX) and len(name) <= len(_LONGEST_SOCKET_NAME)
-
-
-def _link_to(address: str) -> socket.socket | None:
-    """Return a socket to a watcher, or ``None`` if it is not there any more."""
-    link = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
-        link.settimeout(0)
-        link.connect(address)
-    except OSError:
-        link.close()
-        return None
-    return link
-
-
-def _bind(link: socket.socket, folder: OwnFolder) -> str:
-    """Give a socket the first name that is free, and return the name."""
-    number = 1
-    while True:
-        extra = "" if number == 1 else f"-{number}"
-        name = f"{os.getpid()}{extra}{_SUFFIX}"
-        try:
-            link.bind(folder.address(name))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            number += 1
-        else:
-            folder.close_to_others(name)
-            return name
-
-
-def _remove_stale(folder: OwnFolder) -> None:
-    """Remove sockets of watchers that were killed."""
-    for name in filter(_is_socket_name, folder.names()):
-        with suppress(OSError):
-            # A new one may not have got its socket yet.
-            found = folder.stat(name)
-            is_old = time.time() - found.st_mtime > _STALE_SECONDS
-            if is_old and stat.S_ISSOCK(found.st_mode):
-                link = _link_to(folder.address(name))
-                if link is None:
-                    folder.remove(name)
-                else:
-                    link.close()
+    return checked_folder(Path(tempfile.gettempdir()) / f"signalpost-{os.geteuid()}")
 
 
 def _received(link: socket.socket) -> Iterator[bytes]:
@@ -462,6 +425,10 @@ def _message(
             "duration_seconds": exchange.duration_seconds,
             "body_bytes": exchange.body_bytes,
         }
+        totals = sql_totals(exchange) if signal is exchange_closed else None
+        if totals is not None:
+            message["sql_count"] = totals.count
+            message["sql_duration_seconds"] = totals.duration_seconds
     exception = payload.get("exception", payload.get("exc"))
     if isinstance(exception, BaseException):
         where = payload.get("where")

@@ -32,6 +32,7 @@ __all__ = [
     "layers_in",
     "leads_to",
     "sender_behind",
+    "sender_of",
     "unproxied",
 ]
 
@@ -112,6 +113,13 @@ def sender_behind(given: t.Any) -> object:
     """
     found = _found(given, {})
     return _innermost(given) if found is None else found
+
+
+def sender_of(application: t.Any) -> t.Any:
+    """Return the sender that a middleware or a proxy stands for."""
+    application = unproxied(application)
+    found = sender_behind(application)
+    return application if found is None else found
 
 
 def _found(given: t.Any, seen: dict[int, object]) -> object:

@@ -25,6 +25,7 @@ from ..lifecycle import catalogue
 from ..lifecycle import exchange_closed
 from ..lifecycle import exchange_opened
 from ..lifecycle import got_request_exception
+from ..lifecycle import request_arrived
 from ..lifecycle import request_finished
 from ..lifecycle import request_started
 from .application import application_and_sender
@@ -37,7 +38,6 @@ from .demand import Demand
 from .demand import generation
 from .finding import is_layer
 from .finding import Layer
-from .finding import sender_behind
 from .finding import unproxied
 from .leaving import note_leaving
 from .leaving import outcome_failed
@@ -61,7 +61,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["SignalMiddleware", "sender_of"]
+__all__ = ["SignalMiddleware"]
 
 
 class SignalMiddleware(Layer):
@@ -162,6 +162,11 @@ class SignalMiddleware(Layer):
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Call the application, and send what happens; as :pep:`3333` says."""
+        # Before the demand is read, as a receiver may connect others.
+        if _arrivals.any:
+            self.receiver_failures += request_arrived.send_isolated(
+                self._find_sender(), {}, self._async_wrapper
+            )
         demand = self._demand
         if demand.generation is not generation.current:
             demand = self._new_demand()
@@ -466,13 +471,6 @@ def _refuse_async(receiver: Callable[..., object]) -> t.NoReturn:
     )
 
 
-def sender_of(application: t.Any) -> t.Any:
-    """Return the sender that a middleware or a proxy stands for."""
-    application = unproxied(application)
-    found = sender_behind(application)
-    return application if found is None else found
-
-
 def _body_or_file(
     app: WSGIApplication, environ: WSGIEnvironment, starter: Starter
 ) -> Iterable[bytes]:
@@ -488,6 +486,7 @@ def _body_or_file(
 
 
 _known_maker = MAKERS.get
+_arrivals = request_arrived.table
 
 for _signal in catalogue.values():
     _signal.table.sender_check = warn_of_sender

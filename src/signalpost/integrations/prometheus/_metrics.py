@@ -35,7 +35,7 @@ from ...receivers.response_times import is_websocket
 from ...receivers.response_times import response_times
 from ...receivers.response_times import seconds_of
 from ...receivers.statements import operation_of
-from ...wsgi.middleware import sender_of
+from ...wsgi.finding import sender_of
 from ._exemplars import exemplar_of
 from ._exemplars import exemplar_option
 from ._exemplars import ExemplarFunction

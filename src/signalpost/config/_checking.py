@@ -1,0 +1,143 @@
+"""A configuration file, checked without its application."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+import typing as t
+import warnings
+from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import replace
+
+from ..errors import ConfigurationError
+from ..errors import ConfigurationWarning
+from ..receivers.lines import one_line
+from ._configuration import Configuration
+from ._unseen import unseen_lines
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+    from _typeshed.wsgi import WSGIEnvironment
+
+__all__ = ["CheckedFile", "checked_file", "noted_warnings", "with_causes"]
+
+_OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedFile:
+    """What a configuration file enables, and what is wrong with it.
+
+    .. versionadded:: 0.1
+    """
+
+    receivers: tuple[str, ...]
+    """The names of the receivers that it enables; none if there are mistakes."""
+    mistakes: tuple[ConfigurationError, ...]
+    """Its mistakes."""
+    unseen: tuple[str, ...]
+    """Why logging would not show lines of its receivers: :func:`unseen_lines`."""
+    warnings: tuple[str, ...]
+    """What is not as it seems, though it is no mistake."""
+
+
+class _Unserved:
+    """The application that a configuration is checked for; it is never served."""
+
+    # Some receivers take only an application of this kind, as Flask's.
+    def wsgi_app(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Answer nothing, as it is never called."""
+        raise NotImplementedError
+
+
+def checked_file(path: str | os.PathLike[str]) -> CheckedFile:
+    """Check a configuration file without an application.
+
+    Modules that it names are imported, and receivers made, as when an application
+    starts; afterwards they are disabled again. Modules are looked for in the working
+    directory, too, which is put into :data:`sys.path`.
+
+    :param path: The file.
+    :returns: What was found; no mistake of the file is raised.
+
+    .. versionadded:: 0.1
+    """
+    # As Flask does where it imports an application: modules are beside it.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    with noted_warnings() as found:
+        checked = _checked(path)
+    return replace(checked, warnings=tuple(found))
+
+
+@contextmanager
+def noted_warnings() -> Iterator[list[str]]:
+    """Note the warnings about configurations that a ``with`` block gives.
+
+    They are in the list when the block has ended; all others are given as ever.
+    """
+    found: list[str] = []
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConfigurationWarning)
+            yield found
+    finally:
+        for one in caught:
+            if issubclass(one.category, ConfigurationWarning):
+                found.append(one_line(str(one.message)))
+            else:
+                warnings.warn_explicit(
+                    one.message, one.category, one.filename, one.lineno
+                )
+
+
+def _checked(path: str | os.PathLike[str]) -> CheckedFile:
+    unserved = _Unserved()
+    try:
+        enabled = Configuration.from_file(path).load(unserved)
+    except ConfigurationError as error:
+        return CheckedFile((), with_causes(error.errors), (), ())
+    except Exception as error:  # noqa: BLE001  # of a module that reads its section
+        source = os.fsdecode(path)
+        reason = one_line(f"{type(error).__name__}: {error}{_place_of(error)}")
+        mistake = ConfigurationError(
+            f"{one_line(source)}: a receiver of post-config-load failed: {reason}",
+            source,
+        )
+        return CheckedFile((), (mistake,), (), ())
+    names, unseen = tuple(enabled), tuple(unseen_lines(enabled))
+    enabled.disable_all()
+    return CheckedFile(names, (), unseen, ())
+
+
+def with_causes(
+    mistakes: Iterable[ConfigurationError],
+) -> tuple[ConfigurationError, ...]:
+    """Return mistakes whose messages have the line of the code that failed, if any."""
+    found = []
+    for one in mistakes:
+        for error in one.errors:
+            cause = error.__cause__
+            place = "" if cause is None else one_line(_place_of(cause))
+            # Once, however often it is shown.
+            if not str(error).endswith(place):
+                error.args = (f"{error}{place}",)
+            found.append(error)
+    return tuple(found)
+
+
+def _place_of(error: BaseException) -> str:
+    """Return the innermost line outside of this package that an error came from."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        is_importing = frame.filename.startswith(("<frozen", str(importlib.__file__)))
+        if not is_importing and not frame.filename.startswith(_OURS):
+            return f" ({frame.filename}, line {frame.lineno})"
+    return ""

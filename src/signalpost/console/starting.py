@@ -1,0 +1,41 @@
+"""A configuration file to begin with, written where there is none."""
+
+from __future__ import annotations
+
+import os
+
+from ..config import template
+from ..receivers.lines import one_line
+
+__all__ = ["start_configuration"]
+
+
+def start_configuration(path: str, *, replaces: bool) -> str:
+    """Write a configuration with every receiver that is installed.
+
+    :param path: Where; the name must end in ``.toml``.
+    :param replaces: Whether a file that is there is replaced.
+    :returns: What was written where, and what to do with it.
+    :raises OSError: If it cannot be written; the message has the reason.
+    """
+    shown = one_line(path)
+    if os.path.splitext(path)[1].lower() != ".toml":
+        raise OSError(
+            f"{shown}: the name must end in .toml, as what is written is TOML"
+        )
+    text = template()
+    try:
+        with open(path, "w" if replaces else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise FileExistsError(
+            f"{shown} exists already; choose another name, or replace it by --force"
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(f"{shown} cannot be written: {reason}") from None
+    return (
+        f"Wrote {shown}. For Flask, write"
+        f' app.config["SIGNALPOST_CONFIG"] = {os.path.abspath(path)!r} before'
+        " Signalpost(app)."
+    )

@@ -1,0 +1,30 @@
+"""``flask signalpost``: what receives an application's signals, and what could.
+
+Flask finds these commands by itself where signalpost is installed.
+"""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from ._check import check
+from ._init import init
+from ._list import list_signals
+from ._receivers import list_receivers
+from ._watch import watch
+
+__all__ = ["signalpost"]
+
+
+@click.group("signalpost")
+@click.pass_context
+def signalpost(context: click.Context) -> None:
+    """Look at the application's signals and their receivers."""
+    if os.environ.get("NO_COLOR"):  # no-color.org: present, and not empty
+        context.color = False
+
+
+for _command in (list_signals, list_receivers, check, watch, init):
+    signalpost.add_command(_command)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import typing as t
 from importlib import import_module
 
-from ._places import missing
-
 if t.TYPE_CHECKING:
     from ._engine.around import around
     from ._engine.identity import ANY
@@ -84,6 +82,8 @@ _MODULES = {
 
 def __getattr__(name: str) -> t.Any:
     if name not in _MODULES:
+        from ._places import missing  # only for a mistake
+
         return missing(__name__, name)
     value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
     # So that this is not called for the name again.

@@ -115,7 +115,7 @@ def test_yes_no_and_nothing_are_no_secrets() -> None:
 
 def test_names_that_only_sound_like_secrets_are_shown() -> None:
     options = {
-        "request_id_header": "X-Request-ID",
+        "forwarded_header": "X-Forwarded-For",
         "token_file": "/run/token",
         "author": "me",
         "keyboard": "x",

@@ -589,7 +589,7 @@ def test_no_clock_is_read_while_nobody_listens(
         raise AssertionError("the clock was read")
 
     sql_executed.connect(keep)
-    sql_executed.connect(keep, sender="another")
+    sql_executed.connect(keep, sender=object())
     sql_executed.disconnect(keep)
     monkeypatch.setattr(time, "perf_counter", refuse)
     with engine.connect() as connection:

@@ -50,7 +50,7 @@ _HIDING_WORDS = (
     "webhooks "
 )
 # Names that would be hidden by a word, and whose value is a name itself.
-_PUBLIC_NAMES = frozenset(("request_id_header", "token_file"))
+_PUBLIC_NAMES = frozenset(("forwarded_header", "id-headers", "token_file"))
 
 _secret_parts = re.compile(
     r"(?:api|access|private|secret|signing)key|passw|passphrase|secret|token|credential"

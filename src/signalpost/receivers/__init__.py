@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typing as t
 
-from .._places import missing
-
 
 def __getattr__(name: str) -> t.Any:
+    from .._places import missing  # only for a mistake
+
     missing(__name__, name)

@@ -54,6 +54,7 @@ _LONGEST_PATH = 256
 _LONGEST_NAME = 100
 _LOOK_SECONDS = 1.0
 _MOST_WATCHERS = 16
+_LONGEST_WAIT_SECONDS = 0.5
 _MOST_PENDING = 10_000
 
 _log = logging.getLogger("signalpost.watch")
@@ -339,7 +340,9 @@ class Watcher:
         while True:
             # All at once, as the system keeps few that are not fetched.
             link = self._opened()
-            if not pending and not select.select([link], [], [], timeout_seconds)[0]:
+            if not pending and not _has_more(link, timeout_seconds):
+                if timeout_seconds is None:
+                    continue
                 return
             received = islice(_received(link), _MOST_PENDING - len(pending))
             pending.extend(one for one in map(_decoded, received) if one is not None)
@@ -353,6 +356,16 @@ class Watcher:
                 " write with Watcher() as watcher: …"
             )
         return self._socket
+
+
+def _has_more(link: socket.socket, timeout_seconds: float | None) -> bool:
+    """Return whether a message came within a time; ``None`` for a short one.
+
+    Without a limit, a signal of the system that comes just before the wait begins
+    would be seen only when the wait ends.
+    """
+    limit = _LONGEST_WAIT_SECONDS if timeout_seconds is None else timeout_seconds
+    return bool(select.select([link], [], [], limit)[0])
 
 
 def watch_folder(application: object = None) -> Path:

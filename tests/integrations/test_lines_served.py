@@ -69,8 +69,13 @@ class Served:
 
     def get(self, path: str) -> None:
         port = self.wait_for(r"http://127\.0\.0\.1:(\d+)")[1]
-        with contextlib.suppress(urllib.error.HTTPError):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}{path}").close()
+        try:
+            response = urllib.request.urlopen(f"http://127.0.0.1:{port}{path}")
+        except urllib.error.HTTPError as error:
+            response = error
+        # To its end: Werkzeug's server may not close what a client has reset.
+        with response:
+            response.read()
 
 
 @contextlib.contextmanager

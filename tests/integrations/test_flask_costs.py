@@ -22,7 +22,7 @@ from signalpost.lifecycle import sql_executed
 from signalpost.lifecycle import template_rendered
 from signalpost.testing import restored
 
-FEW, MANY = 10, 200
+FEW, MANY = 10, 60
 
 
 @pytest.fixture(autouse=True)

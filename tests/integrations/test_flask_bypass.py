@@ -277,3 +277,29 @@ def test_the_message_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
         Server().serve(app, path="/hello")
     (record,) = [one for one in caplog.records if one.name == NAME]
     assert record.levelno == logging.WARNING
+
+
+@pytest.mark.parametrize("mode", ["DEBUG", "TESTING", None])
+def test_a_served_application_is_checked_no_more(
+    mode: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = new_app()
+    if mode is not None:
+        app.config[mode] = True
+    calls: list[object] = []
+    app.url_value_preprocessor(lambda endpoint, values: calls.append(endpoint))
+    with exchange_closed.connected_to(note, app):
+        for _ in range(150):
+            Server().serve(app, path="/hello")
+        assert len(calls) == 150
+        assert len(app.url_value_preprocessors[None]) == (1 if mode is None else 2)
+        to_the_original(app)
+        Server().serve(app, path="/hello")
+    assert len(logged(caplog)) == (0 if mode is None else 1)
+
+
+def test_an_application_without_hooks_of_its_own_has_none_after_the_checks() -> None:
+    app = new_app()
+    for _ in range(150):
+        Server().serve(app, path="/hello")
+    assert None not in app.url_value_preprocessors

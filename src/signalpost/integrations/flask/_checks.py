@@ -60,11 +60,16 @@ def settings_of(app: flask.Flask) -> Mapping[str, t.Any]:
     }
 
 
+_MOST_REQUESTS = 100
+"""In how many requests mistakes are looked for; in debug mode and tests, in all."""
+
+
 class Checks:
-    """What is checked in each request of an application.
+    """What is checked in the first requests of an application.
 
     Flask calls :meth:`run` as a ``url_value_preprocessor``: of the hooks that it has in
-    each request, this one costs the least.
+    each request, this one costs the least. It costs some microseconds all the same, so
+    it is taken out when an application has served its first requests.
 
     :param layer: The application's layer.
     :param settings: What the configuration had when the application was set up.
@@ -75,6 +80,7 @@ class Checks:
         self._settings: Mapping[str, t.Any] | None = settings
         self._are_deaths_logged = False
         self._is_bypass_logged = False
+        self._requests = 0
 
     def run(self, *_: object) -> None:
         """Check the current request, and its application, for mistakes."""
@@ -86,6 +92,19 @@ class Checks:
         app = t.cast("flask.Flask", self._layer.sender)
         if not self._is_bypass_logged and not is_of(exchange, app):
             self._check_layer(app)
+        self._requests += 1
+        if self._requests >= _MOST_REQUESTS and not (app.debug or app.testing):
+            self._take_out(app)
+
+    def _take_out(self, app: flask.Flask) -> None:
+        """Let Flask not call this any more."""
+        # Another list, as Flask is iterating over the one that is there.
+        hooks = app.url_value_preprocessors
+        others = [one for one in hooks[None] if one != self.run]
+        if others:
+            hooks[None] = others
+        else:
+            hooks.pop(None, None)
 
     def _check_settings(self, settings: Mapping[str, t.Any]) -> None:
         """Log what was set after the configuration was read."""

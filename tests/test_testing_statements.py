@@ -176,9 +176,9 @@ def test_decorated_coroutine_function_is_limited_until_it_has_run(
 
 
 def test_message_lists_statements_with_their_places(connection: sa.Connection) -> None:
-    message = message_of(1, connection, "SELECT 1", "SELECT\n  2")
+    message = message_of(1, connection, "SELECT 1", "SELECT\n  2, 3")
     first, second = message.splitlines()[2::2]
-    assert (first, second) == ("  1. SELECT 1", "  2. SELECT 2")
+    assert (first, second) == ("  1. SELECT 1", "  2. SELECT 2, 3")
     assert "repeated" not in message
     for line in message.splitlines()[3::2]:
         assert line.startswith(f"    at {__file__}:")
@@ -186,18 +186,19 @@ def test_message_lists_statements_with_their_places(connection: sa.Connection) -
 
 
 def test_message_lists_repeated_shapes_first(connection: sa.Connection) -> None:
-    lists = [f"SELECT 1 WHERE 1 IN ({', '.join('1' * n)})" for n in (1, 2)]
-    repeated = "SELECT  1"
-    lines = message_of(1, connection, repeated, *lists, repeated).splitlines()
-    assert lines[1:3] == ["repeated:", "  2 times: SELECT 1"]
+    others = ["SELECT 1, 2", "SELECT 1, 2, 3"]
+    repeated = "SELECT  1", "SELECT 2 -- the same but for its value"
+    lines = message_of(1, connection, *repeated, *others).splitlines()
+    assert lines[1:3] == ["repeated:", "  2 times: SELECT ?"]
     assert lines[4] == "statements:"
 
 
 def test_message_lists_the_most_repeated_shape_first(
     connection: sa.Connection,
 ) -> None:
-    lines = message_of(1, connection, *["SELECT 1"] * 2, *["SELECT 2"] * 3).splitlines()
-    assert lines[2:5:2] == ["  3 times: SELECT 2", "  2 times: SELECT 1"]
+    texts = ["SELECT 1"] * 2 + ["SELECT 2, 3"] * 3
+    lines = message_of(1, connection, *texts).splitlines()
+    assert lines[2:5:2] == ["  3 times: SELECT ?, ?", "  2 times: SELECT ?"]
 
 
 @pytest.mark.parametrize("lengths", [(1, 2), (3, 3), (5, 1)])
@@ -210,7 +211,7 @@ def test_lists_of_any_length_have_one_shape(
     with max_statements(2) as statements:
         for length in lengths:
             connection.execute(select, {"ids": [*range(length)]})
-    assert {one.shape for one in statements} == {"SELECT 1 WHERE 1 IN (…)"}
+    assert {one.shape for one in statements} == {"SELECT ? WHERE ? IN (…)"}
 
 
 def test_rows_of_an_insert_have_one_shape(connection: sa.Connection) -> None:

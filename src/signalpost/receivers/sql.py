@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Iterator
 from collections.abc import Mapping
 from functools import partial
-from types import FrameType
 from typing import ClassVar
 
 from .._engine.unseen import Visibility
@@ -21,7 +19,7 @@ from .lines import one_word
 from .masking import checked_with_values
 from .masking import masked
 from .masking import shape_of
-from .places import is_of_application
+from .places import place_of
 from .statements import is_further_part
 from .statements import operation_of
 
@@ -259,7 +257,8 @@ class RepeatLogger:
             "statement": _in_short(statement) if self._with_values else capped(shape),
             "operation": operation_of(statement),
             "times": count,
-            "at": _place(sys._getframe(1)),  # noqa: SLF001  # inspect would read files
+            # By inspect, files would be read.
+            "at": capped(place_of(sys._getframe(1))),  # noqa: SLF001
             **_request_of(exchange),
         }
         self._logger.warning(
@@ -323,40 +322,3 @@ def _repetition_text(fields: dict[str, Field]) -> str:
         f"{_request_text(fields)} repeated {fields['times']} times"
         f" at={one_word(str(fields['at']))} {one_word(str(fields['statement']))}"
     )
-
-
-def _place(frame: FrameType) -> str:
-    """Return the innermost line of the application's code below a frame."""
-    for step in _steps(frame):
-        if is_of_application(step.f_code.co_filename):
-            file, line = _file_and_line(step)
-            return capped(f"{file}:{line}:{step.f_code.co_qualname}")
-    return "-"
-
-
-def _file_and_line(frame: FrameType) -> tuple[str, int | None]:
-    """Return the line that a frame is at; of a Jinja template, the template's own."""
-    file, line = frame.f_code.co_filename, frame.f_lineno
-    template = frame.f_globals.get("__jinja_template__")
-    if template is None or line is None:
-        return file, line
-    # One that comes from no file has a name all the same.
-    if file == "<template>" and template.name:
-        file = template.name
-    return file, template.get_corresponding_lineno(line)
-
-
-def _steps(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield a frame and those that it was called from, innermost first.
-
-    An async engine runs in a greenlet, whose own frames end where it was started; the
-    coroutine that waits for it is on those of its parent.
-    """
-    greenlets = sys.modules.get("greenlet")
-    greenlet = None if greenlets is None else greenlets.getcurrent()
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-        while frame is None and greenlet is not None:
-            greenlet = greenlet.parent
-            frame = None if greenlet is None else greenlet.gr_frame

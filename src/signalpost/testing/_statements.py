@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
 from collections import defaultdict
@@ -22,9 +21,10 @@ from ..exchange import Exchange
 from ..lifecycle import sql_executed
 from ..receivers.lines import capped
 from ..receivers.lines import one_line
+from ..receivers.masking import shape_of
+from ..receivers.places import place_of
 from ._capturing import Captured
 from ._capturing import Sent
-from ._places import place_of
 
 F = TypeVar("F")
 
@@ -34,11 +34,6 @@ _LONGEST_READ = 4096
 """How many characters of a statement are read for a message."""
 _LONGEST_LISTED = 300
 """How many of them a message shows."""
-
-# A placeholder of any driver: ? or %s, :1 or :name, %(name)s, $1 or $1::INTEGER.
-_PLACEHOLDER = r"(?:\?|%s|%\(\w+\)s|:\w+|\$\d+)(?:::\w+)?"
-_LIST = rf"\({_PLACEHOLDER}(?:, *{_PLACEHOLDER})*\)"
-_lists = re.compile(rf"{_LIST}(?:, *{_LIST})*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +52,9 @@ class Statement:
     """How long the driver took."""
     exchange: Exchange | None
     """The exchange that it was executed in."""
-
-    @property
-    def shape(self) -> str:
-        """The text with ``(…)`` for each list of placeholders, on one line.
-
-        Statements that differ in the length of ``IN (?, ?)`` only have the same shape.
-        """
-        return _lists.sub("(…)", " ".join(self.text[:_LONGEST_READ].split()))
+    shape: str
+    """The text without values and comments, with ``(…)`` for each list of them:
+    statements that differ in these alone have the same shape."""
 
 
 class StatementLimit(Block):
@@ -172,6 +162,7 @@ def _statement_of(sent: Sent) -> Statement:
         place_of(sys._getframe(1)),  # noqa: SLF001  # inspect would read files
         sent["duration_seconds"],
         sent["exchange"],
+        shape_of(sent["statement"], sent.sender),
     )
 
 

@@ -17,8 +17,8 @@ from ...lifecycle import exchange_closed
 from ...lifecycle import sql_executed
 from ...receivers.lines import capped
 from ...receivers.lines import one_line
+from ...receivers.places import place_of
 from ...receivers.response_times import response_times
-from ...testing._places import place_of
 
 # Seconds, and what took them: text and numbers only, as a worker of pytest-xdist
 # sends it to the process that prints.

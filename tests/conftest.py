@@ -64,7 +64,7 @@ def marked(mark: str) -> list[int]:
     """Return the processes whose environment has a mark; none without Linux' /proc."""
     found = []
     for environment in Path("/proc").glob("[0-9]*/environ"):
-        # It may have ended, or belong to somebody else.
+        # It may have ended, or belong to another user.
         with contextlib.suppress(OSError):
             if mark.encode() in environment.read_bytes():
                 found.append(int(environment.parent.name))

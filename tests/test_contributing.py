@@ -1,4 +1,4 @@
-"""What CONTRIBUTING says can be done."""
+"""The commands that CONTRIBUTING names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mistakes that are made most often, and the whole of what each one is told."""
+"""The mistakes that are made most often, and the whole message of each."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def test_it():
     {end}
 """
 SLEEPS = "import time; time.sleep(60)"
-TELLS_WHAT_IT_IGNORES = (
+REPORTS_WHAT_IT_IGNORES = (
     "import pathlib, signal; pathlib.Path({!r}).write_text("
     "str([signal.getsignal(one) == signal.SIG_IGN for one in (1, 2, 15)]))"
 )
@@ -68,7 +68,7 @@ def until(is_so: Callable[[], bool]) -> None:
 
 
 def is_alive(process: int) -> bool:
-    """Return whether a process runs; one that nobody has waited for does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         state = Path(f"/proc/{process}/stat").read_text()
     except FileNotFoundError:
@@ -96,8 +96,8 @@ def test_a_run_that_is_interrupted_leaves_no_process(
 def test_a_process_of_a_test_ignores_nothing_that_the_run_ignores(
     tmp_path: Path,
 ) -> None:
-    told = tmp_path / "told"
-    child = TELLS_WHAT_IT_IGNORES.format(str(told))
+    reported = tmp_path / "reported"
+    child = REPORTS_WHAT_IT_IGNORES.format(str(reported))
     found = tmp_path / "child"
     end = "child.wait(30)\n    while not os.path.exists('go'): time.sleep(0.02)"
     test = TEST.format(child=child, found=str(found), end=end)
@@ -108,4 +108,4 @@ def test_a_process_of_a_test_ignores_nothing_that_the_run_ignores(
         (tmp_path / "go").touch()
         out, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, out
-    assert told.read_text() == "[False, False, False]"
+    assert reported.read_text() == "[False, False, False]"

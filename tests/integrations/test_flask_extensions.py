@@ -52,7 +52,7 @@ class Talk:
     """
 
     def __init__(self, prepare: Callable[[flask.Flask, Callable[[], None]], None]):
-        self.heard: list[str] = []
+        self.received: list[str] = []
         self.app = flask.Flask("talk")
         self.app.add_url_rule("/items/<int:number>", "item", lambda number: "item")
         prepare(self.app, self._add_socketio)
@@ -61,7 +61,7 @@ class Talk:
         socketio = flask_socketio.SocketIO(
             self.app, async_mode="threading", monitor_clients=False
         )
-        socketio.on_event("message", self.heard.append)
+        socketio.on_event("message", self.received.append)
 
 
 def signalpost_last(app: flask.Flask, add_socketio: Callable[[], None]) -> None:
@@ -147,7 +147,7 @@ def test_messages_are_delivered_whatever_the_order(
     with capture(exchange_closed) as sent, served_by_werkzeug(talk.app) as client:
         path = connected(client)
         assert post(client, path, '42["message","mugs"]') == b"OK"
-        until(lambda: talk.heard == ["mugs"], talk.heard)
+        until(lambda: talk.received == ["mugs"], talk.received)
         assert client.get("/items/3") == b"item"
         assert post(client, path, "41") == b"OK"
         until(lambda: "/items/<int:number>" in routes_of(sent), sent)

@@ -26,7 +26,7 @@ WEBSOCKET = {"HTTP_UPGRADE": "WebSocket"}
 
 
 class Clock:
-    """Stands for :func:`time.perf_counter`; goes on by what it is told."""
+    """Stands for :func:`time.perf_counter`; goes on by a given time."""
 
     def __init__(self) -> None:
         self.seconds = 64.0

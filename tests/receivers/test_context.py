@@ -278,10 +278,10 @@ def test_a_task_of_an_async_view_has_the_id(lines: Lines) -> None:
 
 
 def test_a_receiver_of_the_close_has_the_id(lines: Lines) -> None:
-    def hear(sender: object) -> None:
+    def receive(sender: object) -> None:
         sell()
 
-    with exchange_closed.connected_to(hear):
+    with exchange_closed.connected_to(receive):
         visit(lambda: None)
     assert [*lines] == ["f3-09 GET - - - sold"]
 

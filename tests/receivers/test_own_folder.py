@@ -1,4 +1,4 @@
-"""The folder of the sockets, while somebody renames folders above it."""
+"""The folder of the sockets, while another process renames folders above it."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_without_proc_the_path_is_used_and_the_folder_above_checked(
     above: Path,
 ) -> None:
     above.chmod(0o775)
-    with pytest.raises(PermissionError, match="where nobody else can rename it"):
+    with pytest.raises(PermissionError, match="where no other user can rename it"):
         OwnFolder.made(above / "watch")
     above.chmod(0o755)
     with OwnFolder.made(above / "watch") as folder:

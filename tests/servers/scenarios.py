@@ -277,7 +277,7 @@ LEFT: dict[str, t.Any] = {
     "body_bytes": 0,
     "route": None,
 }
-# Flask makes an error page of each exception, which answers nobody.
+# Flask makes an error page of each exception, which no client gets.
 FLASK_LEFT = {**LEFT, "body_bytes": 265, "route": "/upload"}
 FLASK_TOOK = whole(200, 5, "/upload")
 FLASK_REFUSED = whole(400, 167, "/upload")

@@ -336,7 +336,7 @@ def test_an_error_page_for_a_client_that_left_is_aborted() -> None:
         )
     assert body == b"sorry"
     assert is_aborted(sent)
-    # The page answers nobody.
+    # No client gets the page.
     assert exchange_of(sent).status is None
 
 

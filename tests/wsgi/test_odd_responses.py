@@ -311,7 +311,7 @@ def raised_by(serve: Callable[[], object]) -> Exception | None:
     """Return what is raised, without asking it anything, as pytest.raises() does."""
     try:
         serve()
-    except Exception as error:  # noqa: BLE001  # it is told from others by the test
+    except Exception as error:  # noqa: BLE001  # the test looks at which
         return error
     return None
 

@@ -85,8 +85,8 @@ class TextFormatter(logging.Formatter):
 
         2026-01-31 12:00:00,000 INFO signalpost.latency GET / 200 complete 1.2 ms ...
 
-    A record is one physical line, whoever logged it and whatever its message, its
-    ``extra`` or the name of its logger holds: what is not printable is escaped. Only
+    A record is one physical line, whichever code logged it and whatever its message,
+    its ``extra`` or the name of its logger holds: what is not printable is escaped. Only
     the line ends and tabs of ``fmt`` itself stay. A traceback follows on lines of its
     own, each of them indented, so that none can pass for a record. Fields that are not
     in the text are not written. A time outside the calendar is written as the record
@@ -346,7 +346,7 @@ def _is_simple(value: object) -> bool:
     """Return whether JSON can hold a value as it is, and it is short."""
     kind = type(value)
     if kind is str:
-        return len(value) <= _LONGEST_SIMPLE  # type: ignore[arg-type]  # as kind tells
+        return len(value) <= _LONGEST_SIMPLE  # type: ignore[arg-type]  # kind is str
     if kind is int or kind is float:
         return -_LARGEST_SIMPLE < value < _LARGEST_SIMPLE  # type: ignore[operator]
     return value is None or kind is bool

@@ -36,8 +36,8 @@ class OwnFolder:
     path of the descriptor, ``/proc/self/fd/N/name``, which leads into this folder
     alone. Where ``/proc`` is not mounted, and on other systems, it is the path of the
     folder. There, and only there, a folder is refused if someone else could rename one
-    of the folders above it: those must belong to root or to this user, and be writable
-    for nobody else, or have the sticky bit, as ``/tmp`` has.
+    of the folders above it: those must belong to root or to this user, and not be
+    writable for others, or have the sticky bit, as ``/tmp`` has.
 
     :param path: The folder's absolute path.
     :raises FileNotFoundError: If there is none.
@@ -99,7 +99,7 @@ class OwnFolder:
         return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
 
     def close_to_others(self, name: str) -> None:
-        """Let nobody but the owner use a socket in it."""
+        """Let only the owner use a socket in it."""
         os.chmod(name, stat.S_IRUSR | stat.S_IWUSR, dir_fd=self.descriptor)
 
     def remove(self, name: str) -> None:
@@ -168,7 +168,7 @@ def _problem_above(path: Path) -> str | None:
         is_open = found.st_mode & _OTHERS_WRITE and not is_sticky
         if is_open or found.st_uid not in (0, os.geteuid()):
             return (
-                f"{path} must be where nobody else can rename it, and {parent} is"
+                f"{path} must be where no other user can rename it, and {parent} is"
                 f" writable for others or belongs to {found.st_uid}; choose another"
                 " folder"
             )

@@ -16,7 +16,7 @@ _is_pattern = re.compile(r"(?:/|\*\*)(?!.*\.\*)[^^$?\\|()\[\]{}<>+#]*").fullmatc
 
 
 def exclusion_of(patterns: Collection[str]) -> Callable[[Exchange], bool] | None:
-    """Return a function that tells whether a receiver leaves an exchange out.
+    """Return the check whether a receiver leaves an exchange out.
 
     Each pattern is compared with the whole path from the root, mount point included,
     without host and query: ``*`` is any characters within a segment, once a segment;

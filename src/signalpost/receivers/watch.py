@@ -92,9 +92,9 @@ class WatchSender:
     are cut, and otherwise as the client sent them: escape them before you show them.
 
     Anyone who can enter the folder can read all this. Messages are sent only if it
-    belongs to the user of this process and nobody else can enter it; if not, a warning
-    is logged, once. On Linux that is checked of the folder that is used, whoever
-    renames folders meanwhile. On other systems the path is used, and the folder is
+    belongs to the user of this process and no other can enter it; if not, a warning
+    is logged, once. On Linux that is checked of the folder that is used, even if
+    folders are renamed meanwhile. On other systems the path is used, and the folder is
     refused if others could rename one above it.
 
     :param folder: Where watchers have their sockets, the same as for :class:`Watcher`.
@@ -266,9 +266,9 @@ class Watcher:
             for message in watcher:
                 print(message["signal"], message.get("path"))
 
-    It makes the folder, which only this user can enter, those above it, which nobody
-    else can write to, and a socket for the length of the ``with`` block. Senders find
-    it at the first request that is more than a second later. Sockets that killed
+    It makes the folder, which only this user can enter, those above it, which only
+    this user can write to, and a socket for the length of the ``with`` block. Senders
+    find it at the first request that is more than a second later. Sockets that killed
     watchers have left are removed after a minute.
 
     :param folder: As for :class:`WatchSender`; ``None`` for the :func:`watch_folder` of

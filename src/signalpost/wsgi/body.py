@@ -399,20 +399,20 @@ def body_for(kind: type) -> Maker | None:
 def close_with_file(file: SentFile, exchange: Exchange, recorder: Recorder) -> None:
     """Close an exchange when the server closes the file that it sends by itself.
 
-    Nobody counts then: the length is that of the header, or nothing.
+    Nothing is counted then: the length is that of the header, or nothing.
     """
     exchange.body_bytes_exact = False
     if not is_bodiless(exchange):
         exchange.body_bytes = content_length(exchange) or 0
 
-    def tell(is_sent: bool | None) -> None:  # noqa: FBT001  # SentFile's
+    def close(is_sent: bool | None) -> None:  # noqa: FBT001  # SentFile's
         if is_sent is None:
             recorder.lost(exchange)
         else:
             exchange.is_whole = is_sent
             recorder.closed(exchange)
 
-    file.tell_close(exchange, tell)
+    file.call_when_closed(exchange, close)
 
 
 codes_that_set.add(Closing.close.__code__)

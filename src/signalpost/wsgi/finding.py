@@ -106,7 +106,7 @@ def sender_behind(given: t.Any) -> object:
     """Return the application that a middleware is around.
 
     Middlewares are looked through by the attributes that they keep it in, bound methods
-    by their object. No code of theirs is called.
+    by their object. None of their code is called.
 
     :param given: What a layer is given to call.
     :returns: ``None`` if no application is found, as behind a function.

@@ -56,7 +56,7 @@ def note_leaving(error: BaseException, exchange: Exchange) -> bool:
 def outcome_failed(exchange: Exchange) -> ExchangeOutcome:
     """Return what became of an exchange that an exception has ended.
 
-    If the client left, the error page that was made of the exception answers nobody,
+    If the client left, no client gets the error page that was made of the exception,
     and its status would be counted as a failure of the application. A status that was
     sent before stays.
     """

@@ -22,7 +22,7 @@ FILE_WRAPPER: t.Final = "wsgi.file_wrapper"
 def stand_in_for(wrap: Callable[..., t.Any]) -> Callable[..., t.Any]:
     """Return what stands for the server's wrapper while the application is called.
 
-    It gives the server's own a file that tells when it is closed, and notes what came
+    It gives the server's own a file that reports when it is closed, and notes what came
     out with the current exchange. That is the server's own object: the server knows
     it again, and sends the file as it would have (:pep:`3333`, "Optional
     Platform-Specific File Handling").
@@ -89,16 +89,16 @@ def _wrapped(
 
 
 class SentFile:
-    """A file that tells, once, when the server has closed it.
+    """A file that calls functions, once, when the server has closed it.
 
     :param file: The file; whatever else it can do goes to it.
     """
 
-    __slots__ = ("_file", "_handled", "_told")
+    __slots__ = ("_callbacks", "_file", "_handled")
 
     def __init__(self, file: t.Any) -> None:
         self._file = file
-        self._told: list[tuple[Exchange, Callable[[bool | None], None]]] = []
+        self._callbacks: list[tuple[Exchange, Callable[[bool | None], None]]] = []
         # What the application handles itself, which the close has nothing to do with.
         self._handled = sys.exception()
 
@@ -117,63 +117,64 @@ class SentFile:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def tell_close(
-        self, exchange: Exchange, tell: Callable[[bool | None], None]
+    def call_when_closed(
+        self, exchange: Exchange, callback: Callable[[bool | None], None]
     ) -> None:
-        """Tell ``tell`` of the close.
+        """Call ``callback`` at the close.
 
         :param exchange: The one that is closed with it, and is current then.
-        :param tell: Called once: with ``True`` when the server closes the file; with
-            ``False`` if it does so because an exception came in its way, as when a
+        :param callback: Called once: with ``True`` when the server closes the file;
+            with ``False`` if it does so because an exception came in its way, as when a
             client has left; with ``None`` if it never does.
         """
-        self._told.append((exchange, tell))
+        self._callbacks.append((exchange, callback))
 
     def close(self) -> None:
-        """Close the file, and tell of it."""
+        """Close the file, and call what waits for it."""
         error = sys.exception()
         is_sent = error is None or error is self._handled
         self._handled = None
-        told, self._told = self._told, []
-        token = context_exchange.set(told[0][0] if told else context_exchange.get())
+        callbacks, self._callbacks = self._callbacks, []
+        current = callbacks[0][0] if callbacks else context_exchange.get()
+        token = context_exchange.set(current)
         try:
             close = getattr(self._file, "close", None)
             if close is not None:
                 close()
         finally:
             try:
-                _tell(told, is_sent)
+                _close_all(callbacks, is_sent)
             finally:
                 context_exchange.reset(token)
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        told, self._told = self._told, []
-        if told and not is_finalizing():
+        callbacks, self._callbacks = self._callbacks, []
+        if callbacks and not is_finalizing():
             # As for a body that is freed: apart from the request in progress.
-            Context().run(_tell, told, None)
+            Context().run(_close_all, callbacks, None)
 
 
-def _tell(
-    told: list[tuple[Exchange, Callable[[bool | None], None]]],
+def _close_all(
+    callbacks: list[tuple[Exchange, Callable[[bool | None], None]]],
     is_sent: bool | None,  # noqa: FBT001  # what is passed on
 ) -> None:
-    """Tell of a close, the innermost layer first."""
+    """Report a close, the innermost layer first."""
     with ExitStack() as stack:
-        for exchange, tell in reversed(told):
-            stack.callback(_tell_one, exchange, tell, is_sent)
+        for exchange, callback in reversed(callbacks):
+            stack.callback(_close_one, exchange, callback, is_sent)
 
 
-def _tell_one(
+def _close_one(
     exchange: Exchange,
-    tell: Callable[[bool | None], None],
+    callback: Callable[[bool | None], None],
     is_sent: bool | None,  # noqa: FBT001  # likewise
 ) -> None:
     token = context_exchange.set(exchange)
     try:
-        tell(is_sent)
+        callback(is_sent)
     finally:
         context_exchange.reset(token)
 
 
 codes_that_set.add(SentFile.close.__code__)
-codes_that_set.add(_tell_one.__code__)
+codes_that_set.add(_close_one.__code__)

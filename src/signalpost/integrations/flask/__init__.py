@@ -168,7 +168,7 @@ class Signalpost:
 
 
 class FlaskMiddleware(SignalMiddleware):
-    """The middleware for an application whose own signals tell the moments.
+    """The middleware for an application whose own signals are the moments.
 
     ``request-started`` and ``request-finished`` are sent when Flask's are. It does not
     keep the application alive, which keeps it.

@@ -39,7 +39,7 @@ def _finished(app: flask.Flask, sent: dict[str, t.Any]) -> dict[str, t.Any]:
 
 def _failed(app: flask.Flask, sent: dict[str, t.Any]) -> dict[str, t.Any] | None:
     exchange = exchange_of(app)
-    # There may be no response to start, which tells it otherwise.
+    # There may be no start of a response, by which it is known otherwise.
     if exchange.read_route(current_request()):
         exchange.is_started = True
     exception = sent["exception"]

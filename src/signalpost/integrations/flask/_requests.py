@@ -38,7 +38,7 @@ def exchange_of(app: flask.Flask) -> Exchange:
         # A request that the view has made with this environment is open still.
         exchange = called
     if not is_of(exchange, app):
-        # Not put into the environ, as nobody would take it out again.
+        # Not put into the environ, as nothing would take it out again.
         kept: dict[str, t.Any] = request.__dict__
         exchange = kept.get(EXCHANGE_KEY)
         if exchange is None:

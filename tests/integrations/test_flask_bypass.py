@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import typing as t
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from signalpost import SignalMiddleware
+from signalpost._engine.cleanup import deaths
 from signalpost.errors import ExchangeNotRecordedError
 from signalpost.exchange import current_exchange
 from signalpost.exchange import Exchange
@@ -31,6 +33,13 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 NAME = "signalpost.exchanges"
+
+
+@pytest.fixture(autouse=True)
+def no_deaths() -> None:
+    """Let no receiver of another test be logged in this one."""
+    gc.collect()
+    deaths.clear()
 
 
 def note(sender: object, **extra: object) -> None:

@@ -439,7 +439,7 @@ def test_a_layer_that_comes_around_the_extension_takes_its_sender(
             assert Server().serve(app, path="/items/3") == b"hello"
     # The first request shows whose it is.
     assert [one.sender for one in sent[-5:]] == [app] * 5
-    assert len(sent) == 8
+    assert len(sent) == 9
     assert len({id(one["exchange"]) for one in sent}) == 2
 
 

@@ -13,7 +13,9 @@ from types import FrameType
 from types import FunctionType
 
 from ..errors import ApplicationError
+from .finding import layers_in
 from .finding import sender_behind
+from .kinds import has_method
 from .kinds import methods_of
 
 if t.TYPE_CHECKING:
@@ -86,7 +88,11 @@ class Around:
         is_second = self.is_second_call(environ)
         environ.pop(_CALLED_KEY, None)
         if is_second or is_running(self._app, _codes_of_call(type(self._app))):
-            self._found = (wsgi_app, True)
+            # Or the application has called itself, within a view or with a copy of this
+            # environment. Then the next call is as any other.
+            layers = layers_in(self._app, wsgi_app)
+            if any(id(one) == self._layer_id for one in layers):
+                self._found = (wsgi_app, True)
             return self.inner(environ, start_response)
         environ[_CALLED_KEY] = self
         try:
@@ -153,7 +159,7 @@ def application_and_sender(
     found = sender_behind(app)
     sender = app if found is None else found
     if not callable(wsgi_app):
-        return app, sender, found is not None
+        return app, sender, found is not None and has_method(type(found), "wsgi_app")
     # A middleware may have a wsgi_app, too: the one that it is around.
     return Around(app, wsgi_app, layer) if callable(app) else wsgi_app, sender, True
 

@@ -104,12 +104,14 @@ class Starter:
         exc_info: OptExcInfo | None = None,
     ) -> Callable[[bytes], object]:
         """Start the response, and return what writes a body; as :pep:`3333` says."""
+        exchange = self.exchange
+        if exchange is not None and exchange.headers_to_add:
+            headers = _with_added(exchange, headers)
         # Servers need not take a third argument that was not given.
         if exc_info is None:
             write = self._start_response(status, headers)
         else:
             write = self._start_response(status, headers, exc_info)
-        exchange = self.exchange
         if exchange is not None:
             exchange.start_status = status
             exchange.start_headers = headers
@@ -149,6 +151,23 @@ class Starter:
             count_chunk(exchange, data)
             exchange.written_bytes += length_of(data)
         return result
+
+
+def _with_added(
+    exchange: Exchange, headers: list[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """Return the headers of a response with those that receivers add to it."""
+    if type(headers) is not list:  # the server refuses others, or takes them as is
+        return headers
+    for header_for in exchange.headers_to_add:
+        try:
+            added = header_for(exchange, headers)
+        except Exception:  # noqa: BLE001, S112  # of headers that are none, likewise
+            continue
+        if added is not None:
+            # The list is the application's, which may use it again.
+            headers = [*headers, added]
+    return headers
 
 
 class Closing:

@@ -29,7 +29,7 @@ def is_within(layer: Layer, outer: Exchange, environ: WSGIEnvironment) -> bool:
     """
     starter = outer.starter
     recorder = layer if starter is None else starter.recorder
-    if outer.sender is not layer.sender and not _is_around(recorder, layer, outer):
+    if outer.open_sender is not layer.sender and not _is_around(recorder, layer, outer):
         return False
     if recorder is layer or layer in outer.entered:
         return type(layer.app) is Around and layer.app.is_second_call(environ)

@@ -19,10 +19,10 @@ from ._requests import exchange_of
 __all__ = ["MOMENTS"]
 
 
-def _started(app: flask.Flask, _: dict[str, t.Any]) -> dict[str, t.Any] | None:
+def _started(app: flask.Flask, _: dict[str, t.Any]) -> dict[str, t.Any]:
     exchange = exchange_of(app)
-    if exchange.is_started:
-        return None
+    # Whether or not it has started before: a receiver may refuse each request that
+    # Flask gets, and a middleware may make a second one of an error.
     exchange.is_started = True
     return {"environ": exchange.environ, "exchange": exchange}
 

@@ -51,7 +51,8 @@ def exchange_of(app: flask.Flask) -> Exchange:
 
 def is_of(exchange: object, app: flask.Flask) -> t.TypeGuard[Exchange]:
     """Return whether something is an exchange of an application, and open."""
-    return isinstance(exchange, Exchange) and exchange.sender is app
+    # Not by its sender, which a receiver may set.
+    return isinstance(exchange, Exchange) and exchange.open_sender is app
 
 
 def current_request() -> flask.Request:

@@ -27,6 +27,12 @@ def _name_of(function: object) -> str:
         return f"{type(function).__name__} object"
 
 
+HeaderFor: t.TypeAlias = Callable[
+    [t.Any, list[tuple[str, str]]], tuple[str, str] | None
+]
+"""Returns a header for an exchange and the headers that there are, or ``None``."""
+
+
 class Handling:
     """What the middleware notes of an exchange for itself.
 
@@ -41,6 +47,7 @@ class Handling:
         "functions",
         "has_failed",
         "has_left",
+        "headers_to_add",
         "id_headers",
         "ids",
         "is_finished",
@@ -77,6 +84,8 @@ class Handling:
     """Whether an exception has left the application, or :attr:`has_left`."""
     has_left: bool
     """Whether the latest exception means that the client left while it uploaded."""
+    headers_to_add: tuple[HeaderFor, ...]
+    """What makes further headers of the response, when it starts."""
     id_headers: IdHeaders | None
     """The headers that may have the id of the request; ``None`` for the sender's."""
     ids: list[str]

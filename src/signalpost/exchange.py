@@ -16,6 +16,7 @@ from ._current import context_exchange
 from ._current import nearest
 from ._current import producing
 from ._handling import Handling
+from ._handling import HeaderFor
 from ._ids import IdHeaders
 from ._ids import new_id
 from ._referrer import shown_referrer
@@ -175,6 +176,7 @@ class Exchange(Handling):
         self.id_headers: IdHeaders | None = None
         self.functions = self.kept = None
         self.returned: float | None = None
+        self.headers_to_add: tuple[HeaderFor, ...] = ()
         self.layers: tuple[Callable[[WSGIApplication], WSGIApplication], ...] = ()
         self.sent_files: tuple[tuple[object, t.Any], ...] = ()
         self.server_input: object = read("wsgi.input")
@@ -377,6 +379,10 @@ class Exchange(Handling):
                 if request is None:
                     return False
         rule = getattr(request, "url_rule", None)
+        if rule is None and self.find_request is not None:
+            # A middleware may have made a request of its own.
+            request = self.find_request(self) or request
+            rule = getattr(request, "url_rule", None)
         if rule is None:
             return self._route is not None or (
                 getattr(request, "routing_exception", None) is not None
@@ -386,7 +392,8 @@ class Exchange(Handling):
             mount = getattr(request, "environ", environ).get("SCRIPT_NAME")
             self._route = _decoded(mount) + rule.rule if mount else rule.rule
             self._endpoint = rule.endpoint
-            outer = self.outer
+            # A receiver may have set any value.
+            outer = self.outer if issubclass(type(self.outer), Exchange) else None
             if outer is not None and not outer.read_route():
                 outer.read_route(request)
         return True
@@ -405,8 +412,9 @@ class Exchange(Handling):
         if self._route is None or (is_deeper and self._route.startswith(f"{mount}/")):
             self._route = f"{mount}/{template.removeprefix('/')}"
             self._endpoint = endpoint
-        if self.outer is not None and self.outer.route is None:
-            self.outer.take_route(environ, template, endpoint)
+        outer = self.outer if issubclass(type(self.outer), Exchange) else None
+        if outer is not None and outer.route is None:
+            outer.take_route(environ, template, endpoint)
 
     def release(self) -> None:
         """Let go of the application and the environment. For the middleware."""
@@ -418,7 +426,7 @@ class Exchange(Handling):
         self.sender = self.open_sender = self.earlier_request = None
         self.server_input = None
         self.entered = ()
-        self.sent_files = self.start_headers = self.layers = ()
+        self.sent_files = self.start_headers = self.layers = self.headers_to_add = ()
         if starter is not None:
             starter.exchange = None
         if environ is None:

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import typing as t
-from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Mapping
-from functools import partial
 from reprlib import repr as short_repr
-from typing import Any
 from typing import ClassVar
 from wsgiref.util import is_hop_by_hop
 
 from .._ids import is_header_name
 from ..exchange import Exchange
 from .sql_totals import sql_totals
-
-if t.TYPE_CHECKING:
-    from _typeshed import OptExcInfo
-    from _typeshed.wsgi import StartResponse
-    from _typeshed.wsgi import WSGIApplication
-    from _typeshed.wsgi import WSGIEnvironment
 
 __all__ = ["IdHeader", "ServerTiming"]
 
@@ -63,7 +52,7 @@ class IdHeader:
 
     def __call__(self, sender: object, *, exchange: Exchange) -> None:
         """Add the header to the response of an exchange that was opened."""
-        exchange.layers += (partial(_Layer, self._header, exchange),)
+        exchange.headers_to_add += (self._header,)
 
     def _header(
         self, exchange: Exchange, headers: list[tuple[str, str]]
@@ -102,7 +91,7 @@ class ServerTiming:
     def __call__(self, sender: object, *, exchange: Exchange) -> None:
         """Add the header to the response of an exchange that was opened."""
         if exchange.outer is None:
-            exchange.layers += (partial(_Layer, _timing, exchange),)
+            exchange.headers_to_add += (_timing,)
 
 
 def _timing(
@@ -126,72 +115,3 @@ def _is_reserved(name: str) -> bool:
         or lower.startswith("content-")
         or lower in ("date", "location", "server", "set-cookie", "status", "vary")
     )
-
-
-_Header: t.TypeAlias = Callable[
-    [Exchange, list[tuple[str, str]]], tuple[str, str] | None
-]
-
-
-class _Layer:
-    """What is around an application for one exchange: it adds a header.
-
-    :param header: Returns the header, or ``None`` for none.
-    :param exchange: The exchange.
-    :param app: The application.
-    """
-
-    __slots__ = ("_app", "_exchange", "_header")
-
-    def __init__(
-        self, header: _Header, exchange: Exchange, app: WSGIApplication
-    ) -> None:
-        self._app = app
-        self._exchange = exchange
-        self._header = header
-
-    def __call__(
-        self, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
-        """Call the application; as :pep:`3333` says."""
-        start = _Start(start_response, self._header, self._exchange)
-        return self._app(environ, start)
-
-
-class _Start:
-    """The ``start_response`` that adds a header.
-
-    It may be called again with an exception, as :pep:`3333` has it. Attributes are
-    those of the server's: some WebSocket libraries find the connection through them.
-    """
-
-    __slots__ = ("_exchange", "_header", "_start_response")
-
-    def __init__(
-        self, start_response: StartResponse, header: _Header, exchange: Exchange
-    ) -> None:
-        self._exchange = exchange
-        self._header = header
-        self._start_response = start_response
-
-    def __call__(
-        self,
-        status: str,
-        headers: list[tuple[str, str]],
-        exc_info: OptExcInfo | None = None,
-    ) -> Callable[[bytes], object]:
-        if type(headers) is list:  # the server refuses others, or takes them as is
-            try:
-                added = self._header(self._exchange, headers)
-            except Exception:  # noqa: BLE001  # of headers that are none, likewise
-                added = None
-            if added is not None:
-                # The list is the application's, which may use it again.
-                headers = [*headers, added]
-        # Servers need not take a third argument that was not given.
-        if exc_info is None:
-            return self._start_response(status, headers)
-        return self._start_response(status, headers, exc_info)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._start_response, name)

@@ -414,3 +414,30 @@ class OrdersTest(unittest.TestCase):
             self.engine.connect() as connection,
         ):
             execute(connection, 2)
+
+
+def test_parts_of_one_insert_are_no_repetition(connection: sa.Connection) -> None:
+    mugs = sa.Table("mugs", sa.MetaData(), sa.Column("a", sa.Integer))
+    mugs.create(connection)
+    rows = [{"a": number} for number in range(2_500)]
+    with pytest.raises(TooManyStatementsError) as caught, max_statements(1):
+        connection.execute(sa.insert(mugs).returning(mugs.c.a), rows)
+    message = str(caught.value)
+    assert message.startswith("expected at most 1 statements, got ")
+    assert "repeated" not in message
+
+
+def test_an_instrumentation_that_is_paused_counts_nothing() -> None:
+    engine = sa.create_engine("sqlite://")
+    instrumentation = instrument(engine)
+    try:
+        instrumentation.is_paused = True
+        with (
+            pytest.raises(NotInstrumentedError),
+            max_statements(1),
+            engine.connect() as connection,
+        ):
+            execute(connection, 2)
+    finally:
+        instrumentation.undo()
+        engine.dispose()

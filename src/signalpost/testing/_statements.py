@@ -23,6 +23,7 @@ from ..receivers.lines import capped
 from ..receivers.lines import one_line
 from ..receivers.masking import shape_of
 from ..receivers.places import place_of
+from ..receivers.statements import is_further_part
 from ._capturing import Captured
 from ._capturing import Sent
 
@@ -55,6 +56,9 @@ class Statement:
     shape: str
     """The text without values and comments, with ``(…)`` for each list of them:
     statements that differ in these alone have the same shape."""
+    is_further_part: bool
+    """Whether it is one of several calls for a single ``INSERT`` of many rows, and not
+    the first: no repetition."""
 
 
 class StatementLimit(Block):
@@ -163,6 +167,7 @@ def _statement_of(sent: Sent) -> Statement:
         sent["duration_seconds"],
         sent["exchange"],
         shape_of(sent["statement"], sent.sender),
+        is_further_part.get(),
     )
 
 
@@ -202,8 +207,9 @@ def _following() -> list[Any]:
 
 
 def _is_instrumentation(receiver: object) -> bool:
-    owner = type(getattr(receiver, "__self__", None))
-    return owner.__module__.startswith(_INSTRUMENTATION)
+    owner = getattr(receiver, "__self__", None)
+    is_paused = getattr(owner, "is_paused", False)
+    return type(owner).__module__.startswith(_INSTRUMENTATION) and not is_paused
 
 
 def _is_instrumentation_of(sent: Sent) -> bool:
@@ -213,6 +219,8 @@ def _is_instrumentation_of(sent: Sent) -> bool:
 def _message(statements: Sequence[Statement], limit: int) -> str:
     places_by_shape = defaultdict[str, Counter[str]](Counter)
     for one in statements:
+        if one.is_further_part:
+            continue
         places_by_shape[one.shape][one.place] += 1
     repeated = [
         (places.total(), shape, places)

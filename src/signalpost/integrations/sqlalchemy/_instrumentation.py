@@ -119,7 +119,6 @@ class Instrumentation:
 
     def __init__(self, target: Engine | type[Engine], *, with_parameters: bool) -> None:
         self.has_parameters = with_parameters
-        self.is_paused = False
         self._target = target
         self._sender = sender_of(target) if isinstance(target, Engine) else None
         self._listening = Listening(_SIGNALS, self._sources_of)
@@ -128,8 +127,15 @@ class Instrumentation:
 
     has_parameters: bool
     """Whether the values are sent."""
-    is_paused: bool
-    """Whether nothing is sent for now. May be set while threads use the engines."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing is sent for now. May be set while threads use the engines."""
+        return self._listening.is_paused
+
+    @is_paused.setter
+    def is_paused(self, is_paused: bool) -> None:
+        self._listening.is_paused = is_paused
 
     def undo(self) -> None:
         """Let the engines send no more. Done once, it does nothing again.

@@ -59,6 +59,10 @@ class Listening:
         self._begun: dict[NamedSignal, list[Source]] = {}
         # Re-entrant: a finaliser that runs within may connect a receiver.
         self._lock = threading.RLock()
+        self.is_paused = False
+
+    is_paused: bool
+    """Whether what the sources bring is dropped for now, by those that have them."""
 
     def begin(self) -> None:
         """Look after the signals from now on."""

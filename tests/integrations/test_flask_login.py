@@ -15,10 +15,14 @@ class User:
     is_active = is_authenticated = True
     is_anonymous = False
 
+    is_expired = False
+
     def __init__(self, name: str) -> None:
         self.name = name
 
     def get_id(self) -> str:
+        if self.is_expired:
+            raise LookupError("the row would be read again")
         return self.name
 
 
@@ -50,6 +54,11 @@ def app() -> Shop:
     @app.get("/own")
     def own() -> str:
         return str(flask_login.current_user.is_authenticated)
+
+    @app.get("/commit")
+    def commit() -> str:
+        flask_login.current_user.is_expired = True
+        return "done"
 
     @app.get("/open")
     def open_to_all() -> str:
@@ -92,6 +101,28 @@ def test_no_user_is_loaded_for_a_line(
     client.get("/open", buffered=True)
     assert users(caplog) == ["ada", "-"]
     assert app.loaded == 0
+
+
+def test_a_row_that_a_commit_has_expired_is_not_read_again(
+    app: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = app.test_client()
+    for path in ("/in/ada", "/commit"):
+        client.get(path, buffered=True)
+    assert users(caplog) == ["ada", "ada"]
+    assert "would be read again" not in caplog.text
+
+
+def test_the_user_of_a_token_need_not_be_the_sessions(
+    app: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = t.cast("t.Any", app).login_manager
+    manager.user_loader(lambda name: None)
+    manager.request_loader(lambda request: User(request.headers["X-Token"]))
+    client = app.test_client()
+    client.get("/in/ada", buffered=True)
+    client.get("/own", headers={"X-Token": "bob"}, buffered=True)
+    assert users(caplog) == ["ada", "bob"]
 
 
 def test_a_hostile_name_is_escaped(app: Shop, caplog: pytest.LogCaptureFixture) -> None:

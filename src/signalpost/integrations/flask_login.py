@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import flask
-import flask_login
 
 from ..exchange import Exchange
 
@@ -22,9 +21,10 @@ __all__ = ["UserReader"]
 class UserReader:
     """Keep the id of the user of each request in its :attr:`.Exchange.state`.
 
-    It is the id that the user's ``get_id()`` returns, and is kept as ``"user"``. There
-    is none for an anonymous user, nor for a request in which the application has not
-    asked for its user: no user is loaded for this.
+    It is the id that the user's ``get_id()`` has returned, and is kept as ``"user"``.
+    There is none for an anonymous user, nor for a request in which the application has
+    not asked for its user: no user is loaded for this. With a ``request_loader``,
+    ``get_id()`` is called once more, as the user need not be the session's.
 
     .. versionadded:: 0.1
     """
@@ -37,6 +37,18 @@ class UserReader:
         # Where Flask-Login keeps it. To read current_user would load it.
         if not flask.has_request_context() or "_login_user" not in flask.g:
             return
-        found = flask_login.current_user.get_id()
+        user = flask.g._login_user  # noqa: SLF001  # as said above
+        found = None
+        if not getattr(user, "is_anonymous", False) and not _has_request_loader():
+            # What get_id() reads may be of a row that a commit has expired: it would be
+            # read from the database again.
+            found = flask.session.get("_user_id")
+        if found is None:
+            found = user.get_id()
         if found is not None:
             exchange.state["user"] = found
+
+
+def _has_request_loader() -> bool:
+    manager = getattr(flask.current_app, "login_manager", None)
+    return getattr(manager, "_request_callback", None) is not None

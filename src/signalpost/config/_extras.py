@@ -13,6 +13,7 @@ from ._place import Place
 __all__ = ["hint_for", "install_for", "missing_engines", "warn_without_engines"]
 
 _EXTRAS: t.Final[Mapping[str, str]] = {
+    "flask_login": "flask-login",
     "opentelemetry": "opentelemetry",
     "prometheus_client": "prometheus",
     "sqlalchemy": "sqlalchemy",

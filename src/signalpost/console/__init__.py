@@ -99,6 +99,7 @@ def _check(chosen: argparse.Namespace) -> int:
         _print([f"Error: {mistakes_text(checked.mistakes)}"], sys.stderr)
     else:
         _print(wrapped("", right_text(checked.receivers), width_of(sys.stdout)))
+    if not chosen.json:
         for text in warning_texts(checked.warnings, checked.unseen):
             _print(wrapped("", text, width_of(sys.stderr)), sys.stderr)
     return _WRONG if checked.mistakes else _RIGHT

@@ -10,6 +10,7 @@ from weakref import WeakMethod
 
 from ...errors import ConfigurationError
 from ...receivers.lines import one_line
+from ...wsgi.routes import record_route
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -67,6 +68,8 @@ class Mount:
         metrics_app = self._metrics_app
         is_scrape = environ.get("PATH_INFO") == self._path and metrics_app is not None
         if metrics_app is not None and is_scrape and not self._is_hidden():
+            # Not among the paths that match nothing.
+            record_route(environ, self._path)
             return metrics_app(environ, start_response)
         before = self._replaced if self._before is None else self._before()
         if before is None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tracemalloc
 import typing as t
+from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
@@ -296,6 +297,38 @@ def test_what_others_have_put_on_a_record_stays(lines: Lines) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "exchange_id",
+        "exchange_method",
+        "exchange_route",
+        "exchange_trace_id",
+        "exchange_span_id",
+    ],
+)
+def test_any_one_field_of_a_record_stays(
+    name: str, lines: Lines, json_lines: Lines
+) -> None:
+    visit(lambda: log.info("sold", extra={name: "/own"}))
+    log.info("sold", extra={name: "/own"})
+    own = FORMAT.replace(f"%({name})s", "/own")
+    values = {"exchange_id": "f3-09", "exchange_method": "GET", "message": "sold"}
+    inside, outside = lines
+    assert inside == own % defaultdict(lambda: "-", values)
+    assert outside == own % defaultdict(lambda: "-", message="sold")
+    for entry in json_lines.objects:
+        assert "/own" in entry.values()
+
+
+def test_a_field_stays_without_a_filter() -> None:
+    handler = Lines(JsonFormatter())
+    for _ in attached(handler):
+        log.info("sold", extra={"exchange_route": "/own"})
+    (entry,) = handler.objects
+    assert "/own" in entry.values()
+
+
 def test_exchanges_are_recorded_while_a_filter_lives() -> None:
     gc.collect()  # those of other tests
     layer = SignalMiddleware(hello, sender=object())
@@ -320,6 +353,14 @@ def test_a_record_factory_keeps_the_one_before() -> None:
 
     record = ContextRecordFactory(Record)("shop", 20, "", 1, "sold", (), None)
     assert type(record) is Record
+    assert record.__dict__["exchange_id"] == "-"
+
+
+def test_a_record_factory_in_another_adds_nothing() -> None:
+    factory = ContextRecordFactory(logging.LogRecord)
+    for _ in range(2_000):  # applications of tests
+        factory = ContextRecordFactory(factory)
+    record = factory("shop", 20, "", 1, "sold", (), None)
     assert record.__dict__["exchange_id"] == "-"
 
 

@@ -333,6 +333,24 @@ def test_chain_that_is_a_circle_is_looked_at_once() -> None:
     assert "other" in trace_of(one)
 
 
+def test_the_last_of_a_thousand_in_a_group_is_looked_at() -> None:
+    others: list[Exception] = [LookupError(str(number)) for number in range(1_000)]
+    for place in (0, 500, 1_000):
+        error = raised(insert_twice)
+        assert isinstance(error, Exception)
+        group = ExceptionGroup("many", [*others[:place], error, *others[place:]])
+        assert has_database_error(group)
+
+
+def test_the_start_of_a_long_chain_is_looked_at() -> None:
+    last = raised(insert_twice)
+    for number in range(1_000):
+        another = LookupError(str(number))
+        another.__context__ = last
+        last = another
+    assert has_database_error(last)
+
+
 def test_exception_without_a_text_is_no_error_of_ours() -> None:
     class SpeechlessError(Exception):
         def __str__(self) -> str:

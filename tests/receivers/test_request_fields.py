@@ -4,7 +4,9 @@ import json
 import logging
 import pickle
 import typing as t
+from collections.abc import Callable
 from collections.abc import Mapping
+from http import HTTPStatus
 
 import flask
 import pytest
@@ -147,6 +149,7 @@ def test_long_values_are_cut(lines: pytest.LogCaptureFixture) -> None:
         ("", ""),
         (b"x", "b'x'"),
         (["a"], "['a']"),
+        (HTTPStatus.OK, 200),
     ],
 )
 def test_whatever_a_state_holds_is_a_field(
@@ -159,13 +162,26 @@ def test_whatever_a_state_holds_is_a_field(
     assert lines.messages[0].startswith(f"{START} shop.tenant=")
 
 
-def test_a_value_without_text_is_none(lines: pytest.LogCaptureFixture) -> None:
-    class Mute:
-        def __str__(self) -> str:
-            raise LookupError("no text")
+class Mute:
+    def __str__(self) -> str:
+        raise LookupError("no text")
 
+
+class MuteNumber(int):
+    def __str__(self) -> str:
+        raise LookupError("no text")
+
+
+class MuteFloat(float):
+    __repr__ = MuteNumber.__str__
+
+
+@pytest.mark.parametrize("make", [Mute, MuteNumber, MuteFloat, lambda: 10**5_000])
+def test_a_value_without_text_is_none(
+    make: Callable[[], object], lines: pytest.LogCaptureFixture
+) -> None:
     exchange = closed_exchange()
-    exchange.state["user"] = Mute()
+    exchange.state["user"] = make()
     LatencyLogger(fields=["user"])("shop", exchange=exchange)
     assert lines.messages == [f"{START} user=-"]
 

@@ -72,7 +72,7 @@ _Values: TypeAlias = tuple[str, str, str, str, str]
 _NO_VALUES: Final[_Values] = (ABSENT, ABSENT, ABSENT, ABSENT, ABSENT)
 _ATTRIBUTES: Final = tuple(FIELDS_BY_ATTRIBUTE)
 _FIELDS: Final = tuple(FIELDS_BY_ATTRIBUTE.values())
-_FIRST_ATTRIBUTE: Final = _ATTRIBUTES[0]
+_ATTRIBUTE_SET: Final = frozenset(_ATTRIBUTES)
 
 
 class _Recording:
@@ -134,8 +134,15 @@ class ContextRecordFactory:
     .. versionadded:: 0.1
     """
 
+    _factory: Callable[..., logging.LogRecord]
+
     def __init__(self, factory: Callable[..., logging.LogRecord] | None = None) -> None:
-        self._factory = logging.getLogRecordFactory() if factory is None else factory
+        found = logging.getLogRecordFactory() if factory is None else factory
+        # One around another would add nothing, and each application of a test may
+        # make one.
+        while isinstance(found, ContextRecordFactory):
+            found = found._factory  # noqa: SLF001  # this class's own
+        self._factory = found
         self._recording = _Recording()
 
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
@@ -175,8 +182,6 @@ class ContextProcessor:
 
 def add_context(entry: dict[str, Any], attributes: Mapping[str, Any]) -> None:
     """Add the fields of a record's attributes to those of its line. For formatters."""
-    if isinstance(attributes.get(_FIRST_ATTRIBUTE, ABSENT), Absent):
-        return
     for attribute, key in FIELDS_BY_ATTRIBUTE.items():
         value = attributes.get(attribute, ABSENT)
         # What a line, or its caller, has by that name is more exact.
@@ -280,8 +285,9 @@ def _add_to(attributes: dict[str, Any]) -> None:
 
     It may have been made in another thread or process, which had the request.
     """
-    if "exchange_id" in attributes:
-        if "exchange_span_id" not in attributes:  # the caller has given only some
+    if not _ATTRIBUTE_SET.isdisjoint(attributes):
+        # The caller has given some, or all of them are there.
+        if "exchange_span_id" not in attributes or "exchange_id" not in attributes:
             for attribute, value in zip(_ATTRIBUTES, _current_values(), strict=True):
                 attributes.setdefault(attribute, value)
         return

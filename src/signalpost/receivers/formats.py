@@ -86,8 +86,8 @@ class TextFormatter(logging.Formatter):
         2026-01-31 12:00:00,000 INFO signalpost.latency GET / 200 complete 1.2 ms ...
 
     A record is one physical line, whichever code logged it and whatever its message,
-    its ``extra`` or the name of its logger holds: what is not printable is escaped. Only
-    the line ends and tabs of ``fmt`` itself stay. A traceback follows on lines of its
+    its ``extra`` or the name of its logger holds: what is not printable is escaped. Of
+    ``fmt`` itself line ends and tabs stay. A traceback follows on lines of its
     own, each of them indented, so that none can pass for a record. Fields that are not
     in the text are not written. A time outside the calendar is written as the record
     has it, in seconds since the epoch.

@@ -6,6 +6,8 @@ import re
 import typing as t
 from collections.abc import Mapping
 
+from .statements import end_of_nested_comment
+
 __all__ = ["LONGEST_READ", "checked_with_values", "masked", "masked_for", "shape_of"]
 
 LONGEST_READ: t.Final = 10_000
@@ -138,8 +140,6 @@ _BY_DIALECT: Mapping[str, re.Pattern[str]] = {
     "sqlite": _SQLITE,
 }
 
-_edge_of_comment = re.compile(r"/\*|\*/")
-
 
 class _Cache(dict[tuple[str, str], str]):
     """Texts that were made of statements, until they are too long together."""
@@ -263,7 +263,8 @@ def _masked_text(statement: str, dialect: str) -> str:
         parts.append(found["plain"])
         parts.append(shown)
         if found.lastgroup == "nested":
-            end = _end_of_nested(statement, found.end("plain"))
+            start, stop = found.end("plain"), len(statement)
+            end = end_of_nested_comment(statement, start, stop) or stop
     return "".join(parts)
 
 
@@ -276,12 +277,3 @@ _SHOWN: Mapping[str, str | None] = {
     **dict.fromkeys(("doubt", "rest", "more", "dashes"), "? …"),
 }
 """What stands for each group of a pattern: ``None`` for itself, ``?`` for others."""
-
-
-def _end_of_nested(statement: str, start: int) -> int:
-    depth = 0
-    for edge in _edge_of_comment.finditer(statement, start):
-        depth += 1 if edge[0] == "/*" else -1
-        if depth == 0:
-            return edge.end()
-    return len(statement)

@@ -12,9 +12,6 @@ from .masking import masked_for
 
 __all__ = ["has_database_error", "hide_values", "message_without_values"]
 
-_MOST_EXCEPTIONS = 100
-"""How many exceptions of a chain are looked at."""
-
 _STATEMENT = "[SQL: "
 _ORIGINAL = "Original exception was: "
 _end_of_statement = re.compile(
@@ -167,7 +164,7 @@ def _chain(exception: BaseException) -> Iterator[BaseException]:
     """Yield an exception, its causes and the parts of groups, each once."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [exception]
-    while waiting and len(seen) < _MOST_EXCEPTIONS:
+    while waiting:
         one = waiting.pop()
         if one is None or id(one) in seen:
             continue

@@ -109,6 +109,9 @@ def _state_reader(key: str) -> _Read:
 
 
 def _cut(value: Any, longest: int = LONGEST_FIELD) -> Field:
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None:
+        return None
+    text = str(value)  # of a number, too: it may have too many digits
+    if isinstance(value, (bool, int, float)) and len(text) <= longest:
         return value
-    return capped(str(value), longest)
+    return capped(text, longest)

@@ -146,7 +146,7 @@ class SqlLogger:
         exchange: Exchange | None,
     ) -> None:
         """Log what failed beside a statement."""
-        if not self._logger.isEnabledFor(logging.WARNING):
+        if not self._visibility.takes(logging.WARNING):
             return
         fields: dict[str, Field] = {
             "operation": operation,

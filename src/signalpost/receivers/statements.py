@@ -6,7 +6,7 @@ import re
 import typing as t
 from contextvars import ContextVar
 
-__all__ = ["OPERATIONS", "is_further_part", "operation_of"]
+__all__ = ["OPERATIONS", "end_of_nested_comment", "is_further_part", "operation_of"]
 
 OPERATIONS: t.Final = frozenset(
     (
@@ -114,8 +114,16 @@ def _end_of_comment(statement: str, start: int, *, is_nested: bool) -> int | Non
     if not is_nested:
         end = statement.find("*/", start + 2, _MOST_SKIPPED)
         return None if end < 0 else end + 2
+    return end_of_nested_comment(statement, start, _MOST_SKIPPED)
+
+
+def end_of_nested_comment(statement: str, start: int, stop: int) -> int | None:
+    """Return where a comment with comments in it ends, or ``None`` if it does not.
+
+    :param stop: Where to look no further.
+    """
     depth = 0
-    for edge in _edge_of_comment.finditer(statement, start, _MOST_SKIPPED):
+    for edge in _edge_of_comment.finditer(statement, start, stop):
         depth += 1 if edge[0] == "/*" else -1
         if depth == 0:
             return edge.end()

@@ -5,10 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
+from signalpost.config import checked_file
 from signalpost.config import Configuration
 from signalpost.config import READY
 from signalpost.errors import ConfigurationError
 from signalpost.errors import SignalpostError
+from signalpost.lifecycle import post_config_load
 from tests.config.loading import connections
 from tests.config.loading import load
 from tests.config.loading import refusal
@@ -204,3 +206,60 @@ def test_a_module_whose_line_is_not_found_is_named_with_that_of_the_key(
     with pytest.raises(ConfigurationError, match=r"'no_such' cannot be") as raised:
         Configuration.from_toml(path).load(new_shop())
     assert raised.value.line == 2
+
+
+def test_a_module_that_ends_the_process_is_a_mistake(
+    write_module: Callable[[str, str], None],
+) -> None:
+    write_module("stock_tool", "import sys; sys.exit('usage: stock_tool FILE')")
+    configuration = Configuration.from_mapping(
+        {"signalpost": {"auto-import": ["stock_tool"]}}, "a test"
+    )
+    with pytest.raises(ConfigurationError) as raised:
+        configuration.load(new_shop())
+    assert str(raised.value) == (
+        "a test, [signalpost] auto-import: module 'stock_tool' cannot be imported:"
+        " SystemExit: usage: stock_tool FILE"
+    )
+
+
+class Ending:
+    """Ends the process wherever it is used."""
+
+    def __init__(self) -> None:
+        raise SystemExit(3)
+
+    def __call__(self, sender: object) -> None:
+        pass
+
+
+class Holder(type):
+    @property
+    def receive(cls) -> object:
+        raise SystemExit(3)
+
+
+class Holding(metaclass=Holder):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("Ending", "SystemExit: 3; it has no options"),
+        ("Holding.receive", f"'receive' of module '{__name__}' cannot be read: Sys"),
+    ],
+)
+def test_a_receiver_that_ends_the_process_is_a_mistake(path: str, message: str) -> None:
+    error = refusal({f"{__name__}:{path}": {"signal": "exchange-closed"}})
+    assert message in str(error)
+
+
+def test_a_file_whose_receiver_ends_the_process_is_checked(write: Write) -> None:
+    def end(configuration: Configuration, application: object) -> None:
+        raise SystemExit(0)
+
+    path = write("a.toml", "[signalpost.receivers]\nlatency = true\n")
+    with post_config_load.connected_to(end):
+        (mistake,) = checked_file(path).mistakes
+    assert "a receiver of post-config-load failed: SystemExit: 0" in str(mistake)

@@ -94,7 +94,8 @@ def _found(name: str, path: str, enabled: EnabledReceiver | None) -> AvailableRe
     target = None
     try:
         target = _object_at(path)
-    except Exception as error:  # noqa: BLE001  # another distribution's; listed even so
+    # Another distribution's, which is listed even so.
+    except (Exception, SystemExit) as error:  # noqa: BLE001
         missing, install = install_for(error) or (missing, install)
     return AvailableReceiver(
         name,

@@ -105,7 +105,8 @@ def _checked(path: str | os.PathLike[str]) -> CheckedFile:
         enabled = Configuration.from_file(path).load(unserved)
     except ConfigurationError as error:
         return CheckedFile((), with_causes(error.errors), (), ())
-    except Exception as error:  # noqa: BLE001  # of a module that reads its section
+    # Of a module that reads its section.
+    except (Exception, SystemExit) as error:  # noqa: BLE001
         source = os.fsdecode(path)
         reason = one_line(f"{type(error).__name__}: {error}{_place_of(error)}")
         mistake = ConfigurationError(

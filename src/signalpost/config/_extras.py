@@ -25,7 +25,7 @@ _INSTALL: t.Final = "pip install 'signalpost[{}]'"
 _OF_STATEMENTS = frozenset(("sql", "sql-repeats", "sql-totals"))
 
 
-def install_for(error: Exception) -> tuple[str, str] | None:
+def install_for(error: BaseException) -> tuple[str, str] | None:
     """Return which package a failed import needs, and the command that installs it.
 
     :returns: ``None`` for an error of another kind.

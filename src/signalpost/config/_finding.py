@@ -134,7 +134,7 @@ def object_at(path: str, place: Place) -> Any:
                 f"module {quoted(module_name)} has no {quoted(attribute)}"
                 f"{nearest(part, dir(found))}"
             ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise place.error(
                 f"{quoted(part)} of module {quoted(module_name)} cannot be"
                 f" read: {type(error).__name__}: {error}"
@@ -149,7 +149,8 @@ def imported(module: str, place: Place, word: str = "") -> types.ModuleType:
     """
     try:
         return import_module(module)
-    except Exception as error:
+    # A tool without a guard of __main__ ends the process as soon as it is imported.
+    except (Exception, SystemExit) as error:
         raise place.error(
             f"module {quoted(module)} cannot be imported:"
             f" {type(error).__name__}: {error}",
@@ -239,11 +240,14 @@ def instance_of(kind: type, options: Mapping[str, Any], place: Place) -> Any:
         mistakes.raise_any()
     try:
         return kind(**given)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         for one in _wrong_values(kind, given, place):
             mistakes.add(one)
         mistakes.raise_any()
-        raise place.error(scrubbed(f"{error}; {has}", given)) from error
+        reason = str(error)
+        if isinstance(error, SystemExit):
+            reason = f"SystemExit: {reason}"
+        raise place.error(scrubbed(f"{reason}; {has}", given)) from error
 
 
 def _value_of(name: str, value: Any, annotation: Any, place: Place) -> Any:

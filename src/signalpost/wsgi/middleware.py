@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 
 from .._current import codes_that_set
 from .._current import context_exchange
@@ -140,8 +141,7 @@ class SignalMiddleware(Layer):
         layers.add(self)
         if self.is_sender_known:
             set_sender_within(self)
-        else:
-            warn_of_receivers(self)
+        warn_of_receivers(self)
 
     @property
     def sender(self) -> object:
@@ -489,6 +489,6 @@ _known_maker = MAKERS.get
 _arrivals = request_arrived.table
 
 for _signal in catalogue.values():
-    _signal.table.sender_check = warn_of_sender
+    _signal.table.sender_check = partial(warn_of_sender, _signal)
 
 codes_that_set.add(SignalMiddleware._recorded.__code__)  # noqa: SLF001  # this module's

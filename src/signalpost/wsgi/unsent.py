@@ -19,6 +19,7 @@ from ..errors import ApplicationGoneError
 from ..errors import SenderWarning
 from ..lifecycle import EXCHANGE_SIGNALS
 from ..lifecycle import SENT_BY_OTHERS
+from ..lifecycle import SIGNALS_WITHIN
 from .finding import applications_in
 from .finding import Layer
 from .finding import layers_in
@@ -46,9 +47,23 @@ def reason_unsent(signal: NamedSignal, sender: t.Any) -> str | None:
             return f"no application has the name {sender.name!r}"
         return None if None in reasons else reasons[0]
     reason = _reason_by_kind(sender)
-    if reason is not None or signal in SENT_BY_OTHERS:
+    if reason is not None:
         return reason
+    if signal in SENT_BY_OTHERS:
+        return _reason_by_others(signal, sender)
     return _reason_by_layers(signal, sender)
+
+
+def _reason_by_others(signal: NamedSignal, sender: object) -> str | None:
+    """Return why an application does not send a signal that others send."""
+    if not any(one is sender for _, one in _senders()):
+        return None
+    if signal in SIGNALS_WITHIN:
+        return (
+            "applications do not send it, engines do: connect without a sender, or to"
+            " the engine"
+        )
+    return "applications do not send it, configurations do: connect without a sender"
 
 
 def _reason_by_layers(signal: NamedSignal, sender: object) -> str | None:
@@ -83,16 +98,23 @@ def _senders() -> Iterator[tuple[Layer, object]]:
             yield layer, layer.sender
 
 
-def warn_of_sender(receiver: object, sender: t.Any) -> None:
-    """Warn if a receiver is connected to what does not send lifecycle signals.
+def warn_of_sender(signal: NamedSignal, receiver: object, sender: t.Any) -> None:
+    """Warn if a receiver is connected to what does not send a lifecycle signal.
 
     Or to an application whose layer has another sender, as it is around something that
     does not show its application.
     """
     reason = _reason_by_kind(sender)
+    if reason is None and signal in SENT_BY_OTHERS:
+        reason = _reason_by_others(signal, sender)
     if reason is not None:
         _warn(f"{describe(receiver)} was connected to {short_repr(sender)}; {reason}")
-        return
+    elif signal not in SENT_BY_OTHERS:
+        _warn_of_layer_of(receiver, sender)
+
+
+def _warn_of_layer_of(receiver: object, sender: t.Any) -> None:
+    """Warn if the layer around an application sends from something else."""
     try:
         wsgi_app = sender.wsgi_app
     except Exception:  # noqa: BLE001  # most senders have none, and some raise
@@ -107,7 +129,16 @@ def warn_of_sender(receiver: object, sender: t.Any) -> None:
 
 
 def warn_of_receivers(layer: Layer) -> None:
-    """Warn if a layer of unknown application is around one that has receivers."""
+    """Warn of receivers that a new layer shows to be connected to the wrong sender.
+
+    To an application that this layer is around and does not send from; or to one for a
+    signal that applications do not send.
+    """
+    for signal in SENT_BY_OTHERS:
+        if signal.table.by_sender:
+            _warn_of_others(signal, layer.sender)
+    if layer.is_sender_known:
+        return
     for application in applications_in(layer.app):
         has_receivers = any(
             signal.table.by_sender
@@ -118,6 +149,14 @@ def warn_of_receivers(layer: Layer) -> None:
         wsgi_app = getattr(application, "wsgi_app", None)
         if has_receivers and not layers_in(application, wsgi_app):
             _warn_of_layer(layer, application, "receivers were connected")
+
+
+def _warn_of_others(signal: NamedSignal, sender: object) -> None:
+    """Warn of the receivers of a signal that an application does not send."""
+    for one in signal.connections:
+        if one.sender is sender:
+            reason = _reason_by_others(signal, sender)
+            _warn(f"{one.name} was connected to {short_repr(sender)}; {reason}")
 
 
 def _warn_of_layer(layer: Layer, application: object, what: str) -> None:

@@ -7,7 +7,9 @@ import logging
 import typing as t
 from collections.abc import Generator
 from collections.abc import Iterable
+from email.message import Message
 from pathlib import Path
+from urllib.error import HTTPError
 
 import flask
 import pytest
@@ -41,6 +43,8 @@ class DerivedError(ExpectedError):
 
 
 class CodedError(Exception):
+    get_response: t.Any = "makes a response if it is a method"
+
     def __init__(self, code: object) -> None:
         super().__init__()
         self._code = code
@@ -50,6 +54,11 @@ class CodedError(Exception):
         if self._code is None:
             raise RuntimeError("no code")
         return self._code
+
+
+class AnsweringError(CodedError):
+    def get_response(self) -> None:
+        raise NotImplementedError
 
 
 def reported(
@@ -116,10 +125,12 @@ def test_a_group_is_left_out_if_it_holds_nothing_else() -> None:
         (werkzeug.exceptions.ServiceUnavailable(), None, 0),
         (werkzeug.exceptions.BadGateway(), None, 1),
         (werkzeug.exceptions.ServiceUnavailable(), 200, 1),
-        (CodedError(503), None, 0),
-        (CodedError("503"), None, 1),
-        (CodedError([503]), None, 1),
-        (CodedError(None), None, 1),
+        (AnsweringError(503), None, 0),
+        (AnsweringError("503"), None, 1),
+        (AnsweringError([503]), None, 1),
+        (AnsweringError(None), None, 1),
+        (CodedError(503), None, 1),
+        (HTTPError("https://h", 503, "down", Message(), None), None, 1),
         (SystemExit(503), None, 1),
     ],
 )

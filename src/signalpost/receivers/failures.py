@@ -140,8 +140,9 @@ class FailureLogger:
         ``"KeyError"``. Subclasses are left out with them, and groups that hold nothing
         else.
     :param ignore_statuses: Failures of which responses are left out, as ``(503,)``: by
-        the response's status, or, where none has begun, by the exception's ``code``,
-        as Werkzeug's HTTP exceptions have one.
+        the response's status, or, where none has begun, by the ``code`` of an
+        exception that makes a response, as Werkzeug's HTTP exceptions do: one that
+        has a method ``get_response``.
     :param handled: Whether responses from 500 up without an exception are failures.
     :param again_seconds: After how long a traceback is printed again; ``None`` for
         never.
@@ -337,7 +338,14 @@ def _mark(exchange: Exchange) -> None:
 
 
 def _code_of(exception: Exception) -> int | None:
+    """Return the status of the response that an exception stands for, if it does.
+
+    Others have a code, too, such as an error of urllib's that another server sent: the
+    client gets a 500 for it.
+    """
     try:
+        if not callable(getattr(exception, "get_response", None)):
+            return None
         code = getattr(exception, "code", None)
     except Exception:  # noqa: BLE001  # whatever an application's exception does
         return None

@@ -100,6 +100,24 @@ def test_a_shared_value_costs_its_size(
     assert text.splitlines() == [text]
 
 
+@pytest.mark.parametrize(
+    ("fmt", "style"),
+    [("%(odd)s", "%"), ("%(odd)r", "%"), ("{odd}", "{"), ("$odd ${odd}", "$")],
+)
+def test_a_shared_value_in_plain_text_costs_its_size(
+    fmt: str, style: t.Literal["%", "{", "$"]
+) -> None:
+    # Of 18 levels: more would take the memory of the machine if it failed.
+    text = TextFormatter(fmt, style=style).format(record_of(odd=doubled(18)))
+    assert "<tuple as before>" in text
+    assert len(text) < 60_000
+
+
+def test_a_part_of_a_value_in_plain_text_is_what_was_given() -> None:
+    formatter = TextFormatter("{odd[0]} {odd} {name}", style="{")
+    assert formatter.format(record_of(odd=("mug",))).startswith("mug ['mug'] ")
+
+
 def test_one_value_in_many_fields_costs_its_size() -> None:
     shared = list(range(10_000))
     text = JsonFormatter().format(record_of(**{f"f{n}": shared for n in range(100)}))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import re
+import string
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import MutableMapping
 from contextlib import suppress
 from datetime import datetime
 from datetime import UTC
+from string import Template
 from typing import Any
 from typing import Literal
 from typing import TypeAlias
@@ -21,6 +24,7 @@ from .lines import one_line
 from .lines import one_word
 from .tracebacks import is_large
 from .tracebacks import traceback_lines
+from .values import CONTAINERS
 from .values import FittedValues
 from .values import FreeKeys
 from .values import text_of
@@ -119,6 +123,7 @@ class TextFormatter(logging.Formatter):
             for number, part in enumerate(_unprintable.split(fmt))
             if part
         ]
+        self._names = {*_names_in(fmt, style)} - _KEYS_OF_LOGGING
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as text, without a line end."""
@@ -144,23 +149,58 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as above
         """Return the line of a record; ``message`` and ``asctime`` are set on it."""
         try:
-            return self._written(record)
+            return self._written(self._with_fitted(record))
         except Exception:
             # An object may have no text; what it has instead needs no format.
-            shown = logging.LogRecord("", 0, "", 0, "", (), None)
-            shown.__dict__ = {
-                key: value if _is_simple(value) else text_of(value)
-                for key, value in record.__dict__.items()
-            }
+            fit = FittedValues().fitted
+            shown = _record_of(
+                {
+                    key: value
+                    if _is_simple(value)
+                    else text_of(fit(value) if _is_container(value) else value)
+                    for key, value in record.__dict__.items()
+                }
+            )
             with suppress(Exception):
                 return self._written(shown)
             raise
+
+    def _with_fitted(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Return a record whose containers are no longer than what they were made of.
+
+        The text of containers that refer to each other is a power of their number.
+        """
+        values = record.__dict__
+        names = [name for name in self._names if _is_container(values.get(name))]
+        if not names:
+            return record
+        fit = FittedValues().fitted
+        return _record_of(values | {name: fit(values[name]) for name in names})
 
     def _written(self, record: logging.LogRecord) -> str:
         return "".join(
             part if isinstance(part, str) else one_line(part.format(record))
             for part in self._parts
         )
+
+
+def _names_in(fmt: str, style: Literal["%", "{", "$"]) -> Iterable[str]:
+    """Return the names of a format, but for those of which only a part is written."""
+    if style == "%":
+        return re.findall(r"%\(([^)]*)\)", fmt)
+    # An invalid format is an error of its own, where that is asked for.
+    with suppress(ValueError):
+        if style == "$":
+            return Template(fmt).get_identifiers()
+        names = (name for _, name, _, _ in string.Formatter().parse(fmt) if name)
+        return [name for name in names if name.isidentifier()]
+    return ()
+
+
+def _record_of(values: dict[str, Any]) -> logging.LogRecord:
+    record = logging.LogRecord("", 0, "", 0, "", (), None)
+    record.__dict__ = values
+    return record
 
 
 class JsonFormatter(logging.Formatter):
@@ -353,6 +393,10 @@ def _is_simple(value: object) -> bool:
 
 
 _LARGEST_SIMPLE = 1 << 1000
+
+
+def _is_container(value: object) -> bool:
+    return issubclass(type(value), CONTAINERS)
 
 
 def _word(value: object) -> str:

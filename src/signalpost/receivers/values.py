@@ -9,7 +9,10 @@ from math import isfinite
 from typing import Any
 from typing import Final
 
-__all__ = ["FittedValues", "FreeKeys", "text_of"]
+__all__ = ["CONTAINERS", "FittedValues", "FreeKeys", "text_of"]
+
+CONTAINERS: Final = (dict, list, tuple, set, frozenset, deque)
+"""The types of what is written with what it holds."""
 
 _DEEPEST = 64
 """How many levels of a value are written."""
@@ -104,7 +107,7 @@ class FittedValues:
             return value if isfinite(value) else None  # type: ignore[arg-type]  # a float
         if issubclass(kind, int) and not _is_long(value):
             return value
-        if issubclass(kind, _CONTAINERS):
+        if issubclass(kind, CONTAINERS):
             return self._container(value, is_again=is_again)
         return self._text(value, is_again=is_again)
 
@@ -174,12 +177,9 @@ class FittedValues:
         return self._text(key, is_again=False)
 
 
-_CONTAINERS: Final = (dict, list, tuple, set, frozenset, deque)
-
-
 def _held_by(value: Any) -> list[Any]:
     """Return the members of a container, without calling what a subclass overrides."""
-    for kind in _CONTAINERS[1:]:
+    for kind in CONTAINERS[1:]:
         if issubclass(type(value), kind):
             return [*kind.__iter__(value)]
     return []

@@ -423,3 +423,12 @@ def test_the_deaths_of_a_hundred_receivers_are_remembered() -> None:
             by_connect(space.signal(f"signal-{number}"), Signal.ANY)
     assert [one.signal_name for one in deaths][::99] == ["signal-50", "signal-149"]
     assert len(deaths) == 100
+
+
+def test_the_deaths_of_one_line_are_remembered_once() -> None:
+    space = Namespace()
+    with collected_by_count():
+        by_method(space.signal("paid"), Signal.ANY)
+        for _ in range(150):
+            by_connect(space.signal("placed"), Signal.ANY)
+    assert [one.signal_name for one in deaths] == ["paid", "placed"]

@@ -6,9 +6,11 @@ import sys
 import typing as t
 import warnings
 import weakref
-from collections import deque
 from collections.abc import Callable
+from collections.abc import Hashable
 from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import suppress
 from types import CodeType
 from typing import Any
 
@@ -63,8 +65,47 @@ class Death:
         """The qualified name of the function that connected it."""
         return self._code.co_qualname
 
+    @property
+    def key(self) -> Hashable:
+        """The same for the deaths of one signal at one place."""
+        return self.signal_name, id(self._code), self._instruction
 
-deaths: deque[Death] = deque(maxlen=100)
+
+class Deaths:
+    """The latest deaths, one for each signal and place, at most 100.
+
+    Without a lock: they are added where objects are freed, in any thread.
+    """
+
+    __slots__ = ("_by_key",)
+
+    def __init__(self) -> None:
+        self._by_key: dict[Hashable, Death] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def __iter__(self) -> Iterator[Death]:
+        return iter(self._by_key.copy().values())
+
+    def add(self, death: Death) -> None:
+        """Add a death as the latest, and forget the one before at its place."""
+        by_key, key = self._by_key, death.key
+        by_key.pop(key, None)
+        by_key[key] = death
+        if len(by_key) > _MOST_DEATHS:
+            # Another thread may have changed them meanwhile.
+            with suppress(RuntimeError, StopIteration):
+                by_key.pop(next(iter(by_key)), None)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._by_key.clear()
+
+
+_MOST_DEATHS = 100
+
+deaths = Deaths()
 """The latest deaths of receivers that were never called."""
 
 
@@ -102,7 +143,7 @@ class Cleanup:
             return
         if isinstance(reference, Connection):
             if not reference.was_sent and _is_unexpected(reference, table):
-                deaths.append(Death(table.signal(), reference))
+                deaths.add(Death(table.signal(), reference))
             table.receiver_died(reference)
         elif isinstance(reference, SenderReference):
             table.sender_died(reference)

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from signalpost.config import checked_file
 from signalpost.config import Configuration
 from signalpost.config import READY
+from signalpost.config._checking import with_causes
 from signalpost.errors import ConfigurationError
 from signalpost.errors import SignalpostError
 from signalpost.lifecycle import post_config_load
@@ -263,3 +265,17 @@ def test_a_file_whose_receiver_ends_the_process_is_checked(write: Write) -> None
     with post_config_load.connected_to(end):
         (mistake,) = checked_file(path).mistakes
     assert "a receiver of post-config-load failed: SystemExit: 0" in str(mistake)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.toml", b"days 3"), ("a.ini", b"days = 3"), ("a.toml", b"\xff")],
+)
+def test_a_file_that_cannot_be_parsed_has_no_line_of_a_library(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigurationError) as raised:
+        Configuration.from_file(tmp_path / name)
+    (mistake,) = with_causes([raised.value])
+    assert ".py" not in str(mistake)

@@ -68,7 +68,7 @@ def text_of(path: str | os.PathLike[str]) -> tuple[str, str]:
         raise ConfigurationError(
             f"{one_line(source)}: not UTF-8 at byte {error.start}; save it as UTF-8",
             source,
-        ) from error
+        ) from None
     except ValueError as error:  # a NUL, or what no file system has a name for
         raise ConfigurationError(
             f"{one_line(source)}: the configuration cannot be read: {error}; name a"
@@ -87,7 +87,7 @@ def toml_tables(text: str, source: str) -> dict[str, Any]:
     # Not TOMLDecodeError alone: a number may have too many digits.
     except ValueError as error:
         line = _line_in(str(error))
-        raise _unreadable(source, f"not TOML: {error}", line) from error
+        raise _unreadable(source, f"not TOML: {error}", line) from None
 
 
 _line_in_message = re.compile(r"\(at line (\d{1,9}), column \d+\)").search
@@ -132,7 +132,7 @@ def ini_tables(text: str, source: str) -> dict[str, dict[str, Any]]:
         lines = map(_with_single_spaces, text.split("\n"))
         parser.read_string("\n".join(lines), source)
     except configparser.Error as error:
-        raise _ini_error(source, error) from error
+        raise _ini_error(source, error) from None
     return {
         name: {key: Text(value) for key, value in parser.items(name)}
         for name in parser.sections()

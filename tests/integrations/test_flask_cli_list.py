@@ -30,6 +30,7 @@ from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import message_flashed
 from signalpost.lifecycle import request_started
 from signalpost.lifecycle import sql_executed
+from signalpost.lifecycle import sql_failed
 from signalpost.testing import restored
 
 HERE = os.path.relpath(__file__)
@@ -126,6 +127,12 @@ def test_every_ready_receiver_has_its_name(folder: Path) -> None:
     assert {one["name"] for one in found} == {*names}
     assert all(one["is_enabled_by_name"] for one in found)
     assert {one["file"] for one in found} == {'app.config["SIGNALPOST_RECEIVERS"]'}
+
+
+def test_a_receiver_of_failed_statements_is_of_any_engine() -> None:
+    app = new_app()
+    with sql_failed.connected_to(receive):
+        assert f"  {__name__}.receive  strong, any engine  " in listed(app)
 
 
 def test_a_receiver_of_one_engine_is_listed() -> None:

@@ -123,7 +123,7 @@ class _Received(t.NamedTuple):
 
     @property
     def _is_of_engines(self) -> bool:
-        return self.signal is lifecycle.sql_executed
+        return self.signal in lifecycle.SIGNALS_WITHIN
 
     @property
     def row(self) -> Row:

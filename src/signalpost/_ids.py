@@ -95,7 +95,7 @@ class IdHeaders:
         if isinstance(names, str) or not isinstance(names, Collection):
             raise TypeError(
                 "id_headers must be a collection of names of headers, got"
-                f' {short_repr(names)}; write id_headers=("X-Request-ID",)'
+                f' {short_repr(names)}; write ["X-Request-ID"]'
             )
         for name in names:
             if not isinstance(name, str):

@@ -350,12 +350,12 @@ def test_a_hostile_referrer_is_one_line_of_the_table() -> None:
 
 
 def test_one_string_of_paths_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"write paths=\('/',\)"):
+    with pytest.raises(TypeError, match=r"write \['/'\]"):
         ReferrerCounter(paths="/")
 
 
 def test_one_string_of_origins_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"write own_origins=\('https://a.example',\)"):
+    with pytest.raises(TypeError, match=r"write \['https://a.example'\]"):
         ReferrerCounter(own_origins="https://a.example")
 
 

@@ -65,7 +65,7 @@ def test_a_huge_referrer_is_cut(lines: pytest.LogCaptureFixture) -> None:
 
 
 def test_one_string_of_paths_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"write paths=\('/',\)"):
+    with pytest.raises(TypeError, match=r"write \['/'\]"):
         ReferrerLogger(paths="/")
 
 

@@ -18,7 +18,7 @@ def ignored_classes(ignore: object) -> tuple[type[BaseException], ...]:
     if isinstance(ignore, (str, bytes)) or not isinstance(ignore, Collection):
         raise TypeError(
             "ignore must be a collection of exceptions, or of their paths, got"
-            f' {ignore!r}; write ignore=("shop.errors:Expected",)'
+            f' {ignore!r}; write ["shop.errors:Expected"]'
         )
     return tuple(_class_of(one) for one in ignore)
 
@@ -31,7 +31,7 @@ def _class_of(one: object) -> type[BaseException]:
     else:
         raise TypeError(
             f"ignore must hold classes of exceptions or their paths, got {one!r}; write"
-            ' ignore=("shop.errors:Expected",)'
+            ' ["shop.errors:Expected"]'
         )
     if isinstance(found, type) and issubclass(found, BaseException):
         return found

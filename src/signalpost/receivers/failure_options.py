@@ -36,18 +36,18 @@ def checked_statuses(statuses: object) -> frozenset[int]:
     if isinstance(statuses, (str, bytes)) or not isinstance(statuses, Collection):
         raise TypeError(
             f"ignore_statuses must be a collection of statuses, got {statuses!r};"
-            " write ignore_statuses=(503,)"
+            " write [503]"
         )
     for status in statuses:
         if isinstance(status, bool) or not isinstance(status, int):
             raise TypeError(
-                f"a status must be a whole number, got {status!r}; write"
-                " ignore_statuses=(503,)"
+                f"a status in ignore_statuses must be a whole number, got"
+                f" {status!r}; write [503]"
             )
         if not 100 <= status <= 999:
             raise ValueError(
-                f"a status must be from 100 to 999, got {status!r}; write"
-                " ignore_statuses=(503,)"
+                f"a status in ignore_statuses must be from 100 to 999, got"
+                f" {status!r}; write [503]"
             )
     return frozenset(statuses)
 

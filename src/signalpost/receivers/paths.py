@@ -36,7 +36,7 @@ def exclusion_of(patterns: Collection[str]) -> Callable[[Exchange], bool] | None
     if isinstance(patterns, (str, bytes)) or not isinstance(patterns, Collection):
         raise TypeError(
             f"exclude must be a collection of patterns, got {patterns!r};"
-            ' write exclude=("/healthz",)'
+            ' write ["/healthz"]'
         )
     if not patterns:
         return None

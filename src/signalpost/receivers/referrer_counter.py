@@ -116,12 +116,12 @@ class ReferrerCounter:
         if isinstance(paths, str):
             raise TypeError(
                 f"paths must be a collection of paths, got the string {paths!r};"
-                f" write paths=({paths!r},)"
+                f" write [{paths!r}]"
             )
         if isinstance(own_origins, str):
             raise TypeError(
                 f"own_origins must be a collection of origins, got the string"
-                f" {own_origins!r}; write own_origins=({own_origins!r},)"
+                f" {own_origins!r}; write [{own_origins!r}]"
             )
         if type(max_referrers) is not int:
             raise TypeError(

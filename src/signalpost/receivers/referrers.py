@@ -84,11 +84,11 @@ def _chosen_paths(paths: object) -> frozenset[str] | None:
     if isinstance(paths, str):
         raise TypeError(
             f"paths must be a collection of paths, got the string {paths!r};"
-            f" write paths=({paths!r},)"
+            f" write [{paths!r}]"
         )
     if not isinstance(paths, Collection):
         raise TypeError(
-            f'paths must be a collection of paths, got {paths!r}; write paths=("/",)'
+            f'paths must be a collection of paths, got {paths!r}; write ["/"]'
         )
     for path in paths:
         if not isinstance(path, str):

@@ -44,7 +44,7 @@ class RequestFields:
         if isinstance(names, str) or not isinstance(names, Collection):
             raise TypeError(
                 f"fields must be a collection of names, got {short_repr(names)}; write"
-                ' fields=("client", "user")'
+                ' ["client", "user"]'
             )
         known: Mapping[str, _Read] = {
             "request_id": lambda exchange: exchange.id,

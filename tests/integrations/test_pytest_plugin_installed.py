@@ -181,7 +181,7 @@ def test_another_distribution_uses_the_plugin(project: Path, python: Path) -> No
     printed = output_of(project, python, "--strict-markers", "--signalpost-slowest=1")
     assert "1 failed, 4 passed" in printed, printed
     assert "expected at most 2 statements, got 3" in printed
-    assert "3 times: SELECT 'mug'" in printed
+    assert "3 times: SELECT ?" in printed
     # The application is installed, so the place is the line that called it.
     assert f"    at {project / 'tests' / 'test_mug_shop.py'}:" in printed
     assert "signalpost: slowest requests" in printed

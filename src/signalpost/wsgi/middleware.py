@@ -54,6 +54,7 @@ from .reading import text_of
 from .sendfile import FILE_WRAPPER
 from .sendfile import stand_in_for
 from .unsent import layers
+from .unsent import layers_by_sender
 from .unsent import warn_of_receivers
 from .unsent import warn_of_sender
 
@@ -139,6 +140,7 @@ class SignalMiddleware(Layer):
         inner: t.Any = self.app.inner if type(self.app) is Around else self.app
         self._is_outer_layer = is_layer(inner) and inner.sender is sender
         layers.add(self)
+        layers_by_sender[id(self.sender)] = self
         if self.is_sender_known:
             set_sender_within(self)
         warn_of_receivers(self)

@@ -25,10 +25,20 @@ from .finding import Layer
 from .finding import layers_in
 from .finding import leads_to
 
-__all__ = ["layers", "reason_unsent", "warn_of_receivers", "warn_of_sender"]
+__all__ = [
+    "layers",
+    "layers_by_sender",
+    "reason_unsent",
+    "warn_of_receivers",
+    "warn_of_sender",
+]
 
 layers: weakref.WeakSet[Layer] = weakref.WeakSet()
 """Every layer in this process."""
+layers_by_sender: weakref.WeakValueDictionary[int, Layer] = (
+    weakref.WeakValueDictionary()
+)
+"""A layer by the ``id`` of the sender that it was made with: that may be gone."""
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 _VALUES = (str, bytes, int, float, type(None))
@@ -50,14 +60,23 @@ def reason_unsent(signal: NamedSignal, sender: t.Any) -> str | None:
     if reason is not None:
         return reason
     if signal in SENT_BY_OTHERS:
-        return _reason_by_others(signal, sender)
+        is_application = any(one is sender for _, one in _senders())
+        return _reason_by_others(signal) if is_application else None
     return _reason_by_layers(signal, sender)
 
 
-def _reason_by_others(signal: NamedSignal, sender: object) -> str | None:
+def _is_of_layer(sender: object) -> bool:
+    """Return whether a layer was made with a sender, however many layers there are."""
+    layer = layers_by_sender.get(id(sender))
+    if layer is None:
+        return False
+    with suppress(ApplicationGoneError):
+        return layer.sender is sender
+    return False
+
+
+def _reason_by_others(signal: NamedSignal) -> str:
     """Return why an application does not send a signal that others send."""
-    if not any(one is sender for _, one in _senders()):
-        return None
     if signal in SIGNALS_WITHIN:
         return (
             "applications do not send it, engines do: connect without a sender, or to"
@@ -105,8 +124,8 @@ def warn_of_sender(signal: NamedSignal, receiver: object, sender: t.Any) -> None
     does not show its application.
     """
     reason = _reason_by_kind(sender)
-    if reason is None and signal in SENT_BY_OTHERS:
-        reason = _reason_by_others(signal, sender)
+    if reason is None and signal in SENT_BY_OTHERS and _is_of_layer(sender):
+        reason = _reason_by_others(signal)
     if reason is not None:
         _warn(f"{describe(receiver)} was connected to {short_repr(sender)}; {reason}")
     elif signal not in SENT_BY_OTHERS:
@@ -135,7 +154,7 @@ def warn_of_receivers(layer: Layer) -> None:
     signal that applications do not send.
     """
     for signal in SENT_BY_OTHERS:
-        if signal.table.by_sender:
+        if signal.table.by_sender and signal.table.reaches(layer.sender):
             _warn_of_others(signal, layer.sender)
     if layer.is_sender_known:
         return
@@ -155,7 +174,7 @@ def _warn_of_others(signal: NamedSignal, sender: object) -> None:
     """Warn of the receivers of a signal that an application does not send."""
     for one in signal.connections:
         if one.sender is sender:
-            reason = _reason_by_others(signal, sender)
+            reason = _reason_by_others(signal)
             _warn(f"{one.name} was connected to {short_repr(sender)}; {reason}")
 
 

@@ -207,6 +207,8 @@ def test_a_websocket_of_socketio_is_hijacked_and_no_failure() -> None:
         origin = client.origin.replace("http", "ws")
         path = "/socket.io/?EIO=4&transport=websocket"
         socket = simple_websocket.Client(origin + path)
+        # What comes in one read with the handshake waits there until more comes.
+        socket.send("40")
         assert str(socket.receive(timeout=PATIENCE_SECONDS)).startswith("0")
         socket.close()
         until(lambda: bool(sent), sent)

@@ -422,35 +422,6 @@ def test_a_value_as_the_sender(sender: object, expected: str) -> None:
         assert warning_of(SenderWarning, connected(signal, sender)) == expected
 
 
-ENGINES_SEND = (
-    "applications do not send it, engines do: connect without a sender, or to the"
-    " engine"
-)
-SENT_BY_NO_APPLICATION = [
-    ("sql-executed", ENGINES_SEND),
-    ("sql-failed", ENGINES_SEND),
-    (
-        "post-config-load",
-        "applications do not send it, configurations do: connect without a sender",
-    ),
-]
-
-
-@pytest.mark.parametrize(("name", "reason"), SENT_BY_NO_APPLICATION)
-def test_an_application_as_the_sender_of_what_it_does_not_send(
-    name: str, reason: str
-) -> None:
-    signal, first, second = catalogue[name], flask.Flask("shop"), flask.Flask("shop")
-    layer = SignalMiddleware(first)
-    expected = f"anything was connected to <Flask 'shop'>; {reason}"
-    assert warning_of(SenderWarning, connected(signal, layer.sender)) == expected
-    with signal.connected_to(anything, second):
-        assert warning_of(SenderWarning, lambda: SignalMiddleware(second)) == expected
-    with warnings.catch_warnings(), signal.connected_to(anything):
-        warnings.simplefilter("error")
-        assert SignalMiddleware(second).sender is second
-
-
 def test_a_value_from_which_a_layer_sends_is_no_mistake() -> None:
     layer = SignalMiddleware(hello, sender="shop")
     other = SignalMiddleware(hello, sender=8000)

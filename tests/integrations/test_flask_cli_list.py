@@ -224,22 +224,6 @@ def test_receivers_that_will_never_be_called_are_listed_with_the_reason() -> Non
     ]
 
 
-def test_a_receiver_of_statements_that_is_connected_to_the_application_is_listed() -> (
-    None
-):
-    app = new_app()
-    with pytest.warns(SenderWarning, match="engines do"):
-        sql_executed.connect(receive, app)
-    output = listed(app)
-    checked = run(app, "check")
-    sql_executed.disconnect(receive)
-    section = output.partition("Receivers that will never be called, as things are:\n")
-    assert section[2].startswith(
-        f"  sql-executed  {__name__}.receive: applications do not send it, engines do:"
-    )
-    assert "never be called by sql-executed: applications do not" in checked.stderr
-
-
 def test_a_name_that_never_came_is_listed_and_one_that_came_is_not() -> None:
     from signalpost import named
 

@@ -19,26 +19,15 @@ from ..errors import ApplicationGoneError
 from ..errors import SenderWarning
 from ..lifecycle import EXCHANGE_SIGNALS
 from ..lifecycle import SENT_BY_OTHERS
-from ..lifecycle import SIGNALS_WITHIN
 from .finding import applications_in
 from .finding import Layer
 from .finding import layers_in
 from .finding import leads_to
 
-__all__ = [
-    "layers",
-    "layers_by_sender",
-    "reason_unsent",
-    "warn_of_receivers",
-    "warn_of_sender",
-]
+__all__ = ["layers", "reason_unsent", "warn_of_receivers", "warn_of_sender"]
 
 layers: weakref.WeakSet[Layer] = weakref.WeakSet()
 """Every layer in this process."""
-layers_by_sender: weakref.WeakValueDictionary[int, Layer] = (
-    weakref.WeakValueDictionary()
-)
-"""A layer by the ``id`` of the sender that it was made with: that may be gone."""
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 _VALUES = (str, bytes, int, float, type(None))
@@ -57,32 +46,9 @@ def reason_unsent(signal: NamedSignal, sender: t.Any) -> str | None:
             return f"no application has the name {sender.name!r}"
         return None if None in reasons else reasons[0]
     reason = _reason_by_kind(sender)
-    if reason is not None:
+    if reason is not None or signal in SENT_BY_OTHERS:
         return reason
-    if signal in SENT_BY_OTHERS:
-        is_application = any(one is sender for _, one in _senders())
-        return _reason_by_others(signal) if is_application else None
     return _reason_by_layers(signal, sender)
-
-
-def _is_of_layer(sender: object) -> bool:
-    """Return whether a layer was made with a sender, however many layers there are."""
-    layer = layers_by_sender.get(id(sender))
-    if layer is None:
-        return False
-    with suppress(ApplicationGoneError):
-        return layer.sender is sender
-    return False
-
-
-def _reason_by_others(signal: NamedSignal) -> str:
-    """Return why an application does not send a signal that others send."""
-    if signal in SIGNALS_WITHIN:
-        return (
-            "applications do not send it, engines do: connect without a sender, or to"
-            " the engine"
-        )
-    return "applications do not send it, configurations do: connect without a sender"
 
 
 def _reason_by_layers(signal: NamedSignal, sender: object) -> str | None:
@@ -117,23 +83,16 @@ def _senders() -> Iterator[tuple[Layer, object]]:
             yield layer, layer.sender
 
 
-def warn_of_sender(signal: NamedSignal, receiver: object, sender: t.Any) -> None:
-    """Warn if a receiver is connected to what does not send a lifecycle signal.
+def warn_of_sender(receiver: object, sender: t.Any) -> None:
+    """Warn if a receiver is connected to what does not send lifecycle signals.
 
     Or to an application whose layer has another sender, as it is around something that
     does not show its application.
     """
     reason = _reason_by_kind(sender)
-    if reason is None and signal in SENT_BY_OTHERS and _is_of_layer(sender):
-        reason = _reason_by_others(signal)
     if reason is not None:
         _warn(f"{describe(receiver)} was connected to {short_repr(sender)}; {reason}")
-    elif signal not in SENT_BY_OTHERS:
-        _warn_of_layer_of(receiver, sender)
-
-
-def _warn_of_layer_of(receiver: object, sender: t.Any) -> None:
-    """Warn if the layer around an application sends from something else."""
+        return
     try:
         wsgi_app = sender.wsgi_app
     except Exception:  # noqa: BLE001  # most senders have none, and some raise
@@ -148,16 +107,7 @@ def _warn_of_layer_of(receiver: object, sender: t.Any) -> None:
 
 
 def warn_of_receivers(layer: Layer) -> None:
-    """Warn of receivers that a new layer shows to be connected to the wrong sender.
-
-    To an application that this layer is around and does not send from; or to one for a
-    signal that applications do not send.
-    """
-    for signal in SENT_BY_OTHERS:
-        if signal.table.by_sender and signal.table.reaches(layer.sender):
-            _warn_of_others(signal, layer.sender)
-    if layer.is_sender_known:
-        return
+    """Warn if a layer of unknown application is around one that has receivers."""
     for application in applications_in(layer.app):
         has_receivers = any(
             signal.table.by_sender
@@ -168,14 +118,6 @@ def warn_of_receivers(layer: Layer) -> None:
         wsgi_app = getattr(application, "wsgi_app", None)
         if has_receivers and not layers_in(application, wsgi_app):
             _warn_of_layer(layer, application, "receivers were connected")
-
-
-def _warn_of_others(signal: NamedSignal, sender: object) -> None:
-    """Warn of the receivers of a signal that an application does not send."""
-    for one in signal.connections:
-        if one.sender is sender:
-            reason = _reason_by_others(signal)
-            _warn(f"{one.name} was connected to {short_repr(sender)}; {reason}")
 
 
 def _warn_of_layer(layer: Layer, application: object, what: str) -> None:

@@ -656,3 +656,10 @@ def test_10000_ids_leave_nothing_behind() -> None:
         tracemalloc.stop()
     # The ids alone would be 850,000 bytes.
     assert after - before < 100_000
+
+
+def test_two_fields_of_a_record_do_not_leave_the_others_out(lines: Lines) -> None:
+    own = {"exchange_id": "own", "exchange_span_id": "own"}
+    visit(lambda: log.info("sold", extra=own))
+    values = {**own, "exchange_method": "GET", "message": "sold"}
+    assert [*lines] == [FORMAT % defaultdict(lambda: "-", values)]

@@ -285,9 +285,9 @@ def _add_to(attributes: dict[str, Any]) -> None:
 
     It may have been made in another thread or process, which had the request.
     """
-    if not _ATTRIBUTE_SET.isdisjoint(attributes):
+    if not attributes.keys().isdisjoint(_ATTRIBUTE_SET):
         # The caller has given some, or all of them are there.
-        if "exchange_span_id" not in attributes or "exchange_id" not in attributes:
+        if not attributes.keys() >= _ATTRIBUTE_SET:
             for attribute, value in zip(_ATTRIBUTES, _current_values(), strict=True):
                 attributes.setdefault(attribute, value)
         return

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 import flask
 import pytest
 from webtest import TestApp
+from werkzeug.debug import DebuggedApplication
+from werkzeug.wrappers import Request
 
 from signalpost import NamedSignal
 from signalpost import SignalMiddleware
@@ -251,3 +253,38 @@ def test_a_plain_layer_takes_no_route_from_a_request_that_is_not_its_own() -> No
     environ = {**environ_of(), "werkzeug.request": Request()}
     exchange = Exchange(environ, "shop")
     assert exchange.route is None
+
+
+def with_request(app: WSGIApplication) -> WSGIApplication:
+    """Put a middleware around an application that looks at a request of its own."""
+
+    def look(
+        environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        assert Request(environ).method == "GET"
+        return app(environ, start_response)
+
+    return look
+
+
+def of_the_debugger(app: WSGIApplication) -> WSGIApplication:
+    return DebuggedApplication(app)
+
+
+@pytest.mark.parametrize("is_outside", [True, False])
+@pytest.mark.parametrize("looking", [with_request, of_the_debugger])
+@each_copy
+def test_the_route_is_known_if_a_middleware_has_made_a_request(
+    copy: Middleware, looking: Middleware, *, is_outside: bool
+) -> None:
+    app = new_shop()
+    app.wsgi_app = copy(app.wsgi_app)  # type: ignore[method-assign, assignment]
+    if not is_outside:
+        app.wsgi_app = looking(app.wsgi_app)  # type: ignore[method-assign, assignment]
+    Signalpost(app)
+    if is_outside:
+        app.wsgi_app = looking(app.wsgi_app)  # type: ignore[method-assign, assignment]
+    with capture(exchange_closed, sender=app) as sent:
+        Server().serve(app, path="/items/3")
+    exchange = exchange_of(sent)
+    assert (exchange.route, exchange.endpoint) == ("/items/<int:number>", "item")

@@ -6,6 +6,7 @@ import contextvars
 import logging
 import typing as t
 from collections.abc import Callable
+from collections.abc import Iterable
 
 import flask
 import pytest
@@ -35,7 +36,9 @@ from tests.wsgi.serving import exchange_of
 from tests.wsgi.serving import Server
 
 if t.TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
     from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import WSGIEnvironment
 
 Guard = Callable[..., t.Any]
 
@@ -60,7 +63,11 @@ def own_guard(sender: object, **extra: t.Any) -> None:
     raise RefusalError
 
 
-def new_safe(*, is_strict: bool = False) -> tuple[flask.Flask, list[str]]:
+def new_safe(
+    *,
+    is_strict: bool = False,
+    around: Callable[[WSGIApplication], t.Any] = lambda app: app,
+) -> tuple[flask.Flask, list[str]]:
     """Return an application, and the list of its secrets that were served."""
     app = new_shop()
     app.config["SIGNALPOST_STRICT"] = is_strict
@@ -73,6 +80,7 @@ def new_safe(*, is_strict: bool = False) -> tuple[flask.Flask, list[str]]:
     app.add_url_rule("/secret", view_func=secret)
     app.register_error_handler(RefusalError, lambda _: ("refused", 451))
     app.register_error_handler(403, lambda _: ("forbidden here", 403))
+    app.wsgi_app = around(app.wsgi_app)  # type: ignore[method-assign]
     Signalpost(app)
     return app, served
 
@@ -302,3 +310,43 @@ def test_a_guard_keeps_refusing_though_its_signal_changes(
             assert len(sent_of(sent, exchange_closed)) == 1
     assert served == []
     assert client.get("/secret").status_code == 200
+
+
+def with_error_page(app: WSGIApplication) -> WSGIApplication:
+    """Let a page of the application answer for those that are not found."""
+
+    def answer(
+        environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        started: list[tuple[str, t.Any]] = []
+
+        def note(status: str, headers: t.Any, exc_info: object = None) -> t.Any:
+            started.append((status, headers))
+
+        body = app(environ, note)
+        if started[0][0].startswith("404"):
+            getattr(body, "close", int)()
+            environ["PATH_INFO"] = "/secret"
+            return app(environ, start_response)
+        start_response(*started[0])
+        return body
+
+    return answer
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_guard_is_asked_for_the_page_of_an_error_too(*, is_ours: bool) -> None:
+    app, served = new_safe(around=with_error_page)
+    asked: list[str] = []
+
+    def guard_of_secrets(sender: object, **extra: object) -> None:
+        asked.append(flask.request.path)
+        if flask.request.path == "/secret":
+            flask.abort(403)
+
+    signal: t.Any = request_started if is_ours else flask.request_started
+    with signal.connected_to(guard_of_secrets, app):
+        status, _, body = of_a_request(app, "/no-such-page")
+    assert served == []
+    assert asked == ["/no-such-page", "/secret"]
+    assert (status, body) == ("403 FORBIDDEN", b"forbidden here")

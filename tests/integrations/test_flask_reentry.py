@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import flask
 import pytest
 from werkzeug.exceptions import NotFound
+from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import run_wsgi_app
 
 from signalpost import SignalMiddleware
@@ -359,3 +360,19 @@ def test_a_plain_application_that_calls_itself_has_two_records() -> None:
         ("/", 5),
         ("/redirect", 10),
     ]
+
+
+def test_a_call_within_goes_through_what_was_put_around_later() -> None:
+    app = new_app()
+    layer = SignalMiddleware(app)
+    app.wsgi_app = ProxyFix(app.wsgi_app)  # type: ignore[method-assign]
+    app.add_url_rule("/address", "address", lambda: flask.request.remote_addr or "")
+
+    def outer() -> flask.Response:
+        environ = {**flask.request.environ, "PATH_INFO": "/address"}
+        return flask.Response.from_app(layer, environ, buffered=True)  # type: ignore[return-value]
+
+    app.add_url_rule("/outer", "outer", outer)
+    for path in ("/outer", "/outer", "/address"):
+        body = Server().serve(layer, path=path, HTTP_X_FORWARDED_FOR="192.0.2.9")
+        assert body == b"192.0.2.9"

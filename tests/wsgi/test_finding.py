@@ -468,3 +468,25 @@ def test_finding_an_application_keeps_nothing_alive() -> None:
     exchange_closed.disconnect(note)
     alive = [one for one in gc.get_referrers(app) if type(one) is dict]
     assert not [one for one in alive if one.get(id(app)) is app]
+
+
+def test_a_function_within_a_known_middleware_is_no_application() -> None:
+    app = flask.Flask(__name__)
+    app.add_url_rule("/", view_func=lambda: "hello")
+    inner = app.wsgi_app
+    app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+        lambda environ, start_response: inner(environ, start_response)
+    )
+    app.wsgi_app = SignalMiddleware(app.wsgi_app)  # type: ignore[method-assign]
+
+    def receive(sender: object, exchange: Exchange) -> None: ...
+
+    with (
+        pytest.warns(SenderWarning, match="it cannot be seen which application"),
+        exchange_closed.connected_to(receive, app),
+    ):
+        pass
+    Signalpost(app)
+    with capture(exchange_closed) as sent:
+        Server().serve(app)
+    assert [one.sender for one in sent] == [app]

@@ -59,6 +59,7 @@ def printed_without(package: str, name: str) -> subprocess.CompletedProcess[str]
         ("prometheus_client", "prometheus", "prometheus"),
         ("opentelemetry", "opentelemetry", "opentelemetry"),
         ("sqlalchemy", "sqlalchemy", "sqlalchemy"),
+        ("flask_login", "flask-login", "flask-login"),
     ],
 )
 def test_a_package_that_is_not_installed_is_named_with_its_extra(

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import flask
+import flask_login
 
 from ..exchange import Exchange
 
@@ -51,4 +52,7 @@ class UserReader:
 
 def _has_request_loader() -> bool:
     manager = getattr(flask.current_app, "login_manager", None)
-    return getattr(manager, "_request_callback", None) is not None
+    return (
+        isinstance(manager, flask_login.LoginManager)
+        and manager._request_callback is not None  # noqa: SLF001  # it has no other name
+    )

@@ -150,6 +150,19 @@ def test_a_package_that_is_missing_is_a_warning_of_one_line(
     assert err.count("\n") == 1
 
 
+def test_warnings_are_shown_beside_mistakes(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    (folder / "shop.toml").write_text(
+        "[signalpost.receivers]\nsql = true\nlatncy = true\n"
+    )
+    code, _, err = run("check", "shop.toml")
+    assert code == 1
+    assert "Error: shop.toml, line 3" in err
+    assert "Warning: shop.toml, line 2" in err
+
+
 def test_init_writes_to_standard_output_without_a_file(run: Run, folder: Path) -> None:
     code, out, err = run("init")
     assert (code, err) == (0, "")
@@ -263,3 +276,19 @@ def test_a_reader_that_leaves_is_no_traceback() -> None:
         err = running.stderr.read()
         assert running.wait(60) in (0, 1)
     assert err == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_an_error_of_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_OTHERS, "receivers"],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: the output cannot be written: ")
+    assert done.stderr.count("\n") == 1

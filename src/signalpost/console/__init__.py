@@ -49,11 +49,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader has left, as head does. Python would fail again at the exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
+        return _WRONG
+    except OSError as error:
+        # A full disk, as a rule: what is in the buffer has no place either.
+        _drop_output()
+        _print([f"Error: the output cannot be written: {error}"], sys.stderr)
         return _WRONG
     except KeyboardInterrupt:
         return 130  # as a shell reports it
     return code
+
+
+def _drop_output() -> None:
+    """Let what is still in the buffer of standard output go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ __all__ = ["start_configuration"]
 
 
 def start_configuration(path: str, *, replaces: bool) -> str:
-    """Write a configuration with every receiver that is installed.
+    """Write a configuration with every receiver that can be enabled.
 
     :param path: Where; the name must end in ``.toml``.
     :param replaces: Whether a file that is there is replaced.

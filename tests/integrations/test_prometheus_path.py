@@ -102,6 +102,14 @@ def test_a_scrape_is_an_exchange_unless_it_is_not_to_be() -> None:
         assert text.count('http_server_requests_total{method="GET"') == count
 
 
+def test_a_scrape_has_the_path_as_its_route() -> None:
+    client = configured(new_app(), path="/metrics")
+    text_at(client, "/metrics")
+    text = text_at(client, "/metrics")
+    assert 'outcome="complete",route="/metrics"' in text
+    assert "unmatched" not in text
+
+
 def test_who_may_read_is_decided_there_too() -> None:
     client = configured(new_app(), path="/metrics", token="open-sesame")
     assert client.get("/metrics", buffered=True).status_code == 401

@@ -42,7 +42,7 @@ _ON: t.Final[Mapping[str, Mapping[str, Any]]] = {
 
 
 def template() -> str:
-    """Return a TOML configuration with every receiver that is installed.
+    """Return a TOML configuration with every receiver that can be enabled.
 
     A few of the ready ones are enabled. The others, and all further options with their
     defaults, are comments: each becomes a setting without its ``#``.

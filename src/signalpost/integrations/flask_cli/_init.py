@@ -17,7 +17,7 @@ __all__ = ["init"]
 @click.argument("file", required=False, type=click.Path(dir_okay=False))
 @click.option("--force", "replaces", is_flag=True, help="Replace FILE if it exists.")
 def init(file: str | None, *, replaces: bool) -> None:
-    """Write a TOML file with every receiver that is installed, commented out.
+    """Write a TOML file with every receiver that there is, commented out.
 
     To FILE, or to standard output. A few receivers are enabled.
     """

@@ -482,6 +482,6 @@ def _checked_keys(keys: Collection[str] | None) -> frozenset[str] | None:
     if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
         raise TypeError(
             f"query_keys must be a collection of strings, got {short_repr(keys)}; write"
-            ' query_keys=("page",)'
+            ' ["page"]'
         )
     return frozenset(keys)

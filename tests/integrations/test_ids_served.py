@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import subprocess
+import sys
 import time
 import typing as t
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.servers.launch import Address
 from tests.servers.launch import missing
+from tests.servers.launch import ROOT
 from tests.servers.launch import serving
 
 APP = "tests.integrations.ids_site.shop:app"
@@ -30,10 +36,16 @@ class Answer(t.NamedTuple):
 
 
 def get(address: Address, path: str, number: int, **headers: str) -> Answer:
+    return request("GET", address, path, number, **headers)
+
+
+def request(
+    method: str, address: Address, path: str, number: int, **headers: str
+) -> Answer:
     connection = http.client.HTTPConnection(*address, timeout=PATIENCE_SECONDS)
     try:
         connection.request(
-            "GET",
+            method,
             f"/{path}/{number}",
             headers={name.replace("_", "-"): value for name, value in headers.items()},
         )
@@ -105,3 +117,77 @@ def test_the_id_of_the_front_is_used_unless_it_is_hostile(tmp_path: Path) -> Non
     }
     assert not {hostile, "x" * 4_000} & {*second.ids, *third.ids}
     assert hostile not in path.read_text()
+
+
+@contextmanager
+def worker(output: Path, **environment: str) -> Generator[None]:
+    """Run a worker of Celery until the block ends."""
+    module = "tests.integrations.ids_site.jobs"
+    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+    own = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "celery", "-A", module, "worker"),
+                *("--pool", "solo", "--without-gossip", "--without-mingle"),
+                *("--without-heartbeat", "--loglevel", "ERROR"),
+            ],
+            cwd=ROOT,
+            env={**own, **environment, "PYTHONPATH": paths, "WORKER": "yes"},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(PATIENCE_SECONDS / 2)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("server", ["gunicorn-sync", "gunicorn-gthread", "werkzeug"])
+def test_tasks_of_a_worker_have_the_id_of_their_request(
+    server: str, tmp_path: Path
+) -> None:
+    reason = missing(server)
+    if reason is not None:
+        pytest.skip(reason)
+    path = tmp_path / "lines"
+    broker = tmp_path / "broker"
+    for folder in (broker, broker / "control", broker / "processed"):
+        folder.mkdir()
+    environment = {"LINES": str(path), "BROKER": str(broker)}
+    wanted = [(kind, number) for number in range(4) for kind in EXPECTED]
+    with serving(server, APP, **environment) as address:
+        # The first makes the queue's file, which others must not read half-written.
+        # Messages must not be read so, either: the worker starts when all are there.
+        answers = [(kind, request("POST", address, kind, n)) for kind, n in wanted[:1]]
+        with ThreadPoolExecutor(4) as pool:
+            works = [
+                (kind, pool.submit(request, "POST", address, kind, number))
+                for kind, number in wanted[1:]
+            ]
+        answers += [(kind, work.result()) for kind, work in works]
+        lines_in(path, closed=len(wanted))
+    output = tmp_path / "output"
+    with worker(output, **environment):
+        deadline = time.monotonic() + 3 * PATIENCE_SECONDS
+        while path.read_text().count('"shipped ') < len(wanted):
+            assert time.monotonic() < deadline, output.read_text()
+            time.sleep(0.02)
+    lines = lines_in(path, closed=len(wanted))
+    assert len({answer.ids[0] for _, answer in answers}) == len(wanted)
+    for kind, answer in answers:
+        assert answer.status == 200
+        (sent,) = answer.ids
+        own = [line for line in lines if line.get("request_id") == sent]
+        assert {line["route"] for line in own} == {f"/{kind}/<int:number>"}
+        words = sorted(line["message"] for line in own if "line" not in line)
+        assert words == [
+            f"{word} {answer.number}"
+            for word in ("packed", "shipped", "thread", "tried", "view")
+        ]

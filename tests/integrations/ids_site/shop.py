@@ -44,6 +44,18 @@ def order(number: int) -> str:
     raise LookupError(number)
 
 
+@mugs.post("/<int:number>")
+@orders.post("/<int:number>")
+def pack(number: int) -> str:
+    # Only the test of Celery gives a broker.
+    from .jobs import packing
+
+    log.info("view %d", number)
+    pool.submit(copy_context().run, log.info, "thread %d", number).result()
+    packing.delay(number)
+    return "accepted"
+
+
 @orders.errorhandler(LookupError)
 def missing(error: LookupError) -> tuple[str, int]:
     log.info("error %s", error)

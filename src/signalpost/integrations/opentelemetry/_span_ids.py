@@ -1,18 +1,21 @@
-"""The ids of the current span, for log lines."""
+"""The ids of OpenTelemetry's current span, for the lines of a log."""
 
 from __future__ import annotations
 
+from weakref import ref
+
+from opentelemetry.context import get_current
+from opentelemetry.context.context import Context
 from opentelemetry.trace import format_span_id
 from opentelemetry.trace import format_trace_id
 from opentelemetry.trace import get_current_span
-from opentelemetry.trace import INVALID_SPAN_CONTEXT
-from opentelemetry.trace import SpanContext
 
 __all__ = ["current_span_ids"]
 
 # As one object, which another thread replaces as a whole. A request logs several lines
-# in one span, and to format its ids takes as long as all else that is done for a line.
-_latest: tuple[SpanContext, tuple[str, str] | None] = (INVALID_SPAN_CONTEXT, None)
+# in one context, and to find the span and format its ids takes longer than all else
+# that is done for a line. A context never changes; weakly, as it has the span.
+_latest: tuple[ref[Context], tuple[str, str] | None] = (ref(Context()), None)
 
 
 def current_span_ids() -> tuple[str, str] | None:
@@ -21,12 +24,13 @@ def current_span_ids() -> tuple[str, str] | None:
     :returns: ``None`` where no span is current.
     """
     global _latest
-    context = get_current_span().get_span_context()
+    context = get_current()
     known, ids = _latest
-    if context is known:
+    if known() is context:
         return ids
     ids = None
-    if context.is_valid:
-        ids = format_trace_id(context.trace_id), format_span_id(context.span_id)
-    _latest = context, ids
+    span = get_current_span(context).get_span_context()
+    if span.is_valid:
+        ids = format_trace_id(span.trace_id), format_span_id(span.span_id)
+    _latest = ref(context), ids
     return ids

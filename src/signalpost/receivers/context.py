@@ -285,7 +285,13 @@ def _add_to(attributes: dict[str, Any]) -> None:
 
     It may have been made in another thread or process, which had the request.
     """
-    if not attributes.keys().isdisjoint(_ATTRIBUTE_SET):
+    if (  # one by one, which takes half the time of a set
+        "exchange_id" in attributes
+        or "exchange_method" in attributes
+        or "exchange_route" in attributes
+        or "exchange_trace_id" in attributes
+        or "exchange_span_id" in attributes
+    ):
         # The caller has given some, or all of them are there.
         if not attributes.keys() >= _ATTRIBUTE_SET:
             for attribute, value in zip(_ATTRIBUTES, _current_values(), strict=True):
@@ -318,7 +324,11 @@ def _current_values() -> _Values:
             request_id = ids[0] if ids else exchange.id
             method = exchange.method
             try:
-                found = exchange.route
+                # As exchange.route has it, likewise, for a route that is known.
+                own = exchange._own_route  # noqa: SLF001
+                found = exchange._route if own is None else None  # noqa: SLF001
+                if found is None:
+                    found = exchange.route
                 route = ABSENT if found is None else _one_line(found)
             except Exception:  # noqa: BLE001  # the request is the application's
                 route = ABSENT

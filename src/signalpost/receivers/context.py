@@ -15,6 +15,8 @@ from typing import Any
 from typing import Final
 from typing import TypeAlias
 
+from .._current import context_exchange
+from .._current import producing
 from .._ids import is_header_name
 from .._ids import is_id
 from ..exchange import current_exchange
@@ -115,7 +117,8 @@ class ContextFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Put the current request on a record, unless it has one."""
-        return put_request(record)
+        _add_to(record.__dict__)
+        return True
 
 
 class ContextRecordFactory:
@@ -312,14 +315,15 @@ def _current_values() -> _Values:
     Nothing raises here: it is called in the midst of the application's own code.
     """
     try:
-        exchange = current_exchange()
-        if exchange is None:
+        # As current_exchange() has it, which would be a call more.
+        exchange: Any = current_exchange() if producing else context_exchange.get()
+        if exchange is None or exchange.open_environ is None:
             values = _carried.get()
             if values is _NO_VALUES:
                 return values
             request_id, method, route, *_ = values
         else:
-            # As exchange.id has it, which would be a call more.
+            # As exchange.id has it, likewise.
             ids = exchange.ids
             request_id = ids[0] if ids else exchange.id
             method = exchange.method

@@ -39,7 +39,7 @@ LINES = "a line"
 UNREAD, NEW, FRONT, AGAIN = "unread", "new", "front", "again"
 BARE, OUTSIDE, WITHIN, SPAN = "bare", "filter, outside", "filter", "filter, span"
 
-AIMS: Mapping[str, float] = {OUTSIDE: 1, WITHIN: 1}
+AIMS: Mapping[str, float] = {OUTSIDE: 1, WITHIN: 1, SPAN: 1}
 """What the request may add to a line, in microseconds."""
 
 _FILTER = ContextFilter.filter.__code__

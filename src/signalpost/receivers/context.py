@@ -330,7 +330,7 @@ def _current_values() -> _Values:
             try:
                 # As exchange.route has it, likewise, for a route that is known.
                 own = exchange._own_route  # noqa: SLF001
-                found = exchange._route if own is None else None  # noqa: SLF001
+                found = exchange._route if own is None else own[0]  # noqa: SLF001
                 if found is None:
                     found = exchange.route
                 route = ABSENT if found is None else _one_line(found)

@@ -137,6 +137,47 @@ def test_a_name_that_no_module_has_is_missing_as_usual(module: str) -> None:
 # The layer.
 
 
+class Shop(flask.Flask):
+    def reopen(self) -> None: ...
+
+
+def test_a_layer_lacks_what_each_application_has() -> None:
+    app: t.Any = SignalMiddleware(Shop("shop"))
+    hello_app: t.Any = SignalMiddleware(hello)
+    assert "its application has" in message_of(AttributeError, lambda: app.reopen)
+    # Another application, which has it not.
+    assert message_of(AttributeError, lambda: hello_app.reopen) == (
+        "a SignalMiddleware has no 'reopen'"
+    )
+    assert not hasattr(app, "reopen")
+    assert not hasattr(app, "wsgi_app")
+    hello_app.sender = Shop("shop")
+    assert "its application has" in message_of(AttributeError, lambda: hello_app.run)
+    # A subclass may have it, and so may an object.
+    app.reopen = 7
+    assert app.reopen == 7
+    assert type("Own", (SignalMiddleware,), {"run": 7})(flask.Flask("shop")).run == 7
+
+
+def test_applications_with_odd_attributes_can_be_wrapped() -> None:
+    class Odd:
+        __slots__ = ("__weakref__",)
+
+        def __getattr__(self, name: str) -> t.NoReturn:
+            raise RuntimeError(name)
+
+        def __call__(self, environ: t.Any, start_response: t.Any) -> t.Any:
+            return hello(environ, start_response)
+
+    app = flask.Flask("shop")
+    vars(app).update({"not an identifier": 1, "_private": 2})
+    vars(app).update({f"name_{number}": number for number in range(5_000)})
+    for one in (Odd(), type("Many", (flask.Flask,), {})("shop"), app):
+        layer: t.Any = SignalMiddleware(one)
+        assert not hasattr(layer, "_private")
+    assert len(vars(SignalMiddleware)) < 3_000
+
+
 def test_a_layer_that_has_replaced_its_application() -> None:
     app: t.Any = SignalMiddleware(flask.Flask("shop"))
     for name in ("route", "run", "config", "test_client"):
@@ -146,7 +187,7 @@ def test_a_layer_that_has_replaced_its_application() -> None:
             " SignalMiddleware(app)"
         )
     assert message_of(AttributeError, lambda: app.rout) == (
-        "a SignalMiddleware has no 'rout'"
+        "'SignalMiddleware' object has no attribute 'rout'"
     )
     assert not hasattr(app, "__await__")
     with suppress(TypeError, AttributeError, pickle.PicklingError):

@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 from ._engine.identity import describe
 from ._engine.unseen import checked
+from ._ids import further_keys
 from ._ids import id_headers_of
-from ._ids import IdHeaders
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["Handling"]
+__all__ = ["EXCHANGE_KEY", "Handling", "HeaderFor"]
 
 _log = logging.getLogger("signalpost.exchanges")
 
@@ -26,6 +26,9 @@ def _name_of(function: object) -> str:
     except Exception:  # noqa: BLE001  # an object may raise whatever is read of it
         return f"{type(function).__name__} object"
 
+
+EXCHANGE_KEY: t.Final = "signalpost.exchange"
+"""The key of the open exchange in its WSGI environment."""
 
 HeaderFor: t.TypeAlias = Callable[
     [t.Any, list[tuple[str, str]]], tuple[str, str] | None
@@ -48,7 +51,6 @@ class Handling:
         "has_failed",
         "has_left",
         "headers_to_add",
-        "id_headers",
         "ids",
         "is_finished",
         "is_started",
@@ -57,7 +59,9 @@ class Handling:
         "layers",
         "open_environ",
         "open_sender",
+        "outer",
         "returned",
+        "sender",
         "sent_files",
         "server_input",
         "start_headers",
@@ -66,8 +70,8 @@ class Handling:
         "written_bytes",
     )
 
-    # The exchange has both.
-    outer: object
+    # Described where the exchange is, for its users.
+    outer: t.Any
     sender: object
 
     earlier_request: object
@@ -86,8 +90,6 @@ class Handling:
     """Whether the latest exception means that the client left while it uploaded."""
     headers_to_add: tuple[HeaderFor, ...]
     """What makes further headers of the response, when it starts."""
-    id_headers: IdHeaders | None
-    """The headers that may have the id of the request; ``None`` for the sender's."""
     ids: list[str]
     """The id of the request, once it was read; further ones of threads that read it
     at the same time. An exchange within another shares the list."""
@@ -131,11 +133,7 @@ class Handling:
         environ = exchange.open_environ
         if environ is None:
             return None
-        headers = exchange.id_headers or id_headers_of(exchange.sender)
-        # Each exchange whose id was not read comes here at its close.
-        if environ.keys().isdisjoint(headers.keys):
-            return None
-        return headers.find(environ)
+        return id_headers_of(exchange.open_sender).find(environ)
 
     def known_id(self) -> str | None:
         """Return the id if it was read before or the server in front sent it.
@@ -151,6 +149,41 @@ class Handling:
         found = self.front_id()
         if found is not None:
             self.ids.append(found)
+
+    def release(self) -> None:
+        """Let go of the application and the environment. For the middleware."""
+        environ, self.open_environ = self.open_environ, None
+        if (
+            environ is not None
+            and not self.ids
+            # Each exchange comes here: ID_HEADERS as a set would take twice as long.
+            and (
+                "HTTP_X_REQUEST_ID" in environ
+                or "HTTP_X_CORRELATION_ID" in environ
+                or "HTTP_X_AMZN_TRACE_ID" in environ
+                or "HTTP_TRACEPARENT" in environ
+                or further_keys
+                or self.outer is not None
+            )
+        ):
+            self.open_environ = environ
+            self.keep_front_id()
+            self.open_environ = None
+        outer, self.outer = self.outer, None
+        starter, self.starter = self.starter, None
+        self.sender = self.open_sender = self.earlier_request = None
+        self.server_input = None
+        self.entered = ()
+        self.sent_files = self.start_headers = self.layers = self.headers_to_add = ()
+        if starter is not None:
+            starter.exchange = None
+        if environ is None:
+            return
+        # The environ is the server's, and may be used again.
+        if outer is not None:
+            environ[EXCHANGE_KEY] = outer
+        elif environ.get(EXCHANGE_KEY) is self:
+            del environ[EXCHANGE_KEY]
 
     def make_calls(self) -> list[Exception]:
         """Call the functions that are to be called on close, the last one first.

@@ -16,6 +16,7 @@ from ._engine.identity import reference_to
 __all__ = [
     "ID_HEADERS",
     "IdHeaders",
+    "further_keys",
     "id_headers_of",
     "is_header_name",
     "is_id",
@@ -134,6 +135,10 @@ class IdHeaders:
 
 _BY_DEFAULT: t.Final = IdHeaders(ID_HEADERS)
 
+further_keys: set[str] = set()
+"""The keys of all headers that a sender's ids were ever read from, but for those that
+are read by default."""
+
 # By the ids of the senders, each with what gives it, or None once it is gone.
 _by_sender: dict[int, tuple[Callable[[], object], IdHeaders]] = {}
 
@@ -143,6 +148,7 @@ def set_id_headers(sender: object, headers: IdHeaders) -> None:
     for key, (reference, _) in [*_by_sender.items()]:
         if reference() is None:
             _by_sender.pop(key, None)
+    further_keys.update(headers.keys - _BY_DEFAULT.keys)
     _by_sender[id(sender)] = (reference_to(sender), headers)
 
 

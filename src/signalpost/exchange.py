@@ -15,9 +15,9 @@ from wsgiref.headers import Headers
 from ._current import context_exchange
 from ._current import nearest
 from ._current import producing
+from ._handling import EXCHANGE_KEY
 from ._handling import Handling
 from ._handling import HeaderFor
-from ._ids import IdHeaders
 from ._ids import new_id
 from ._referrer import shown_referrer
 from .errors import ExchangeClosedError
@@ -43,9 +43,6 @@ ExchangeOutcome: t.TypeAlias = t.Literal[
 
 Where: t.TypeAlias = t.Literal["view", "call", "iteration", "close"]
 """Where an exception left the application."""
-
-EXCHANGE_KEY: t.Final = "signalpost.exchange"
-"""The key of the open :class:`Exchange` in its WSGI environment."""
 
 # RFC 9110, 9.3, and RFC 5789. A client can invent any other, so none is a label.
 _METHODS = frozenset(
@@ -78,12 +75,10 @@ class Exchange(Handling):
         "exception",
         "method",
         "outcome",
-        "outer",
         "path",
         "script_name",
         "seconds_to_first_byte",
         "seconds_to_headers",
-        "sender",
         "start",
         "started_at",
         "status",
@@ -173,7 +168,6 @@ class Exchange(Handling):
         self.has_failed = self.has_left = self.is_whole = False
         # One request has one id, however often the application calls itself.
         self.ids: list[str] = [] if outer is None else outer.ids
-        self.id_headers: IdHeaders | None = None
         self.functions = self.kept = None
         self.returned: float | None = None
         self.headers_to_add: tuple[HeaderFor, ...] = ()
@@ -415,27 +409,6 @@ class Exchange(Handling):
         outer = self.outer if issubclass(type(self.outer), Exchange) else None
         if outer is not None and outer.route is None:
             outer.take_route(environ, template, endpoint)
-
-    def release(self) -> None:
-        """Let go of the application and the environment. For the middleware."""
-        if not self.ids:
-            self.keep_front_id()
-        environ, self.open_environ = self.open_environ, None
-        outer, self.outer = self.outer, None
-        starter, self.starter = self.starter, None
-        self.sender = self.open_sender = self.earlier_request = None
-        self.server_input = None
-        self.entered = ()
-        self.sent_files = self.start_headers = self.layers = self.headers_to_add = ()
-        if starter is not None:
-            starter.exchange = None
-        if environ is None:
-            return
-        # The environ is the server's, and may be used again.
-        if outer is not None:
-            environ[EXCHANGE_KEY] = outer
-        elif environ.get(EXCHANGE_KEY) is self:
-            del environ[EXCHANGE_KEY]
 
 
 @dataclass(frozen=True, slots=True)

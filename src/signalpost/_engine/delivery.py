@@ -165,7 +165,7 @@ def deliver_isolated(  # noqa: PLR0913, PLR0917  # where requests are served
     signal: object,
     sender: Any,
     payload: dict[str, Any],
-    dispatch: Dispatch | None,
+    dispatch: Dispatch,
     report: Report,
     through: tuple[type[Exception], ...] = (),
     /,
@@ -174,7 +174,7 @@ def deliver_isolated(  # noqa: PLR0913, PLR0917  # where requests are served
 
     What a strict receiver raises goes through, and no receiver after it is called.
 
-    :param dispatch: The send, unless the route is simple.
+    :param dispatch: The send.
     :param through: The exceptions that go through, whichever receiver raises them.
     :returns: Each receiver with what it returned, or its :class:`Outcome` if it raised;
         and how many raised.
@@ -188,12 +188,9 @@ def deliver_isolated(  # noqa: PLR0913, PLR0917  # where requests are served
         if receiver is None:
             continue
         try:
-            if dispatch is None:
-                value = connection.call(receiver, sender, payload)
-            elif dispatch.is_due_isolated(connection, receiver):
-                value = dispatch.call(connection, receiver)
-            else:
+            if not dispatch.is_due_isolated(connection, receiver):
                 continue
+            value = dispatch.call(connection, receiver)
         except Exception as error:
             # Not isinstance(), which asks an exception for its __class__, too.
             if connection.options.strict or issubclass(type(error), through):
@@ -205,6 +202,36 @@ def deliver_isolated(  # noqa: PLR0913, PLR0917  # where requests are served
         else:
             results.append((receiver, value))
     return results, failures
+
+
+def count_failures(  # noqa: PLR0913, PLR0917  # where requests are served
+    route: Route,
+    signal: object,
+    sender: Any,
+    payload: dict[str, Any],
+    report: Report,
+    through: tuple[type[Exception], ...],
+    /,
+) -> int:
+    """Call every receiver of a simple route; return how many raised an exception.
+
+    As :func:`deliver_isolated` does, without its results: a request sends this way.
+    """
+    failures = 0
+    if logging_now and is_being_logged(signal):
+        return failures
+    for connection in route.connections:
+        receiver = connection.receiver()
+        if receiver is not None:
+            try:
+                connection.call(receiver, sender, payload)
+            except Exception as error:
+                if connection.options.strict or issubclass(type(error), through):
+                    add_note(error, signal, receiver)
+                    raise
+                report(signal, connection, receiver, error)
+                failures += 1
+    return failures
 
 
 async def deliver_async(

@@ -41,6 +41,7 @@ from .connection import uid_by_name
 from .connection import uid_key
 from .declaring import declare
 from .delivery import AsyncWrapper
+from .delivery import count_failures
 from .delivery import deliver
 from .delivery import deliver_async
 from .delivery import deliver_isolated
@@ -583,14 +584,15 @@ class Signal:
             if self._is_stopped(again, sender, payload):
                 return 0
             route = self.table.route_for(sender)
-        dispatch = None
-        if not route.is_simple or route.has_async:
-            wrapper = None if async_wrapper is None else async_wrapper()
-            dispatch = Dispatch(self, self.table, sender, payload, wrapper)
-        _, failures = deliver_isolated(
+        if route.is_simple and not route.has_async:
+            return count_failures(
+                route, self, sender, payload, log_first_failures, through
+            )
+        wrapper = None if async_wrapper is None else async_wrapper()
+        dispatch = Dispatch(self, self.table, sender, payload, wrapper)
+        return deliver_isolated(
             route, self, sender, payload, dispatch, log_first_failures, through
-        )
-        return failures
+        )[1]
 
     def _send_isolated(
         self,

@@ -121,7 +121,11 @@ class Starter:
             try:
                 exchange.seconds_to_headers = time.perf_counter() - exchange.start
                 # Whether there is one or not, it is read now: soon it can be no more.
-                if exchange.read_route():
+                # Without Werkzeug a look into the environment is all.
+                if (
+                    exchange.find_request is not None
+                    or "werkzeug.request" in t.cast("t.Any", exchange.open_environ)
+                ) and exchange.read_route():
                     exchange.is_started = True
             # A receiver may have set any value, and the request is the application's.
             except Exception:  # noqa: BLE001, S110

@@ -42,6 +42,7 @@ from .finding import unproxied
 from .leaving import note_leaving
 from .leaving import outcome_failed
 from .leaving import outcome_unclosed
+from .misplaced import explain_attributes_of
 from .nesting import is_within
 from .nesting import passed_on
 from .nesting import set_sender_within
@@ -109,7 +110,8 @@ class SignalMiddleware(Layer):
     receiver_failures: int
     """How many times a receiver has raised so far."""
 
-    _sender: t.Any
+    # None where a subclass finds the sender in another way.
+    _sender: t.Any = None
 
     def __init__(
         self,
@@ -129,8 +131,6 @@ class SignalMiddleware(Layer):
         self.is_sender_known = is_known or sender is not None
         sender = found if sender is None else sender
         self.sender = sender
-        if self._id_headers is not None:
-            set_id_headers(sender, self._id_headers)
         self.strict = strict
         self.receiver_failures = 0
         self.find_request: Callable[[Exchange], object] | None = None
@@ -151,12 +151,10 @@ class SignalMiddleware(Layer):
     @sender.setter
     def sender(self, sender: object) -> None:
         self._keep_sender(sender)
+        if self._id_headers is not None:
+            set_id_headers(sender, self._id_headers)
+        explain_attributes_of(sender, SignalMiddleware)
         self._demand = Demand(sender)
-
-    if not t.TYPE_CHECKING:  # which would take any name for an attribute
-
-        def __getattr__(self, name):
-            raise AttributeError(_missing_attribute(self, name), name=name, obj=self)
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -213,10 +211,9 @@ class SignalMiddleware(Layer):
         demand: Demand,
         outer: Exchange | None,
     ) -> Iterable[bytes]:
-        sender = self._find_sender()
+        sender = self._find_sender() if self._sender is None else self._sender
         exchange = Exchange(environ, sender, outer)
         exchange.find_request = self.find_request
-        exchange.id_headers = self._id_headers
         exchange.starter = starter = Starter(start_response, exchange, self)
         environ[EXCHANGE_KEY] = exchange
         token = context_exchange.set(exchange)
@@ -443,22 +440,6 @@ class SignalMiddleware(Layer):
             self.receiver_failures += signal.send_isolated(
                 sender, payload, self._async_wrapper, through
             )
-
-
-def _missing_attribute(layer: SignalMiddleware, name: str) -> str:
-    """Return what to do if a layer has taken the place of its application."""
-    place = ""
-    with suppress(Exception):  # whatever the application does when it is asked
-        if (
-            not name.startswith("_")
-            and name != "sender"
-            and hasattr(layer.sender, name)
-        ):
-            place = (
-                "; its application has: keep that object, and put the layer into it,"
-                " as in app.wsgi_app = SignalMiddleware(app)"
-            )
-    return f"a SignalMiddleware has no {name!r}{place}"
 
 
 def _refuse_async(receiver: Callable[..., object]) -> t.NoReturn:

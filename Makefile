@@ -121,7 +121,19 @@ load: $(VENV)/.test  ## Drive gunicorn for a minute, and compare who counted wha
 # --- Check ---
 
 .PHONY: check
-check: check-format lint types imports notes docs check-tests  ## Check all that must hold before a merge
+check: environments check-format lint types imports notes docs check-tests  ## Check all that must hold before a merge
+
+# At the same time, as each takes a minute; what is there already takes none.
+.PHONY: environments
+environments: $(VENV)/.base
+	@pids=""; \
+	for stamps in "$(GROUPS:%=$(VENV)/.%)" \
+			"$(addsuffix /.test,$(filter-out $(VENV),$(TESTED)))" \
+			.venv-flask-3.0/.test; do \
+		[ -z "$$stamps" ] || { $(MAKE) --no-print-directory $$stamps & \
+			pids="$$pids $$!"; }; \
+	done; \
+	for pid in $$pids; do wait "$$pid"; done
 
 .PHONY: format
 format: $(VENV)/.lint  ## Lay out the code and mend what can be mended
@@ -156,33 +168,18 @@ docs: $(VENV)/.docs  ## Build the documentation into docs/_build/html
 notes: $(VENV)/.docs  ## Show the next release's notes, made of the fragments
 	$(BIN)/towncrier build --draft
 
-# The lowest and the highest Python between them reach every branch. They run at the
-# same time, and Flask's oldest series after the second; what that says is kept until the
-# first has ended. What servers send is the same on both, so the first one asks them.
+# The lowest and the highest Python between them reach every branch. One of them is
+# .venv's own, as a rule.
+OWN = $(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' \
+	2>/dev/null)
+TESTED = $(or $(patsubst .venv-$(OWN),$(VENV),$(addprefix .venv-,\
+	$(sort $(LOWEST_AND_HIGHEST)))),$(VENV))
+
 .PHONY: check-tests
 check-tests: $(VENV)/.test
+	@$(MAKE) --no-print-directory $(addsuffix /.test,$(TESTED))
 	@$(BIN)/coverage erase
-	@set -m; : "or bash would have them ignore the SIGINT that some tests send"; \
-	kept=$$(mktemp -d); trap 'rm -rf "$$kept"' EXIT; pids=""; failed=""; \
-	versions="$(or $(sort $(LOWEST_AND_HIGHEST)),none)"; \
-	for version in $$versions; do \
-		[ $$version = none ] || $(MAKE) --no-print-directory .venv-$$version/.test; \
-	done; \
-	but=""; after=true; \
-	for version in $$versions; do \
-		bin=.venv-$$version/bin; [ $$version != none ] || bin=$(BIN); \
-		{ code=0; $$bin/coverage run -m pytest -p no:cacheprovider $$but || code=1; \
-			$$after || code=1; exit $$code; } > "$$kept/$$version" 2>&1 & \
-		pids="$$pids $$version:$$!"; \
-		but=--ignore=tests/servers; \
-		after="$(MAKE) --no-print-directory check-flask"; \
-	done; \
-	[ "$${versions% *}" != "$$versions" ] || $$after || failed=" Flask"; \
-	for one in $$pids; do \
-		wait "$${one#*:}" || failed="$$failed Python $${one%%:*}"; \
-		echo "== Python $${one%%:*}"; cat "$$kept/$${one%%:*}"; \
-	done; \
-	[ -z "$$failed" ] || { echo "Failed on$$failed" >&2; exit 1; }
+	@.ci/check-tests $(TESTED)
 	@$(MAKE) --no-print-directory report-coverage
 
 .PHONY: report-coverage

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from collections.abc import Callable
 
@@ -7,6 +8,7 @@ import flask
 import pytest
 from webtest import TestApp
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.test import create_environ
 
 from signalpost import NamedSignal
 from signalpost import SignalMiddleware
@@ -132,3 +134,85 @@ def test_a_proxy_stands_for_the_application() -> None:
     with capture(exchange_closed, sender=app) as sent:
         assert TestApp(layer).get("/hello").text == "hello"
     assert len(sent) == 1
+
+
+def behind_a_proxy_fix(app: flask.Flask) -> t.Any:
+    Signalpost(app)
+    return SignalMiddleware(ProxyFix(app.wsgi_app))
+
+
+def behind_a_function(app: flask.Flask) -> t.Any:
+    Signalpost(app)
+    inner = app.wsgi_app
+    return SignalMiddleware(lambda *given: inner(*given), sender=app)
+
+
+def around_the_application(app: flask.Flask) -> t.Any:
+    Signalpost(app)
+    return SignalMiddleware(app)
+
+
+def made_before(app: flask.Flask) -> t.Any:
+    layer = SignalMiddleware(lambda *given: app.wsgi_app(*given), sender=app)
+    Signalpost(app)
+    return layer
+
+
+OUTER_LAYERS = [
+    behind_a_proxy_fix,
+    behind_a_function,
+    around_the_application,
+    made_before,
+]
+
+
+@pytest.mark.parametrize(
+    ("set_up", "is_inside"),
+    # One that calls what app.wsgi_app is by then would call itself.
+    [(one, False) for one in OUTER_LAYERS] + [(one, True) for one in OUTER_LAYERS[:3]],
+)
+def test_an_outer_layer_records_as_the_extension_does(
+    set_up: Callable[[flask.Flask], t.Any], is_inside: bool
+) -> None:
+    app = flask.Flask("shop")
+
+    @app.get("/items/<int:number>")
+    def item(number: int) -> str:
+        raise SystemExit(number)
+
+    layer = set_up(app)
+    if is_inside:
+        app.wsgi_app = layer  # type: ignore[method-assign]
+    called: t.Any = app if is_inside else layer
+    awaited = []
+
+    async def note(sender: object, exchange: t.Any) -> None:
+        awaited.append((sender, exchange.route))
+
+    with exchange_closed.connected_to(note, app):
+        for _ in range(2):
+            with pytest.raises(SystemExit):
+                called(create_environ("/items/3"), lambda *_: None)
+    # Where nothing leads from the layer to the extension, a request does.
+    assert awaited[-1] == (app, "/items/<int:number>")
+    assert len(awaited) == 2 or set_up in {behind_a_function, made_before}
+
+
+@pytest.mark.parametrize("set_up", OUTER_LAYERS)
+def test_an_outer_layer_is_as_strict_as_the_extension(
+    set_up: Callable[[flask.Flask], t.Any],
+) -> None:
+    app = new_shop()
+    app.config["SIGNALPOST_STRICT"] = True
+    layer = set_up(app)
+
+    def refuse(sender: object, exchange: object) -> None:
+        raise ZeroDivisionError
+
+    TestApp(layer).get("/hello")
+    with exchange_closed.connected_to(refuse, app):
+        if set_up in {behind_a_function, made_before}:
+            with contextlib.suppress(ZeroDivisionError):
+                TestApp(layer).get("/hello")
+        with pytest.raises(ZeroDivisionError):
+            TestApp(layer).get("/hello")

@@ -83,6 +83,10 @@ class Layer:
     callable that the layer was given."""
     find_request: Callable[[t.Any], object] | None
     """Finds the framework's request of an exchange whose environment has none."""
+    strict: bool
+    """Whether a receiver's exception is let through."""
+    inner: t.Any = None
+    """The layer within this one that knows the sender's framework, once it is found."""
     other_layer_id = 0
     """The ``id`` of the latest layer around this one that another application has."""
 

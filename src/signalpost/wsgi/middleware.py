@@ -399,6 +399,8 @@ class SignalMiddleware(Layer):
 
         :param error: The exception that its call has raised, if any.
         """
+        if self.inner is not None:
+            self.inner._find_route(exchange, error)  # noqa: SLF001  # a layer, too
 
     def _make_calls(self, exchange: Exchange) -> None:
         errors = exchange.make_calls()
@@ -413,6 +415,8 @@ class SignalMiddleware(Layer):
 
     def _async_wrapper(self) -> AsyncWrapper | None:
         """Return what runs async receivers; a WSGI application has nothing."""
+        if self.inner is not None:
+            return t.cast("AsyncWrapper", self.inner._async_wrapper())  # noqa: SLF001
         return _refuse_async
 
     def _send(self, signal: NamedSignal, exchange: Exchange, **payload: t.Any) -> None:

@@ -59,9 +59,26 @@ def set_sender_within(layer: Layer) -> None:
     Otherwise one that is around a function makes a second record of each request.
     """
     for one in layers_in(layer.sender, layer.app):
+        _keep_inner(layer, one)
         if not one.is_sender_known and leads_to(one.app, layer.sender):
             one.sender = layer.sender
             one.is_sender_known = True
+
+
+def _keep_inner(outer: t.Any, layer: Layer) -> None:
+    """Let an outer layer record as the one that knows the framework would.
+
+    So where the outer one sits makes no difference to routes that only the framework
+    can find, to async receivers, or to strictness.
+    """
+    if (
+        outer.inner is None
+        and layer is not outer
+        and layer.find_request is not None
+        and layer.sender is outer.sender
+    ):
+        outer.inner = layer
+        outer.strict = outer.strict or layer.strict
 
 
 def passed_on(
@@ -72,6 +89,8 @@ def passed_on(
 ) -> Iterable[bytes]:
     """Call the application for an exchange that a layer around this one records."""
     outer.find_request = layer.find_request or outer.find_request
+    if outer.starter is not None:
+        _keep_inner(outer.starter.recorder, layer)
     before = outer.entered
     outer.entered = (*before, layer)
     try:

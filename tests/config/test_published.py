@@ -100,6 +100,26 @@ def test_distributions_are_read_once_for_all_receivers_and_applications(
     assert asked.times == 1
 
 
+def test_distributions_are_read_once_for_all_unknown_names(
+    asked: Distributions,
+) -> None:
+    load({"latency": True}).disable_all()
+    before = asked.times
+    error = refusal({f"nothing-{number}": number % 2 == 0 for number in range(50)})
+    assert len(error.errors) == 50
+    assert asked.times == before + 1
+
+
+def test_a_receiver_that_is_installed_meanwhile_is_enabled_by_itself(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    enabled = load({"latency": True})
+    publish(write, "stocktaking", stock="here:Audit")
+    importlib.invalidate_caches()
+    assert enabled.enable("stock", days=7).path == "here:Audit"
+
+
 def test_distributions_are_read_once_by_threads(asked: Distributions) -> None:
     run_together(*[lambda: load({"latency": True})] * 6)
     assert asked.times == 1

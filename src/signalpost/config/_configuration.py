@@ -17,6 +17,7 @@ from ..wsgi.finding import sender_of
 from ._enabled import Enabled
 from ._enabled import enabled_for
 from ._finding import imported
+from ._finding import look_again_for
 from ._finding import require_known
 from ._ids import id_headers_in
 from ._layer import Layer
@@ -259,7 +260,9 @@ class Configuration(Mapping[str, Any]):
         for module in self._modules(ours.get("auto-import", ()), mistakes):
             with mistakes.noted():
                 imported(module, self.place_of(OURS, "auto-import"), module)
-        for name, value in _table_in(ours, "receivers").items():
+        receivers = _table_in(ours, "receivers")
+        look_again_for(receivers)
+        for name, value in receivers.items():
             place = self.place_of(RECEIVERS, name)
             with mistakes.noted():
                 options = options_in(value, place)

@@ -25,6 +25,7 @@ from ..errors import ConfigurationError
 from ..lifecycle import SENT_BY_OTHERS
 from ..wsgi.finding import sender_of
 from ._finding import found_at
+from ._finding import look_again_for
 from ._finding import receiver_from
 from ._finding import signal_of
 from ._output import formatter_of
@@ -120,6 +121,7 @@ class Enabled(Mapping[str, EnabledReceiver]):
 
         .. versionadded:: 0.1
         """
+        look_again_for([name])
         return self.enable_at(name, options, Place("enable()", "", name))
 
     def disable(self, name: str) -> bool:

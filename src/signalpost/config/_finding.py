@@ -7,6 +7,7 @@ import sys
 import types
 import typing as t
 import warnings
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from importlib import import_module
@@ -35,7 +36,10 @@ __all__ = [
     "READY",
     "found_at",
     "imported",
+    "is_receiver",
+    "look_again_for",
     "object_at",
+    "options_of",
     "receiver_from",
     "require_known",
     "signal_of",
@@ -100,16 +104,45 @@ def require_known(name: str, place: Place) -> None:
         if not module or module in sys.modules:
             object_at(name, place)
         return
-    if name in published().names:
-        return
-    # It may have been installed since they were read.
-    entries = read_published()
-    if name not in entries.names:
-        known = {*READY, *entries.names}
+    if not is_receiver(name):
+        known = {*READY, *published().names}
         raise place.error(
             f"unknown receiver {quoted(name)}; known are {listed(known)}; one of"
             f" your own is written package.module:object{nearest(name, known)}"
         )
+
+
+def is_receiver(name: str) -> bool:
+    """Return whether a receiver is ready, or published, by a name."""
+    return name in READY or name in published().names
+
+
+def look_again_for(names: Iterable[str]) -> None:
+    """Read once more what is published, if one of the names is not known.
+
+    It may have been installed since, and to read takes milliseconds: so once for all.
+    """
+    if not all(":" in name or is_receiver(name) for name in names):
+        read_published()
+
+
+def options_of(name: str) -> Collection[str]:
+    """Return the names of a receiver's options; none if they cannot be known.
+
+    :param name: A ready or published receiver.
+    """
+    paths = [f"{one.module}:{one.attr}" for one in published().select(name=name)]
+    path = READY[name] if name in READY else paths[0]
+    try:
+        target = object_at(path, Place("", "", name))
+    except ConfigurationError:
+        return ()
+    if not isinstance(target, type):
+        return ("signal",)
+    names = {
+        one.name for one in _parameters_of(target).values() if one.kind in _BY_NAME
+    }
+    return names if hasattr(target, "hears") else {*names, "signal"}
 
 
 def _ready_at(path: str, place: Place) -> Any:
@@ -228,10 +261,10 @@ def instance_of(kind: type, options: Mapping[str, Any], place: Place) -> Any:
     for name, value in options.items():
         with mistakes.noted():
             if name not in known and not takes_any:
-                raise place.error(
-                    f"unknown option {quoted(name)}; {has}{nearest(name, known)}",
-                    name,
-                )
+                advice = f"{has}{nearest(name, known)}"
+                if is_receiver(name):
+                    advice = "it is a receiver, which has a place of its own"
+                raise place.error(f"unknown option {quoted(name)}; {advice}", name)
             annotation = _annotation(kind, parameters.get(name))
             given[name] = _value_of(name, value, annotation, place)
     if mistakes:

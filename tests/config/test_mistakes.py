@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import typing as t
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.config.loading import refusal
 from tests.config.loading import Write
 from tests.config.receivers import new_shop
 from tests.config.receivers import Shop
+from tests.config.test_published import publish
 
 
 def refused(write: Write, text: str, name: str = "a.toml") -> ConfigurationError:
@@ -92,6 +94,9 @@ def test_sections_of_others_are_no_mistakes(write: Write) -> None:
         url = "sqlite://"
         [prometheus]
         port = 9090
+        [watch]
+        folder = "src"
+        command = "make"
         [shop.signalpost-like]
         x = 1
         [signalpost.receivers]
@@ -128,6 +133,20 @@ def test_sections_of_a_paste_stack_are_no_mistakes(write: Write) -> None:
         ("format = 'json'", "format: unknown key; write it in [signalpost]"),
         ("signalpst = true", "signalpst: unknown key; did you mean [signalpost]?"),
         ("receivers = ['latency']", "unknown key; did you mean [signalpost.receivers]"),
+        ("SIGNALPOST_FORMAT = 'json'", "unknown key; write it in [signalpost]"),
+        ("latency = {slow_seconds = 1}", "unknown section; write it in [signalpost.r"),
+        ("latency = {}", "unknown section; write it in [signalpost.receivers]"),
+        ("latency = 'yes'", "unknown key; write it in [signalpost.receivers]"),
+        ("latency = 0.5", "unknown key; write it in [signalpost.receivers]"),
+        ("referrers = ['/']", "unknown key; write it in [signalpost.receivers]"),
+        ("sql-repeats = false", "unknown key; write it in [signalpost.receivers]"),
+        ("[latency]\nslow_second = 1", "unknown section; write it in [signalpost.rec"),
+        ("[watch]", "unknown section; write it in [signalpost.receivers]"),
+        ("[sqlalchemy]", "unknown section; write it in [signalpost.receivers]"),
+        (
+            "'here:Audit' = {signal = 'exchange-closed'}",
+            "unknown section; write it in [signalpost.receivers]",
+        ),
     ],
 )
 def test_a_key_above_all_sections_is_an_error(
@@ -136,6 +155,32 @@ def test_a_key_above_all_sections_is_an_error(
     error = refused(write, f"# shop\n{text}\n")
     assert message in str(error)
     assert error.line == 2
+
+
+@pytest.mark.parametrize("level", ["", "signalpost."])
+@pytest.mark.parametrize("value", ["true", "false", "{days = 7}", "{}", "'yes'", "7"])
+def test_a_published_receiver_in_a_wrong_place_is_an_error(
+    level: str,
+    value: str,
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publish(write, "stocktaking", stock="here:Audit", shelf="here:record")
+    monkeypatch.syspath_prepend(tmp_path)
+    error = refused(write, f"{level}stock = {value}\n")
+    assert "write it in [signalpost.receivers]" in str(error)
+    path = write("b.toml", "[stock]\nshelves = 7\n[shelf]\nsinks = 'x'\n")
+    assert len(Configuration.from_toml(path).load(new_shop())) == 0
+
+
+def test_a_section_of_a_receiver_that_cannot_be_imported_is_anothers(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(write, "stocktaking", stock="not_installed:Audit")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = write("b.toml", "[stock]\ndays = 7\n")
+    assert len(Configuration.from_toml(path).load(new_shop())) == 0
 
 
 @pytest.mark.parametrize(
@@ -148,6 +193,14 @@ def test_a_key_above_all_sections_is_an_error(
         ("[signalpost.receiver]\nlatency = true", "did you mean 'receivers'?"),
         ("[signalpost.Receivers]\nlatency = true", "did you mean 'receivers'?"),
         ("[signalpost.latency]\nslow_seconds = 1", "it is a receiver; write it in"),
+        (
+            "[signalpost]\nlatncy = true",
+            "did you mean 'latency'? write it in [signalpost.receivers]",
+        ),
+        (
+            "[signalpost.receivers]\nlatency = {failures = true}",
+            "unknown option 'failures'; it is a receiver, which has a place of its own",
+        ),
         ("[[signalpost]]\nformat = 'json'", "signalpost: expected a table, got ["),
         ("[[signalpost.receivers]]\nlatency = true", "expected a table of receivers"),
         ("[signalpost.receivers]\nlatncy = false", "did you mean 'latency'?"),

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigurationError
+from ..lifecycle import catalogue
+from ._finding import is_receiver
+from ._finding import options_of
 from ._finding import READY
 from ._output import FORMATS
 from ._place import listed
@@ -18,7 +21,7 @@ from ._shown import shown_value
 from ._tables import OURS
 from ._tables import RECEIVERS
 
-__all__ = ["KEYS", "is_near", "misplaced", "wrong_keys"]
+__all__ = ["KEYS", "is_near", "letters_of", "misplaced", "wrong_keys"]
 
 KEYS: t.Final = ("auto-import", "format", "id-headers", "receivers")
 """The keys of the section."""
@@ -37,7 +40,7 @@ def is_near(word: str, known: str, most: int = 2) -> bool:
     >>> is_near("Signal_Pots", "signalpost"), is_near("signals", "signalpost")
     (True, False)
     """
-    one, other = _letters(word), _letters(known)
+    one, other = letters_of(word), letters_of(known)
     if abs(len(one) - len(other)) > most:
         return False
     return _distance(one, other) <= most
@@ -72,16 +75,47 @@ def _advice(name: str, value: Any) -> str | None:
         return f"did you mean [{OURS}]?"
     if _is_near_receivers(name, value):
         return f"did you mean [{RECEIVERS}]?"
-    if isinstance(value, bool) and (name in READY or ":" in name):
+    if _is_receiver(name, value):
         return _IN_RECEIVERS
-    if not isinstance(value, Mapping) and _is_near_key(name, value):
+    if letters_of(name) in _KEYS_OF_APPLICATIONS or (
+        not isinstance(value, Mapping) and _is_near_key(name, value)
+    ):
         return f"write it in [{OURS}]"
     return None
 
 
+# As SIGNALPOST_FORMAT, which is what an application's configuration has.
+_KEYS_OF_APPLICATIONS = {f"{OURS}{key.replace('-', '')}" for key in KEYS}
+
+
+def _is_receiver(name: str, value: Any) -> bool:
+    """Return whether a name at the top is a receiver, and no section of another's.
+
+    A section is one if it has what only such a section has: a signal that we send, or
+    no other keys than the receiver's options.
+    """
+    if not isinstance(value, Mapping):
+        is_path = ":" in name and isinstance(value, bool)
+        return is_path or is_receiver(name)
+    if ":" in name:
+        signal = value.get("signal")
+        return isinstance(signal, str) and signal in catalogue
+    if not is_receiver(name):
+        return False
+    options = options_of(name)
+    return all(
+        any(is_near(key, one, len(one) // _LETTERS_OF_A_SLIP) for one in options)
+        for key in value
+    )
+
+
+_LETTERS_OF_A_SLIP: t.Final = 5
+"""How long a name is for each letter of it that may be wrong."""
+
+
 def _is_near_receivers(name: str, value: Any) -> bool:
-    letters = _letters(name)
-    if letters.startswith(_letters(RECEIVERS)) or is_near(name, RECEIVERS, 3):
+    letters = letters_of(name)
+    if letters.startswith(letters_of(RECEIVERS)) or is_near(name, RECEIVERS, 3):
         return True
     # A word of its own: one that is only like it is ours if it has our receivers.
     has_ours = isinstance(value, Mapping) and not READY.keys().isdisjoint(value)
@@ -104,10 +138,7 @@ def wrong_keys(ours: Any, place_of: PlaceOf) -> Iterable[ConfigurationError]:
         return
     for key in ours:
         if key not in KEYS:
-            advice = f"known are {listed(KEYS)}{nearest(key, KEYS)}"
-            if key in READY or ":" in key:
-                advice = f"it is a receiver; {_IN_RECEIVERS}"
-            yield place_of(OURS, key).error(f"unknown key; {advice}")
+            yield place_of(OURS, key).error(f"unknown key; {_advice_within(key)}")
     receivers = ours.get("receivers", {})
     if not isinstance(receivers, Mapping):
         yield place_of(OURS, "receivers").error(
@@ -116,7 +147,19 @@ def wrong_keys(ours: Any, place_of: PlaceOf) -> Iterable[ConfigurationError]:
         )
 
 
-def _letters(word: str) -> str:
+def _advice_within(key: str) -> str:
+    """Return what to do about an unknown key of our section."""
+    if ":" in key or is_receiver(key):
+        return f"it is a receiver; {_IN_RECEIVERS}"
+    meant = nearest(key, KEYS)
+    if not meant:
+        meant = nearest(key, READY)
+        meant = f"{meant} {_IN_RECEIVERS}" if meant else ""
+    return f"known are {listed(KEYS)}{meant}"
+
+
+def letters_of(word: str) -> str:
+    """Return the letters and digits of a word, all small."""
     return "".join(one for one in word.casefold() if one.isalnum())
 
 

@@ -244,6 +244,10 @@ def test_receivers_can_be_disabled_while_the_application_runs(
         ("SignalpostFormat", "did you mean 'SIGNALPOST_FORMAT'?"),
         ("SIGNALPOST_X", "known are SIGNALPOST_AUTO_IMPORT, SIGNALPOST_CONFIG, "),
         ("SIGNALPOST_", "unknown key"),
+        (
+            "SIGNALPOST_LATNCY",
+            """did you mean 'latency' in app.config["SIGNALPOST_RECEIVERS"]?""",
+        ),
     ],
 )
 def test_a_key_that_is_not_known_is_an_error(key: str, advice: str) -> None:
@@ -253,8 +257,117 @@ def test_a_key_that_is_not_known_is_an_error(key: str, advice: str) -> None:
     assert (error.source, error.key) == ("app.config", key)
 
 
+def test_no_key_is_meant_by_one_that_is_like_none() -> None:
+    assert "did you mean" not in str(refusal(SIGNALPOST_X=1))
+    assert "did you mean" not in str(refusal(SIGNALPOST=1))
+
+
+LATENCY = {"latency": True}
+RECEIVERS_ALONE = 'write app.config["SIGNALPOST_RECEIVERS"] = …'
+FORMAT_AND_RECEIVERS = (
+    'write app.config["SIGNALPOST_FORMAT"] = … and'
+    ' app.config["SIGNALPOST_RECEIVERS"] = …'
+)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "advice"),
+    [
+        ("SIGNALPOST", {"receivers": LATENCY}, RECEIVERS_ALONE),
+        ("SIGNALPOST", {"receivers": LATENCY, "format": "x"}, FORMAT_AND_RECEIVERS),
+        ("SIGNALPOST", {"RECEIVERS": LATENCY}, RECEIVERS_ALONE),
+        ("SIGNALPOST", {"signalpost": {"receivers": LATENCY}}, RECEIVERS_ALONE),
+        ("SIGNALPOST", {"SIGNALPOST_RECEIVERS": LATENCY}, RECEIVERS_ALONE),
+        ("SIGNALPOST", {"LATENCY": "true"}, RECEIVERS_ALONE),
+        ("SIGNALPOST", LATENCY, RECEIVERS_ALONE),
+        ("SIGNALPOST", {}, RECEIVERS_ALONE),
+        (
+            "SIGNALPOST",
+            {"auto_import": ["shop.audit"]},
+            'write app.config["SIGNALPOST_AUTO_IMPORT"] = …',
+        ),
+        ("SIGNALPOST", "a.toml", 'write app.config["SIGNALPOST_CONFIG"] = …'),
+        ("SIGNALPOST", Path("a.ini"), 'write app.config["SIGNALPOST_CONFIG"] = …'),
+        ("SIGNALPOST", True, "known are SIGNALPOST_AUTO_IMPORT, "),
+        ("SIGNALPOST", ["latency"], "known are SIGNALPOST_AUTO_IMPORT, "),
+        ("signalpost", LATENCY, RECEIVERS_ALONE),
+        ("Signalpost", LATENCY, RECEIVERS_ALONE),
+        ("SIGNAL_POST", LATENCY, RECEIVERS_ALONE),
+        ("SIGNALPST", LATENCY, RECEIVERS_ALONE),
+        ("SGINALPOST", "a.toml", 'write app.config["SIGNALPOST_CONFIG"] = …'),
+        ("signalpost.receivers", LATENCY, RECEIVERS_ALONE),
+        ("RECEIVERS", LATENCY, RECEIVERS_ALONE),
+        ("OBSERVED", {"signalpost": {"receivers": {}}}, RECEIVERS_ALONE),
+        ("OBSERVED", {"by": {"receivers": LATENCY}}, RECEIVERS_ALONE),
+        (
+            "SIGNALPOST_LATENCY",
+            {"slow_seconds": 1},
+            (
+                'it is a receiver; write app.config["SIGNALPOST_RECEIVERS"] ='
+                ' {"latency": …}'
+            ),
+        ),
+        (
+            "SIGNALPOST_SQL_TOTALS",
+            True,
+            (
+                'it is a receiver; write app.config["SIGNALPOST_RECEIVERS"] ='
+                ' {"sql-totals": …}'
+            ),
+        ),
+        (
+            "SIGNALPOST_DISABLED",
+            True,
+            (
+                "SIGNALPOST_DISABLED is a variable of the environment; set it there, or do"
+                " not call Signalpost(app)"
+            ),
+        ),
+        (
+            "signalpost_disable",
+            True,
+            "SIGNALPOST_DISABLED is a variable of the environment",
+        ),
+    ],
+)
+def test_a_key_that_is_meant_for_us_is_an_error_with_what_to_write(
+    key: str, value: object, advice: str
+) -> None:
+    error = refusal(**{key: value})
+    assert str(error).startswith(f'app.config["{key}"]: unknown key; {advice}')
+    assert (error.source, error.key) == ("app.config", key)
+
+
 def test_keys_of_others_are_no_mistakes() -> None:
     configured(SIGNALS=1, SIGNAL_PORT=2, POST_FORMAT=3, POSTSIGNAL="x", FORMAT="json")
+    configured(
+        RECEIVERS=["audit"],
+        RECEIVER={"address": "x"},
+        LATENCY={"receivers": {"sales": "sales@shop.test"}},
+        WATCH=True,
+        LOGGING={"loggers": {"signalpost": {"level": "INFO"}, 3: {}}},
+        LEVELS={"signalpost": {"format": "json"}, "watch": {"x": 1}},
+    )
+
+
+def test_a_mapping_in_itself_under_another_key_is_no_mistake() -> None:
+    endless: dict[str, t.Any] = {}
+    endless.update({str(number): endless for number in range(1000)})
+    configured(ENDLESS=endless)
+
+
+def test_a_misspelt_key_that_is_set_later_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = configured()
+    app.config["SIGNALPOST"] = {"receivers": LATENCY}
+    TestApp(app).get("/hello")
+    assert [one.getMessage() for one in caplog.records] == [
+        (
+            f"SIGNALPOST of {app!r} was set after Signalpost(app), which reads the"
+            " configuration once; set it before"
+        )
+    ]
 
 
 def test_each_key_that_is_documented_is_known() -> None:

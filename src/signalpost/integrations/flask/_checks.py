@@ -14,6 +14,7 @@ import flask
 
 from ..._engine.cleanup import deaths
 from ..._engine.unseen import checked
+from ...config._keys import is_key_of_ours
 from ...exchange import EXCHANGE_KEY
 from ...wsgi.application import is_running
 from ...wsgi.finding import sender_behind
@@ -56,7 +57,7 @@ def advice_for(given: object) -> str:
 def settings_of(app: flask.Flask) -> Mapping[str, t.Any]:
     """Return what the configuration of an application has for us."""
     return {
-        key: value for key, value in app.config.items() if key.startswith("SIGNALPOST_")
+        key: value for key, value in app.config.items() if is_key_of_ours(key, value)
     }
 
 

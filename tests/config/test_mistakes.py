@@ -272,10 +272,14 @@ def test_a_message_of_a_receivers_own_has_no_secrets() -> None:
         "headers": {"Authorization": ["open-sesame-2"]},
         "more": {"x": {"password": "open-sesame-3"}},
         "urls": ["postgresql://shop:open-sesame-4@db"],
+        "command": ["mysql", "-p", "open-sesame-5"],
+        "variables": [{"name": "DB_PASS", "value": "open-sesame-6"}],
+        "pin": 736353,
         "title": "corner",
     }
     message = str(refusal({f"{__name__}:Leaking": options}))
     assert "sesame" not in message
+    assert "736353" not in message
     assert "it cannot be connected: no connection with" in message
     assert "corner" in message
 

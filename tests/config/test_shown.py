@@ -25,6 +25,40 @@ def shown(**options: t.Any) -> dict[str, t.Any]:
         *("authorization", "proxy_authorization", "dsn", "sentry_dsn", "webhook"),
         *("webhook_url", "webhookUrl", "slack_webhook", "headers", "otlp_headers"),
         *("cookie", "session", "private_key", "access_token", "signing_key", "salt"),
+        *(
+            "psk",
+            "pem",
+            "pw",
+            "mypw",
+            "pswd",
+            "dbpwd",
+            "dbpass",
+            "userpass",
+            "smtppass",
+        ),
+        *(
+            "authkey",
+            "sshkey",
+            "masterkey",
+            "accountkey",
+            "sharedkey",
+            "sasKey",
+            "key2",
+        ),
+        *("hmac", "csrf", "xsrf", "oauth", "oauth2", "sessionid", "PHPSESSID", "sid"),
+        *(
+            "signature",
+            "sig",
+            "seed",
+            "jwt",
+            "jwks",
+            "pin",
+            "pincode",
+            "mypin",
+            "bearer",
+        ),
+        *("otp", "totp", "nonce", "login", "creds", "clientcert", "httpauth", "dbPW"),
+        *("AccountKey", "x-api-key", "connect.sid", "hook_url", "webhook_path", "cvv"),
     ],
 )
 @pytest.mark.parametrize("value", ["sesame", 1234, 1.5, ["sesame"], {"a": "sesame"}])
@@ -52,6 +86,28 @@ def test_a_secret_is_known_by_its_name(name: str, value: object) -> None:
         "123e4567-e89b-12d3-a456-426614174000",
         "--api-key=sesame",
         '{"api_key": "sesame"}',
+        "mysql --password sesame shop",
+        "mysql -u shop -p sesame",
+        "mysql -psesame shop",
+        "curl -u shop:sesame https://shop.test",
+        "redis-cli -a sesame",
+        "requirepass sesame",
+        "machine shop.test login shop password sesame",
+        "CREATE USER shop IDENTIFIED BY 'sesame'",
+        "X-Api-Key: sesame",
+        "Set-Cookie: shop=sesame",
+        "Server=db;Uid=shop;Pwd=sesame",
+        "DefaultEndpointsProtocol=https;AccountKey=sesame==",
+        "PGPASSWORD=sesame psql",
+        "{'pw': 'sesame'}",
+        "eyJ0.e30.sesame",
+        "-----BEGIN CERTIFICATE-----\nsesame",
+        "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----",
+        "ASIASESAMESESAME0000",
+        "id_AKIAIOSFODNN7EXAMPLE",
+        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "sEsAmEoPeNsEsAmEoPeN",
+        "SG.sesame-sesame.open",
     ],
 )
 def test_a_secret_is_known_by_its_form(value: str) -> None:
@@ -72,6 +128,11 @@ def test_a_secret_is_known_by_its_form(value: str) -> None:
         ("https://shop.test?key=sesame", "'https://shop.test/…'"),
         ("https://shop.test#sesame", "'https://shop.test/…'"),
         ("https:/shop:sesame@host", "'https://host/…'"),
+        ("https://shop.test/#open=sesame", "'https://shop.test/…'"),
+        ("see https://shop.test/T0/sesame now", "'see https://shop.test/… now'"),
+        ("https://a.test,https://b.test/sesame", "'https://a.test,https:/…'"),
+        ("/back?code=sesame", "'/back?…'"),
+        ("shop.test/back#code=sesame&x=1", "'shop.test/back?…'"),
         ("http://localhost:4318", "'http://localhost:4318'"),
         ("http://localhost:4318/", "'http://localhost:4318/'"),
     ],
@@ -109,12 +170,46 @@ def test_what_is_no_secret_is_shown_as_it_is(value: object) -> None:
     assert shown(x=value) == {"x": repr(value)}
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (["mysql", "--password", "sesame"], "['mysql', '--password', …]"),
+        (["mysql", "-p", "sesame", "shop"], "['mysql', '-p', …, 'shop']"),
+        (["curl", "-u", "shop"], "['curl', '-u', …]"),
+        ([["DB_PASS", "sesame"], ["X", "y"]], "[['DB_PASS', …], ['X', 'y']]"),
+        ((("X-Api-Key", "sesame"),), "(('X-Api-Key', …),)"),
+        (["X-Api-Key:", "sesame"], "['X-Api-Key:', …]"),
+        (["X-Api-Key: sesame", "Accept: */*"], "[…, 'Accept: */*']"),
+        (["DB_PASS=sesame", "DB=shop"], "[…, 'DB=shop']"),
+        ({"name": "DB_PASS", "value": "sesame"}, "{'name': 'DB_PASS', 'value': …}"),
+        ({"key": "DB_PASS", "value": 1234}, "{'key': …, 'value': …}"),
+        ([{"field": "X-Token", "is": ["a"]}], "[{'field': 'X-Token', 'is': …}]"),
+        ({"name": "DB_HOST", "value": "db"}, "{'name': 'DB_HOST', 'value': 'db'}"),
+        ({"env": {"DB_PASS": "sesame"}}, "{'env': {'DB_PASS': …}}"),
+        (["status", "route", "method"], "['status', 'route', 'method']"),
+    ],
+)
+def test_what_stands_beside_the_name_of_a_secret_is_one(
+    value: object, text: str
+) -> None:
+    assert shown(x=value) == {"x": text}
+
+
+def test_options_beside_the_name_of_a_secret_are_secrets() -> None:
+    options = {"name": "DB_PASS", "value": "sesame", "is_new": True}
+    assert shown(**options) == {"name": "'DB_PASS'", "value": "…", "is_new": "True"}
+
+
+def test_each_of_many_options_is_shown() -> None:
+    assert len(shown(**{f"x{number}": number for number in range(100)})) == 100
+
+
 def test_yes_no_and_nothing_are_no_secrets() -> None:
     assert shown(token=None, with_keys=True) == {"token": "None", "with_keys": "True"}
 
 
 def test_names_that_only_sound_like_secrets_are_shown() -> None:
-    options = {
+    options: dict[str, t.Any] = {
         "forwarded_header": "X-Forwarded-For",
         "token_file": "/run/token",
         "author": "me",
@@ -122,6 +217,23 @@ def test_names_that_only_sound_like_secrets_are_shown() -> None:
         "monkey": "x",
         "compass": "x",
         "max_label_sets": 3,
+        "keys_max": 100,
+        "max_tokens": "100",
+        "key_func": "shop.keys.find",
+        "passes": 2,
+        "pinned": "x",
+        "token_env": "SHOP_TOKEN",
+        "cookie_name": "shop",
+        "password_field": "word",
+        "session_lifetime": 3600,
+        "bypass": "x",
+        "monkeys": "x",
+        "spin": "x",
+        "concert": "x",
+        "keyword": "x",
+        "authority": "shop.test",
+        "assigned": "x",
+        "query_keys": ["page"],
     }
     assert shown(**options) == {name: repr(value) for name, value in options.items()}
 
@@ -129,6 +241,18 @@ def test_names_that_only_sound_like_secrets_are_shown() -> None:
 class Client:
     def __repr__(self) -> str:
         raise AssertionError("a repr may have secrets")
+
+
+def test_what_is_about_a_secret_is_judged_by_its_form() -> None:
+    assert shown(token_env="ghp_sesame0123", key_file="-----BEGIN X") == {
+        "token_env": "…",
+        "key_file": "…",
+    }
+
+
+def test_a_long_text_is_judged_in_time_that_grows_with_it() -> None:
+    for text in ("a" * 10**6, "a=" * 10**6, "- " * 10**6, "-a" * 10**6, "?a" * 10**6):
+        shown(x=[text] * 20, y={text: text})
 
 
 def test_objects_are_shown_by_their_type() -> None:

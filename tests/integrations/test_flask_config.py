@@ -319,8 +319,8 @@ FORMAT_AND_RECEIVERS = (
             "SIGNALPOST_DISABLED",
             True,
             (
-                "SIGNALPOST_DISABLED is a variable of the environment; set it there, or do"
-                " not call Signalpost(app)"
+                "SIGNALPOST_DISABLED is a variable of the environment; set it there,"
+                " or do not call Signalpost(app)"
             ),
         ),
         (

@@ -32,7 +32,7 @@ from ._output import formatter_of
 from ._output import output
 from ._place import Place
 from ._shown import scrubbed
-from ._shown import shown
+from ._shown import shown_options
 from ._tables import OURS
 from ._text import plain
 
@@ -73,7 +73,7 @@ class EnabledReceiver:
 
         .. versionadded:: 0.1
         """
-        return {name: shown(name, value) for name, value in self.options.items()}
+        return shown_options(self.options)
 
 
 class Enabled(Mapping[str, EnabledReceiver]):

@@ -25,7 +25,7 @@ from ._place import nearest
 from ._place import Place
 from ._published import published
 from ._published import read_published
-from ._shown import is_secret
+from ._secrets import is_secret
 from ._shown import quoted
 from ._shown import scrubbed
 from ._shown import shown_name

@@ -15,8 +15,18 @@ from typing import Any
 
 from ..receivers.lines import capped
 from ..receivers.lines import one_line
+from ._secrets import is_secret
+from ._secrets import looks_secret
+from ._secrets import names_secret
 
-__all__ = ["is_secret", "quoted", "scrubbed", "shown", "shown_name", "shown_value"]
+__all__ = [
+    "quoted",
+    "scrubbed",
+    "shown",
+    "shown_name",
+    "shown_options",
+    "shown_value",
+]
 
 _LONGEST_NAME = 120
 _LONGEST_TEXT = 200
@@ -38,54 +48,19 @@ class _Mark(str):
 
 _HIDDEN: t.Final = _Mark("…")
 
-# What a name is written in: "apiKey", "API-KEY" and "api_key" are words of one kind.
-_words_of = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+").findall
-
-# Compared with a mark at both ends.
-_HIDING_WORDS = (
-    " apikey auth authentication authorization basic bearer cert certificate "
-    "cookie cookies credential credentials creds dsn header headers hook jwt key "
-    "keys login nonce otp pass passcode passphrase passwd password passwords pat "
-    "pin private pwd salt secret secrets session signature sig token tokens webhook "
-    "webhooks "
-)
-# Names that would be hidden by a word, and whose value is a name itself.
-_PUBLIC_NAMES = frozenset(("forwarded_header", "id-headers", "token_file"))
-
-_secret_parts = re.compile(
-    r"(?:api|access|private|secret|signing)key|passw|passphrase|secret|token|credential"
-    r"|webhook|authoriz"
-).search
-
-_has_assignment = re.compile(
-    r"(?:key|pass|passwd|password|pwd|secret|token|auth|authorization|signature|sig)"
-    r"[\"']?\s?[=:]",
-    re.IGNORECASE,
-).search
-_has_known_form = re.compile(
-    r"\b(?:bearer|basic|digest|token)\s\S|-----BEGIN |\beyJ[\w-]{8}"
-    r"|\b(?:gh[opsru]|github_pat|glpat|xox[a-z]|sk|pk|rk|pypi|npm|hf)[-_]\w{6}"
-    r"|\b(?:AKIA|ASIA|AIza)\w{8}",
-    re.IGNORECASE,
-).search
-_has_login = re.compile(r"[^\s/@:]:[^\s/@]+@").search
 _url = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]{1,30}):/{1,3}([^/?#\\]*)(.*)", re.DOTALL)
-_runs_of = re.compile(r"[A-Za-z0-9+=_-]{20,}").findall
+_urls_within = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]{1,30}+):/{1,3}([^/?#\\\s]*+)([/?#\\]\S*+)"
+)
+_queries = re.compile(r"[?#][^\s?#=]*+=\S*+")
 
-
-def is_secret(key: str) -> bool:
-    """Return whether an option of that name may hold a secret.
-
-    >>> is_secret("api_key"), is_secret("webhook_url"), is_secret("slow_seconds")
-    (True, True, False)
-    """
-    if key in _PUBLIC_NAMES:
-        return False
-    key = capped(key, _LONGEST_NAME)
-    if any(f" {word.lower()} " in _HIDING_WORDS for word in _words_of(key)):
-        return True
-    joined = "".join(one for one in key.lower() if one.isalnum())
-    return _secret_parts(joined) is not None
+# By what a table names the thing whose value it has: {"name": "DB_PASS", "value": …}
+_NAMING = (
+    " env field header id k key kind name option param parameter setting title type var"
+    " variable "
+)
+# What is hidden whatever its own name.
+_BESIDE_NAME: t.Final = "secret"
 
 
 def shown(key: str, value: Any) -> Any:
@@ -95,6 +70,12 @@ def shown(key: str, value: Any) -> Any:
     values stay as they are; others are named by their type. Large ones are cut.
     """
     return _shown(key, value, 0)
+
+
+def shown_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with ``…`` for what may be a secret, each as by :func:`shown`."""
+    pairs = zip(options, _items_of("", options, None), strict=True)
+    return {name: _shown(deciding, one, 0) for name, (deciding, one) in pairs}
 
 
 def shown_value(value: Any) -> str:
@@ -120,16 +101,45 @@ def scrubbed(message: str, options: Mapping[str, Any]) -> str:
 
 
 def _secrets_in(key: str, value: Any, level: int) -> Iterator[str]:
-    if isinstance(value, str):
-        if len(value) > _SHORTEST_SECRET and _shown(key, value, 0) != value:
-            yield value
-    elif level < _MOST_LEVELS and isinstance(value, Mapping):
-        for name, one in islice(value.items(), _MOST_ITEMS):
-            inner = key if is_secret(key) else str(name)
+    if isinstance(value, (str, int)):
+        text = str(value) if _is_short(value) else ""
+        if len(text) > _SHORTEST_SECRET and _shown(key, value, 0) != value:
+            yield text
+    elif level < _MOST_LEVELS and isinstance(value, _CONTAINERS):
+        for name, one in _items_of(key, value):
+            inner = key if is_secret(key) else name
             yield from _secrets_in(inner, one, level + 1)
-    elif level < _MOST_LEVELS and isinstance(value, (list, tuple, set, frozenset)):
-        for one in islice(value, _MOST_ITEMS):
-            yield from _secrets_in(key, one, level + 1)
+
+
+def _is_short(value: str | int) -> bool:
+    return isinstance(value, str) or value.bit_length() <= _MOST_BITS
+
+
+_CONTAINERS = (Mapping, list, tuple, set, frozenset)
+
+
+def _items_of(
+    key: str, value: Any, most: int | None = _MOST_ITEMS
+) -> Iterator[tuple[str, Any]]:
+    """Yield the first items of a container, each with the name that it is judged by.
+
+    What comes after the name of a secret is one, as in ``["--password", "x"]``.
+    """
+    if isinstance(value, Mapping):
+        items = [*islice(value.items(), most)]
+        names = {name for name, one in items if _is_naming(name, one)}
+        for name, one in items:
+            is_hidden = names and name not in names
+            yield (_BESIDE_NAME if is_hidden else str(name)), one
+        return
+    is_next = False
+    for one in islice(value, most):
+        yield (_BESIDE_NAME if is_next else key), one
+        is_next = isinstance(value, (list, tuple)) and names_secret(one)
+
+
+def _is_naming(name: object, value: object) -> bool:
+    return f" {name} ".lower() in _NAMING and names_secret(value)
 
 
 def _shown(key: str, value: Any, level: int) -> Any:
@@ -159,12 +169,13 @@ def _shown_items(key: str, value: Any, level: int) -> Any:
         return _HIDDEN
     more = {_HIDDEN: _HIDDEN} if len(value) > _MOST_ITEMS else {}
     if isinstance(value, Mapping):
-        items = islice(value.items(), _MOST_ITEMS)
+        # The names are those of the mapping, whatever decides about what they name.
+        pairs = zip(value, _items_of(key, value), strict=False)
         return {
-            _shown_text(str(name)): _shown(str(name), one, level + 1)
-            for name, one in items
+            _shown_text(str(name)): _shown(deciding, one, level + 1)
+            for name, (deciding, one) in pairs
         } | more
-    found = [_shown(key, one, level + 1) for one in islice(value, _MOST_ITEMS)]
+    found = [_shown(name, one, level + 1) for name, one in _items_of(key, value)]
     found += more
     return tuple(found) if isinstance(value, tuple) else found
 
@@ -175,22 +186,16 @@ def _shown_text(text: str) -> str:
     if url is not None:
         scheme, place, rest = url.groups()
         host = place.rpartition("@")[2]
-        if _looks_secret(host):
+        if looks_secret(host):
             return _HIDDEN
         if host != place or rest.strip("/"):
             text = f"{scheme}://{host}/…"
-    elif _looks_secret(text):
+    elif looks_secret(text):
         return _HIDDEN
+    else:
+        text = _urls_within.sub(r"\1://\2/…", text)
+        text = _queries.sub("?…", text)
     return capped(text, _LONGEST_TEXT)
-
-
-def _looks_secret(text: str) -> bool:
-    if _has_assignment(text) or _has_known_form(text) or _has_login(text):
-        return True
-    # Words have no digits between their letters, as keys and hashes have.
-    return any(
-        sum(map(str.isdigit, run)) > 2 and not run.isdigit() for run in _runs_of(text)
-    )
 
 
 def _named(value: object) -> str:

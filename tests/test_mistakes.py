@@ -12,12 +12,14 @@ import typing as t
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from reprlib import repr as short_repr
 
 import flask
 import pytest
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import signalpost
+from signalpost import named
 from signalpost import NamedSignal
 from signalpost import SignalMiddleware
 from signalpost._places import PLACES
@@ -461,6 +463,103 @@ def test_a_string_as_the_sender(name: str) -> None:
 def test_a_value_as_the_sender(sender: object, expected: str) -> None:
     for signal in (exchange_closed, sql_executed):
         assert warning_of(SenderWarning, connected(signal, sender)) == expected
+
+
+ENGINES_SEND = (
+    "applications do not send it, engines do: connect without a sender, or to the"
+    " engine"
+)
+SENT_BY_NO_APPLICATION = [
+    ("sql-executed", ENGINES_SEND),
+    ("sql-failed", ENGINES_SEND),
+    (
+        "post-config-load",
+        "applications do not send it, configurations do: connect without a sender",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "reason"), SENT_BY_NO_APPLICATION)
+def test_an_application_as_the_sender_of_what_it_does_not_send(
+    name: str, reason: str
+) -> None:
+    signal, app = catalogue[name], flask.Flask("shop")
+    expected = f"anything was connected to <Flask 'shop'>; {reason}"
+    assert warning_of(SenderWarning, connected(signal, app)) == expected
+    layer = SignalMiddleware(app)
+    assert warning_of(SenderWarning, connected(signal, layer.sender)) == expected
+    Signalpost(other := flask.Flask("shop"))
+    expected = f"anything was connected to named('shop'); {reason}"
+    assert warning_of(SenderWarning, connected(signal, named(other.name))) == expected
+
+
+@pytest.mark.parametrize(("name", "reason"), SENT_BY_NO_APPLICATION)
+def test_a_callable_as_the_sender_of_what_applications_do_not_send(
+    name: str, reason: str
+) -> None:
+    signal = catalogue[name]
+
+    def shop(environ: object, start_response: object) -> t.NoReturn:
+        raise NotImplementedError
+
+    expected = f"anything was connected to {short_repr(shop)}; {reason}"
+    expected = without_addresses(expected).replace(f"{__name__}.", "")
+    # Before it has a layer, any callable may be an engine of its own kind.
+    with signal.connected_to(anything, shop):
+        assert warning_of(SenderWarning, lambda: SignalMiddleware(shop)) == expected
+    layer = SignalMiddleware(shop)
+    assert warning_of(SenderWarning, connected(signal, shop)) == expected
+    assert layer.sender is shop
+
+
+@pytest.mark.parametrize(("name", "reason"), SENT_BY_NO_APPLICATION)
+def test_a_value_of_a_layer_as_the_sender_of_what_it_does_not_send(
+    name: str, reason: str
+) -> None:
+    layer = SignalMiddleware(hello, sender="shop")
+    assert warning_of(SenderWarning, connected(catalogue[name], layer.sender)) == (
+        f"anything was connected to 'shop'; {reason}"
+    )
+
+
+class Engine:
+    """Sends statements, and is no application."""
+
+
+def test_what_may_send_statements_is_no_mistake() -> None:
+    engine, app, unbound = Engine(), flask.Flask("shop"), named("later")
+    named("engine").bind(engine)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        catalogue.connect(anything, app)
+        layer = SignalMiddleware(app)
+        for sender in (engine, signalpost.ANY, unbound, named("engine")):
+            connected(sql_executed, sender)()
+        catalogue.connect(anything, layer.sender)
+        with sql_executed.connected_to(receive):
+            assert SignalMiddleware(app).sender is app
+    catalogue.disconnect(anything, app)
+
+
+class Counted(SignalMiddleware):
+    """Counts how often its sender is read."""
+
+    reads = 0
+
+    def _find_sender(self) -> object:
+        self.reads += 1
+        return super()._find_sender()
+
+
+def test_connecting_to_statements_reads_no_other_layer() -> None:
+    apps = [flask.Flask("shop") for _ in range(20)]
+    layers = [Counted(app) for app in apps]
+    before = [layer.reads for layer in layers]
+    with pytest.warns(SenderWarning):
+        connected(sql_executed, apps[0])()
+    connected(sql_executed, Engine())()
+    after = [layer.reads for layer in layers]
+    assert after[1:] == before[1:]
 
 
 def test_a_value_from_which_a_layer_sends_is_no_mistake() -> None:

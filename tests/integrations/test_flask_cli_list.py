@@ -82,6 +82,10 @@ def receive(sender: object) -> None:
     pass
 
 
+def receive_all(sender: object, **extra: object) -> None:
+    pass
+
+
 def receive_too(sender: object) -> None:
     pass
 
@@ -222,6 +226,26 @@ def test_receivers_that_will_never_be_called_are_listed_with_the_reason() -> Non
         "message-flashed",
         "exchange-closed",
     ]
+
+
+def test_a_receiver_of_statements_that_is_connected_to_the_application_is_listed() -> (
+    None
+):
+    app = new_app()
+    catalogue.connect(receive_all, app)
+    with pytest.warns(SenderWarning, match="engines do"):
+        sql_executed.connect(receive, app)
+    output = listed(app)
+    checked = run(app, "check")
+    sql_executed.disconnect(receive)
+    catalogue.disconnect(receive_all, app)
+    section = output.partition("Receivers that will never be called, as things are:\n")
+    (line,) = section[2].splitlines()
+    assert line.startswith(
+        f"  sql-executed  {__name__}.receive: applications do not send it, engines do:"
+    )
+    (warning,) = checked.stderr.splitlines()
+    assert "never be called by sql-executed: applications do not" in warning
 
 
 def test_a_name_that_never_came_is_listed_and_one_that_came_is_not() -> None:

@@ -89,7 +89,7 @@ def prepare(  # noqa: PLR0913, PLR0917  # what connect was given, without a deto
     else:
         connection.sender = sender_key(sender)
         if table.sender_check is not None:
-            table.sender_check(receiver, sender)
+            table.sender_check(receiver, sender, options)
     connection.strong = None if weak else receiver
     connection.block_count = 0
     connection.statistics = None

@@ -50,6 +50,8 @@ class ConnectionInfo(t.NamedTuple):
     """The predicates, one of which must be true; empty if it is always called."""
     strict: bool = False
     """Whether what it raises goes through isolated sends."""
+    whole_namespace: bool = False
+    """Whether the receiver is connected to every signal of the namespace at once."""
 
 
 def connection_infos(table: Table) -> tuple[ConnectionInfo, ...]:
@@ -85,6 +87,7 @@ def _info(connection: Connection, sender: Any) -> ConnectionInfo | None:
         0 if connection.statistics is None else connection.statistics.calls,
         tuple(one.predicate for one in options.when),
         options.strict,
+        options.passes_signal,
     )
 
 

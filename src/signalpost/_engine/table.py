@@ -13,6 +13,7 @@ from .connection import BLOCK
 from .connection import Connection
 from .connection import DEFAULT_OPTIONS
 from .connection import DISCONNECTED
+from .connection import Options
 from .identity import ANY
 from .identity import learn_proxy_types
 from .identity import receiver_key
@@ -84,7 +85,7 @@ class Table(Serial):
     """The signal that is sent after a receiver was connected, once it is asked for."""
     disconnected: Sends | None
     """The one that is sent after a receiver was disconnected."""
-    sender_check: Callable[[object, object], None] | None
+    sender_check: Callable[[object, object, Options], None] | None
     """Called with a receiver and its sender that are to be connected."""
 
     def __init__(

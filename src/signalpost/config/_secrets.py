@@ -104,8 +104,8 @@ _is_short_flag = re.compile(r"-[auwpPU]").fullmatch
 _is_name = re.compile(r"-{0,2}([A-Za-z][\w.-]*+):?").fullmatch
 
 _has_known_form = re.compile(
-    r"\b(?:bearer|basic|digest|token|identified by)\s\S|-{4,5} ?BEGIN |(?<![A-Za-z0-9])(?:"
-    r"(?-i:eyJ)(?:[\w-]{8}|[\w-]*\.)"
+    r"\b(?:bearer|basic|digest|token|identified by)\s\S|-{4,5} ?BEGIN "
+    r"|(?<![A-Za-z0-9])(?:(?-i:eyJ)(?:[\w-]{8}|[\w-]*\.)"
     r"|(?:gh[opsru]|github_pat|glpat|xox[a-z]|xapp|sk|pk|rk|pypi|npm|hf|whsec|hvs"
     r"|shp[a-z]{2}|dop_v1)[-_.]\w{6}"
     r"|(?-i:AKIA|ASIA|AROA|AIDA|ABIA|ACCA|AIza)\w{8}|SG\.[\w-]{8})",

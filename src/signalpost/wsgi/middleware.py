@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 
 from .._current import codes_that_set
 from .._current import context_exchange
@@ -54,6 +55,7 @@ from .reading import text_of
 from .sendfile import FILE_WRAPPER
 from .sendfile import stand_in_for
 from .unsent import layers
+from .unsent import layers_by_sender
 from .unsent import warn_of_receivers
 from .unsent import warn_of_sender
 
@@ -138,10 +140,10 @@ class SignalMiddleware(Layer):
         inner: t.Any = self.app.inner if type(self.app) is Around else self.app
         self._is_outer_layer = is_layer(inner) and inner.sender is sender
         layers.add(self)
+        layers_by_sender[id(self.sender)] = self
         if self.is_sender_known:
             set_sender_within(self)
-        else:
-            warn_of_receivers(self)
+        warn_of_receivers(self)
 
     @property
     def sender(self) -> object:
@@ -474,6 +476,6 @@ _known_maker = MAKERS.get
 _arrivals = request_arrived.table
 
 for _signal in catalogue.values():
-    _signal.table.sender_check = warn_of_sender
+    _signal.table.sender_check = partial(warn_of_sender, _signal)
 
 codes_that_set.add(SignalMiddleware._recorded.__code__)  # noqa: SLF001  # this module's

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from reprlib import repr as short_repr
 
+from .._engine.connection import Options
 from .._engine.identity import ANY
 from .._engine.identity import describe
 from .._engine.names import SenderName
@@ -19,15 +20,27 @@ from ..errors import ApplicationGoneError
 from ..errors import SenderWarning
 from ..lifecycle import EXCHANGE_SIGNALS
 from ..lifecycle import SENT_BY_OTHERS
+from ..lifecycle import SIGNALS_WITHIN
 from .finding import applications_in
 from .finding import Layer
 from .finding import layers_in
 from .finding import leads_to
+from .kinds import has_method
 
-__all__ = ["layers", "reason_unsent", "warn_of_receivers", "warn_of_sender"]
+__all__ = [
+    "layers",
+    "layers_by_sender",
+    "reason_unsent",
+    "warn_of_receivers",
+    "warn_of_sender",
+]
 
 layers: weakref.WeakSet[Layer] = weakref.WeakSet()
 """Every layer in this process."""
+layers_by_sender: weakref.WeakValueDictionary[int, Layer] = (
+    weakref.WeakValueDictionary()
+)
+"""A layer by the ``id`` of the sender that it was made with, which may be gone."""
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 _VALUES = (str, bytes, int, float, type(None))
@@ -46,9 +59,40 @@ def reason_unsent(signal: NamedSignal, sender: t.Any) -> str | None:
             return f"no application has the name {sender.name!r}"
         return None if None in reasons else reasons[0]
     reason = _reason_by_kind(sender)
-    if reason is not None or signal in SENT_BY_OTHERS:
-        return reason
-    return _reason_by_layers(signal, sender)
+    if reason is not None or signal not in SENT_BY_OTHERS:
+        return reason or _reason_by_layers(signal, sender)
+    is_sender = any(one is sender for _, one in _senders())
+    is_application = is_sender or _is_application(sender)
+    return _reason_by_others(signal) if is_application else None
+
+
+def _reason_by_others(signal: NamedSignal) -> str:
+    """Return why an application does not send a signal that others send."""
+    if signal in SIGNALS_WITHIN:
+        return (
+            "applications do not send it, engines do: connect without a sender, or to"
+            " the engine"
+        )
+    return "applications do not send it, configurations do: connect without a sender"
+
+
+def _is_application(sender: t.Any) -> bool:
+    """Return whether a sender is an application, however many layers there are."""
+    if isinstance(sender, _VALUES):
+        return True  # whatever it stands for, it is neither engine nor configuration
+    layer = layers_by_sender.get(id(sender))
+    with suppress(ApplicationGoneError):
+        if layer is not None and layer.sender is sender:
+            return True
+    return has_method(type(sender), "wsgi_app")
+
+
+def _are_applications(sender: t.Any) -> bool:
+    """Return the same; of a name, whether it has senders and all of them are."""
+    if type(sender) is not SenderName:
+        return _is_application(sender)
+    senders = sender.senders
+    return bool(senders) and all(map(_is_application, senders))
 
 
 def _reason_by_layers(signal: NamedSignal, sender: object) -> str | None:
@@ -83,16 +127,27 @@ def _senders() -> Iterator[tuple[Layer, object]]:
             yield layer, layer.sender
 
 
-def warn_of_sender(receiver: object, sender: t.Any) -> None:
-    """Warn if a receiver is connected to what does not send lifecycle signals.
+def warn_of_sender(
+    signal: NamedSignal, receiver: object, sender: t.Any, options: Options
+) -> None:
+    """Warn if a receiver is connected to what does not send a lifecycle signal.
 
     Or to an application whose layer has another sender, as it is around something that
-    does not show its application.
+    does not show its application. What is connected to the whole catalogue gets what
+    the application sends, and misses nothing.
     """
     reason = _reason_by_kind(sender)
+    is_by_others = signal in SENT_BY_OTHERS
+    if is_by_others and reason is None and not options.passes_signal:
+        reason = _reason_by_others(signal) if _are_applications(sender) else None
     if reason is not None:
         _warn(f"{describe(receiver)} was connected to {short_repr(sender)}; {reason}")
-        return
+    elif not is_by_others:
+        _warn_of_layer_of(receiver, sender)
+
+
+def _warn_of_layer_of(receiver: object, sender: t.Any) -> None:
+    """Warn if the layer around an application sends from something else."""
     try:
         wsgi_app = sender.wsgi_app
     except Exception:  # noqa: BLE001  # most senders have none, and some raise
@@ -107,6 +162,20 @@ def warn_of_sender(receiver: object, sender: t.Any) -> None:
 
 
 def warn_of_receivers(layer: Layer) -> None:
+    """Warn of receivers that a new layer shows to be connected to the wrong sender.
+
+    To an application that this layer is around and does not send from; or to one for a
+    signal that applications do not send, if that was not known to be one before.
+    """
+    sender = layer.sender
+    for signal in SENT_BY_OTHERS:
+        if signal.table.by_sender and signal.table.reaches(sender):
+            _warn_of_others(signal, sender)
+    if not layer.is_sender_known:
+        _warn_of_sender_within(layer)
+
+
+def _warn_of_sender_within(layer: Layer) -> None:
     """Warn if a layer of unknown application is around one that has receivers."""
     for application in applications_in(layer.app):
         has_receivers = any(
@@ -118,6 +187,14 @@ def warn_of_receivers(layer: Layer) -> None:
         wsgi_app = getattr(application, "wsgi_app", None)
         if has_receivers and not layers_in(application, wsgi_app):
             _warn_of_layer(layer, application, "receivers were connected")
+
+
+def _warn_of_others(signal: NamedSignal, sender: object) -> None:
+    """Warn of the receivers of a signal that an application does not send."""
+    for one in signal.connections:
+        if one.sender is sender and not one.whole_namespace:
+            reason = _reason_by_others(signal)
+            _warn(f"{one.name} was connected to {short_repr(sender)}; {reason}")
 
 
 def _warn_of_layer(layer: Layer, application: object, what: str) -> None:

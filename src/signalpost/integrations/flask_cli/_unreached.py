@@ -44,7 +44,11 @@ def never_called() -> list[NeverCalled]:
     for signal in lifecycle.catalogue.values():
         for one in signal.connections:
             reason = reason_unsent(signal, one.sender)
-            if reason is not None:
+            # What is connected to the whole catalogue misses nothing.
+            is_missed = (
+                not one.whole_namespace or signal not in lifecycle.SENT_BY_OTHERS
+            )
+            if reason is not None and is_missed:
                 found.append(NeverCalled(signal.name, one.name, reason, place_of(one)))
     return found
 

@@ -499,3 +499,43 @@ def test_what_structlog_logs_has_its_fields_in_json() -> None:
     ).info("sold", left=3)
     entry = json.loads(log.getvalue())
     assert (entry["message"], entry["left"]) == ("sold", 3)
+
+
+LONG = "a\nb\\'\"é" * 1000
+
+
+@pytest.mark.parametrize(
+    ("fmt", "style"),
+    [
+        ("%(message)s", "%"),
+        ("%(levelname)s %(message)s.", "%"),
+        ("%(message)s\n\t%(message)s", "%"),
+        ("%(message)s%(user)s%(message)s", "%"),
+        ("%(levelname)s %%(message)s %(message)s", "%"),
+        ("%(message).2000s", "%"),
+        ("{message} {user}", "{"),
+        ("$message $user", "$"),
+    ],
+)
+def test_a_long_message_is_written_as_a_short_one_is(
+    fmt: str, style: t.Literal["%", "{", "$"]
+) -> None:
+    record = record_of(LONG)
+    record.user = "bob\nEve"
+    written = TextFormatter(fmt, style=style).format(record)
+    message = LONG.replace("\n", "\\n")
+    expected = logging.makeLogRecord(
+        {"message": message, "levelname": record.levelname, "user": "bob\\nEve"}
+    )
+    kinds = {
+        "%": logging.PercentStyle,
+        "{": logging.StrFormatStyle,
+        "$": logging.StringTemplateStyle,
+    }
+    assert written == kinds[style](fmt).format(expected)
+
+
+def test_a_long_message_that_another_has_set_is_escaped() -> None:
+    record = record_of("short")
+    record.message = LONG
+    assert "\n" not in TextFormatter("%(message)s").formatMessage(record)

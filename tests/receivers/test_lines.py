@@ -79,3 +79,28 @@ def test_what_is_no_logger_is_refused() -> None:
     wrong: t.Any = 7
     with pytest.raises(TypeError, match=r"got 7; write logger='signalpost\.latency'"):
         chosen_logger(wrong, "signalpost.latency")
+
+
+def escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+@pytest.mark.parametrize("beside", ["", "é", "'", '"', "'\"", "\\"])
+def test_each_character_is_escaped_whatever_is_beside_it(beside: str) -> None:
+    # Of all planes, with what is not printable and what is.
+    characters = [chr(code) + beside for code in range(0, 0x110000, 11)]
+    line = "".join(escaped(one[0]) + one[1:] for one in characters)
+    assert one_line("".join(characters)) == line
+    word = "".join(
+        (escaped(one[0]) if one[0] != "\\" else "\\\\") + one[1:].replace("\\", "\\\\")
+        for one in characters
+    )
+    word = word.replace('"', '\\"')
+    assert one_word("".join((*characters, " ")), 10**7) == f'"{word} "'
+
+
+def test_each_unprintable_character_is_escaped() -> None:
+    text = "".join(filter(lambda one: not one.isprintable(), map(chr, range(0x110000))))
+    assert one_line(text) == text.encode("unicode_escape").decode("ascii")

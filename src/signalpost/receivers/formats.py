@@ -118,16 +118,21 @@ class TextFormatter(logging.Formatter):
             fmt, style = "%(asctime)s %(levelname)s %(name)s %(message)s", "%"
         super().__init__(fmt, datefmt, style, validate, defaults=defaults)
         # Apart, as what is not printable in the format is meant, and else is not.
-        self._parts = [
+        self._parts: list[_Part] = [
             part if number % 2 else type(self._style)(part, defaults=defaults)
             for number, part in enumerate(_unprintable.split(fmt))
             if part
         ]
+        self._parts_around = self._parts
+        if style == "%" and "%%" not in fmt:
+            self._parts_around = [*_around_message(self._parts, defaults)]
         self._names = {*_names_in(fmt, style)} - _KEYS_OF_LOGGING
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as text, without a line end."""
-        record.message = one_line(record.getMessage())
+        message = one_line(record.getMessage())
+        is_long = len(message) > _LONGEST_SIMPLE
+        record.message = _OneLine(message) if is_long else message
         if self.usesTime():
             record.asctime = self.formatTime(record, self.datefmt)
         text = self.formatMessage(record)
@@ -178,10 +183,42 @@ class TextFormatter(logging.Formatter):
         return _record_of(values | {name: fit(values[name]) for name in names})
 
     def _written(self, record: logging.LogRecord) -> str:
+        is_escaped = type(record.message) is _OneLine
+        parts = self._parts_around if is_escaped else self._parts
         return "".join(
-            part if isinstance(part, str) else one_line(part.format(record))
-            for part in self._parts
+            [
+                part
+                if isinstance(part, str)
+                else (record.message if part is None else one_line(part.format(record)))
+                for part in parts
+            ]
         )
+
+
+class _OneLine(str):
+    """A long message that is escaped, which is not to be looked through again."""
+
+    __slots__ = ()
+
+
+_Part: TypeAlias = str | logging.PercentStyle | None
+"""A part of a format: characters as they are, what is formatted, or the message."""
+
+
+def _around_message(
+    parts: Iterable[_Part], defaults: Mapping[str, Any] | None
+) -> Iterable[_Part]:
+    """Yield the parts of a format, with each message as a part of its own."""
+    for part in parts:
+        if part is None or isinstance(part, str):
+            yield part
+            continue
+        first, *others = part._fmt.split("%(message)s")  # noqa: SLF001  # its one field
+        for number, between in enumerate((first, *others)):
+            if number:
+                yield None
+            if between:
+                yield logging.PercentStyle(between, defaults=defaults)
 
 
 def _names_in(fmt: str, style: Literal["%", "{", "$"]) -> Iterable[str]:

@@ -72,43 +72,19 @@ def one_line(text: str) -> str:
     """
     if text.isprintable():
         return text
+    escaped = _escaped(text)
     # No other escape ends or begins with a backslash that stands for itself.
-    return _escaped(text).replace("\\\\", "\\")
-
-
-class _Escapes(dict[int, str]):
-    """What characters are written as, by their codes; made as they are met."""
-
-    def __missing__(self, code: int) -> str:
-        character = chr(code)
-        self[code] = _escape(character) if _is_odd(character) else character
-        return self[code]
-
-
-_FEW = 16
+    return escaped.replace("\\\\", "\\") if "\\" in text else escaped
 
 
 def _escaped(text: str) -> str:
-    """Return text with escapes for backslashes and all that is not printable."""
-    kinds = {*text}
-    odd = {character for character in kinds if _is_odd(character)}
-    # The codec is the quickest, but escapes what is printable and not ASCII, too.
-    if all(character.isascii() for character in kinds - odd):
-        return _escape(text)
-    if len(odd) > _FEW:
-        return text.translate(_Escapes())
-    # The backslash first, as escapes have one.
-    for character in sorted(odd, key="\\".__ne__):
-        text = text.replace(character, _escape(character))
-    return text
+    """Return text with escapes for backslashes and all that is not printable.
 
-
-def _escape(text: str) -> str:
-    return text.encode("unicode_escape").decode("ascii")
-
-
-def _is_odd(character: str) -> bool:
-    return character == "\\" or not character.isprintable()
+    As :func:`repr` has them, which is the quickest way to escape that and no more.
+    """
+    # With this mark in it, a repr is between apostrophes, and escapes each within.
+    escaped = repr(f'{text}"')[1:-2]
+    return escaped.replace("\\'", "'") if "'" in text else escaped
 
 
 def chosen_logger(chosen: logging.Logger | str | None, default: str) -> logging.Logger:

@@ -23,6 +23,7 @@ from signalpost import named
 from signalpost import NamedSignal
 from signalpost import SignalMiddleware
 from signalpost._places import PLACES
+from signalpost.config import READY
 from signalpost.errors import ApplicationError
 from signalpost.errors import ExtensionError
 from signalpost.errors import PayloadError
@@ -31,11 +32,13 @@ from signalpost.errors import SenderWarning
 from signalpost.errors import WeakReceiverWarning
 from signalpost.exchange import Exchange
 from signalpost.integrations.flask import Signalpost
+from signalpost.integrations.sqlalchemy import EveryEngine
 from signalpost.lifecycle import catalogue
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import request_started
 from signalpost.lifecycle import sql_executed
 from signalpost.receivers.latency import LatencyLogger
+from signalpost.receivers.recorder import LatencyRecorder
 from tests.wsgi.serving import hello
 from tests.wsgi.serving import Server
 
@@ -347,6 +350,31 @@ def test_a_receiver_that_is_called_instead_of_passed() -> None:
     )
 
 
+def test_a_receiver_whose_methods_are_connected() -> None:
+    app = flask.Flask("shop")
+    connect = connected(exchange_closed, app, LatencyRecorder())
+    message = message_of(ReceiverError, connect)
+    assert message.startswith("receiver must be callable, got <")
+    assert message.endswith(
+        "; connect its methods: .opened to exchange-opened and .closed to"
+        " exchange-closed"
+    )
+
+
+def test_a_receiver_that_connects_itself() -> None:
+    connect = connected(exchange_closed, flask.Flask("shop"), EveryEngine())
+    assert message_of(ReceiverError, connect).endswith(
+        "; it connects itself: call its method connect"
+    )
+
+
+def test_a_signal_as_the_receiver() -> None:
+    connect = connected(exchange_closed, flask.Flask("shop"), request_started)
+    assert message_of(ReceiverError, connect).endswith(
+        "; pass the function itself, not its result"
+    )
+
+
 def test_a_receiver_with_a_wrong_parameter() -> None:
     def note(sender: object, request: object) -> None:
         pass
@@ -414,10 +442,12 @@ def test_an_object_that_dies_as_connect_returns() -> None:
 # Senders.
 
 
-def connected(signal: NamedSignal, sender: object) -> Callable[[], None]:
+def connected(
+    signal: NamedSignal, sender: object, receiver: t.Any = None
+) -> Callable[[], None]:
     def connect() -> None:
-        signal.connect(anything, sender)
-        signal.disconnect(anything)
+        signal.connect(receiver or anything, sender)
+        signal.disconnect(receiver or anything)
 
     return connect
 
@@ -574,3 +604,137 @@ def test_a_value_from_which_a_layer_sends_is_no_mistake() -> None:
 
 def test_a_function_of_the_root_that_is_no_mistake() -> None:
     assert signalpost.SignalMiddleware is SignalMiddleware
+
+
+# Options.
+
+
+OPTIONS: list[tuple[str, dict[str, t.Any], str]] = [
+    (
+        "latency",
+        {"exclude": "/healthz"},
+        (
+            "exclude must be a collection of patterns, got '/healthz'; write"
+            ' ["/healthz"]'
+        ),
+    ),
+    (
+        "latency",
+        {"exclude": [3]},
+        'a pattern of exclude must be a string, got 3; write "/healthz"',
+    ),
+    (
+        "recorder",
+        {"exclude": ["healthz"]},
+        (
+            "a pattern of exclude must be a path that begins with / or **, without"
+            " host, query, route variables and regular expressions, got 'healthz';"
+            ' write "/healthz", "/items/*" or "/static/**"'
+        ),
+    ),
+    (
+        "latency",
+        {"exclude": ["/**/a/**"]},
+        (
+            "a pattern of exclude takes ** once, as a whole segment, and * once a"
+            " segment, got '/**/a/**'; write several patterns"
+        ),
+    ),
+    (
+        "failures",
+        {"ignore": "shop.errors:Expected"},
+        (
+            "ignore must be a collection of exceptions, or of their paths, got"
+            """ 'shop.errors:Expected'; write ["shop.errors:Expected"]"""
+        ),
+    ),
+    (
+        "failures",
+        {"ignore": [3]},
+        (
+            "ignore must hold classes of exceptions or their paths, got 3; write"
+            ' ["shop.errors:Expected"]'
+        ),
+    ),
+    (
+        "failures",
+        {"ignore_statuses": 503},
+        "ignore_statuses must be a collection of statuses, got 503; write [503]",
+    ),
+    (
+        "failures",
+        {"ignore_statuses": ["503"]},
+        "a status in ignore_statuses must be a whole number, got '503'; write [503]",
+    ),
+    (
+        "failures",
+        {"ignore_statuses": [5]},
+        "a status in ignore_statuses must be from 100 to 999, got 5; write [503]",
+    ),
+    (
+        "latency",
+        {"fields": "client"},
+        (
+            """fields must be a collection of names, got 'client'; write ["client","""
+            ' "user"]'
+        ),
+    ),
+    (
+        "latency",
+        {"fields": [3]},
+        'a name in fields must be a string, got 3; write "client"',
+    ),
+    (
+        "latency",
+        {"fields": ["a b"]},
+        (
+            "a name in fields must be of letters, digits and . _ -, got 'a b'; write"
+            ' "client"'
+        ),
+    ),
+    (
+        "latency",
+        {"fields": ["path"]},
+        (
+            "a name in fields must be none of the line's own, got 'path'; keep the"
+            " value by another name in exchange.state"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "expected"), OPTIONS)
+def test_an_option_that_does_not_fit(
+    name: str, options: dict[str, t.Any], expected: str
+) -> None:
+    module, _, attribute = READY[name].partition(":")
+    kind = getattr(importlib.import_module(module), attribute)
+    with pytest.raises((TypeError, ValueError)) as raised:
+        kind(**options)
+    assert str(raised.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        (
+            "X-Request-ID",
+            (
+                "id_headers must be a collection of names of headers, got"
+                """ 'X-Request-ID'; write ["X-Request-ID"]"""
+            ),
+        ),
+        ([3], 'id_headers must be names of headers, got 3; write "X-Request-ID"'),
+        (
+            ["X Request"],
+            (
+                "id_headers must be names of headers, of letters, digits and hyphens,"
+                """ got 'X Request'; write "X-Request-ID\""""
+            ),
+        ),
+    ],
+)
+def test_headers_of_ids_that_do_not_fit(headers: t.Any, expected: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as raised:
+        SignalMiddleware(hello, id_headers=headers)
+    assert str(raised.value) == expected

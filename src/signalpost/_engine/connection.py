@@ -6,6 +6,7 @@ import typing as t
 import weakref
 from collections.abc import Callable
 from collections.abc import Hashable
+from collections.abc import Mapping
 from reprlib import repr as short_repr
 from types import CodeType
 from types import MethodType
@@ -303,10 +304,23 @@ def check_callable(receiver: object) -> None:
     """
     if not callable(receiver):
         raise ReceiverError(
-            f"receiver must be callable, got {short_repr(receiver)}; pass the function"
-            " itself, not its result",
+            f"receiver must be callable, got {short_repr(receiver)};"
+            f" {_advice_for(receiver)}",
             receiver,
         )
+
+
+def _advice_for(receiver: object) -> str:
+    """Return what to connect instead of an object that cannot be called."""
+    kind = type(receiver)
+    methods = getattr(kind, "hears", None)
+    if isinstance(methods, Mapping) and methods:
+        each = " and ".join(f".{name} to {signal}" for signal, name in methods.items())
+        return f"connect its methods: {each}"
+    connects_itself = hasattr(kind, "connect") and hasattr(kind, "disconnect")
+    if connects_itself and not hasattr(kind, "send"):  # which a signal has
+        return "it connects itself: call its method connect"
+    return "pass the function itself, not its result"
 
 
 def connection_to_object(

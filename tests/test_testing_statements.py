@@ -87,7 +87,8 @@ def test_one_more_fails(connection: sa.Connection, limit: int) -> None:
     with pytest.raises(TooManyStatementsError) as caught, max_statements(limit):
         execute(connection, limit + 1)
     assert str(caught.value).startswith(
-        f"expected at most {limit} statements, got {limit + 1}\n"
+        f"expected at most {limit} statement{'' if limit == 1 else 's'}, got"
+        f" {limit + 1}\n"
     )
     assert caught.value.limit == limit
     assert len(caught.value.statements) == limit + 1
@@ -233,7 +234,7 @@ def test_repeated_shape_of_several_places_names_one(connection: sa.Connection) -
     with pytest.raises(TooManyStatementsError) as caught:
         work()
     place = str(caught.value).splitlines()[3]
-    assert place.endswith(":execute and 1 other places")
+    assert place.endswith(":execute and 1 other place")
 
 
 def test_message_is_bounded(connection: sa.Connection) -> None:
@@ -409,7 +410,7 @@ class OrdersTest(unittest.TestCase):
 
     def test_unittest_reports_the_same(self) -> None:
         with (
-            pytest.raises(AssertionError, match="at most 1 statements, got 2"),
+            pytest.raises(AssertionError, match="at most 1 statement, got 2"),
             max_statements(1),
             self.engine.connect() as connection,
         ):
@@ -423,7 +424,7 @@ def test_parts_of_one_insert_are_no_repetition(connection: sa.Connection) -> Non
     with pytest.raises(TooManyStatementsError) as caught, max_statements(1):
         connection.execute(sa.insert(mugs).returning(mugs.c.a), rows)
     message = str(caught.value)
-    assert message.startswith("expected at most 1 statements, got ")
+    assert message.startswith("expected at most 1 statement, got ")
     assert "repeated" not in message
 
 

@@ -75,6 +75,11 @@ def test_a_request_without_a_status_has_a_dash(
     assert lines.messages == ["GET /a - error 12.3 ms 0 bytes"]
 
 
+def test_one_byte_is_no_number_of_bytes(lines: pytest.LogCaptureFixture) -> None:
+    log_latency("shop", exchange=closed_exchange(body_bytes=1))
+    assert lines.messages == ["GET /a 200 complete 12.3 ms 1 byte"]
+
+
 def test_bytes_that_were_not_counted_are_marked(
     lines: pytest.LogCaptureFixture,
 ) -> None:

@@ -311,10 +311,11 @@ class _LatencyLine(Line):
         headers = ""
         if streamed_from is not None:
             headers = f" (headers {streamed_from * 1000:.1f} ms)"
+        unit = "byte" if body_bytes == 1 else "bytes"
         return (
             f"{method} {one_word(place)} {'-' if status is None else status}"
             f" {outcome or 'open'} {seconds * 1000:.1f} ms{headers}"
-            f" {'' if is_exact else '~'}{body_bytes} bytes"
+            f" {'' if is_exact else '~'}{body_bytes} {unit}"
             f"{'' if totals is None else _sql_text(*totals)}"
             f"{'' if request_id is None else ' id=' + one_word(request_id)}"
             f"{text_of_fields(more)}"

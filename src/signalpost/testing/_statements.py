@@ -101,8 +101,8 @@ class StatementLimit(Block):
             return
         if not statements and not count.is_instrumented:
             raise NotInstrumentedError(
-                f"expected at most {self.limit} statements, and none can be counted,"
-                " as no engine is instrumented; call"
+                f"{_expectation(self.limit)}, and none can be counted, as"
+                " no engine is instrumented; call"
                 " signalpost.integrations.sqlalchemy.instrument() before the test, and"
                 " undo() after it"
             )
@@ -228,12 +228,13 @@ def _message(statements: Sequence[Statement], limit: int) -> str:
         if places.total() > 1
     ]
     repeated.sort(key=itemgetter(0), reverse=True)
-    lines = [f"expected at most {limit} statements, got {len(statements)}"]
+    lines = [f"{_expectation(limit)}, got {len(statements)}"]
     if repeated:
         lines.append("repeated:")
     for times, shape, places in repeated[:_MOST_LISTED]:
         (place, _), *others = places.most_common()
-        also = f" and {len(others)} other places" if others else ""
+        other = "other place" if len(others) == 1 else "other places"
+        also = f" and {len(others)} {other}" if others else ""
         lines.append(
             f"  {times} times: {_shown(shape)}\n    at {one_line(place)}{also}"
         )
@@ -246,10 +247,16 @@ def _message(statements: Sequence[Statement], limit: int) -> str:
     return "\n".join(lines)
 
 
+def _expectation(limit: int) -> str:
+    return f"expected at most {limit} statement{'' if limit == 1 else 's'}"
+
+
 def _shown(text: str) -> str:
     return one_line(capped(text, _LONGEST_LISTED))
 
 
 def _left_out(listed: Sequence[object]) -> list[str]:
     more = len(listed) - _MOST_LISTED
-    return [f"  … {more} more are left out"] if more > 0 else []
+    return (
+        [f"  … {more} more {'is' if more == 1 else 'are'} left out"] if more > 0 else []
+    )

@@ -84,10 +84,17 @@ def test_what_is_given_twice_is_refused(mapping: dict[str, t.Any]) -> None:
         Configuration.from_mapping(mapping)
 
 
-def test_a_name_that_is_no_string_is_refused() -> None:
-    mapping: dict[t.Any, t.Any] = {"shop": {3: 4}}
-    with pytest.raises(ConfigurationError, match="a name must be a string, got 3"):
+@pytest.mark.parametrize(
+    ("mapping", "place"),
+    [({"shop": {3: 4}}, "a mapping, shop"), ({3: {}}, "a mapping")],
+)
+def test_a_name_that_is_no_string_is_refused(
+    mapping: dict[t.Any, t.Any], place: str
+) -> None:
+    with pytest.raises(ConfigurationError) as raised:
         Configuration.from_mapping(mapping)
+    assert str(raised.value) == f"{place}: a name must be a string, got 3"
+    assert raised.value.line is None
 
 
 def test_a_file_is_read_by_its_suffix(write: Write) -> None:

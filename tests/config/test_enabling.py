@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -139,7 +140,10 @@ def test_what_was_disabled_can_be_enabled_again() -> None:
     enabled = load({"here:Audit": {"days": 7}}, shop)
     enabled.disable("here:Audit")
     audit = enabled.enable("here:Audit", days=8)
-    assert audit.source == "enable(), here:Audit"
+    assert audit.source == f"{__file__}, line {audit.line}, here:Audit"
+    assert audit.origin == __file__
+    line = Path(__file__).read_text("utf-8").splitlines()[(audit.line or 0) - 1]
+    assert line.strip() == 'audit = enabled.enable("here:Audit", days=8)'
     assert hearing(shop) == [audit.receiver.closed]
 
 

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from signalpost._ids import ID_HEADERS
+from signalpost.config import available_receivers
 from signalpost.config import checked_file
 from signalpost.config import READY
 from signalpost.config import template
+from signalpost.config._available import summary_of
+from signalpost.lifecycle import catalogue
 
 from .loading import Write
 from .test_published import publish
@@ -154,3 +158,31 @@ def test_what_is_not_installed_has_the_command_that_installs_it(
         assert not re.search(rf"^#{name}\b", text, re.MULTILINE)
         needs = f"# It needs {package}: run pip install 'signalpost[{extra}]'\n"
         assert needs in text
+
+
+def test_the_headers_of_ids_are_there_with_their_default() -> None:
+    names = ", ".join(f'"{name}"' for name in ID_HEADERS)
+    assert f"\n#id-headers = [{names}]\n" in template()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("Keep what :attr:`.Exchange.state` holds.", "Keep what Exchange.state holds."),
+        ("See :class:`~shop.stock.Shelf`.", "See Shelf."),
+        ("See :class:`shop.Shelf`_ or `~Shelf`.", "See shop.Shelf or Shelf."),
+        ("The :attr:`id <signalpost.exchange.Exchange.id>` of one.", "The id of one."),
+        ("See `the docs <https://shop.test/>`__.", "See the docs."),
+        ("Write ``<b>`` or ``:x:`` or ``.y``.", "Write <b> or :x: or .y."),
+        ("Half of `nothing.", "Half of `nothing."),
+    ],
+)
+def test_a_summary_has_no_markup(line: str, expected: str) -> None:
+    kind = type("Audit", (), {"__doc__": f"{line}\n\nMore."})
+    assert summary_of(kind) == expected
+
+
+def test_no_summary_of_ours_has_markup() -> None:
+    shown = [one.summary for one in available_receivers()]
+    shown += map(summary_of, catalogue.values())
+    assert not re.findall(r"`|:\w+:|~|\W\.\w", " ".join(shown))

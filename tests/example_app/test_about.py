@@ -108,7 +108,10 @@ def test_page_shows_the_line_that_enabled_each_receiver(
         file, line, section = place.split(", ")
         assert (file, section) == ("signalpost.toml", "[signalpost.receivers]")
         assert name in config[int(line.removeprefix("line ")) - 1]
-    assert audit == "enable()"
+    code = Path(app.root_path, "audit.py").read_text().splitlines()
+    file, line = audit.split(", ")
+    assert file == "audit.py"
+    assert ".enable(" in code[int(line.removeprefix("line ")) - 1]
 
 
 def test_page_shows_no_folder_of_the_machine(browser: TestApp, app: Flask) -> None:

@@ -126,6 +126,11 @@ def test_without_a_file_nothing_is_enabled() -> None:
     ("options", "key", "message"),
     [
         ({"conf": "shop.toml"}, "conf", "unknown option 'conf' of egg:signalpost"),
+        (
+            {"latency": "yes"},
+            "latency",
+            "it is a receiver; write it in the section",
+        ),
         ({"strict": "perhaps"}, "strict", "strict must be yes or no, got 'perhaps'"),
     ],
 )
@@ -135,6 +140,13 @@ def test_a_wrong_option_is_named_with_its_file(
     with pytest.raises(ConfigurationError, match=message) as raised:
         filter_factory({"__file__": "stack.ini"}, **options)
     assert (raised.value.source, raised.value.key) == ("stack.ini", key)
+
+
+@pytest.mark.parametrize("options", [{"conf": "x"}, {"strict": "perhaps"}])
+def test_the_name_of_a_stack_is_escaped_in_a_message(options: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        filter_factory({"__file__": "stack\n\x1b[31m.ini"}, **options)
+    assert str(raised.value).startswith("stack\\n\\x1b[31m.ini: ")
 
 
 def test_a_missing_file_is_told_before_any_request(tmp_path: Path) -> None:

@@ -121,7 +121,15 @@ def _object_at(path: str) -> Any:
 def summary_of(found: object) -> str:
     """Return the first line of a docstring, without its markup."""
     summary = (inspect.getdoc(found) or "").partition("\n")[0]
-    return re.sub(r"(?::[\w:]+:)?`+~?([^`]*)`+", r"\1", summary)
+    return _markup.sub(lambda marked: marked["title"] or marked["text"], summary)
+
+
+# A literal, or a role such as :attr:`.Exchange.state` or :attr:`state <…>`. Of the full
+# name behind a tilde only the last part is shown.
+_markup = re.compile(
+    r"``(?P<text>.*?)``"
+    r"|(?::[\w:]+:)?`(?:~(?:[\w.]*\.)?|\.)?(?:(?P<title>[^`<]+?)(?:\s*<[^`]*>)?)`_{0,2}"
+)
 
 
 def _options_of(target: Any) -> Iterable[Option]:

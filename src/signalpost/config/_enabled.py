@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from ._finding import receiver_from
 from ._finding import signal_of
 from ._output import formatter_of
 from ._output import output
+from ._place import LineOfCode
 from ._place import Place
 from ._shown import scrubbed
 from ._shown import shown_options
@@ -60,7 +62,8 @@ class EnabledReceiver:
     """The names of the signals that it receives, or where your own are; empty if it
     connects itself."""
     origin: str = ""
-    """What :attr:`source` begins with: the file, as ``"shop.toml"``, or what else."""
+    """What :attr:`source` begins with: the file, as ``"shop.toml"``, or what else; that
+    of the code which called :meth:`Enabled.enable`."""
     line: int | None = None
     """The line of the file, if it was one."""
 
@@ -122,7 +125,10 @@ class Enabled(Mapping[str, EnabledReceiver]):
         .. versionadded:: 0.1
         """
         look_again_for([name])
-        return self.enable_at(name, options, Place("enable()", "", name))
+        caller = sys._getframe(1)  # noqa: SLF001  # for the place, and no other way to it
+        lines = LineOfCode(caller.f_lineno)
+        place = Place(caller.f_code.co_filename, "", name, lines)
+        return self.enable_at(name, options, place)
 
     def disable(self, name: str) -> bool:
         """Disconnect a receiver and let go of it.

@@ -19,7 +19,15 @@ from ..receivers.lines import capped
 from ..receivers.lines import one_line
 from ._shown import shown_name
 
-__all__ = ["NO_LINES", "Lines", "Mistakes", "Place", "listed", "nearest"]
+__all__ = [
+    "NO_LINES",
+    "LineOfCode",
+    "Lines",
+    "Mistakes",
+    "Place",
+    "listed",
+    "nearest",
+]
 
 _LONGEST_COMPARED = 200
 _LONGEST_MESSAGE = 2000
@@ -73,7 +81,7 @@ class Lines:
         section = ""
         found = []
         for number, bare in enumerate(self._bare, 1):
-            if bare.startswith(_COMMENTS):
+            if not bare or bare.startswith(_COMMENTS):
                 continue
             header = _header(bare)
             if header is not None:
@@ -89,6 +97,21 @@ _COMMENTS = ("#", ";")
 _header = re.compile(r"\[+([^\[\],=]+)\]+\s*(?:[#;].*)?").fullmatch
 
 NO_LINES: t.Final = Lines("")
+
+
+class LineOfCode(Lines):
+    """The line of the code that asks for something.
+
+    :param number: Its number.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__("")
+        self._number = number
+
+    def find(self, wanted: str, word: str = "") -> int | None:
+        """Return the number of the line, whatever is looked for."""
+        return self._number
 
 
 @dataclass(frozen=True, slots=True)

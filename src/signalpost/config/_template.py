@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
+from .._ids import ID_HEADERS
 from ..receivers.lines import one_line
 from ._available import available_receivers
 from ._available import AvailableReceiver
@@ -30,6 +31,8 @@ _HEAD = """\
 format = "text"
 # Modules to import before, in order.
 #auto-import = []
+# Headers that may have the id of a request, in order.
+#id-headers = ID_HEADERS
 
 [signalpost.receivers]
 """
@@ -50,7 +53,8 @@ def template() -> str:
     .. versionadded:: 0.1
     """
     parts = ["\n".join(_lines_of(one)) for one in available_receivers()]
-    return _HEAD + "\n\n".join(parts) + "\n"
+    head = _HEAD.replace("ID_HEADERS", _value(ID_HEADERS))
+    return head + "\n\n".join(parts) + "\n"
 
 
 def _lines_of(receiver: AvailableReceiver) -> Iterator[str]:

@@ -34,12 +34,14 @@ from collections.abc import Mapping
 
 from ..config import Configuration
 from ..config import is_disabled
+from ..config._finding import is_receiver
 from ..config._place import Mistakes
 from ..config._place import nearest
 from ..config._shown import quoted
 from ..config._shown import shown_value
 from ..config._text import TRUTHS
 from ..errors import ConfigurationError
+from ..receivers.lines import one_line
 from ..wsgi.middleware import SignalMiddleware
 
 if t.TYPE_CHECKING:
@@ -86,18 +88,24 @@ def filter_factory(
 def _wrong_options(
     source: str, options: Mapping[str, str]
 ) -> Iterator[ConfigurationError]:
+    place = one_line(source)
     for name in options:
         if name not in _OPTIONS:
+            advice = (
+                "it is a receiver; write it in the section [signalpost.receivers] of"
+                " the file that the option config names"
+                if is_receiver(name)
+                else f"its options are {', '.join(_OPTIONS)}{nearest(name, _OPTIONS)}"
+            )
             yield ConfigurationError(
-                f"{source}: unknown option {quoted(name)} of egg:signalpost; its"
-                f" options are {', '.join(_OPTIONS)}{nearest(name, _OPTIONS)}",
+                f"{place}: unknown option {quoted(name)} of egg:signalpost; {advice}",
                 source,
                 key=name,
             )
     strict = options.get("strict", "no")
     if strict.lower() not in TRUTHS:
         yield ConfigurationError(
-            f"{source}: strict must be yes or no, got {shown_value(strict)}",
+            f"{place}: strict must be yes or no, got {shown_value(strict)}",
             source,
             key="strict",
         )

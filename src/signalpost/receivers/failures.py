@@ -31,6 +31,7 @@ from .lines import one_word
 from .masking import checked_with_values
 from .messages import hide_values
 from .messages import message_without_values
+from .paths import route_or_path
 from .places import is_generated
 from .places import is_of_application
 from .tracebacks import leaves_of
@@ -359,13 +360,13 @@ def _line(
     seen: _Seen,
     times: int,
 ) -> Line:
-    is_path = exchange.route is None
-    place = capped(exchange.route or exchange.script_name + exchange.path)
+    path_kind, path = route_or_path(exchange)
+    place = capped(path)
     kind = None if message is None else seen.exception
     status = exchange.status
     fields: dict[str, Field] = {
         "method": exchange.method,
-        "path" if is_path else "route": place,
+        path_kind: place,
         "status": status,
         "where": where,
         "exception_type": kind,

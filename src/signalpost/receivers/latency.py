@@ -20,6 +20,7 @@ from .lines import chosen_logger
 from .lines import LONGEST_FIELD
 from .lines import one_word
 from .paths import exclusion_of
+from .paths import route_or_path
 from .request_fields import RequestFields
 from .request_fields import text_of_fields
 from .response_times import response_times
@@ -178,15 +179,14 @@ class LatencyLogger:
             return
         if self._is_excluded is not None and self._is_excluded(exchange):
             return
-        route = exchange.route
-        place = exchange.script_name + exchange.path if route is None else route
+        kind, place = route_or_path(exchange)
         if is_ordinary and self._sample is not None and not self._sample.takes(place):
             return
         if level not in visibility.taken:
             visibility.check(level)
         line = self._line(
             exchange,
-            "path" if route is None else "route",
+            kind,
             place,
             None if stream_seconds is None else response_seconds,
         )
@@ -215,8 +215,7 @@ class LatencyLogger:
         """Explain that a line is not shown, if it would be written."""
         if self._is_excluded is not None and self._is_excluded(exchange):
             return
-        route = exchange.route
-        place = exchange.script_name + exchange.path if route is None else route
+        _, place = route_or_path(exchange)
         if is_ordinary and self._sample is not None and not self._sample.has(place):
             return
         self._visibility.check(level)

@@ -1,18 +1,30 @@
-"""Patterns of paths that a receiver leaves out."""
+"""By which path a request is known, and patterns of paths that are left out."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from collections.abc import Collection
+from typing import Literal
 
 from ..exchange import Exchange
 
-__all__ = ["exclusion_of"]
+__all__ = ["exclusion_of", "route_or_path"]
 
 # What regular expressions, routes and queries are written with has no place in a
 # pattern: it would match nothing, and that would not be noticed.
 _is_pattern = re.compile(r"(?:/|\*\*)(?!.*\.\*)[^^$?\\|()\[\]{}<>+#]*").fullmatch
+
+
+def route_or_path(exchange: Exchange) -> tuple[Literal["route", "path"], str]:
+    """Return what a request is known by, and which of the two it is.
+
+    The route, or the whole path from the root where no route is known.
+    """
+    route = exchange.route
+    if route is None:
+        return "path", exchange.script_name + exchange.path
+    return "route", route
 
 
 def exclusion_of(patterns: Collection[str]) -> Callable[[Exchange], bool] | None:

@@ -19,6 +19,7 @@ from .lines import one_word
 from .masking import checked_with_values
 from .masking import masked
 from .masking import shape_of
+from .paths import route_or_path
 from .places import place_of
 from .statements import is_further_part
 from .statements import operation_of
@@ -283,10 +284,8 @@ def _in_short(statement: str) -> str:
 def _request_of(exchange: Exchange | None) -> dict[str, Field]:
     if exchange is None:
         return {}
-    if exchange.route is not None:
-        return {"method": exchange.method, "route": capped(exchange.route)}
-    path = capped(exchange.script_name + exchange.path)
-    return {"method": exchange.method, "path": path}
+    kind, place = route_or_path(exchange)
+    return {"method": exchange.method, kind: capped(place)}
 
 
 def _request_text(fields: dict[str, Field]) -> str:

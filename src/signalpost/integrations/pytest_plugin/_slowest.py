@@ -17,6 +17,7 @@ from ...lifecycle import exchange_closed
 from ...lifecycle import sql_executed
 from ...receivers.lines import capped
 from ...receivers.lines import one_line
+from ...receivers.paths import route_or_path
 from ...receivers.places import place_of
 from ...receivers.response_times import response_times
 
@@ -125,11 +126,9 @@ class Largest:
 
 
 def _text_of_request(exchange: Exchange) -> str:
-    route = exchange.route
-    if route is None:
-        route = exchange.script_name + exchange.path
+    _, place = route_or_path(exchange)
     status = "-" if exchange.status is None else exchange.status
-    return f"{exchange.method} {one_line(capped(route))} {status}{_in_test()}"
+    return f"{exchange.method} {one_line(capped(place))} {status}{_in_test()}"
 
 
 def _in_test() -> str:

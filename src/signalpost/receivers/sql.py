@@ -298,13 +298,20 @@ def _statement_text(fields: dict[str, Field]) -> str:
     words = ["slow" if exception is None else f"failed {exception}"]
     words.append(f"{float(fields['duration_seconds'] or 0) * 1000:.1f} ms")
     if fields["row_count"] is not None:
-        words.append(f"{fields['row_count']} rows")
-    sets = "sets of parameters" if fields["is_executemany"] else "parameters"
-    words.append(f"{fields['parameters_count']} {sets}")
+        words.append(_counted(fields["row_count"], "row"))
+    words.append(
+        _counted(fields["parameters_count"], "set", " of parameters")
+        if fields["is_executemany"]
+        else _counted(fields["parameters_count"], "parameter")
+    )
     words.append(one_word(str(fields["statement"])))
     if "method" in fields:
         words.append(_request_text(fields))
     return " ".join(words)
+
+
+def _counted(count: Field, noun: str, more: str = "") -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}{more}"
 
 
 def _failure_text(fields: dict[str, Field]) -> str:

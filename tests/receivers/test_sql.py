@@ -99,6 +99,18 @@ def test_slow_statement_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert record.getMessage() == 'slow 250.0 ms 3 rows 2 parameters "SELECT ?"'
 
 
+def test_one_row_and_one_parameter_are_no_plurals(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with sql_executed.connected_to(SqlLogger(slow_seconds=0.2)):
+        send("SELECT 1", row_count=1, parameters_count=1)
+        send("SELECT 1", parameters_count=1, is_executemany=True)
+    assert [record.getMessage() for record in caplog.records] == [
+        'slow 250.0 ms 1 row 1 parameter "SELECT ?"',
+        'slow 250.0 ms 1 set of parameters "SELECT ?"',
+    ]
+
+
 def test_failed_statement_is_logged_however_quick(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

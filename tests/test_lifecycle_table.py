@@ -31,6 +31,7 @@ PAYLOADS: dict[str, set[str]] = {
         "exchange",
     },
     "sql-failed": {"operation", "statement", "exception", "exchange"},
+    "sql-pool-changed": {"name", "change", "seconds", "state"},
     "post-config-load": {"application"},
 }
 
@@ -69,5 +70,6 @@ def test_signals_of_others_are_these() -> None:
     assert {signal.name for signal in lifecycle.SENT_BY_OTHERS} == {
         "sql-executed",
         "sql-failed",
+        "sql-pool-changed",
         "post-config-load",
     }

@@ -2,8 +2,8 @@
 
 Each signal has one moment, whoever sends it. The sender is always the application
 object: the :class:`~flask.Flask` instance, or the callable given to
-:class:`~signalpost.SignalMiddleware`; but for :data:`sql_executed`, :data:`sql_failed`
-and :data:`post_config_load`, which are not sent by one.
+:class:`~signalpost.SignalMiddleware`; but for :data:`sql_executed`, :data:`sql_failed`,
+:data:`sql_pool_changed` and :data:`post_config_load`, which are not sent by one.
 
 An *exchange* is one request and its response, from the server's call to ``close()``.
 Every exchange sends ``exchange-opened`` once and ``exchange-closed`` once, whatever
@@ -35,6 +35,7 @@ __all__ = [
     "request_tearing_down",
     "sql_executed",
     "sql_failed",
+    "sql_pool_changed",
     "template_rendered",
 ]
 
@@ -318,14 +319,40 @@ as :data:`sql_executed`.
 *Payload*:
 
 - ``operation``: what failed. ``"connect"``: a connection could not be made. ``"pool"``:
-  no connection of the pool was free in time; sent only by a
-  :func:`~signalpost.integrations.sqlalchemy.measured_pool`. ``"fetch"``: rows of a
-  statement that had been executed could not be fetched. ``"begin"``, ``"prepare"``,
-  ``"commit"`` and ``"rollback"``: of a transaction. ``"other"``: something else that
-  the driver was asked for, such as the isolation level.
+  no connection of the pool was free in time. ``"fetch"``: rows of a statement that had
+  been executed could not be fetched. ``"begin"``, ``"prepare"``, ``"commit"`` and
+  ``"rollback"``: of a transaction. ``"other"``: something else that the driver was
+  asked for, such as the isolation level.
 - ``statement``: for ``"fetch"``, the text that the driver got; otherwise ``None``.
 - ``exception``: what the application is about to get, as for :data:`sql_executed`.
 - ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
+"""
+
+sql_pool_changed: NamedSignal = catalogue.signal(
+    "sql-pool-changed",
+    "A connection was taken from its pool, or given back, or could not be had.",
+    payload=("name", "change", "seconds", "state"),
+)
+"""A connection was taken from its pool, or given back, or could not be had.
+
+*Sender*: the engine, as for :data:`sql_executed`.
+
+*Sent when*: the pool has changed, in the thread or task that changed it. Not sent for a
+connection that the garbage collector gives back, as a receiver must not run there: the
+next signal of that pool has the right state.
+
+*Payload*:
+
+- ``name``: the name of the pool; see
+  :func:`~signalpost.integrations.sqlalchemy.instrument`.
+- ``change``: ``"taken"``, ``"returned"``; ``"awaited"``: a caller begins to wait, as
+  all connections that the pool may open are in use; ``"timed-out"``: no connection was
+  free in time; ``"disposed"``: the idle connections were closed.
+- ``seconds``: for ``"taken"`` and ``"timed-out"``, how long the caller waited, the time
+  to open and to test a connection included; for ``"returned"``, how long the connection
+  was in use; otherwise ``None``. It is also ``None`` for ``"returned"`` if the
+  connection was taken before this signal had a receiver.
+- ``state``: the :class:`~signalpost.receivers.sql_pools.PoolState` after the change.
 """
 
 post_config_load: NamedSignal = catalogue.signal(
@@ -374,6 +401,6 @@ SIGNALS_WITHIN: tuple[NamedSignal, ...] = (sql_executed, sql_failed)
 neither they nor :data:`EXCHANGE_SIGNALS` have a receiver, no exchange is recorded."""
 
 SENT_BY_OTHERS: frozenset[NamedSignal] = frozenset(
-    (sql_executed, sql_failed, post_config_load)
+    (sql_executed, sql_failed, sql_pool_changed, post_config_load)
 )
 """The signals whose sender is not the application."""

@@ -17,7 +17,6 @@ from signalpost.integrations.sqlalchemy import connection_checked_out
 from signalpost.integrations.sqlalchemy import instrument
 from signalpost.integrations.sqlalchemy import instrument_models
 from signalpost.integrations.sqlalchemy import m2m_changed
-from signalpost.integrations.sqlalchemy import measured_pool
 from signalpost.integrations.sqlalchemy import post_init
 from signalpost.integrations.sqlalchemy import post_save
 from signalpost.lifecycle import exchange_closed
@@ -42,7 +41,7 @@ def make_shop(place: Path) -> Shop:
     app = flask.Flask(__name__)
     app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{place}/shop.db"
     app.config["SQLALCHEMY_BINDS"] = {"log": f"sqlite:///{place}/log.db"}
-    pool = {"poolclass": measured_pool(QueuePool)}
+    pool = {"poolclass": QueuePool}
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = pool
     Signalpost(app)
     db = flask_sqlalchemy.SQLAlchemy(app)

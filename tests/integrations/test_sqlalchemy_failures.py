@@ -18,7 +18,6 @@ from sqlalchemy.pool import QueuePool
 
 from signalpost import SignalMiddleware
 from signalpost.integrations.sqlalchemy import instrument
-from signalpost.integrations.sqlalchemy import measured_pool
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import sql_executed
 from signalpost.lifecycle import sql_failed
@@ -356,7 +355,7 @@ def test_ping_that_fails_is_no_failure_of_the_connection(tmp_path: Path) -> None
 
 def small_pool(**options: t.Any) -> sa.Engine:
     return new_engine(
-        poolclass=measured_pool(QueuePool),
+        poolclass=QueuePool,
         pool_size=1,
         max_overflow=0,
         pool_timeout=0.01,
@@ -399,7 +398,7 @@ def test_pool_of_an_async_engine_is_sent() -> None:
     async def work() -> list[Sent]:
         engine = create_async_engine(
             "sqlite+aiosqlite://",
-            poolclass=measured_pool(AsyncAdaptedQueuePool),
+            poolclass=AsyncAdaptedQueuePool,
             pool_size=1,
             max_overflow=0,
             pool_timeout=0.01,

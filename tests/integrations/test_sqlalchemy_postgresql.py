@@ -28,11 +28,12 @@ from signalpost import SignalMiddleware
 from signalpost.integrations.sqlalchemy import connection_checked_in
 from signalpost.integrations.sqlalchemy import connection_checked_out
 from signalpost.integrations.sqlalchemy import instrument
-from signalpost.integrations.sqlalchemy import measured_pool
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import sql_executed
 from signalpost.lifecycle import sql_failed
+from signalpost.lifecycle import sql_pool_changed
 from signalpost.receivers.messages import message_without_values
+from signalpost.receivers.sql_pools import pool_states
 from signalpost.receivers.sql_totals import sql_totals
 from signalpost.receivers.sql_totals import SqlTotalsCounter
 from signalpost.testing import capture
@@ -602,20 +603,45 @@ def test_pool_that_is_exhausted_is_sent(server: str) -> None:
     pytest.importorskip("psycopg", reason="psycopg is not installed")
     engine = sa.create_engine(
         f"postgresql+psycopg://{server}",
-        poolclass=measured_pool(QueuePool),
+        poolclass=QueuePool,
         pool_size=1,
         max_overflow=0,
         pool_timeout=0.01,
     )
-    with (
-        instrument(engine),
-        capture(sql_failed) as sent,
-        engine.connect(),
-        pytest.raises(sa.exc.TimeoutError),
-    ):
-        engine.connect()
+    with instrument(engine), capture(sql_failed) as sent, engine.connect():
+        with pytest.raises(sa.exc.TimeoutError):
+            engine.connect()
+        (state,) = pool_states(server.partition("@")[2])
     engine.dispose()
     assert [one["operation"] for one in sent] == ["pool"]
+    assert (state.used, state.idle, state.waiting, state.timeouts) == (1, 0, 0, 1)
+
+
+def test_task_that_waits_for_a_connection_is_sent(server: str) -> None:
+    pytest.importorskip("asyncpg", reason="asyncpg is not installed")
+
+    async def work() -> None:
+        engine = create_async_engine(
+            f"postgresql+asyncpg://{server}", pool_size=1, max_overflow=0
+        )
+
+        async def ask() -> None:
+            async with engine.connect() as connection:
+                await connection.execute(sa.text("SELECT pg_sleep(0.01)"))
+
+        with instrument(engine, pool_name="tasks"):
+            await asyncio.gather(ask(), ask(), ask())
+            (state,) = pool_states("tasks")
+        await engine.dispose()
+        assert (state.used, state.idle, state.waiting) == (0, 1, 0)
+
+    with capture(sql_pool_changed) as sent:
+        asyncio.run(work())
+    changes = [one["change"] for one in sent]
+    assert changes.count("awaited") == changes.count("taken") - 1 == 2
+    assert max(one["state"].waiting for one in sent) >= 2
+    waited = [one["seconds"] for one in sent if one["change"] == "taken"]
+    assert sorted(waited)[1] > 0.01
 
 
 def test_prepare_that_fails_is_sent(engine: sa.Engine) -> None:

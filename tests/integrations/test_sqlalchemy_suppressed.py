@@ -18,7 +18,6 @@ from sqlalchemy.pool import QueuePool
 from signalpost.exchange import current_exchange
 from signalpost.integrations.sqlalchemy import catalogue
 from signalpost.integrations.sqlalchemy import instrument
-from signalpost.integrations.sqlalchemy import measured_pool
 from signalpost.lifecycle import sql_executed
 from signalpost.lifecycle import sql_failed
 from signalpost.testing import capture
@@ -34,7 +33,7 @@ def engine() -> Generator[sa.Engine]:
     instrument().undo()
     engine = sa.create_engine(
         "sqlite://",
-        poolclass=measured_pool(QueuePool),
+        poolclass=QueuePool,
         pool_size=1,
         max_overflow=0,
         pool_timeout=0.01,

@@ -34,7 +34,6 @@ from ._model_catalogue import pre_init
 from ._model_catalogue import pre_save
 from ._models import instrument_models
 from ._models import ModelInstrumentation
-from ._pool import measured_pool
 from ._until_commit import held_until_commit
 from ._until_commit import HeldUntilCommit
 
@@ -51,7 +50,6 @@ __all__ = [
     "instrument",
     "instrument_models",
     "m2m_changed",
-    "measured_pool",
     "model_catalogue",
     "post_delete",
     "post_init",

@@ -27,8 +27,8 @@ gets after its own was lost, nor if there was none to be had in time.
 *Payload*:
 
 - ``waited_seconds``: how long it took the pool to hand it over: to wait until one was
-  given back, to make a new one, to try whether it still is alive. ``None`` unless the
-  pool is a :func:`~signalpost.integrations.sqlalchemy.measured_pool`.
+  given back, to make a new one, to try whether it still is alive. ``None`` for the
+  first connection of an engine, if all engines are instrumented and not this one.
 - ``exchange``: as for :data:`~signalpost.lifecycle.sql_executed`.
 
 .. versionadded:: 0.1

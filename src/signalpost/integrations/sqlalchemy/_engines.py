@@ -29,6 +29,42 @@ def sender_of(engine: Engine) -> Engine:
     return engine
 
 
+def pool_name_of(engine: Engine) -> str | None:
+    """Return the name of the pool of an engine; ``None`` if it is not instrumented.
+
+    It is what the application calls it, or else server and database, as OpenTelemetry's
+    conventions advise for ``db.client.connection.pool.name``. The folder of a SQLite
+    file is left out: it is of this machine.
+
+    :param engine: One that was not made from another.
+    """
+    for one in (engine, Engine):
+        instrumentation = vars(one).get(INSTRUMENTATION)
+        if instrumentation is not None and not instrumentation.is_paused:
+            break
+    else:
+        return None
+    pool = engine.pool
+    return (
+        instrumentation.pool_name
+        or getattr(pool, "logging_name", None)
+        or getattr(engine, "logging_name", None)
+        or _address_of(engine)
+    )
+
+
+def _address_of(engine: Engine) -> str:
+    url = engine.url
+    server = url.host or engine.dialect.name
+    if url.host and url.port is not None:
+        server = f"{url.host}:{url.port}"
+    database = url.database or ""
+    if engine.dialect.name == "sqlite":
+        database = database.replace("\\", "/").rpartition("/")[2].partition("?")[0]
+        database = "" if database == ":memory:" else database
+    return f"{server}/{database}" if database else server
+
+
 def calling_engine() -> Engine | None:
     """Return the engine that is asking its pool for a connection.
 

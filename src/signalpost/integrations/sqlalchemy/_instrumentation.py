@@ -8,6 +8,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 from sqlalchemy import Engine
+from sqlalchemy import event
 from sqlalchemy import pool
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine import ExecutionContext
@@ -29,6 +30,8 @@ from ._listening import Source
 from ._pool import give_back
 from ._pool import take
 from ._pool import waited_seconds
+from ._pool import watch_calling_pool
+from ._pool import watch_pool
 from ._suppression import is_suppressed
 
 if t.TYPE_CHECKING:
@@ -47,23 +50,31 @@ def instrument(
     target: Engine | AsyncEngine | type[Engine] = Engine,
     *,
     with_parameters: bool = False,
+    pool_name: str | None = None,
 ) -> Instrumentation:
     """Let one engine, or all of them, send what they do.
 
     That is :data:`~signalpost.lifecycle.sql_executed`,
-    :data:`~signalpost.lifecycle.sql_failed`, and the signals of transactions and
-    connections of this module.
+    :data:`~signalpost.lifecycle.sql_failed`,
+    :data:`~signalpost.lifecycle.sql_pool_changed`, and the signals of transactions and
+    connections of this module. Also
+    :func:`~signalpost.receivers.sql_pools.pool_states` reads the pools of the engines.
 
     ::
 
         instrument()                     # every engine, those made later too
         instrument(engine)               # this one
 
-    Signals are sent only while somebody hears them; connect and disconnect at any time.
-    Until somebody has, a statement costs nothing more; after the last receiver has
-    gone, what SQLAlchemy needs to call one function that returns at once. As soon as a
-    signal of transactions or connections has been heard, SQLAlchemy goes through its
-    lists for each statement too, which takes it some microseconds.
+    Signals are sent only while they have receivers; connect and disconnect at any time.
+    Until the first receiver, a statement costs nothing more; after the last receiver
+    was disconnected, what SQLAlchemy needs to call one function that returns at once.
+    As soon as a signal of transactions or connections of this module has had a
+    receiver, SQLAlchemy goes through its lists for each statement too, which takes it
+    some microseconds.
+
+    The pool of an engine is counted from now on; with ``instrument()``, from the first
+    connection that the pool opens after that. For this the pool becomes an object of a
+    subclass of its class, which has the same name, and stays one.
 
     To instrument an engine again, or alone and with all others, sends nothing twice:
     what the last call said of parameters holds, for all if they are.
@@ -90,8 +101,12 @@ def instrument(
 
     :param target: An engine, sync or async, or the class for all engines.
     :param with_parameters: Send the values, which may be secrets of your users.
+    :param pool_name: The name of the engine's pool, as ``"orders"``. If not given, it
+        is the engine's ``pool_logging_name`` or ``logging_name``, or else server and
+        database, as ``"db.example:5432/shop"``. Pools with one name are added up.
     :returns: What undoes it; it may be dropped.
-    :raises TypeError: If ``target`` is something else.
+    :raises TypeError: If ``target`` is something else, or ``pool_name`` is given for
+        all engines or is no string.
 
     .. versionadded:: 0.1
     """
@@ -101,12 +116,25 @@ def instrument(
             f"target must be an engine, or the class Engine for all, got {target!r};"
             " pass what create_engine() or create_async_engine() returned"
         )
+    _check_pool_name(pool_name, found)
     instrumentation: Instrumentation | None = vars(found).get(INSTRUMENTATION)
     if instrumentation is None:
-        return Instrumentation(found, with_parameters=with_parameters)
+        instrumentation = Instrumentation(found, with_parameters=with_parameters)
     instrumentation.has_parameters = with_parameters
+    instrumentation.pool_name = pool_name
     instrumentation.is_paused = False
     return instrumentation
+
+
+def _check_pool_name(name: object, target: object) -> None:
+    if name is None:
+        return
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"pool_name must be a string that is not empty, got {name!r}")
+    if target is Engine:
+        raise TypeError(
+            f"pool_name={name!r} is for one engine, and all were given; pass the engine"
+        )
 
 
 class Instrumentation:
@@ -119,14 +147,22 @@ class Instrumentation:
 
     def __init__(self, target: Engine | type[Engine], *, with_parameters: bool) -> None:
         self.has_parameters = with_parameters
+        self.pool_name = None
         self._target = target
         self._sender = sender_of(target) if isinstance(target, Engine) else None
         self._listening = Listening(_SIGNALS, self._sources_of)
         setattr(target, INSTRUMENTATION, self)
         self._listening.begin()
+        if isinstance(target, Engine):
+            watch_pool(target)
+        else:
+            event.listen(pool.Pool, "connect", watch_calling_pool)
 
     has_parameters: bool
     """Whether the values are sent."""
+
+    pool_name: str | None
+    """The name of the engine's pool, if one was given."""
 
     @property
     def is_paused(self) -> bool:
@@ -145,6 +181,8 @@ class Instrumentation:
         """
         if vars(self._target).get(INSTRUMENTATION) is self:
             delattr(self._target, INSTRUMENTATION)
+            if self._target is Engine:
+                event.remove(pool.Pool, "connect", watch_calling_pool)
         self._listening.end()
 
     def __enter__(self) -> Instrumentation:

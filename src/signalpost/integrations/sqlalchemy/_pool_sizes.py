@@ -1,0 +1,67 @@
+"""Read how many connections a pool of SQLAlchemy's has, of whichever class it is."""
+
+from __future__ import annotations
+
+import typing as t
+
+from sqlalchemy.pool import AssertionPool
+from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import Pool
+from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import SingletonThreadPool
+from sqlalchemy.pool import StaticPool
+
+
+class Sizes(t.NamedTuple):
+    """How many connections a pool has, and may have."""
+
+    used: int
+    idle: int
+    overflow: int
+    idle_max: int | None
+    total_max: int | None
+
+
+def sizes_of(pool: Pool, used: int) -> Sizes:
+    """Return the sizes of a pool.
+
+    :param used: How many of its connections are in use by our own count, with those of
+        the pools that were replaced by it. Only pools with a queue count themselves,
+        and they forget what is in use when they are disposed.
+    """
+    if isinstance(pool, QueuePool):
+        return _sizes_of_queue(pool, used)
+    if isinstance(pool, NullPool):
+        return Sizes(used, 0, 0, 0, None)
+    if isinstance(pool, SingletonThreadPool):
+        opened = len(getattr(pool, "_all_conns", ()))
+        return Sizes(used, max(opened - used, 0), 0, pool.size, None)
+    # One connection, which a StaticPool gives to all at once.
+    if isinstance(pool, StaticPool):
+        opened = _is_open(vars(pool).get("connection"))
+    elif isinstance(pool, AssertionPool):
+        opened = _is_open(getattr(pool, "_conn", None))
+    else:
+        return Sizes(used, 0, 0, None, None)
+    used = min(used, 1)
+    return Sizes(used, max(opened - used, 0), 0, 1, 1)
+
+
+def _sizes_of_queue(pool: QueuePool, used: int) -> Sizes:
+    size = pool.size()
+    # It has no public name. A negative number is no limit, as is no size.
+    most_overflow: t.Any = getattr(pool, "_max_overflow", -1)
+    is_limited = bool(size) and most_overflow >= 0
+    return Sizes(
+        # It also counts those that were taken before it was watched.
+        max(pool.checkedout(), used),
+        pool.checkedin(),
+        max(pool.overflow(), 0),
+        size or None,
+        size + most_overflow if is_limited else None,
+    )
+
+
+def _is_open(record: t.Any) -> int:
+    """Return 1 if a record has a connection of the driver."""
+    return int(getattr(record, "dbapi_connection", None) is not None)

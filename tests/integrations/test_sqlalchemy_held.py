@@ -27,6 +27,7 @@ from signalpost.errors import AsyncReceiverError
 from signalpost.integrations.sqlalchemy import committed
 from signalpost.integrations.sqlalchemy import held_until_commit
 from signalpost.integrations.sqlalchemy import instrument_models
+from signalpost.integrations.sqlalchemy import send_after_commit
 
 
 class Model(orm.DeclarativeBase): ...
@@ -375,8 +376,12 @@ def test_receiver_with_a_block_of_its_own_waits_for_its_own_commit(
     assert log.senders == ["a"]
 
 
-def test_exception_of_a_receiver_goes_to_who_commits(
-    session: orm.Session, engine: sa.Engine, placed: Signal, log: Log
+def test_exception_of_a_receiver_is_logged_and_does_not_harm_the_commit(
+    session: orm.Session,
+    engine: sa.Engine,
+    placed: Signal,
+    log: Log,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail(sender: str) -> None:
         raise LookupError(sender)
@@ -385,13 +390,14 @@ def test_exception_of_a_receiver_goes_to_who_commits(
     with held_until_commit(session, placed):
         session.add(Order(name="a"))
         placed.send("a")
-        placed.send("never")
-        with pytest.raises(LookupError):
-            session.commit()
+        placed.send("b")
+        session.commit()
         session.add(Order(name="b"))
         session.commit()
-    assert log.senders == ["a"]
+    assert log.senders == ["a", "b"]
     assert names_in(engine) == ["a", "b"]
+    assert [one.name for one in caplog.records] == ["signalpost.signals"] * 2
+    assert "fail of" in caplog.text
 
 
 def test_robust_send_keeps_the_exception_of_a_receiver_from_the_commit(
@@ -935,3 +941,172 @@ def test_async_send_is_refused_at_once_where_nothing_could_await_it(
 
     with pytest.raises(AsyncReceiverError, match="pass the AsyncSession"):
         asyncio.run(work())
+
+
+# One send without a block
+
+
+def test_single_send_waits_for_the_commit(
+    session: orm.Session, engine: sa.Engine, placed: Signal
+) -> None:
+    def mail(sender: str, *, order: Order, session: str) -> None:
+        mailed.append((sender, order.name, session, names_in(engine)))
+
+    mailed: list[t.Any] = []
+    placed.connect(mail)
+    order = Order(name="a")
+    session.add(order)
+    send_after_commit(session, placed, "shop", order=order, session="spring")
+    session.flush()
+    assert mailed == []
+    session.commit()
+    assert mailed == [("shop", "a", "spring", ["a"])]
+    session.commit()
+    assert len(mailed) == 1
+
+
+@pytest.mark.parametrize("end", ["rollback", "close", "invalidate"])
+def test_single_send_is_dropped_without_a_commit(
+    session: orm.Session, placed: Signal, log: Log, end: str
+) -> None:
+    session.add(Order(name="a"))
+    session.flush()
+    send_after_commit(session, placed, "a")
+    getattr(session, end)()
+    session.commit()
+    assert log.senders == []
+
+
+def test_single_send_is_dropped_with_its_savepoint(
+    session: orm.Session, placed: Signal, log: Log
+) -> None:
+    outer = session.begin_nested()
+    # The first one of the session: no savepoint was followed before it.
+    send_after_commit(session, placed, "a")
+    outer.rollback()
+    send_after_commit(session, placed, "b")
+    with suppress(LookupError), session.begin_nested():
+        send_after_commit(session, placed, "c")
+        raise LookupError
+    with session.begin_nested():
+        send_after_commit(session, placed, "d")
+    session.commit()
+    assert log.senders == ["b", "d"]
+
+
+def test_single_send_of_a_receiver_is_sent_after_its_own_commit(
+    session: orm.Session, placed: Signal
+) -> None:
+    def keep(sender: str) -> None:
+        senders.append(sender)
+        if sender == "a":
+            session.add(Order(name="b"))
+            send_after_commit(session, placed, "b")
+            assert senders == ["a"]
+            session.commit()
+            assert senders == ["a", "b"]
+
+    senders: list[str] = []
+    placed.connect(keep)
+    send_after_commit(session, placed, "a")
+    session.commit()
+    assert senders == ["a", "b"]
+
+
+def test_single_send_waits_for_the_commit_of_a_begin(
+    engine: sa.Engine, placed: Signal, log: Log
+) -> None:
+    with orm.sessionmaker(engine).begin() as session:
+        send_after_commit(session, placed, "a")
+        assert log.senders == []
+    assert log.senders == ["a"]
+
+
+def test_single_send_waits_for_the_session_of_the_thread(
+    engine: sa.Engine, placed: Signal, log: Log
+) -> None:
+    def work(name: str, *, is_committed: bool) -> None:
+        scoped.add(Order(name=name))
+        scoped.flush()
+        send_after_commit(scoped, placed, name)
+        if is_committed:
+            scoped.commit()
+        scoped.remove()
+
+    scoped = orm.scoped_session(orm.sessionmaker(engine))
+    for name, is_committed in (("a", True), ("b", False)):
+        work(name, is_committed=is_committed)
+    work("c", is_committed=True)
+    assert log.senders == ["a", "c"]
+
+
+def test_single_send_of_an_async_session_awaits_its_receivers(placed: Signal) -> None:
+    async def mail(sender: str) -> None:
+        await asyncio.sleep(0)
+        senders.append(sender)
+
+    async def work() -> None:
+        engine = create_async_engine("sqlite+aiosqlite://")
+        async with AsyncSession(engine) as session:
+            await session.execute(sa.text("SELECT 1"))
+            send_after_commit(session, placed, "a")
+            await session.rollback()
+            send_after_commit(session, placed, "b")
+            await session.commit()
+        await engine.dispose()
+
+    senders: list[str] = []
+    placed.connect(mail)
+    asyncio.run(work())
+    assert senders == ["b"]
+
+
+def test_what_a_block_holds_and_single_sends_keep_their_order(
+    session: orm.Session, placed: Signal, log: Log
+) -> None:
+    with held_until_commit(session, placed):
+        placed.send("a")
+        send_after_commit(session, placed, "b")
+        placed.send("c")
+        session.commit()
+    assert log.senders == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((orm.sessionmaker(), Signal()), "session must be a Session"),
+        ((None, Signal()), "session must be a Session"),
+        ((orm.Session(), "placed"), "expects a signal after the session, got 'placed'"),
+        ((orm.Session(), None), "expects a signal after the session, got None"),
+    ],
+)
+def test_single_send_of_something_else_is_refused(
+    arguments: tuple[t.Any, t.Any], message: str
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        send_after_commit(*arguments)
+
+
+def test_send_that_fails_leaves_the_session_as_after_a_commit(
+    session: orm.Session, placed: Signal, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(sender: str) -> None:
+        session.execute(sa.text("SELECT * FROM cups"))
+
+    placed.connect(fail)
+    log = Log(placed)
+    with held_until_commit(session, placed):
+        placed.send("a")
+        placed.send_robust("b")
+    send_after_commit(session, placed, "c")
+    send_after_commit(session, placed, "d")
+    session.commit()
+    assert not session.in_transaction()
+    assert log.senders == []
+    assert len(caplog.records) == 2
+    with held_until_commit(session, placed):
+        placed.send_robust("e")
+        session.commit()
+    assert not session.in_transaction()
+    assert log.senders == ["e"]

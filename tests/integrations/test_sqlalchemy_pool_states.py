@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import AssertionPool
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.pool import NullPool
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.pool import SingletonThreadPool
@@ -38,10 +39,16 @@ class MakeEngine(t.Protocol):
     def __call__(self, **options: t.Any) -> sa.Engine: ...
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def without_others() -> None:
-    gc.collect()  # applications of other tests, with their receivers
+    gc.collect()  # applications of other tests, with their receivers and engines
     instrument().undo()
+
+
+@pytest.fixture
+def alone() -> None:
+    """Let no engine of another test be alive, where all engines are instrumented."""
+    gc.collect()
 
 
 @pytest.fixture
@@ -170,6 +177,7 @@ def test_pool_of_an_async_engine_is_read(tmp_path: Path) -> None:
     async def work() -> None:
         engine = create_async_engine(
             f"sqlite+aiosqlite:///{tmp_path}/shop.db",
+            poolclass=AsyncAdaptedQueuePool,
             pool_size=1,
             max_overflow=0,
             pool_timeout=SECONDS,
@@ -349,12 +357,12 @@ def test_engine_that_takes_the_place_of_another_is_read_in_its_place() -> None:
     first.dispose()
     gone = weakref.ref(first)
     second = sa.create_engine("sqlite://", poolclass=QueuePool)
-    instrument(second, pool_name="shop")
-    del first
-    gc.collect()
-    assert gone() is None
-    with second.connect():
-        assert counts(read("shop")) == (1, 0, 0)
+    with instrument(second, pool_name="shop"):
+        del first
+        gc.collect()
+        assert gone() is None
+        with second.connect():
+            assert counts(read("shop")) == (1, 0, 0)
     second.dispose()
 
 
@@ -417,6 +425,7 @@ def test_name_that_is_none_is_refused(make_engine: MakeEngine, name: t.Any) -> N
 # All engines, and none
 
 
+@pytest.mark.usefixtures("alone")
 def test_all_engines_are_read_from_their_first_connection_on(
     make_engine: MakeEngine,
 ) -> None:
@@ -437,6 +446,7 @@ def test_all_engines_are_read_from_their_first_connection_on(
     assert pool_states() == []
 
 
+@pytest.mark.usefixtures("alone")
 def test_configuration_that_is_disabled_reads_no_pools(
     make_engine: MakeEngine,
 ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from typing import Any
 
+from .payload import is_read_by
 from .routes import Generation
 from .senders import SenderRecord
 from .serial import Serial
@@ -44,6 +45,18 @@ def with_receivers(
         if signal.table.any or signal.table.by_sender:
             found += (signal,)
     return found
+
+
+def is_read(signal: Signal, sender: Any, name: str) -> bool:
+    """Return whether any receiver reads a part of the payload that ``sender`` sends.
+
+    For a part that takes long to make. Conditions (``when=``) read, too.
+    """
+    return any(
+        is_read_by(call, name)
+        for connection in signal.table.route_for(sender).connections
+        for call in (connection.call, *(one.call for one in connection.options.when))
+    )
 
 
 def has_any_receivers(

@@ -36,6 +36,7 @@ from ._models import instrument_models
 from ._models import ModelInstrumentation
 from ._until_commit import held_until_commit
 from ._until_commit import HeldUntilCommit
+from ._until_commit import send_after_commit
 
 __all__ = [
     "EveryEngine",
@@ -60,6 +61,7 @@ __all__ = [
     "savepoint_releasing",
     "savepoint_rolling_back",
     "savepoint_setting",
+    "send_after_commit",
     "transaction_beginning",
     "transaction_committing",
     "transaction_rolling_back",

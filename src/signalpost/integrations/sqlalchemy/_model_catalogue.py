@@ -190,27 +190,36 @@ session, and what it changes is flushed; one of a ``post`` action must leave it 
 
 committed: NamedSignal = model_catalogue.signal(
     "committed",
-    "What became of an object is committed.",
-    payload=("instance", "change", "exchange"),
+    "A change of an object has been committed.",
+    payload=("instance", "identity", "change", "exchange"),
 )
-"""What became of an object is committed: the moment to tell others of it.
+"""A change of an object has been committed: the moment to report it to others.
 
 *Sender*: as for :data:`pre_init`.
 
-*Sent when*: the outermost transaction of a session is committed, once for each object
-that it inserted, updated or deleted by a flush, in the order in which it first did. Not
-for what a rollback, of a savepoint too, has undone; nor where the transaction is the
-application's own, begun on a connection that the session was given.
+*Sent when*: the outermost transaction of a session has been committed and has ended, so
+that the session can load again; once for each object that the transaction inserted,
+updated or deleted by a flush, in the order in which it first did. Not for an object
+that was created and deleted in one transaction, nor for what a rollback has undone, of
+a savepoint too. A session that takes part in a transaction of its connection, as in
+tests, sends at its own commit; a rollback of that transaction comes too late.
 
 *Payload*:
 
-- ``instance``: the object. What it has loaded can be read; the session can execute
-  nothing before it has left the commit.
+- ``instance``: the object. Every column and every lazy relationship can be read; what
+  is not loaded takes a statement. Written objects are not kept until the commit, so one
+  that nothing else refers to is loaded again, if a receiver reads ``instance``. Of one
+  that was deleted, only what was loaded before can be read. ``None``, if the object
+  cannot be loaded, as when another transaction has deleted it meanwhile.
+- ``identity``: the primary key, a tuple as ``(7,)``. A receiver that reads only this
+  and ``change`` causes no statement.
 - ``change``: ``"created"``, also if it was updated after that, ``"updated"`` or
   ``"deleted"``.
 - ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
 
-What a receiver raises is logged by ``signalpost.signals``, as nothing can be undone.
+What a receiver raises is logged by ``signalpost.signals`` and does not harm the commit,
+as nothing can be undone. A receiver may use the session, which is in a new transaction
+then; commit there what it adds.
 
 .. versionadded:: 0.1
 """

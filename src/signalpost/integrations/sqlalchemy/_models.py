@@ -10,7 +10,6 @@ from sqlalchemy import Connection
 from sqlalchemy import orm
 
 from ..._engine.signal import NamedSignal
-from ...exchange import current_exchange
 from . import _model_catalogue as signals
 from ._construction import sources_of_post_init
 from ._construction import sources_of_pre_init
@@ -20,6 +19,9 @@ from ._listening import Source
 from ._objects import is_heard
 from ._objects import send
 from ._relationships import sources_of_m2m_changed
+from ._session_queue import changes_of
+from ._session_queue import end_transaction_of_any
+from ._session_queue import note_commit_of_any
 
 
 def instrument_models() -> ModelInstrumentation:
@@ -88,8 +90,8 @@ def _sources_of(signal: NamedSignal) -> list[Source]:
             Moment(orm.Mapper, "after_insert", partial(_keep, "created")),
             Moment(orm.Mapper, "after_update", partial(_keep, "updated")),
             Moment(orm.Mapper, "after_delete", partial(_keep, "deleted")),
-            Moment(orm.Session, "after_commit", _commit),
-            Moment(orm.Session, "after_transaction_end", _forget),
+            Moment(orm.Session, "after_commit", note_commit_of_any),
+            Moment(orm.Session, "after_transaction_end", end_transaction_of_any),
         ]
     moment = _MOMENTS[signal]
     if moment.endswith("_delete"):
@@ -145,10 +147,6 @@ def _is_modified(instance: Any) -> bool:
     )
 
 
-_CHANGES = "signalpost.changes"
-"""The key in a session's ``info`` of what each of its open transactions changed."""
-
-
 def _keep(
     change: str,
     mapper: orm.Mapper[Any],
@@ -161,40 +159,4 @@ def _keep(
         return
     if change == "updated" and not _is_modified(instance):
         return
-    transaction = session.get_nested_transaction() or session.get_transaction()
-    by_transaction = session.info.setdefault(_CHANGES, {})
-    _add(by_transaction.setdefault(transaction, {}), instance, change)
-
-
-def _add(changes: dict[int, tuple[Any, str]], instance: Any, change: str) -> None:
-    before = changes.get(id(instance))
-    if before is not None and change == "updated":
-        change = before[1]
-    changes[id(instance)] = instance, change
-
-
-def _commit(session: orm.Session) -> None:
-    by_transaction = session.info.get(_CHANGES)
-    if not by_transaction:
-        return
-    nested = session.get_nested_transaction()
-    changes = by_transaction.pop(nested or session.get_transaction(), {})
-    if nested is not None:
-        outer = by_transaction.setdefault(nested.parent, {})
-        for instance, change in changes.values():
-            _add(outer, instance, change)
-        return
-    for instance, change in changes.values():
-        payload = {
-            "instance": instance,
-            "change": change,
-            "exchange": current_exchange(),
-        }
-        signals.committed.send_isolated(type(instance), payload, lambda: None)
-
-
-def _forget(session: orm.Session, transaction: orm.SessionTransaction) -> None:
-    """Drop what a transaction has changed, if it was not committed."""
-    by_transaction = session.info.get(_CHANGES)
-    if by_transaction:
-        by_transaction.pop(transaction, None)
+    changes_of(session).add(mapper, instance, change)

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import typing as t
-import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from typing import Self
 
-from sqlalchemy import event
 from sqlalchemy import orm
-from sqlalchemy.util import await_only
 
 from ..._engine.blocks import Block
-from ..._engine.blocks import Held
-from ..._engine.blocks import OpenBlock
-from ..._engine.blocks import passing
 from ..._engine.blocks import WaitingSend
 from ..._engine.signal import Signal
+from ._session_queue import HeldPart
+from ._session_queue import queue_of
+from ._session_queue import SessionQueue
 
 if t.TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import async_scoped_session
     from sqlalchemy.ext.asyncio import AsyncSession
 
+AnySession: t.TypeAlias = (
+    "orm.Session | orm.scoped_session[Any] | AsyncSession | async_scoped_session[Any]"
+)
+
 
 def held_until_commit(
-    session: orm.Session
-    | orm.scoped_session[Any]
-    | AsyncSession
-    | async_scoped_session[Any],
+    session: AnySession,
     *signals: Signal,
 ) -> HeldUntilCommit:
     """Let what signals send in a ``with`` block wait for the commit of a session.
@@ -54,11 +50,12 @@ def held_until_commit(
     context wait, and a send that waits returns an empty list. Further:
 
     - What receivers send while they are called after the commit is sent at once.
-    - What a receiver raises goes to the caller of ``commit()``, although the
-      transaction is committed, and what waited behind it is not sent. Send with
-      :meth:`~signalpost.Signal.send_robust` where that must not be.
+    - What a receiver raises is logged by ``signalpost.signals`` and goes no further, as
+      the transaction is committed: the caller of ``commit()`` must not take it for a
+      failure. What waits behind it is sent.
     - A receiver may use the session; it is in a new transaction then. What it does not
-      commit is rolled back if a ``with`` block of ``begin()`` is what commits.
+      commit is rolled back if a ``with`` block of ``begin()`` is what commits, or if a
+      receiver raises.
     - A rollback before the session has begun a transaction does nothing, as SQLAlchemy
       has it, and drops nothing.
 
@@ -86,12 +83,49 @@ def held_until_commit(
     for one in signals:
         if not isinstance(one, Signal):
             raise TypeError(f"held_until_commit() holds signals, got {one!r}")
-    if not _is_session(session) and not hasattr(session, "registry"):
-        raise TypeError(
-            "session must be a Session, a scoped_session or an AsyncSession, got"
-            f" {session!r}; call a sessionmaker, and pass the session"
-        )
+    _check_session(session)
     return HeldUntilCommit(session, signals)
+
+
+def send_after_commit(
+    session: AnySession,
+    signal: Signal,
+    sender: Any = None,
+    /,
+    **payload: Any,
+) -> None:
+    """Send a signal after the next commit of a session.
+
+    ::
+
+        send_after_commit(db.session, order_placed, shop, order=order)
+        db.session.commit()  # commits, then sends
+
+    It is :func:`held_until_commit` for one send: a rollback, or the end of the
+    transaction without a commit, drops it, and so does the rollback of a savepoint
+    that it was called in. What is said there of receivers holds here. It needs no
+    ``with`` block, so the commit may be anywhere.
+
+    :param session: As for :func:`held_until_commit`. With an ``AsyncSession`` receivers
+        may be async.
+    :param signal: The signal.
+    :param sender: The sender, as for :meth:`~signalpost.Signal.send`.
+    :param payload: What the receivers get as keywords.
+    :raises TypeError: If ``session`` or ``signal`` is something else.
+
+    .. versionadded:: 0.1
+    """
+    if not isinstance(signal, Signal):
+        raise TypeError(
+            f"send_after_commit() expects a signal after the session, got {signal!r}"
+        )
+    _check_session(session)
+    found, is_async = _session_of(session)
+    send = signal.send_async if is_async else signal.send
+    waiting = WaitingSend(
+        partial(send, sender, **payload), is_async=is_async, table=signal.table
+    )
+    queue_of(found).append(waiting)
 
 
 class HeldUntilCommit(Block):
@@ -103,21 +137,17 @@ class HeldUntilCommit(Block):
     def __init__(self, session: Any, signals: tuple[Signal, ...]) -> None:
         self._session = session
         self._signals = signals
-        self._parts = [_Part(one.table) for one in signals]
+        self._parts = [HeldPart(one.table) for one in signals]
 
     def __enter__(self) -> None:
-        given: Any = self._session
-        if not _is_session(given):
-            given = given.registry()
-        session: orm.Session = getattr(given, "sync_session", given)
-        queue = _queue_of(session)
-        is_async = session is not given
+        session, is_async = _session_of(self._session)
+        queue = queue_of(session)
         opened = [one.open(queue, is_async=is_async) for one in self._parts]
         queue.marks[opened[0]] = len(queue)
 
     def __exit__(self, *error: object) -> None:
         closed = [one.close() for one in self._parts]
-        queue = t.cast("_Queue", closed[0].waiting)
+        queue = t.cast("SessionQueue", closed[0].waiting)
         mark = queue.marks.pop(closed[0])
         if error[0] is not None or not queue.is_committed_later():
             queue.cut(mark)
@@ -126,137 +156,20 @@ class HeldUntilCommit(Block):
         return type(self)(self._session, self._signals)
 
 
-class _Part(Held):
-    """What one signal sends in a block."""
-
-    limit = (
-        "held_until_commit() of a Session; pass the AsyncSession itself, or send from"
-        " async code after the commit"
-    )
-
-    def open(self, queue: _Queue, *, is_async: bool) -> OpenBlock:
-        return self._open(is_async=is_async, waiting=queue)
-
-    def close(self) -> OpenBlock:
-        return self._close()
+def _session_of(given: Any) -> tuple[orm.Session, bool]:
+    """Return the session that commits, and whether it is an async one's."""
+    if not _is_session(given):
+        given = given.registry()
+    session: orm.Session = getattr(given, "sync_session", given)
+    return session, session is not given
 
 
-class _Queue(list[WaitingSend]):
-    """What waits for the commit of one session, from all of its blocks, in order."""
-
-    def __init__(self, session: orm.Session) -> None:
-        super().__init__()
-        self.marks: dict[OpenBlock | orm.SessionTransaction, int] = {}
-        """How long it was when each open block and savepoint began."""
-        self.committed: orm.SessionTransaction | None = None
-        """The transaction that was committed and is about to end."""
-        self._session = weakref.ref(session)
-
-    def cut(self, length: int) -> None:
-        """Forget all but the oldest."""
-        del self[length:]
-        self.marks = {key: min(mark, length) for key, mark in self.marks.items()}
-
-    def is_committed_later(self) -> bool:
-        """Return whether a block around the one that has ended is to commit."""
-        if any(isinstance(key, OpenBlock) for key in self.marks):
-            return True
-        session = self._session()
-        return (
-            session is not None
-            and session.in_transaction()
-            and _begin_block(session) is not None
+def _check_session(session: object) -> None:
+    if not _is_session(session) and not hasattr(session, "registry"):
+        raise TypeError(
+            "session must be a Session, a scoped_session or an AsyncSession, got"
+            f" {session!r}; call a sessionmaker, and pass the session"
         )
-
-
-_QUEUE = "signalpost.until_commit"
-"""The key in a session's ``info`` of its queue."""
-
-
-def _queue_of(session: orm.Session) -> _Queue:
-    """Return the queue of a session; made, and listening for good, at the first call.
-
-    Not for a block only: a receiver may open one while SQLAlchemy goes through the
-    functions that it calls, and their list must not change then.
-    """
-    queue: _Queue | None = session.info.get(_QUEUE)
-    if queue is None:
-        queue = session.info[_QUEUE] = _Queue(session)
-        event.listen(session, "after_transaction_create", _note_savepoint)
-        event.listen(session, "after_commit", _note_commit)
-        event.listen(session, "after_transaction_end", _end_transaction)
-    return queue
-
-
-def _note_savepoint(session: orm.Session, transaction: orm.SessionTransaction) -> None:
-    if transaction.nested:
-        queue = _queue_of(session)
-        queue.marks[transaction] = len(queue)
-
-
-def _note_commit(session: orm.Session) -> None:
-    # Nothing is sent yet, as the session cannot be used before the transaction's end.
-    nested = session.get_nested_transaction()
-    _queue_of(session).committed = nested or session.get_transaction()
-
-
-def _end_transaction(session: orm.Session, transaction: orm.SessionTransaction) -> None:
-    queue = _queue_of(session)
-    is_committed = queue.committed is transaction
-    if is_committed:
-        queue.committed = None
-    if transaction.nested:
-        mark = queue.marks.pop(transaction, 0)
-        if not is_committed:
-            queue.cut(mark)
-    elif transaction.parent is None:
-        waiting = queue[:]
-        queue.cut(0)
-        if is_committed and waiting:
-            _send(session, queue, waiting)
-
-
-def _send(session: orm.Session, queue: _Queue, waiting: list[WaitingSend]) -> None:
-    with _usable(session):
-        for one in waiting:
-            with passing(partial(_is_passed, queue, one)):
-                result = one.send()
-                if one.is_async:
-                    await_only(result)
-
-
-def _is_passed(queue: _Queue, sent: WaitingSend, block: OpenBlock) -> bool:
-    """Return whether a send after a commit passes a block: its own, or the like."""
-    return isinstance(block.block, _Part) and (
-        block.waiting is queue or block.table is sent.table
-    )
-
-
-@contextmanager
-def _usable(session: orm.Session) -> Iterator[None]:
-    """Let a session be used in the commit that a ``with`` block of begin() ends with.
-
-    SQLAlchemy refuses that until the block has ended, and offers no moment after it, or
-    before ``sessionmaker.begin()`` closes the session.
-    """
-    block = _begin_block(session)
-    if block is None:
-        yield
-        return
-    private: Any = session
-    private._trans_context_manager = None  # noqa: SLF001  # see above
-    try:
-        yield
-    finally:
-        if session.in_transaction():
-            # After such a block no transaction is open: the next one begins its own.
-            session.rollback()
-        private._trans_context_manager = block  # noqa: SLF001  # likewise
-
-
-def _begin_block(session: orm.Session) -> object:
-    """Return what is entered by ``with session.begin()``, if the session is in one."""
-    return getattr(session, "_trans_context_manager", None)
 
 
 def _is_session(given: object) -> bool:

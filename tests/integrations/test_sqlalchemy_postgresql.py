@@ -20,14 +20,20 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import orm
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.pool import QueuePool
 
+from signalpost import Signal
 from signalpost import SignalMiddleware
+from signalpost.integrations.sqlalchemy import committed
 from signalpost.integrations.sqlalchemy import connection_checked_in
 from signalpost.integrations.sqlalchemy import connection_checked_out
 from signalpost.integrations.sqlalchemy import instrument
+from signalpost.integrations.sqlalchemy import instrument_models
+from signalpost.integrations.sqlalchemy import send_after_commit
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import sql_executed
 from signalpost.lifecycle import sql_failed
@@ -41,6 +47,7 @@ from signalpost.testing import Sent
 from tests.wsgi.serving import Server
 
 START_SECONDS = 60
+SETTINGS = ("-c", "max_prepared_transactions=4")
 MARK = "SELECT 'the work begins'"
 
 
@@ -96,7 +103,7 @@ def server(place: Path) -> Iterator[str]:
     at = ["-h", "127.0.0.1", "-p", port]
     with (place / "log").open("wb") as log:
         process = subprocess.Popen(
-            [programs / "postgres", "-D", data, "-k", "", "-F", *at],
+            [programs / "postgres", "-D", data, "-k", "", "-F", *at, *SETTINGS],
             stdout=log,
             stderr=log,
             **as_user,
@@ -645,14 +652,144 @@ def test_task_that_waits_for_a_connection_is_sent(server: str) -> None:
 
 
 def test_prepare_that_fails_is_sent(engine: sa.Engine) -> None:
-    # The server was started without prepared transactions.
     with engine.connect() as connection, capture(sql_failed, sql_executed) as sent:
+        transaction = connection.begin_twophase()
+        # PostgreSQL prepares no transaction that has one.
+        connection.execute(sa.text("CREATE TEMPORARY TABLE cups (id INTEGER)"))
         with pytest.raises(sa.exc.DBAPIError):
-            connection.begin_twophase().prepare()
+            transaction.prepare()
         connection.invalidate()
     (failure,) = [one for one in sent if one["exception"] is not None]
     # Early versions of SQLAlchemy 2.0 execute a statement.
     assert failure.payload.get("operation", "prepare") == "prepare"
+
+
+# Objects that are committed
+
+
+class Model(orm.DeclarativeBase): ...
+
+
+class Mug(Model):
+    __tablename__ = "committed_mugs"
+    id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+    name: orm.Mapped[str] = orm.mapped_column(
+        sa.ForeignKey("committed_names.name", deferrable=True, initially="DEFERRED")
+    )
+    price: orm.Mapped[int] = orm.mapped_column(server_default="250")
+
+
+class Name(Model):
+    __tablename__ = "committed_names"
+    name: orm.Mapped[str] = orm.mapped_column(primary_key=True)
+
+
+@pytest.fixture
+def mugs(engine: sa.Engine) -> Generator[sa.Engine]:
+    Model.metadata.create_all(engine)
+    with orm.Session(engine) as session:
+        session.add(Name(name="blue"))
+        session.commit()
+    with instrument_models():
+        yield engine
+    Model.metadata.drop_all(engine)
+
+
+def new_mugs(count: int) -> list[Mug]:
+    return [Mug(name="blue") for _ in range(count)]
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_object_of_two_phases_can_be_read_when_both_are_over(
+    mugs: sa.Engine, is_kept: bool
+) -> None:
+    def read(model: type, *, instance: Mug, identity: tuple[int]) -> None:
+        found.append((instance.name, instance.price, identity))
+
+    found: list[t.Any] = []
+    with (
+        committed.connected_to(read, Mug),
+        orm.Session(mugs, twophase=True) as session,
+    ):
+        written = new_mugs(2)
+        session.add_all(written)
+        session.flush()
+        if not is_kept:
+            written.clear()
+        session.prepare()
+        assert found == []
+        session.commit()
+    assert found == [("blue", 250, (1,)), ("blue", 250, (2,))]
+
+
+def test_object_of_a_prepared_transaction_that_is_rolled_back_is_not_sent(
+    mugs: sa.Engine,
+) -> None:
+    with capture(committed) as sent, orm.Session(mugs, twophase=True) as session:
+        session.add_all(new_mugs(1))
+        session.prepare()
+        session.rollback()
+        session.commit()
+    assert sent == []
+
+
+def test_object_of_a_commit_that_a_constraint_refuses_is_not_sent(
+    mugs: sa.Engine,
+) -> None:
+    placed = Signal()
+    with (
+        capture(committed, placed) as sent,
+        capture(sql_failed) as failed,
+        orm.Session(mugs) as session,
+    ):
+        session.add(Mug(name="red"))
+        send_after_commit(session, placed, "shop")
+        with pytest.raises(sa.exc.IntegrityError):
+            session.commit()
+        session.rollback()
+        session.commit()
+    assert sent == []
+    assert [one["operation"] for one in failed] == ["commit"]
+
+
+def test_statement_of_a_receiver_that_fails_does_not_harm_what_comes_after(
+    mugs: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(sender: object, **_: object) -> None:
+        session.execute(sa.text("SELECT * FROM cups"))
+
+    placed = Signal()
+    placed.connect(fail)
+    with orm.Session(mugs) as session:
+        session.add_all(new_mugs(1))
+        with committed.connected_to(fail, Mug):
+            session.commit()
+        # PostgreSQL would refuse it in the transaction that failed.
+        assert session.scalar(sa.select(sa.func.count(Mug.id))) == 1
+        send_after_commit(session, placed)
+        session.commit()
+        assert session.scalar(sa.select(sa.func.count(Mug.id))) == 1
+    assert len(caplog.records) == 2
+
+
+def test_object_that_an_async_driver_commits_can_be_read(
+    mugs: sa.Engine, server: str
+) -> None:
+    pytest.importorskip("asyncpg", reason="asyncpg is not installed")
+
+    def read(model: type, *, instance: Mug) -> None:
+        found.append((instance.name, instance.price))
+
+    async def work() -> None:
+        engine = create_async_engine(f"postgresql+asyncpg://{server}")
+        async with AsyncSession(engine) as session, session.begin():
+            session.add_all(new_mugs(2))
+        await engine.dispose()
+
+    found: list[t.Any] = []
+    with committed.connected_to(read, Mug):
+        asyncio.run(work())
+    assert found == [("blue", 250)] * 2
 
 
 # Messages

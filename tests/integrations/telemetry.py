@@ -86,6 +86,22 @@ class Telemetry(SpanProcessor):
         """Return the sum of all that a histogram has counted."""
         return float(sum(point.sum for point in self._points(metric)))
 
+    def bounds(self, metric: str) -> tuple[float, ...]:
+        """Return the bounds of a histogram's buckets."""
+        (found,) = {tuple(point.explicit_bounds) for point in self._points(metric)}
+        return found
+
+    def units(self) -> dict[str, str]:
+        """Return the unit of each metric that has points, by its name."""
+        data = self._reader.get_metrics_data()
+        return {
+            one.name: str(one.unit)
+            for resource in (data.resource_metrics if data is not None else [])
+            for scope in resource.scope_metrics
+            for one in scope.metrics
+            if one.data.data_points
+        }
+
     def _points(self, metric: str) -> list[t.Any]:
         data = self._reader.get_metrics_data()
         return [

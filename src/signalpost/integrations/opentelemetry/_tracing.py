@@ -6,14 +6,12 @@ import logging
 import threading
 import time
 import typing as t
-import weakref
 from collections.abc import Callable
 from collections.abc import Collection
 from functools import partial
 from importlib import metadata
 from reprlib import repr as short_repr
 
-from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import attach
 from opentelemetry.context import Context
@@ -47,17 +45,19 @@ from ...receivers.paths import exclusion_of
 from ...receivers.statements import operation_of
 from ...wsgi.middleware import SignalMiddleware
 from ._attributes import Attributes
-from ._attributes import engine_attributes
 from ._attributes import error_type_of
 from ._attributes import metric_attributes
 from ._attributes import request_attributes
 from ._attributes import SCHEMA
 from ._attributes import span_name
 from ._attributes import span_name_before
+from ._database_metrics import DatabaseMetrics
+from ._engines import KnownEngines
 from ._layer import Layer
 from ._metrics import ServerMetrics
 from ._record import parent_for
 from ._record import Record
+from ._suppressing import is_suppressed
 from ._values import record_exception
 from ._values import shown
 
@@ -67,9 +67,6 @@ if t.TYPE_CHECKING:
 __all__ = ["OpenTelemetry"]
 
 _log = logging.getLogger("signalpost.opentelemetry")
-
-# What suppress_instrumentation() sets. OpenTelemetry's instrumentations import it, too.
-_SUPPRESSED = otel_context._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001  # see above
 
 # Before the other receivers: what they do belongs to the span.
 _FIRST = 1_000_000
@@ -105,6 +102,8 @@ class OpenTelemetry:
     :param with_size_metrics: Measure ``http.server.request.body.size``, by its header,
         and ``http.server.response.body.size`` as well.
     :param with_sql_spans: Whether statements are spans.
+    :param with_sql_metrics: Measure statements, as ``db.client.operation.duration``,
+        and connection pools, as ``db.client.connection.count`` and others.
     :param with_sql_values: Whether spans have the values and the comments that are in
         the text of statements, and the whole messages of database errors. Otherwise
         values are replaced by ``?``, and messages are cut where they begin.
@@ -126,6 +125,7 @@ class OpenTelemetry:
         exclude: Collection[str] = (),
         with_size_metrics: bool = False,
         with_sql_spans: bool = True,
+        with_sql_metrics: bool = True,
         with_sql_values: bool = False,
         with_receiver_spans: bool = False,
     ) -> None:
@@ -144,9 +144,12 @@ class OpenTelemetry:
         self._with_receiver_spans = with_receiver_spans
         # Where an exchange keeps its record; this object itself would be kept by it.
         self._key = object()
-        self._engines: weakref.WeakKeyDictionary[object, Attributes] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._engines = KnownEngines()
+        self._database_metrics: DatabaseMetrics | None = None
+        if with_sql_metrics:
+            self._database_metrics = DatabaseMetrics(
+                meter_provider, version, self._key, self._engines
+            )
         # By the ids of the senders, each with what gives it, or None once it is gone.
         self._senders: dict[int, Callable[[], object]] = {}
         self._observation: Observation | None = None
@@ -200,6 +203,8 @@ class OpenTelemetry:
             if not self._senders:
                 sql_executed.disconnect(self._execute)
                 sql_failed.disconnect(self._fail_database)
+                if self._database_metrics is not None:
+                    self._database_metrics.disconnect()
                 if self._observation is not None:
                     self._observation.stop()
                     self._observation = None
@@ -217,6 +222,8 @@ class OpenTelemetry:
         if self._with_sql_spans:
             sql_executed.connect(self._execute)
             sql_failed.connect(self._fail_database)
+        if self._database_metrics is not None:
+            self._database_metrics.connect()
         if self._with_receiver_spans and self._observation is None:
             self._observation = observe(self._observe, catalogue)
 
@@ -305,7 +312,7 @@ class OpenTelemetry:
         context = self._context_in(exchange)
         if context is None:
             return
-        attributes = self._about(engine).copy()
+        attributes = self._engines.about(engine).copy()
         operation = operation_of(statement)
         name = str(operation or attributes["db.system.name"])
         if operation is not None:
@@ -344,7 +351,7 @@ class OpenTelemetry:
         context = self._context_in(exchange)
         if context is None:
             return
-        attributes = self._about(engine).copy()
+        attributes = self._engines.about(engine).copy()
         attributes["db.operation.name"] = operation
         attributes["error.type"] = error_type_of(exception)
         if statement is not None:
@@ -400,22 +407,13 @@ class OpenTelemetry:
         if record is None or record.context is None:
             return None
         current = get_current()
-        if current.get(_SUPPRESSED):
+        if is_suppressed(current):
             return None
         span = get_current_span(current)
         # In a thread that has the exchange, but not the span.
         if not span.get_span_context().is_valid:
             span, current = record.span, record.context
         return current if span.is_recording() else None
-
-    def _about(self, engine: object) -> Attributes:
-        try:
-            found = self._engines.get(engine)
-            if found is None:
-                found = self._engines[engine] = engine_attributes(engine)
-        except TypeError:  # what cannot be weakly referenced, or has no hash
-            found = engine_attributes(engine)
-        return found
 
     def _parent_for(self, environ: WSGIEnvironment) -> Context:
         try:

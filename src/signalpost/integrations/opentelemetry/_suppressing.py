@@ -1,0 +1,16 @@
+"""Whether nothing is to be recorded in a context."""
+
+from __future__ import annotations
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+
+__all__ = ["is_suppressed"]
+
+# What suppress_instrumentation() sets. OpenTelemetry's instrumentations import it, too.
+_SUPPRESSED = otel_context._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001  # see above
+
+
+def is_suppressed(context: Context) -> bool:
+    """Return whether a context is one of ``suppress_instrumentation()``."""
+    return bool(context.get(_SUPPRESSED))

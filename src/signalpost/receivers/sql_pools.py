@@ -96,6 +96,19 @@ def add_pool(pool: ReadablePool) -> None:
     _pools[key] = weakref.ref(pool, lambda _: _pools.pop(key, None))
 
 
+def with_others(pool: ReadablePool, state: PoolState) -> PoolState:
+    """Return the state of a pool, with those of the other pools that have its name."""
+    if len(_pools) == 1:
+        return state
+    for reference in [*_pools.values()]:
+        other = reference()
+        if other is not None and other is not pool:
+            found = other.read()
+            if found is not None and found.name == state.name:
+                state += found
+    return state
+
+
 def bounded_name(name: str) -> str:
     """Return the name of a pool, or ``"other"`` if there are too many names.
 

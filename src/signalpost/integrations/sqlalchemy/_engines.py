@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import typing as t
 from collections.abc import Iterator
 
 from sqlalchemy import Engine
@@ -29,28 +30,27 @@ def sender_of(engine: Engine) -> Engine:
     return engine
 
 
-def pool_name_of(engine: Engine) -> str | None:
-    """Return the name of the pool of an engine; ``None`` if it is not instrumented.
-
-    It is what the application calls it, or else server and database, as OpenTelemetry's
-    conventions advise for ``db.client.connection.pool.name``. The folder of a SQLite
-    file is left out: it is of this machine.
+def instrumentation_of(engine: Engine) -> t.Any:
+    """Return what instruments an engine, alone or with all; ``None`` if nothing does.
 
     :param engine: One that was not made from another.
     """
     for one in (engine, Engine):
-        instrumentation = vars(one).get(INSTRUMENTATION)
-        if instrumentation is not None and not instrumentation.is_paused:
-            break
-    else:
-        return None
-    pool = engine.pool
-    return (
-        instrumentation.pool_name
-        or getattr(pool, "logging_name", None)
-        or getattr(engine, "logging_name", None)
-        or _address_of(engine)
-    )
+        found = vars(one).get(INSTRUMENTATION)
+        if found is not None and not found.is_paused:
+            return found
+    return None
+
+
+def default_pool_name_of(engine: Engine) -> str:
+    """Return the name of the pool of an engine.
+
+    It is what the application calls it, or else server and database, as OpenTelemetry's
+    conventions advise for ``db.client.connection.pool.name``. The folder of a SQLite
+    file is left out: it is of this machine.
+    """
+    name: str | None = getattr(engine.pool, "logging_name", None)
+    return name or getattr(engine, "logging_name", None) or _address_of(engine)
 
 
 def _address_of(engine: Engine) -> str:

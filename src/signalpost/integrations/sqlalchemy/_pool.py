@@ -15,19 +15,19 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.pool import Pool
 from sqlalchemy.pool import PoolProxiedConnection
-from sqlalchemy.pool import QueuePool
 
 from ...lifecycle import sql_pool_changed
 from ...receivers.sql_pools import add_pool
 from ...receivers.sql_pools import bounded_name
-from ...receivers.sql_pools import pool_states
 from ...receivers.sql_pools import PoolState
+from ...receivers.sql_pools import with_others
 from ._catalogue import connection_checked_out
 from ._engines import calling_engine
-from ._engines import pool_name_of
+from ._engines import default_pool_name_of
+from ._engines import instrumentation_of
 from ._engines import sender_of
 from ._failing import send_pool_timeout
-from ._pool_sizes import Sizes
+from ._pool_sizes import is_exhausted
 from ._pool_sizes import sizes_of
 from ._suppression import is_suppressed
 
@@ -120,6 +120,7 @@ class _Watch:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = weakref.ref(engine)
+        self._default_name = default_pool_name_of(engine)
         self._lock = threading.RLock()
         self._timeouts = 0
         self.forget()
@@ -173,17 +174,16 @@ class _Watch:
         engine = self._engine()
         if engine is None or not sql_pool_changed.has_receivers_for(engine):
             return
-        name = self._name_of(engine)
-        if name is None or is_suppressed():
+        state = None if is_suppressed() else self.read()
+        if state is None:
             return
-        for state in pool_states(name):
-            payload = {
-                "name": name,
-                "change": change,
-                "seconds": seconds[0],
-                "state": state,
-            }
-            sql_pool_changed.send_isolated(engine, payload, _no_wrapper)
+        payload = {
+            "name": state.name,
+            "change": change,
+            "seconds": seconds[0],
+            "state": with_others(self, state),
+        }
+        sql_pool_changed.send_isolated(engine, payload, _no_wrapper)
 
     def read(self) -> PoolState | None:
         """Return the state; ``None`` if the engine is gone or not instrumented."""
@@ -191,7 +191,7 @@ class _Watch:
         name = None if engine is None else self._name_of(engine)
         if engine is None or name is None:
             return None
-        sizes = self._sizes_of(engine)
+        sizes = sizes_of(engine.pool, len(self._used))
         return PoolState(
             name=name,
             used=sizes.used,
@@ -227,19 +227,13 @@ class _Watch:
 
     def _is_exhausted(self) -> bool:
         engine = self._engine()
-        # Other pools refuse, or give what they have: no caller waits.
-        if engine is None or not isinstance(engine.pool, QueuePool):
-            return False
-        sizes = self._sizes_of(engine)
-        most = sizes.total_max
-        return most is not None and not sizes.idle and sizes.used >= most
-
-    def _sizes_of(self, engine: Engine) -> Sizes:
-        return sizes_of(engine.pool, len(self._used))
+        return engine is not None and is_exhausted(engine.pool, len(self._used))
 
     def _name_of(self, engine: Engine) -> str | None:
-        name = pool_name_of(engine)
-        return None if name is None else bounded_name(name)
+        instrumentation = instrumentation_of(engine)
+        if instrumentation is None:
+            return None
+        return bounded_name(instrumentation.pool_name or self._default_name)
 
 
 _watches: weakref.WeakSet[_Watch] = weakref.WeakSet()

@@ -47,18 +47,33 @@ def sizes_of(pool: Pool, used: int) -> Sizes:
     return Sizes(used, max(opened - used, 0), 0, 1, 1)
 
 
+def is_exhausted(pool: Pool, used: int) -> bool:
+    """Return whether who asks a pool for a connection must wait.
+
+    Only for a pool with a queue: others refuse, or give what they have.
+    """
+    if not isinstance(pool, QueuePool) or pool.checkedin():
+        return False
+    sizes = _sizes_of_queue(pool, used)
+    return sizes.total_max is not None and sizes.used >= sizes.total_max
+
+
 def _sizes_of_queue(pool: QueuePool, used: int) -> Sizes:
-    size = pool.size()
-    # It has no public name. A negative number is no limit, as is no size.
+    size, idle = pool.size(), pool.checkedin()
+    if not size:
+        return Sizes(max(pool.checkedout(), used), idle, 0, None, None)
+    # Negative until as many as its size have been opened.
+    overflow = pool.overflow()
+    # It has no public name. A negative number is no limit.
     most_overflow: t.Any = getattr(pool, "_max_overflow", -1)
-    is_limited = bool(size) and most_overflow >= 0
     return Sizes(
+        # As checkedout() has it, which would ask for the lock of the queue once more.
         # It also counts those that were taken before it was watched.
-        max(pool.checkedout(), used),
-        pool.checkedin(),
-        max(pool.overflow(), 0),
-        size or None,
-        size + most_overflow if is_limited else None,
+        max(size - idle + overflow, used),
+        idle,
+        max(overflow, 0),
+        size,
+        size + most_overflow if most_overflow >= 0 else None,
     )
 
 

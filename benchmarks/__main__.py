@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from . import committed
 from . import libraries
 from . import lines
 from . import memory
@@ -149,6 +150,11 @@ def _show_statements(printed: _Printed, rounds: int) -> Timed:
             figures = sql.measure_all(rows, rounds)
             for paragraph in sql.shown(rows, figures):
                 printed.add(paragraph)
+            printed.add("Objects that a session has written:")
+            printed.add(committed.LEGEND)
+            # With a few rounds, as in a test, a few objects.
+            objects = min(committed.OBJECTS, rounds * committed.AT_ONCE)
+            printed.add(committed.shown(committed.taken(objects), objects))
     return {"sql": (rows, figures)}
 
 

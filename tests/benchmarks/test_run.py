@@ -132,7 +132,7 @@ def test_written_tables_can_be_read_by_docutils(run: Path) -> None:
     core = pytest.importorskip("docutils.core")
     settings = {"halt_level": 2, "report_level": 2}
     found = core.publish_doctree(text, settings_overrides=settings)
-    assert sum(node.tagname == "table" for node in found.children) == 12
+    assert sum(node.tagname == "table" for node in found.children) == 13
 
 
 def test_tables_are_printed_without_peers_that_are_missing(

@@ -25,6 +25,7 @@ from signalpost.integrations.sqlalchemy import committed
 from signalpost.integrations.sqlalchemy import held_until_commit
 from signalpost.integrations.sqlalchemy import instrument
 from signalpost.integrations.sqlalchemy import instrument_models
+from signalpost.integrations.sqlalchemy import send_after_commit
 from signalpost.lifecycle import sql_executed
 from signalpost.testing import capture
 from signalpost.testing import Sent
@@ -531,6 +532,8 @@ def test_database_that_fails_to_load_again_does_not_harm_the_commit(
         session.commit()
         sa.event.remove(engine, "before_cursor_execute", fail)
     assert [one["instance"] for one in sent] == [None]
+    # PostgreSQL would refuse everything in the one that failed.
+    assert not session.in_transaction()
     assert "cannot be loaded again" in caplog.text
     assert session.scalars(sa.select(Mug.name)).all() == ["blue"]
 
@@ -627,6 +630,74 @@ def test_flush_of_a_receiver_that_fails_leaves_the_session_as_after_a_commit(
         session.commit()
     assert session.scalars(sa.select(Mug.name)).all() == ["blue"]
     assert len(caplog.records) == 1
+
+
+def test_what_a_receiver_adds_does_not_harm_what_is_loaded_after_it(
+    session: orm.Session,
+) -> None:
+    def add(model: type, *, instance: Mug | None) -> None:
+        if not found:
+            session.add(Chip())  # of no mug, so that its flush would fail
+        found.append(instance is not None)
+
+    found: list[bool] = []
+    with committed.connected_to(add, Mug):
+        session.add_all([Mug(name=str(number)) for number in range(501)])
+        session.flush()
+        gc.collect()
+        session.commit()
+    session.expunge_all()
+    assert found == [True] * 501
+
+
+@pytest.mark.parametrize("is_flushed", [True, False])
+def test_what_a_receiver_that_fails_has_added_is_forgotten(
+    session: orm.Session, is_flushed: bool
+) -> None:
+    def fail(model: type, *, identity: tuple[int]) -> None:
+        session.add(chips[0])
+        if is_flushed:
+            session.flush()
+        raise LookupError
+
+    chips = [Chip(mug_id=1)]
+    with committed.connected_to(fail, Mug):
+        session.add(Mug(name="blue"))
+        session.commit()
+    assert chips[0] not in session
+    session.commit()
+    assert session.scalars(sa.select(Chip)).all() == []
+
+
+def test_savepoint_of_a_receiver_that_fails_is_ended(session: orm.Session) -> None:
+    def fail(model: type) -> None:
+        session.begin_nested()
+        raise LookupError
+
+    with committed.connected_to(fail, Mug):
+        session.add(Mug(name="blue"))
+        session.commit()
+    assert not session.in_nested_transaction()
+    assert not session.in_transaction()
+    with session.begin():
+        session.add(Mug(name="red"))
+
+
+def test_send_of_a_receiver_waits_for_the_next_commit(session: orm.Session) -> None:
+    def note(sender: str) -> None:
+        senders.append(sender)
+        if sender == "a":
+            send_after_commit(session, placed, "b")
+
+    placed, senders = Signal(), list[str]()
+    placed.connect(note)
+    with identities():
+        session.add(Mug(name="blue"))
+        send_after_commit(session, placed, "a")
+        session.commit()
+        assert senders == ["a"]
+        session.commit()
+    assert senders == ["a", "b"]
 
 
 def test_async_session_is_left_as_after_a_commit(tmp_path: Path) -> None:

@@ -245,6 +245,7 @@ def test_connection_that_is_not_had_in_time_is_counted(small: sa.Engine) -> None
         ("returned", 0, 1),
     ]
     assert sent[2]["seconds"] > 0.005
+    assert [one["state"].waiting for one in sent] == [0, 1, 0, 1, 0, 0]
     assert read("small").timeouts == 2
     assert read("small").waiting == 0
 
@@ -347,6 +348,16 @@ def test_connections_of_a_pool_that_was_disposed_are_in_use_until_they_are_close
     assert [one["change"] for one in sent] == [
         *("taken", "disposed", "taken", "returned", "returned")
     ]
+
+
+def test_no_caller_waits_for_connections_of_a_pool_that_was_disposed(
+    small: sa.Engine,
+) -> None:
+    with capture(sql_pool_changed) as sent, small.connect():
+        small.dispose()
+        for _ in range(2):
+            small.connect().close()
+    assert "awaited" not in [one["change"] for one in sent]
 
 
 def test_engine_that_takes_the_place_of_another_is_read_in_its_place() -> None:

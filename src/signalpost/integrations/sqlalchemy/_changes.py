@@ -26,7 +26,6 @@ _TOGETHER = {
     ("created", "updated"): "created",
     # Another object in the place of one that was deleted.
     ("deleted", "created"): "updated",
-    ("deleted", "updated"): "updated",
 }
 """By what was done to an object before and now, what that is together."""
 

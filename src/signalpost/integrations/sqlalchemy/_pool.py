@@ -227,7 +227,7 @@ class _Watch:
 
     def _is_exhausted(self) -> bool:
         engine = self._engine()
-        return engine is not None and is_exhausted(engine.pool, len(self._used))
+        return engine is not None and is_exhausted(engine.pool)
 
     def _name_of(self, engine: Engine) -> str | None:
         instrumentation = instrumentation_of(engine)

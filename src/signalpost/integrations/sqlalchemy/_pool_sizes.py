@@ -47,15 +47,18 @@ def sizes_of(pool: Pool, used: int) -> Sizes:
     return Sizes(used, max(opened - used, 0), 0, 1, 1)
 
 
-def is_exhausted(pool: Pool, used: int) -> bool:
+def is_exhausted(pool: Pool) -> bool:
     """Return whether who asks a pool for a connection must wait.
 
-    Only for a pool with a queue: others refuse, or give what they have.
+    Only for a pool with a queue: others refuse, or give what they have. What is in use
+    of the pools that it has replaced does not count.
     """
-    if not isinstance(pool, QueuePool) or pool.checkedin():
+    if not isinstance(pool, QueuePool):
         return False
-    sizes = _sizes_of_queue(pool, used)
-    return sizes.total_max is not None and sizes.used >= sizes.total_max
+    sizes = _sizes_of_queue(pool, 0)
+    return (
+        sizes.total_max is not None and not sizes.idle and sizes.used >= sizes.total_max
+    )
 
 
 def _sizes_of_queue(pool: QueuePool, used: int) -> Sizes:

@@ -29,7 +29,7 @@ from ._attributes import SCHEMA
 from ._engines import KnownEngines
 from ._suppressing import is_suppressed
 
-__all__ = ["DatabaseMetrics"]
+__all__ = ["DatabaseMetrics", "DatabaseObserver"]
 
 # What the conventions advise for all three, in seconds.
 _BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
@@ -91,18 +91,14 @@ class DatabaseMetrics:
                 description=description,
             )
 
-    def connect(self) -> None:
+    def begin(self) -> None:
         """Measure from now on. Done once, it does nothing again."""
         if not any(reference() is self for reference in _connected):
             _connected.append(weakref.ref(self))
-        sql_executed.connect(self._execute)
-        sql_pool_changed.connect(self._change)
 
-    def disconnect(self) -> None:
+    def end(self) -> None:
         """Measure no more."""
         _connected[:] = [one for one in _connected if one() not in {None, self}]
-        sql_executed.disconnect(self._execute)
-        sql_pool_changed.disconnect(self._change)
 
     def is_first(self) -> bool:
         """Return whether it is this one that measures what belongs to the process."""
@@ -121,15 +117,15 @@ class DatabaseMetrics:
         kind = type(self.current_provider())
         return not kind.__module__.startswith("opentelemetry.metrics")
 
-    def _execute(
+    def execute(
         self,
         engine: object,
-        *,
         statement: str,
-        duration_seconds: float,
+        seconds: float,
         exception: BaseException | None,
         exchange: Exchange | None,
     ) -> None:
+        """Measure a statement, in an exchange or outside of all."""
         if not self._has_meter() or is_suppressed(get_current()):
             return
         is_ours = self.is_first() if exchange is None else self._key in exchange.state
@@ -143,11 +139,10 @@ class DatabaseMetrics:
             error_type = error_type_of(exception)
             is_known = error_type in self._error_types
             attributes["error.type"] = error_type if is_known else "_OTHER"
-        self._duration.record(duration_seconds, attributes)
+        self._duration.record(seconds, attributes)
 
-    def _change(
-        self, engine: object, *, name: str, change: str, seconds: float | None
-    ) -> None:
+    def change(self, name: str, change: str, seconds: float | None) -> None:
+        """Measure what has changed in a pool."""
         if not self._has_meter() or not self.is_first():
             return
         attributes = {_POOL: name}
@@ -157,6 +152,49 @@ class DatabaseMetrics:
             self._wait_time.record(seconds, attributes)
         elif seconds is not None and change == "returned":
             self._use_time.record(seconds, attributes)
+
+
+class DatabaseObserver:
+    """What receives the signals of databases for its metrics.
+
+    It is a base class, so that the receivers are methods of the object that an
+    application connects: by this object a list of receivers finds their name.
+    """
+
+    _database_metrics: DatabaseMetrics | None
+    """What is measured; ``None`` for nothing."""
+
+    def _connect_database(self) -> None:
+        if self._database_metrics is not None:
+            self._database_metrics.begin()
+            sql_executed.connect(self._measure_statement)
+            sql_pool_changed.connect(self._measure_pool)
+
+    def _disconnect_database(self) -> None:
+        if self._database_metrics is not None:
+            self._database_metrics.end()
+            sql_executed.disconnect(self._measure_statement)
+            sql_pool_changed.disconnect(self._measure_pool)
+
+    def _measure_statement(
+        self,
+        engine: object,
+        *,
+        statement: str,
+        duration_seconds: float,
+        exception: BaseException | None,
+        exchange: Exchange | None,
+    ) -> None:
+        if self._database_metrics is not None:
+            self._database_metrics.execute(
+                engine, statement, duration_seconds, exception, exchange
+            )
+
+    def _measure_pool(
+        self, engine: object, *, name: str, change: str, seconds: float | None
+    ) -> None:
+        if self._database_metrics is not None:
+            self._database_metrics.change(name, change, seconds)
 
 
 _connected: list[weakref.ref[DatabaseMetrics]] = []

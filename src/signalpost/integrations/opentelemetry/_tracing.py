@@ -52,6 +52,7 @@ from ._attributes import SCHEMA
 from ._attributes import span_name
 from ._attributes import span_name_before
 from ._database_metrics import DatabaseMetrics
+from ._database_metrics import DatabaseObserver
 from ._engines import KnownEngines
 from ._layer import Layer
 from ._metrics import ServerMetrics
@@ -72,7 +73,7 @@ _log = logging.getLogger("signalpost.opentelemetry")
 _FIRST = 1_000_000
 
 
-class OpenTelemetry:
+class OpenTelemetry(DatabaseObserver):
     """Let an application's exchanges be recorded by OpenTelemetry.
 
     ::
@@ -145,7 +146,7 @@ class OpenTelemetry:
         # Where an exchange keeps its record; this object itself would be kept by it.
         self._key = object()
         self._engines = KnownEngines()
-        self._database_metrics: DatabaseMetrics | None = None
+        self._database_metrics = None
         if with_sql_metrics:
             self._database_metrics = DatabaseMetrics(
                 meter_provider, version, self._key, self._engines
@@ -203,8 +204,7 @@ class OpenTelemetry:
             if not self._senders:
                 sql_executed.disconnect(self._execute)
                 sql_failed.disconnect(self._fail_database)
-                if self._database_metrics is not None:
-                    self._database_metrics.disconnect()
+                self._disconnect_database()
                 if self._observation is not None:
                     self._observation.stop()
                     self._observation = None
@@ -222,8 +222,7 @@ class OpenTelemetry:
         if self._with_sql_spans:
             sql_executed.connect(self._execute)
             sql_failed.connect(self._fail_database)
-        if self._database_metrics is not None:
-            self._database_metrics.connect()
+        self._connect_database()
         if self._with_receiver_spans and self._observation is None:
             self._observation = observe(self._observe, catalogue)
 

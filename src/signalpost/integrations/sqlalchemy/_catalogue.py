@@ -1,4 +1,4 @@
-"""What a database says besides its statements: of transactions and connections."""
+"""The signals of transactions and connections."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ connection_checked_in: NamedSignal = catalogue.signal(
 
 *Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
 
-*Sent when*: what :data:`connection_checked_out` tells of has ended, just before others
-can take the connection. Not sent for one that is detached from its pool. With a
-``StaticPool``, which gives one connection to all at once, only the last one that took
-it is told of.
+*Sent when*: a connection of :data:`connection_checked_out` is returned, just before
+others can take it. Not sent for one that is detached from its pool. With a
+``StaticPool``, which gives one connection to all at once, it is sent only for the last
+one that took it.
 
 *Payload*:
 
@@ -59,12 +59,12 @@ it is told of.
 transaction_beginning: NamedSignal = catalogue.signal(
     "transaction-beginning", "A transaction begins.", payload=("exchange",)
 )
-"""A transaction begins, by itself before the first statement or when it is told to.
+"""A transaction begins, by itself before the first statement or by a call.
 
 *Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
 
-*Sent when*: SQLAlchemy marks the beginning. Most drivers tell the database only with
-the first statement.
+*Sent when*: SQLAlchemy marks the beginning. Most drivers report it to the
+database only with the first statement.
 
 *Payload*: ``exchange``, as for :data:`~signalpost.lifecycle.sql_executed`.
 

@@ -41,8 +41,9 @@ class Changes:
     """What one transaction did to objects, in the order in which it first did.
 
     Objects are kept by their identity, not by themselves: a session does not keep what
-    it has written, and what nobody else needs should not pile up until the commit. Only
-    what is deleted is kept, if a receiver reads it, as it cannot be loaded again.
+    it has written, and what the application has dropped must not pile up until the
+    commit. Only what is deleted is kept, if a receiver reads it, as it cannot be loaded
+    again.
     """
 
     __slots__ = ("_by_key", "_shared")

@@ -14,7 +14,7 @@ from sqlalchemy import orm
 from . import _model_catalogue as signals
 from ._listening import Moment
 from ._listening import Source
-from ._objects import is_heard
+from ._objects import has_receivers
 from ._objects import send
 
 
@@ -35,7 +35,7 @@ def sources_of_post_init() -> list[Source]:
 
 
 def _begin(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if is_heard(signals.pre_init, type(instance)):
+    if has_receivers(signals.pre_init, type(instance)):
         # So that a receiver can read and set attributes: SQLAlchemy makes them whole
         # for the first object of all, but only after it has called us.
         orm.class_mapper(type(instance))
@@ -88,7 +88,7 @@ def _wrapped(constructor: Callable[..., None]) -> Callable[..., None]:
         # An object has its state from the outermost constructor on: within it, this
         # one was called by a subclass's.
         is_outermost = (
-            is_heard(signals.post_init, type(instance))
+            has_receivers(signals.post_init, type(instance))
             and sa.inspect(instance, raiseerr=False) is None
         )
         constructor(instance, *args, **kwargs)

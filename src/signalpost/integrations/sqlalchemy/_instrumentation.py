@@ -39,7 +39,7 @@ if t.TYPE_CHECKING:
 
 _FAILED = "_signalpost_failed"
 """The attribute of a statement's context that holds what the driver got when it raised,
-until SQLAlchemy tells of what the application gets."""
+until SQLAlchemy reports what the application gets."""
 
 _PARTS = "_signalpost_parts"
 """The attribute of the context of an INSERT of many rows that holds how many statements
@@ -79,10 +79,10 @@ def instrument(
     To instrument an engine again, or alone and with all others, sends nothing twice:
     what the last call said of parameters holds, for all if they are.
 
-    Do it, and connect what is to stay, where engines are made, before threads use them.
-    SQLAlchemy's lists of functions to call, to which the first receiver of each signal
-    adds and from which :meth:`Instrumentation.undo` takes, must not change while
-    another function on them is being called for a statement.
+    Call it, and connect what is to stay, where engines are made, before threads use
+    them. SQLAlchemy's lists of functions to call must not change while another function
+    on them is being called for a statement: the first receiver of each signal adds to
+    them, and :meth:`Instrumentation.undo` removes.
 
     The driver is called by us in SQLAlchemy's stead, at its moments ``do_execute``,
     ``do_executemany``, ``do_execute_no_params`` and ``do_connect``. Functions of yours
@@ -97,7 +97,7 @@ def instrument(
     A receiver runs between the statement and the application, so what it raises is
     logged by ``signalpost.signals`` and goes no further, and an async one is refused
     like that. One that executes statements itself should do so within
-    ``sql_executed.muted()``, as it would hear them.
+    ``sql_executed.muted()``, or it is called for them, too.
 
     :param target: An engine, sync or async, or the class for all engines.
     :param with_parameters: Send the values, which may be secrets of your users.
@@ -222,7 +222,7 @@ class Instrumentation:
         context: ExecutionContext | None,
         moment: str = "do_execute",
     ) -> bool:
-        """Call the driver as SQLAlchemy would, and tell how it went.
+        """Call the driver as SQLAlchemy would, and send what it did.
 
         Not by the moments before and after a statement: to have anything to call at
         them costs SQLAlchemy more than all of this.
@@ -341,9 +341,9 @@ class Instrumentation:
         }
 
     def _sender_of(self, engine: Engine) -> Engine | None:
-        """Return who sends for an engine, or ``None`` if it is not instrumented by us.
+        """Return the sender for an engine; ``None`` if it is not instrumented by us.
 
-        SQLAlchemy tells by the dialect, which an engine that has options of its own
+        SQLAlchemy calls us by the dialect, which an engine that has options of its own
         shares with the one that it was made from.
         """
         made_from: t.Any = engine

@@ -1,4 +1,4 @@
-"""Hear SQLAlchemy's moments, each from when the signal made of it is first heard."""
+"""Follow SQLAlchemy's events, each from the first receiver of its signal on."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Source(Protocol):
     """What a signal is made of: it can be begun, and ended again."""
 
     def begin(self) -> None:
-        """Hear it from now on."""
+        """Follow it from now on."""
 
     def end(self) -> None:
-        """Hear it no more."""
+        """Follow it no more."""
 
 
 class Moment:
-    """A moment that SQLAlchemy tells of, and the function that hears it."""
+    """An event of SQLAlchemy's, and the function that it calls."""
 
     def __init__(self, target: Any, name: str, function: Callable[..., Any]) -> None:
         self._listening = (target, name, function)

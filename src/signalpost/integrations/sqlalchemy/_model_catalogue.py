@@ -1,4 +1,4 @@
-"""What becomes of the objects of mapped classes, as the users of Django know it."""
+"""What is done to the objects of mapped classes, with the signals that Django has."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ pre_init: NamedSignal = model_catalogue.signal(
 )
 """An object is about to be made by its class: ``__init__`` has not run.
 
-*Sender*: the class of the object. ``subclasses=True`` hears a base class's subclasses
-too; ``named("Order")`` stands for the mapped classes of that name, before there are
-any.
+*Sender*: the class of the object. ``subclasses=True`` connects to a base class and
+its subclasses; ``named("Order")`` stands for the mapped classes of that name, before
+there are any.
 
 *Sent when*: SQLAlchemy says that a constructor was called, once for an object, before
 the ``__init__`` of the class. Not for an object that is loaded, nor for the one that
@@ -34,7 +34,7 @@ the ``__init__`` of the class. Not for an object that is loaded, nor for the one
   ``__init__`` gets.
 - ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
 
-What a receiver raises goes to who called the class.
+What a receiver raises goes to the caller of the class.
 
 .. versionadded:: 0.1
 """
@@ -59,11 +59,11 @@ Not when an object that is there already is refreshed, nor for one that is unpic
 - ``is_loaded``: whether it was loaded or merged, so that no ``__init__`` has run.
 - ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
 
-What a receiver raises goes to who called the class, or executes the query.
+What a receiver raises goes to the caller of the class, or of the query.
 
-SQLAlchemy tells of no moment after ``__init__``. So, from when this signal is first
-heard until :meth:`ModelInstrumentation.undo`, the ``__init__`` that SQLAlchemy has put
-on each mapped class stands in one of ours. Nothing else that it has is replaced.
+SQLAlchemy has no event after ``__init__``. So, from the first receiver of this signal
+until :meth:`ModelInstrumentation.undo`, the ``__init__`` that SQLAlchemy has put on
+each mapped class is wrapped in one of ours. Nothing else that it has is replaced.
 
 .. versionadded:: 0.1
 """
@@ -156,12 +156,12 @@ m2m_changed: NamedSignal = model_catalogue.signal(
 
 *Sender*: the class of the object that has the relationship, as for :data:`pre_init`.
 Django's is the class of the table between; here that is a mere table, of which no class
-need to be mapped, and nobody could ask for it before it is there.
+need to be mapped, and which cannot be connected to before it is there.
 
 *Sent when*: a flush writes what was done to the relationship since the last one: so
 that what was put in and taken out again is not sent, nor what was not written. A
 relationship that both classes know (``back_populates``) is sent by each of them for its
-own objects, whichever of them was changed: to hear one of them is enough to hear
+own objects, whichever of them was changed: to connect to one of them is enough to get
 everything (before SQLAlchemy 2.0.19, not by the one that was not changed, unless its
 relationship is loaded).
 

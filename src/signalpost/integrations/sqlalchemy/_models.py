@@ -1,4 +1,4 @@
-"""Hear what becomes of the objects of mapped classes, and send it."""
+"""Send signals for what is done to the objects of mapped classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._construction import sources_of_pre_init
 from ._listening import Listening
 from ._listening import Moment
 from ._listening import Source
-from ._objects import is_heard
+from ._objects import has_receivers
 from ._objects import send
 from ._relationships import sources_of_m2m_changed
 from ._session_queue import changes_of
@@ -32,9 +32,9 @@ def instrument_models() -> ModelInstrumentation:
         instrument_models()
         post_save.connect(index, sender=Order)
 
-    Signals are sent only while somebody hears them, and nothing is done for one that
-    nobody has heard yet. Do it, and connect what is to stay, before threads use
-    sessions, as for :func:`instrument`.
+    Signals are sent only while they have receivers, and nothing is done for one that
+    has had none yet. Call it, and connect what is to stay, before threads use sessions,
+    as for :func:`instrument`.
 
     :returns: What undoes it; it may be dropped. The same one until it is undone.
 
@@ -155,7 +155,7 @@ def _keep(
 ) -> None:
     """Keep what the innermost transaction of an object's session does to it."""
     session = orm.object_session(instance)
-    if session is None or not is_heard(signals.committed, type(instance)):
+    if session is None or not has_receivers(signals.committed, type(instance)):
         return
     if change == "updated" and not _is_modified(instance):
         return

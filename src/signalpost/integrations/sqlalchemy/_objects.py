@@ -12,21 +12,21 @@ from ...exchange import current_exchange
 _named: weakref.WeakSet[type] = weakref.WeakSet()
 
 
-def is_heard(signal: NamedSignal, model: type) -> bool:
-    """Return whether anyone hears a mapped class send, by its name too."""
+def has_receivers(signal: NamedSignal, model: type) -> bool:
+    """Return whether a mapped class has receivers, by its name too."""
     if model not in _named:
-        # Now, as SQLAlchemy does not tell of the classes that were mapped before.
+        # Now, as SQLAlchemy has no event for the classes that were mapped before.
         named(model.__name__).bind(model)
         _named.add(model)
     return signal.has_receivers_for(model)
 
 
 def send(signal: NamedSignal, instance: Any, **payload: Any) -> None:
-    """Send an object's signal by its class, if anyone hears it.
+    """Send an object's signal by its class, if it has receivers.
 
     :raises BaseException: What a receiver raises.
     """
     model = type(instance)
-    if is_heard(signal, model):
+    if has_receivers(signal, model):
         exchange = current_exchange()
         signal.send(model, instance=instance, exchange=exchange, **payload)

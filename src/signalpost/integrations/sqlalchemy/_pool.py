@@ -35,10 +35,10 @@ _WAITED = "signalpost.waited_seconds"
 """The key in a pooled connection's ``record_info`` of how long it was waited for."""
 
 _TAKEN = "signalpost.taken"
-"""The key there of who has it, on whose engine, and since when."""
+"""The key there of what has taken it, on which engine, and when."""
 
 _OUT = "signalpost.out"
-"""The key there of who has it, for the watch of its pool, and since when."""
+"""The key there of what has taken it, for the watch of its pool, and when."""
 
 
 def watch_pool(engine: Engine) -> None:
@@ -255,7 +255,7 @@ def waited_seconds(connection: Connection) -> float | None:
 
 
 def take(connection: Connection, sender: Engine | None) -> None:
-    """Note for whom a connection has been taken from its pool, if anyone hears it."""
+    """Note for which engine a connection was taken, if its return is to be sent."""
     proxied = connection.connection
     info = proxied.record_info
     if info is None:

@@ -48,7 +48,7 @@ def sizes_of(pool: Pool, used: int) -> Sizes:
 
 
 def is_exhausted(pool: Pool) -> bool:
-    """Return whether who asks a pool for a connection must wait.
+    """Return whether a caller of a pool must wait for a connection.
 
     Only for a pool with a queue: others refuse, or give what they have. What is in use
     of the pools that it has replaced does not count.
@@ -56,9 +56,7 @@ def is_exhausted(pool: Pool) -> bool:
     if not isinstance(pool, QueuePool):
         return False
     sizes = _sizes_of_queue(pool, 0)
-    return (
-        sizes.total_max is not None and not sizes.idle and sizes.used >= sizes.total_max
-    )
+    return sizes.total_max is not None and sizes.used >= sizes.total_max
 
 
 def _sizes_of_queue(pool: QueuePool, used: int) -> Sizes:

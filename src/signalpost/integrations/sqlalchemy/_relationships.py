@@ -12,7 +12,7 @@ from sqlalchemy.orm.attributes import get_history
 from . import _model_catalogue as signals
 from ._listening import Moment
 from ._listening import Source
-from ._objects import is_heard
+from ._objects import has_receivers
 from ._objects import send
 
 
@@ -50,7 +50,7 @@ def _tell(session: orm.Session, when: str) -> None:
 def _changes(
     instance: Any,
 ) -> Generator[tuple[Any, orm.RelationshipProperty[Any], str, tuple[Any, ...]]]:
-    if not is_heard(signals.m2m_changed, type(instance)):
+    if not has_receivers(signals.m2m_changed, type(instance)):
         return
     mapper: orm.Mapper[Any] = sa.inspect(instance).mapper
     for relationship in mapper.relationships:

@@ -99,7 +99,7 @@ def changes_of(session: orm.Session) -> Changes:
     transaction = session.get_nested_transaction() or session.get_transaction()
     changes = _queue_in(session).changes
     if transaction is None:
-        # Its changes are nobody's, as when a mapper is flushed by hand.
+        # There is no commit to wait for, as when a mapper is flushed by hand.
         return Changes()
     return changes.setdefault(transaction, Changes())
 

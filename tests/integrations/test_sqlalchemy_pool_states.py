@@ -33,6 +33,7 @@ from signalpost.testing import capture
 from signalpost.testing import Sent
 
 SECONDS = 10
+NAMES = ("a given name", "another one", "the name in logs")
 
 
 class MakeEngine(t.Protocol):
@@ -46,17 +47,11 @@ def without_others() -> None:
 
 
 @pytest.fixture
-def alone() -> None:
-    """Let no engine of another test be alive, where all engines are instrumented."""
-    gc.collect()
-
-
-@pytest.fixture
 def make_engine(tmp_path: Path) -> Generator[MakeEngine]:
     made: list[sa.Engine] = []
 
     def make(**options: t.Any) -> sa.Engine:
-        made.append(sa.create_engine(f"sqlite:///{tmp_path}/shop.db", **options))
+        made.append(sa.create_engine(f"sqlite:///{tmp_path}/pools.db", **options))
         return made[-1]
 
     yield make
@@ -72,7 +67,7 @@ def small(make_engine: MakeEngine) -> Generator[sa.Engine]:
         yield engine
 
 
-def read(name: str = "sqlite/shop.db") -> PoolState:
+def read(name: str = "sqlite/pools.db") -> PoolState:
     (state,) = pool_states(name)
     return state
 
@@ -176,7 +171,7 @@ def test_pool_of_threads_is_read(make_engine: MakeEngine) -> None:
 def test_pool_of_an_async_engine_is_read(tmp_path: Path) -> None:
     async def work() -> None:
         engine = create_async_engine(
-            f"sqlite+aiosqlite:///{tmp_path}/shop.db",
+            f"sqlite+aiosqlite:///{tmp_path}/pools.db",
             poolclass=AsyncAdaptedQueuePool,
             pool_size=1,
             max_overflow=0,
@@ -411,15 +406,17 @@ def test_pool_is_named_by_its_server_and_its_database(
 ) -> None:
     engine = sa.create_engine(url, **options)
     with instrument(engine):
-        assert [one.name for one in pool_states()] == [name]
+        assert [one.name for one in pool_states(name)] == [name]
 
 
 def test_name_that_was_given_comes_first(make_engine: MakeEngine) -> None:
-    engine = make_engine(pool_logging_name="pot")
-    with instrument(engine, pool_name="cups"):
-        assert [one.name for one in pool_states()] == ["cups"]
-        instrument(engine, pool_name="mugs")
-        assert [one.name for one in pool_states()] == ["mugs"]
+    engine = make_engine(pool_logging_name=NAMES[2])
+    with instrument(engine, pool_name=NAMES[0]):
+        assert [bool(pool_states(name)) for name in NAMES] == [True, False, False]
+        instrument(engine, pool_name=NAMES[1])
+        assert [bool(pool_states(name)) for name in NAMES] == [False, True, False]
+        instrument(engine)
+        assert [bool(pool_states(name)) for name in NAMES] == [False, False, True]
 
 
 def test_name_for_all_engines_is_refused() -> None:
@@ -436,40 +433,34 @@ def test_name_that_is_none_is_refused(make_engine: MakeEngine, name: t.Any) -> N
 # All engines, and none
 
 
-@pytest.mark.usefixtures("alone")
 def test_all_engines_are_read_from_their_first_connection_on(
     make_engine: MakeEngine,
 ) -> None:
-    before = make_engine()
+    before = make_engine(logging_name="tea")
     with instrument():
         after = make_engine(pool_logging_name="pot")
-        assert pool_states() == []
+        assert pool_states("tea") == pool_states("pot") == []
         for engine in (before, after.execution_options(logging_token="shop")):
             with engine.connect():
                 pass
-        assert [(one.name, *counts(one)) for one in pool_states()] == [
-            ("pot", 0, 1, 0),
-            ("sqlite/shop.db", 0, 1, 0),
-        ]
+        assert counts(read("tea")) == counts(read("pot")) == (0, 1, 0)
         with capture(sql_pool_changed) as sent, after.connect():
             pass
         assert steps(sent) == [("taken", 1, 0), ("returned", 0, 1)]
-    assert pool_states() == []
+    assert pool_states("tea") == pool_states("pot") == []
 
 
-@pytest.mark.usefixtures("alone")
 def test_configuration_that_is_disabled_reads_no_pools(
     make_engine: MakeEngine,
 ) -> None:
-    engine, every = make_engine(), EveryEngine()
-    every.connect()
-    engine.connect().close()
-    assert len(pool_states()) == 1
-    every.disconnect()
-    assert pool_states() == []
-    every.connect()
-    assert len(pool_states()) == 1
-    every.disconnect()
+    engine, every = make_engine(logging_name="cups"), EveryEngine()
+    for _ in range(2):
+        every.connect()
+        engine.connect().close()
+        found = pool_states("cups")
+        every.disconnect()
+        assert len(found) == 1
+        assert pool_states("cups") == []
 
 
 def test_engine_that_is_not_instrumented_any_more_is_as_before(
@@ -481,7 +472,7 @@ def test_engine_that_is_not_instrumented_any_more_is_as_before(
     with capture(sql_pool_changed) as sent:
         engine.connect().close()
     assert sent == []
-    assert pool_states() == []
+    assert pool_states("sqlite/pools.db") == []
     with instrument(engine):
         assert counts(read()) == (0, 1, 0)
 

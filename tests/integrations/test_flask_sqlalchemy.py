@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
 
+from signalpost import Signal
 from signalpost.integrations.flask import Signalpost
 from signalpost.integrations.sqlalchemy import committed
 from signalpost.integrations.sqlalchemy import connection_checked_out
@@ -19,8 +20,10 @@ from signalpost.integrations.sqlalchemy import instrument_models
 from signalpost.integrations.sqlalchemy import m2m_changed
 from signalpost.integrations.sqlalchemy import post_init
 from signalpost.integrations.sqlalchemy import post_save
+from signalpost.integrations.sqlalchemy import send_after_commit
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import sql_executed
+from signalpost.receivers.sql_pools import pool_states
 from signalpost.receivers.sql_totals import count_sql
 from signalpost.receivers.sql_totals import sql_totals
 from signalpost.testing import capture
@@ -41,7 +44,7 @@ def make_shop(place: Path) -> Shop:
     app = flask.Flask(__name__)
     app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{place}/shop.db"
     app.config["SQLALCHEMY_BINDS"] = {"log": f"sqlite:///{place}/log.db"}
-    pool = {"poolclass": QueuePool}
+    pool = {"poolclass": QueuePool, "pool_logging_name": "shop's"}
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = pool
     Signalpost(app)
     db = flask_sqlalchemy.SQLAlchemy(app)
@@ -180,6 +183,43 @@ def test_pools_tell_how_long_a_request_waited_for_them(shop: Shop) -> None:
     (one,) = sent
     assert one["waited_seconds"] > 0
     assert one["exchange"] is closed[0]["exchange"]
+
+
+def test_pools_are_read_by_the_name_that_the_options_give(shop: Shop) -> None:
+    with shop.app.app_context(), shop.db.engines[None].connect():
+        (state,) = pool_states("shop's")
+        assert (state.used, state.waiting) == (1, 0)
+
+
+def test_view_commits_and_a_receiver_reads_what_is_not_loaded(shop: Shop) -> None:
+    def read(model: type, *, instance: t.Any, identity: object, change: str) -> None:
+        found.append((instance.name, len(instance.tags), identity, change))
+
+    found: list[t.Any] = []
+    with committed.connected_to(read, shop.mug):
+        response = shop.app.test_client().post("/mugs/blue", buffered=True)
+    assert response.status_code == 200
+    assert found == [("blue", 1, (1,), "created")]
+
+
+def test_single_send_goes_with_the_session_of_the_request(shop: Shop) -> None:
+    placed = Signal()
+
+    @shop.app.post("/orders/<name>")
+    def order(name: str) -> dict[str, object]:
+        shop.db.session.add(shop.mug(name=name))
+        shop.db.session.flush()
+        send_after_commit(shop.db.session, placed, name)
+        if name == "red":
+            raise LookupError(name)
+        shop.db.session.commit()
+        return {}
+
+    client = shop.app.test_client()
+    with capture(placed) as sent:
+        for name in ("blue", "red", "green"):
+            client.post(f"/orders/{name}", buffered=True)
+    assert [one.sender for one in sent] == ["blue", "green"]
 
 
 def test_statements_of_a_command_have_no_exchange(shop: Shop) -> None:

@@ -121,7 +121,6 @@ class _Watch:
     def __init__(self, engine: Engine) -> None:
         self._engine = weakref.ref(engine)
         self._default_name = default_pool_name_of(engine)
-        self._lock = threading.RLock()
         self._timeouts = 0
         self.forget()
         add_pool(self)
@@ -132,6 +131,8 @@ class _Watch:
         self._used: weakref.WeakSet[PoolProxiedConnection] = weakref.WeakSet()
         # A token each: unlike a number, a set changes in one atomic step.
         self._waiting: set[object] = set()
+        # A lock that another thread of the parent held would stay locked.
+        self._lock = threading.RLock()
 
     def connect(
         self, connect: Callable[[], PoolProxiedConnection]

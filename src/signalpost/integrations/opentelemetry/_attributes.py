@@ -15,6 +15,10 @@ from urllib.parse import quote_plus
 from urllib.parse import unquote_plus
 
 from ...exchange import Exchange
+from ._texts import decoded
+from ._texts import integer_of
+from ._texts import LONGEST
+from ._texts import text_of
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -38,10 +42,8 @@ Attributes: t.TypeAlias = dict[str, str | int | bool | float]
 SCHEMA: t.Final = "https://opentelemetry.io/schemas/1.33.0"
 """Which version of the conventions the names are of."""
 
-_MAX_CHARACTERS = 1024
-"""How much is kept of what a client sent."""
-
-_MAX_METHOD_CHARACTERS = 32
+_LONGEST_METHOD = 32
+_LONGEST_HOST = 300
 
 # What RFC 3986, 3.3, allows in a path besides letters and digits.
 _PATH_CHARACTERS = "/:@!$&'()*+,;=~"
@@ -73,26 +75,26 @@ def request_attributes(
     read = environ.get
     scheme = _scheme_of(read("wsgi.url_scheme"))
     found: Attributes = {
-        "http.request.method": exchange.method,
+        "http.request.method": text_of(exchange.method, _LONGEST_METHOD),
         "url.scheme": scheme,
-        "url.path": _path_of(exchange.script_name + exchange.path),
+        "url.path": _path_of(f"{exchange.script_name}{exchange.path}"),
     }
     if exchange.method == "_OTHER":
-        method = _text(read("REQUEST_METHOD"), _MAX_METHOD_CHARACTERS)
+        method = decoded(read("REQUEST_METHOD"), _LONGEST_METHOD)
         found["http.request.method_original"] = method
     address, port = _server_of(read("HTTP_HOST"), scheme)
     if not address:
-        address = _text(read("SERVER_NAME"))
+        address = decoded(read("SERVER_NAME"))
         port = number_of(read("SERVER_PORT"))
     if address:
         found["server.address"] = address
         if port is not None:
             found["server.port"] = port
-    if client := _text(read("REMOTE_ADDR")):
+    if client := decoded(read("REMOTE_ADDR")):
         found["client.address"] = client
     if version := version_of(read("SERVER_PROTOCOL")):
         found["network.protocol.version"] = version
-    if agent := _text(read("HTTP_USER_AGENT")):
+    if agent := decoded(read("HTTP_USER_AGENT")):
         found["user_agent.original"] = agent
     if query_keys is not None and (query := read("QUERY_STRING")):
         found["url.query"] = _query_of(query, query_keys)
@@ -102,7 +104,7 @@ def request_attributes(
 def metric_attributes(environ: WSGIEnvironment, exchange: Exchange) -> Attributes:
     """Return what tells one request that is going on from another, in metrics."""
     return {
-        "http.request.method": exchange.method,
+        "http.request.method": text_of(exchange.method, _LONGEST_METHOD),
         "url.scheme": _scheme_of(environ.get("wsgi.url_scheme")),
     }
 
@@ -110,36 +112,40 @@ def metric_attributes(environ: WSGIEnvironment, exchange: Exchange) -> Attribute
 def span_name(exchange: Exchange) -> str:
     """Return the name of a server span: method and route, nothing of the client's."""
     method = span_name_before(exchange)
-    return f"{method} {exchange.route}" if exchange.route else method
+    route = exchange.route
+    return method if route is None else f"{method} {text_of(route)}".rstrip()
 
 
 def span_name_before(exchange: Exchange) -> str:
     """Return its name while no route is known."""
-    return "HTTP" if exchange.method == "_OTHER" else exchange.method
+    method = exchange.method
+    return "HTTP" if method == "_OTHER" else text_of(method, _LONGEST_METHOD)
 
 
 def _query_of(query: object, shown: frozenset[str]) -> str:
     """Return a query string whose values are hidden, but those of a few keys."""
     found = []
     length = 0
-    for pair in _text(query, 4 * _MAX_CHARACTERS).split("&"):
+    for pair in decoded(query, 4 * LONGEST).split("&"):
         key, equals, value = pair.partition("=")
         key = unquote_plus(key)
         if equals:
             value = quote_plus(unquote_plus(value)) if key in shown else "REDACTED"
         found.append(f"{quote_plus(key)}{equals}{value}")
         length += len(found[-1])
-        if length > _MAX_CHARACTERS:
+        if length > LONGEST:
             break
-    return "&".join(found)[:_MAX_CHARACTERS]
+    return "&".join(found)[:LONGEST]
 
 
 def error_type_of(error: BaseException) -> str:
     """Return the name of an exception's class, with its module."""
     kind = type(error)
-    if kind.__module__ == "builtins":
-        return kind.__qualname__
-    return f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        module, name = text_of(kind.__module__), text_of(kind.__qualname__)
+    except Exception:  # noqa: BLE001  # whatever an application's class does
+        return "_OTHER"
+    return name if module == "builtins" else text_of(f"{module}.{name}")
 
 
 def engine_attributes(engine: t.Any) -> Attributes:
@@ -147,15 +153,15 @@ def engine_attributes(engine: t.Any) -> Attributes:
     name = getattr(getattr(engine, "dialect", None), "name", None)
     if not isinstance(name, str) or not name:
         return {"db.system.name": "other_sql"}
-    found: Attributes = {"db.system.name": _SYSTEMS.get(name, name)}
+    found: Attributes = {"db.system.name": text_of(_SYSTEMS.get(name, name))}
     url = getattr(engine, "url", None)
     database = getattr(url, "database", None)
     # SQLite's is a path of this machine, or nothing that is called so.
     if isinstance(database, str) and database and name != "sqlite":
-        found["db.namespace"] = database
+        found["db.namespace"] = text_of(database)
     if isinstance(host := getattr(url, "host", None), str) and host:
-        found["server.address"] = host
-        if isinstance(port := getattr(url, "port", None), int):
+        found["server.address"] = text_of(host)
+        if (port := integer_of(getattr(url, "port", None))) is not None:
             found["server.port"] = port
     return found
 
@@ -196,7 +202,7 @@ class Bounded:
 
 def _path_of(path: str) -> str:
     """Return a path as it stands in a URL, so it is ASCII without a control."""
-    return quote(path[:_MAX_CHARACTERS], _PATH_CHARACTERS, errors="replace")
+    return quote(text_of(path), _PATH_CHARACTERS, errors="replace")
 
 
 def _scheme_of(scheme: object) -> str:
@@ -205,7 +211,10 @@ def _scheme_of(scheme: object) -> str:
 
 def _server_of(host: object, scheme: str) -> tuple[str, int | None]:
     """Return the name and the port that a client asked for; RFC 9110, 7.2."""
-    return _parsed(host, scheme) if isinstance(host, str) else ("", None)
+    # Longer than any name and port: it would only be kept in the cache.
+    if type(host) is not str or len(host) > _LONGEST_HOST:
+        return "", None
+    return _parsed(host, scheme)
 
 
 # An application has few names, and each request asks for one.
@@ -221,19 +230,3 @@ def _parsed(host: str, scheme: str) -> tuple[str, int | None]:
 
 
 _DEFAULT_PORTS: Mapping[str, int] = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-
-
-def _text(value: object, most: int = _MAX_CHARACTERS) -> str:
-    """Return a string of the environment as text that any exporter can encode.
-
-    :pep:`3333` has the bytes of the request decoded as latin-1; they are UTF-8.
-    """
-    if not isinstance(value, str):
-        return ""
-    value = value[:most]
-    if value.isascii():
-        return value
-    try:
-        return value.encode("latin-1").decode("utf-8", "replace")
-    except UnicodeEncodeError:  # not every server keeps to latin-1
-        return value.encode("utf-8", "replace").decode()

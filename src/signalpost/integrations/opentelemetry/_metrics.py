@@ -15,6 +15,8 @@ from ._attributes import Bounded
 from ._attributes import number_of
 from ._attributes import SCHEMA
 from ._attributes import version_of
+from ._texts import integer_of
+from ._texts import text_of
 
 __all__ = ["ServerMetrics"]
 
@@ -93,12 +95,12 @@ class ServerMetrics:
         attributes = active.copy()
         if version := version_of(environ.get("SERVER_PROTOCOL")):
             attributes["network.protocol.version"] = version
-        if exchange.status is not None:
-            attributes["http.response.status_code"] = exchange.status
+        if (status := integer_of(exchange.status)) is not None:
+            attributes["http.response.status_code"] = status
         if exchange.route is not None:
+            route = text_of(exchange.route)
             # A mount point may be the client's to choose.
-            is_known = exchange.route in self._routes
-            attributes["http.route"] = exchange.route if is_known else "_OTHER"
+            attributes["http.route"] = route if route in self._routes else "_OTHER"
         if error_type is not None:
             is_known = error_type in self._error_types
             attributes["error.type"] = error_type if is_known else "_OTHER"
@@ -109,7 +111,8 @@ class ServerMetrics:
             seconds = seconds_of(exchange.duration_seconds) or 0.0
             self._duration.record(seconds, attributes, context)
         if self._has_sizes:
-            self._response_size.record(exchange.body_bytes, attributes, context)
+            size = integer_of(exchange.body_bytes) or 0
+            self._response_size.record(size, attributes, context)
             request_bytes = number_of(environ.get("CONTENT_LENGTH"))
             if request_bytes is not None:
                 self._request_size.record(request_bytes, attributes, context)

@@ -59,6 +59,11 @@ from ._metrics import ServerMetrics
 from ._record import parent_for
 from ._record import Record
 from ._suppressing import is_suppressed
+from ._texts import end_of
+from ._texts import integer_of
+from ._texts import nanoseconds_of
+from ._texts import start_of
+from ._texts import text_of
 from ._values import record_exception
 from ._values import shown
 
@@ -237,7 +242,7 @@ class OpenTelemetry(DatabaseObserver):
         has_meter = self._metrics.has_meter
         if not has_tracer and not has_meter and parent is before:
             return
-        started_ns = int(exchange.started_at * 1e9)
+        started_ns = start_of(exchange.started_at)
         is_part = exchange.outer is not None
         is_below = is_part and get_current_span(before).get_span_context().is_valid
         span = self._tracer.start_span(
@@ -286,8 +291,7 @@ class OpenTelemetry(DatabaseObserver):
                 if record.span.is_recording():
                     _tell_end(record.span, exchange, error_type)
             finally:
-                duration_ns = int((exchange.duration_seconds or 0.0) * 1e9)
-                record.span.end(record.started_ns + duration_ns)
+                record.span.end(end_of(record.started_ns, exchange.duration_seconds))
 
     def _fail(
         self, sender: object, exception: BaseException, exchange: Exchange
@@ -330,7 +334,7 @@ class OpenTelemetry(DatabaseObserver):
             context,
             SpanKind.CLIENT,
             attributes,
-            start_time=now_ns - int(duration_seconds * 1e9),
+            start_time=now_ns - nanoseconds_of(duration_seconds),
         )
         if exception is not None:
             # Not the exception itself, whose text has the parameters in it.
@@ -351,7 +355,7 @@ class OpenTelemetry(DatabaseObserver):
         if context is None:
             return
         attributes = self._engines.about(engine).copy()
-        attributes["db.operation.name"] = operation
+        attributes["db.operation.name"] = operation = text_of(operation)
         attributes["error.type"] = error_type_of(exception)
         if statement is not None:
             attributes["db.query.text"] = shown(
@@ -372,8 +376,8 @@ class OpenTelemetry(DatabaseObserver):
         if context is None:
             return
         attributes: Attributes = {
-            "signalpost.signal": getattr(delivery.signal, "name", ""),
-            "signalpost.receiver": describe(receiver),
+            "signalpost.signal": text_of(getattr(delivery.signal, "name", "")),
+            "signalpost.receiver": text_of(describe(receiver)),
         }
         exception = delivery.exception
         if exception is not None:
@@ -382,7 +386,7 @@ class OpenTelemetry(DatabaseObserver):
             f"receiver of {attributes['signalpost.signal']}",
             context,
             attributes=attributes,
-            start_time=now_ns - int(delivery.duration_seconds * 1e9),
+            start_time=now_ns - nanoseconds_of(delivery.duration_seconds),
         )
         if exception is not None:
             record_exception(span, exception, with_values=self._with_sql_values)
@@ -438,11 +442,11 @@ def _tell_end(span: Span, exchange: Exchange, error_type: str | None) -> None:
     """Tell what is known of an exchange at its end."""
     attributes: Attributes = {}
     if exchange.outcome is not None:
-        attributes["signalpost.outcome"] = exchange.outcome
-    if exchange.status is not None:
-        attributes["http.response.status_code"] = exchange.status
+        attributes["signalpost.outcome"] = text_of(exchange.outcome)
+    if (status := integer_of(exchange.status)) is not None:
+        attributes["http.response.status_code"] = status
     if exchange.route is not None:
-        attributes["http.route"] = exchange.route
+        attributes["http.route"] = text_of(exchange.route)
         # An application may have chosen a name of its own; the SDK's spans tell.
         if getattr(span, "name", None) == span_name_before(exchange):
             span.update_name(span_name(exchange))
@@ -459,8 +463,9 @@ def _error_type(exchange: Exchange) -> str | None:
     """
     if exchange.exception is not None:
         return error_type_of(exchange.exception)
-    if exchange.status is not None and exchange.status >= 500:
-        return str(exchange.status)
+    status = integer_of(exchange.status)
+    if status is not None and status >= 500:
+        return str(status)
     return "_OTHER" if exchange.outcome == "error" else None
 
 

@@ -13,6 +13,7 @@ from signalpost.lifecycle import catalogue
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import EXCHANGE_SIGNALS
 from signalpost.lifecycle import SIGNALS_WITHIN
+from signalpost.lifecycle import WORK_SIGNALS
 
 
 def docstrings() -> dict[str, str]:
@@ -50,7 +51,7 @@ def test_a_signal_states_sender_moment_and_payload(name: str) -> None:
 
 def test_every_signal_that_carries_an_exchange_is_listed() -> None:
     carrying = [one for one in catalogue.values() if "exchange" in (one.payload or ())]
-    assert {*EXCHANGE_SIGNALS, *SIGNALS_WITHIN} == set(carrying)
+    assert {*EXCHANGE_SIGNALS, *SIGNALS_WITHIN, *WORK_SIGNALS} == set(carrying)
 
 
 def test_a_receiver_that_asks_for_another_name_is_refused() -> None:

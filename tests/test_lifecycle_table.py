@@ -32,6 +32,8 @@ PAYLOADS: dict[str, set[str]] = {
     },
     "sql-failed": {"operation", "statement", "exception", "exchange"},
     "sql-pool-changed": {"name", "change", "seconds", "state"},
+    "work-started": {"exchange"},
+    "work-finished": {"exchange"},
     "post-config-load": {"application"},
 }
 
@@ -60,6 +62,13 @@ def test_signals_of_an_exchange_are_these() -> None:
         "request-finished",
         "exchange-closed",
     ]
+
+
+def test_signals_of_work_are_these() -> None:
+    assert {signal.name for signal in lifecycle.WORK_SIGNALS} == {
+        "work-started",
+        "work-finished",
+    }
 
 
 def test_signals_of_others_are_these() -> None:

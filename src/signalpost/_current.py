@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import typing as t
 from contextvars import ContextVar
 from types import CodeType
 from types import FrameType
 
 from ._handling import Handling
 
-__all__ = ["codes_that_set", "context_exchange", "nearest", "producing"]
+__all__ = [
+    "carried_values",
+    "codes_that_set",
+    "context_exchange",
+    "nearest",
+    "producing",
+]
 
 
 def nearest(frame: FrameType | None, current: Handling | None) -> Handling | None:
@@ -20,11 +27,20 @@ def nearest(frame: FrameType | None, current: Handling | None) -> Handling | Non
     while frame is not None:
         exchange = producing.get(id(frame))
         if exchange is not None:
-            return exchange
+            return current if _is_work_in(current, exchange) else exchange
         if frame.f_code in codes_that_set:
             return current
         frame = frame.f_back
     return current
+
+
+def _is_work_in(current: Handling | None, exchange: Handling) -> bool:
+    """Return whether a unit of work was begun in an exchange, and goes on."""
+    while current is not None and current.is_work:
+        current = t.cast("Handling | None", current.outer)
+        if current is exchange:
+            return True
+    return False
 
 
 context_exchange: ContextVar[Handling | None] = ContextVar(
@@ -32,6 +48,12 @@ context_exchange: ContextVar[Handling | None] = ContextVar(
 )
 """The exchange whose call, or close, runs in this context. For the middleware, which
 takes back what it has set before it returns."""
+
+carried_values: ContextVar[tuple[str, ...]] = ContextVar(
+    "signalpost.carried", default=()
+)
+"""What lines have of the request that work was started for, the id first; empty where
+nothing was carried."""
 
 producing: dict[int, Handling] = {}
 """The exchanges whose bodies are being produced, by the ids of the frames that do it.

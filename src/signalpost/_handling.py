@@ -70,6 +70,9 @@ class Handling:
         "written_bytes",
     )
 
+    is_work: t.ClassVar[bool] = False
+    """Whether it is a unit of work, and no request."""
+
     # Described where the exchange is, for its users.
     outer: t.Any
     sender: object

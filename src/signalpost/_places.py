@@ -29,6 +29,8 @@ _BY_MODULE = {
         "request_tearing_down",
         "sql_executed",
         "template_rendered",
+        "work_finished",
+        "work_started",
     ),
     "signalpost.receivers.failures": ("FailureLogger", "log_failure"),
     "signalpost.receivers.formats": ("JsonFormatter", "LogfmtFormatter"),
@@ -38,6 +40,7 @@ _BY_MODULE = {
     "signalpost.receivers.referrers": ("ReferrerLogger", "log_referrer"),
     "signalpost.receivers.sql": ("SqlLogger", "log_sql"),
     "signalpost.receivers.sql_totals": ("SqlTotalsCounter", "count_sql"),
+    "signalpost.work": ("Work", "work"),
     "signalpost.testing": ("capture", "restored"),
 }
 

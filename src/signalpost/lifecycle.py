@@ -19,6 +19,7 @@ __all__ = [
     "EXCHANGE_SIGNALS",
     "SENT_BY_OTHERS",
     "SIGNALS_WITHIN",
+    "WORK_SIGNALS",
     "appcontext_popped",
     "appcontext_pushed",
     "appcontext_tearing_down",
@@ -37,6 +38,8 @@ __all__ = [
     "sql_failed",
     "sql_pool_changed",
     "template_rendered",
+    "work_finished",
+    "work_started",
 ]
 
 catalogue: Namespace = Namespace()
@@ -355,6 +358,41 @@ next signal of that pool has the right state.
 - ``state``: the :class:`~signalpost.receivers.sql_pools.PoolState` after the change.
 """
 
+work_started: NamedSignal = catalogue.signal(
+    "work-started", "A unit of work begins, beside the requests.", payload=("exchange",)
+)
+"""A unit of work begins: a task, a command, what a thread does.
+
+*Sender*: the one that was given to :class:`~signalpost.work.work`, as a rule the
+application.
+
+*Sent when*: first thing in the unit of work, once for each. No signal of a request is
+sent for it.
+
+*Payload*:
+
+- ``exchange``: the :class:`~signalpost.work.Work`, which is the current exchange. A
+  receiver of :data:`exchange_opened` that reads nothing else can be connected here.
+"""
+
+work_finished: NamedSignal = catalogue.signal(
+    "work-finished",
+    "A unit of work is over, once for each that was started.",
+    payload=("exchange",),
+)
+"""A unit of work is over.
+
+*Sender*: as for :data:`work_started`.
+
+*Sent when*: once for each :data:`work_started`, whether the work raised or not. Not
+sent if the process was killed meanwhile.
+
+*Payload*:
+
+- ``exchange``: the :class:`~signalpost.work.Work`, with its outcome, its duration and
+  what it raised. It is still the current exchange.
+"""
+
 post_config_load: NamedSignal = catalogue.signal(
     "post-config-load",
     "The configuration has been read and what it names enabled.",
@@ -399,6 +437,10 @@ EXCHANGE_SIGNALS: tuple[NamedSignal, ...] = (
 SIGNALS_WITHIN: tuple[NamedSignal, ...] = (sql_executed, sql_failed)
 """The signals of others that tell the exchange within which they are sent. While
 neither they nor :data:`EXCHANGE_SIGNALS` have a receiver, no exchange is recorded."""
+
+WORK_SIGNALS: frozenset[NamedSignal] = frozenset((work_started, work_finished))
+"""The signals of units of work. Their sender is what the work was given: an
+application without a layer, too."""
 
 SENT_BY_OTHERS: frozenset[NamedSignal] = frozenset(
     (sql_executed, sql_failed, sql_pool_changed, post_config_load)

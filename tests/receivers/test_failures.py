@@ -199,7 +199,10 @@ def test_an_error_that_is_handled_is_not_logged(log: Log) -> None:
 
 
 def test_the_logger_says_what_it_hears(log: Log) -> None:
-    assert FailureLogger.hears == {"got-request-exception": "__call__"}
+    assert FailureLogger.hears == {
+        "got-request-exception": "__call__",
+        "work-finished": "finished",
+    }
 
 
 def test_repeats_are_counted_instead_of_printed(log: Log) -> None:

@@ -366,7 +366,11 @@ def test_a_file_can_give_each_choice(tmp_path: Path, name: str, text: str) -> No
     file.write_text(text)
     app = shop()
     one = Configuration.from_file(file).load(app)
-    assert one["failures"].signals == ("got-request-exception", "exchange-closed")
+    assert one["failures"].signals == (
+        "got-request-exception",
+        "work-finished",
+        "exchange-closed",
+    )
     get(app, "/items/1")
     get(app, "/items/503")
     get(app, "/items/502")

@@ -9,12 +9,12 @@ from collections.abc import Generator
 from collections.abc import Mapping
 from collections.abc import MutableMapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 from typing import Final
 from typing import TypeAlias
 
+from .._current import carried_values
 from .._current import context_exchange
 from .._current import producing
 from .._ids import is_header_name
@@ -241,11 +241,11 @@ def carried(context: object) -> Generator[None]:
 
     .. versionadded:: 0.1
     """
-    token = _carried.set(_checked(context))
+    token = carried_values.set(_checked(context))
     try:
         yield
     finally:
-        _carried.reset(token)
+        carried_values.reset(token)
 
 
 def outgoing_headers(name: str = "X-Request-ID") -> dict[str, str]:
@@ -279,8 +279,6 @@ def read_spans_by(read: Callable[[], SpanIds] | None) -> None:
 _read_span: Callable[[], SpanIds] | None = None
 
 _is_method = re.compile(r"[A-Z_]{1,20}").fullmatch
-
-_carried: ContextVar[_Values] = ContextVar("signalpost.carried", default=_NO_VALUES)
 
 
 def _add_to(attributes: dict[str, Any]) -> None:
@@ -318,10 +316,10 @@ def _current_values() -> _Values:
         # As current_exchange() has it, which would be a call more.
         exchange: Any = current_exchange() if producing else context_exchange.get()
         if exchange is None or exchange.open_environ is None:
-            values = _carried.get()
-            if values is _NO_VALUES:
-                return values
-            request_id, method, route, *_ = values
+            carried = carried_values.get()
+            if not carried:
+                return _NO_VALUES
+            request_id, method, route = carried
         else:
             # As exchange.id has it, likewise.
             ids = exchange.ids
@@ -352,17 +350,15 @@ def _one_line(route: str) -> str:
     return one_line(capped(route))
 
 
-def _checked(context: object) -> _Values:
-    """Return the values of a context that may come from anywhere."""
+def _checked(context: object) -> tuple[str, str, str] | tuple[()]:
+    """Return the values of a context that may come from anywhere; none without id."""
     if not isinstance(context, Mapping):
-        return _NO_VALUES
+        return ()
     request_id, method, route = (context.get(field) for field in _FIELDS[:3])
     if not isinstance(request_id, str) or not is_id(request_id):
-        return _NO_VALUES
+        return ()
     return (
         request_id,
         method if isinstance(method, str) and _is_method(method) else ABSENT,
         _one_line(route) if isinstance(route, str) and route else ABSENT,
-        ABSENT,
-        ABSENT,
     )

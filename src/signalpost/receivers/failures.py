@@ -47,6 +47,9 @@ _FIRST_LINES = 160
 _LAST_LINES = 40
 """How many lines of a traceback are shown: of its beginning, and of its end."""
 
+_FAILED = frozenset(("error", "lost"))
+"""The outcomes of a unit of work that has failed."""
+
 _REPORTED = "signalpost.failures"
 """The key of the state of an exchange whose failure was reported."""
 
@@ -136,6 +139,10 @@ class FailureLogger:
     Such a line has the status and the route, ``response`` as ``where``, no exception
     and no traceback; those of one route and status are the same failure.
 
+    What a unit of work raises (:mod:`signalpost.work`) is logged in the same way, with
+    ``WORK`` as the method and the name of the work as the route: connect
+    :meth:`finished` to ``work-finished``. A configuration does so.
+
     :param ignore: Which exceptions are left out, neither logged nor counted: classes,
         or where they are, as ``"shop.errors:Expected"``, ``"shop.errors.Expected"`` or
         ``"KeyError"``. Subclasses are left out with them, and groups that hold nothing
@@ -160,7 +167,10 @@ class FailureLogger:
     .. versionadded:: 0.1
     """
 
-    hears: Mapping[str, str] = {"got-request-exception": "__call__"}
+    hears: Mapping[str, str] = {
+        "got-request-exception": "__call__",
+        "work-finished": "finished",
+    }
     """Which method is connected to which signal."""
 
     def __init__(  # noqa: PLR0913 - each is an option of its own
@@ -238,6 +248,16 @@ class FailureLogger:
         seen, times, is_due = self._count(f"status {status}", (Place(route, 0, ""),))
         if _is_logged(times, is_due) and self._visibility.takes(logging.ERROR):
             self._logger.error(_line(None, "response", exchange, seen, times))
+
+    def finished(self, sender: object, *, exchange: Exchange) -> None:
+        """Log what a unit of work raised, or count it.
+
+        To be connected to ``work-finished``. What is no failure of the work, as a retry
+        or Ctrl-C, is left out.
+        """
+        exception = exchange.exception
+        if exception is not None and exchange.outcome in _FAILED:
+            self(sender, exception=exception, where="call", exchange=exchange)
 
     def _is_ignored(self, exception: BaseException, exchange: Exchange) -> bool:
         if self._ignored:

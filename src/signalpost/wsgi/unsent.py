@@ -21,6 +21,7 @@ from ..errors import SenderWarning
 from ..lifecycle import EXCHANGE_SIGNALS
 from ..lifecycle import SENT_BY_OTHERS
 from ..lifecycle import SIGNALS_WITHIN
+from ..lifecycle import WORK_SIGNALS
 from .finding import applications_in
 from .finding import Layer
 from .finding import layers_in
@@ -59,6 +60,9 @@ def reason_unsent(signal: NamedSignal, sender: t.Any) -> str | None:
             return f"no application has the name {sender.name!r}"
         return None if None in reasons else reasons[0]
     reason = _reason_by_kind(sender)
+    # What sends work needs no layer.
+    if signal in WORK_SIGNALS:
+        return reason
     if reason is not None or signal not in SENT_BY_OTHERS:
         return reason or _reason_by_layers(signal, sender)
     is_sender = any(one is sender for _, one in _senders())

@@ -29,6 +29,7 @@ __all__ = [
     "Bounded",
     "engine_attributes",
     "error_type_of",
+    "exchange_error_type",
     "metric_attributes",
     "number_of",
     "request_attributes",
@@ -146,6 +147,19 @@ def error_type_of(error: BaseException) -> str:
     except Exception:  # noqa: BLE001  # whatever an application's class does
         return "_OTHER"
     return name if module == "builtins" else text_of(f"{module}.{name}")
+
+
+def exchange_error_type(exchange: Exchange) -> str | None:
+    """Return what went wrong; ``None`` for what is no error of the application's.
+
+    A client that left is none, nor is what a client did wrong.
+    """
+    if exchange.exception is not None:
+        return error_type_of(exchange.exception)
+    status = integer_of(exchange.status)
+    if status is not None and status >= 500:
+        return str(status)
+    return "_OTHER" if exchange.outcome == "error" else None
 
 
 def engine_attributes(engine: t.Any) -> Attributes:

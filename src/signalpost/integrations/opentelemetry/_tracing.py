@@ -41,11 +41,13 @@ from ...lifecycle import exchange_opened
 from ...lifecycle import got_request_exception
 from ...lifecycle import sql_executed
 from ...lifecycle import sql_failed
+from ...lifecycle import work_started
 from ...receivers.paths import exclusion_of
 from ...receivers.statements import operation_of
 from ...wsgi.middleware import SignalMiddleware
 from ._attributes import Attributes
 from ._attributes import error_type_of
+from ._attributes import exchange_error_type
 from ._attributes import metric_attributes
 from ._attributes import request_attributes
 from ._attributes import SCHEMA
@@ -66,6 +68,7 @@ from ._texts import start_of
 from ._texts import text_of
 from ._values import record_exception
 from ._values import shown
+from ._work import begin_span
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -93,6 +96,8 @@ class OpenTelemetry(DatabaseObserver):
     a known few, is an attribute of theirs. Statements that
     :data:`~signalpost.lifecycle.sql_executed` is sent for are client spans below it. So
     is what fails beside a statement, as a commit, without a duration.
+
+    A unit of work (:mod:`signalpost.work`) is an internal span, below what is current.
 
     A mounted application's exchange is an internal span below that of the exchange
     around it, and is not counted once more.
@@ -203,6 +208,7 @@ class OpenTelemetry(DatabaseObserver):
                     exchange_opened.disconnect(self._open, sender)
                     exchange_closed.disconnect(self._enter_close, sender)
                     got_request_exception.disconnect(self._fail, sender)
+                    work_started.disconnect(self._open_work, sender)
             for key, reference in [*self._senders.items()]:
                 if reference() is None:
                     del self._senders[key]
@@ -224,6 +230,7 @@ class OpenTelemetry(DatabaseObserver):
         exchange_opened.connect(self._open, sender, weak=False, priority=_FIRST)
         exchange_closed.connect(self._enter_close, sender, weak=False, priority=_FIRST)
         got_request_exception.connect(self._fail, sender, weak=False, priority=_FIRST)
+        work_started.connect(self._open_work, sender, weak=False, priority=_FIRST)
         if self._with_sql_spans:
             sql_executed.connect(self._execute)
             sql_failed.connect(self._fail_database)
@@ -271,6 +278,13 @@ class OpenTelemetry(DatabaseObserver):
         if context is not None:
             exchange.layers += (partial(Layer, context, exchange),)
 
+    def _open_work(self, sender: object, exchange: Exchange) -> None:
+        if self._has_tracer():
+            # Where statements and receivers look for what they are below.
+            exchange.state[self._key] = begin_span(
+                self._tracer, exchange, with_values=self._with_sql_values
+            )
+
     def _enter_close(self, sender: object, exchange: Exchange) -> None:
         """Let the span be current for the receivers that come after."""
         record: Record | None = exchange.state.get(self._key)
@@ -282,7 +296,7 @@ class OpenTelemetry(DatabaseObserver):
         if record.token is not None:
             detach(record.token)
             record.token = None
-        error_type = _error_type(exchange)
+        error_type = exchange_error_type(exchange)
         try:
             if record.active is not None:
                 self._metrics.end(exchange, record.active, error_type, record.context)
@@ -454,19 +468,6 @@ def _tell_end(span: Span, exchange: Exchange, error_type: str | None) -> None:
         attributes["error.type"] = error_type
         span.set_status(StatusCode.ERROR)
     span.set_attributes(attributes)
-
-
-def _error_type(exchange: Exchange) -> str | None:
-    """Return what went wrong; ``None`` for what is no error of the application's.
-
-    A client that left is none, nor is what a client did wrong.
-    """
-    if exchange.exception is not None:
-        return error_type_of(exchange.exception)
-    status = integer_of(exchange.status)
-    if status is not None and status >= 500:
-        return str(status)
-    return "_OTHER" if exchange.outcome == "error" else None
 
 
 def _sender_of(application: t.Any) -> t.Any:

@@ -1,0 +1,321 @@
+"""Units of work beside requests: a task of a queue, a command, what a thread does.
+
+A unit of work has a record as a request has: statements, failures and log lines belong
+to it, and it has an id. :data:`~signalpost.lifecycle.work_started` and
+:data:`~signalpost.lifecycle.work_finished` are sent for it, and no signal of a request.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable
+from collections.abc import Mapping
+from contextlib import suppress
+from reprlib import repr as short_repr
+
+from ._current import carried_values
+from ._current import context_exchange
+from ._engine.blocks import Block
+from ._engine.blocks import decorated
+from ._engine.identity import describe
+from ._handling import Handling
+from ._ids import is_id
+from .errors import AsyncReceiverError
+from .exchange import current_exchange
+from .exchange import Exchange
+from .lifecycle import work_finished
+from .lifecycle import work_started
+
+__all__ = ["METHOD", "Work", "begin_work", "work"]
+
+F = t.TypeVar("F", bound=Callable[..., t.Any])
+
+METHOD: t.Final = "WORK"
+"""What a unit of work has as its method, on lines that have the methods of requests."""
+
+# By name, as no event loop is imported here: asyncio's and Trio's.
+_CANCELLATIONS = frozenset(("Cancelled", "CancelledError"))
+
+
+class Work(Exchange):
+    """One unit of work: the record that its statements and failures belong to.
+
+    It is an :class:`~signalpost.exchange.Exchange` without a request, so that each
+    receiver that gets the exchange of a statement gets the unit of work here. Its
+    ``method`` is ``"WORK"``, its ``route`` is its name, ``path`` is ``""``,
+    ``status`` is ``None``, and ``environ`` has no header. ``outer`` is the exchange, or
+    the unit of work, that it was begun in.
+
+    ``outcome`` is ``"complete"``; ``"error"`` if the work raised; ``"aborted"`` if it
+    was ended from outside (``KeyboardInterrupt``, a cancelled task, a task that asks
+    for a retry); or ``"lost"`` if the process was gone before the end.
+
+    .. versionadded:: 0.1
+    """
+
+    __slots__ = ("_previous", "name")
+
+    name: str
+    """What is done: the same for each time that it is done, as a route is."""
+
+    is_work = True
+
+    def __init__(self, name: str, sender: object, ids: list[str] | None = None) -> None:
+        previous = context_exchange.get()
+        outer = current_exchange()
+        super().__init__({"REQUEST_METHOD": METHOD}, sender, outer)
+        self.name = self.route = name
+        self.method = METHOD
+        self.is_started = True
+        self.starter = _Opener()
+        if ids is not None:
+            self.ids = ids
+        self._previous: Handling | None = previous
+        context_exchange.set(self)
+
+    def __repr__(self) -> str:
+        return f"<Work {self.name!a} {self.outcome or 'open'}>"
+
+    def started(self) -> None:
+        """Send that it has started."""
+        work_started.send_isolated(self.open_sender, {"exchange": self}, _no_async)
+
+    def finish(
+        self, error: BaseException | None = None, *, is_stopped: bool = False
+    ) -> None:
+        """Finish it, once; for what has no block of its own.
+
+        :param error: What the work raised.
+        :param is_stopped: Whether that is no failure, as a retry is none.
+        """
+        if not self.is_open:
+            return
+        self._end(error, is_stopped=is_stopped)
+        try:
+            work_finished.send_isolated(self.open_sender, {"exchange": self}, _no_async)
+        finally:
+            self._close()
+
+    async def finish_async(self, error: BaseException | None) -> None:
+        """Finish it, and await the receivers."""
+        self._end(error, is_stopped=False)
+        try:
+            await work_finished.send_robust_async(self.open_sender, exchange=self)
+        finally:
+            self._close()
+
+    def _end(self, error: BaseException | None, *, is_stopped: bool) -> None:
+        self.duration_seconds = self.seconds_since_start()
+        if error is None or _is_good_exit(error):
+            self.outcome = "complete"
+            return
+        self.exception = error
+        is_aborted = is_stopped or _is_stop(error)
+        self.outcome = "aborted" if is_aborted else "error"
+
+    def _close(self) -> None:
+        previous, self._previous = self._previous, None
+        # Another context has what it had before.
+        if context_exchange.get() is self:
+            context_exchange.set(previous)
+        try:
+            self.make_calls()
+        finally:
+            self.release()
+
+
+class _Opener:
+    """What has opened a unit of work, for functions to be called at its end."""
+
+    __slots__ = ("exchange",)
+
+    exchange: object
+
+
+class work(Block):  # noqa: N801  # reads as a statement, as contextlib's do
+    """Make a block, or each call of a function, a unit of work with a name.
+
+    ::
+
+        with work("nightly-report", app):
+            report()
+
+        @work("nightly-report", app)
+        def report(): ...
+
+        Thread(target=work("resize", app)(resize)).start()
+
+    Statements, failures and log lines of the block belong to it:
+    :func:`~signalpost.exchange.current_exchange` returns its :class:`Work`, which the
+    ``with`` statement gives, too. :data:`~signalpost.lifecycle.work_started` and
+    :data:`~signalpost.lifecycle.work_finished` are sent, and no receiver can harm the
+    work. What the block raises is raised.
+
+    As ``async with``, or for an async function, receivers may be async. Threads, tasks
+    and processes may use one object at the same time. A block in a generator must not
+    ``yield``: code outside would belong to the work. For this reason it decorates no
+    generator function.
+
+    :param name: What is done. One of a few, as a route is: a number in it would make
+        a new line in each list of names.
+    :param sender: What sends the signals: the application whose receivers are called.
+        A proxy, as :data:`flask.current_app`, stands for its application.
+    :param context: What :func:`~signalpost.receivers.context.request_context` has
+        returned where the work was ordered: its id is that of the work. Without it, the
+        id is that of the exchange or work around, or else a new one. As it may come
+        from outside, what is not well-formed is left out.
+    :raises TypeError: If ``name`` is no string.
+    :raises ValueError: If ``name`` is empty.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(
+        self, name: str, sender: t.Any, *, context: Mapping[str, str] | None = None
+    ) -> None:
+        if not isinstance(name, str):
+            raise TypeError(
+                f"work() takes a name and a sender, got {short_repr(name)} for the"
+                ' name; write work("nightly-report", app)'
+            )
+        if not name:
+            raise ValueError(
+                'work() takes a name that is not empty; write work("nightly-report",'
+                " app)"
+            )
+        self._name = name
+        self._sender = sender
+        self._context = context
+        self._open: list[Work] = []
+
+    def __enter__(self) -> Work:
+        found = self._begun()
+        try:
+            found.started()
+        except BaseException as error:
+            # A strict receiver's.
+            self._open.remove(found)
+            found.finish(error)
+            raise
+        return found
+
+    def __exit__(self, *raised: object) -> None:
+        found = self._taken()
+        error = t.cast("BaseException | None", raised[1])
+        if error is None:
+            found.finish()
+            return
+        # What the work raised is the better report.
+        with suppress(Exception):
+            found.finish(error)
+
+    async def __aenter__(self) -> Work:
+        found = self._begun()
+        try:
+            await work_started.send_robust_async(found.open_sender, exchange=found)
+        except BaseException as error:
+            self._open.remove(found)
+            await found.finish_async(error)
+            raise
+        return found
+
+    async def __aexit__(
+        self, _: object, error: BaseException | None, __: object
+    ) -> None:
+        found = self._taken()
+        if error is None:
+            await found.finish_async(None)
+            return
+        with suppress(Exception):
+            await found.finish_async(error)
+
+    def __call__(self, function: F) -> F:
+        """Decorate a function, async or not, each call of which is a unit of work.
+
+        :raises TypeError: For a generator function, whose body runs after its call.
+        """
+        return decorated(function, self.again, self.again)
+
+    def again(self) -> t.Self:
+        """Return another one, for another call of a decorated function."""
+        return type(self)(self._name, self._sender, context=self._context)
+
+    def _begun(self) -> Work:
+        found = _new(self._name, self._sender, self._context)
+        self._open.append(found)
+        return found
+
+    def _taken(self) -> Work:
+        """Return the work that ends: this context's, as other threads may have one."""
+        current = context_exchange.get()
+        mine = [one for one in [*self._open] if one is current]
+        found = mine[0] if mine else self._open[-1]
+        self._open.remove(found)
+        return found
+
+
+def begin_work(name: str, sender: t.Any, context: object = None) -> Work:
+    """Begin a unit of work that :meth:`Work.finish` ends; for the integrations.
+
+    Both are called in the same context. As for :class:`work`, but nothing is checked.
+    """
+    found = _new(name, sender, context)
+    try:
+        found.started()
+    except BaseException as error:
+        found.finish(error)
+        raise
+    return found
+
+
+def _new(name: str, sender: t.Any, context: object) -> Work:
+    # A proxy of Werkzeug's, found by its type: the proxy itself shows what is behind.
+    if hasattr(type(sender), "_get_current_object"):
+        sender = sender._get_current_object()  # noqa: SLF001  # the only way
+    return Work(name, sender, _ids_from(context))
+
+
+def _ids_from(context: object) -> list[str] | None:
+    """Return the list of ids of work that begins; ``None`` for that of its outer."""
+    previous = context_exchange.get()
+    if current_exchange() is not None:
+        return None
+    found = context.get("request_id") if isinstance(context, Mapping) else None
+    if isinstance(found, str) and is_id(found):
+        return [found]
+    if carried := carried_values.get():
+        return [carried[0]]
+    # A thread with a copy of the context goes on when the response is closed.
+    return None if previous is None else previous.ids
+
+
+def _is_stop(error: BaseException) -> bool:
+    """Return whether an exception ends work from outside: it is no failure."""
+    if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+        return True
+    # That of concurrent.futures is an Exception.
+    is_failure = isinstance(error, Exception)
+    return not is_failure and type(error).__name__ in _CANCELLATIONS
+
+
+def _is_good_exit(error: BaseException) -> bool:
+    """Return whether an exception ends a command without a failure."""
+    if isinstance(error, SystemExit):
+        return error.code is None or error.code == 0
+    # Click's, which leaves a command that is called without Click's main().
+    kind = type(error)
+    is_clicks = kind.__name__ == "Exit" and kind.__module__ == "click.exceptions"
+    return is_clicks and getattr(error, "exit_code", None) == 0
+
+
+def _no_async() -> t.Any:
+    return _refuse_async
+
+
+def _refuse_async(receiver: Callable[..., object]) -> t.NoReturn:
+    raise AsyncReceiverError(
+        f"receiver {describe(receiver)} is async, and the work is not; connect a"
+        " function that is not async, or write async with work(...)",
+        None,
+        receiver,
+    )

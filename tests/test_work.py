@@ -471,7 +471,7 @@ def test_begun_work_is_finished_once(app: App, finished: list[Work]) -> None:
     found = begin_work("task", app, {"request_id": "f3-13"})
     assert current_exchange() is found
     error = LookupError("again")
-    found.finish(error, is_stopped=True)
+    found.finish(error, outcome="aborted")
     found.finish()
     assert finished == [found]
     assert (found.outcome, found.exception) == ("aborted", error)

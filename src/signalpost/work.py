@@ -23,6 +23,7 @@ from ._ids import is_id
 from .errors import AsyncReceiverError
 from .exchange import current_exchange
 from .exchange import Exchange
+from .exchange import ExchangeOutcome
 from .lifecycle import work_finished
 from .lifecycle import work_started
 
@@ -81,16 +82,18 @@ class Work(Exchange):
         work_started.send_isolated(self.open_sender, {"exchange": self}, _no_async)
 
     def finish(
-        self, error: BaseException | None = None, *, is_stopped: bool = False
+        self,
+        error: BaseException | None = None,
+        outcome: ExchangeOutcome | None = None,
     ) -> None:
         """Finish it, once; for what has no block of its own.
 
         :param error: What the work raised.
-        :param is_stopped: Whether that is no failure, as a retry is none.
+        :param outcome: The outcome; ``None`` for what ``error`` means.
         """
         if not self.is_open:
             return
-        self._end(error, is_stopped=is_stopped)
+        self._end(error, outcome)
         try:
             work_finished.send_isolated(self.open_sender, {"exchange": self}, _no_async)
         finally:
@@ -98,20 +101,20 @@ class Work(Exchange):
 
     async def finish_async(self, error: BaseException | None) -> None:
         """Finish it, and await the receivers."""
-        self._end(error, is_stopped=False)
+        self._end(error)
         try:
             await work_finished.send_robust_async(self.open_sender, exchange=self)
         finally:
             self._close()
 
-    def _end(self, error: BaseException | None, *, is_stopped: bool) -> None:
+    def _end(
+        self, error: BaseException | None, outcome: ExchangeOutcome | None = None
+    ) -> None:
         self.duration_seconds = self.seconds_since_start()
-        if error is None or _is_good_exit(error):
-            self.outcome = "complete"
-            return
-        self.exception = error
-        is_aborted = is_stopped or _is_stop(error)
-        self.outcome = "aborted" if is_aborted else "error"
+        if outcome is None:
+            outcome = _outcome_of(error)
+        self.outcome = outcome
+        self.exception = None if outcome == "complete" else error
 
     def _close(self) -> None:
         previous, self._previous = self._previous, None
@@ -287,6 +290,12 @@ def _ids_from(context: object) -> list[str] | None:
         return [carried[0]]
     # A thread with a copy of the context goes on when the response is closed.
     return None if previous is None else previous.ids
+
+
+def _outcome_of(error: BaseException | None) -> ExchangeOutcome:
+    if error is None or _is_good_exit(error):
+        return "complete"
+    return "aborted" if _is_stop(error) else "error"
 
 
 def _is_stop(error: BaseException) -> bool:

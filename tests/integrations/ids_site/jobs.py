@@ -1,22 +1,16 @@
-"""Tasks of Celery, with the code that the page about ids shows."""
+"""Tasks of Celery, which have the ids of requests."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
-import textwrap
 import typing as t
-from pathlib import Path
 
 from celery import Celery
 
-from signalpost.receivers.context import carried
+from signalpost.integrations.celery import connect_celery
 from signalpost.receivers.context import ContextRecordFactory
-from signalpost.receivers.context import request_context
 from signalpost.receivers.formats import JsonFormatter
-
-PAGE = Path(__file__).parents[3] / "docs" / "howto" / "request-ids.rst"
 
 BROKER = os.environ.get("BROKER")
 
@@ -55,19 +49,6 @@ packing = queue.task(name="pack")(pack)
 shipping = queue.task(name="ship", bind=True)(ship)
 
 
-def connect() -> None:
-    """Run the page's code for Celery."""
-    text = PAGE.read_text(encoding="utf-8")
-    (code,) = re.findall(
-        r"^\.\. code-block:: python\n\n((?:    .*\n|\n)*    from celery.*\n"
-        r"(?:    .*\n|\n)+)",
-        text,
-        re.MULTILINE,
-    )
-    names = {"carried": carried, "request_context": request_context}
-    exec(compile(textwrap.dedent(code), PAGE.name, "exec"), names)
-
-
 def write_lines() -> None:
     """Write the lines of a worker to the file that the server writes to."""
     logging.setLogRecordFactory(ContextRecordFactory())
@@ -79,6 +60,6 @@ def write_lines() -> None:
 
 # A collection of doctests imports this, too.
 if BROKER is not None:
-    connect()
+    connect_celery(queue)
 if "WORKER" in os.environ:
     write_lines()

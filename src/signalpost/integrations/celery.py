@@ -1,0 +1,152 @@
+"""Tasks of Celery as units of work.
+
+Each task that a worker runs is a :class:`~signalpost.work.Work` named as the task, with
+the id of the request, or the work, that sent it.
+"""
+
+from __future__ import annotations
+
+import sys
+import typing as t
+from collections import deque
+from reprlib import repr as short_repr
+
+from celery import Celery
+from celery.signals import before_task_publish
+from celery.signals import task_failure
+from celery.signals import task_postrun
+from celery.signals import task_prerun
+
+from ..receivers.context import request_context
+from ..work import begin_work
+from ..work import Work
+
+__all__ = ["connect_celery", "disconnect_celery"]
+
+_HEADER = "signalpost"
+_SENDER = "_signalpost_sender"
+_WORK = "_signalpost_work"
+_SIGNALS = 256
+
+_lost: deque[str] = deque(maxlen=100)
+
+
+def connect_celery(celery_app: t.Any, sender: object = None) -> None:
+    """Make each task of a Celery application a unit of work.
+
+    ::
+
+        queue = Celery("shop", broker="redis://localhost")
+        connect_celery(queue, app)
+
+    Call it where the Celery application is made, for what sends tasks and for the
+    workers, whichever pool they use. A message then has a header with what
+    :func:`~signalpost.receivers.context.request_context` returns where it is sent.
+
+    A task that raises has the outcome ``"error"``; one that asks for a retry, or is
+    rejected or ignored, ``"aborted"``. Each try is a unit of work. If a process of the
+    worker was killed, as by a time limit, the main process sends both signals with the
+    outcome ``"lost"`` and Celery's exception. The process itself may have sent
+    ``"aborted"`` before, if it was ended by ``SIGTERM``.
+
+    :param celery_app: The Celery application.
+    :param sender: What sends ``work-started`` and ``work-finished``: the Flask or WSGI
+        application whose receivers are called. Without it, ``celery_app`` does. It
+        lives as long as ``celery_app``. Another call replaces it.
+    :raises TypeError: If ``celery_app`` is no Celery application.
+
+    .. versionadded:: 0.1
+    """
+    own = _own(celery_app)
+    setattr(own, _SENDER, own if sender is None else sender)
+    # Celery's signals are those of the process; to connect again changes nothing.
+    for signal, receiver in _RECEIVERS:
+        signal.connect(receiver, weak=False, dispatch_uid=f"signalpost.{signal.name}")
+
+
+def disconnect_celery(celery_app: t.Any) -> bool:
+    """Record no more tasks of a Celery application.
+
+    :returns: Whether it was connected.
+
+    .. versionadded:: 0.1
+    """
+    own = _own(celery_app)
+    was_connected = hasattr(own, _SENDER)
+    if was_connected:
+        delattr(own, _SENDER)
+    return was_connected
+
+
+def _own(celery_app: t.Any) -> t.Any:
+    """Return the application that a proxy, as ``current_app``, stands for."""
+    if hasattr(type(celery_app), "_get_current_object"):
+        celery_app = celery_app._get_current_object()  # noqa: SLF001  # the only way
+    if not isinstance(celery_app, Celery):
+        raise TypeError(
+            "connect_celery() takes a Celery application, got"
+            f" {short_repr(celery_app)}; write connect_celery(queue, app), the Celery"
+            " application first"
+        )
+    return celery_app
+
+
+def _send_context(headers: t.Any = None, **_: object) -> None:
+    context = request_context()
+    if context and isinstance(headers, dict):
+        headers[_HEADER] = context
+
+
+def _enter(task: t.Any, **_: object) -> None:
+    sender = getattr(task.app, _SENDER, None)
+    if sender is not None:
+        # On the request, of which each run of the task has one.
+        found = begin_work(task.name, sender, task.request.get(_HEADER))
+        setattr(task.request, _WORK, found)
+
+
+def _leave(
+    task: t.Any, retval: object = None, state: str | None = None, **_: object
+) -> None:
+    found: Work | None = task.request.get(_WORK)
+    if found is None:
+        return
+    setattr(task.request, _WORK, None)
+    if state == "SUCCESS":
+        found.finish()
+        return
+    # Without a state, it was no Exception, and Celery gives no value.
+    error = retval if isinstance(retval, BaseException) else sys.exception()
+    is_failed = state == "FAILURE" or (state is None and not _is_killed(error))
+    found.finish(error, outcome=None if is_failed else "aborted")
+
+
+def _is_killed(error: BaseException | None) -> bool:
+    """Return whether a child process is ended by its parent, by SIGTERM.
+
+    Its pool raises this then, with the number of the signal. The parent reports it.
+    """
+    code = error.code if isinstance(error, SystemExit) else None
+    return isinstance(code, int) and -_SIGNALS < code < 0
+
+
+def _lose(sender: t.Any, task_id: str, exception: BaseException, **_: object) -> None:
+    """Send what a killed process cannot send; for the main process of a worker."""
+    own_sender = getattr(sender.app, _SENDER, None)
+    request = sender.request
+    if own_sender is None or request.get(_WORK) is not None:
+        return
+    # At a time limit, Celery sends its signal twice.
+    if task_id in _lost:
+        return
+    _lost.append(task_id)
+    found = begin_work(sender.name, own_sender, request.get(_HEADER))
+    found.finish(exception, outcome="lost")
+
+
+_RECEIVERS: tuple[tuple[t.Any, t.Any], ...] = (
+    (before_task_publish, _send_context),
+    (task_prerun, _enter),
+    (task_postrun, _leave),
+    (task_failure, _lose),
+)

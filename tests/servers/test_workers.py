@@ -1,0 +1,292 @@
+"""The pages about queues are true: with real workers on a real Redis."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client import generate_latest
+
+from signalpost.integrations.prometheus import PrometheusMetrics
+from tests.servers.launch import ROOT
+
+PAGES = ROOT / "docs" / "howto"
+PATIENCE_SECONDS = 20.0
+REDIS = shutil.which("redis-server")
+
+pytestmark = pytest.mark.skipif(REDIS is None, reason="redis-server is not installed")
+
+
+def code_of(page: str) -> str:
+    """Return the module that a page shows."""
+    text = (PAGES / page).read_text(encoding="utf-8")
+    (code,) = re.findall(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", text)
+    return textwrap.dedent(code)
+
+
+def stopped(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    folder = tmp_path_factory.mktemp("redis")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                *(str(REDIS), "--bind", "127.0.0.1", "--port", str(port)),
+                *("--dir", str(folder), "--save", "", "--appendonly", "no"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            text=True,
+        )
+    try:
+        wait_for(lambda: has_answer(port), lambda: (folder / "log").read_text())
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        stopped(process)
+
+
+def has_answer(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+def wait_for(is_there: Callable[[], object], report: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not is_there():
+        assert time.monotonic() < deadline, report()
+        time.sleep(0.02)
+
+
+class Shop:
+    """The page's module in a folder of its own, and processes that import it."""
+
+    def __init__(self, folder: Path, code: str, redis_url: str, number: int) -> None:
+        self.folder = folder
+        self.output = folder / "worker"
+        (folder / "shop.py").write_text(code, encoding="utf-8")
+        (folder / "figures").mkdir()
+        own = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
+        paths = [str(folder), str(ROOT / "src")]
+        self.environment = {
+            **own,
+            "PYTHONPATH": os.pathsep.join(paths),
+            # A database of Redis for each test.
+            "REDIS_URL": f"{redis_url}/{number}",
+            "FIGURES": str(folder / "figures"),
+        }
+
+    def run(self, code: str) -> str:
+        """Run code as the web server, and return what it logs."""
+        done = subprocess.run(
+            [sys.executable, "-c", f"import shop\n{code}"],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    def order(self, *ids: str, also: str = "") -> str:
+        """Serve requests with these ids."""
+        return self.run(
+            "client = shop.app.test_client()\n"
+            f"for number, one in enumerate({ids!r}):\n"
+            "    headers = {'X-Request-ID': one}\n"
+            "    client.post(f'/orders/{number}', headers=headers).close()\n" + also
+        )
+
+    @contextmanager
+    def worker(self, *command: str) -> Generator[subprocess.Popen[str]]:
+        with self.output.open("w") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                text=True,
+            )
+        try:
+            yield process
+        finally:
+            stopped(process)
+
+    def text(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def lines(self) -> list[str]:
+        """Return what the worker has logged of its work."""
+        return lines_in(self.text())
+
+
+def lines_in(text: str) -> list[str]:
+    """Return the lines of latency and failures, without times."""
+    found = re.findall(r"signalpost\.(?:latency|failures) (.*)", text)
+    # A busy machine makes a stream of a response.
+    lines = [re.sub(r" \(headers \S+ ms\)", "", one) for one in found]
+    lines = [re.sub(r"\d+\.\d ms", "… ms", one) for one in lines]
+    return [re.sub(r" at=\S*/(\S+) .*", r" at=\1", one) for one in lines]
+
+
+EXTRA = """
+import time
+
+from signalpost.integrations.prometheus import PrometheusMetrics
+
+metrics = PrometheusMetrics(directory=os.environ["FIGURES"])
+metrics.connect(app)
+
+
+@queue.task(time_limit=1)
+def hang():
+    time.sleep(60)
+
+
+@app.post("/hang")
+def hang_now():
+    hang.delay()
+    return "accepted"
+"""
+
+HANG = "client.post('/hang', headers={'X-Request-ID': 'f3-12'}).close()"
+
+HUNG = [f"WORK shop.hang {end} … ms id=f3-12" for end in ("aborted", "lost")]
+
+POOLS = {"prefork": ("-c", "2"), "solo": (), "threads": ("-c", "4")}
+IDS = ("f3-09", "f3-10", "f3-11")
+
+
+def worker_of_celery(pool: str) -> list[str]:
+    return [
+        *("celery", "-A", "shop:queue", "worker", "--pool", pool, *POOLS[pool]),
+        *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+        *("--loglevel", "ERROR"),
+    ]
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_tasks_of_celery_are_units_of_work(
+    pool: str, redis_url: str, tmp_path: Path
+) -> None:
+    shop = Shop(
+        tmp_path, code_of("celery.rst") + EXTRA, redis_url, [*POOLS].index(pool)
+    )
+    with shop.worker(*worker_of_celery(pool)):
+        # Meanwhile, the worker starts.
+        served = shop.order(*IDS, also=HANG if pool == "prefork" else "")
+        wait_for(lambda: has_finished(shop, pool), shop.text)
+        metrics = PrometheusMetrics(directory=shop.environment["FIGURES"])
+        scraped = generate_latest(metrics.registry).decode()
+    assert lines_in(served)[:3] == [
+        f"POST /orders/<int:number> 200 complete … ms 8 bytes id={one}" for one in IDS
+    ]
+    lines = shop.lines()
+    for one in IDS:
+        # A retry may run in another process before the first try is over.
+        assert sorted(line for line in lines if f"id={one}" in line) == [
+            f"WORK shop.pack complete … ms 1 statement in … ms id={one}",
+            f"WORK shop.ship aborted … ms id={one}",
+            f"WORK shop.ship error … ms id={one}",
+        ]
+    failed = [line for line in lines if " - call " in line]
+    if pool == "prefork":
+        limit = "billiard.exceptions.TimeLimitExceeded"
+        hung = [re.sub(r":\d+:", ":", one) for one in lines if "shop.hang" in one]
+        assert sorted(hung) == [
+            f"WORK shop.hang - call {limit} at=pool.py:TimeoutHandler.on_hard_timeout",
+            *HUNG,
+        ]
+        failed = [line for line in failed if "shop.hang" not in line]
+    assert failed
+    # A process shows the traceback of the first, and counts the others.
+    where = next(
+        number
+        for number, line in enumerate(code_of("celery.rst").splitlines(), 1)
+        if "raise LookupError" in line
+    )
+    assert {*failed} == {f"WORK shop.ship - call LookupError at=shop.py:{where}:ship"}
+    assert statements_in(scraped) == {"shop.pack": len(IDS)}
+    # Of the requests that were served, and of nothing else.
+    assert "shop.ship" not in scraped
+
+
+def has_finished(shop: Shop, pool: str) -> bool:
+    lines = shop.lines()
+    done = sum(line.startswith("WORK shop.ship error") for line in lines)
+    return done == len(IDS) and (pool != "prefork" or {*HUNG} <= {*lines})
+
+
+def statements_in(scraped: str) -> dict[str, float]:
+    """Return how many statements were counted, by route."""
+    found = re.findall(
+        r"^\S*sql_statement\S*_(?:statements_total|count)\{(.*)\} (\S+)$",
+        scraped.replace("sql_statements_total", "sql_statement_statements_total"),
+        re.MULTILINE,
+    )
+    counts: dict[str, float] = {}
+    for labels, value in found:
+        (route,) = re.findall(r'route="([^"]*)"', labels)
+        counts[route] = counts.get(route, 0) + float(value)
+    return counts
+
+
+@pytest.mark.parametrize("kind", ["rq.worker.Worker", "rq.worker.SimpleWorker"])
+def test_jobs_of_rq_are_units_of_work(
+    kind: str, redis_url: str, tmp_path: Path
+) -> None:
+    number = 4 if kind.endswith(".Worker") else 5
+    shop = Shop(tmp_path, code_of("rq.rst"), redis_url, number)
+    served = shop.order(*IDS)
+    assert lines_in(served) == [
+        f"POST /orders/<int:number> 200 complete … ms 8 bytes id={one}" for one in IDS
+    ]
+    with shop.worker(
+        *("rq.cli", "worker", "--url", shop.environment["REDIS_URL"], "--burst"),
+        *("--job-class", "shop.ShopJob", "--worker-class", kind),
+    ) as process:
+        process.wait(PATIENCE_SECONDS)
+    lines = shop.lines()
+    for one in IDS:
+        assert [line for line in lines if f"id={one}" in line] == [
+            f"WORK shop.pack complete … ms 1 statement in … ms id={one}",
+            f"WORK shop.ship error … ms id={one}",
+        ]
+    failed = [line for line in lines if " - call " in line]
+    # A process for each job, or one for all: the first has the traceback.
+    assert len(failed) == (3 if kind.endswith(".Worker") else 1)
+    assert all(
+        re.fullmatch(r"WORK shop\.ship - call LookupError at=shop\.py:\d+:ship", one)
+        for one in failed
+    )

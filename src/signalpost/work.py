@@ -59,7 +59,16 @@ class Work(Exchange):
     name: str
     """What is done: the same for each time that it is done, as a route is."""
 
-    is_work = True
+    is_work: t.ClassVar[bool] = True
+
+    # As the exchange has them, for type checkers: they are set here, too.
+    duration_seconds: float | None
+    exception: BaseException | None
+    ids: list[str]
+    is_started: bool
+    method: str
+    outcome: ExchangeOutcome | None
+    starter: t.Any
 
     def __init__(self, name: str, sender: object, ids: list[str] | None = None) -> None:
         previous = context_exchange.get()

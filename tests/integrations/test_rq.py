@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 import redis
+from rq.job import Job
 
 from signalpost.exchange import current_exchange
 from signalpost.integrations.rq import WorkJob
@@ -20,7 +21,7 @@ class App:
     """An application, to be a sender."""
 
 
-class ShopJob(WorkJob):
+class ShopJob(WorkJob, Job):
     application = App()
 
 
@@ -54,6 +55,13 @@ def finished() -> Generator[list[Work]]:
 
     with work_finished.connected_to(note, ShopJob.application):
         yield found
+
+
+def test_class_must_be_one_of_jobs_with_ours_first() -> None:
+    advice = r"write class Bad\(WorkJob, Job\)"
+    for bases in ((WorkJob,), (Job, WorkJob)):
+        with pytest.raises(TypeError, match=advice):
+            type("Bad", bases, {})
 
 
 @pytest.mark.parametrize("function", [give, give_later])

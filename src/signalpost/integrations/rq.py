@@ -18,12 +18,12 @@ __all__ = ["WorkJob"]
 _KEY = "signalpost"
 
 
-class WorkJob(Job):
-    """A job that is a unit of work; a class for queues and for workers.
+class WorkJob:
+    """Makes a class of jobs whose jobs are units of work, for queues and for workers.
 
     ::
 
-        class ShopJob(WorkJob):
+        class ShopJob(WorkJob, Job):
             application = app
 
         queue = Queue(connection=redis, job_class=ShopJob)
@@ -36,6 +36,8 @@ class WorkJob(Job):
     job. A worker needs it for all else. Each try of a job is a unit of work, and one
     that raises has the outcome ``"error"``.
 
+    :raises TypeError: If a class has it not before :class:`rq.job.Job`.
+
     .. versionadded:: 0.1
     """
 
@@ -43,29 +45,41 @@ class WorkJob(Job):
     """What sends ``work-started`` and ``work-finished``: the Flask or WSGI application
     whose receivers are called."""
 
+    meta: t.Any
+
+    def __init_subclass__(cls, **options: t.Any) -> None:
+        super().__init_subclass__(**options)
+        kinds = cls.__mro__
+        if Job not in kinds or kinds.index(Job) < kinds.index(WorkJob):
+            raise TypeError(
+                f"a WorkJob must be a Job of RQ, and {cls.__name__} is none, or has"
+                f" it behind Job; write class {cls.__name__}(WorkJob, Job)"
+            )
+
     @classmethod
     def create(cls, *arguments: t.Any, **options: t.Any) -> t.Self:
         """Make a job, with what lines have of the current request."""
-        job = super().create(*arguments, **options)
+        parent: t.Any = super()
+        job: t.Self = parent.create(*arguments, **options)
         context = request_context()
         if context:
             # A mapping of the caller's may be used for several jobs.
             job.meta = {**job.meta, _KEY: context}
-        return t.cast("t.Self", job)
+        return job
 
     def perform(self) -> t.Any:
         """Run the job as a unit of work."""
         with work(self._work_name(), self.application, context=self._context()):
-            return super().perform()
+            parent: t.Any = super()
+            return parent.perform()
 
     def _work_name(self) -> str:
         try:
-            name: t.Any = self.func_name
+            name = t.cast("t.Any", self).func_name
         except Exception:  # noqa: BLE001  # data that cannot be read; raised again below
             name = None
         return name if isinstance(name, str) and name else "unknown"
 
     def _context(self) -> dict[str, str] | None:
         # It comes from Redis.
-        meta: t.Any = self.meta
-        return meta.get(_KEY) if isinstance(meta, dict) else None
+        return self.meta.get(_KEY) if isinstance(self.meta, dict) else None

@@ -143,7 +143,7 @@ class Exchange(Handling):
         self.started_at = time.time()
         self.sender = sender
         self.open_sender: t.Any = sender
-        self.open_environ = environ
+        self.open_environ: WSGIEnvironment | None = environ
         read = environ.get
         method = read("REQUEST_METHOD")
         self.method = method if method in _METHODS else "_OTHER"

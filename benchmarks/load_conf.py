@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from signalpost.integrations.prometheus import clear_figures
-from signalpost.integrations.prometheus import fold_worker
+from signalpost.integrations.prometheus import clear_metrics
+from signalpost.integrations.prometheus import merge_worker
 
-on_starting = clear_figures
-child_exit = fold_worker
+on_starting = clear_metrics
+child_exit = merge_worker

@@ -16,7 +16,7 @@ from typing import Any
 from signalpost import NamedSignal
 from signalpost.integrations.gunicorn import install_server_hooks
 from signalpost.integrations.gunicorn import server_signals
-from signalpost.integrations.prometheus import fold_worker
+from signalpost.integrations.prometheus import merge_worker
 
 FIGURES = "shop-figures-"
 
@@ -57,5 +57,5 @@ def log_server(sender: Any, signal: NamedSignal, **payload: Any) -> None:
         shutil.rmtree(figures)
 
 
-server_signals["child-exit"].connect(fold_worker)
+server_signals["child-exit"].connect(merge_worker)
 install_server_hooks(globals())

@@ -44,6 +44,7 @@ from signalpost.integrations.prometheus import NO_EXCHANGE
 from signalpost.integrations.prometheus import OTHER
 from signalpost.integrations.prometheus import PrometheusMetrics
 from signalpost.integrations.prometheus import UNMATCHED_ROUTE
+from signalpost.integrations.prometheus._values import warn
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -339,7 +340,7 @@ def test_a_label_that_fails_costs_no_count(caplog: pytest.LogCaptureFixture) -> 
 def test_a_log_is_not_flooded(caplog: pytest.LogCaptureFixture) -> None:
     metrics = PrometheusMetrics()
     for number in range(300):
-        metrics._store.complaints.tell(f"{number} is wrong", "so it is")
+        warn(metrics._store.logged, f"{number} is wrong", "so it is")
     assert len(caplog.records) == 100
 
 

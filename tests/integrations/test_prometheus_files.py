@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -7,7 +8,6 @@ import os
 import struct
 import subprocess
 import sys
-import threading
 import typing as t
 from collections.abc import Callable
 from pathlib import Path
@@ -28,18 +28,17 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics import parser
 
-from signalpost.integrations.prometheus import _folder
+from signalpost.integrations.prometheus import _directory
 from signalpost.integrations.prometheus import _store
-from signalpost.integrations.prometheus import clear_figures
+from signalpost.integrations.prometheus import clear_metrics
 from signalpost.integrations.prometheus import DIRECTORY_VARIABLE
-from signalpost.integrations.prometheus import fold_worker
+from signalpost.integrations.prometheus import merge_worker
 from signalpost.integrations.prometheus import PrometheusMetrics
 from tests.integrations.test_prometheus import DURATION
 from tests.integrations.test_prometheus import figure
 from tests.integrations.test_prometheus import IN_FLIGHT
 from tests.integrations.test_prometheus import record
 from tests.integrations.test_prometheus import REQUESTS
-from tests.wsgi.serving import Server
 
 # No process has it: numbers end before.
 DEAD = 2**22 + 1
@@ -47,7 +46,7 @@ DEAD = 2**22 + 1
 
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "figures"
+    path = tmp_path / "metrics"
     path.mkdir()
     monkeypatch.setenv(DIRECTORY_VARIABLE, str(path))
     return path
@@ -71,15 +70,8 @@ def theirs(
     return path
 
 
-def die(directory: Path) -> None:
-    """Give this process's files the number of one that is dead."""
-    for path in directory.glob("*-signalpost-*.db"):
-        name = path.name.replace(f"_{os.getpid()}-", f"_{DEAD}-")
-        path.rename(directory / name)
-
-
-def fold(pid: int = DEAD) -> None:
-    fold_worker(None, SimpleNamespace(pid=pid))
+def merge(pid: int = DEAD) -> None:
+    merge_worker(None, SimpleNamespace(pid=pid))
 
 
 def names(directory: Path) -> list[str]:
@@ -87,9 +79,7 @@ def names(directory: Path) -> list[str]:
 
 
 def test_processes_have_one_sum(directory: Path) -> None:
-    earlier = PrometheusMetrics()
-    record(earlier, seconds=0.1)
-    die(directory)
+    record(PrometheusMetrics(), seconds=0.1)  # gone at once, as a process that ended
     metrics = PrometheusMetrics()
     record(metrics, seconds=0.1)
     record(metrics, "/b", seconds=70)
@@ -174,46 +164,30 @@ def test_a_file_grows_with_what_is_in_it(directory: Path) -> None:
     assert max(path.stat().st_size for path in directory.iterdir()) > 1 << 17
 
 
-def test_a_full_disk_costs_figures_and_no_request(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def full(*_: object) -> t.NoReturn:
-        raise OSError(28, "No space left on device")
-
-    metrics = PrometheusMetrics()
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    for _ in range(3):
-        record(metrics)
-    assert figure(metrics, REQUESTS) == 0
-    assert [one.levelno for one in caplog.records] == [logging.WARNING]
-    assert "No space left" in caplog.text
-
-
-def test_the_dead_are_folded_into_one_file(directory: Path) -> None:
+def test_the_dead_are_merged_into_one_file(directory: Path) -> None:
     metrics = PrometheusMetrics()
     for _ in range(5):
         record(PrometheusMetrics())
         theirs(directory, f"counter_{DEAD}.db", 2)
         theirs(directory, f"gauge_livesum_{DEAD}.db", 1, "queue")
         theirs(directory, f"gauge_max_{DEAD}.db", 1, "queue_most")
-        die(directory)
         before = figure(metrics, REQUESTS), figure(metrics, f"{DURATION}_sum")
-        fold()
+        merge()
         assert (figure(metrics, REQUESTS), figure(metrics, f"{DURATION}_sum")) == before
     assert figure(metrics, REQUESTS) == 5
     assert figure(metrics, "orders_total") == 10
     assert figure(metrics, "queue") == 0
     assert figure(metrics, f"{DURATION}_bucket", le="0.1") == 5
     assert [name for name in names(directory) if str(os.getpid()) not in name] == [
-        "counter_0-signalpost-folded.db",
+        "counter_0-signalpost-merged.db",
         f"gauge_max_{DEAD}.db",
-        "histogram_0-signalpost-folded.db",
+        "histogram_0-signalpost-merged.db",
     ]
 
 
-def test_what_is_folded_is_readable_by_the_library(directory: Path) -> None:
+def test_what_is_merged_is_readable_by_the_library(directory: Path) -> None:
     theirs(directory, f"counter_{DEAD}.db", 2, shop="té \N{SNOWMAN}")
-    fold()
+    merge()
     registry = CollectorRegistry()
     collect: Callable[..., object] = multiprocess.MultiProcessCollector
     collect(registry)
@@ -221,45 +195,42 @@ def test_what_is_folded_is_readable_by_the_library(directory: Path) -> None:
     assert registry.get_sample_value("orders_total", labels) == 2
 
 
-STEPS = ["_write", "_rename", "_remove"]
-
-
-@pytest.mark.parametrize("number", range(7))
-def test_a_fold_that_dies_half_way_counts_nothing_twice(
+@pytest.mark.parametrize("number", range(1, 12))
+def test_a_merge_that_dies_half_way_loses_and_doubles_nothing(
     directory: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics = PrometheusMetrics()
-    theirs(directory, "counter_0-signalpost-folded.db", 5)
+    theirs(directory, f"counter_{DEAD + 1}.db", 5)
+    merge(DEAD + 1)
     theirs(directory, f"counter_{DEAD}.db", 2)
-    # Another process's at the place of its death: what it would do next is not done.
+    record(PrometheusMetrics())
     steps = 0
 
-    def dying(step: Callable[..., None]) -> Callable[..., None]:
-        def do(*arguments: t.Any) -> None:
+    def dying(step: Callable[..., t.Any]) -> Callable[..., t.Any]:
+        def do(*arguments: t.Any, **more: t.Any) -> t.Any:
             nonlocal steps
-            if steps == number:
-                raise KeyboardInterrupt
             steps += 1
-            step(*arguments)
+            if steps >= number:
+                # What the process would do next is not done.
+                raise KeyboardInterrupt
+            return step(*arguments, **more)
 
         return do
 
     with monkeypatch.context() as patch:
-        for name in STEPS:
-            step = getattr(_folder.Folder, name)
-            patch.setattr(_folder.Folder, name, dying(step))
-        if number < 6:
-            with pytest.raises(KeyboardInterrupt):
-                fold()
-        else:
-            fold()
-    assert figure(metrics, "orders_total") == 7
-    fold()
-    assert figure(metrics, "orders_total") == 7
-    assert names(directory)[0] == "counter_0-signalpost-folded.db"
-    assert sorted(os.listdir(directory))[0] == ".signalpost-lock"
+        for name in ("rename", "fsync", "unlink", "fchmod"):
+            patch.setattr(os, name, dying(getattr(os, name)))
+        with contextlib.suppress(KeyboardInterrupt):
+            merge()
+    for _ in range(2):
+        assert figure(PrometheusMetrics(), "orders_total") == 7
+        assert figure(metrics, REQUESTS) == 1
+        merge()
+    assert not [name for name in names(directory) if "merged" not in name]
+    # The number of a process, and so the name of its file, comes again.
     theirs(directory, f"counter_{DEAD}.db", 1)
-    fold()
+    assert figure(metrics, "orders_total") == 8
+    merge()
     assert figure(metrics, "orders_total") == 8
 
 
@@ -268,22 +239,11 @@ def test_a_live_gauge_of_a_dead_process_is_left_out(directory: Path) -> None:
     metrics.opened("shop", exchange=Exchange({}, "shop"))
     opened = Exchange({}, "shop")
     metrics.opened("shop", exchange=opened)
-    assert figure(metrics, IN_FLIGHT) == 1
-    die(directory)
-    assert figure(PrometheusMetrics(), IN_FLIGHT) == 0
-
-
-def test_a_gauge_of_another_user_is_of_the_living(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> t.NoReturn:
-        raise PermissionError
-
-    metrics = PrometheusMetrics()
-    opened = Exchange({}, "shop")
-    metrics.opened("shop", exchange=opened)
-    monkeypatch.setattr(os, "kill", refuse)
-    assert figure(metrics, IN_FLIGHT) == 1
+    other = PrometheusMetrics()
+    assert figure(other, IN_FLIGHT) == 1
+    # Its number is that of a living process: this one.
+    del metrics
+    assert figure(other, IN_FLIGHT) == 0
 
 
 def damaged(path: Path, change: Callable[[bytes], bytes]) -> None:
@@ -315,7 +275,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("kind", ["counter", "gauge_max", "gauge_livesum", "histogram"])
 @pytest.mark.parametrize("damage", [*DAMAGES])
-def test_a_damaged_file_breaks_neither_scrape_nor_fold(
+def test_a_damaged_file_breaks_neither_scrape_nor_merge(
     directory: Path, damage: str, kind: str
 ) -> None:
     metrics = PrometheusMetrics()
@@ -324,7 +284,7 @@ def test_a_damaged_file_breaks_neither_scrape_nor_fold(
     for _ in range(2):
         assert b"\nhttp_server_requests_total{" in generate_latest(metrics.registry)
         assert figure(metrics, REQUESTS) == 1
-    fold()
+    merge()
     assert figure(metrics, REQUESTS) == 1
 
 
@@ -337,7 +297,7 @@ def test_what_stands_before_a_damage_counts(
     for _ in range(3):
         assert figure(metrics, "orders_total") == 7
     assert [one.levelno for one in caplog.records] == [logging.WARNING]
-    fold()
+    merge()
     assert figure(metrics, "orders_total") == 7
 
 
@@ -352,77 +312,28 @@ def test_a_file_that_cannot_be_opened_is_left_out(
     assert len(caplog.records) == 2
 
 
-def test_a_file_that_cannot_be_read_now_fails_the_scrape_and_the_fold(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(path: str) -> t.NoReturn:
-        raise OSError(24, "Too many open files")
-
-    metrics = PrometheusMetrics()
-    theirs(directory, f"counter_{DEAD}.db", 7)
-    server = Server()
-    with monkeypatch.context() as patch:
-        patch.setattr(_folder, "read_file", fail)
-        metrics.metrics_app({"REQUEST_METHOD": "GET"}, server.start_response)
-        fold()
-    # Less than before would be read as a new beginning.
-    assert server.status == "503 Service Unavailable"
-    assert caplog.text.count("Too many open files") >= 2
-    assert figure(metrics, "orders_total") == 7
-
-
-def test_a_fold_that_there_is_no_room_for_changes_nothing(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fill(folder: object, name: str, data: bytes) -> t.NoReturn:
-        (directory / name).write_bytes(data[:20])
-        raise OSError(28, "No space left on device")
-
-    metrics = PrometheusMetrics()
-    theirs(directory, f"counter_{DEAD}.db", 7)
-    with monkeypatch.context() as patch:
-        patch.setattr(_folder.Folder, "_write", fill)
-        fold()
-    assert sorted(os.listdir(directory)) == [".signalpost-lock", f"counter_{DEAD}.db"]
-    assert figure(metrics, "orders_total") == 7
-
-
 def test_files_that_are_none_of_these_are_left_alone(directory: Path) -> None:
     metrics = PrometheusMetrics()
     for name in ("counter.db", "histogram_x.db", "notes_7.db", "counter_7.db.bak"):
         (directory / name).write_bytes(b"notes")
     assert figure(metrics, REQUESTS) == 0
-    clear_figures(None)
+    clear_metrics(None)
     assert len(names(directory)) == 3
-
-
-def test_gauges_that_go_meanwhile_are_left_out(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def gone(paths: list[str]) -> t.NoReturn:
-        raise FileNotFoundError(paths[0])
-
-    metrics = PrometheusMetrics()
-    record(metrics)
-    monkeypatch.setattr(_folder, "_merged", gone)
-    assert figure(metrics, REQUESTS) == 1
-    assert "gauges are left out" in caplog.text
 
 
 def test_a_start_clears_what_was_left(directory: Path) -> None:
     record(PrometheusMetrics())
     theirs(directory, "counter_7.db", 7)
-    clear_figures(None)
+    clear_metrics(None)
     assert names(directory) == []
 
 
-def test_who_takes_over_clears_nothing(directory: Path) -> None:
-    metrics = PrometheusMetrics()
-    record(metrics)
-    clear_figures(SimpleNamespace(master_pid=7))
-    assert figure(metrics, REQUESTS) == 1
-    clear_figures(SimpleNamespace(master_pid=0))
-    assert figure(metrics, REQUESTS) == 0
+def test_a_server_that_takes_over_clears_nothing(directory: Path) -> None:
+    record(PrometheusMetrics())
+    clear_metrics(SimpleNamespace(master_pid=7))
+    assert figure(PrometheusMetrics(), REQUESTS) == 1
+    clear_metrics(SimpleNamespace(master_pid=0))
+    assert figure(PrometheusMetrics(), REQUESTS) == 0
 
 
 @pytest.mark.parametrize("value", ["", "/no/such/directory"])
@@ -435,44 +346,27 @@ def test_a_server_without_a_directory_is_told_so(
     monkeypatch.setenv(DIRECTORY_VARIABLE, value)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match="must name a directory"):
-        clear_figures(None)
-    fold()
-    assert f"the figures of worker {DEAD} are not folded" in caplog.text
+        clear_metrics(None)
+    merge()
+    assert f"the metrics of worker {DEAD} are not merged" in caplog.text
     assert os.listdir(tmp_path) == []
 
 
-def test_a_directory_that_stays_locked_fails_the_scrape_in_time(
+def test_a_lock_that_stays_delays_a_merge_and_no_scrape(
     directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_folder, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(_directory, "_PATIENCE_SECONDS", 0.05)
     metrics = PrometheusMetrics()
-    record(metrics)
-    server = Server()
-    with (directory / ".signalpost-lock").open("w") as lock:
+    theirs(directory, f"counter_{DEAD}.db", 7)
+    with (directory / ".signalpost-merge").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        metrics.metrics_app(
-            {"REQUEST_METHOD": "GET"},
-            server.start_response,
-        )
-    assert server.status == "503 Service Unavailable"
-    assert "find the process that holds it" in caplog.text
-    assert figure(metrics, REQUESTS) == 1
-
-
-def test_a_scrape_waits_for_a_fold(directory: Path) -> None:
-    metrics = PrometheusMetrics()
-    record(metrics)
-    found: list[float] = []
-    with (directory / ".signalpost-lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        thread = threading.Thread(
-            target=lambda: found.append(figure(metrics, REQUESTS))
-        )
-        thread.start()
-        thread.join(0.05)
-        assert not found
-    thread.join(10)
-    assert found == [1]
+        merge()
+        assert "was locked for too long" in caplog.text
+        assert figure(metrics, "orders_total") == 7
+    # What was left is done with the next.
+    merge(DEAD + 1)
+    assert names(directory) == ["counter_0-signalpost-merged.db"]
+    assert figure(metrics, "orders_total") == 7
 
 
 FORK = """
@@ -507,7 +401,7 @@ UNTOLD_FORK = "ctypes.PyDLL(None).fork()"
     ("is_filed", "forked_by"),
     [(True, "os.fork()"), (True, UNTOLD_FORK), (False, "os.fork()")],
 )
-def test_a_fork_begins_with_figures_of_its_own(
+def test_a_fork_begins_with_metrics_of_its_own(
     directory: Path, is_filed: bool, forked_by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not is_filed:

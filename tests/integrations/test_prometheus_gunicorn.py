@@ -32,7 +32,7 @@ ITEM = '"/items/<int:number>"'
 
 # As a user writes it, with a counter of the client library's own beside ours.
 CONFIGURATION = """\
-from signalpost.integrations.prometheus import clear_figures as on_starting
+from signalpost.integrations.prometheus import clear_metrics as on_starting
 
 def when_ready(server):
     with open({port_file!r}, "w") as file:
@@ -40,7 +40,7 @@ def when_ready(server):
 
 {more}
 """
-HOOK = "from signalpost.integrations.prometheus import fold_worker as child_exit"
+HOOK = "from signalpost.integrations.prometheus import merge_worker as child_exit"
 PORT_OF_ITS_OWN = """
 from signalpost.integrations.prometheus import PrometheusMetrics
 
@@ -271,7 +271,7 @@ def test_kills_and_reloads_count_nothing_twice(serve: Serve) -> None:
         served.until(lambda: served.counted() >= least)
     # The most is with what a killed worker had counted and not answered.
     assert least <= served.counted() <= most
-    assert "not folded" not in served.log()
+    assert "not merged" not in served.log()
 
 
 def test_a_killed_worker_has_nothing_in_flight(serve: Serve) -> None:

@@ -325,7 +325,7 @@ def test_what_serves_answers_for_files_too(tmp_path: Path) -> None:
     record(metrics)
     with metrics.serve() as server:
         assert b"http_server_requests_total{" in get(server.port)[1]
-    assert len(os.listdir(tmp_path)) == 4
+    assert len(os.listdir(tmp_path)) == 3
 
 
 def mounted(metrics: PrometheusMetrics) -> t.Any:

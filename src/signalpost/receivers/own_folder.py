@@ -40,15 +40,21 @@ class OwnFolder:
     writable for others, or have the sticky bit, as ``/tmp`` has.
 
     :param path: The folder's absolute path.
+    :param owner: The user that it must belong to; without it, the one that runs this.
+    :param closed: The permission bits that it must not have; without them, all of
+        those of group and others.
     :raises FileNotFoundError: If there is none.
     :raises PermissionError: If it belongs to someone else, others can enter it, or it
         is no folder; the message has the reason.
     :raises OSError: If it cannot be opened for another reason.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, owner: int | None = None, closed: int = _OTHERS
+    ) -> None:
         self.path = path
-        self.descriptor: int = _opened(path)
+        self._rule = os.geteuid() if owner is None else owner, closed
+        self.descriptor: int = _opened(path, *self._rule)
         self._address = f"/proc/self/fd/{self.descriptor}"
         try:
             self._check()
@@ -107,7 +113,7 @@ class OwnFolder:
         os.unlink(name, dir_fd=self.descriptor)
 
     def _check(self) -> None:
-        problem = _problem_of(self.path, os.fstat(self.descriptor))
+        problem = _problem_of(self.path, os.fstat(self.descriptor), *self._rule)
         if problem is None and not self._is_address_right():
             self._address = os.fspath(self.path)
             problem = _problem_above(self.path)
@@ -128,7 +134,7 @@ def _make(path: Path, mode: int) -> None:
         os.mkdir(path, mode)  # the umask can only take from it
 
 
-def _opened(path: Path) -> int:
+def _opened(path: Path, owner: int, closed: int) -> int:
     # Not what a link points to: someone else may have put the link there.
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
@@ -136,26 +142,30 @@ def _opened(path: Path) -> int:
     except FileNotFoundError:
         raise
     except OSError:
-        problem = _problem_of(path, path.lstat())
+        problem = _problem_of(path, path.lstat(), owner, closed)
         if problem is None:
             raise
         raise PermissionError(problem) from None
 
 
-def _problem_of(path: Path, found: os.stat_result) -> str | None:
+def _problem_of(
+    path: Path, found: os.stat_result, owner: int, closed: int
+) -> str | None:
     """Return why a folder is not safe, or ``None``."""
     if not stat.S_ISDIR(found.st_mode):
         return f"{path} must be a folder, and is none; remove it or choose another"
-    if found.st_uid != os.geteuid():
+    if found.st_uid != owner:
         return (
-            f"{path} must belong to the user {os.geteuid()}, who runs this, and"
+            f"{path} must belong to the user {owner}, who runs this, and"
             f" belongs to {found.st_uid}; run server and watcher as the same user, or"
             " choose another folder"
         )
-    if stat.S_IMODE(found.st_mode) & _OTHERS:
+    if stat.S_IMODE(found.st_mode) & closed:
+        least = stat.S_IMODE(found.st_mode) & ~closed
         return (
             f"{path} must be closed to other users, and has the mode"
-            f" {stat.S_IMODE(found.st_mode):o}; run chmod 700 on it, or choose another"
+            f" {stat.S_IMODE(found.st_mode):o}; run chmod {least:o} on it, or choose"
+            " another"
         )
     return None
 

@@ -12,15 +12,15 @@
 from __future__ import annotations
 
 from ._exporter_options import FlaskExporterOptions
-from ._figures import OTHER
 from ._groups import NO_EXCHANGE
 from ._groups import UNMATCHED_ROUTE
+from ._hooks import clear_metrics
+from ._hooks import merge_worker
 from ._metrics import PrometheusMetrics
 from ._options import blueprint_of
 from ._options import DIRECTORY_VARIABLE
 from ._serving import MetricsServer
-from ._workers import clear_figures
-from ._workers import fold_worker
+from ._values import OTHER
 
 __all__ = [
     "DIRECTORY_VARIABLE",
@@ -31,6 +31,6 @@ __all__ = [
     "MetricsServer",
     "PrometheusMetrics",
     "blueprint_of",
-    "clear_figures",
-    "fold_worker",
+    "clear_metrics",
+    "merge_worker",
 ]

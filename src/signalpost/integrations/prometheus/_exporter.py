@@ -18,15 +18,18 @@ from ...exchange import Exchange
 from ...receivers.lines import LONGEST_FIELD
 from ._exporter_options import ExporterNames
 from ._exporter_options import names_of
-from ._figures import Family
-from ._figures import Group
-from ._figures import Label
-from ._figures import OTHER
+from ._groups import DURATION
 from ._groups import Limits
 from ._groups import status_text
 from ._store import Store
+from ._values import counter
+from ._values import Group
+from ._values import histogram
+from ._values import Label
+from ._values import OTHER
+from ._values import warn
 
-__all__ = ["ExporterFigures", "exporter_figures"]
+__all__ = ["ExporterMetrics", "exporter_metrics"]
 
 _NONE: t.Final = "None"
 """What prometheus-flask-exporter writes for no endpoint and no rule."""
@@ -35,7 +38,7 @@ _FAILED: t.Final = "<failed>"
 _MOST_UNMATCHED: t.Final = 100
 
 
-class ExporterFigures:
+class ExporterMetrics:
     """Counts requests under the names, labels and buckets of prometheus-flask-exporter.
 
     :param names: The options.
@@ -55,7 +58,6 @@ class ExporterFigures:
         self.with_new_names = names.with_new_names
         self._names = names
         self._constants = tuple(names.constant_labels.values())
-        self._bounds = names.bounds
         self._unmatched: set[str] = set()
         self._left_out: WeakSet[Exchange] = WeakSet()
         method, status = Label("method", 20), Label("status", 505, status_text)
@@ -65,11 +67,17 @@ class ExporterFigures:
             *(Label(name, limits.values) for name in own),
             *(Label(name, 1) for name in names.constant_labels),
         ]
-        duration, total, exceptions = _families(f"{names.prefix}http_request_", names)
-        most = limits.label_sets
-        self._durations = Group([method, group, status, *more], [duration], most)
-        self._totals = Group([method, status, *more], [total], most)
-        self._exceptions = Group([method, status, *more], [exceptions], most)
+        start, most = f"{names.prefix}http_request", limits.label_sets
+        self._durations = Group(
+            *(most, [method, group, status, *more]),
+            histogram(f"{start}_duration_seconds", DURATION, names.bounds),
+        )
+        text = "Exceptions that left the application."
+        labels = [method, status, *more]
+        self._totals = Group(
+            most, labels, counter(f"{start}_total", "Requests whose response closed.")
+        )
+        self._exceptions = Group(most, labels, counter(f"{start}_exceptions", text))
         self.groups = (self._durations, self._totals, self._exceptions)
 
     def leave_out(self, exchange: Exchange) -> None:
@@ -85,7 +93,7 @@ class ExporterFigures:
     ) -> None:
         """Count an exchange that has closed.
 
-        :param store: Where the figures are kept.
+        :param store: Where the metrics are kept.
         :param exchange: The exchange.
         :param own: The values of the further labels.
         :param response_seconds: Its response time, or ``None`` if it has none.
@@ -98,18 +106,18 @@ class ExporterFigures:
             status = 500
         group = self._group_of(store, exchange)
         key = (exchange.method, group, status, *own, *self._constants)
-        store.put(self._note_request, store, key, response_seconds)
+        store.put(self._note_request, key, response_seconds)
 
     def failed(self, store: Store, exchange: Exchange, own: tuple[str, ...]) -> None:
         """Count an exception that left the application, with status 500 always.
 
-        :param store: Where the figures are kept.
+        :param store: Where the metrics are kept.
         :param exchange: The exchange.
         :param own: The values of the further labels.
         """
         if not self._is_excluded(exchange):
             key = (exchange.method, 500, *own, *self._constants)
-            store.put(self._note_exception, store, key)
+            store.put(self._note_exception, key)
 
     def register(self, registry: CollectorRegistry, *, is_own: bool) -> None:
         """Add what is the same at each scrape to a registry.
@@ -142,7 +150,7 @@ class ExporterFigures:
                 found = t.cast("t.Callable[[Exchange], t.Any]", by)(exchange)
             return str(found)[:LONGEST_FIELD]
         except Exception as error:  # noqa: BLE001  # the request is counted even so
-            store.complaints.tell("the function of group_by failed", error)
+            warn(store.logged, "the function of group_by failed", error)
             return _FAILED
 
     def _path_of(self, exchange: Exchange) -> str:
@@ -155,21 +163,19 @@ class ExporterFigures:
         self._unmatched.add(path)
         return path
 
-    def _note_request(
-        self, store: Store, key: tuple[t.Any, ...], seconds: float | None
-    ) -> None:
+    def _note_request(self, key: tuple[t.Any, ...], seconds: float | None) -> None:
         method, _, *more = key
-        store.row(self._totals, (method, *more)).add(0, 1)
+        self._totals.row((method, *more))[0].inc()
         if seconds is not None:
-            store.row(self._durations, key).observe(0, self._bounds, seconds)
+            self._durations.row(key)[0].observe(seconds)
 
-    def _note_exception(self, store: Store, key: tuple[t.Any, ...]) -> None:
-        store.row(self._exceptions, key).add(0, 1)
+    def _note_exception(self, key: tuple[t.Any, ...]) -> None:
+        self._exceptions.row(key)[0].inc()
 
 
-def exporter_figures(
+def exporter_metrics(
     options: object, own: Collection[str], limits: Limits
-) -> ExporterFigures | None:
+) -> ExporterMetrics | None:
     """Return what counts under these names; ``None`` if they are not asked for.
 
     :param options: The value of the option ``flask_exporter``.
@@ -178,7 +184,7 @@ def exporter_figures(
     :raises ConfigurationError: If an option does not fit.
     """
     names = names_of(options, own)
-    return None if names is None else ExporterFigures(names, own, limits)
+    return None if names is None else ExporterMetrics(names, own, limits)
 
 
 class _Information:
@@ -205,22 +211,3 @@ def _rule_of(exchange: Exchange) -> str | None:
     """Return the rule as the application has it, without the mount point."""
     route = exchange.route
     return None if route is None else str(route).removeprefix(exchange.script_name)
-
-
-def _families(prefix: str, names: ExporterNames) -> tuple[Family, Family, Family]:
-    return (
-        Family(
-            f"{prefix}duration_seconds",
-            "histogram",
-            "Time from the server's call to the close of the response, or to the"
-            " headers of a streamed one.",
-            names.bounds,
-        ),
-        # Without the suffix, which each sample of a counter has.
-        Family(prefix.removesuffix("_"), "counter", "Requests whose response closed."),
-        Family(
-            f"{prefix}exceptions",
-            "counter",
-            "Exceptions that left the application.",
-        ),
-    )

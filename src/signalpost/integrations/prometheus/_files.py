@@ -1,211 +1,155 @@
-"""The files that each process of one machine keeps its figures in.
-
-The files have the format of the client library's own multi-process mode, and names
-that its collector takes, so that either reads what the other has written.
-"""
+"""The files of this process: a copy of its values for others, made again when lost."""
 
 from __future__ import annotations
 
-import json
-import mmap
 import os
-import struct
 import time
-from bisect import bisect_left
 from collections.abc import Iterable
-from collections.abc import Sequence
+from contextlib import suppress
+from struct import pack
 
-from prometheus_client.samples import Exemplar
+from prometheus_client.mmap_dict import MmapedDict
 
-from ._figures import Family
-from ._figures import Row
+from ._directory import Directory
+from ._values import Value
+from ._values import warn
 
-__all__ = ["FiledRow", "WorkerFiles", "file_of", "read_file"]
+__all__ = ["ProcessFiles"]
 
-_FIRST_BYTES = 1 << 14
-_MOST_BYTES = 1 << 28
-_HEADER_BYTES = 8
-_int = struct.Struct("i")
-_double = struct.Struct("d")
-_doubles = struct.Struct("dd")
+_FIRST_BYTES = 1 << 16
 
 
-class FiledRow(Row):
-    """A row that other processes read, and that outlives this one.
+class _File(MmapedDict):
+    """A file of the client's, whose room is reserved before it is used."""
 
-    :param places: For each slot the file, and where in it.
-    """
-
-    __slots__ = ("_places",)
-
-    def __init__(self, places: Sequence[tuple[_File, int]]) -> None:
-        super().__init__(len(places))
-        self._places = places
-
-    def add(self, slot: int, amount: float) -> None:
-        """Add to a slot."""
-        self.set(slot, self.values[slot] + amount)
-
-    def observe(
-        self,
-        slot: int,
-        bounds: tuple[float, ...],
-        value: float,
-        exemplar: Exemplar | None = None,
-    ) -> None:
-        """Add a value to a histogram; there is no place for an exemplar."""
-        self.add(slot, value)
-        self.add(slot + 1 + bisect_left(bounds, value), 1)
-
-    def set(self, slot: int, value: float) -> None:
-        """Set a slot."""
-        self.values[slot] = value
-        file, place = self._places[slot]
-        # In one piece: struct.pack_into would show a zero in between.
-        file.page[place : place + 8] = _double.pack(value)
-
-
-class _File:
-    """A file of one process, in its memory."""
-
-    def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        self._used = _HEADER_BYTES
-        self._capacity = 0
-        self._reserve(_FIRST_BYTES)
-        _write_used(self.page, self._used)
-
-    def add(self, keys: Iterable[str]) -> list[int]:
-        """Make entries of zero, and return where their values are."""
-        block = bytearray()
-        places = []
-        for key in keys:
-            block += _head_of(key.encode())
-            places.append(self._used + len(block))
-            block += _doubles.pack(0.0, 0.0)
-        end = self._used + len(block)
+    def _init_value(self, key: str) -> None:
+        # A page of a sparse file that the disk has no room for would end the process.
+        needed = self._used + len(key.encode()) + 32
         capacity = self._capacity
-        while capacity < end:
+        while capacity < needed:
             capacity *= 2
         if capacity > self._capacity:
-            self._reserve(capacity)
-        self.page[self._used : end] = bytes(block)
-        # Last, so that a reader sees them whole or not at all.
-        _write_used(self.page, end)
-        self._used = end
-        return places
+            reserve(self._f.fileno(), capacity)
+        super()._init_value(key)
 
-    def _reserve(self, capacity: int) -> None:
-        # A page of a sparse file that the disk has no room for would end the process.
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(self._descriptor, 0, capacity)
-        else:  # pragma: no cover  # as on macOS
-            os.ftruncate(self._descriptor, capacity)
-        self.page = mmap.mmap(self._descriptor, capacity)
-        self._capacity = capacity
+    def mark(self, is_behind: bool) -> None:  # noqa: FBT001  # what it is marked with
+        """Mark the file as one without all of the values, in the header's padding."""
+        self._m[4:8] = pack("i", is_behind)
 
-    def close(self) -> None:
-        """Let go of the file, which stays."""
-        self.page.close()
-        os.close(self._descriptor)
+    def is_removed(self) -> bool:
+        return os.fstat(self._f.fileno()).st_nlink == 0
 
 
-def _write_used(page: mmap.mmap, used: int) -> None:
-    page[:4] = _int.pack(used)
+def reserve(descriptor: int, size: int) -> None:
+    """Have room for a file on the disk."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:  # pragma: no cover  # as on macOS
+        os.ftruncate(descriptor, size)
 
 
-def _head_of(key: bytes) -> bytes:
-    """Return what stands before the values of an entry, as the library pads it."""
-    return _int.pack(len(key)) + key + b" " * (8 - (len(key) + 4) % 8)
+class ProcessFiles:
+    """The files of this process in a directory, each held by a lock while it lives.
 
-
-class WorkerFiles:
-    """The files of this process in a directory; made when there is something in them.
+    The values in memory are what counts. What cannot be filed now leaves the files
+    behind, and marks them: a scrape fails then, until :meth:`mend` has made them again.
 
     :param directory: The directory.
+    :param logged: What was logged already.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: Directory, logged: set[str]) -> None:
         self._directory = directory
+        self._logged = logged
         # The number of a process may come again, while a file of it is there.
         self._suffix = f"{os.getpid()}-signalpost-{time.time_ns():x}"
         self._files: dict[str, _File] = {}
+        self._claims: dict[str, int] = {}
+        self._values: dict[str, list[Value]] = {}
+        self._lost: set[str] = set()
 
-    def row(
-        self,
-        names: tuple[str, ...],
-        values: tuple[str, ...],
-        families: Iterable[Family],
-    ) -> FiledRow:
-        """Return a new row.
+    def add(self, value: Value) -> None:
+        """File a new value; at the first change, if there is no file of its kind."""
+        self._values.setdefault(value.kind, []).append(value)
+        if value.kind in self._files:
+            self.write(value)
 
-        :param names: The names of the labels.
-        :param values: Their values.
-        :param families: The metrics whose slots it has.
-        :raises OSError: If there is no room for it.
+    def write(self, value: Value) -> None:
+        """File a change. It is left to :meth:`mend` if that cannot be now."""
+        kind = value.kind
+        if kind in self._lost:
+            return
+        try:
+            if kind in self._files:
+                file = self._files[kind]
+                file.write_value(value.key, value.value, value.timestamp)
+            else:
+                self._make(kind)
+        except (OSError, ValueError, IndexError) as error:
+            self._lose(kind, error)
+
+    def mend(self) -> None:
+        """Make again what was lost, or was removed by another.
+
+        :raises OSError: If it cannot be made now.
         """
-        labels = dict(zip(names, values, strict=True))
-        by_kind: dict[str, list[str]] = {}
-        order = []
-        for family in families:
-            keys = by_kind.setdefault(family.kind, [])
-            for sample, more in family.slots:
-                order.append((family.kind, len(keys)))
-                said = [family.name, sample, {**labels, **more}, family.help_text]
-                keys.append(json.dumps(said, sort_keys=True))
-        places = {kind: self._file(kind).add(keys) for kind, keys in by_kind.items()}
-        return FiledRow(
-            [(self._files[kind], places[kind][number]) for kind, number in order]
-        )
-
-    def _file(self, kind: str) -> _File:
-        found = self._files.get(kind)
-        if found is None:
-            prefix = "gauge_livesum" if kind == "gauge" else kind
-            path = os.path.join(self._directory, f"{prefix}_{self._suffix}.db")
-            found = self._files[kind] = _File(path)
-        return found
+        self._directory.reopen()
+        for kind, file in self._files.items():
+            if kind not in self._lost and file.is_removed():
+                self._lost.add(kind)
+                what = f"files in {self._directory.path} were removed while in use"
+                warn(self._logged, what, "they are written again from memory")
+        for kind in sorted(self._lost):
+            try:
+                self._make(kind)
+            except OSError as error:
+                self._lose(kind, error)
+                raise
+            self._lost.discard(kind)
+        self._mark()
 
     def close(self) -> None:
-        """Let go of the files, which stay."""
+        """Close the files, which stay."""
         while self._files:
             self._files.popitem()[1].close()
+        while self._claims:
+            os.close(self._claims.popitem()[1])
 
+    def _lose(self, kind: str, error: Exception) -> None:
+        self._lost.add(kind)
+        what = f"{self._directory.path} takes no more; scrapes fail until it does"
+        warn(self._logged, what, error)
+        self._mark()
 
-def read_file(path: str) -> tuple[dict[bytes, float], str]:
-    """Return what a file holds, as far as it can be read.
+    def _mark(self) -> None:
+        for file in self._files.values():
+            file.mark(bool(self._lost))
 
-    :returns: The values by their keys; and what is wrong with the file, or ``""``.
-    :raises OSError: If it cannot be opened.
-    """
-    found: dict[bytes, float] = {}
-    with open(path, "rb") as file:
-        header = file.read(_HEADER_BYTES)
-        # Also when a process has just made it.
-        if len(header) < _HEADER_BYTES:
-            return found, ""
-        used = _int.unpack_from(header)[0]
-        data = header + file.read(max(0, min(used, _MOST_BYTES) - _HEADER_BYTES))
-    position = _HEADER_BYTES
-    while position < used:
+    def _make(self, kind: str) -> None:
+        """Make a file of all values of a kind, in the place of the one there is."""
+        name = f"{kind}_{self._suffix}.db"
         try:
-            length = _int.unpack_from(data, position)[0]
-            key = data[position + 4 : position + 4 + length]
-            if length <= 0 or len(key) != length:
-                return found, f"there is no key at {position}"
-            position += 4 + length + 8 - (length + 4) % 8
-            value = _double.unpack_from(data, position)[0]
-            # The time that follows it belongs to the entry, too.
-            position = position + 16
-        except struct.error:
-            return found, f"it ends at {len(data)} of {used} bytes"
-        found[key] = found.get(key, 0.0) + value
-    return found, ""
+            with self._directory.replacing(name) as descriptor:
+                reserve(descriptor, _FIRST_BYTES)
+                file = self._filled(os.dup(descriptor), self._values[kind])
+        except OSError:
+            if kind not in self._files and kind not in self._claims:
+                # An empty one takes no room, and shows that something is missing.
+                with suppress(OSError), self._directory.replacing(name) as descriptor:
+                    self._claims[kind] = os.dup(descriptor)
+            raise
+        if kind in self._claims:
+            os.close(self._claims.pop(kind))
+        if kind in self._files:
+            self._files[kind].close()
+        self._files[kind] = file
 
-
-def file_of(values: dict[bytes, float]) -> bytes:
-    """Return what a file that holds values by their keys consists of."""
-    block = bytearray()
-    for key, value in values.items():
-        block += _head_of(key) + _doubles.pack(value, 0.0)
-    return _int.pack(_HEADER_BYTES + len(block)) + b"\0\0\0\0" + block
+    def _filled(self, descriptor: int, values: Iterable[Value]) -> _File:
+        file = _File(descriptor)
+        try:
+            for value in values:
+                file.write_value(value.key, value.value, value.timestamp)
+        except BaseException:
+            file.close()
+            raise
+        return file

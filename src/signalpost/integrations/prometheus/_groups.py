@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...receivers.statements import OPERATIONS
-from ._figures import Family
-from ._figures import Group
-from ._figures import Label
+from ._values import counter
+from ._values import gauge
+from ._values import Group
+from ._values import histogram
+from ._values import Label
 
 __all__ = ["NO_EXCHANGE", "UNMATCHED_ROUTE", "Groups", "Limits", "status_text"]
 
@@ -46,127 +49,65 @@ class Groups:
     :param limits: How many values there are of each.
     """
 
-    exchanges: Group
-    """By method, route, status, outcome and the further labels: requests, bytes,
-    durations and times to headers, in this order."""
-    streams: Group
-    """By the same: how long streamed responses lasted. A group of its own, so that only
-    routes that stream have its series."""
-    flights: Group
-    """Without labels: requests in flight."""
-    failures: Group
-    """By route and where: exceptions."""
-    statements: Group
-    """By route, operation and outcome: statements and their seconds."""
-    deliveries: Group
-    """By signal and receiver: calls, failures and seconds."""
-    duration_slot: int
-    """Where durations begin in a row of the exchanges."""
-    headers_slot: int
-    """Where times to headers begin in it."""
-
     def __init__(
         self,
         prefix: str,
-        bounds: tuple[float, ...],
-        stream_bounds: tuple[float, ...],
+        bounds: Sequence[float],
+        stream_bounds: Sequence[float],
         own: Iterable[str],
         limits: Limits,
     ) -> None:
-        most = limits.label_sets
-        always = (UNMATCHED_ROUTE, NO_EXCHANGE)
-        route = Label("route", limits.routes, _route_text, always)
-        families = _exchange_families(f"{prefix}http_server_", bounds)
-        self.duration_slot = sum(len(family.slots) for family in families[:2])
-        self.headers_slot = self.duration_slot + len(families[2].slots)
+        most, http = limits.label_sets, f"{prefix}http_server_"
+        route = Label(
+            "route", limits.routes, _route_text, (UNMATCHED_ROUTE, NO_EXCHANGE)
+        )
         labels = [
-            Label("method", 20),
-            route,
-            Label("status", 505, status_text),
-            Label("outcome", 10),
+            *(Label("method", 20), route),
+            *(Label("status", 505, status_text), Label("outcome", 10)),
             *(Label(name, limits.values) for name in own),
         ]
-        self.exchanges = Group(labels, families, most)
-        self.streams = Group(labels, [_streams(prefix, stream_bounds)], most)
-        self.flights = Group([], [_in_flight(prefix)], 1)
-        self.failures = Group([route, Label("where", 10)], [_failures(prefix)], most)
-        labels = [route, Label("operation", _MOST_OPERATIONS), Label("outcome", 2)]
-        self.statements = Group(labels, _statement_families(prefix), most)
-        labels = [Label("signal", _MOST_RECEIVERS), Label("receiver", _MOST_RECEIVERS)]
-        self.deliveries = Group(labels, _receiver_families(prefix), most)
+        text = "Time from the server's call to the start of the response."
+        self.exchanges = Group(
+            *(most, labels),
+            counter(f"{http}requests", "Requests whose response is closed."),
+            counter(f"{http}response_body_bytes", "Bytes of bodies for the server."),
+            histogram(f"{http}request_duration_seconds", DURATION, bounds),
+            histogram(f"{http}time_to_headers_seconds", text, bounds),
+        )
+        # A group of its own, so that only routes that stream have its series.
+        text = "Time from the server's call to the close of a streamed response."
+        streams = histogram(f"{http}stream_duration_seconds", text, stream_bounds)
+        self.streams = Group(most, labels, streams)
+        text = "Requests whose response is not closed yet."
+        self.flights = Group(1, [], gauge(f"{http}requests_in_flight", text))
+        text = "Exceptions that left the application, by where they did."
+        failures = counter(f"{http}failures", text)
+        self.failures = Group(most, [route, Label("where", 10)], failures)
+        self.statements = _statements(f"{prefix}sql_statement", most, route)
+        self.deliveries = _deliveries(f"{prefix}signalpost_receiver_", most)
 
 
-def _exchange_families(prefix: str, bounds: tuple[float, ...]) -> list[Family]:
-    return [
-        Family(f"{prefix}requests", "counter", "Requests whose response is closed."),
-        Family(
-            f"{prefix}response_body_bytes",
-            "counter",
-            "Bytes of response bodies handed to the server.",
-        ),
-        Family(
-            f"{prefix}request_duration_seconds",
-            "histogram",
-            "Time from the server's call to the close of the response, or to the"
-            " headers of a streamed one.",
-            bounds,
-        ),
-        Family(
-            f"{prefix}time_to_headers_seconds",
-            "histogram",
-            "Time from the server's call to the start of the response.",
-            bounds,
-        ),
-    ]
-
-
-def _streams(prefix: str, bounds: tuple[float, ...]) -> Family:
-    return Family(
-        f"{prefix}http_server_stream_duration_seconds",
-        "histogram",
-        "Time from the server's call to the close of a streamed response.",
-        bounds,
+def _statements(start: str, most: int, route: Label) -> Group:
+    return Group(
+        *(most, [route, Label("operation", _MOST_OPERATIONS), Label("outcome", 2)]),
+        counter(f"{start}s", "Statements that the database executed or failed to."),
+        counter(f"{start}_seconds", "Time that the database driver took."),
     )
 
 
-def _in_flight(prefix: str) -> Family:
-    return Family(
-        f"{prefix}http_server_requests_in_flight",
-        "gauge",
-        "Requests whose response is not closed yet.",
+def _deliveries(start: str, most: int) -> Group:
+    return Group(
+        *(most, [Label(name, _MOST_RECEIVERS) for name in ("signal", "receiver")]),
+        counter(f"{start}calls", "Calls of receivers."),
+        counter(f"{start}failures", "Calls of receivers that raised."),
+        counter(f"{start}seconds", "Time that receivers took."),
     )
 
 
-def _failures(prefix: str) -> Family:
-    return Family(
-        f"{prefix}http_server_failures",
-        "counter",
-        "Exceptions that left the application, by where they did.",
-    )
-
-
-def _statement_families(prefix: str) -> list[Family]:
-    return [
-        Family(
-            f"{prefix}sql_statements",
-            "counter",
-            "Statements that the database executed or failed to.",
-        ),
-        Family(
-            f"{prefix}sql_statement_seconds",
-            "counter",
-            "Time that the database driver took for statements.",
-        ),
-    ]
-
-
-def _receiver_families(prefix: str) -> list[Family]:
-    ours = f"{prefix}signalpost_receiver_"
-    return [
-        Family(f"{ours}calls", "counter", "Calls of receivers."),
-        Family(f"{ours}failures", "counter", "Calls of receivers that raised."),
-        Family(f"{ours}seconds", "counter", "Time that receivers took."),
-    ]
+DURATION: t.Final = (
+    "Time from the server's call to the close of the response, or to the headers of a"
+    " streamed one."
+)
 
 
 def _route_text(route: str | None) -> str:

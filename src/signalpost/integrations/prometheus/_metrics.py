@@ -12,8 +12,6 @@ from weakref import finalize
 from weakref import WeakSet
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.metrics_core import Metric
-from prometheus_client.samples import Exemplar
 
 from ..._engine.identity import ANY
 from ..._engine.identity import describe
@@ -36,17 +34,14 @@ from ...receivers.response_times import response_times
 from ...receivers.response_times import seconds_of
 from ...receivers.statements import operation_of
 from ...wsgi.finding import sender_of
+from ...wsgi.mount import Mount
 from ._exemplars import exemplar_of
-from ._exemplars import exemplar_option
 from ._exemplars import ExemplarFunction
-from ._exporter import exporter_figures
+from ._exporter import exporter_metrics
 from ._exporter_options import FlaskExporterOptions
-from ._folder import Folder
-from ._folder import FolderCollector
 from ._groups import Groups
 from ._groups import Limits
 from ._groups import NO_EXCHANGE
-from ._mount import Mount
 from ._options import access_of
 from ._options import bounds_of
 from ._options import counted_of
@@ -62,6 +57,7 @@ from ._options import truth_of
 from ._serving import MetricsServer
 from ._serving import scrape
 from ._store import Store
+from ._values import warn
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -113,12 +109,14 @@ class PrometheusMetrics:
     Labels are bounded whatever the traffic: what comes beyond a bound is counted under
     ``<other>``. So is memory. A request never waits for a lock or a scrape.
 
-    With a directory, each process writes its figures to files there, and a scrape
-    gives the sum of all processes'. Exemplars are of one process only, and there are
-    none then; nor is ``registry`` used.
+    With a directory, each process writes its metrics to files there, and a scrape
+    gives the sum of all processes. Exemplars are of one process only, and there are
+    none then.
 
     :param registry: Where the metrics are registered; without it, a registry of its
-        own, so that they collide with none.
+        own, so that they collide with none. With a directory, the metrics that the
+        registry's own collectors compute are added to each scrape: those of the process
+        that answers it, with its number as the label ``pid``.
     :param namespace: What each name begins with, as ``"shop"`` for
         ``shop_http_server_requests_total``.
     :param buckets: The upper bounds of the buckets of the duration and of the time to
@@ -186,61 +184,65 @@ class PrometheusMetrics:
         allows: Callable[[dict[str, t.Any]], bool] | None = None,
         flask_exporter: bool | FlaskExporterOptions = False,
     ) -> None:
-        prefix = prefix_of(namespace)
-        self._bounds = bounds_of(buckets)
-        self._stream_bounds = bounds_of(stream_buckets, "stream_buckets")
         self._own = functions_of(labels or {})
-        self._exemplar = exemplar_option(exemplar)
+        if exemplar is not None and not callable(exemplar):
+            raise option_error("exemplar must be callable", exemplar, "exemplar")
+        self._exemplar = exemplar
         self._with_sql = truth_of("with_sql", with_sql)
         self._with_receivers = truth_of("with_receivers", with_receivers)
         self._with_scrapes = truth_of("with_scrapes", with_scrapes)
         self._counted = counted_of(exclude)
         self._path = path_of(path)
         self._access = access_of(token, token_file, networks, allows)
-        self.directory = directory_of(directory)
         limits = Limits(
             number_of("max_values", max_values),
             number_of("max_routes", max_routes),
             number_of("max_label_sets", max_label_sets),
         )
-        bounds = self._bounds, self._stream_bounds
-        self._groups = Groups(prefix, *bounds, self._own, limits)
-        self._exporter = exporter_figures(flask_exporter, self._own, limits)
-        found = self._groups
-        groups = [found.exchanges, found.streams, found.flights, found.failures]
-        if with_sql:
-            groups.append(self._groups.statements)
-        if with_receivers:
-            groups.append(self._groups.deliveries)
-        if self._exporter is not None:
-            groups.extend(self._exporter.groups)
-        self._store = Store(groups, self._groups.flights, self.directory)
+        self._groups = Groups(
+            prefix_of(namespace),
+            bounds_of(buckets),
+            bounds_of(stream_buckets, "stream_buckets"),
+            self._own,
+            limits,
+        )
+        self._exporter = exporter_metrics(flask_exporter, self._own, limits)
+        directory_found = directory_of(directory)
+        self.directory = None if directory_found is None else directory_found.path
+        self._store = Store(self._groups.flights, directory_found, registry)
+        self._add_groups()
         self._applications: dict[t.Hashable, Callable[[], object]] = {}
         self._mounts: dict[t.Hashable, Mount] = {}
         self._observation: Observation | None = None
         self._scrapes: WeakSet[Exchange] = WeakSet()
         self.registry = self._registered(registry)
 
-    def _registered(self, registry: CollectorRegistry | None) -> CollectorRegistry:
-        if self.directory is not None:
-            # A registry that the library's collector of files is in would give all
-            # figures twice.
-            registry = CollectorRegistry()
-            folder = Folder(self.directory)
-            registry.register(FolderCollector(folder, self._store.write, self.describe))
-            if self._exporter is not None:
-                self._exporter.register(registry, is_own=False)
-            return registry
-        is_own = registry is None
-        if registry is None:
-            registry = CollectorRegistry()
-        if not isinstance(registry, CollectorRegistry):
+    def _add_groups(self) -> None:
+        found = self._groups
+        self._store.add(found.exchanges, found.streams, found.failures)
+        if self._with_sql:
+            self._store.add(found.statements)
+        if self._with_receivers:
+            self._store.add(found.deliveries)
+        if self._exporter is not None:
+            self._store.add(*self._exporter.groups)
+
+    def _registered(self, given: CollectorRegistry | None) -> CollectorRegistry:
+        if given is not None and not isinstance(given, CollectorRegistry):
             raise option_error(
-                "registry must be a CollectorRegistry", registry, "registry"
+                "registry must be a CollectorRegistry", given, "registry"
             )
+        registry = CollectorRegistry() if given is None else given
         try:
-            registry.register(self)
+            registry.register(self._store)
+            if given is not None and self.directory is not None:
+                # What the client's metrics in it count is in files, to be summed. What
+                # is computed, the store adds.
+                registry.unregister(self._store)
+                registry = CollectorRegistry(support_collectors_without_names=True)
+                registry.register(_Undescribed(self._store))
             if self._exporter is not None:
+                is_own = given is None and self.directory is None
                 self._exporter.register(registry, is_own=is_own)
         except ValueError as error:
             raise ConfigurationError(
@@ -333,10 +335,7 @@ class PrometheusMetrics:
                 return
         exemplar = None
         if self._exemplar is not None and response_seconds is not None:
-            complaints = self._store.complaints
-            exemplar = exemplar_of(
-                self._exemplar, exchange, response_seconds, complaints
-            )
+            exemplar = exemplar_of(self._exemplar, exchange, self._store.logged)
         self._store.put(
             self._note_exchange,
             key,
@@ -420,14 +419,6 @@ class PrometheusMetrics:
         """
         return MetricsServer(self.metrics_app, host, port)
 
-    def describe(self) -> Iterable[Metric]:
-        """Return the metrics without samples, for a registry."""
-        return self._store.described()
-
-    def collect(self) -> Iterable[Metric]:
-        """Return the metrics of this process, for a registry."""
-        return self._store.metrics()
-
     def _own_values(self, exchange: Exchange) -> tuple[str, ...]:
         return tuple(
             self._own_value(name, function, exchange)
@@ -439,9 +430,8 @@ class PrometheusMetrics:
             value = function(exchange)
             return "" if value is None else str(value)[:LONGEST_FIELD]
         except Exception as error:  # noqa: BLE001  # the request is counted even so
-            self._store.complaints.tell(
-                f"the function of the label {name!r} failed", error
-            )
+            what = f"the function of the label {name!r} failed"
+            warn(self._store.logged, what, error)
             return _FAILED
 
     def _is_of_ours(self, exchange: Exchange) -> bool:
@@ -463,29 +453,27 @@ class PrometheusMetrics:
         body_bytes: int,
         response_seconds: float | None,
         seconds_to_headers: float | None,
-        exemplar: Exemplar | None,
+        exemplar: dict[str, str] | None,
     ) -> None:
-        row = self._store.row(self._groups.exchanges, key)
-        row.add(0, 1)
+        requests, sizes, durations, headers = self._groups.exchanges.row(key)
+        requests.inc()
         if body_bytes:
-            row.add(1, body_bytes)
+            sizes.inc(body_bytes)
         if response_seconds is not None:
-            slot = self._groups.duration_slot
-            row.observe(slot, self._bounds, response_seconds, exemplar)
+            durations.observe(response_seconds, exemplar)
         if seconds_to_headers is not None:
-            row.observe(self._groups.headers_slot, self._bounds, seconds_to_headers)
+            headers.observe(seconds_to_headers)
 
     def _note_stream(self, key: tuple[t.Any, ...], seconds: float) -> None:
-        row = self._store.row(self._groups.streams, key)
-        row.observe(0, self._stream_bounds, seconds)
+        self._groups.streams.row(key)[0].observe(seconds)
 
     def _note_failure(self, key: tuple[t.Any, ...]) -> None:
-        self._store.row(self._groups.failures, key).add(0, 1)
+        self._groups.failures.row(key)[0].inc()
 
     def _note_statement(self, key: tuple[t.Any, ...], duration_seconds: float) -> None:
-        row = self._store.row(self._groups.statements, key)
-        row.add(0, 1)
-        row.add(1, duration_seconds)
+        statements, seconds = self._groups.statements.row(key)
+        statements.inc()
+        seconds.inc(duration_seconds)
 
     def _note_delivery(
         self,
@@ -493,7 +481,14 @@ class PrometheusMetrics:
         duration_seconds: float,
         has_failed: bool,  # noqa: FBT001  # as it waited
     ) -> None:
-        row = self._store.row(self._groups.deliveries, key)
-        row.add(0, 1)
-        row.add(1, has_failed)
-        row.add(2, duration_seconds)
+        calls, failures, seconds = self._groups.deliveries.row(key)
+        calls.inc()
+        failures.inc(has_failed)
+        seconds.inc(duration_seconds)
+
+
+class _Undescribed:
+    """A collector whose metrics the registry does not ask for before."""
+
+    def __init__(self, store: Store) -> None:
+        self.collect = store.collect

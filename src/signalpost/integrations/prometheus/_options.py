@@ -17,7 +17,9 @@ from ...errors import ConfigurationError
 from ...exchange import Exchange
 from ...receivers.lines import LONGEST_FIELD
 from ...receivers.paths import exclusion_of
-from ._serving import Access
+from ...wsgi.access import Access
+from ._directory import Directory
+from ._directory import directory_at
 
 __all__ = [
     "DIRECTORY_VARIABLE",
@@ -186,20 +188,13 @@ def access_of(
     allows: Callable[[dict[str, t.Any]], bool] | None,
 ) -> Access:
     """Return who may read the metrics."""
-    if token is not None and token_file is not None:
-        raise ConfigurationError(
-            "token and token_file were both given; leave one out", key="token_file"
-        )
     try:
-        if token_file is not None:
-            with open(token_file, encoding="utf-8") as file:
-                token = file.read().strip()
-        return Access(token, networks, allows)
+        return Access(token, token_file, networks, allows)
     except (OSError, TypeError, ValueError) as error:
         raise ConfigurationError(f"who may read the metrics: {error}") from error
 
 
-def directory_of(directory: str | None) -> str | None:
+def directory_of(directory: str | None) -> Directory | None:
     """Return where the files of several processes are; ``None`` for one process."""
     found = os.environ.get(DIRECTORY_VARIABLE) if directory is None else directory
     if not found and directory is None:
@@ -211,7 +206,10 @@ def directory_of(directory: str | None) -> str | None:
             found,
             "directory",
         )
-    return found
+    try:
+        return directory_at(found)
+    except OSError as error:
+        raise ConfigurationError(f"directory: {error}", key="directory") from error
 
 
 def route_of(exchange: Exchange) -> str | None:

@@ -1,8 +1,7 @@
-"""Who may read the figures, and how they are served."""
+"""How the metrics are served: in an application, and on a port of their own."""
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import re
@@ -10,29 +9,29 @@ import socket
 import threading
 import time
 import typing as t
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from contextlib import suppress
-from hmac import compare_digest
 from socketserver import TCPServer
 from types import TracebackType
 from weakref import WeakSet
+from wsgiref.simple_server import make_server
 from wsgiref.simple_server import WSGIRequestHandler
-from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
 
 from ..._engine.unseen import checked
 from ...receivers.lines import one_line
+from ...wsgi.access import Access
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["Access", "MetricsServer", "scrape"]
+__all__ = ["MetricsServer", "scrape"]
 
 _log = logging.getLogger("signalpost.prometheus")
 
@@ -41,92 +40,13 @@ _VERSION = re.compile(r"version=[0-9]{1,3}(?:\.[0-9]{1,3}){0,2} *", re.ASCII)
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 
-class Access:
-    """Who may read: all that was given must agree.
-
-    :param token: What the client must know, or ``None``.
-    :param networks: Where it must be, or ``None``.
-    :param allows: What else decides by the environment, or ``None``.
-    :raises ValueError: If a token or network is none.
-    :raises TypeError: If ``allows`` cannot be called.
-    """
-
-    def __init__(
-        self,
-        token: str | None,
-        networks: Iterable[str] | None,
-        allows: Callable[[dict[str, t.Any]], bool] | None,
-    ) -> None:
-        if token is not None and not _is_token(token):
-            # Without the value, as it is a secret.
-            raise ValueError(
-                "token must be a string of printable ASCII without spaces, got"
-                " another; make one by secrets.token_urlsafe()"
-            )
-        if isinstance(networks, str):
-            raise TypeError(
-                f'networks must be a list, got {networks!r}; write ["{networks}"]'
-            )
-        if allows is not None and not callable(allows):
-            raise TypeError(
-                f"allows must be callable, got {allows!r}; pass a function that takes"
-                " the WSGI environment and returns whether it may read"
-            )
-        self._token = token and f"Bearer {token}".encode()
-        self._networks = (
-            None
-            if networks is None
-            else [ipaddress.ip_network(one) for one in networks]
-        )
-        self._allows = allows
-
-    def refusal(self, environ: WSGIEnvironment) -> tuple[str, list[tuple[str, str]]]:
-        """Return the status and headers to refuse with; ``""`` if it may read."""
-        if self._networks is not None and not self._is_near(environ):
-            return "403 Forbidden", []
-        if self._token:
-            given = environ.get("HTTP_AUTHORIZATION", "")
-            scheme, _, token = given.partition(" ")
-            # RFC 9110, 11.1: the scheme in any case.
-            said = f"{scheme.capitalize()} {token.strip()}".encode("utf-8", "replace")
-            if not compare_digest(said, self._token):
-                return "401 Unauthorized", [("WWW-Authenticate", "Bearer")]
-        try:
-            is_allowed = self._allows is None or self._allows(environ) is True
-        except Exception:  # noqa: BLE001  # no one may read by mistake
-            checked(_log, logging.ERROR).exception(
-                "the access check of the metrics failed, so none is given"
-            )
-            is_allowed = False
-        return ("", []) if is_allowed else ("403 Forbidden", [])
-
-    def _is_near(self, environ: WSGIEnvironment) -> bool:
-        try:
-            address = ipaddress.ip_address(environ.get("REMOTE_ADDR", ""))
-        except ValueError:  # as on a Unix socket
-            return False
-        # What an IPv6 socket says of a client of IPv4.
-        address = getattr(address, "ipv4_mapped", None) or address
-        return any(address in network for network in self._networks or ())
-
-
-def _is_token(token: object) -> bool:
-    return (
-        isinstance(token, str)
-        and token != ""
-        and token.isascii()
-        and token.isprintable()
-        and " " not in token
-    )
-
-
 def scrape(
     registry: CollectorRegistry,
     access: Access,
     environ: WSGIEnvironment,
     start_response: StartResponse,
 ) -> Iterable[bytes]:
-    """Answer with the figures of a registry, as a WSGI application does."""
+    """Answer with the metrics of a registry, as a WSGI application does."""
     status, headers = access.refusal(environ)
     if status:
         return _plainly(status, headers, start_response)
@@ -144,11 +64,12 @@ def scrape(
     }
     try:
         status, headers, body = _scraped(registry, asked)
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001  # no client of the application sees it
         checked(_log, logging.WARNING).warning(
-            "a scrape failed: %s", one_line(str(error))
+            "a scrape failed: %s", one_line(str(error) or repr(error))
         )
         return _plainly("503 Service Unavailable", [], start_response)
+    headers.append(("Vary", "Accept, Accept-Encoding"))
     headers.append(("Content-Length", str(len(body))))
     start_response(status, headers)
     return [] if method == "HEAD" else [body]
@@ -199,9 +120,8 @@ class MetricsServer:
     """
 
     def __init__(self, app: WSGIApplication, host: str, port: int) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._server = _Server((host, port), family)
-        self._server.set_app(app)
+        kind = _Server6 if ":" in host else _Server
+        self._server = make_server(host, port, app, kind, handler_class=_Handler)
         self._thread = threading.Thread(
             target=self._server.serve_forever,
             kwargs={"poll_interval": 0.2},
@@ -236,20 +156,19 @@ class MetricsServer:
         self.stop()
 
 
-class _Server(WSGIServer):
-    """A server that a number of clients cannot exceed, nor a client a time."""
+class _Server(ThreadingWSGIServer):
+    """The client's server, which a number of clients cannot exceed, nor one a time."""
 
     allow_reuse_address = True
     _MOST_CLIENTS = 8
     _MOST_SECONDS = 30.0
 
-    def __init__(self, address: tuple[str, int], family: int) -> None:
-        self.address_family = family
+    def __init__(self, *given: t.Any) -> None:
         self._clients: dict[socket.socket, float] = {}
-        super().__init__(address, _Conversation)
+        super().__init__(*given)
 
     def server_bind(self) -> None:
-        """Bind, and ask no name server who this is."""
+        """Bind, and ask no name server for the name of this machine."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]  # of sockets of the internet
         self.setup_environ()
@@ -260,18 +179,21 @@ class _Server(WSGIServer):
             self.shutdown_request(request)
             return
         self._clients[request] = time.monotonic()
-        threading.Thread(
-            target=self._serve, args=(request, client_address), daemon=True
-        ).start()
-
-    def _serve(self, request: t.Any, client_address: t.Any) -> None:
-        # What the client breaks is no concern of ours.
         try:
-            with suppress(OSError):
-                self.finish_request(request, client_address)
+            super().process_request(request, client_address)
+        except RuntimeError:  # there is no thread for it now
+            self._clients.pop(request)
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: t.Any, client_address: t.Any) -> None:
+        """Serve a client, and make room for another."""
+        try:
+            super().process_request_thread(request, client_address)
         finally:
             self._clients.pop(request, None)
-            self.shutdown_request(request)
+
+    def handle_error(self, request: t.Any, client_address: t.Any) -> None:
+        """Write nothing to standard error of what a client breaks."""
 
     def service_actions(self) -> None:
         """End what takes too long; called a few times a second."""
@@ -286,15 +208,15 @@ class _Server(WSGIServer):
                     request.shutdown(socket.SHUT_RDWR)
 
 
-class _Conversation(WSGIRequestHandler):
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Handler(WSGIRequestHandler):
     timeout = 10
 
     def log_message(self, format: str, *args: t.Any) -> None:  # noqa: A002  # theirs
         """Write nothing to standard error."""
-
-    def address_string(self) -> str:
-        """Return the address, and ask no name server for it."""
-        return str(self.client_address[0])
 
 
 _servers: WeakSet[_Server] = WeakSet()

@@ -1,4 +1,4 @@
-"""Where figures are kept, whoever adds to them and whoever reads them."""
+"""Where a process keeps its metrics: added to by receivers, read by scrapes."""
 
 from __future__ import annotations
 
@@ -8,70 +8,86 @@ import typing as t
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Sequence
+from time import monotonic
+from weakref import finalize
 from weakref import ref
 from weakref import ReferenceType
 from weakref import WeakSet
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from ...exchange import Exchange
-from ._figures import Complaints
-from ._figures import Group
-from ._figures import Row
-from ._files import WorkerFiles
+from ._directory import Directory
+from ._files import ProcessFiles
+from ._values import Group
+from ._values import warn
 
 __all__ = ["Store"]
 
-Note: t.TypeAlias = Callable[..., None]
-
 _MOST_WAITING = 100_000
 _BATCH = 64
+_LOOK_SECONDS = 1.0
 
 
 class Store:
-    """The figures of this process, in memory and, if others are to read them, in files.
+    """The metrics of this process, in memory and, if others are to read them, in files.
 
-    Any thread and greenlet may add to them, at any moment, the garbage collection's
-    included: nobody waits for a lock but who reads.
+    Any thread and greenlet may add to them at any moment, from the garbage collection
+    too: only a scrape waits for a lock.
 
-    :param groups: What there are figures of.
-    :param flights: The group of the number of exchanges in flight.
+    :param flights: The group of the one gauge of requests in flight.
     :param directory: Where the files are, or ``None``.
+    :param beside: What else a scrape of the files gives: collectors of this process.
     """
 
     def __init__(
-        self, groups: Sequence[Group], flights: Group, directory: str | None
+        self,
+        flights: Group,
+        directory: Directory | None,
+        beside: CollectorRegistry | None = None,
     ) -> None:
-        self.complaints = Complaints()
-        self._groups = groups
+        self.logged: set[str] = set()
         self._flights = flights
+        self._groups = [flights]
         self._directory = directory
-        self._files: WorkerFiles | None = None
+        self._beside = beside
+        self._files: ProcessFiles | None = None
         self._forked_lock = threading.Lock()
         self._begin()
         _stores.add(self)
 
+    def add(self, *groups: Group) -> None:
+        """Keep the metrics of further groups; before anything is counted."""
+        for group in groups:
+            self._groups.append(group)
+            group.begin(self._files)
+
     def _begin(self) -> None:
-        """Begin without figures: at first, and in a process that was forked."""
-        if self._files is not None:
-            self._files.close()
+        """Begin without metrics: at first, and in a process that was forked."""
         if self._directory is not None:
-            self._files = WorkerFiles(self._directory)
+            if self._files is not None:
+                self._end()
+                self._directory.begin_in_child()
+            self._files = ProcessFiles(self._directory, self.logged)
+            self._end = finalize(self, self._files.close)
+            self._end.atexit = False
         self._open: dict[int, ReferenceType[Exchange]] = {}
         self._most_open = 100
+        self._filed_open = 0
         # What has happened waits here to be counted, so that no request waits for a
-        # lock: least of all one that is found lost, by the garbage collection, in a
+        # lock: least of all one that is found lost by the garbage collection, in a
         # thread that holds it.
-        self._waiting: deque[tuple[Note, tuple[t.Any, ...]]] = deque(
+        self._waiting: deque[tuple[Callable[..., None], tuple[t.Any, ...]]] = deque(
             maxlen=_MOST_WAITING
         )
-        # Many at a time take a third of the time each. Not if others read the files,
-        # where what still waits is missing, and lost should this process be killed.
-        self._batch = 1 if self._files is not None else _BATCH
+        # Many at a time take less time each. Not if others read the files, where what
+        # still waits is missing, and lost if this process is killed.
+        self._batch = _BATCH if self._files is None else 1
         self._lock = threading.Lock()
+        self._next_look = 0.0
         for group in self._groups:
-            group.clear()
+            group.begin(self._files)
         self._process = os.getpid()
 
     def begin_in_child(self) -> None:
@@ -79,20 +95,20 @@ class Store:
         # Locks may have been held there.
         self._forked_lock = threading.Lock()
         if self._directory is None:
-            # Figures of one process go on in its copy.
+            # The metrics of one process go on in its copy.
             self._lock = threading.Lock()
         else:
             self._begin()
 
     def _begin_if_forked(self) -> None:
-        """Do the same in a process whose fork Python was not told of, as by uWSGI."""
+        """Do the same in a process whose fork Python did not see, as of uWSGI."""
         if self._directory is not None and self._process != os.getpid():
             with self._forked_lock:
                 if self._process != os.getpid():  # no other thread has
                     self._begin()
 
     def open(self, exchange: Exchange) -> None:
-        """Note that an exchange is in flight."""
+        """Record that an exchange is in flight."""
         self._begin_if_forked()
         self._open[id(exchange)] = ref(exchange)
         if self._files is not None:
@@ -101,76 +117,87 @@ class Store:
             self._most_open = 100 + 2 * self._in_flight()
 
     def close(self, exchange: Exchange) -> None:
-        """Note that an exchange is in flight no more; :meth:`put` is to follow."""
+        """Record that an exchange is in flight no more; call :meth:`put` after it."""
         self._open.pop(id(exchange), None)
 
-    def put(self, note: Note, *arguments: t.Any) -> None:
-        """Call a function that adds to rows; soon, and before anyone reads them."""
+    def put(self, note: Callable[..., None], *arguments: t.Any) -> None:
+        """Call a function that adds to metrics; soon, and before they are read."""
         self._begin_if_forked()
         self._put(note, *arguments)
 
-    def _put(self, note: Note, *arguments: t.Any) -> None:
+    def _put(self, note: Callable[..., None], *arguments: t.Any) -> None:
         waiting = self._waiting
         waiting.append((note, arguments))
         if len(waiting) < self._batch:
             return
         lock = self._lock
-        # Who cannot have the lock leaves it to its holder, who looks again after.
+        # If another has the lock, it counts this, as it looks again after.
         while waiting and lock.acquire(blocking=False):
             try:
                 self._count(waiting)
             finally:
                 lock.release()
 
-    def row(self, group: Group, key: tuple[t.Any, ...]) -> Row:
-        """Return a row; for functions that were :meth:`put`."""
-        return group.row(key, self._made_row)
+    def describe(self) -> Iterable[Metric]:
+        """Return the metrics without samples, for a registry."""
+        return [found for group in self._groups for found in group.described()]
 
-    def metrics(self) -> list[Metric]:
-        """Return the figures of this process."""
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics of this process; with a directory, the sums of all.
+
+        :raises OSError: If sums would be too small.
+        """
         self._begin_if_forked()
         with self._lock:
             self._count(self._waiting)
-            self.row(self._flights, ()).set(0, self._in_flight())
-            found = [one for group in self._groups for one in group.metrics()]
+            self._set_in_flight(self._in_flight())
+            if self._files is None:
+                found = [one for group in self._groups for one in group.collected()]
+            else:
+                self._files.mend()
         # What came meanwhile was left to this.
         self.put(_nothing)
+        if self._directory is not None:
+            found = self._directory.metrics()
+            found += self._computed({metric.name for metric in found})
         return found
 
-    def described(self) -> Iterable[Metric]:
-        """Return the metrics without samples."""
-        return [family.metric() for group in self._groups for family in group.families]
+    def _computed(self, filed: set[str]) -> Iterable[Metric]:
+        """Return what collectors compute in this process, with its number."""
+        for metric in () if self._beside is None else self._beside.collect():
+            if metric.name not in filed:
+                metric.samples = [
+                    one._replace(labels={**one.labels, "pid": str(self._process)})
+                    for one in metric.samples
+                ]
+                yield metric
 
-    def write(self) -> None:
-        """Have all that is known in the files."""
-        self._in_flight()
-        self.put(_nothing)
-
-    def _count(self, waiting: deque[tuple[Note, tuple[t.Any, ...]]]) -> None:
+    def _count(
+        self, waiting: deque[tuple[Callable[..., None], tuple[t.Any, ...]]]
+    ) -> None:
         while waiting:
             note, arguments = waiting.popleft()
             try:
                 note(*arguments)
-            except Exception as error:  # noqa: BLE001  # those that wait come, too
-                self.complaints.tell("something could not be counted", error)
-        if self._files is not None:
-            row = self.row(self._flights, ())
-            if row.values[0] != (in_flight := len(self._open)):
-                row.set(0, in_flight)
+            except Exception as error:  # noqa: BLE001  # the others are counted
+                warn(self.logged, "something could not be counted", error)
+        if self._files is not None and self._directory is not None:
+            self._set_in_flight(len(self._open))
+            if (now := monotonic()) > self._next_look:
+                self._next_look = now + _LOOK_SECONDS
+                try:
+                    self._files.mend()
+                    self._directory.look()
+                except OSError as error:
+                    warn(self.logged, "files could not be written", error)
 
-    def _made_row(self, group: Group, values: tuple[str, ...]) -> Row:
-        if self._files is None:
-            return Row(len(group.slots))
-        try:
-            return self._files.row(group.names, values, group.families)
-        except OSError as error:
-            self.complaints.tell(
-                f"{self._directory} takes no more, so figures are not served", error
-            )
-            return Row(len(group.slots))
+    def _set_in_flight(self, number: int) -> None:
+        if number != self._filed_open:
+            self._filed_open = number
+            self._flights.row(())[0].set(number)
 
     def _in_flight(self) -> int:
-        """Return how many are open, and forget those whose close was not heard."""
+        """Return how many are open, and forget those whose close was not sent."""
         for key, reference in [*self._open.items()]:
             exchange = reference()
             if exchange is None or not exchange.is_open:

@@ -1,4 +1,4 @@
-"""The metrics at a path of an application."""
+"""Another application at a path of an application, as for its metrics."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from weakref import ref
 from weakref import WeakMethod
 
-from ...errors import ConfigurationError
-from ...receivers.lines import one_line
-from ...wsgi.routes import record_route
+from ..errors import ConfigurationError
+from .routes import record_route
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -99,7 +98,7 @@ class Mount:
             _log.error(
                 "the metrics are not served, as the application has got a route %s;"
                 " choose another path, or remove that route",
-                one_line(self._path),
+                self._path,
             )
         return True
 

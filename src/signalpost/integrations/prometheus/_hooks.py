@@ -1,0 +1,86 @@
+"""What a server with several processes does for the metrics, in its own process.
+
+The functions are server hooks of gunicorn, and receivers of the signals that
+:mod:`signalpost.integrations.gunicorn` makes of these.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import typing as t
+
+from ..._engine.unseen import checked
+from ...errors import ConfigurationError
+from ._directory import Directory
+from ._directory import directory_at
+from ._options import DIRECTORY_VARIABLE
+
+__all__ = ["clear_metrics", "merge_worker"]
+
+_log = logging.getLogger("signalpost.prometheus")
+# The server holds its lock, and so do the workers that it forks.
+_held: list[Directory] = []
+
+
+def clear_metrics(server: t.Any) -> None:
+    """Remove what an earlier run of the server has left; ``on_starting``.
+
+    What processes of another start use stays, which is logged: metrics go on in one
+    sum then, also in an arbiter that takes over (SIGUSR2). A directory that root has
+    made is given to the user of the workers.
+
+    :param server: gunicorn's arbiter.
+    :raises ConfigurationError: If ``PROMETHEUS_MULTIPROC_DIR`` names no directory that
+        is safe.
+
+    .. versionadded:: 0.1
+    """
+    try:
+        directory = _directory()
+        settings = getattr(server, "cfg", None)
+        if settings is not None:
+            directory.give_to(settings.uid, settings.gid)
+        if not getattr(server, "master_pid", 0) and not directory.clear():
+            checked(_log, logging.WARNING).warning(
+                "processes of another start use %r, so its metrics are kept; give each"
+                " server a directory of its own",
+                directory.path,
+            )
+    except OSError as error:
+        raise ConfigurationError(
+            f"{DIRECTORY_VARIABLE}: {error}", key=DIRECTORY_VARIABLE
+        ) from error
+
+
+def merge_worker(server: t.Any, worker: t.Any) -> None:
+    """Keep what a worker that is gone has counted, in one file; ``child_exit``.
+
+    Its gauges go. If that fails, it is logged, and its files are read as they are.
+    The client library's files of the process are treated alike, so that its
+    ``mark_process_dead()`` need not be called.
+
+    :param server: gunicorn's arbiter.
+    :param worker: The worker, of which ``pid`` is read.
+
+    .. versionadded:: 0.1
+    """
+    try:
+        _directory().merge(worker.pid)
+    except Exception:  # noqa: BLE001  # it would end the server
+        checked(_log, logging.ERROR).exception(
+            "the metrics of worker %s are not merged", worker.pid
+        )
+
+
+def _directory() -> Directory:
+    path = os.environ.get(DIRECTORY_VARIABLE, "")
+    if not os.path.isdir(path):
+        raise ConfigurationError(
+            f"{DIRECTORY_VARIABLE} must name a directory, got {path!r}; set it, and"
+            " make the directory, before the server starts",
+            key=DIRECTORY_VARIABLE,
+        )
+    directory = directory_at(path)
+    _held[:] = [directory]
+    return directory

@@ -1,0 +1,246 @@
+"""The client's metrics, with bounded labels and values that a process can file."""
+
+from __future__ import annotations
+
+import logging
+import typing as t
+from collections.abc import Callable
+from collections.abc import Hashable
+from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import partial
+
+from prometheus_client import Counter
+from prometheus_client import Gauge
+from prometheus_client import Histogram
+from prometheus_client.metrics_core import Metric
+from prometheus_client.mmap_dict import mmap_key
+from prometheus_client.samples import Exemplar
+from prometheus_client.utils import floatToGoString
+
+from ..._engine.unseen import checked
+from ...receivers.lines import capped
+from ...receivers.lines import one_line
+
+__all__ = ["OTHER", "Group", "Label", "Value", "counter", "gauge", "histogram", "warn"]
+
+OTHER: t.Final = "<other>"
+"""Stands for every value of a label that came when there was no room for more."""
+
+_MOST_WARNINGS = 100
+_log = logging.getLogger("signalpost.prometheus")
+
+
+def warn(logged: set[str], what: str, error: object) -> None:
+    """Log a warning, if it is the first of its kind.
+
+    :param logged: What was logged already; 100 kinds at most.
+    """
+    if what not in logged and len(logged) < _MOST_WARNINGS:
+        logged.add(what)
+        checked(_log, logging.WARNING).warning(
+            "%s: %s; logged once", one_line(what), one_line(str(error))
+        )
+
+
+class Files(t.Protocol):
+    """Where a process files its values for others."""
+
+    def add(self, value: Value) -> None:
+        """File a new value."""
+
+    def write(self, value: Value) -> None:
+        """File a change; a failure is made good later."""
+
+
+class Value:
+    """A number of a series, as the client's ``ValueClass``.
+
+    It takes no lock: the client's would be taken again by a receiver that the garbage
+    collection calls in the same thread. The store calls for one thread at a time.
+    """
+
+    __slots__ = ("_files", "exemplar", "key", "kind", "timestamp", "value")
+
+    def __init__(self, files: Files | None, kind: str, key: str) -> None:
+        self._files = files
+        self.kind = kind
+        self.key = key
+        self.value = 0.0
+        self.timestamp = 0.0
+        self.exemplar: Exemplar | None = None
+        if files is not None:
+            files.add(self)
+
+    def inc(self, amount: float) -> None:
+        """Add to the number."""
+        self.value += amount
+        if self._files is not None:
+            self._files.write(self)
+
+    def set(self, value: float, timestamp: float | None = None) -> None:
+        """Set the number."""
+        self.timestamp = timestamp or 0.0
+        self.value = 0.0
+        self.inc(value)
+
+    def get(self) -> float:
+        """Return the number."""
+        return self.value
+
+    def set_exemplar(self, exemplar: Exemplar) -> None:
+        """Keep an exemplar, in memory."""
+        self.exemplar = exemplar
+
+    def get_exemplar(self) -> Exemplar | None:
+        """Return the latest exemplar."""
+        return self.exemplar
+
+
+# The client chooses the class of values and the folder once, for all of its metrics in
+# all registries. So these classes make their values themselves.
+class _Filed:
+    _kwargs: dict[str, t.Any]
+
+    def __init__(self, *given: t.Any, files: Files | None, **more: t.Any) -> None:
+        self._files = files
+        super().__init__(*given, **more)
+        self._kwargs["files"] = files  # for the children, one for each set of values
+
+    def _value_of(self: t.Any, suffix: str, *bound: str) -> Value:
+        kind = self._type
+        if kind == "gauge":
+            kind = f"gauge_{self._multiprocess_mode}"
+        names = (*self._labelnames, "le") if bound else self._labelnames
+        values = (*self._labelvalues, *bound)
+        name, text = self._name, self._documentation
+        return Value(
+            self._files, kind, mmap_key(name, name + suffix, names, values, text)
+        )
+
+
+class _Counter(_Filed, Counter):
+    def _metric_init(self) -> None:
+        self._value = self._value_of("_total")
+        self._created = 0.0
+
+
+class _Gauge(_Filed, Gauge):
+    def _metric_init(self) -> None:
+        self._value = self._value_of("")
+
+
+class _Histogram(_Filed, Histogram):
+    def _metric_init(self) -> None:
+        self._created = 0.0
+        # The last first: a histogram that is read meanwhile has its total at least.
+        bounds = map(floatToGoString, reversed(self._upper_bounds))
+        self._buckets = [self._value_of("_bucket", bound) for bound in bounds][::-1]
+        self._sum = self._value_of("_sum")
+
+
+Maker: t.TypeAlias = Callable[..., t.Any]
+"""Makes a metric; takes the names of its labels, and ``files``."""
+
+
+def counter(name: str, help_text: str) -> Maker:
+    """Return what makes a counter."""
+    return partial(_Counter, name, help_text, registry=None)
+
+
+def gauge(name: str, help_text: str, mode: str = "livesum") -> Maker:
+    """Return what makes a gauge; of the client's modes for several processes."""
+    return partial(_Gauge, name, help_text, registry=None, multiprocess_mode=mode)
+
+
+def histogram(name: str, help_text: str, bounds: Sequence[float]) -> Maker:
+    """Return what makes a histogram of these upper bounds."""
+    return partial(_Histogram, name, help_text, registry=None, buckets=bounds)
+
+
+class Label:
+    """A label that takes a bounded number of values.
+
+    :param name: Its name.
+    :param most: How many different ones there may be; those that come first.
+    :param text_of: Makes a text of what a receiver has read.
+    :param always: Values that there is room for beside those.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        most: int,
+        text_of: Callable[[t.Any], str] = str,
+        always: tuple[str, ...] = (),
+    ) -> None:
+        self.name = name
+        self._most = most + len(always)
+        self._text_of = text_of
+        self._values = set(always)
+
+    def value(self, raw: t.Any) -> str:
+        """Return a value that a scrape can hold, or :data:`OTHER`."""
+        # Lone surrogates would make every scrape fail.
+        text = capped(self._text_of(raw)).encode("utf-8", "replace").decode()
+        if text not in self._values:
+            if len(self._values) >= self._most:
+                return OTHER
+            self._values.add(text)
+        return text
+
+
+class Group:
+    """Metrics that have the same labels, of which the sets of values are bounded.
+
+    :param most: How many sets of values there may be; those that come later are one.
+    :param labels: The labels.
+    :param makers: What makes the metrics, as :func:`counter` returns it.
+    """
+
+    def __init__(self, most: int, labels: Sequence[Label], *makers: Maker) -> None:
+        self._most = most
+        self._labels = tuple(labels)
+        self._makers = makers
+        self.begin(None)
+
+    def begin(self, files: Files | None) -> None:
+        """Begin without series; the values of the labels stay."""
+        names = [label.name for label in self._labels]
+        self.metrics = [make(names, files=files) for make in self._makers]
+        self._rows: dict[tuple[str, ...], tuple[t.Any, ...]] = {}
+        # What receivers read, as they read it, so that nothing is formatted twice.
+        self._known: dict[Hashable, tuple[t.Any, ...]] = {}
+
+    def row(self, key: tuple[t.Any, ...]) -> tuple[t.Any, ...]:
+        """Return the metrics, in their order, of what was read for each label."""
+        return self._known.get(key) or self._found(key)
+
+    def _found(self, key: tuple[t.Any, ...]) -> tuple[t.Any, ...]:
+        pairs = zip(self._labels, key, strict=True)
+        values = tuple(label.value(raw) for label, raw in pairs)
+        if values not in self._rows:
+            if len(self._rows) >= self._most:
+                values = (OTHER,) * len(key)
+            if values not in self._rows:
+                self._rows[values] = tuple(
+                    metric.labels(*values) if values else metric
+                    for metric in self.metrics
+                )
+        row = self._rows[values]
+        if len(self._known) < 2 * self._most:
+            self._known[key] = row
+        return row
+
+    def described(self) -> Iterable[Metric]:
+        """Return the metrics without samples."""
+        return [found for metric in self.metrics for found in metric.describe()]
+
+    def collected(self) -> Iterable[Metric]:
+        """Return the metrics that have samples; without the times of their making."""
+        for metric in self.metrics:
+            for found in metric.collect():
+                made = f"{found.name}_created"
+                found.samples = [one for one in found.samples if one.name != made]
+                if found.samples:
+                    yield found

@@ -1,0 +1,123 @@
+"""Decide which clients may read what an application serves about itself."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import typing as t
+from collections.abc import Callable
+from collections.abc import Iterable
+from hmac import compare_digest
+
+from .._engine.unseen import checked
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+__all__ = ["Access"]
+
+_log = logging.getLogger("signalpost.prometheus")
+_MOST_CHARACTERS = 10_000
+
+
+class Access:
+    """Who may read: all that was given must agree.
+
+    :param token: What the client must send, or ``None``.
+    :param token_file: A file that holds it, read each time, or ``None``.
+    :param networks: Where the client must be, or ``None``.
+    :param allows: What else decides by the environment, or ``None``.
+    :raises OSError: If the file cannot be read.
+    :raises ValueError: If a token or network is none, or both tokens are given.
+    :raises TypeError: If ``allows`` cannot be called.
+    """
+
+    def __init__(
+        self,
+        token: str | None,
+        token_file: str | None,
+        networks: Iterable[str] | None,
+        allows: Callable[[dict[str, t.Any]], bool] | None,
+    ) -> None:
+        if token is not None and token_file is not None:
+            raise ValueError("token and token_file were both given; leave one out")
+        self._token = token
+        self._token_file = token_file
+        self._expected()
+        if isinstance(networks, str):
+            raise TypeError(
+                f'networks must be a list, got {networks!r}; write ["{networks}"]'
+            )
+        if allows is not None and not callable(allows):
+            raise TypeError(
+                f"allows must be callable, got {allows!r}; pass a function that takes"
+                " the WSGI environment and returns whether it may read"
+            )
+        self._networks = (
+            None
+            if networks is None
+            else [ipaddress.ip_network(one) for one in networks]
+        )
+        self._allows = allows
+
+    def refusal(self, environ: WSGIEnvironment) -> tuple[str, list[tuple[str, str]]]:
+        """Return the status and headers to refuse with; ``""`` if it may read."""
+        if self._networks is not None and not self._is_near(environ):
+            return "403 Forbidden", []
+        try:
+            expected = self._expected()
+        except (OSError, ValueError) as error:
+            checked(_log, logging.ERROR).error(
+                "the token file is of no use, so nobody may read: %r", str(error)
+            )
+            return "503 Service Unavailable", []
+        if expected:
+            given = environ.get("HTTP_AUTHORIZATION", "")
+            scheme, _, token = given.partition(" ")
+            # RFC 9110, 11.1: the scheme in any case.
+            sent = f"{scheme.capitalize()} {token.strip()}".encode("utf-8", "replace")
+            if not compare_digest(sent, expected):
+                return "401 Unauthorized", [("WWW-Authenticate", "Bearer")]
+        try:
+            is_allowed = self._allows is None or self._allows(environ) is True
+        except Exception:  # noqa: BLE001  # no one may read by mistake
+            checked(_log, logging.ERROR).exception(
+                "the access check of the metrics failed, so none is given"
+            )
+            is_allowed = False
+        return ("", []) if is_allowed else ("403 Forbidden", [])
+
+    def _expected(self) -> bytes | None:
+        """Return what the client must send; from the file as it is now."""
+        token = self._token
+        if self._token_file is not None:
+            with open(self._token_file, encoding="utf-8") as file:
+                token = file.read(_MOST_CHARACTERS).strip()
+        if token is None:
+            return None
+        if not _is_token(token):
+            # Without the value, as it is a secret.
+            raise ValueError(
+                "token must be a string of printable ASCII without spaces, got"
+                " another; make one by secrets.token_urlsafe()"
+            )
+        return f"Bearer {token}".encode()
+
+    def _is_near(self, environ: WSGIEnvironment) -> bool:
+        try:
+            address = ipaddress.ip_address(environ.get("REMOTE_ADDR", ""))
+        except ValueError:  # as on a Unix socket
+            return False
+        # What an IPv6 socket says of a client of IPv4.
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self._networks or ())
+
+
+def _is_token(token: object) -> bool:
+    return (
+        isinstance(token, str)
+        and token != ""
+        and token.isascii()
+        and token.isprintable()
+        and " " not in token
+    )

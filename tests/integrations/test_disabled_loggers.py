@@ -33,8 +33,8 @@ use = lambda _: request_arrived.send("shop")
 """
 
 FAILING_CHECK = """
-from signalpost.integrations.prometheus._serving import Access
-access = Access(None, None, lambda environ: 1 / 0)
+from signalpost.wsgi.access import Access
+access = Access(None, None, None, lambda environ: 1 / 0)
 use = lambda path: access.refusal({"PATH_INFO": path})
 """
 

@@ -74,11 +74,11 @@ class Contents:
         except struct_error as error:
             what = f"{name} is damaged, and what is before the damage is counted"
             warn(self._logged, what, error)
-        for key in [key for key in values if self._entry(key) is None]:
-            warn(
-                self._logged, f"{name} is damaged", "a value without a name is omitted"
-            )
-            del values[key]
+        is_summed = not name.startswith("gauge")
+        for key, (value, _) in [*values.items()]:
+            if self._entry(key) is None or (is_summed and not isfinite(value)):
+                warn(self._logged, f"{name} is damaged", "a value is omitted")
+                del values[key]
         return values, bool(is_behind)
 
     def read_merged(self, descriptor: int) -> tuple[Values, set[Identity]]:
@@ -105,9 +105,9 @@ class Contents:
                     metric._multiprocess_mode = mode  # noqa: SLF001  # as its reader
                     metrics[entry.metric] = metric
                 metric = metrics[entry.metric]
-                if metric.type != kind or not (mode or isfinite(value)):
-                    what = f"a value of {entry.metric} is omitted"
-                    warn(self._logged, what, f"{kind}, {value}")
+                if metric.type != kind:
+                    what = f"values of {entry.metric} are omitted"
+                    warn(self._logged, what, f"it is a {metric.type} and a {kind}")
                     continue
                 labels = entry.labels + ((("pid", pid),) if mode else ())
                 metric.add_sample(entry.sample, labels, value, timestamp)

@@ -64,6 +64,7 @@ class Directory:
         self._dead: set[str] = set()
         # Files of living processes, to be read on when another removes them.
         self._kept: dict[str, int] = {}
+        self.opened = 0
         self._open()
 
     def _open(self) -> None:
@@ -72,6 +73,7 @@ class Directory:
         self._folder = OwnFolder(path, owner=owner, closed=_WRITABLE)
         self._end = finalize(self, _close, self._folder, self._kept)
         self._lock_shared()
+        self.opened += 1
 
     def _lock_shared(self) -> None:
         with suppress(OSError):
@@ -178,7 +180,7 @@ class Directory:
             # What was held is lost by trying.
             self._lock_shared()
             return False
-        for name in os.listdir(folder):
+        for name in self._listed():
             found = _NAME.fullmatch(name.removeprefix("."))
             if name == _LOCK or (found and not self._is_locked(name)):
                 self._remove(name)
@@ -193,7 +195,7 @@ class Directory:
         folder = self._folder.descriptor
         if os.geteuid() != 0 or os.fstat(folder).st_uid == user:
             return
-        names = set(os.listdir(folder)) - {_LOCK}
+        names = set(self._listed()) - {_LOCK}
         if os.fstat(folder).st_uid != 0 or not all(map(_NAME.fullmatch, names)):
             raise PermissionError(
                 f"{self.path} must belong to the user {user} of the workers; run chown"
@@ -201,9 +203,18 @@ class Directory:
             )
         os.fchown(folder, user, group)
 
+    def _listed(self) -> list[str]:
+        # Threads and forked processes share the position of a descriptor.
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        descriptor = os.open(".", flags, dir_fd=self._folder.descriptor)
+        try:
+            return os.listdir(descriptor)
+        finally:
+            os.close(descriptor)
+
     def _names(self) -> dict[str, re.Match[str]]:
         """Return the names of the files to read, with what they say."""
-        names = sorted(os.listdir(self._folder.descriptor))
+        names = sorted(self._listed())
         found = {name: match for name in names if (match := _NAME.fullmatch(name))}
         return {
             name: match
@@ -242,18 +253,15 @@ class Directory:
         found: Found = {(kind, "", ""): {} for kind in _SUMMED}
         merged: set[Identity] = set()
         for kind in _SUMMED:
-            if names.pop(_merged(kind), None) is not None:
-                with self._opened(_merged(kind)) as descriptor:
-                    found[kind, "", ""], more = self._contents.read_merged(descriptor)
-                merged |= more
+            names.pop(_merged(kind), None)
+            found[kind, "", ""], more = self._merged_content(kind)
+            merged |= more
         for name, match in names.items():
             try:
-                with self._opened(name) as descriptor:
+                with self._left_out(name), self._opened(name) as descriptor:
                     self._read(found, merged, name, match, descriptor)
             except FileNotFoundError:
                 return None
-            except PermissionError as error:
-                warn(self._logged, f"{name} cannot be read, and is left out", error)
         for name in self._kept.keys() - names.keys():
             # It was removed; its process, if it lives, will write another.
             descriptor = self._kept[name]
@@ -312,13 +320,24 @@ class Directory:
         except PermissionError:
             return False
 
+    def _merged_content(self, kind: str) -> tuple[Values, set[Identity]]:
+        name = _merged(kind)
+        is_gone = suppress(FileNotFoundError)
+        with self._left_out(name), is_gone, self._opened(name) as descriptor:
+            return self._contents.read_merged(descriptor)
+        return {}, set()
+
+    @contextmanager
+    def _left_out(self, name: str) -> Generator[None]:
+        """Go on without what nobody here can ever read."""
+        try:
+            yield
+        except PermissionError as error:
+            warn(self._logged, f"{name} cannot be read, and is left out", error)
+
     def _merge(self, kind: str, dead: set[str]) -> None:
         names = self._names()
-        values: Values = {}
-        merged: set[Identity] = set()
-        if _merged(kind) in names:
-            with self._opened(_merged(kind)) as descriptor:
-                values, merged = self._contents.read_merged(descriptor)
+        values, merged = self._merged_content(kind)
         listed = []
         for name, match in names.items():
             if match["kind"] == kind and self._is_dead(name, match, dead):

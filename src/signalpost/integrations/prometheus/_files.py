@@ -22,6 +22,14 @@ _FIRST_BYTES = 1 << 16
 class _File(MmapedDict):
     """A file of the client's, whose room is reserved before it is used."""
 
+    def __init__(self, descriptor: int) -> None:
+        parent: t.Any = super()  # the client's class has no types
+        try:
+            parent.__init__(descriptor)
+        except BaseException:
+            self._f.close()
+            raise
+
     def _init_value(self, key: str) -> None:
         # A page of a sparse file that the disk has no room for would end the process.
         needed = self._used + len(key.encode()) + 32
@@ -30,7 +38,8 @@ class _File(MmapedDict):
             capacity *= 2
         if capacity > self._capacity:
             reserve(self._f.fileno(), capacity)
-        super()._init_value(key)
+        parent: t.Any = super()
+        parent._init_value(key)
 
     def mark(self, is_behind: bool) -> None:  # noqa: FBT001  # what it is marked with
         """Mark the file as one without all of the values, in the header's padding."""
@@ -63,10 +72,11 @@ class ProcessFiles:
         self._logged = logged
         # The number of a process may come again, while a file of it is there.
         self._suffix = f"{os.getpid()}-signalpost-{time.time_ns():x}"
-        self._files: dict[str, _File] = {}
+        self._files: dict[str, t.Any] = {}
         self._claims: dict[str, int] = {}
         self._values: dict[str, list[Value]] = {}
         self._lost: set[str] = set()
+        self._opened = directory.opened
 
     def add(self, value: Value) -> None:
         """File a new value; at the first change, if there is no file of its kind."""
@@ -94,8 +104,10 @@ class ProcessFiles:
         :raises OSError: If it cannot be made now.
         """
         self._directory.reopen()
+        is_elsewhere = self._opened != self._directory.opened
+        self._opened = self._directory.opened
         for kind, file in self._files.items():
-            if kind not in self._lost and file.is_removed():
+            if kind not in self._lost and (is_elsewhere or file.is_removed()):
                 self._lost.add(kind)
                 what = f"files in {self._directory.path} were removed while in use"
                 warn(self._logged, what, "they are written again from memory")
@@ -144,8 +156,8 @@ class ProcessFiles:
             self._files[kind].close()
         self._files[kind] = file
 
-    def _filled(self, descriptor: int, values: Iterable[Value]) -> _File:
-        file = _File(descriptor)
+    def _filled(self, descriptor: int, values: Iterable[Value]) -> t.Any:
+        file: t.Any = _File(descriptor)
         try:
             for value in values:
                 file.write_value(value.key, value.value, value.timestamp)

@@ -53,6 +53,7 @@ class Store:
         self._directory = directory
         self._beside = beside
         self._files: ProcessFiles | None = None
+        self._end: finalize[[], Store] | None = None
         self._forked_lock = threading.Lock()
         self._begin()
         _stores.add(self)
@@ -66,7 +67,7 @@ class Store:
     def _begin(self) -> None:
         """Begin without metrics: at first, and in a process that was forked."""
         if self._directory is not None:
-            if self._files is not None:
+            if self._end is not None:
                 self._end()
                 self._directory.begin_in_child()
             self._files = ProcessFiles(self._directory, self.logged)

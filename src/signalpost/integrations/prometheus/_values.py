@@ -111,12 +111,11 @@ class _Filed:
         kind = self._type
         if kind == "gauge":
             kind = f"gauge_{self._multiprocess_mode}"
-        names = (*self._labelnames, "le") if bound else self._labelnames
-        values = (*self._labelvalues, *bound)
+        names = [*self._labelnames, *(["le"] if bound else [])]
+        values = [*self._labelvalues, *bound]
         name, text = self._name, self._documentation
-        return Value(
-            self._files, kind, mmap_key(name, name + suffix, names, values, text)
-        )
+        key = mmap_key(name, name + suffix, names, values, text)
+        return Value(self._files, kind, key)
 
 
 class _Counter(_Filed, Counter):

@@ -4,11 +4,13 @@ import contextlib
 import http.client
 import importlib.util
 import os
+import pwd
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import typing as t
@@ -32,14 +34,13 @@ ITEM = '"/items/<int:number>"'
 
 # As a user writes it, with a counter of the client library's own beside ours.
 CONFIGURATION = """\
-from signalpost.integrations.prometheus import clear_metrics as on_starting
-
 def when_ready(server):
     with open({port_file!r}, "w") as file:
         file.write(str(server.LISTENERS[0].sock.getsockname()[1]) + "\\n")
 
 {more}
 """
+CLEAR = "from signalpost.integrations.prometheus import clear_metrics as on_starting\n"
 HOOK = "from signalpost.integrations.prometheus import merge_worker as child_exit"
 PORT_OF_ITS_OWN = """
 from signalpost.integrations.prometheus import PrometheusMetrics
@@ -48,7 +49,7 @@ ready = when_ready
 
 def when_ready(server):
     server.served = PrometheusMetrics().serve()
-    server.log.info("figures at port %d,", server.served.port)
+    server.log.info("metrics at port %d,", server.served.port)
     ready(server)
 
 def post_fork(server, worker):
@@ -60,6 +61,8 @@ def new_app() -> flask.Flask:
     """Return what gunicorn serves to these tests."""
     from prometheus_client import Counter
 
+    # The other user of one test may not be able to read Python's own modules.
+    importlib.import_module("encodings.idna")
     app = flask.Flask("shop")
     Signalpost(app)
     metrics = PrometheusMetrics()
@@ -92,9 +95,16 @@ def new_app() -> flask.Flask:
 class Served:
     """A gunicorn with several workers, and what it counts."""
 
-    def __init__(self, process: subprocess.Popen[bytes], scratch: Path) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        scratch: Path,
+        directory: Path,
+        environ: dict[str, str],
+    ) -> None:
         self.process = process
-        self.directory = scratch / "figures"
+        self.directory = directory
+        self.environ = environ
         self._scratch = scratch
 
     @property
@@ -128,7 +138,7 @@ class Served:
                 text = response.read().decode()
             except (OSError, http.client.HTTPException):
                 return None
-        assert response.status == 200, text
+        assert response.status == 200, f"{text}\n{self.log()}"
         return text
 
     def figures(self) -> str:
@@ -184,7 +194,14 @@ def serve(tmp_path: Path) -> Generator[Serve]:
     """Start one gunicorn, and stop it and its workers at the end of the test."""
     started: list[Served] = []
 
-    def start(kind: str = "sync", *options: str, more: str = HOOK) -> Served:
+    def start(
+        kind: str = "sync",
+        *options: str,
+        more: str = HOOK,
+        clear: str = CLEAR,
+        command: tuple[str, ...] = (),
+        directory: Path = tmp_path / "metrics",
+    ) -> Served:
         if kind == "gevent" and importlib.util.find_spec("gevent") is None:
             pytest.skip("gevent is not installed")
         own = {
@@ -192,34 +209,42 @@ def serve(tmp_path: Path) -> Generator[Serve]:
             for name, value in os.environ.items()
             if not name.startswith("COVERAGE_")
         }
-        (tmp_path / "figures").mkdir()
-        # Of a run before this one, whose numbers are not those of its processes.
-        (tmp_path / "figures" / "counter_1.db").write_bytes(b"\x10\0\0\0 old figures")
+        if not started:
+            directory.mkdir()
+            # Of a run before this one, whose numbers are not those of its processes.
+            (directory / "counter_1.db").write_bytes(b"\x10\0\0\0 old figures")
+        (tmp_path / "port").unlink(missing_ok=True)
         (tmp_path / "gunicorn.conf.py").write_text(
-            CONFIGURATION.format(more=more, port_file=str(tmp_path / "port"))
+            CONFIGURATION.format(more=clear + more, port_file=str(tmp_path / "port"))
         )
+        environ = own | {
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+            "PROMETHEUS_MULTIPROC_DIR": str(directory),
+            "SHOP_GATE": str(tmp_path / "gate"),
+        }
         with (tmp_path / "log").open("wb") as log:
             process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "gunicorn", f"{__name__}:new_app()"),
+                    *(
+                        *command,
+                        sys.executable,
+                        "-m",
+                        "gunicorn",
+                        f"{__name__}:new_app()",
+                    ),
                     *("--config", str(tmp_path / "gunicorn.conf.py")),
                     *("--bind", "127.0.0.1:0", "--worker-class", kind),
                     *("--graceful-timeout", "5", "--no-control-socket"),
                     *("--threads", "4", *options),
                 ],
                 cwd=ROOT,
-                env=own
-                | {
-                    "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
-                    "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "figures"),
-                    "SHOP_GATE": str(tmp_path / "gate"),
-                },
+                env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        served = Served(process, tmp_path)
+        served = Served(process, tmp_path, directory, environ)
         started.append(served)
         assert served.get("/items/7") is not None
         return served
@@ -302,7 +327,7 @@ def test_the_arbiter_serves_by_a_port_of_its_own(serve: Serve) -> None:
     served = serve("sync", "--workers", "2", more=HOOK + PORT_OF_ITS_OWN)
     served.ask(10)
     served.until(lambda: served.counted() == 11)
-    found = re.search(r"figures at port (\d+),", served.log())
+    found = re.search(r"metrics at port (\d+),", served.log())
     assert found
     connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=10)
     with contextlib.closing(connection):
@@ -310,6 +335,103 @@ def test_the_arbiter_serves_by_a_port_of_its_own(serve: Serve) -> None:
         text = connection.getresponse().read().decode()
     assert total(text, "http_server_requests_total", ITEM) == 11
     assert re.findall(r"in a worker is (-?\d+),", served.log()) == ["-1", "-1"]
+
+
+def test_files_that_are_removed_lose_nothing(serve: Serve) -> None:
+    served = serve("gthread", "--workers", "3")
+    answered = 1
+    with never_falling(served):
+        for _ in range(3):
+            answered += served.ask(20)
+            # Each worker must have seen the files of the others.
+            counts = [served.counted() for _ in range(40)]
+            assert counts[-1] == answered
+            for path in served.directory.glob("*-signalpost-*"):
+                path.unlink(missing_ok=True)
+        counts = [served.counted() for _ in range(20)]
+        assert counts == [answered] * 20
+    assert served.log().count("written again from memory") <= 3
+
+
+def test_a_second_start_on_a_bound_port_costs_nothing(serve: Serve) -> None:
+    served = serve("gthread", "--workers", "2")
+    with never_falling(served):
+        answered = 1 + served.ask(20)
+        os.kill(served.children()[-1], signal.SIGKILL)
+        port = served.port
+        second = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "gunicorn", f"{__name__}:new_app()"),
+                *("--config", str(served.directory.parent / "gunicorn.conf.py")),
+                *("--bind", f"127.0.0.1:{port}", "--no-control-socket"),
+            ],
+            cwd=ROOT,
+            env=served.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            text = ""
+            while "in use" not in text:
+                line = second.stdout.readline() if second.stdout else ""
+                assert line, text
+                text += line
+            answered += served.ask(20)
+            # The last one may have been in the worker that was killed.
+            served.until(lambda: served.counted() >= answered - 1)
+        finally:
+            second.kill()
+            second.communicate()
+    assert "processes of another start use" in text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root serves as another user")
+def test_workers_of_another_user_have_right_sums(serve: Serve) -> None:
+    """With ``--user``, a tight umask, and workers that are recycled by root."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        before = os.umask(0o077)
+        try:
+            served = serve(
+                *("sync", "--workers", "3", "--max-requests", "10", "--preload"),
+                *("--user", "nobody", "--umask", "077"),
+                directory=Path(folder) / "metrics",
+            )
+        finally:
+            os.umask(before)
+        with never_falling(served):
+            answered = 1 + served.ask(60)
+            served.until(lambda: served.counted() == answered)
+        assert answered == 61
+        served.until(lambda: served.figure("shop_asked_total") == answered)
+        owners = {path.stat().st_uid for path in served.directory.glob("*.db")}
+        assert served.files_of("counter")[0] == "counter_0-signalpost-merged.db"
+        assert owners == {pwd.getpwnam("nobody").pw_uid}
+
+
+def can_unshare() -> bool:
+    command = ["unshare", "--pid", "--fork", "--kill-child", "true"]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not can_unshare(), reason="no process namespace can be made here")
+def test_numbers_that_come_again_have_nothing_in_flight(serve: Serve) -> None:
+    """As in a container, where the same numbers come with each start."""
+    command = ("unshare", "--pid", "--fork", "--kill-child")
+    served = serve("gthread", "--workers", "2", command=command)
+    with served.waiting() as worker:
+        os.killpg(served.process.pid, signal.SIGKILL)
+        served.process.wait(PATIENCE_SECONDS)
+    again = serve("gthread", "--workers", "2", command=command, clear="")
+    assert any(f"gauge_livesum_{worker}-" in one for one in again.files_of("gauge"))
+    again.until(lambda: again.counted() == 2)
+    with again.waiting() as other:
+        again.until(lambda: again.figure("http_server_requests_in_flight") == 2)
+    assert other <= worker + 2
 
 
 @contextlib.contextmanager

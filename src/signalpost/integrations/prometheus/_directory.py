@@ -84,10 +84,15 @@ class Directory:
 
         :raises OSError: If that cannot be.
         """
-        with suppress(FileNotFoundError):
+        try:
             found = os.stat(self.path, follow_symlinks=False)
             if os.path.samestat(found, os.fstat(self._folder.descriptor)):
                 return
+        except PermissionError:
+            # Workers of another user may have no way to it, and need none.
+            return
+        except FileNotFoundError:
+            pass
         with suppress(FileExistsError):
             os.mkdir(self.path, stat.S_IRWXU)
         self._end()
@@ -262,15 +267,17 @@ class Directory:
                     self._read(found, merged, name, match, descriptor)
             except FileNotFoundError:
                 return None
-        for name in self._kept.keys() - names.keys():
+        missing = self._kept.keys() - names.keys()
+        for name in missing:
             # It was removed; its process, if it lives, will write another.
             descriptor = self._kept[name]
-            if _is_locked(descriptor):
-                match = t.cast("re.Match[str]", _NAME.fullmatch(name))
-                self._read(found, merged, name, match, descriptor)
-            else:
+            if not _is_locked(descriptor):
                 os.close(self._kept.pop(name))
-        return found
+                continue
+            match = t.cast("re.Match[str]", _NAME.fullmatch(name))
+            self._read(found, merged, name, match, descriptor)
+        # One that is gone may have been replaced since the names were read.
+        return found if missing <= self._kept.keys() else None
 
     def _read(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import typing as t
 from collections.abc import Iterable
 from contextlib import suppress
 from struct import pack
@@ -39,7 +40,7 @@ class _File(MmapedDict):
         if capacity > self._capacity:
             reserve(self._f.fileno(), capacity)
         parent: t.Any = super()
-        parent._init_value(key)
+        parent._init_value(key)  # noqa: SLF001  # it is this one
 
     def mark(self, is_behind: bool) -> None:  # noqa: FBT001  # what it is marked with
         """Mark the file as one without all of the values, in the header's padding."""

@@ -1,4 +1,4 @@
-"""What gunicorn is told beside its command line: to keep a dead worker's figures."""
+"""What gunicorn is told beside its command line: to keep a dead worker's metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows gunicorn's settings for the shop, and what it says of its workers.
+"""Shows gunicorn's settings for the shop, and logs its workers.
 
 ``gunicorn --config example_app/gunicorn_conf.py`` serves it; ``PORT`` picks the port.
 """
@@ -18,7 +18,7 @@ from signalpost.integrations.gunicorn import install_server_hooks
 from signalpost.integrations.gunicorn import server_signals
 from signalpost.integrations.prometheus import merge_worker
 
-FIGURES = "shop-figures-"
+METRICS = "shop-metrics-"
 
 wsgi_app = "example_app:create_app()"
 bind = f"127.0.0.1:{os.environ.get('PORT') or '5000'}"
@@ -28,10 +28,10 @@ loglevel = "warning"
 # One key for all workers, as each of them makes the application for itself.
 os.environ.setdefault("SHOP_SECRET_KEY", f"shop-{secrets.token_hex()}")
 
-# Each worker writes its figures there, and the arbiter keeps those of the dead. On
-# SIGHUP this file is read again, and the figures go on.
+# Each worker writes its metrics there, and the arbiter keeps those of the dead. On
+# SIGHUP this file is read again, and the metrics go on.
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=FIGURES)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=METRICS)
 
 logging.basicConfig(
     stream=sys.stdout, level=logging.INFO, format="[%(process)d] %(name)s %(message)s"
@@ -52,9 +52,9 @@ def log_server(sender: Any, signal: NamedSignal, **payload: Any) -> None:
         logger.error("worker %s died without a word, in %a", worker.pid, paths)
     else:
         logger.info("%s%s", signal.name, f" worker {worker.pid}" if worker else "")
-    figures = os.environ["PROMETHEUS_MULTIPROC_DIR"]
-    if signal.name == "on-exit" and os.path.basename(figures).startswith(FIGURES):
-        shutil.rmtree(figures)
+    directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+    if signal.name == "on-exit" and os.path.basename(directory).startswith(METRICS):
+        shutil.rmtree(directory)
 
 
 server_signals["child-exit"].connect(merge_worker)

@@ -24,6 +24,8 @@ from tests.wsgi.serving import Server
 
 pytest.importorskip("prometheus_client", reason="prometheus-client is not installed")
 
+from prometheus_client import CollectorRegistry
+
 from signalpost.integrations.prometheus import _serving
 from signalpost.integrations.prometheus import PrometheusMetrics
 from tests.integrations.test_prometheus import counting
@@ -86,6 +88,27 @@ def test_a_scrape_is_compressed_where_asked_for() -> None:
     assert header(server, "Content-Length") == str(len(server.written))
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "", "br"])
+def test_a_cache_is_told_what_an_answer_depends_on(encoding: str) -> None:
+    server = scraped(PrometheusMetrics(), HTTP_ACCEPT_ENCODING=encoding)
+    assert header(server, "Vary") == "Accept, Accept-Encoding"
+
+
+class Broken:
+    def collect(self) -> t.NoReturn:
+        raise LookupError("no metrics")
+
+
+def test_a_collector_that_raises_fails_the_scrape_and_not_its_client(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    registry = CollectorRegistry()
+    registry.register(Broken())
+    server = scraped(PrometheusMetrics(registry=registry))
+    assert server.status == "503 Service Unavailable"
+    assert "no metrics" in caplog.text
+
+
 def test_some_metrics_are_given_where_asked_for() -> None:
     server = scraped(PrometheusMetrics(), QUERY_STRING=f"name[]={IN_FLIGHT}")
     assert server.written.splitlines()[-1] == f"{IN_FLIGHT} 0.0".encode()
@@ -138,6 +161,31 @@ def test_a_token_is_read_from_a_file(tmp_path: Path) -> None:
     assert scraped(metrics).status == "401 Unauthorized"
     authorization = {"HTTP_AUTHORIZATION": "Bearer s3cret"}
     assert scraped(metrics, **authorization).status == "200 OK"
+
+
+def test_a_token_file_is_read_again_when_it_changes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "token"
+    path.write_text("f1rst0\n")
+    metrics = PrometheusMetrics(token_file=str(path))
+
+    def status(token: str) -> str:
+        return scraped(metrics, HTTP_AUTHORIZATION=f"Bearer {token}").status
+
+    assert status("f1rst0") == "200 OK"
+    # Of the same size, in the same moment, in the same place.
+    path.write_text("s3cond\n")
+    assert status("f1rst0") == "401 Unauthorized"
+    assert status("s3cond") == "200 OK"
+    path.write_text("")
+    assert status("") == "503 Service Unavailable"
+    path.unlink()
+    assert status("s3cond") == "503 Service Unavailable"
+    assert "nobody may read" in caplog.text
+    assert "s3cond" not in caplog.text
+    path.write_text("third")
+    assert status("third") == "200 OK"
 
 
 @pytest.mark.parametrize(
@@ -279,6 +327,22 @@ def test_more_clients_than_it_takes_are_sent_away() -> None:
         for client in idle:
             client.close()
         until(lambda: not server._server._clients)
+        assert get(server.port)[0] == 200
+
+
+def test_moments_without_a_free_thread_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> t.NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    with PrometheusMetrics().serve() as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            for _ in range(20):
+                with (
+                    socket.create_connection(("127.0.0.1", server.port), 10) as one,
+                    contextlib.suppress(ConnectionResetError),
+                ):
+                    assert one.recv(1) == b""
         assert get(server.port)[0] == 200
 
 

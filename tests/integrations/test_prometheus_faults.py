@@ -144,14 +144,35 @@ def test_removed_files_of_a_process_that_is_idle_are_counted_all_the_same(
     assert figure(metrics, REQUESTS) == 4
 
 
-def test_a_removed_directory_is_made_again(directory: Path) -> None:  # noqa: F811
+def test_a_removed_directory_is_made_again(
+    directory: Path,  # noqa: F811
+    worker: Worker,
+) -> None:
     metrics = PrometheusMetrics()
     record(metrics)
+    worker.ask("record")
+    assert figure(metrics, REQUESTS) == 2
     empty(directory)
     directory.rmdir()
-    assert figure(metrics, REQUESTS) == 1
+    assert figure(metrics, REQUESTS) == 2
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-    assert len(names(directory)) == 3
+    assert worker.ask("read") == "2.0"
+    assert len(names(directory)) == 6
+
+
+def test_a_directory_that_became_unsafe_fails_scrapes_until_it_is_not(
+    directory: Path,  # noqa: F811
+) -> None:
+    metrics = PrometheusMetrics()
+    record(metrics)
+    moved = directory.rename(directory.with_name("before"))
+    directory.symlink_to(moved)
+    assert scraped(metrics).status == "503 Service Unavailable"
+    record(metrics)
+    directory.unlink()
+    moved.rename(directory)
+    assert scraped(metrics).status == "200 OK"
+    assert figure(metrics, REQUESTS) == 2
 
 
 def test_another_directory_in_its_place_is_used(directory: Path) -> None:  # noqa: F811

@@ -61,17 +61,24 @@ class Directory:
         self._logged: set[str] = set()
         self._contents = Contents(self._logged)
         self._lock, self._merge_lock = Lock(), Lock()
+        self._process = os.getpid()
+        self._seen: set[tuple[str, int]] = set()
         self._dead: set[str] = set()
         # Files of living processes, to be read on when another removes them.
         self._kept: dict[str, int] = {}
+        finalize(self, _close_all, self._kept)
+        self._end: finalize[[], Directory] | None = None
         self.opened = 0
         self._open()
 
     def _open(self) -> None:
         path = Path(self.path)
         owner = path.lstat().st_uid if os.geteuid() == 0 else None
-        self._folder = OwnFolder(path, owner=owner, closed=_WRITABLE)
-        self._end = finalize(self, _close, self._folder, self._kept)
+        folder = OwnFolder(path, owner=owner, closed=_WRITABLE)
+        if self._end is not None:
+            self._end()
+        self._folder = folder
+        self._end = finalize(self, folder.close)
         self._lock_shared()
         self.opened += 1
 
@@ -95,14 +102,15 @@ class Directory:
             pass
         with suppress(FileExistsError):
             os.mkdir(self.path, stat.S_IRWXU)
-        self._end()
         self._open()
 
     def begin_in_child(self) -> None:
-        """Leave what is the parent's to it."""
+        """Leave what is the parent's to it; once, whichever store asks first."""
+        if self._process == os.getpid():
+            return
+        self._process = os.getpid()
         self._lock, self._merge_lock = Lock(), Lock()
-        while self._kept:
-            os.close(self._kept.popitem()[1])
+        _close_all(self._kept)
 
     @contextmanager
     def replacing(self, name: str) -> Generator[int]:
@@ -132,10 +140,13 @@ class Directory:
         """Open the files of processes that have come, unless a scrape does."""
         if self._lock.acquire(blocking=False):
             try:
-                for name, match in self._names().items():
-                    if name not in self._kept and match["ours"]:
+                listed = set(self._listed().items())
+                for name, _ in sorted(listed - self._seen):
+                    match = _NAME.fullmatch(name)
+                    if match is not None and match["ours"]:
                         with suppress(OSError), self._opened(name) as descriptor:
                             self._is_living(name, match, descriptor)
+                self._seen = listed
             finally:
                 self._lock.release()
 
@@ -200,7 +211,7 @@ class Directory:
         folder = self._folder.descriptor
         if os.geteuid() != 0 or os.fstat(folder).st_uid == user:
             return
-        names = set(self._listed()) - {_LOCK}
+        names = self._listed().keys() - {_LOCK}
         if os.fstat(folder).st_uid != 0 or not all(map(_NAME.fullmatch, names)):
             raise PermissionError(
                 f"{self.path} must belong to the user {user} of the workers; run chown"
@@ -208,12 +219,14 @@ class Directory:
             )
         os.fchown(folder, user, group)
 
-    def _listed(self) -> list[str]:
+    def _listed(self) -> dict[str, int]:
+        """Return the names of what is in it, each with the number of the file."""
         # Threads and forked processes share the position of a descriptor.
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         descriptor = os.open(".", flags, dir_fd=self._folder.descriptor)
         try:
-            return os.listdir(descriptor)
+            with os.scandir(descriptor) as entries:
+                return {entry.name: entry.inode() for entry in entries}
         finally:
             os.close(descriptor)
 
@@ -396,10 +409,9 @@ def directory_at(path: str) -> Directory:
     return found
 
 
-def _close(folder: OwnFolder, kept: dict[str, int]) -> None:
-    folder.close()
-    while kept:
-        os.close(kept.popitem()[1])
+def _close_all(descriptors: dict[str, int]) -> None:
+    while descriptors:
+        os.close(descriptors.popitem()[1])
 
 
 def _merged(kind: str) -> str:

@@ -11,9 +11,11 @@ from struct import pack
 
 from prometheus_client.mmap_dict import MmapedDict
 
-from ._directory import Directory
 from ._values import Value
 from ._values import warn
+
+if t.TYPE_CHECKING:
+    from ._directory import Directory
 
 __all__ = ["ProcessFiles"]
 

@@ -12,9 +12,10 @@ import typing as t
 
 from ..._engine.unseen import checked
 from ...errors import ConfigurationError
-from ._directory import Directory
-from ._directory import directory_at
 from ._options import DIRECTORY_VARIABLE
+
+if t.TYPE_CHECKING:
+    from ._directory import Directory
 
 __all__ = ["clear_metrics", "merge_worker"]
 
@@ -81,6 +82,9 @@ def _directory() -> Directory:
             " make the directory, before the server starts",
             key=DIRECTORY_VARIABLE,
         )
+    # As there are none of the locks on Windows.
+    from ._directory import directory_at
+
     directory = directory_at(path)
     _held[:] = [directory]
     return directory

@@ -18,8 +18,9 @@ from ...exchange import Exchange
 from ...receivers.lines import LONGEST_FIELD
 from ...receivers.paths import exclusion_of
 from ...wsgi.access import Access
-from ._directory import Directory
-from ._directory import directory_at
+
+if t.TYPE_CHECKING:
+    from ._directory import Directory
 
 __all__ = [
     "DIRECTORY_VARIABLE",
@@ -206,6 +207,9 @@ def directory_of(directory: str | None) -> Directory | None:
             found,
             "directory",
         )
+    # There are no such locks on Windows, nor are there servers that fork.
+    from ._directory import directory_at
+
     try:
         return directory_at(found)
     except OSError as error:

@@ -18,10 +18,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from ...exchange import Exchange
-from ._directory import Directory
 from ._files import ProcessFiles
 from ._values import Group
 from ._values import warn
+
+if t.TYPE_CHECKING:
+    from ._directory import Directory
 
 __all__ = ["Store"]
 
@@ -168,7 +170,7 @@ class Store:
         for metric in () if self._beside is None else self._beside.collect():
             if metric.name not in filed:
                 metric.samples = [
-                    one._replace(labels={**one.labels, "pid": str(self._process)})
+                    one._replace(labels={"pid": str(self._process), **one.labels})
                     for one in metric.samples
                 ]
                 yield metric

@@ -97,6 +97,19 @@ def worker(directory: Path) -> Generator[Worker]:  # noqa: F811
     worker.end()
 
 
+def run(code: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
 def scraped(metrics: PrometheusMetrics) -> Server:
     server = Server()
     server.serve(metrics.metrics_app)
@@ -123,6 +136,30 @@ def test_files_that_are_removed_are_written_again_from_memory(
         assert figure(reader, f"{DURATION}_sum", route="/b") == 7 * (number + 1)
     assert caplog.text.count("written again from memory") == 2
     assert {one.levelno for one in caplog.records} == {logging.WARNING}
+
+
+CUT = """
+import os, pathlib
+from signalpost.integrations.prometheus import PrometheusMetrics
+from tests.integrations.test_prometheus import figure, record, REQUESTS
+metrics = PrometheusMetrics()
+for status in range(200, 220):
+    record(metrics, status=status)
+    for path in pathlib.Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).iterdir():
+        os.truncate(path, SIZE)
+    print(figure(metrics, REQUESTS))
+    record(metrics, status=status)
+"""
+
+
+@pytest.mark.parametrize("size", [0, 5, 4096])
+def test_files_that_are_cut_short_end_no_process(
+    directory: Path,  # noqa: F811
+    size: int,
+) -> None:
+    """The system ends a process that writes to a mapping beyond the file's end."""
+    done = run(CUT.replace("SIZE", str(size)))
+    assert done == [str(float(2 * number + 1)) for number in range(20)]
 
 
 def test_removed_files_of_a_process_that_is_idle_are_counted_all_the_same(
@@ -296,16 +333,7 @@ print(scraped(metrics).status, figure(metrics, REQUESTS))
 def test_a_real_lack_of_descriptors_loses_nothing(
     directory: Path,  # noqa: F811
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", NO_DESCRIPTORS],
-        env=os.environ
-        | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stdout == "503 Service Unavailable\n200 OK 151.0\n"
+    assert run(NO_DESCRIPTORS) == ["503 Service Unavailable", "200 OK 151.0"]
 
 
 def test_a_process_that_died_behind_does_not_fail_scrapes(

@@ -8,6 +8,7 @@ import typing as t
 from collections.abc import Iterable
 from contextlib import suppress
 from struct import pack
+from struct import Struct
 
 from prometheus_client.mmap_dict import MmapedDict
 
@@ -20,6 +21,7 @@ if t.TYPE_CHECKING:
 __all__ = ["ProcessFiles"]
 
 _FIRST_BYTES = 1 << 16
+_pair = Struct("dd").pack
 
 
 class _File(MmapedDict):
@@ -44,12 +46,24 @@ class _File(MmapedDict):
         parent: t.Any = super()
         parent._init_value(key)  # noqa: SLF001  # it is this one
 
+    def put(self, place: int, value: float, timestamp: float) -> None:
+        """Write a value in one piece, as the client does."""
+        self._m[place : place + 16] = _pair(value, timestamp)
+
+    def take(self, value: Value) -> None:
+        """Give a value its place."""
+        self.write_value(value.key, value.value, value.timestamp)
+        value.place = self._positions[value.key]
+        value.file = self
+
     def mark(self, is_behind: bool) -> None:  # noqa: FBT001  # what it is marked with
         """Mark the file as one without all of the values, in the header's padding."""
         self._m[4:8] = pack("i", is_behind)
 
-    def is_removed(self) -> bool:
-        return os.fstat(self._f.fileno()).st_nlink == 0
+    def state(self) -> tuple[bool, bool]:
+        """Return whether another has removed it, and whether it was cut short."""
+        found = os.fstat(self._f.fileno())
+        return found.st_nlink == 0, found.st_size < self._capacity
 
 
 def reserve(descriptor: int, size: int) -> None:
@@ -94,30 +108,48 @@ class ProcessFiles:
             return
         try:
             if kind in self._files:
-                file = self._files[kind]
-                file.write_value(value.key, value.value, value.timestamp)
+                self._files[kind].take(value)
             else:
                 self._make(kind)
         except (OSError, ValueError, IndexError) as error:
             self._lose(kind, error)
 
+    def find_lost(self) -> bool:
+        """Return whether a file was removed or cut short since the last call.
+
+        To write where a file ends no more would end the process.
+        """
+        before = len(self._lost)
+        for kind, file in [*self._files.items()]:
+            is_removed, is_cut = file.state()
+            if is_cut:
+                self._release(kind)
+                self._files.pop(kind).close()
+            if is_removed or is_cut or self._opened != self._directory.opened:
+                # It is in use on, as others read it, until another is made.
+                self._lost.add(kind)
+                what = (
+                    f"files in {self._directory.path} were removed or cut while in use"
+                )
+                warn(self._logged, what, "they are written again from memory")
+        self._opened = self._directory.opened
+        return len(self._lost) > before
+
+    def _release(self, kind: str) -> None:
+        for value in self._values[kind]:
+            value.file = None
+
     def mend(self) -> None:
-        """Make again what was lost, or was removed by another.
+        """Make again what was lost.
 
         :raises OSError: If it cannot be made now.
         """
         self._directory.reopen()
-        is_elsewhere = self._opened != self._directory.opened
-        self._opened = self._directory.opened
-        for kind, file in self._files.items():
-            if kind not in self._lost and (is_elsewhere or file.is_removed()):
-                self._lost.add(kind)
-                what = f"files in {self._directory.path} were removed while in use"
-                warn(self._logged, what, "they are written again from memory")
+        self.find_lost()
         for kind in sorted(self._lost):
             try:
                 self._make(kind)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 self._lose(kind, error)
                 raise
             self._lost.discard(kind)
@@ -132,6 +164,7 @@ class ProcessFiles:
 
     def _lose(self, kind: str, error: Exception) -> None:
         self._lost.add(kind)
+        self._release(kind)
         what = f"{self._directory.path} takes no more; scrapes fail until it does"
         warn(self._logged, what, error)
         self._mark()
@@ -163,7 +196,7 @@ class ProcessFiles:
         file: t.Any = _File(descriptor)
         try:
             for value in values:
-                file.write_value(value.key, value.value, value.timestamp)
+                file.take(value)
         except BaseException:
             file.close()
             raise

@@ -333,7 +333,10 @@ class PrometheusMetrics:
             self._exporter.closed(self._store, exchange, key[4:], response_seconds)
             if not self._exporter.with_new_names:
                 return
-        exemplar = None
+        exemplar = headers_seconds = None
+        # No WebSocket has a response time.
+        if response_seconds is not None or not is_websocket(exchange):
+            headers_seconds = seconds_of(exchange.seconds_to_headers)
         if self._exemplar is not None and response_seconds is not None:
             exemplar = exemplar_of(self._exemplar, exchange, self._store.logged)
         self._store.put(
@@ -341,7 +344,7 @@ class PrometheusMetrics:
             key,
             exchange.body_bytes,
             response_seconds,
-            None if is_websocket(exchange) else seconds_of(exchange.seconds_to_headers),
+            headers_seconds,
             exemplar,
         )
         if stream_seconds is not None:

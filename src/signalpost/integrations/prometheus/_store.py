@@ -29,6 +29,7 @@ __all__ = ["Store"]
 
 _MOST_WAITING = 100_000
 _BATCH = 64
+_CHECK_SECONDS = 0.05
 _LOOK_SECONDS = 1.0
 
 
@@ -88,9 +89,10 @@ class Store:
         # still waits is missing, and lost if this process is killed.
         self._batch = _BATCH if self._files is None else 1
         self._lock = threading.Lock()
-        self._next_look = 0.0
+        self._next_check = self._next_look = 0.0
         for group in self._groups:
             group.begin(self._files)
+        (self._gauge,) = self._flights.row(())
         self._process = os.getpid()
 
     def begin_in_child(self) -> None:
@@ -152,6 +154,7 @@ class Store:
         """
         self._begin_if_forked()
         with self._lock:
+            self._next_check = 0.0
             self._count(self._waiting)
             self._set_in_flight(self._in_flight())
             if self._files is None:
@@ -178,26 +181,32 @@ class Store:
     def _count(
         self, waiting: deque[tuple[Callable[..., None], tuple[t.Any, ...]]]
     ) -> None:
+        files = self._files
+        if files is not None and (now := monotonic()) > self._next_check:
+            self._next_check = now + _CHECK_SECONDS
+            if files.find_lost() or now > self._next_look:
+                self._next_look = now + _LOOK_SECONDS
+                self._look(files)
         while waiting:
             note, arguments = waiting.popleft()
             try:
                 note(*arguments)
             except Exception as error:  # noqa: BLE001  # the others are counted
                 warn(self.logged, "something could not be counted", error)
-        if self._files is not None and self._directory is not None:
+        if files is not None:
             self._set_in_flight(len(self._open))
-            if (now := monotonic()) > self._next_look:
-                self._next_look = now + _LOOK_SECONDS
-                try:
-                    self._files.mend()
-                    self._directory.look()
-                except OSError as error:
-                    warn(self.logged, "files could not be written", error)
+
+    def _look(self, files: ProcessFiles) -> None:
+        try:
+            files.mend()
+            t.cast("Directory", self._directory).look()
+        except (OSError, ValueError) as error:
+            warn(self.logged, "files could not be written", error)
 
     def _set_in_flight(self, number: int) -> None:
         if number != self._filed_open:
             self._filed_open = number
-            self._flights.row(())[0].set(number)
+            self._gauge.set(number)
 
     def _in_flight(self) -> int:
         """Return how many are open, and forget those whose close was not sent."""

@@ -43,6 +43,13 @@ def warn(logged: set[str], what: str, error: object) -> None:
         )
 
 
+class File(t.Protocol):
+    """A file of values."""
+
+    def put(self, place: int, value: float, timestamp: float) -> None:
+        """Write a value that has a place in it."""
+
+
 class Files(t.Protocol):
     """Where a process files its values for others."""
 
@@ -50,7 +57,7 @@ class Files(t.Protocol):
         """File a new value."""
 
     def write(self, value: Value) -> None:
-        """File a change; a failure is made good later."""
+        """File a change of a value that is in no file; at once, or later."""
 
 
 class Value:
@@ -60,7 +67,10 @@ class Value:
     collection calls in the same thread. The store calls for one thread at a time.
     """
 
-    __slots__ = ("_files", "exemplar", "key", "kind", "timestamp", "value")
+    __slots__ = (
+        *("_files", "exemplar", "file", "key", "kind", "place"),
+        *("timestamp", "value"),
+    )
 
     def __init__(self, files: Files | None, kind: str, key: str) -> None:
         self._files = files
@@ -69,13 +79,17 @@ class Value:
         self.value = 0.0
         self.timestamp = 0.0
         self.exemplar: Exemplar | None = None
+        self.file: File | None = None
+        self.place = 0
         if files is not None:
             files.add(self)
 
     def inc(self, amount: float) -> None:
         """Add to the number."""
         self.value += amount
-        if self._files is not None:
+        if self.file is not None:
+            self.file.put(self.place, self.value, self.timestamp)
+        elif self._files is not None:
             self._files.write(self)
 
     def set(self, value: float, timestamp: float | None = None) -> None:

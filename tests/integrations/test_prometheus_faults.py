@@ -34,6 +34,7 @@ from prometheus_client import Counter
 from prometheus_client import generate_latest
 from prometheus_client import ProcessCollector
 
+from signalpost.integrations.prometheus import _store
 from signalpost.integrations.prometheus import clear_metrics
 from signalpost.integrations.prometheus import PrometheusMetrics
 from tests.integrations.test_prometheus import DURATION
@@ -353,6 +354,33 @@ def test_a_process_that_died_behind_does_not_fail_scrapes(
     assert scraped(PrometheusMetrics()).status == "200 OK"
     merge()
     assert figure(PrometheusMetrics(), REQUESTS) >= 1
+
+
+@pytest.mark.parametrize("is_merged", [True, False])
+@pytest.mark.parametrize("is_scraped", [True, False])
+def test_processes_that_come_and_go_leave_nothing_open(
+    directory: Path,  # noqa: F811
+    is_merged: bool,
+    is_scraped: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_store, "_CHECK_SECONDS", 0)
+    monkeypatch.setattr(_store, "_LOOK_SECONDS", 0)
+    metrics = PrometheusMetrics()
+    counts = []
+    for _ in range(10):
+        other = PrometheusMetrics()
+        record(other)
+        record(metrics)
+        if is_scraped:
+            scraped(metrics)
+        del other
+        if is_merged:
+            merge()
+        record(metrics)
+        counts.append(len(os.listdir("/dev/fd")))
+    assert counts[-1] == counts[1]
+    assert figure(metrics, REQUESTS) == 30
 
 
 def test_merges_beneath_a_scrape_lose_and_double_nothing(

@@ -147,6 +147,9 @@ class Directory:
                         with suppress(OSError), self._opened(name) as descriptor:
                             self._is_living(name, match, descriptor)
                 self._seen = listed
+                for name in [*self._kept]:
+                    if not _is_locked(self._kept[name]):
+                        os.close(self._kept.pop(name))
             finally:
                 self._lock.release()
 

@@ -34,6 +34,7 @@ from prometheus_client import Counter
 from prometheus_client import generate_latest
 from prometheus_client import ProcessCollector
 
+from signalpost.integrations.prometheus import _directory
 from signalpost.integrations.prometheus import _store
 from signalpost.integrations.prometheus import clear_metrics
 from signalpost.integrations.prometheus import PrometheusMetrics
@@ -153,6 +154,30 @@ for status in range(200, 220):
 """
 
 
+CUT_AND_FULL = """
+import os, pathlib, time
+from signalpost.integrations.prometheus import PrometheusMetrics
+from tests.integrations.test_prometheus import figure, record, REQUESTS
+from tests.integrations.test_prometheus_faults import scraped
+metrics = PrometheusMetrics()
+record(metrics)
+for path in pathlib.Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).iterdir():
+    os.truncate(path, 0)
+reserve = os.posix_fallocate
+os.posix_fallocate = lambda *_: os.open("/no/such/file", os.O_RDONLY)
+print(scraped(metrics).status)
+record(metrics)
+os.posix_fallocate = reserve
+print(figure(metrics, REQUESTS))
+"""
+
+
+def test_a_file_that_is_cut_on_a_full_disk_ends_no_process(
+    directory: Path,  # noqa: F811
+) -> None:
+    assert run(CUT_AND_FULL) == ["503 Service Unavailable", "2.0"]
+
+
 @pytest.mark.parametrize("size", [0, 5, 4096])
 def test_files_that_are_cut_short_end_no_process(
     directory: Path,  # noqa: F811
@@ -180,6 +205,27 @@ def test_removed_files_of_a_process_that_is_idle_are_counted_all_the_same(
     empty(directory)
     worker.ask("record")
     assert figure(metrics, REQUESTS) == 4
+
+
+def test_a_file_that_is_made_again_beneath_a_scrape_is_counted(
+    directory: Path,  # noqa: F811
+    worker: Worker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    metrics = PrometheusMetrics()
+    worker.ask("record")
+    assert figure(metrics, REQUESTS) == 1
+    names_in = _directory.Directory._names
+
+    def slow(found: _directory.Directory) -> t.Any:
+        listed = names_in(found)
+        monkeypatch.setattr(_directory.Directory, "_names", names_in)
+        assert worker.ask("read") == "1.0"
+        return listed
+
+    monkeypatch.setattr(_directory.Directory, "_names", slow)
+    empty(directory)
+    assert figure(metrics, REQUESTS) == 1
 
 
 def test_a_removed_directory_is_made_again(

@@ -52,7 +52,8 @@ class _File(MmapedDict):
 
     def take(self, value: Value) -> None:
         """Give a value its place."""
-        self.write_value(value.key, value.value, value.timestamp)
+        file: t.Any = self
+        file.write_value(value.key, value.value, value.timestamp)
         value.place = self._positions[value.key]
         value.file = self
 

@@ -14,6 +14,7 @@ from struct import unpack_from
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.samples import Sample
 
 from ._values import warn
 
@@ -112,11 +113,14 @@ class Contents:
                 labels = entry.labels + ((("pid", pid),) if mode else ())
                 metric.add_sample(entry.sample, labels, value, timestamp)
         summed: t.Any = MultiProcessCollector
-        # What the client calls is private, but what it takes has no file of ours.
-        return t.cast(
-            "Iterable[Metric]",
-            summed._accumulate_metrics(metrics, accumulate=True),  # noqa: SLF001
-        )
+        # It is private, but what is public takes paths of files alone.
+        merge = summed._accumulate_metrics  # noqa: SLF001
+        result: list[Metric] = [*merge(metrics, accumulate=True)]
+        for one in result:
+            # OpenMetrics wants those of a set of labels together; not all versions
+            # of the client have them so.
+            one.samples.sort(key=_set_of)
+        return result
 
     def _entry(self, key: bytes) -> _Entry | None:
         """Return what a key says, or ``None`` if it is none."""
@@ -127,6 +131,10 @@ class Contents:
                 self._entries.clear()
             found = self._entries[key] = _entry_of(key)
             return found
+
+
+def _set_of(sample: Sample) -> list[str]:
+    return [value for name, value in sample.labels.items() if name != "le"]
 
 
 def _data_of(descriptor: int) -> bytes:

@@ -8,10 +8,12 @@ from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import suppress
 from weakref import finalize
 from weakref import WeakSet
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
 
 from ..._engine.identity import ANY
 from ..._engine.identity import describe
@@ -239,8 +241,8 @@ class PrometheusMetrics:
                 # What the client's metrics in it count is in files, to be summed. What
                 # is computed, the store adds.
                 registry.unregister(self._store)
-                registry = CollectorRegistry(support_collectors_without_names=True)
-                registry.register(_Undescribed(self._store))
+                registry = CollectorRegistry()
+                registry.register(_Both(self._store, given))
             if self._exporter is not None:
                 is_own = given is None and self.directory is None
                 self._exporter.register(registry, is_own=is_own)
@@ -490,8 +492,15 @@ class PrometheusMetrics:
         seconds.inc(duration_seconds)
 
 
-class _Undescribed:
-    """A collector whose metrics the registry does not ask for before."""
+class _Both:
+    """A collector of the store and of a registry beside it, whose names it has."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, beside: CollectorRegistry) -> None:
         self.collect = store.collect
+        self._described = [*store.describe()]
+        with suppress(Exception):  # it is not selected by name then
+            self._described += beside.collect()
+
+    def describe(self) -> Iterable[Metric]:
+        """Return the metrics whose names a scrape can select."""
+        return self._described

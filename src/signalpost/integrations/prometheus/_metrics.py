@@ -8,12 +8,10 @@ from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import suppress
 from weakref import finalize
 from weakref import WeakSet
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.metrics_core import Metric
 
 from ..._engine.identity import ANY
 from ..._engine.identity import describe
@@ -58,6 +56,7 @@ from ._options import route_of
 from ._options import truth_of
 from ._serving import MetricsServer
 from ._serving import scrape
+from ._store import Both
 from ._store import Store
 from ._values import warn
 
@@ -242,7 +241,7 @@ class PrometheusMetrics:
                 # is computed, the store adds.
                 registry.unregister(self._store)
                 registry = CollectorRegistry()
-                registry.register(_Both(self._store, given))
+                registry.register(Both(self._store, given))
             if self._exporter is not None:
                 is_own = given is None and self.directory is None
                 self._exporter.register(registry, is_own=is_own)
@@ -490,17 +489,3 @@ class PrometheusMetrics:
         calls.inc()
         failures.inc(has_failed)
         seconds.inc(duration_seconds)
-
-
-class _Both:
-    """A collector of the store and of a registry beside it, whose names it has."""
-
-    def __init__(self, store: Store, beside: CollectorRegistry) -> None:
-        self.collect = store.collect
-        self._described = [*store.describe()]
-        with suppress(Exception):  # it is not selected by name then
-            self._described += beside.collect()
-
-    def describe(self) -> Iterable[Metric]:
-        """Return the metrics whose names a scrape can select."""
-        return self._described

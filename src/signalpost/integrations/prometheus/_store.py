@@ -8,6 +8,7 @@ import typing as t
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Iterable
+from contextlib import suppress
 from time import monotonic
 from weakref import finalize
 from weakref import ref
@@ -25,7 +26,7 @@ from ._values import warn
 if t.TYPE_CHECKING:
     from ._directory import Directory
 
-__all__ = ["Store"]
+__all__ = ["Both", "Store"]
 
 _MOST_WAITING = 100_000
 _BATCH = 64
@@ -215,6 +216,20 @@ class Store:
             if exchange is None or not exchange.is_open:
                 self._open.pop(key, None)
         return len(self._open)
+
+
+class Both:
+    """A collector of the store and of a registry beside it, whose names it has."""
+
+    def __init__(self, store: Store, beside: CollectorRegistry) -> None:
+        self.collect = store.collect
+        self._described = [*store.describe()]
+        with suppress(Exception):  # it is not selected by name then
+            self._described += beside.collect()
+
+    def describe(self) -> Iterable[Metric]:
+        """Return the metrics whose names a scrape can select."""
+        return self._described
 
 
 def _nothing() -> None:

@@ -423,6 +423,8 @@ def test_numbers_that_come_again_have_nothing_in_flight(serve: Serve) -> None:
     """As in a container, where the same numbers come with each start."""
     command = ("unshare", "--pid", "--fork", "--kill-child")
     served = serve("gthread", "--workers", "2", command=command)
+    # The worker that is killed may have answered, and not have counted yet.
+    served.until(lambda: served.counted() == 1)
     with served.waiting() as worker:
         os.killpg(served.process.pid, signal.SIGKILL)
         served.process.wait(PATIENCE_SECONDS)

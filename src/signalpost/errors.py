@@ -15,13 +15,16 @@ __all__ = [
     "AsyncReceiverError",
     "ConfigurationError",
     "ConfigurationWarning",
+    "EventError",
     "ExchangeClosedError",
     "ExchangeNotRecordedError",
     "ExtensionError",
     "NotInstrumentedError",
+    "NotSendableError",
     "PayloadError",
     "ProxySenderWarning",
     "ReceiverError",
+    "RelayError",
     "SenderWarning",
     "SignalError",
     "SignalpostError",
@@ -225,6 +228,37 @@ class TooManyStatementsError(SignalpostError, AssertionError):
 
 class NotInstrumentedError(SignalpostError, RuntimeError):
     """SQL statements were to be counted, and no engine is instrumented."""
+
+
+class RelayError(SignalpostError, ConnectionError):
+    """A broker cannot be reached, or has not taken an event, or has refused.
+
+    .. versionadded:: 0.1
+    """
+
+
+class NotSendableError(SignalpostError, TypeError):
+    """Something in a payload cannot be sent to other processes.
+
+    :param message: What it is, and what to send in its place.
+    :param field: Where it is, as ``"payload.order"``.
+
+    .. versionadded:: 0.1
+    """
+
+    field: str
+    """Where it is, as ``"payload.order"``."""
+
+    def __init__(self, message: str, field: str = "payload") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class EventError(SignalpostError, ValueError):
+    """What came from a broker is no event, or one that cannot be received here.
+
+    .. versionadded:: 0.1
+    """
 
 
 class ConfigurationWarning(UserWarning):

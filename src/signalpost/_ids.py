@@ -20,6 +20,7 @@ __all__ = [
     "id_headers_of",
     "is_header_name",
     "is_id",
+    "is_traceparent",
     "new_id",
     "set_id_headers",
 ]
@@ -52,6 +53,11 @@ _match_traceparent = re.compile(
     r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?",
     re.ASCII,
 ).fullmatch
+
+
+def is_traceparent(value: str) -> bool:
+    """Return whether a value is one that ``traceparent`` may have."""
+    return len(value) <= _LONGEST_HEADER and _trace_id_of(value) is not None
 
 
 def _plain_id(value: str) -> str | None:

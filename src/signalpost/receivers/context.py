@@ -33,6 +33,7 @@ __all__ = [
     "ContextRecordFactory",
     "add_context",
     "carried",
+    "current_span_ids",
     "outgoing_headers",
     "put_request",
     "read_spans_by",
@@ -274,6 +275,11 @@ def read_spans_by(read: Callable[[], SpanIds] | None) -> None:
     """Set what returns the ids of the current span. For the integrations."""
     global _read_span  # one for the process, as OpenTelemetry is
     _read_span = read
+
+
+def current_span_ids() -> SpanIds:
+    """Return the ids of the current span, if an integration reads them."""
+    return None if _read_span is None else _read_span()
 
 
 _read_span: Callable[[], SpanIds] | None = None

@@ -1,8 +1,38 @@
-"""Signals for receivers in other processes and on other machines, over a broker."""
+"""Signals for receivers in other processes and on other machines, over a broker.
+
+::
+
+    from signalpost.integrations.relay import Relay
+
+    Relay("redis://broker/0", source="shop").forward(order_placed)
+"""
 
 from __future__ import annotations
 
+from ._again import current_event
+from ._catalogue import relay_buried
+from ._catalogue import relay_failed
+from ._catalogue import relay_received
+from ._catalogue import relay_sent
+from ._catalogue import relay_signals
 from ._event import Event
+from ._event import WrittenEvent
+from ._listener import Listener
+from ._relay import Relay
+from ._transport import Why
 from ._values import Codec
 
-__all__ = ["Codec", "Event"]
+__all__ = [
+    "Codec",
+    "Event",
+    "Listener",
+    "Relay",
+    "Why",
+    "WrittenEvent",
+    "current_event",
+    "relay_buried",
+    "relay_failed",
+    "relay_received",
+    "relay_sent",
+    "relay_signals",
+]

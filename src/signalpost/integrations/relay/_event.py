@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from reprlib import repr as short_repr
 
+from ..._ids import is_traceparent
 from ..._ids import new_id
 from ...errors import EventError
 from ...errors import NotSendableError
@@ -89,6 +90,12 @@ def check_source(source: object) -> None:
             "source must be the name of the sending application, without spaces, as"
             f" 'shop' or '/shop/orders', got {short_repr(source)}"
         )
+
+
+def traceparent_in(environ: Mapping[str, t.Any]) -> str | None:
+    """Return the trace that a request belongs to, if its header is well-formed."""
+    found = environ.get("HTTP_TRACEPARENT")
+    return found if isinstance(found, str) and is_traceparent(found) else None
 
 
 def is_text(text: str) -> bool:

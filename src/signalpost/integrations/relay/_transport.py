@@ -126,7 +126,16 @@ class Transport(t.Protocol):
         """Return what about the broker could lose events, a sentence each."""
 
     def close(self) -> None:
-        """Give back what was received and not done, if need be, and disconnect."""
+        """Give back what was received and not done, if need be, and disconnect.
+
+        It never raises, and may be called again.
+        """
+
+    def forget(self) -> None:
+        """Let go of the connection in a forked child, where it is the parent's.
+
+        Nothing is sent on it, and the socket is not shut down.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,217 @@
+"""Events that a thread of the relay sends, while the application goes on."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import typing as t
+
+from ...errors import RelayError
+from ._event import WrittenEvent
+from ._sends import after_fork
+from ._sends import Counts
+from ._sends import log
+from ._sends import Seldom
+from ._transport import Address
+from ._transport import opened
+from ._transport import Transport
+
+__all__ = ["BackgroundSends"]
+
+_BATCH: t.Final = 100
+_FIRST_PAUSE_SECONDS: t.Final = 0.2
+_LONGEST_PAUSE_SECONDS: t.Final = 5.0
+
+_Waiting: t.TypeAlias = tuple[float, WrittenEvent]
+
+
+class _Queue:
+    """What waits in one process, and the thread that sends it."""
+
+    def __init__(self) -> None:
+        # In C, and so safe in finalisers and signal handlers, which may send as well.
+        self.waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self.batch: list[_Waiting] = []
+        self.thread: threading.Thread | None = None
+        self.transport: Transport | None = None
+        self.starting = threading.Lock()
+        self.closing = threading.Event()
+
+    def __len__(self) -> int:
+        return self.waiting.qsize() + len(self.batch)
+
+    def disconnect(self) -> None:
+        """Leave the broker."""
+        transport, self.transport = self.transport, None
+        if transport is not None:
+            transport.close()
+
+
+class BackgroundSends:
+    """A thread sends events in batches, and again until the broker has them.
+
+    It starts with the first event, in each process that has one. What waits is bounded;
+    what comes on top is dropped and counted.
+
+    :param address: Where to.
+    :param counts: What is counted.
+    :param max_waiting: How many events may wait.
+    """
+
+    def __init__(self, address: Address, counts: Counts, max_waiting: int) -> None:
+        self._address = address
+        self._counts = counts
+        self._max_waiting = max_waiting
+        self._queue = _Queue()
+        self._full = Seldom()
+        self._is_away = False
+        after_fork(self, BackgroundSends._start_over)
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait in this process."""
+        return len(self._queue)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """For how long the oldest event has waited that is next to be sent."""
+        batch = self._queue.batch
+        return time.monotonic() - batch[0][0] if batch else 0.0
+
+    def put(self, event: WrittenEvent) -> None:
+        """Have an event sent; it never waits for the broker, or for another thread."""
+        own = self._queue
+        if own.waiting.qsize() + len(own.batch) >= self._max_waiting:
+            self._drop(event)
+            return
+        own.waiting.put((time.monotonic(), event))
+        if own.thread is None:
+            self._start(own)
+
+    def _drop(self, event: WrittenEvent) -> None:
+        reason = f"{self._max_waiting} events wait already"
+        self._counts.note_dropped(event, reason)
+        if self._full.is_due():
+            log.error(
+                "relay: %s for the broker at %s; %d dropped so far",
+                reason,
+                self._address.shown,
+                self._counts.dropped,
+            )
+
+    def _start(self, own: _Queue) -> None:
+        # Only the first event of a process may wait here, for another first one.
+        with own.starting:
+            if own.thread is not None:
+                return
+            thread = threading.Thread(
+                target=self._run, args=(own,), name="signalpost-relay", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError as error:  # the interpreter ends, or has no more
+                log.error("relay: events wait, and no thread can be started: %s", error)
+                return
+            own.thread = thread
+
+    def _run(self, own: _Queue) -> None:
+        pause_seconds = _FIRST_PAUSE_SECONDS
+        while own is self._queue:
+            if not own.batch and not self._fill(own):
+                break
+            if self._send(own):
+                pause_seconds = _FIRST_PAUSE_SECONDS
+                continue
+            if own.closing.wait(pause_seconds):
+                # The time is nearly over: often, rather than seldom.
+                time.sleep(_FIRST_PAUSE_SECONDS)
+            pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
+        own.disconnect()
+
+    def _fill(self, own: _Queue) -> bool:
+        """Take what waits, at least one event; return whether there was any."""
+        one = own.waiting.get()
+        while one is not None:
+            own.batch.append(one)
+            if len(own.batch) >= _BATCH:
+                break
+            try:
+                one = own.waiting.get_nowait()
+            except queue.Empty:
+                break
+        if one is None and own.batch:
+            own.waiting.put(None)  # for the next round, which is the last
+        return bool(own.batch)
+
+    def _send(self, own: _Queue) -> bool:
+        """Send the batch; return whether there is no need to send it again."""
+        events = [event for _, event in own.batch]
+        self._counts.tries += 1
+        try:
+            if own.transport is None:
+                own.transport = opened(self._address)
+            own.transport.send(events)
+        except RelayError as error:
+            self._counts.failures += 1
+            if not self._is_away:
+                log.error("relay: %s; events wait until it is back", error)
+            self._is_away = True
+            return False
+        # Not the broker's: to send it again would fail again, for ever.
+        except Exception as error:  # noqa: BLE001  # logged
+            log.exception("relay: %d events cannot be sent", len(events))
+            self._counts.failures += 1
+            own.batch = []
+            for event in events:
+                self._counts.note_dropped(event, f"{type(error).__name__}: {error}")
+            own.disconnect()
+            return True
+        if self._is_away:
+            log.warning("relay: the broker at %s is back", self._address.shown)
+        self._is_away = False
+        own.batch = []
+        self._counts.note_sent(events)
+        return True
+
+    def close(self, seconds: float) -> int:
+        """Send what waits, for so long at most; return how many events are left."""
+        own = self._queue
+        thread = own.thread
+        if thread is None:
+            return len(own)
+        own.closing.set()
+        own.waiting.put(None)
+        thread.join(seconds)
+        if not thread.is_alive():
+            return 0
+        self._queue = _Queue()  # the thread ends as soon as it is in its loop again
+        return self._give_up(own)
+
+    def _give_up(self, own: _Queue) -> int:
+        left = [*own.batch]
+        while True:
+            try:
+                one = own.waiting.get_nowait()
+            except queue.Empty:
+                break
+            if one is not None:
+                left.append(one)
+        for _, event in left:
+            self._counts.note_dropped(event, "the relay was closed")
+        if left:
+            log.error(
+                "relay: closed with %d events that the broker at %s has not taken",
+                len(left),
+                self._address.shown,
+            )
+        return len(left)
+
+    def _start_over(self) -> None:
+        """Forget, in a forked child, what is the parent's: it sends that itself."""
+        transport = self._queue.transport
+        if transport is not None:
+            transport.forget()
+        self._queue = _Queue()
+        self._is_away = False
+        self._counts.start_over()

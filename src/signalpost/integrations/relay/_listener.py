@@ -1,0 +1,400 @@
+"""The listener: sends signals again that relays have forwarded elsewhere."""
+
+from __future__ import annotations
+
+import re
+import signal as signals_of_system
+import threading
+import time
+import traceback
+import typing as t
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextlib import contextmanager
+from contextlib import nullcontext
+
+from ..._engine.delivery import AsyncWrapper
+from ..._engine.signal import NamedSignal
+from ...errors import EventError
+from ...errors import ReceiverError
+from ...errors import RelayError
+from ._again import is_sent_by_us
+from ._again import send_again
+from ._again import Signals
+from ._catalogue import relay_buried
+from ._catalogue import relay_received
+from ._event import Event
+from ._event import read
+from ._sends import log
+from ._transport import Address
+from ._transport import Message
+from ._transport import opened
+from ._transport import Transport
+from ._transport import Why
+from ._values import Codec
+from ._values import Codecs
+
+__all__ = ["Listener"]
+
+_WAIT_SECONDS: t.Final = 1.0
+_FIRST_PAUSE_SECONDS: t.Final = 0.2
+_LONGEST_PAUSE_SECONDS: t.Final = 5.0
+_LONGEST_DELAY_SECONDS: t.Final = 60.0
+# What a killed worker has done and not acknowledged is received twice.
+_ACKNOWLEDGE_SECONDS: t.Final = 0.05
+_ACKNOWLEDGE_MOST: t.Final = 50
+_LONGEST_TRACEBACK: t.Final = 20_000
+
+_is_group = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}").fullmatch
+
+Around: t.TypeAlias = Callable[[], AbstractContextManager[object]]
+
+
+class Listener:
+    """Receives events of a broker, and sends their signals again in this process.
+
+    ::
+
+        Listener("redis://broker/0", group="shipping", signals=[order_placed]).run()
+
+    The listeners of a group share the events; each group gets all of them. An event
+    whose receivers have failed is tried again after 1, 2, 4 … seconds, and becomes a
+    dead letter of the group after ``max_tries``; one that cannot be read does so at
+    once. Receivers must expect to be called twice for an event, as after a power cut:
+    ``current_event().id`` is the same then.
+
+    :param url: Where the broker is, as for :class:`Relay`.
+    :param group: The name of the group.
+    :param signals: The signals, with a name and a declared payload; receivers are
+        connected to each of them.
+    :param max_tries: How often an event is tried.
+    :param dedupe: How many events are remembered, so that one that comes again is not
+        received again; 0 for none.
+    :param codecs: How values of types of yours are read, by type.
+    :param prefix: What the names of streams and queues in the broker begin with.
+    :param retry_seconds: The pause before the second try; it doubles with each one.
+    :param around: Returns a context manager for the receivers of one event, as
+        ``app.app_context``.
+    :param async_wrapper: Makes a function to call out of an async receiver.
+    :raises ValueError: If an argument cannot be one.
+    :raises ImportError: If the package for such a URL is not installed.
+
+    .. versionadded:: 0.1
+    """
+
+    group: str
+    """The name of the group."""
+    received: int = 0
+    """How many events were received."""
+    repeated: int = 0
+    """How many came again that had been received."""
+    failed: int = 0
+    """How many tries have failed."""
+    buried: int = 0
+    """How many events were put aside."""
+
+    def __init__(  # noqa: PLR0913  # options, by keyword
+        self,
+        url: str,
+        *,
+        group: str,
+        signals: Iterable[NamedSignal],
+        max_tries: int = 5,
+        dedupe: int = 10_000,
+        codecs: Mapping[type, Codec] | None = None,
+        prefix: str = "signalpost",
+        retry_seconds: float = 1.0,
+        around: Around = nullcontext,
+        async_wrapper: AsyncWrapper | None = None,
+    ) -> None:
+        _check_options(group, max_tries, dedupe, retry_seconds)
+        self.group = group
+        self._signals = Signals(signals)
+        if not self._signals:
+            raise ValueError("signals must have at least one signal, got none")
+        self._max_tries = max_tries
+        self._codecs = Codecs(codecs)
+        self._retry_seconds = retry_seconds
+        self._around = around
+        self._async_wrapper = async_wrapper
+        self._address = Address(url, prefix)
+        self._transport: Transport = opened(self._address)
+        # One call at a time; the thread that renews makes some.
+        self._calling = threading.Lock()
+        # No event of threading: a handler of the system's signals must not set one.
+        self._is_stopping = False
+        self._remembered = _Remembered(dedupe)
+        self._open: list[Message] = []
+        self._done: list[Message] = []
+        self._acknowledge_at = 0.0
+        self._is_away = False
+
+    def __repr__(self) -> str:
+        return f"<Listener of {self.group!r} for {', '.join(self._signals)}>"
+
+    def stop(self) -> None:
+        """Let :meth:`run` return when the receivers that run have returned.
+
+        May be called from any thread, and from a handler of a signal of the system.
+        """
+        self._is_stopping = True
+
+    def run(self) -> None:
+        """Receive events until :meth:`stop`.
+
+        In the main thread, SIGTERM and SIGINT stop it, too; a second one interrupts the
+        receivers that run. A broker that cannot be reached is waited for.
+
+        :raises ReceiverError: If a signal has no receiver in this process.
+        """
+        self._check_receivers()
+        self._is_stopping = False
+        with self._stopped_by_system(), self._renewing():
+            try:
+                self._loop()
+            finally:
+                with self._calling:
+                    self._transport.close()
+
+    def _check_receivers(self) -> None:
+        for signal in self._signals.values():
+            if all(
+                getattr(one.receiver, "is_relay", False) for one in signal.connections
+            ):
+                raise ReceiverError(
+                    f"no receiver is connected to {signal.name!r} here, so its events"
+                    " would be lost; import the modules that connect them first",
+                    signal,
+                )
+
+    def _loop(self) -> None:
+        pause_seconds = _FIRST_PAUSE_SECONDS
+        is_subscribed = False
+        while not self._is_stopping:
+            try:
+                if not is_subscribed:
+                    with self._calling:
+                        self._transport.subscribe(self.group, [*self._signals])
+                    is_subscribed = True
+                with self._calling:
+                    messages = self._transport.receive(_WAIT_SECONDS)
+                self._note_back()
+                pause_seconds = _FIRST_PAUSE_SECONDS
+                self._take(messages)
+            except RelayError as error:
+                is_subscribed = False
+                self._open, self._done = [], []
+                if not self._is_away:
+                    log.error("relay: %s; waiting for it", error)
+                self._is_away = True
+                self._pause(pause_seconds)
+                pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._is_stopping and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def _note_back(self) -> None:
+        if self._is_away:
+            log.warning("relay: the broker at %s is back", self._address.shown)
+            self._is_away = False
+
+    def _take(self, messages: Sequence[Message]) -> None:
+        """Receive what came; what is left when it is to stop is given back."""
+        self._open = [*messages]
+        for message in messages:
+            if self._is_stopping:
+                break
+            self._take_one(message)
+            now = time.monotonic()
+            if now >= self._acknowledge_at or len(self._done) >= _ACKNOWLEDGE_MOST:
+                self._acknowledge()
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        done, self._done = self._done, []
+        self._acknowledge_at = time.monotonic() + _ACKNOWLEDGE_SECONDS
+        if done:
+            with self._calling:
+                self._transport.done(done)
+            gone = set(map(id, done))
+            self._open = [one for one in self._open if id(one) not in gone]
+
+    def _take_one(self, message: Message) -> None:
+        try:
+            event = self._event_in(message)
+            if event is None:
+                self.repeated += 1
+                self._done.append(message)
+                return
+            signal, payload = self._signals.fit(event)
+        except EventError as error:
+            self._bury(message, None, Why(str(error), message.tries))
+            return
+        failure = self._send(signal, event, payload)
+        if failure is None:
+            self.received += 1
+            self._remembered.add((event.source, event.id))
+            self._done.append(message)
+            return
+        self.failed += 1
+        if message.tries >= self._max_tries:
+            self._bury(message, event, _why(failure, message.tries))
+        else:
+            self._try_again(message)
+
+    def _event_in(self, message: Message) -> Event | None:
+        """Return the event of a message; ``None`` if it is not to be received again.
+
+        :raises EventError: If there is none, or no worker could finish with it.
+        """
+        if message.tries > self._max_tries:
+            raise EventError(
+                f"it was handed out {message.tries - 1} times, and no worker has"
+                " finished with it; its receivers may end the process"
+            )
+        event = read(message.body, self._codecs, message.tries)
+        if (event.source, event.id) in self._remembered or is_sent_by_us(event):
+            return None
+        return event
+
+    def _send(
+        self, signal: NamedSignal, event: Event, payload: dict[str, t.Any]
+    ) -> Exception | None:
+        start = time.perf_counter()
+        try:
+            with self._around():
+                error = send_again(signal, event, payload, self._async_wrapper)
+        # Of a strict receiver, or of what is around.
+        except Exception as raised:  # noqa: BLE001
+            log.exception("relay: event %s of %r has failed", event.id, event.type)
+            error = raised
+        if relay_received.receivers:
+            relay_received.send_robust(
+                self,
+                event=event,
+                duration_seconds=time.perf_counter() - start,
+                exception=error,
+            )
+        return error
+
+    def _try_again(self, message: Message) -> None:
+        seconds = min(
+            self._retry_seconds * 2 ** (message.tries - 1), _LONGEST_DELAY_SECONDS
+        )
+        with self._calling:
+            self._transport.again(message, seconds)
+            # Within: to renew it now would undo that.
+            self._open.remove(message)
+
+    def _bury(self, message: Message, event: Event | None, why: Why) -> None:
+        with self._calling:
+            self._transport.bury(message, why)
+        self._open.remove(message)
+        self.buried += 1
+        log.error(
+            "relay: an event of the group %r is a dead letter after %d tries: %s",
+            self.group,
+            why.tries,
+            why.reason,
+        )
+        if relay_buried.receivers:
+            relay_buried.send_robust(self, event=event, body=message.body, why=why)
+
+    @contextmanager
+    def _renewing(self) -> Iterator[None]:
+        """Renew what is open while receivers run."""
+        if self._transport.renew_seconds is None:
+            yield
+            return
+        ended = threading.Event()
+        arguments = (ended, self._transport.renew_seconds)
+        thread = threading.Thread(
+            target=self._renew, args=arguments, name="signalpost-renewal", daemon=True
+        )
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _renew(self, ended: threading.Event, seconds: float) -> None:
+        while not ended.wait(seconds):
+            try:
+                with self._calling:
+                    messages = [*self._open]
+                    if messages:
+                        self._transport.renew(messages)
+            except RelayError:
+                # The main thread will come upon it, and log it.
+                continue
+
+    @contextmanager
+    def _stopped_by_system(self) -> Iterator[None]:
+        """Stop at SIGTERM and SIGINT, if this is the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {
+            number: signals_of_system.signal(number, self._note_system)
+            for number in (signals_of_system.SIGTERM, signals_of_system.SIGINT)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signals_of_system.signal(number, handler)
+
+    def _note_system(self, number: int, frame: object) -> None:
+        if self._is_stopping:
+            raise KeyboardInterrupt
+        self.stop()
+
+
+def _why(error: Exception, tries: int) -> Why:
+    text = "".join(traceback.format_exception(error))
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:1000]
+    # The end has the innermost line.
+    return Why(reason, tries, text[-_LONGEST_TRACEBACK:])
+
+
+class _Remembered:
+    """The latest events that were received."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._keys: dict[tuple[str, str], None] = {}
+
+    def __contains__(self, key: tuple[str, str]) -> bool:
+        return key in self._keys
+
+    def add(self, key: tuple[str, str]) -> None:
+        """Remember an event, and forget the oldest of too many."""
+        if self._most:
+            self._keys[key] = None
+            if len(self._keys) > self._most:
+                del self._keys[next(iter(self._keys))]
+
+
+def _check_options(
+    group: object, max_tries: object, dedupe: object, retry_seconds: object
+) -> None:
+    if not isinstance(group, str) or not _is_group(group):
+        raise ValueError(
+            "group must be a name of 1 to 100 letters, digits, '.', '_' and '-', got"
+            f" {group!r}"
+        )
+    if type(max_tries) is not int or max_tries < 1:
+        raise ValueError(f"max_tries must be a number from 1 up, got {max_tries!r}")
+    if type(dedupe) is not int or dedupe < 0:
+        raise ValueError(f"dedupe must be a number from 0 up, got {dedupe!r}")
+    if not isinstance(retry_seconds, (int, float)) or not 0 < retry_seconds < 3600:
+        raise ValueError(
+            f"retry_seconds must be a positive number, got {retry_seconds!r}"
+        )

@@ -1,0 +1,439 @@
+"""Redis Streams: one stream a signal, one consumer group a group, by redis-py."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+import time
+import typing as t
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+from contextlib import suppress
+from urllib.parse import parse_qsl
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ..._ids import new_id
+from ...errors import RelayError
+from ._event import WrittenEvent
+from ._transport import Address
+from ._transport import DeadLetter
+from ._transport import Message
+from ._transport import reaching
+from ._transport import Why
+
+__all__ = ["RedisTransport", "open_transport"]
+
+_DEFAULTS: t.Final = {
+    "keep_seconds": 3600.0,
+    "lease_seconds": 60.0,
+    "max_events": 1_000_000.0,
+}
+# What depends on them here.
+_OURS: t.Final = frozenset(("decode_responses", "protocol"))
+_MOST_DEAD: t.Final = 100_000
+_BATCH: t.Final = 100
+# How often it is looked for what is due again, and for what no group needs any more.
+_DUE_SECONDS: t.Final = 0.5
+_TRIM_SECONDS: t.Final = 60.0
+_GONE_SECONDS: t.Final = 86_400.0
+_BODY: t.Final = b"event"
+
+
+class _Handle(t.NamedTuple):
+    """Where an event is."""
+
+    stream: str
+    id: bytes
+
+
+def open_transport(address: Address) -> RedisTransport:
+    """Return a transport for Redis.
+
+    :raises ValueError: If the URL is wrong.
+    """
+    return RedisTransport(address)
+
+
+class RedisTransport:
+    """A connection to Redis.
+
+    What a group has been handed out and has not done is *pending* there, with the time
+    of the latest delivery: after ``lease_seconds`` it is due for any worker of the
+    group. :meth:`renew` sets that time to now, and :meth:`again` to so long ago that it
+    is due when it should be: so one mechanism is for workers that died and for tries
+    that failed, and nothing has to be moved.
+
+    :param address: Where Redis is. In the URL's query: ``lease_seconds`` and
+        ``max_events``, the length of a stream, ``keep_seconds``, for how long it has
+        what every group has done, and what redis-py takes.
+    """
+
+    renew_seconds: float | None
+
+    def __init__(self, address: Address) -> None:
+        url, options = address.options(_DEFAULTS)
+        self._address = address
+        self._url = url
+        self._lease_seconds = options["lease_seconds"]
+        self._max_events = int(options["max_events"])
+        self._keep_seconds = options["keep_seconds"]
+        self.renew_seconds = self._lease_seconds / 3
+        self._client: redis.Redis | None = None
+        self._group = ""
+        self._streams: list[str] = []
+        self._consumer = f"{socket.gethostname()}-{os.getpid()}-{new_id()[-12:]}"
+        self._held: dict[_Handle, Message] = {}
+        self._unfinished: list[Message] = []
+        self._due_at = self._trim_at = 0.0
+        self._check_url()
+
+    def _check_url(self) -> None:
+        """Check the options of the URL, without connecting.
+
+        :raises ValueError: If one is unknown, or wrong.
+        """
+        for name in _OURS & {*_query_of(self._url)}:
+            raise ValueError(
+                f"{self._address.shown} has the option {name} in its query, which is"
+                " not to be chosen; leave it out"
+            )
+        try:
+            self._connected().connection_pool.make_connection()
+        except TypeError as error:
+            raise ValueError(
+                f"{self._address.shown} has an option in its query that is not known:"
+                f" {error}; known are {', '.join(_DEFAULTS)}, and those of redis-py"
+            ) from error
+        finally:
+            self._drop()
+
+    def _connected(self) -> redis.Redis:
+        """Return the client; it connects when it is used."""
+        if self._client is None:
+            seconds = self._address.seconds / 2  # to connect, and to be answered
+            self._client = redis.Redis.from_url(
+                self._url,
+                # Nothing is asked at the beginning that is not needed.
+                lib_name=None,
+                lib_version=None,
+                max_connections=1,
+                protocol=2,
+                retry=Retry(NoBackoff(), 0),
+                socket_connect_timeout=seconds,
+                socket_timeout=seconds,
+            )
+        return self._client
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn what redis-py raises into our error, and drop the connection."""
+        try:
+            yield
+        except (redis.RedisError, OSError) as error:
+            self._drop()
+            raise reaching(self._address, error) from error
+
+    def _drop(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with suppress(redis.RedisError, OSError):
+                client.close()
+
+    def _stream_of(self, type_: str) -> str:
+        return f"{self._address.prefix}:{type_}"
+
+    def _own(self, kind: str, group: str | None = None) -> str:
+        """Return the stream of a group's own: what is tried again, or dead."""
+        return f"{self._address.prefix}.{kind}:{group or self._group}"
+
+    def send(self, events: Sequence[WrittenEvent]) -> None:
+        """Add events to the streams of their signals, in one round trip."""
+        with self._errors():
+            pipeline = self._connected().pipeline(transaction=False)
+            for event in events:
+                pipeline.xadd(
+                    self._stream_of(event.type),
+                    {_BODY: event.body},
+                    maxlen=self._max_events,
+                    approximate=True,
+                )
+            pipeline.execute()
+
+    def subscribe(self, group: str, types: Sequence[str]) -> None:
+        """Make the group in each stream, from the beginning, unless it is there."""
+        self._group = group
+        self._streams = [self._stream_of(one) for one in types]
+        self._streams.append(self._own("again"))
+        with self._errors():
+            client = self._connected()
+            for stream in self._streams:
+                try:
+                    client.xgroup_create(stream, group, "0", mkstream=True)
+                except redis.ResponseError as error:
+                    if not str(error).startswith("BUSYGROUP"):
+                        raise
+        # They are this consumer's until the lease ends: Redis would not repeat them.
+        self._unfinished = [*self._held.values()]
+        self._due_at = 0.0
+
+    def receive(self, seconds: float) -> Sequence[Message]:
+        """Return what is due again, else what is new."""
+        if self._unfinished:
+            found, self._unfinished = self._unfinished, []
+            return found
+        with self._errors():
+            client = self._connected()
+            now = time.monotonic()
+            if now >= self._due_at:
+                due = self._due(client)
+                if due is not None:
+                    return [self._hold(due)]  # and look again at the next call
+                self._due_at = now + _DUE_SECONDS
+            if now >= self._trim_at:
+                self._trim(client)
+                self._trim_at = now + _TRIM_SECONDS
+            wait = min(seconds, _DUE_SECONDS, self._address.seconds / 4)
+            return self._new(client, wait)
+
+    def _new(self, client: redis.Redis, seconds: float) -> list[Message]:
+        answer: t.Any = client.xreadgroup(
+            self._group,
+            self._consumer,
+            dict.fromkeys(self._streams, ">"),
+            count=_BATCH,
+            block=max(int(seconds * 1000), 1),
+        )
+        return [
+            self._hold(Message(_body_of(fields), 1, _Handle(stream.decode(), id_)))
+            for stream, entries in answer or ()
+            for id_, fields in entries
+        ]
+
+    def _hold(self, message: Message) -> Message:
+        self._held[message.handle] = message
+        return message
+
+    def _due(self, client: t.Any) -> Message | None:
+        """Claim one event that is due again.
+
+        One only: the number of its deliveries is that of its tries then. Not by
+        XAUTOCLAIM, which does not return that number.
+        """
+        lease = int(self._lease_seconds * 1000)
+        pipeline = client.pipeline(transaction=False)
+        for stream in self._streams:
+            pipeline.xpending_range(stream, self._group, "-", "+", 10, idle=lease)
+        for stream, pending in zip(self._streams, pipeline.execute(), strict=True):
+            for one in pending:
+                id_ = one["message_id"]
+                # It has nothing if another has claimed it meanwhile, or it was trimmed.
+                for _, fields in client.xclaim(
+                    stream, self._group, self._consumer, lease, [id_]
+                ):
+                    tries = int(one["times_delivered"]) + 1
+                    return Message(_body_of(fields), tries, _Handle(stream, id_))
+        return None
+
+    def done(self, messages: Sequence[Message]) -> None:
+        """Acknowledge messages."""
+        with self._errors():
+            pipeline = self._connected().pipeline(transaction=False)
+            for stream, ids in _by_stream(messages).items():
+                pipeline.xack(stream, self._group, *ids)
+            pipeline.execute()
+        self._release(messages)
+
+    def again(self, message: Message, seconds: float) -> None:
+        """Set the time of a delivery back, so that it is due in ``seconds``."""
+        idle_seconds = max(self._lease_seconds - seconds, 0.0)
+        with self._errors():
+            self._claim(self._connected(), [message], idle_seconds)
+        self._release([message])
+
+    def renew(self, messages: Sequence[Message]) -> None:
+        """Set the time of deliveries to now."""
+        with self._errors():
+            self._claim(self._connected(), messages, 0.0)
+
+    def _claim(
+        self, client: t.Any, messages: Sequence[Message], idle_seconds: float
+    ) -> None:
+        pipeline = client.pipeline(transaction=False)
+        for stream, ids in _by_stream(messages).items():
+            pipeline.xclaim(
+                stream,
+                self._group,
+                self._consumer,
+                0,
+                ids,
+                idle=int(idle_seconds * 1000),
+                justid=True,  # and so it counts as no delivery
+            )
+        pipeline.execute()
+
+    def bury(self, message: Message, why: Why) -> None:
+        """Move a message to the group's stream of dead letters, in one transaction."""
+        with self._errors():
+            pipeline = self._connected().pipeline(transaction=True)
+            fields: t.Any = {
+                _BODY: message.body,
+                b"reason": why.reason,
+                b"tries": why.tries,
+                b"traceback": why.traceback,
+            }
+            pipeline.xadd(
+                self._own("dead"), fields, maxlen=_MOST_DEAD, approximate=True
+            )
+            handle: _Handle = message.handle
+            pipeline.xack(handle.stream, self._group, handle.id)
+            pipeline.execute()
+        self._release([message])
+
+    def _release(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            self._held.pop(message.handle, None)
+
+    def _trim(self, client: t.Any) -> None:
+        """Delete what every group of a stream has done, and consumers that are gone.
+
+        Not what is new, as another group may be about to start for the first time.
+        """
+        kept = b"%d" % ((time.time() - self._keep_seconds) * 1000)
+        for stream in self._streams:
+            needed = [kept]
+            for group in client.xinfo_groups(stream):
+                name = group["name"]
+                pending = client.xpending(stream, name)
+                needed.append(pending["min"] or _after(group["last-delivered-id"]))
+                if name == self._group.encode():
+                    self._remove_gone(client, stream)
+            client.xtrim(stream, minid=min(needed, key=_order), approximate=False)
+
+    def _remove_gone(self, client: t.Any, stream: str) -> None:
+        for one in client.xinfo_consumers(stream, self._group):
+            is_gone = one["idle"] > _GONE_SECONDS * 1000
+            if is_gone and not one["pending"]:
+                client.xgroup_delconsumer(stream, self._group, one["name"])
+
+    def dead(self, group: str) -> Iterator[DeadLetter]:
+        """Yield the dead letters of a group, the oldest first."""
+        start = "-"
+        while True:
+            with self._errors():
+                client: t.Any = self._connected()
+                entries = client.xrange(self._own("dead", group), start, "+", _BATCH)
+            for id_, fields in entries:
+                yield _letter(id_.decode(), fields)
+            if len(entries) < _BATCH:
+                return
+            start = f"({entries[-1][0].decode()}"
+
+    def retry(self, group: str, letter: DeadLetter) -> None:
+        """Move a dead letter to the group's own stream of what is tried again."""
+        with self._errors():
+            pipeline = self._connected().pipeline(transaction=True)
+            pipeline.xadd(self._own("again", group), {_BODY: letter.body})
+            pipeline.xdel(self._own("dead", group), letter.id)
+            pipeline.execute()
+
+    def drop(self, group: str, letter: DeadLetter) -> None:
+        """Delete a dead letter."""
+        with self._errors():
+            self._connected().xdel(self._own("dead", group), letter.id)
+
+    def check(self) -> Sequence[str]:
+        """Return what in the configuration of Redis could lose events."""
+        with self._errors():
+            client: t.Any = self._connected()
+            client.ping()
+            try:
+                found = client.config_get("appendonly", "maxmemory", "maxmemory-policy")
+            except redis.ResponseError:
+                return ["CONFIG GET is not allowed, so nothing can be told about it"]
+        texts = {_text(name): _text(value) for name, value in found.items()}
+        problems = []
+        if texts.get("appendonly") == "no":
+            problems.append(
+                "appendonly is no: what was sent since the last snapshot is lost when"
+                " Redis ends; set appendonly yes"
+            )
+        policy = texts.get("maxmemory-policy", "noeviction")
+        if texts.get("maxmemory", "0") != "0" and policy != "noeviction":
+            problems.append(
+                f"maxmemory-policy is {policy}: streams may be evicted as a whole; set"
+                " noeviction"
+            )
+        return problems
+
+    def close(self) -> None:
+        """Have what was handed out handed out to others at once, and disconnect."""
+        held, self._held, self._unfinished = [*self._held.values()], {}, []
+        with suppress(RelayError):
+            if held:
+                with self._errors():
+                    self._claim(self._connected(), held, self._lease_seconds)
+            elif self._client is not None:
+                with self._errors():
+                    for stream in self._streams:
+                        self._leave(self._client, stream)
+        self._drop()
+
+    def _leave(self, client: t.Any, stream: str) -> None:
+        """Remove the own consumer, unless something of it is due again later."""
+        for one in client.xinfo_consumers(stream, self._group):
+            if one["name"] == self._consumer.encode() and not one["pending"]:
+                client.xgroup_delconsumer(stream, self._group, self._consumer)
+
+    def forget(self) -> None:
+        """Let go of the parent's connection: redis-py knows whose it is."""
+        self._client = None
+        self._held, self._unfinished = {}, []
+
+
+def _query_of(url: str) -> list[str]:
+    return [name for name, _ in parse_qsl(urlsplit(url).query)]
+
+
+def _body_of(fields: dict[bytes, bytes]) -> bytes:
+    """Return the event of an entry; of one that others have added, what is in it."""
+    return fields.get(_BODY, b" ".join(fields.values()))
+
+
+def _by_stream(messages: Sequence[Message]) -> dict[str, list[bytes]]:
+    found: dict[str, list[bytes]] = {}
+    for message in messages:
+        handle: _Handle = message.handle
+        found.setdefault(handle.stream, []).append(handle.id)
+    return found
+
+
+def _order(id_: bytes) -> tuple[int, int]:
+    milliseconds, _, number = id_.partition(b"-")
+    return int(milliseconds), int(number or 0)
+
+
+def _after(id_: bytes) -> bytes:
+    milliseconds, number = _order(id_)
+    return b"%d-%d" % (milliseconds, number + 1)
+
+
+def _letter(id_: str, fields: dict[bytes, bytes]) -> DeadLetter:
+    tries = _text(fields.get(b"tries", b"0"))
+    why = Why(
+        _text(fields.get(b"reason", b"")),
+        int(tries) if tries.isdecimal() else 0,
+        _text(fields.get(b"traceback", b"")),
+    )
+    seconds = int(id_.partition("-")[0]) / 1000
+    at = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return DeadLetter(id_, _body_of(fields), why, at)
+
+
+def _text(value: t.Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

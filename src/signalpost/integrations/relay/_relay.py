@@ -1,0 +1,289 @@
+"""The relay: forwards what signals send to receivers in other processes."""
+
+from __future__ import annotations
+
+import atexit
+import time
+import typing as t
+import weakref
+from collections.abc import Callable
+from collections.abc import Mapping
+from importlib import import_module
+
+from ..._engine.identity import ANY
+from ..._engine.signal import NamedSignal
+from ...exchange import current_exchange
+from ...receivers.context import current_span_ids
+from ...receivers.context import request_context
+from ._again import checked_signal
+from ._again import current_event
+from ._again import is_sent_again
+from ._again import note_chain
+from ._again import send_again
+from ._again import Signals
+from ._background import BackgroundSends
+from ._event import read
+from ._event import traceparent_in
+from ._event import Writer
+from ._event import WrittenEvent
+from ._sends import Counts
+from ._sends import ImmediateSends
+from ._sends import Sends
+from ._transport import Address
+from ._transport import opened
+from ._values import Codec
+from ._values import Codecs
+
+__all__ = ["Relay", "Way"]
+
+Way: t.TypeAlias = t.Literal["thread", "now", "outbox"]
+
+_NOW_SECONDS: t.Final = 2.0
+_EXIT_SECONDS: t.Final = 2.0
+
+
+class Relay:
+    """Forwards what signals send, over a broker, to receivers elsewhere.
+
+    ::
+
+        relay = Relay("redis://broker/0", source="shop")
+        relay.forward(order_placed)
+
+    Receivers are called by a :class:`Listener`, in another process.
+
+    :param url: Where the broker is, with credentials and options: ``redis://…``,
+        ``rediss://…``, ``unix://…``, ``amqp://…`` or ``amqps://…``. For tests,
+        ``inline://``: each signal is sent again at once, in the same thread, with what
+        was written and read.
+    :param source: The name of this application in events.
+    :param sends: When. ``"thread"``: a thread sends in the background, and ``send``
+        never waits for the broker. ``"now"``: ``send`` waits, for 2 seconds at most,
+        and raises :exc:`~signalpost.errors.RelayError` if the broker has not taken the
+        event. ``"outbox"``: the event becomes a row of a table, in the transaction of
+        the caller, which ``signalpost relay dispatch`` sends.
+    :param max_waiting: How many events may wait in this process; further ones are
+        dropped, and counted.
+    :param codecs: How values of types of yours are written, by type.
+    :param prefix: What the names of streams and queues in the broker begin with.
+    :param outbox: The table, for ``sends="outbox"``.
+    :param session_of: Returns the session of the running code, for
+        ``sends="outbox"``.
+    :raises ValueError: If an argument cannot be one.
+    :raises ImportError: If the package for such a URL is not installed.
+
+    .. versionadded:: 0.1
+    """
+
+    source: str
+    """The name of this application in events."""
+
+    def __init__(  # noqa: PLR0913  # options, by keyword
+        self,
+        url: str,
+        *,
+        source: str,
+        sends: Way = "thread",
+        max_waiting: int = 10_000,
+        codecs: Mapping[type, Codec] | None = None,
+        prefix: str = "signalpost",
+        outbox: t.Any = None,
+        session_of: Callable[[], t.Any] | None = None,
+    ) -> None:
+        self._codecs = Codecs(codecs)
+        self._writer = Writer(source, self._codecs)
+        self.source = source
+        self._signals = Signals(())
+        self._forwarders: dict[NamedSignal, Callable[..., None]] = {}
+        self._counts = Counts(weakref.ref(self))
+        address = Address(url, prefix)
+        if address.scheme == "inline":
+            self._sends: Sends = _InlineSends(self._signals, self._codecs, self._counts)
+        elif sends == "thread":
+            opened(address)
+            if type(max_waiting) is not int or max_waiting < 1:
+                raise ValueError(
+                    f"max_waiting must be a number from 1 up, got {max_waiting!r}"
+                )
+            self._sends = BackgroundSends(address, self._counts, max_waiting)
+        elif sends == "now":
+            opened(address)
+            address = Address(url, prefix, _NOW_SECONDS)
+            self._sends = ImmediateSends(address, self._counts)
+        elif sends == "outbox":
+            # Only where SQLAlchemy is.
+            table = import_module("._table", __package__)
+            self._sends = table.OutboxSends(outbox, session_of)
+        else:
+            raise ValueError(
+                f"sends must be 'thread', 'now' or 'outbox', got {sends!r}"
+            )
+        _open_relays.add(self)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self._signals) or "nothing"
+        return f"<Relay of {self.source!r}, forwards {names}>"
+
+    def forward(
+        self, *signals: NamedSignal, sender: t.Any = ANY, again: bool = False
+    ) -> t.Self:
+        """Forward what signals send from now on.
+
+        The signal's ``send`` raises :exc:`~signalpost.errors.NotSendableError` if
+        something in the payload cannot be sent.
+
+        A signal that a listener sends in this process is not forwarded again.
+
+        :param signals: Signals with a name and a declared payload.
+        :param sender: Whose sends; :data:`ANY` for all. Receivers elsewhere get a name
+            for it: a string itself, else its ``name`` or that of its class.
+        :param again: Forward a signal also when it was received from elsewhere, to
+            bring it to another broker. What comes back from there is ignored.
+        :returns: The relay.
+        :raises TypeError: If one is no signal with a name.
+        :raises PayloadError: If one does not declare its payload.
+        """
+        for signal in map(checked_signal, signals):
+            self._signals.add(signal)
+            if again:
+                note_chain(self.source, signal.name)
+            if signal not in self._forwarders:
+                self._forwarders[signal] = self._forwarder(signal, again=again)
+            signal.connect(self._forwarders[signal], sender, weak=False)
+        return self
+
+    def _forwarder(self, signal: NamedSignal, *, again: bool) -> Callable[..., None]:
+        name = signal.name
+        write = self._writer.write
+        put = self._sends.put
+
+        def forward(sender: object, /, **payload: object) -> None:
+            if not again and is_sent_again(signal):
+                return
+            put(write(name, payload, _name_of(sender), _extensions()))
+
+        forward.__name__ = forward.__qualname__ = f"forward to {self.source!r}"
+        forward.is_relay = True  # type: ignore[attr-defined]  # for listeners
+        return forward
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait in this process for the broker to take them."""
+        return self._sends.waiting
+
+    @property
+    def oldest_seconds(self) -> float:
+        """For how long the oldest of them has waited; 0 if none waits."""
+        return self._sends.oldest_seconds
+
+    @property
+    def sent(self) -> int:
+        """How many events the broker has taken from this process."""
+        return self._counts.sent
+
+    @property
+    def dropped(self) -> int:
+        """How many events of this process were given up; they are lost."""
+        return self._counts.dropped
+
+    @property
+    def tries(self) -> int:
+        """How often this process has called the broker to send."""
+        return self._counts.tries
+
+    @property
+    def failures(self) -> int:
+        """How many of these tries have failed."""
+        return self._counts.failures
+
+    def close(self, seconds: float = 5.0) -> int:
+        """Forward no more, and send what waits.
+
+        Done when the process ends, too, for 2 seconds.
+
+        :param seconds: For how long at most.
+        :returns: How many events are left; they are lost.
+        """
+        for signal, forward in self._forwarders.items():
+            signal.disconnect(forward)
+        self._forwarders = {}
+        _open_relays.discard(self)
+        return self._sends.close(seconds)
+
+
+class _InlineSends:
+    """Sends each signal again at once, in the same thread; for tests."""
+
+    waiting: t.Final = 0
+    oldest_seconds: t.Final = 0.0
+
+    def __init__(self, signals: Signals, codecs: Codecs, counts: Counts) -> None:
+        self._signals = signals
+        self._codecs = codecs
+        self._counts = counts
+
+    def put(self, event: WrittenEvent) -> None:
+        """Read an event, and send its signal again.
+
+        :raises Exception: What the first receiver that fails raises.
+        """
+        received = read(event.body, self._codecs)
+        signal, payload = self._signals.fit(received)
+        self._counts.tries += 1
+        error = send_again(signal, received, payload)
+        if error is not None:
+            raise error
+        self._counts.note_sent([event])
+
+    def close(self, seconds: float) -> int:
+        """Do nothing, as nothing waits."""
+        return 0
+
+
+def _name_of(sender: object) -> str | None:
+    """Return what receivers elsewhere get for a sender."""
+    if sender is None or type(sender) is str:
+        return sender
+    if isinstance(sender, (str, int)):
+        return str(sender)
+    name = getattr(sender, "name", None)
+    if isinstance(name, str):
+        return name
+    named = sender if isinstance(sender, type) else type(sender)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _extensions() -> dict[str, str]:
+    """Return the ids of the request and of the trace that the code runs in."""
+    found = {}
+    request_id = request_context().get("request_id")
+    if request_id is not None:
+        found["requestid"] = request_id
+    traceparent = _traceparent()
+    if traceparent is not None:
+        found["traceparent"] = traceparent
+    return found
+
+
+def _traceparent() -> str | None:
+    span = current_span_ids()
+    if span is not None:
+        return f"00-{span[0]}-{span[1]}-01"
+    exchange = current_exchange()
+    if exchange is not None:
+        return traceparent_in(exchange.environ)
+    event = current_event()
+    return None if event is None else event.traceparent
+
+
+_open_relays: weakref.WeakSet[Relay] = weakref.WeakSet()
+
+
+def _close_relays() -> None:
+    """Send what waits as the process ends; all relays together get so long."""
+    end = time.monotonic() + _EXIT_SECONDS
+    for relay in [*_open_relays]:
+        relay.close(max(end - time.monotonic(), 0.0))
+
+
+atexit.register(_close_relays)

@@ -1,0 +1,184 @@
+"""How a relay hands events to its broker, and how it counts them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import typing as t
+import weakref
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..._engine.signal import NamedSignal
+from ...errors import RelayError
+from ._catalogue import relay_failed
+from ._catalogue import relay_sent
+from ._event import WrittenEvent
+from ._transport import Address
+from ._transport import opened
+from ._transport import Transport
+
+__all__ = ["Counts", "ImmediateSends", "Seldom", "Sends", "after_fork", "log"]
+
+log = logging.getLogger("signalpost.relay")
+
+
+class Sends(t.Protocol):
+    """One of the ways to send."""
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait in this process."""
+
+    @property
+    def oldest_seconds(self) -> float:
+        """For how long the oldest of them has waited; 0 if none waits."""
+
+    def put(self, event: WrittenEvent) -> None:
+        """Send an event, or have it sent.
+
+        :raises RelayError: If that fails, and is this way's to report.
+        """
+
+    def close(self, seconds: float) -> int:
+        """Send what waits; return how many events are left, and lost."""
+
+
+class Seldom:
+    """Lets a line be logged once a minute at most."""
+
+    __slots__ = ("_next",)
+
+    PAUSE_SECONDS: t.Final = 60.0
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def is_due(self) -> bool:
+        """Return whether the line may be logged now."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self.PAUSE_SECONDS
+        return True
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the events of a relay, in this process."""
+
+    relay: weakref.ref[t.Any]
+    """The relay, which sends the signals about them."""
+    sent: int = 0
+    """How many the broker has confirmed."""
+    dropped: int = 0
+    """How many were given up."""
+    tries: int = 0
+    """How often the broker was called."""
+    failures: int = 0
+    """How often that failed."""
+
+    def start_over(self) -> None:
+        """Count from 0, as in a forked child."""
+        self.sent = self.dropped = self.tries = self.failures = 0
+
+    def note_sent(self, events: Sequence[WrittenEvent]) -> None:
+        """Count events that the broker has confirmed."""
+        self.sent += len(events)
+        relay = self.relay()
+        if _is_followed(relay_sent, relay):
+            for event in events:
+                relay_sent.send_robust(relay, event=event)
+
+    def note_dropped(self, event: WrittenEvent, reason: str) -> None:
+        """Count an event that is given up."""
+        self.dropped += 1
+        relay = self.relay()
+        if _is_followed(relay_failed, relay):
+            relay_failed.send_robust(relay, event=event, reason=reason)
+
+
+def _is_followed(signal: NamedSignal, sender: object) -> bool:
+    return bool(signal.receivers) and signal.has_receivers_for(sender)
+
+
+class ImmediateSends:
+    """Each event is sent before the signal's ``send`` returns: one try.
+
+    Each thread that sends at the same time has a connection of its own.
+
+    :param address: Where to.
+    :param counts: What is counted.
+    """
+
+    waiting: t.Final = 0
+    oldest_seconds: t.Final = 0.0
+
+    def __init__(self, address: Address, counts: Counts) -> None:
+        self._address = address
+        self._counts = counts
+        self._idle: list[Transport] = []
+        after_fork(self, ImmediateSends._forget)
+
+    def put(self, event: WrittenEvent) -> None:
+        """Send an event.
+
+        :raises RelayError: If the broker did not take it.
+        """
+        counts = self._counts
+        try:
+            transport = self._idle.pop()
+        except IndexError:
+            transport = opened(self._address)
+        counts.tries += 1
+        try:
+            transport.send([event])
+        except RelayError as error:
+            transport.close()
+            counts.failures += 1
+            counts.note_dropped(event, str(error))
+            raise
+        self._idle.append(transport)
+        counts.note_sent([event])
+
+    def close(self, seconds: float) -> int:
+        """Disconnect; nothing waits here."""
+        idle, self._idle = self._idle, []
+        for transport in idle:
+            transport.close()
+        return 0
+
+    def _forget(self) -> None:
+        idle, self._idle = self._idle, []
+        for transport in idle:
+            transport.forget()
+        self._counts.start_over()
+
+
+_followers: weakref.WeakKeyDictionary[t.Any, Callable[[t.Any], None]] = (
+    weakref.WeakKeyDictionary()
+)
+_followers_lock = threading.Lock()
+
+
+def after_fork(owner: t.Any, function: Callable[[t.Any], None]) -> None:
+    """Have a function called with its owner in each child that is forked from now on.
+
+    Without keeping the owner alive.
+    """
+    with _followers_lock:
+        _followers[owner] = function
+
+
+def _forked() -> None:
+    global _followers_lock
+    _followers_lock = threading.Lock()  # another thread may have held it
+    for owner, function in [*_followers.items()]:
+        function(owner)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -31,6 +31,7 @@ __all__ = [
     "ContextFilter",
     "ContextProcessor",
     "ContextRecordFactory",
+    "Recording",
     "add_context",
     "carried",
     "current_span_ids",
@@ -78,7 +79,7 @@ _FIELDS: Final = tuple(FIELDS_BY_ATTRIBUTE.values())
 _ATTRIBUTE_SET: Final = frozenset(_ATTRIBUTES)
 
 
-class _Recording:
+class Recording:
     """What needs the exchanges of all applications to be recorded, while it lives.
 
     Without a receiver no exchange is recorded, and no line would have an id.
@@ -114,7 +115,7 @@ class ContextFilter(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._recording = _Recording()
+        self._recording = Recording()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Put the current request on a record, unless it has one."""
@@ -147,7 +148,7 @@ class ContextRecordFactory:
         while isinstance(found, ContextRecordFactory):
             found = found._factory  # noqa: SLF001  # this class's own
         self._factory = found
-        self._recording = _Recording()
+        self._recording = Recording()
 
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         """Return a new record."""
@@ -170,7 +171,7 @@ class ContextProcessor:
     """
 
     def __init__(self) -> None:
-        self._recording = _Recording()
+        self._recording = Recording()
 
     def __call__(
         self, logger: object, method: str, entry: MutableMapping[str, Any]

@@ -276,7 +276,7 @@ def _is_json(content_type: str) -> bool:
 def _required(event: dict[str, t.Any], name: str) -> str:
     found = _text(event, name)
     if found is None:
-        raise EventError(f"an event must have a {name}, got none")
+        raise EventError(f"an event must have the attribute {name!r}, got none")
     return found
 
 

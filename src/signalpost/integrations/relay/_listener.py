@@ -29,6 +29,7 @@ from ._catalogue import relay_buried
 from ._catalogue import relay_received
 from ._event import Event
 from ._event import read
+from ._relay import Relay
 from ._sends import log
 from ._transport import Address
 from ._transport import Message
@@ -105,7 +106,7 @@ class Listener:
         signals: Iterable[NamedSignal],
         max_tries: int = 5,
         dedupe: int = 10_000,
-        codecs: Mapping[type, Codec] | None = None,
+        codecs: Mapping[type[t.Any], Codec] | None = None,
         prefix: str = "signalpost",
         retry_seconds: float = 1.0,
         around: Around = nullcontext,
@@ -162,9 +163,7 @@ class Listener:
 
     def _check_receivers(self) -> None:
         for signal in self._signals.values():
-            if all(
-                getattr(one.receiver, "is_relay", False) for one in signal.connections
-            ):
+            if all(_is_forwarder(one.receiver) for one in signal.connections):
                 raise ReceiverError(
                     f"no receiver is connected to {signal.name!r} here, so its events"
                     " would be lost; import the modules that connect them first",
@@ -355,6 +354,10 @@ class Listener:
         if self._is_stopping:
             raise KeyboardInterrupt
         self.stop()
+
+
+def _is_forwarder(receiver: object) -> bool:
+    return isinstance(getattr(receiver, "relay", None), Relay)
 
 
 def _why(error: Exception, tries: int) -> Why:

@@ -119,9 +119,6 @@ class RedisTransport:
             seconds = self._address.seconds / 2  # to connect, and to be answered
             self._client = redis.Redis.from_url(
                 self._url,
-                # Nothing is asked at the beginning that is not needed.
-                lib_name=None,
-                lib_version=None,
                 max_connections=1,
                 protocol=2,
                 retry=Retry(NoBackoff(), 0),
@@ -180,7 +177,7 @@ class RedisTransport:
                         raise
         # They are this consumer's until the lease ends: Redis would not repeat them.
         self._unfinished = [*self._held.values()]
-        self._due_at = 0.0
+        self._due_at = self._trim_at = 0.0
 
     def receive(self, seconds: float) -> Sequence[Message]:
         """Return what is due again, else what is new."""

@@ -14,6 +14,7 @@ from ..._engine.identity import ANY
 from ..._engine.signal import NamedSignal
 from ...exchange import current_exchange
 from ...receivers.context import current_span_ids
+from ...receivers.context import Recording
 from ...receivers.context import request_context
 from ._again import checked_signal
 from ._again import current_event
@@ -85,7 +86,7 @@ class Relay:
         source: str,
         sends: Way = "thread",
         max_waiting: int = 10_000,
-        codecs: Mapping[type, Codec] | None = None,
+        codecs: Mapping[type[t.Any], Codec] | None = None,
         prefix: str = "signalpost",
         outbox: t.Any = None,
         session_of: Callable[[], t.Any] | None = None,
@@ -96,6 +97,8 @@ class Relay:
         self._signals = Signals(())
         self._forwarders: dict[NamedSignal, Callable[..., None]] = {}
         self._counts = Counts(weakref.ref(self))
+        # Events have the ids of the requests that they are sent in.
+        self._recording: Recording | None = Recording()
         address = Address(url, prefix)
         if address.scheme == "inline":
             self._sends: Sends = _InlineSends(self._signals, self._codecs, self._counts)
@@ -163,7 +166,8 @@ class Relay:
             put(write(name, payload, _name_of(sender), _extensions()))
 
         forward.__name__ = forward.__qualname__ = f"forward to {self.source!r}"
-        forward.is_relay = True  # type: ignore[attr-defined]  # for listeners
+        # The relay lives as long as it forwards; and listeners know it by that.
+        forward.relay = self  # type: ignore[attr-defined]
         return forward
 
     @property
@@ -207,6 +211,7 @@ class Relay:
         for signal, forward in self._forwarders.items():
             signal.disconnect(forward)
         self._forwarders = {}
+        self._recording = None
         _open_relays.discard(self)
         return self._sends.close(seconds)
 

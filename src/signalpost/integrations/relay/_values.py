@@ -100,7 +100,7 @@ class Codecs:
 
     __slots__ = ("_by_name", "_by_type", "_has_own")
 
-    def __init__(self, given: Mapping[type, Codec] | None = None) -> None:
+    def __init__(self, given: Mapping[type[t.Any], Codec] | None = None) -> None:
         self._by_type: dict[type, Codec] = dict(_OURS)
         self._by_name: dict[str, Codec] = {one.name: one for one in _OURS.values()}
         self._has_own = bool(given)

@@ -1,0 +1,140 @@
+"""A send in the background waits for nothing: not for the broker, nor in a queue."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from signalpost.integrations.relay import Listener
+from signalpost.integrations.relay import Relay
+from signalpost.integrations.relay import relay_failed
+from signalpost.testing import capture
+from tests.integrations.relay.brokers import RedisServer
+from tests.integrations.relay.listening import eventually
+from tests.integrations.relay.listening import listening
+from tests.integrations.relay.listening import order_placed
+from tests.integrations.relay.listening import Shipping
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> t.Iterator[RedisServer]:
+    from tests.integrations.relay.brokers import running_redis
+
+    yield from running_redis(tmp_path)
+
+
+def test_send_does_not_wait_for_a_broker_that_hangs(
+    own_server: RedisServer, prefix: str
+) -> None:
+    here, there = order_placed(), order_placed()
+    relay = Relay(own_server.url, source="shop", prefix=prefix).forward(here)
+    here.send(None, order=0)
+    eventually(lambda: relay.sent == 1)
+    own_server.suspend()
+    try:
+        for number in range(1, 500):
+            here.send(None, order=number)
+        # Nothing was answered: each of the sends has returned without it.
+        assert relay.waiting == 499
+        assert relay.sent == 1
+    finally:
+        own_server.resume()
+    shipping = Shipping(there)
+    with listening(Listener(own_server.url, group="a", signals=[there], prefix=prefix)):
+        eventually(lambda: len(shipping.orders) == 500)
+    assert relay.close() == 0
+    assert shipping.orders == [*range(500)]
+
+
+def test_what_is_too_much_is_dropped_counted_and_logged_once(
+    prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = order_placed()
+    relay = Relay(
+        "redis://127.0.0.1:1/0", source="shop", max_waiting=10, prefix=prefix
+    ).forward(here)
+    with capture(relay_failed) as failed, caplog.at_level("INFO", "signalpost.relay"):
+        for number in range(50):
+            here.send(None, order=number)
+        eventually(lambda: relay.failures)
+    assert relay.waiting == 10
+    assert relay.dropped == 40
+    assert len(failed) == 40
+    assert "10 events wait already" in failed[0].payload["reason"]
+    lines = [one for one in caplog.records if "dropped" in one.getMessage()]
+    assert len(lines) == 1
+    assert lines[0].levelno == logging.ERROR
+    assert relay.close(0.1) == 10
+    assert relay.dropped == 50
+
+
+def test_threads_that_send_at_once_lose_nothing(
+    own_server: RedisServer, prefix: str
+) -> None:
+    here, there = order_placed(), order_placed()
+    relay = Relay(own_server.url, source="shop", prefix=prefix).forward(here)
+
+    def send(thread: int) -> None:
+        for number in range(100):
+            here.send(None, order=thread * 100 + number)
+
+    threads = [threading.Thread(target=send, args=(one,)) for one in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert relay.close(20) == 0
+    assert (relay.sent, relay.dropped) == (800, 0)
+    shipping = Shipping(there)
+    with listening(Listener(own_server.url, group="a", signals=[there], prefix=prefix)):
+        eventually(lambda: len(shipping.orders) == 800)
+    for thread in range(8):
+        own = [one for one in shipping.orders if one // 100 == thread]
+        assert own == [*range(thread * 100, thread * 100 + 100)]
+
+
+PROGRAM = """
+from signalpost import Namespace
+from signalpost.integrations.relay import Relay
+placed = Namespace().signal("order-placed", payload=("order",))
+Relay({url!r}, source="shop", prefix={prefix!r}).forward(placed)
+for number in range(100):
+    placed.send(None, order=number)
+"""
+
+
+def test_process_that_ends_sends_what_waits(
+    own_server: RedisServer, prefix: str
+) -> None:
+    there = order_placed()
+    program = PROGRAM.format(url=own_server.url, prefix=prefix)
+    subprocess.run([sys.executable, "-X", "dev", "-c", program], check=True)
+    shipping = Shipping(there)
+    with listening(Listener(own_server.url, group="a", signals=[there], prefix=prefix)):
+        eventually(lambda: len(shipping.orders) == 100)
+
+
+def test_process_ends_though_the_broker_is_away(prefix: str) -> None:
+    program = PROGRAM.format(url="redis://127.0.0.1:1/0", prefix=prefix)
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "closed with 100 events" in found.stderr
+
+
+def test_relay_that_sent_nothing_has_no_thread(prefix: str) -> None:
+    before = threading.active_count()
+    relay = Relay("redis://127.0.0.1:1/0", source="shop", prefix=prefix)
+    relay.forward(order_placed())
+    assert threading.active_count() == before
+    assert relay.close() == 0

@@ -2,7 +2,8 @@
 
 ``signalpost receivers`` lists what a configuration can enable, ``signalpost check``
 checks one, and ``signalpost init`` writes one to begin with. ``python -m signalpost``
-is the same command. What needs an application is below ``flask signalpost``.
+is the same command. What needs an application is below ``flask signalpost``. Commands
+of integrations are imported when they are used.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import os
 import sys
 import typing as t
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
+from importlib import import_module
 
 from ..config import available_receivers
 from ..config import checked_file
@@ -35,6 +38,14 @@ __all__ = ["main"]
 
 _RIGHT, _WRONG = 0, 1
 
+_OF_INTEGRATIONS: t.Final[Mapping[str, tuple[str, str]]] = {
+    "relay": (
+        "signalpost.integrations.relay._cli",
+        "send signals to other processes, and receive them there",
+    ),
+}
+"""The module of each command of an integration, and what it is for."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
@@ -43,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :returns: The exit code: 0 if all is right, 1 if a configuration is not or a file
         cannot be written. With 2, by :exc:`SystemExit`, arguments are refused.
     """
-    chosen = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else [*arguments]
+    chosen = _parser(given).parse_args(given)
     try:
         code = int(chosen.run(chosen))
         sys.stdout.flush()
@@ -66,7 +78,7 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "signalpost", description="Look at receivers and configurations of signalpost."
     )
@@ -84,6 +96,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     init.add_argument("--force", action="store_true", help="replace FILE if it exists")
     init.set_defaults(run=_init)
+    for name, (module, text) in _OF_INTEGRATIONS.items():
+        command = commands.add_parser(name, help=text)
+        if name in given[:1]:
+            import_module(module).add_commands(command)
     return parser
 
 

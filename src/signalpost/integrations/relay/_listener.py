@@ -297,7 +297,7 @@ class Listener:
         self._open.remove(message)
         self.buried += 1
         log.error(
-            "relay: an event of the group %r is a dead letter after %d tries: %s",
+            "relay: an event is a dead letter of the group %r, at try %d: %s",
             self.group,
             why.tries,
             why.reason,

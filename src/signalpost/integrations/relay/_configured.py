@@ -1,0 +1,110 @@
+"""A relay that a configuration asks for."""
+
+from __future__ import annotations
+
+import os
+import threading
+import typing as t
+from collections.abc import Sequence
+
+from ..._engine.signal import NamedSignal
+from ...errors import ConfigurationError
+from ._finding import found
+from ._relay import Relay
+from ._relay import Way
+
+__all__ = ["URL_VARIABLE", "ConfiguredRelay"]
+
+URL_VARIABLE: t.Final = "SIGNALPOST_RELAY_URL"
+"""The environment variable with the URL of the broker, where none is given."""
+
+_Key: t.TypeAlias = tuple[str, str, Way, int, str]
+
+
+class ConfiguredRelay:
+    """Forward signals to receivers in other processes, from a configuration.
+
+    ::
+
+        [signalpost.relay]
+        url = "redis://broker/0"
+        source = "shop"
+        forward = ["shop.events:order_placed"]
+
+    It is a :class:`Relay`; if several applications of a process ask for the same one,
+    they share it, and each event is sent once.
+
+    :param source: As for :class:`Relay`, and so are the others.
+    :param forward: The paths of signals; at least one.
+    :param url: Where the broker is; else the environment variable
+        ``SIGNALPOST_RELAY_URL`` has it.
+    :param sends: When: ``"thread"`` or ``"now"``.
+
+    .. versionadded:: 0.1
+    """
+
+    _open: t.ClassVar[dict[_Key, tuple[Relay, list[object]]]] = {}
+    _lock: t.ClassVar = threading.Lock()
+
+    def __init__(  # noqa: PLR0913  # options, by keyword
+        self,
+        *,
+        source: str,
+        forward: Sequence[str],
+        url: str | None = None,
+        sends: t.Literal["thread", "now"] = "thread",
+        max_waiting: int = 10_000,
+        prefix: str = "signalpost",
+    ) -> None:
+        address = url or os.environ.get(URL_VARIABLE, "")
+        if not address:
+            raise ConfigurationError(
+                f"url is missing; write it, or set {URL_VARIABLE} in the environment"
+            )
+        if isinstance(forward, str) or not [*forward]:
+            raise ConfigurationError(
+                "forward must be a list of paths of signals, as"
+                f" ['shop.events:order_placed'], got {forward!r}",
+                key="forward",
+            )
+        self._forward = [*forward]
+        self._key: _Key = (address, source, sends, max_waiting, prefix)
+
+    def connect(self) -> None:
+        """Forward the signals.
+
+        :raises ConfigurationError: If one is not there, or cannot be relayed.
+        """
+        url, source, sends, max_waiting, prefix = self._key
+        signals = [_signal_at(path) for path in self._forward]
+        with self._lock:
+            if self._key not in self._open:
+                relay = Relay(
+                    url,
+                    source=source,
+                    sends=sends,
+                    max_waiting=max_waiting,
+                    prefix=prefix,
+                )
+                self._open[self._key] = relay, []
+            relay, users = self._open[self._key]
+            users.append(self)
+            relay.forward(*signals)
+
+    def disconnect(self) -> None:
+        """Forward them no more, unless another application does."""
+        with self._lock:
+            relay, users = self._open.get(self._key, (None, []))
+            if self in users:
+                users.remove(self)
+            if relay is None or users:
+                return
+            del self._open[self._key]
+        relay.close(0.0)
+
+
+def _signal_at(path: str) -> NamedSignal:
+    try:
+        return found(path, NamedSignal)
+    except (ImportError, TypeError, ValueError) as error:
+        raise ConfigurationError(str(error), key="forward") from error

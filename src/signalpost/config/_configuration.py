@@ -18,6 +18,7 @@ from ._enabled import Enabled
 from ._enabled import enabled_for
 from ._finding import imported
 from ._finding import look_again_for
+from ._finding import RELAY
 from ._finding import require_known
 from ._ids import id_headers_in
 from ._layer import Layer
@@ -209,7 +210,8 @@ class Configuration(Mapping[str, Any]):
         """Import what it names, enable its receivers, and send a signal about it.
 
         In this order: the modules of ``auto-import`` are imported; the receivers of
-        ``[signalpost.receivers]`` are enabled for the application; the format is set;
+        ``[signalpost.receivers]`` are enabled for the application, and the relay of
+        ``[signalpost.relay]``; the format is set;
         :data:`~signalpost.lifecycle.post_config_load` is sent, so that the modules
         can read sections of their own; the headers of ``id-headers`` are read from then
         on. If any of it fails, what was enabled is disabled again.
@@ -270,6 +272,12 @@ class Configuration(Mapping[str, Any]):
                     require_known(name, place)
                 else:
                     enabled.enable_at(name, options, place)
+        if "relay" in ours:
+            with mistakes.noted():
+                place = self.place_of(OURS, "relay")
+                options = options_in(ours["relay"], place)
+                if options is not None:
+                    enabled.enable_at(RELAY, options, place)
         if "format" in ours:
             with mistakes.noted():
                 enabled.write_as(ours["format"], self.place_of(OURS, "format"))

@@ -14,8 +14,10 @@ __all__ = ["hint_for", "install_for", "missing_engines", "warn_without_engines"]
 
 _EXTRAS: t.Final[Mapping[str, str]] = {
     "flask_login": "flask-login",
+    "kombu": "amqp",
     "opentelemetry": "opentelemetry",
     "prometheus_client": "prometheus",
+    "redis": "redis",
     "sqlalchemy": "sqlalchemy",
 }
 """The extra that brings a package."""

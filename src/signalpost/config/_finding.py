@@ -34,6 +34,7 @@ from ._text import value_for
 
 __all__ = [
     "READY",
+    "RELAY",
     "found_at",
     "imported",
     "is_receiver",
@@ -63,6 +64,9 @@ READY: t.Final[Mapping[str, str]] = {
     "watch": "signalpost.receivers.watch:WatchSender",
 }
 """The ready receivers: where each is, by the name that configuration knows it by."""
+
+RELAY: t.Final = "signalpost.integrations.relay:ConfiguredRelay"
+"""What the section of the relay enables; it has no name, as it needs options."""
 
 
 def found_at(name: str, place: Place) -> tuple[str, Any]:

@@ -35,6 +35,7 @@ _SECTION_KEYS = {
     "SIGNALPOST_ID_HEADERS": "id-headers",
     "SIGNALPOST_FORMAT": "format",
     _RECEIVERS: "receivers",
+    "SIGNALPOST_RELAY": "relay",
 }
 
 KNOWN_KEYS: frozenset[str] = frozenset((_CONFIG, _STRICT, *_SECTION_KEYS))

@@ -23,7 +23,7 @@ from ._tables import RECEIVERS
 
 __all__ = ["KEYS", "is_near", "letters_of", "misplaced", "wrong_keys"]
 
-KEYS: t.Final = ("auto-import", "format", "id-headers", "receivers")
+KEYS: t.Final = ("auto-import", "format", "id-headers", "receivers", "relay")
 """The keys of the section."""
 
 PlaceOf: t.TypeAlias = Callable[[str, str], Place]

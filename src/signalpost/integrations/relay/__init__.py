@@ -15,6 +15,7 @@ from ._catalogue import relay_failed
 from ._catalogue import relay_received
 from ._catalogue import relay_sent
 from ._catalogue import relay_signals
+from ._configured import ConfiguredRelay
 from ._event import Event
 from ._event import WrittenEvent
 from ._listener import Listener
@@ -24,6 +25,7 @@ from ._values import Codec
 
 __all__ = [
     "Codec",
+    "ConfiguredRelay",
     "Event",
     "Listener",
     "Relay",

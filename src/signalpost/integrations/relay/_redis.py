@@ -34,6 +34,8 @@ _DEFAULTS: t.Final = {
     "lease_seconds": 60.0,
     "max_events": 1_000_000.0,
 }
+# Whose an event is that is due again later: it is no worker's by then.
+_LATER: t.Final = "later"
 # What depends on them here.
 _OURS: t.Final = frozenset(("decode_responses", "protocol"))
 _MOST_DEAD: t.Final = 100_000
@@ -88,6 +90,7 @@ class RedisTransport:
         self._group = ""
         self._streams: list[str] = []
         self._consumer = f"{socket.gethostname()}-{os.getpid()}-{new_id()[-12:]}"
+        self._is_known = False
         self._held: dict[_Handle, Message] = {}
         self._unfinished: list[Message] = []
         self._due_at = self._trim_at = 0.0
@@ -175,9 +178,30 @@ class RedisTransport:
                 except redis.ResponseError as error:
                     if not str(error).startswith("BUSYGROUP"):
                         raise
-        # They are this consumer's until the lease ends: Redis would not repeat them.
+                if self._is_known:
+                    self._take_own(client, stream)
+        self._is_known = True
         self._unfinished = [*self._held.values()]
         self._due_at = self._trim_at = 0.0
+
+    def _take_own(self, client: t.Any, stream: str) -> None:
+        """Hold what this consumer was handed out before the connection broke.
+
+        Until the lease ends it is nobody else's, and the answer may have been lost.
+        """
+        pending = client.xpending_range(
+            stream, self._group, "-", "+", 10 * _BATCH, consumername=self._consumer
+        )
+        tries = {one["message_id"]: int(one["times_delivered"]) for one in pending}
+        own = client.xreadgroup(
+            self._group, self._consumer, {stream: "0"}, count=10 * _BATCH
+        )
+        for _, entries in own or ():
+            for id_, fields in entries:
+                handle = _Handle(stream, id_)
+                if fields and handle not in self._held:
+                    message = Message(_body_of(fields), tries.get(id_, 1), handle)
+                    self._hold(message)
 
     def receive(self, seconds: float) -> Sequence[Message]:
         """Return what is due again, else what is new."""
@@ -250,23 +274,27 @@ class RedisTransport:
         """Set the time of a delivery back, so that it is due in ``seconds``."""
         idle_seconds = max(self._lease_seconds - seconds, 0.0)
         with self._errors():
-            self._claim(self._connected(), [message], idle_seconds)
+            self._claim(self._connected(), [message], idle_seconds, _LATER)
         self._release([message])
 
     def renew(self, messages: Sequence[Message]) -> None:
         """Set the time of deliveries to now."""
         with self._errors():
-            self._claim(self._connected(), messages, 0.0)
+            self._claim(self._connected(), messages, 0.0, self._consumer)
 
     def _claim(
-        self, client: t.Any, messages: Sequence[Message], idle_seconds: float
+        self,
+        client: t.Any,
+        messages: Sequence[Message],
+        idle_seconds: float,
+        consumer: str,
     ) -> None:
         pipeline = client.pipeline(transaction=False)
         for stream, ids in _by_stream(messages).items():
             pipeline.xclaim(
                 stream,
                 self._group,
-                self._consumer,
+                consumer,
                 0,
                 ids,
                 idle=int(idle_seconds * 1000),
@@ -374,15 +402,15 @@ class RedisTransport:
         with suppress(RelayError):
             if held:
                 with self._errors():
-                    self._claim(self._connected(), held, self._lease_seconds)
-            elif self._client is not None:
+                    self._claim(self._connected(), held, self._lease_seconds, _LATER)
+            if self._client is not None:
                 with self._errors():
                     for stream in self._streams:
                         self._leave(self._client, stream)
         self._drop()
 
     def _leave(self, client: t.Any, stream: str) -> None:
-        """Remove the own consumer, unless something of it is due again later."""
+        """Remove the own consumer; with what it has pending, it would be lost."""
         for one in client.xinfo_consumers(stream, self._group):
             if one["name"] == self._consumer.encode() and not one["pending"]:
                 client.xgroup_delconsumer(stream, self._group, self._consumer)

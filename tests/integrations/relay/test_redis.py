@@ -77,7 +77,7 @@ def test_event_crosses(url: str, prefix: str, relay: Relay) -> None:
     assert shipping.senders == ["till"]
     [event] = shipping.events
     assert event is not None
-    assert (event.source, event.type, event.tries) == ("shop", "order-placed", 1)
+    assert (event.source, event.name, event.tries) == ("shop", "order-placed", 1)
     assert (relay.sent, relay.waiting, relay.dropped) == (1, 0, 0)
     assert listener.received == 1
     [one] = sent

@@ -54,7 +54,7 @@ def test_inline_relay_sends_what_was_written_and_read(placed: NamedSignal) -> No
     sender, event = relayed(placed, "till", order=(1, 2))
     assert sender == "till"
     assert event.payload == {"order": [1, 2]}
-    assert (event.source, event.type, event.tries) == ("shop", "order-placed", 1)
+    assert (event.source, event.name, event.tries) == ("shop", "order-placed", 1)
     assert relay.sent == 1
     assert current_event() is None
 

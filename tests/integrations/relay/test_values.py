@@ -114,7 +114,7 @@ def test_what_cloudevents_sdk_writes_is_read(payload: dict[str, object]) -> None
     event = CloudEvent({"source": "/other", "type": "order-placed"}, payload)
     own = read(JSONFormat().write(event), PLAIN)
     assert own.payload == payload
-    assert (own.source, own.type, own.id) == ("/other", "order-placed", event.get_id())
+    assert (own.source, own.name, own.id) == ("/other", "order-placed", event.get_id())
     assert own.time == event.get_time()
 
 

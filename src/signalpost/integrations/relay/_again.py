@@ -73,7 +73,7 @@ def note_chain(source: str, name: str) -> None:
 
 def is_sent_by_us(event: Event) -> bool:
     """Return whether an event comes from a chain of this process."""
-    return bool(_chained) and (event.source, event.type) in _chained
+    return bool(_chained) and (event.source, event.name) in _chained
 
 
 def checked_signal(signal: object) -> NamedSignal:
@@ -144,11 +144,11 @@ class Signals(Mapping[str, NamedSignal]):
 
         :raises EventError: If there is no such signal, or something is missing.
         """
-        signal = self._signals.get(event.type)
+        signal = self._signals.get(event.name)
         if signal is None:
             known = ", ".join(sorted(self._signals))
             raise EventError(
-                f"no signal is named {short_repr(event.type)} here; known are {known}"
+                f"no signal is named {short_repr(event.name)} here; known are {known}"
             )
         declared = signal.payload or frozenset()
         if event.payload.keys() == declared:
@@ -156,16 +156,16 @@ class Signals(Mapping[str, NamedSignal]):
         missing = sorted(declared - event.payload.keys())
         if missing:
             raise EventError(
-                f"the event {event.type!r} lacks {', '.join(map(repr, missing))}, which"
+                f"the event {event.name!r} lacks {', '.join(map(repr, missing))}, which"
                 " the signal declares here; send it, or declare less"
             )
         unknown = frozenset(event.payload.keys() - declared)
-        known_case = (event.type, unknown)
+        known_case = (event.name, unknown)
         if known_case not in self._warned and len(self._warned) < _MOST_WARNED:
             self._warned.add(known_case)
             _logger.warning(
                 "events %r have %s, which the signal does not declare here; left out",
-                event.type,
+                event.name,
                 short_repr(sorted(unknown)),
             )
         return signal, {name: event.payload[name] for name in declared}

@@ -51,8 +51,8 @@ class Event:
     """What is the same each time the event is received; unique for its source."""
     source: str
     """The ``source`` of the relay that sent it."""
-    type: str
-    """The name of the signal."""
+    name: str
+    """The name of the signal; the event's ``type``."""
     payload: Mapping[str, t.Any] = field(repr=False)
     """What the signal was sent with."""
     sender: str | None = None
@@ -72,8 +72,8 @@ class WrittenEvent(t.NamedTuple):
 
     id: str
     """The event's id."""
-    type: str
-    """The name of its signal."""
+    name: str
+    """The name of its signal; the event's ``type``."""
     sender: str | None
     """The name of the signal's sender."""
     body: bytes
@@ -206,7 +206,7 @@ def read(body: bytes, codecs: Codecs, tries: int = 1) -> Event:
     return Event(
         id=_required(event, "id"),
         source=_required(event, "source"),
-        type=_required(event, "type"),
+        name=_required(event, "type"),
         payload={
             name: codecs.value(one, f"payload.{name}") for name, one in payload.items()
         },

@@ -271,7 +271,7 @@ class Listener:
                 error = send_again(signal, event, payload, self._async_wrapper)
         # Of a strict receiver, or of what is around.
         except Exception as raised:  # noqa: BLE001
-            log.exception("relay: event %s of %r has failed", event.id, event.type)
+            log.exception("relay: event %s of %r has failed", event.id, event.name)
             error = raised
         if relay_received.receivers:
             relay_received.send_robust(

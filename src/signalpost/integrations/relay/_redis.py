@@ -158,7 +158,7 @@ class RedisTransport:
             pipeline = self._connected().pipeline(transaction=False)
             for event in events:
                 pipeline.xadd(
-                    self._stream_of(event.type),
+                    self._stream_of(event.name),
                     {_BODY: event.body},
                     maxlen=self._max_events,
                     approximate=True,

@@ -11,12 +11,14 @@ import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from functools import lru_cache
 from reprlib import repr as short_repr
 
 from ..._ids import is_traceparent
 from ..._ids import new_id
 from ...errors import EventError
 from ...errors import NotSendableError
+from ._values import AS_THEY_ARE
 from ._values import Codecs
 
 __all__ = ["CONTENT_TYPE", "MOST_BYTES", "Event", "Writer", "WrittenEvent", "read"]
@@ -133,20 +135,19 @@ class Writer:
         :raises NotSendableError: If something in the payload cannot be sent, or the
             whole is too long.
         """
-        attributes: dict[str, str] = {"type": type_}
-        if sender is not None:
-            if not is_text(sender):
-                raise NotSendableError(
-                    "the sender's name must have 1 to 1024 printable characters, got"
-                    f" {short_repr(sender)}; send the signal from a named sender",
-                    "sender",
-                )
-            attributes["sender"] = sender
-        if extensions:
-            attributes.update(extensions)
+        if sender is not None and not is_text(sender):
+            raise NotSendableError(
+                "the sender's name must have 1 to 1024 printable characters, got"
+                f" {short_repr(sender)}; send the signal from a named sender",
+                "sender",
+            )
+        more = "," + _encode(extensions)[1:-1] if extensions else ""
         plain = self._codecs.plain
         data = {
-            name: plain(value, f"payload.{name}") for name, value in payload.items()
+            name: value
+            if type(value) in AS_THEY_ARE
+            else plain(value, f"payload.{name}")
+            for name, value in payload.items()
         }
         identity = new_id()
         time = datetime.datetime.now(datetime.UTC).isoformat()
@@ -154,10 +155,18 @@ class Writer:
         text = (
             f'{{"specversion":"1.0","id":"{identity}","source":{self._source},'
             f'"time":"{time}","datacontenttype":"application/json",'
-            f'"signalpostversion":"{_FORMAT}",{_encode(attributes)[1:-1]},'
+            f'"signalpostversion":"{_FORMAT}",{_names(type_, sender)}{more},'
             f'"data":{_encode(data)}}}'
         )
         return WrittenEvent(identity, type_, sender, _checked_body(text, payload))
+
+
+# An application has few signals, and they have few senders.
+@lru_cache(maxsize=256)
+def _names(type_: str, sender: str | None) -> str:
+    """Return the attributes that are the same for many events."""
+    names = {"type": type_} if sender is None else {"type": type_, "sender": sender}
+    return _encode(names)[1:-1]
 
 
 def _checked_body(text: str, payload: Mapping[str, object]) -> bytes:

@@ -18,7 +18,7 @@ from reprlib import repr as short_repr
 from ...errors import EventError
 from ...errors import NotSendableError
 
-__all__ = ["Codec", "Codecs", "Plain"]
+__all__ = ["AS_THEY_ARE", "Codec", "Codecs", "Plain"]
 
 Plain: t.TypeAlias = t.Any
 """What JSON has: ``None``, bool, int, float, str, and lists and dicts of these."""
@@ -30,7 +30,8 @@ MOST_BITS: t.Final = 2048
 """The size of an int that every Python can read, whatever its limit of digits is."""
 
 _is_name = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}").fullmatch
-_AS_THEY_ARE = frozenset((str, bool, type(None)))
+AS_THEY_ARE: t.Final = frozenset((str, bool, type(None)))
+"""The types whose values JSON has, whatever they are."""
 
 
 class Codec(t.NamedTuple):
@@ -133,7 +134,7 @@ class Codecs:
         :raises NotSendableError: If JSON has no place for it.
         """
         kind = type(value)
-        if kind in _AS_THEY_ARE:
+        if kind in AS_THEY_ARE:
             return value
         if kind is int:
             return _checked_int(t.cast("int", value), field)
@@ -160,13 +161,11 @@ class Codecs:
     ) -> dict[str, Plain]:
         plain = {}
         for key, one in value.items():
-            if not isinstance(key, str) or isinstance(key, enum.Enum):
-                raise NotSendableError(
-                    f"the keys of {field} must be strings, got {short_repr(key)}; send"
-                    " a list of pairs, or convert the keys",
-                    field,
-                )
-            plain[str(key)] = self.plain(one, f"{field}.{key}", level + 1)
+            if type(key) is not str:
+                key = _checked_key(key, field)
+            if type(one) not in AS_THEY_ARE:
+                one = self.plain(one, f"{field}.{key}", level + 1)
+            plain[key] = one
         # A reader would take it for one of our tags.
         return {"$": plain} if _tag_of(plain) is not None else plain
 
@@ -263,6 +262,16 @@ def _tag_of(plain: dict[str, Plain]) -> str | None:
         return None
     key = next(iter(plain))
     return key[1:] if key.startswith("$") else None
+
+
+def _checked_key(key: object, field: str) -> str:
+    if not isinstance(key, str) or isinstance(key, enum.Enum):
+        raise NotSendableError(
+            f"the keys of {field} must be strings, got {short_repr(key)}; send a list"
+            " of pairs, or convert the keys",
+            field,
+        )
+    return str.__str__(key)
 
 
 def _checked_int(value: int, field: str) -> int:

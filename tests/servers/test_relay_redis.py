@@ -12,6 +12,7 @@ import sys
 import time
 import typing as t
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,10 @@ def noted(site: Path) -> collections.Counter[int]:
     )
 
 
+def has_noted(site: Path, least: int) -> bool:
+    return sum(noted(site).values()) >= least
+
+
 def sent(url: str, orders: t.Iterable[int], total: float = 0) -> None:
     placed = _placed()
     relay = Relay(url, source="shop").forward(placed)
@@ -107,7 +112,7 @@ def test_worker_that_is_killed_loses_nothing(server: RedisServer, site: Path) ->
     sent(url, range(300), total=0.002)
     for least in (30, 60):
         process = worker(site, url)
-        eventually(lambda least=least: sum(noted(site).values()) >= least, 60)
+        eventually(partial(has_noted, site, least), 60)
         ended(process, signal.SIGKILL)
     process = worker(site, url)
     try:

@@ -24,6 +24,10 @@ from signalpost import Signal
 from signalpost import signal
 from signalpost import SignalMiddleware
 from signalpost.exchange import Exchange
+from signalpost.integrations.relay import current_event
+from signalpost.integrations.relay import Event
+from signalpost.integrations.relay import Listener
+from signalpost.integrations.relay import Relay
 from signalpost.lifecycle import exchange_closed
 from signalpost.receivers.latency import log_latency
 from signalpost.testing import capture
@@ -168,3 +172,13 @@ async def work_within() -> None:
     async with around(moved, moved, "a", to=1):
         assert_type(await work_later(1), str)
         assert_type(await follow_named("a", 1), str)
+
+
+relay = Relay("inline://", source="shop", sends="now")
+assert_type(relay.forward(signal("moved"), sender="shop"), Relay)
+assert_type(relay.close(1), int)
+assert_type(relay.oldest_seconds, float)
+assert_type(current_event(), Event | None)
+relay.forward("moved")  # type: ignore[arg-type]
+Relay("inline://", source="shop", sends="later")  # type: ignore[arg-type]
+Listener("redis://broker", group="shop", signals=[signal("moved")], max_tries=3).run()

@@ -395,6 +395,29 @@ def test_event_of_dead_worker_is_received_by_another(
     assert event.tries == 2
 
 
+def test_what_was_handed_out_as_the_connection_broke_comes_at_once(
+    url: str, prefix: str, relay: Relay, client: redis.Redis
+) -> None:
+    here = order_placed()
+    relay.forward(here)
+    for number in range(3):
+        here.send(None, order=number)
+    transport = opened(Address(url.replace(SOON, "?lease_seconds=600"), prefix))
+    transport.subscribe("shipping", ["order-placed"])
+    # Redis has answered, and the answer was lost.
+    consumer = t.cast("t.Any", transport)._consumer
+    client.xreadgroup("shipping", consumer, {f"{prefix}:order-placed": ">"}, count=2)
+    transport.subscribe("shipping", ["order-placed"])
+    found = transport.receive(1)
+    assert [one.tries for one in found] == [1, 1]
+    transport.again(found[0], 300)
+    transport.done(found[1:])
+    transport.subscribe("shipping", ["order-placed"])
+    [message] = transport.receive(1)  # neither of them, but the third
+    assert b'"order":2' in message.body
+    transport.close()
+
+
 def test_event_that_ends_each_worker_is_buried(
     url: str, prefix: str, relay: Relay
 ) -> None:

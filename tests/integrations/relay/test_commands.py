@@ -44,7 +44,7 @@ def test_event_that_is_sent_by_hand_is_received(
     worker = start(
         site,
         *("listen", redis_server.url, "--group", "shipping", "--import", "shipping"),
-        *("--prefix", "hand", "shop.events:order_placed"),
+        *("--prefix", "hand", "--log", "shop.events:order_placed"),
     )
     try:
         sent = run(
@@ -64,6 +64,7 @@ def test_event_that_is_sent_by_hand_is_received(
         worker.wait()
     assert worker.returncode == 0
     assert "listens at redis://127.0.0.1" in errors
+    assert "order-placed from command-line complete" in errors
 
 
 def test_dead_letters_are_listed_retried_and_dropped(

@@ -18,6 +18,8 @@ from ._catalogue import relay_signals
 from ._configured import ConfiguredRelay
 from ._event import Event
 from ._event import WrittenEvent
+from ._lines import EventLogger
+from ._lines import log_event
 from ._listener import Listener
 from ._relay import Relay
 from ._transport import Why
@@ -27,11 +29,13 @@ __all__ = [
     "Codec",
     "ConfiguredRelay",
     "Event",
+    "EventLogger",
     "Listener",
     "Relay",
     "Why",
     "WrittenEvent",
     "current_event",
+    "log_event",
     "relay_buried",
     "relay_failed",
     "relay_received",

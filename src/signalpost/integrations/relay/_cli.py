@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from ..._engine.signal import NamedSignal
+from ._catalogue import relay_received
 from ._cli_broker import add_command
 from ._cli_broker import address_of
 from ._cli_broker import opened_for
@@ -23,6 +24,7 @@ from ._cli_broker import print_lines
 from ._cli_dead import add_dead
 from ._event import Writer
 from ._finding import found
+from ._lines import log_event
 from ._listener import Listener
 from ._values import Codec
 from ._values import Codecs
@@ -81,6 +83,7 @@ def _add_listen(commands: t.Any) -> None:
         metavar="PATH",
         help="a context manager for each event, as shop:app.app_context",
     )
+    listen.add_argument("--log", action="store_true", help="log a line for each event")
     listen.add_argument(
         "--codecs", metavar="PATH", help="a dict of codecs, as shop.events:codecs"
     )
@@ -104,6 +107,8 @@ def _listen(chosen: argparse.Namespace) -> int:
         around=_callable_at(chosen.around) if chosen.around else nullcontext,
         async_wrapper=_in_a_loop,
     )
+    if chosen.log:
+        relay_received.connect(log_event)
     # Unless a module of the user's has set logging up.
     logging.basicConfig(level=logging.INFO, format=_LINES)
     logging.getLogger("signalpost.relay").info(

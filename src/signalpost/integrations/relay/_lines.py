@@ -1,0 +1,109 @@
+"""One log line for each event, as the latency line is for requests."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+
+from ..._engine.unseen import Visibility
+from ...receivers.formats import Field
+from ...receivers.formats import Line
+from ...receivers.lines import chosen_logger
+from ...receivers.lines import one_word
+from ._event import Event
+
+__all__ = ["EventLogger", "log_event"]
+
+
+class EventLogger:
+    """Log one line for each event, to be connected to ``relay-received``.
+
+    ::
+
+        relay_received.connect(log_event)
+
+    The line has the signal, the source, whether its receivers have failed, how long
+    they took, how old the event was when they began, and which try it was::
+
+        order-placed from shop complete 12.3 ms, after 0.2 s, try 1
+
+    The message of the record is a :class:`~signalpost.receivers.formats.Line` named
+    ``event``, with the fields ``signal``, ``source``, ``outcome`` (``"complete"`` or
+    ``"error"``), ``duration_seconds``, ``age_seconds``, ``tries``, ``event_id`` and, if
+    it was sent in a request, ``request_id``. The level is ``INFO``; ``ERROR`` if a
+    receiver has failed, and ``WARNING`` if it was slow.
+
+    :param slow_seconds: Receivers that took at least so long were slow; ``None`` for
+        never.
+    :param logger: Where to: a logger or its name; without it ``signalpost.events``.
+    :raises TypeError: If an option has the wrong type.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(
+        self,
+        *,
+        slow_seconds: float | None = None,
+        logger: logging.Logger | str | None = None,
+    ) -> None:
+        if slow_seconds is not None and not isinstance(slow_seconds, (int, float)):
+            raise TypeError(f"slow_seconds must be a number, got {slow_seconds!r}")
+        self._slow_seconds = slow_seconds
+        self._logger = chosen_logger(logger, "signalpost.events")
+        self._visibility = Visibility(self._logger, logging.INFO)
+
+    def __call__(
+        self,
+        sender: object,
+        *,
+        event: Event,
+        duration_seconds: float,
+        exception: Exception | None,
+    ) -> None:
+        """Log an event."""
+        level = logging.INFO
+        if self._slow_seconds is not None and duration_seconds >= self._slow_seconds:
+            level = logging.WARNING
+        if exception is not None:
+            level = logging.ERROR
+        if not self._visibility.takes(level):
+            return
+        fields: dict[str, Field] = {
+            "signal": event.name,
+            "source": event.source,
+            "outcome": "complete" if exception is None else "error",
+            "duration_seconds": duration_seconds,
+            "age_seconds": _age_seconds(event, duration_seconds),
+            "tries": event.tries,
+            "event_id": event.id,
+        }
+        if event.request_id is not None:
+            fields["request_id"] = event.request_id
+        self._logger.log(level, Line("event", fields, lambda: _text_of(fields)))
+
+
+def _age_seconds(event: Event, duration_seconds: float) -> float | None:
+    """Return how old an event was when its receivers began; ``None`` if not known."""
+    if event.time is None or event.time.tzinfo is None:
+        return None
+    now = datetime.datetime.now(datetime.UTC)
+    # Of another machine's clock.
+    return max((now - event.time).total_seconds() - duration_seconds, 0.0)
+
+
+def _text_of(fields: dict[str, Field]) -> str:
+    milliseconds = float(fields["duration_seconds"] or 0) * 1000
+    age = fields["age_seconds"]
+    after = "" if age is None else f", after {float(age):.1f} s"
+    text = (
+        f"{one_word(str(fields['signal']))} from {one_word(str(fields['source']))}"
+        f" {fields['outcome']} {milliseconds:.1f} ms{after}, try {fields['tries']}"
+    )
+    if "request_id" in fields:
+        text += f" id={one_word(str(fields['request_id']))}"
+    return text
+
+
+log_event: EventLogger = EventLogger()
+"""An :class:`EventLogger` with its defaults."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -125,6 +126,28 @@ def test_listeners_of_a_group_share_events(url: str, prefix: str, relay: Relay) 
     assert sorted(first.orders + second.orders) == [*range(200)]
     assert first.orders
     assert second.orders
+
+
+def test_slow_workers_of_a_group_each_have_some_of_a_backlog(
+    url: str, prefix: str, relay: Relay
+) -> None:
+    here, one, other = order_placed(), order_placed(), order_placed()
+    relay.forward(here)
+    for number in range(60):
+        here.send(None, order=number)
+
+    def take_long(order: object) -> None:
+        time.sleep(0.02)
+
+    first, second = Shipping(one, take_long), Shipping(other, take_long)
+    with listening(
+        Listener(url, group="shipping", signals=[one], prefix=prefix),
+        Listener(url, group="shipping", signals=[other], prefix=prefix),
+    ):
+        eventually(lambda: len(first.orders) + len(second.orders) == 60)
+    assert sorted(first.orders + second.orders) == [*range(60)]
+    assert len(first.orders) >= 5
+    assert len(second.orders) >= 5
 
 
 def test_listener_that_starts_later_gets_what_was_missed(
@@ -678,3 +701,79 @@ def test_fork_while_events_wait(prefix: str, tmp_path: t.Any) -> None:
         server.kill()
     assert shipping.orders.count("child") == 1
     assert [one for one in shipping.orders if one != "child"] == [0, 1, 2]
+
+
+def test_fork_sends_at_once_by_a_connection_of_its_own(
+    url: str, prefix: str, relay: Relay
+) -> None:
+    here, there = order_placed(), order_placed()
+    relay.forward(here)
+    here.send(None, order="parent")
+    child = os.fork()
+    if child == 0:
+        before = relay.sent
+        here.send(None, order="child")
+        os._exit(0 if (before, relay.sent) == (0, 1) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    here.send(None, order="parent again")
+    shipping = Shipping(there)
+    with listening(Listener(url, group="a", signals=[there], prefix=prefix)):
+        eventually(lambda: len(shipping.orders) == 3)
+    assert shipping.orders == ["parent", "child", "parent again"]
+
+
+def test_failure_around_an_event_is_its_failure(
+    url: str, prefix: str, relay: Relay
+) -> None:
+    here, there = order_placed(), order_placed()
+    relay.forward(here)
+    shipping = Shipping(there)
+
+    @contextlib.contextmanager
+    def around() -> t.Iterator[None]:
+        entered.append(current_event())
+        if len(entered) == 1:
+            raise LookupError("no context")
+        yield
+
+    entered: list[Event | None] = []
+    listener = Listener(
+        url,
+        group="shipping",
+        signals=[there],
+        prefix=prefix,
+        retry_seconds=0.01,
+        around=around,
+    )
+    with listening(listener):
+        here.send(None, order=1)
+        eventually(lambda: shipping.orders == [1])
+    assert entered == [None, None]
+    assert listener.failed == 1
+
+
+def test_consumers_that_are_gone_are_removed(
+    url: str, prefix: str, relay: Relay, client: redis.Redis
+) -> None:
+    here, there = order_placed(), order_placed()
+    relay.forward(here)
+    here.send(None, order=1)
+    stream = f"{prefix}:order-placed"
+    shipping = Shipping(there)
+    with listening(Listener(url, group="a", signals=[there], prefix=prefix)):
+        eventually(lambda: shipping.orders)
+        consumers: t.Any = client.xinfo_consumers(stream, "a")
+        assert len(consumers) == 1
+    assert client.xinfo_consumers(stream, "a") == []
+
+
+def test_check_without_rights_says_so(
+    redis_server: RedisServer, client: redis.Redis
+) -> None:
+    t.cast("t.Any", client).execute_command(
+        "ACL", "SETUSER", "shop", "on", ">shop", "~*", "+@all", "-config"
+    )
+    transport = opened(Address(redis_server.url.replace("//", "//shop:shop@")))
+    [problem] = transport.check()
+    transport.close()
+    assert "CONFIG GET is not allowed" in problem

@@ -193,6 +193,14 @@ class Name(str):
     """A string of a class of its own, such as markup."""
 
 
+class Number(int):
+    pass
+
+
+class Ratio(float):
+    pass
+
+
 class Point(t.NamedTuple):
     x: int
     y: int
@@ -207,6 +215,9 @@ class Stamp(datetime.datetime):
     [
         ((1, (2,)), [1, [2]]),
         (Name("a"), "a"),
+        (Number(7), 7),
+        (Ratio(0.5), 0.5),
+        ([], []),
         (Point(1, 2), [1, 2]),
         (collections.OrderedDict(a=1), {"a": 1}),
         (collections.Counter("aab"), {"a": 2, "b": 1}),
@@ -244,6 +255,12 @@ def test_codec_that_fails_names_the_field() -> None:
     broken = Codec("order", lambda order: order.id, lambda plain: plain)
     with pytest.raises(NotSendableError, match=r"payload\.order.*AttributeError"):
         crossed(Order(), Codecs({Order: broken}))
+
+
+def test_codec_that_cannot_read_names_the_field() -> None:
+    broken = Codec("money", lambda one: [1], lambda plain: Money(*plain))
+    with pytest.raises(EventError, match=r"payload\.order.*'\$money'.*TypeError"):
+        crossed(Money(decimal.Decimal(1), "EUR"), Codecs({Money: broken}))
 
 
 def test_event_without_its_codec_is_not_read() -> None:

@@ -20,6 +20,7 @@ from ._transport import Transport
 __all__ = ["BackgroundSends"]
 
 _BATCH: t.Final = 100
+_GATHER_SECONDS: t.Final = 0.005
 _FIRST_PAUSE_SECONDS: t.Final = 0.2
 _LONGEST_PAUSE_SECONDS: t.Final = 5.0
 
@@ -65,6 +66,7 @@ class BackgroundSends:
         self._max_waiting = max_waiting
         self._queue = _Queue()
         self._full = Seldom()
+        self._unstarted = Seldom()
         self._is_away = False
         after_fork(self, BackgroundSends._start_over)
 
@@ -111,7 +113,8 @@ class BackgroundSends:
             try:
                 thread.start()
             except RuntimeError as error:  # the interpreter ends, or has no more
-                log.error("relay: events wait, and no thread can be started: %s", error)
+                if self._unstarted.is_due():
+                    log.error("relay: events wait; no thread can be started: %s", error)
                 return
             own.thread = thread
 
@@ -132,14 +135,18 @@ class BackgroundSends:
     def _fill(self, own: _Queue) -> bool:
         """Take what waits, at least one event; return whether there was any."""
         one = own.waiting.get()
-        while one is not None:
+        if one is not None:
             own.batch.append(one)
-            if len(own.batch) >= _BATCH:
-                break
+            if own.waiting.qsize() < _BATCH:
+                # Let the thread that sends go on, without a switch for each event.
+                time.sleep(_GATHER_SECONDS)
+        while one is not None and len(own.batch) < _BATCH:
             try:
                 one = own.waiting.get_nowait()
             except queue.Empty:
                 break
+            if one is not None:
+                own.batch.append(one)
         if one is None and own.batch:
             own.waiting.put(None)  # for the next round, which is the last
         return bool(own.batch)
@@ -147,13 +154,13 @@ class BackgroundSends:
     def _send(self, own: _Queue) -> bool:
         """Send the batch; return whether there is no need to send it again."""
         events = [event for _, event in own.batch]
-        self._counts.tries += 1
+        self._counts.note_try()
         try:
             if own.transport is None:
                 own.transport = opened(self._address)
             own.transport.send(events)
         except RelayError as error:
-            self._counts.failures += 1
+            self._counts.note_failure()
             if not self._is_away:
                 log.error("relay: %s; events wait until it is back", error)
             self._is_away = True
@@ -161,7 +168,7 @@ class BackgroundSends:
         # Not the broker's: to send it again would fail again, for ever.
         except Exception as error:  # noqa: BLE001  # logged
             log.exception("relay: %d events cannot be sent", len(events))
-            self._counts.failures += 1
+            self._counts.note_failure()
             own.batch = []
             for event in events:
                 self._counts.note_dropped(event, f"{type(error).__name__}: {error}")
@@ -179,7 +186,7 @@ class BackgroundSends:
         own = self._queue
         thread = own.thread
         if thread is None:
-            return len(own)
+            return self._give_up(own)
         own.closing.set()
         own.waiting.put(None)
         thread.join(seconds)

@@ -40,6 +40,8 @@ _LATER: t.Final = "later"
 _OURS: t.Final = frozenset(("decode_responses", "protocol"))
 _MOST_DEAD: t.Final = 100_000
 _BATCH: t.Final = 100
+# How much work one worker takes at once, so that the others of its group have some.
+_TAKEN_SECONDS: t.Final = 0.1
 # How often it is looked for what is due again, and for what no group needs any more.
 _DUE_SECONDS: t.Final = 0.5
 _TRIM_SECONDS: t.Final = 60.0
@@ -94,6 +96,8 @@ class RedisTransport:
         self._held: dict[_Handle, Message] = {}
         self._unfinished: list[Message] = []
         self._due_at = self._trim_at = 0.0
+        self._batch = 1
+        self._handed_out = (0.0, 0)
         self._check_url()
 
     def _check_url(self) -> None:
@@ -205,6 +209,7 @@ class RedisTransport:
 
     def receive(self, seconds: float) -> Sequence[Message]:
         """Return what is due again, else what is new."""
+        self._adapt()
         if self._unfinished:
             found, self._unfinished = self._unfinished, []
             return found
@@ -222,19 +227,29 @@ class RedisTransport:
             wait = min(seconds, _DUE_SECONDS, self._address.seconds / 4)
             return self._new(client, wait)
 
+    def _adapt(self) -> None:
+        """Take as much at once as the receivers do in a short time."""
+        begun, number = self._handed_out
+        if number:
+            seconds = max((time.monotonic() - begun) / number, 1e-6)
+            self._batch = min(max(int(_TAKEN_SECONDS / seconds), 1), _BATCH)
+            self._handed_out = (0.0, 0)
+
     def _new(self, client: redis.Redis, seconds: float) -> list[Message]:
         answer: t.Any = client.xreadgroup(
             self._group,
             self._consumer,
             dict.fromkeys(self._streams, ">"),
-            count=_BATCH,
+            count=self._batch,
             block=max(int(seconds * 1000), 1),
         )
-        return [
+        found = [
             self._hold(Message(_body_of(fields), 1, _Handle(stream.decode(), id_)))
             for stream, entries in answer or ()
             for id_, fields in entries
         ]
+        self._handed_out = (time.monotonic(), len(found))
+        return found
 
     def _hold(self, message: Message) -> Message:
         self._held[message.handle] = message

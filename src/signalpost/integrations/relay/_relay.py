@@ -234,7 +234,7 @@ class _InlineSends:
         """
         received = read(event.body, self._codecs)
         signal, payload = self._signals.fit(received)
-        self._counts.tries += 1
+        self._counts.note_try()
         error = send_again(signal, received, payload)
         if error is not None:
             raise error

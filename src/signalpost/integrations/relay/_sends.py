@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 
 from ..._engine.signal import NamedSignal
 from ...errors import RelayError
@@ -80,14 +81,28 @@ class Counts:
     """How often the broker was called."""
     failures: int = 0
     """How often that failed."""
+    # A finaliser may send, too, while its thread counts.
+    _counting: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def start_over(self) -> None:
         """Count from 0, as in a forked child."""
+        self._counting = threading.RLock()
         self.sent = self.dropped = self.tries = self.failures = 0
+
+    def note_try(self) -> None:
+        """Count a call of the broker."""
+        with self._counting:
+            self.tries += 1
+
+    def note_failure(self) -> None:
+        """Count a call that has failed."""
+        with self._counting:
+            self.failures += 1
 
     def note_sent(self, events: Sequence[WrittenEvent]) -> None:
         """Count events that the broker has confirmed."""
-        self.sent += len(events)
+        with self._counting:
+            self.sent += len(events)
         relay = self.relay()
         if _is_followed(relay_sent, relay):
             for event in events:
@@ -95,7 +110,8 @@ class Counts:
 
     def note_dropped(self, event: WrittenEvent, reason: str) -> None:
         """Count an event that is given up."""
-        self.dropped += 1
+        with self._counting:
+            self.dropped += 1
         relay = self.relay()
         if _is_followed(relay_failed, relay):
             relay_failed.send_robust(relay, event=event, reason=reason)
@@ -133,12 +149,12 @@ class ImmediateSends:
             transport = self._idle.pop()
         except IndexError:
             transport = opened(self._address)
-        counts.tries += 1
+        counts.note_try()
         try:
             transport.send([event])
         except RelayError as error:
             transport.close()
-            counts.failures += 1
+            counts.note_failure()
             counts.note_dropped(event, str(error))
             raise
         self._idle.append(transport)

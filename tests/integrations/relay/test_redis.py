@@ -228,6 +228,46 @@ def test_event_is_a_dead_letter_after_its_tries(
     assert listener.buried == 1
 
 
+class UnprintableError(Exception):
+    def __str__(self) -> str:
+        raise LookupError("no text")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnprintableError(),
+        ValueError("\ud800 of a file's name"),
+        ValueError("a" * 1_000_000),
+        ExceptionGroup("two", [ValueError("a\nb"), LookupError("c")]),
+    ],
+)
+def test_any_exception_of_a_receiver_can_be_buried(
+    url: str, prefix: str, relay: Relay, error: Exception
+) -> None:
+    # pytest-xdist cannot pass such text on.
+    logging.getLogger("signalpost.signals").disabled = True
+    here, there = order_placed(), order_placed()
+    relay.forward(here)
+
+    def fail(order: object) -> None:
+        if order == 1:
+            raise error
+
+    shipping = Shipping(there, fail)
+    listener = Listener(
+        url, group="shipping", signals=[there], prefix=prefix, max_tries=1
+    )
+    with listening(listener):
+        here.send(None, order=1)
+        here.send(None, order=2)
+        eventually(lambda: shipping.orders == [1, 2])
+    [letter] = dead_letters(url, prefix)
+    assert type(error).__name__ in letter.why.reason
+    assert "\n" not in letter.why.reason
+    assert len(letter.why.reason) <= 1100
+
+
 def test_dead_letter_is_retried_by_its_group_only(
     url: str, prefix: str, relay: Relay
 ) -> None:
@@ -301,6 +341,17 @@ def test_dropped_dead_letter_is_gone(url: str, prefix: str, relay: Relay) -> Non
         {
             "event": b'{"specversion": "1.0", "id": "1", "source": "s",'
             b' "type": "order-placed", "data": {"order": {"$uuid": "1"}}}'
+        },
+        {
+            "event": b'{"specversion": "1.0", "id": "1", "source": "s",'
+            b' "type": "order-placed", "data": {"\\ud800": {"$uuid": "1"}}}'
+        },
+        {
+            "event": b'{"specversion": "1.0", "id": "1", "source": "s",'
+            b' "type": "order-placed", "data": {"order": '
+            + b"[" * 700
+            + b"]" * 700
+            + b"}}"
         },
     ],
 )

@@ -99,6 +99,10 @@ class Named:
     name = "till 7"
 
 
+class Nameless:
+    name = ""
+
+
 @pytest.mark.parametrize(
     ("sender", "name"),
     [
@@ -106,6 +110,7 @@ class Named:
         ("till", "till"),
         (7, "7"),
         (Named(), "till 7"),
+        (Nameless(), f"{__name__}.Nameless"),
         (flask.Flask("shop"), "shop"),
         (Till(), f"{__name__}.Till"),
         (Till, f"{__name__}.Till"),

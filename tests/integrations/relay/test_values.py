@@ -179,6 +179,29 @@ def test_value_that_cannot_be_sent_is_refused_by_name(
     assert isinstance(caught.value, TypeError)
 
 
+def nested(levels: int) -> list[t.Any]:
+    value: list[t.Any] = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+def test_deepest_value_crosses() -> None:
+    assert crossed(nested(64)) == nested(64)
+    with pytest.raises(NotSendableError, match="deeper than 64"):
+        crossed(nested(65))
+    with pytest.raises(EventError, match="deeper than 64"):
+        read(body(data={"order": nested(65)}), PLAIN)
+
+
+@pytest.mark.parametrize("levels", [500, 900, 5000, 50_000])
+def test_depth_that_no_stack_has_is_refused(levels: int) -> None:
+    order = b"[" * levels + b"]" * levels
+    text = body(data={"order": "HERE"}).replace(b'"HERE"', order)
+    with pytest.raises(EventError):
+        read(text, PLAIN)
+
+
 def test_longest_event_is_sent() -> None:
     size = MOST_BYTES - len(Writer("shop", PLAIN).write("a", {"b": ""}).body)
     writer = Writer("shop", PLAIN)

@@ -48,6 +48,7 @@ _LONGEST_DELAY_SECONDS: t.Final = 60.0
 # What a killed worker has done and not acknowledged is received twice.
 _ACKNOWLEDGE_SECONDS: t.Final = 0.05
 _ACKNOWLEDGE_MOST: t.Final = 50
+_LONGEST_REASON: t.Final = 1000
 _LONGEST_TRACEBACK: t.Final = 20_000
 
 _is_group = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}").fullmatch
@@ -233,7 +234,8 @@ class Listener:
                 return
             signal, payload = self._signals.fit(event)
         except EventError as error:
-            self._bury(message, None, Why(str(error), message.tries))
+            reason = _encodable(str(error)[:_LONGEST_REASON])
+            self._bury(message, None, Why(reason, message.tries))
             return
         failure = self._send(signal, event, payload)
         if failure is None:
@@ -361,10 +363,20 @@ def _is_forwarder(receiver: object) -> bool:
 
 
 def _why(error: Exception, tries: int) -> Why:
+    # Of an error whose text cannot be made, too.
+    reason = " ".join("".join(traceback.format_exception_only(error)).split())
     text = "".join(traceback.format_exception(error))
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:1000]
     # The end has the innermost line.
-    return Why(reason, tries, text[-_LONGEST_TRACEBACK:])
+    return Why(
+        _encodable(reason[:_LONGEST_REASON]),
+        tries,
+        _encodable(text[-_LONGEST_TRACEBACK:]),
+    )
+
+
+def _encodable(text: str) -> str:
+    """Return text that each broker can hold, with escapes for lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class _Remembered:

@@ -23,6 +23,7 @@ from ._again import note_chain
 from ._again import send_again
 from ._again import Signals
 from ._background import BackgroundSends
+from ._event import is_text
 from ._event import read
 from ._event import traceparent_in
 from ._event import Writer
@@ -252,7 +253,7 @@ def _name_of(sender: object) -> str | None:
     if isinstance(sender, (str, int)):
         return str(sender)
     name = getattr(sender, "name", None)
-    if isinstance(name, str):
+    if isinstance(name, str) and is_text(name):
         return name
     named = sender if isinstance(sender, type) else type(sender)
     return f"{named.__module__}.{named.__qualname__}"

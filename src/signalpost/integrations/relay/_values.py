@@ -207,31 +207,42 @@ class Codecs:
             return self.plain([*value], field, level)
         raise _not_sendable(value, field, _advice_for(value))
 
-    def value(self, plain: Plain, field: str) -> t.Any:
+    def value(self, plain: Plain, field: str, level: int = 0) -> t.Any:
         """Return the value that was written as ``plain``.
 
         :param field: What to call it in an error, as ``"payload.order"``.
         :raises EventError: If it has a form that is not known, or wrong.
         """
-        if type(plain) is list:
+        kind = type(plain)
+        if kind is not list and kind is not dict:
+            return plain
+        if level >= MOST_LEVELS:
+            raise EventError(
+                f"{field[:200]} is nested deeper than {MOST_LEVELS} levels, which is"
+                " the most that is read"
+            )
+        if kind is list:
             return [
-                self.value(one, f"{field}[{number}]")
+                self.value(one, f"{field}[{number}]", level + 1)
                 for number, one in enumerate(plain)
             ]
-        if type(plain) is not dict:
-            return plain
         tag = _tag_of(plain)
         if tag is None:
-            return self._value_dict(plain, field)
+            return self._value_dict(plain, field, level)
         inner = plain[f"${tag}"]
         if not tag and type(inner) is dict:
-            return self._value_dict(inner, field)
-        return self._decoded(tag, inner, field)
+            return self._value_dict(inner, field, level)
+        return self._decoded(tag, inner, field, level)
 
-    def _value_dict(self, plain: dict[str, Plain], field: str) -> dict[str, t.Any]:
-        return {key: self.value(one, f"{field}.{key}") for key, one in plain.items()}
+    def _value_dict(
+        self, plain: dict[str, Plain], field: str, level: int
+    ) -> dict[str, t.Any]:
+        return {
+            key: self.value(one, f"{field}.{key}", level + 1)
+            for key, one in plain.items()
+        }
 
-    def _decoded(self, tag: str, inner: Plain, field: str) -> t.Any:
+    def _decoded(self, tag: str, inner: Plain, field: str, level: int) -> t.Any:
         codec = self._by_name.get(tag)
         if codec is None:
             raise EventError(
@@ -242,9 +253,10 @@ class Codecs:
             raise EventError(
                 f"{field} must have a string for {'$' + tag!r}, got {short_repr(inner)}"
             )
-        given = inner if codec.name in _OUR_NAMES else self.value(inner, field)
+        if codec.name not in _OUR_NAMES:
+            inner = self.value(inner, field, level + 1)
         try:
-            return codec.decode(given)
+            return codec.decode(inner)
         except (ArithmeticError, binascii.Error, ValueError) as error:
             raise EventError(
                 f"{field} cannot be read as {'$' + tag!r}: got {short_repr(inner)}"

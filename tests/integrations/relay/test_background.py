@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from signalpost.errors import RelayError
 from signalpost.integrations.relay import _background
 from signalpost.integrations.relay import Listener
 from signalpost.integrations.relay import Relay
@@ -200,3 +201,73 @@ def test_no_thread_can_be_started_now(
     here.send(None, order=3)
     eventually(lambda: relay.sent == 4)
     assert relay.close() == 0
+
+
+def test_event_after_the_close_is_sent(own_server: RedisServer, prefix: str) -> None:
+    here, there = order_placed(), order_placed()
+    relay = Relay(own_server.url, source="shop", prefix=prefix).forward(here)
+    [forward] = [one.receiver for one in here.connections]
+    here.send(None, order=1)
+    assert relay.close() == 0
+    forward(None, order=2)  # a send that had begun
+    eventually(lambda: relay.sent == 2)
+    assert relay.close() == 0
+    shipping = Shipping(there)
+    with listening(Listener(own_server.url, group="a", signals=[there], prefix=prefix)):
+        eventually(lambda: shipping.orders == [1, 2])
+
+
+def test_thread_that_ends_by_a_fault_is_started_again(
+    own_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class EndOfThread(BaseException):
+        pass
+
+    ended = []
+
+    def opened(address: object) -> t.NoReturn:
+        ended.append(threading.current_thread())
+        raise EndOfThread
+
+    here = order_placed()
+    relay = Relay(own_server.url, source="shop", prefix=prefix).forward(here)
+    with monkeypatch.context() as patched:
+        patched.setattr(_background, "opened", opened)
+        patched.setattr(threading, "excepthook", lambda arguments: None)
+        here.send(None, order=1)
+        eventually(lambda: ended and not ended[0].is_alive())
+    here.send(None, order=2)
+    eventually(lambda: relay.sent == 2)
+    assert relay.close() == 0
+
+
+def test_broker_that_was_restarted_takes_what_is_sent_now(
+    own_server: RedisServer, prefix: str
+) -> None:
+    here = order_placed()
+    relay = Relay(own_server.url, source="shop", sends="now", prefix=prefix)
+    relay.forward(here)
+    here.send(None, order=1)
+    own_server.kill()
+    own_server.start()
+    here.send(None, order=2)
+    assert (relay.sent, relay.failures) == (2, 0)
+    relay.close()
+
+
+def test_send_now_does_not_wait_long_for_a_broker_that_hangs(
+    own_server: RedisServer, prefix: str
+) -> None:
+    here = order_placed()
+    relay = Relay(own_server.url, source="shop", sends="now", prefix=prefix)
+    relay.forward(here)
+    here.send(None, order=1)
+    own_server.suspend()
+    try:
+        with pytest.raises(RelayError):
+            here.send(None, order=2)
+    finally:
+        own_server.resume()
+    here.send(None, order=3)
+    assert (relay.tries, relay.failures) == (3, 1)
+    relay.close()

@@ -119,6 +119,14 @@ class BackgroundSends:
             own.thread = thread
 
     def _run(self, own: _Queue) -> None:
+        try:
+            self._send_all(own)
+        finally:
+            own.disconnect()
+            # If this is no regular end, the next event starts another thread.
+            own.thread = None
+
+    def _send_all(self, own: _Queue) -> None:
         pause_seconds = _FIRST_PAUSE_SECONDS
         while own is self._queue:
             if not own.batch and not self._fill(own):
@@ -130,7 +138,6 @@ class BackgroundSends:
                 # The time is nearly over: often, rather than seldom.
                 time.sleep(_FIRST_PAUSE_SECONDS)
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
-        own.disconnect()
 
     def _fill(self, own: _Queue) -> bool:
         """Take what waits, at least one event; return whether there was any."""
@@ -190,10 +197,10 @@ class BackgroundSends:
         own.closing.set()
         own.waiting.put(None)
         thread.join(seconds)
-        if not thread.is_alive():
-            return 0
-        self._queue = _Queue()  # the thread ends as soon as it is in its loop again
-        return self._give_up(own)
+        # A thread that goes on ends as soon as it is in its loop again; an event that
+        # comes now has another one.
+        self._queue = _Queue()
+        return self._give_up(own) if thread.is_alive() or own.batch else 0
 
     def _give_up(self, own: _Queue) -> int:
         left = [*own.batch]

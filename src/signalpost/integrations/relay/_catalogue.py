@@ -16,14 +16,14 @@ relay_sent: NamedSignal = relay_signals.signal(
 )
 """The broker has confirmed an event.
 
-*Sender*: the :class:`Relay`.
+*Sender*: the :class:`~signalpost.integrations.relay.Relay`.
 
 *Sent when*: after the broker's answer; in the relay's thread if events are sent in the
 background.
 
 *Payload*:
 
-- ``event``: the :class:`WrittenEvent`.
+- ``event``: the :class:`~signalpost.integrations.relay.WrittenEvent`.
 
 .. versionadded:: 0.1
 """
@@ -33,7 +33,7 @@ relay_failed: NamedSignal = relay_signals.signal(
 )
 """An event was not sent, and will not be: it is lost.
 
-*Sender*: the :class:`Relay`.
+*Sender*: the :class:`~signalpost.integrations.relay.Relay`.
 
 *Sent when*: too many events wait already, or the relay was closed before the broker
 could be reached, or ``sends="now"`` raised. Not for a try in the background that is
@@ -41,7 +41,7 @@ repeated.
 
 *Payload*:
 
-- ``event``: the :class:`WrittenEvent`.
+- ``event``: the :class:`~signalpost.integrations.relay.WrittenEvent`.
 - ``reason``: why, in one line.
 
 .. versionadded:: 0.1
@@ -54,14 +54,14 @@ relay_received: NamedSignal = relay_signals.signal(
 )
 """The receivers of an event have returned.
 
-*Sender*: the :class:`Listener`.
+*Sender*: the :class:`~signalpost.integrations.relay.Listener`.
 
 *Sent when*: after each try, in the listener's thread. Not for an event that was
 received before.
 
 *Payload*:
 
-- ``event``: the :class:`Event`.
+- ``event``: the :class:`~signalpost.integrations.relay.Event`.
 - ``duration_seconds``: how long all of its receivers took.
 - ``exception``: what the first that failed has raised, or ``None``.
 
@@ -73,15 +73,16 @@ relay_buried: NamedSignal = relay_signals.signal(
 )
 """An event was put aside: it is a dead letter of the group now.
 
-*Sender*: the :class:`Listener`.
+*Sender*: the :class:`~signalpost.integrations.relay.Listener`.
 
 *Sent when*: it cannot be read, or its receivers have failed ``max_tries`` times.
 
 *Payload*:
 
-- ``event``: the :class:`Event`; ``None`` if it cannot be read.
+- ``event``: the :class:`~signalpost.integrations.relay.Event`; ``None`` if it cannot
+  be read.
 - ``body``: what came, as bytes.
-- ``why``: the :class:`Why`.
+- ``why``: the :class:`~signalpost.integrations.relay.Why`.
 
 .. versionadded:: 0.1
 """

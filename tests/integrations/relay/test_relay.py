@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import subprocess
 import sys
 import typing as t
@@ -22,6 +23,8 @@ from signalpost.integrations.relay import Event
 from signalpost.integrations.relay import Listener
 from signalpost.integrations.relay import Relay
 from signalpost.integrations.relay import relay_sent
+from signalpost.integrations.relay._again import send_again
+from signalpost.receivers.context import read_spans_by
 from signalpost.receivers.context import request_context
 from signalpost.testing import capture
 from tests.integrations.relay.listening import order_placed
@@ -293,6 +296,64 @@ def test_ids_of_request_and_trace_travel_along(
     assert event is not None
     assert event.request_id == request_id == context["request_id"]
     assert event.traceparent == traceparent
+
+
+def test_current_span_is_the_parent(placed: NamedSignal) -> None:
+    Relay("inline://", source="shop").forward(placed)
+    _, trace_id, span_id, _ = TRACE.split("-")
+    read_spans_by(lambda: (trace_id, span_id))
+    try:
+        _, event = relayed(placed, None)
+    finally:
+        read_spans_by(None)
+    assert event.traceparent == TRACE
+
+
+def test_ids_travel_on_with_what_a_receiver_sends(placed: NamedSignal) -> None:
+    app = flask.Flask("shop")
+    Signalpost(app)
+    shipped = Namespace().signal("order-shipped", payload=("order",))
+    Relay("inline://", source="shop").forward(placed)
+    Relay("inline://", source="shipping").forward(shipped)
+    events: list[Event] = []
+    contexts = []
+
+    def ship(sender: object, order: int) -> None:
+        event = current_event()
+        if event is not None:
+            events.append(event)
+            # As in another process: there is no request.
+            contexts.append(contextvars.Context())
+            contexts[-1].run(_received, event, shipped)
+
+    def note(sender: object, order: int) -> None:
+        event = current_event()
+        if event is not None and event.name == "order-shipped":
+            events.append(event)
+
+    @app.post("/orders")
+    def place() -> str:
+        placed.send(app, order=1)
+        return "placed"
+
+    with placed.connected_to(ship), shipped.connected_to(note):
+        response = app.test_client().post("/orders", headers={"traceparent": TRACE})
+        assert response.text == "placed"
+    assert [one.source for one in events] == ["shop", "shipping"]
+    assert events[0].request_id is not None
+    assert events[0].request_id == events[1].request_id
+    assert events[0].traceparent == events[1].traceparent == TRACE
+
+
+def _received(event: Event, shipped: NamedSignal) -> None:
+    """Receive an event as a listener does, and send another signal for it."""
+    placed = order_placed()
+
+    def ship(sender: object, order: int) -> None:
+        shipped.send(sender, order=order)
+
+    with placed.connected_to(ship):
+        assert send_again(placed, event, {"order": 1}) is None
 
 
 def test_event_outside_of_request_has_no_ids(placed: NamedSignal) -> None:

@@ -108,6 +108,9 @@ class Signalpost:
     ``SIGNALPOST_ID_HEADERS``
         The headers that may have the id of a request: ``["X-Request-ID"]``; see
         :attr:`Exchange.id <signalpost.exchange.Exchange.id>`.
+    ``SIGNALPOST_RELAY``
+        What is forwarded to other processes: ``{"url": "redis://broker/0", "source":
+        "shop", "forward": ["shop.events:order_placed"]}``.
     ``SIGNALPOST_CONFIG``
         The path of a TOML or INI file with the same settings, see
         :mod:`signalpost.config`; relative to ``app.config.root_path``. The keys above

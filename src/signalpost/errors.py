@@ -21,6 +21,7 @@ __all__ = [
     "ExtensionError",
     "NotInstrumentedError",
     "NotSendableError",
+    "OutboxError",
     "PayloadError",
     "ProxySenderWarning",
     "ReceiverError",
@@ -228,6 +229,13 @@ class TooManyStatementsError(SignalpostError, AssertionError):
 
 class NotInstrumentedError(SignalpostError, RuntimeError):
     """SQL statements were to be counted, and no engine is instrumented."""
+
+
+class OutboxError(SignalpostError, RuntimeError):
+    """An event cannot be written into an outbox, or not be read from it.
+
+    As a rule, no transaction is open when a signal is sent.
+    """
 
 
 class RelayError(SignalpostError, ConnectionError):

@@ -8,7 +8,7 @@ import typing as t
 import weakref
 from collections.abc import Callable
 from collections.abc import Mapping
-from importlib import import_module
+from dataclasses import replace
 
 from ..._engine.identity import ANY
 from ..._engine.signal import NamedSignal
@@ -35,6 +35,9 @@ from ._transport import Address
 from ._transport import opened
 from ._values import Codec
 from ._values import Codecs
+
+if t.TYPE_CHECKING:
+    from ._table import OutboxTable
 
 __all__ = ["Relay", "Way"]
 
@@ -82,14 +85,14 @@ class Relay:
 
     def __init__(  # noqa: PLR0913  # options, by keyword
         self,
-        url: str,
+        url: str | None = None,
         *,
         source: str,
         sends: Way = "thread",
         max_waiting: int = 10_000,
         codecs: Mapping[type[t.Any], Codec] | None = None,
         prefix: str = "signalpost",
-        outbox: t.Any = None,
+        outbox: OutboxTable | None = None,
         session_of: Callable[[], t.Any] | None = None,
     ) -> None:
         self._codecs = Codecs(codecs)
@@ -98,30 +101,25 @@ class Relay:
         self._signals = Signals(())
         self._forwarders: dict[NamedSignal, Callable[..., None]] = {}
         self._counts = Counts(weakref.ref(self))
-        # Events have the ids of the requests that they are sent in.
-        self._recording: Recording | None = Recording()
-        address = Address(url, prefix)
-        if address.scheme == "inline":
-            self._sends: Sends = _InlineSends(self._signals, self._codecs, self._counts)
-        elif sends == "thread":
-            opened(address)
-            if type(max_waiting) is not int or max_waiting < 1:
-                raise ValueError(
-                    f"max_waiting must be a number from 1 up, got {max_waiting!r}"
-                )
-            self._sends = BackgroundSends(address, self._counts, max_waiting)
-        elif sends == "now":
-            opened(address)
-            address = Address(url, prefix, _NOW_SECONDS)
-            self._sends = ImmediateSends(address, self._counts)
-        elif sends == "outbox":
-            # Only where SQLAlchemy is.
-            table = import_module("._table", __package__)
-            self._sends = table.OutboxSends(outbox, session_of)
-        else:
+        if sends not in t.get_args(Way):
             raise ValueError(
                 f"sends must be 'thread', 'now' or 'outbox', got {sends!r}"
             )
+        if sends != "outbox" and not (outbox is None and session_of is None):
+            raise ValueError("outbox and session_of are for sends='outbox' only")
+        if type(max_waiting) is not int or max_waiting < 1:
+            raise ValueError(
+                f"max_waiting must be a number from 1 up, got {max_waiting!r}"
+            )
+        address = None if url is None else Address(url, prefix)
+        if address is not None and address.scheme == "inline":
+            self._sends: Sends = _InlineSends(self._signals, self._codecs, self._counts)
+        elif sends == "outbox":
+            self._sends = _outbox_sends(address, outbox, session_of)
+        else:
+            self._sends = _sends_to(address, sends, self._counts, max_waiting)
+        # Events have the ids of the requests that they are sent in.
+        self._recording: Recording | None = Recording()
         _open_relays.add(self)
 
     def __repr__(self) -> str:
@@ -244,6 +242,37 @@ class _InlineSends:
     def close(self, seconds: float) -> int:
         """Do nothing, as nothing waits."""
         return 0
+
+
+def _sends_to(
+    address: Address | None, sends: Way, counts: Counts, max_waiting: int
+) -> Sends:
+    """Return what sends to a broker."""
+    if address is None:
+        raise ValueError(
+            "url must be where the broker is, as 'redis://broker/0', got None; only"
+            " sends='outbox' needs none"
+        )
+    opened(address)
+    if sends == "thread":
+        return BackgroundSends(address, counts, max_waiting)
+    return ImmediateSends(replace(address, seconds=_NOW_SECONDS), counts)
+
+
+def _outbox_sends(
+    address: Address | None,
+    outbox: OutboxTable | None,
+    session_of: Callable[[], t.Any] | None,
+) -> Sends:
+    """Return what sends into the user's database."""
+    if address is not None:
+        raise ValueError(
+            f"a relay with sends='outbox' needs no url, got {address.shown!r}; it is"
+            " `signalpost relay dispatch` that sends to the broker"
+        )
+    from ._table import OutboxSends  # only where SQLAlchemy is
+
+    return OutboxSends(outbox, session_of)
 
 
 def _name_of(sender: object) -> str | None:

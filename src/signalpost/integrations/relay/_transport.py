@@ -26,6 +26,7 @@ __all__ = [
     "Transport",
     "Why",
     "opened",
+    "positive",
     "reaching",
 ]
 
@@ -159,7 +160,8 @@ class Address:
         """The URL without credentials and options, for messages."""
         parts = urlsplit(self.url)
         host = parts.netloc.rpartition("@")[2]
-        return urlunsplit((parts.scheme, host, parts.path, "", ""))
+        # Not urlunsplit(), which takes slashes from sqlite:///shop.db.
+        return f"{parts.scheme}://{host}{parts.path}"
 
     def options(self, known: Mapping[str, float]) -> tuple[str, dict[str, float]]:
         """Return the URL without options of ours, and these.
@@ -172,13 +174,17 @@ class Address:
         rest = []
         for name, value in parse_qsl(parts.query, keep_blank_values=True):
             if name in known:
-                found[name] = _positive(name, value)
+                found[name] = positive(name, value)
             else:
                 rest.append((name, value))
         return urlunsplit(parts._replace(query=urlencode(rest))), found
 
 
-def _positive(name: str, text: str) -> float:
+def positive(name: str, text: str) -> float:
+    """Return the positive number that an option in a URL has.
+
+    :raises ValueError: If it has none.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -194,6 +200,10 @@ SCHEMES: t.Final[dict[str, tuple[str, str]]] = {
     "unix": ("_redis", "redis"),
     "amqp": ("_amqp", "amqp"),
     "amqps": ("_amqp", "amqp"),
+    "sqlite": ("_embedded", "outbox"),
+    "postgresql": ("_embedded", "outbox"),
+    "mysql": ("_embedded", "outbox"),
+    "mariadb": ("_embedded", "outbox"),
 }
 """The module of each transport, by the scheme of its URLs, and the extra that it needs.
 

@@ -1,0 +1,237 @@
+"""The dispatcher: it publishes what is committed in an outbox."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import typing as t
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+from sqlalchemy import Engine
+from sqlalchemy import MetaData
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ProgrammingError
+
+from ...errors import OutboxError
+from ...errors import RelayError
+from ._catalogue import relay_failed
+from ._catalogue import relay_sent
+from ._event import WrittenEvent
+from ._outbox_rows import check_tables
+from ._outbox_rows import engine_of
+from ._outbox_rows import OutboxRow
+from ._outbox_rows import OutboxRows
+from ._sends import log
+from ._table import OutboxTable
+from ._transport import Address
+from ._transport import opened
+from ._transport import Transport
+
+__all__ = ["Dispatcher"]
+
+_MOST_SECONDS: t.Final = 30.0  # until an event that was refused is tried again
+_AWAY_SECONDS: t.Final = 5.0  # until a broker or a database is asked again
+
+
+class Dispatcher:
+    """Publish the events of an outbox, each once its transaction is committed.
+
+    Events of one sender are published in order: while one cannot be, those behind it
+    wait. Each is published at least once; it may be twice if this process is killed
+    before it has deleted the row. Several dispatchers may run at once.
+
+    :param url: The broker, as ``"redis://broker/0"`` or ``"amqp://broker//"``.
+    :param database: The URL of the database, or an engine.
+    :param outbox: The outbox; the one with the default name unless given.
+    :param prefix: What the names of streams, queues and exchanges begin with.
+    :param batch: How many events to publish at once.
+    :param poll_seconds: How often to look for events when there were none.
+    :param max_tries: After how many tries an event that the broker refuses is set
+        aside, so that others pass it: its ``next_at`` is ``NULL`` then. Unless given,
+        it is tried for ever. A broker that is away does not count.
+    :raises OutboxError: If the database is none that can be used.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(  # noqa: PLR0913  # options, by keyword
+        self,
+        url: str,
+        *,
+        database: str | Engine,
+        outbox: OutboxTable | None = None,
+        prefix: str = "signalpost",
+        batch: int = 100,
+        poll_seconds: float = 0.2,
+        max_tries: int | None = None,
+    ) -> None:
+        _check_positive(
+            batch=batch,
+            poll_seconds=poll_seconds,
+            max_tries=1 if max_tries is None else max_tries,
+        )
+        self._owns_engine = not isinstance(database, Engine)
+        self._engine = database if isinstance(database, Engine) else engine_of(database)
+        self._table = outbox or OutboxTable(MetaData())
+        self._rows = OutboxRows(self._engine, self._table)
+        self._transport: Transport = opened(Address(url, prefix))
+        self._batch = self._most = batch
+        self._poll_seconds = poll_seconds
+        self._max_tries = max_tries
+        self._stopping = threading.Event()
+        self._is_away = False
+        self.sent = 0
+
+    sent: int
+    """How many events were published."""
+
+    def run(self) -> None:
+        """Publish until :meth:`stop` is called.
+
+        A broker or a database that is away is waited for.
+
+        :raises OutboxError: If the outbox is not in the database, or if listeners read
+            it themselves, without a broker.
+        """
+        try:
+            self._run()
+        finally:
+            self.close()
+
+    def _run(self) -> None:
+        wait_seconds = 0.0
+        is_checked = False
+        while not self._stopping.wait(wait_seconds):
+            try:
+                if not is_checked:
+                    self._check()
+                    is_checked = True
+                published = self.dispatch()
+            except ProgrammingError:
+                raise
+            except (RelayError, DBAPIError) as error:
+                wait_seconds = min(wait_seconds * 2 or 0.1, _AWAY_SECONDS)
+                self._note_away(error)
+                continue
+            self._note_back()
+            # Not all at the same time, or two could always find the other's rows.
+            wait_seconds = 0.0 if published else self._poll_seconds * _jitter()
+
+    def stop(self) -> None:
+        """End :meth:`run` once the events that it publishes now are published.
+
+        May be called from a signal handler and from any thread.
+        """
+        self._stopping.set()
+
+    def dispatch(self) -> int:
+        """Publish the events that are due, up to ``batch``.
+
+        :returns: How many were published; ``0`` also while none of them can be.
+        :raises RelayError: If the broker cannot be reached.
+        """
+        with self._rows.taken(self._most) as (connection, rows):
+            if not rows:
+                return 0
+            try:
+                self._transport.send([_event_of(row) for row in rows])
+            except RelayError as error:
+                self._find_cause(connection, rows, error)
+                return 0
+            self._rows.delete(connection, rows)
+        self._most = min(self._most * 2, self._batch)
+        self.sent += len(rows)
+        if relay_sent.receivers:
+            for row in rows:
+                relay_sent.send_robust(self, event=_event_of(row))
+        return len(rows)
+
+    def waiting(self) -> tuple[int, float | None]:
+        """Return how many events wait, and the age of the oldest in seconds.
+
+        :returns: As ``(3, 12.5)``; ``(0, None)`` if there are none.
+        """
+        count, made_at = self._rows.count()
+        return count, None if made_at is None else max(0.0, time.time() - made_at)
+
+    def close(self) -> None:
+        """Disconnect; :meth:`run` has done so when it returns."""
+        self._transport.close()
+        if self._owns_engine:
+            self._engine.dispose()
+
+    def _check(self) -> None:
+        check_tables(self._engine, self._table)
+        if self._rows.has_groups():
+            raise OutboxError(
+                "listeners read this outbox themselves, without a broker, so its events"
+                f" cannot be dispatched, too; stop them, and empty the table"
+                f" {self._table.groups.fullname}"
+            )
+
+    def _find_cause(
+        self, connection: Connection, rows: Sequence[OutboxRow], error: RelayError
+    ) -> None:
+        """Find out whether the broker or one event is why nothing was published.
+
+        :raises RelayError: If it is the broker.
+        """
+        self._transport.check()
+        if len(rows) > 1:
+            # One by one, until the one that the broker does not take is found.
+            self._most = 1
+            return
+        (row,) = rows
+        tries = row.tries + 1
+        if self._max_tries is not None and tries >= self._max_tries:
+            log.error(
+                "event %s of %r is set aside after %d tries: %s",
+                row.id,
+                row.type,
+                tries,
+                error,
+            )
+            self._rows.delay(connection, row, None, error)
+            relay_failed.send_robust(self, event=_event_of(row), reason=str(error))
+            return
+        seconds = min(0.1 * 2 ** min(tries, 20), _MOST_SECONDS)
+        log.warning(
+            "event %s of %r could not be published (try %d): %s",
+            row.id,
+            row.type,
+            tries,
+            error,
+        )
+        self._rows.delay(connection, row, time.time() + seconds, error)
+
+    def _note_away(self, error: Exception) -> None:
+        if not self._is_away:
+            self._is_away = True
+            log.warning("nothing can be published, trying again: %s", _shown(error))
+
+    def _note_back(self) -> None:
+        if self._is_away:
+            self._is_away = False
+            log.warning("events are published again")
+
+
+def _event_of(row: OutboxRow) -> WrittenEvent:
+    return WrittenEvent(row.id, row.type, row.key or None, row.event.encode())
+
+
+def _jitter() -> float:
+    return random.uniform(0.75, 1.25)  # noqa: S311 - nothing secret
+
+
+def _shown(error: Exception) -> str:
+    """Return one line without the statement, which holds the event."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return " ".join(f"{type(cause).__name__}: {cause}".split())[:300]
+
+
+def _check_positive(**options: float) -> None:
+    for name, value in options.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be a positive number, got {value!r}")

@@ -1,0 +1,354 @@
+"""A database as the broker: listeners read the outbox themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import socket
+import time
+import typing as t
+import uuid
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+
+from sqlalchemy import and_
+from sqlalchemy import Connection
+from sqlalchemy import MetaData
+from sqlalchemy import or_
+from sqlalchemy import Row
+from sqlalchemy import select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import IntegrityError
+
+from ...errors import OutboxError
+from ...errors import RelayError
+from ._embedded_letters import Letters
+from ._event import WrittenEvent
+from ._outbox_rows import check_tables
+from ._outbox_rows import engine_of
+from ._table import OutboxTable
+from ._table import row_of
+from ._transport import Address
+from ._transport import DeadLetter
+from ._transport import Message
+from ._transport import positive
+from ._transport import reaching
+from ._transport import Why
+
+__all__ = ["EmbeddedTransport", "open_transport"]
+
+OPTIONS: t.Final = {"lease_seconds": 30.0, "batch": 10.0, "poll_seconds": 0.1}
+"""What a URL may say beside SQLAlchemy's own: after how long the events of a listener
+that was killed are given to others, how many a listener takes at once, and how often
+it looks for new ones."""
+
+_SWEEP_SECONDS: t.Final = 1.0
+
+_Result = t.TypeVar("_Result")
+
+
+def open_transport(address: Address) -> EmbeddedTransport:
+    """Return the transport of a database's URL."""
+    return EmbeddedTransport(address)
+
+
+class EmbeddedTransport:
+    """Send and receive by the outbox of a database, without a broker.
+
+    Each event is a row, and a group's listener that takes it adds a row about that: it
+    is taken until a time, which is put off while the listener lives; or to be tried
+    again at a time; or done; or dead. An event goes once each group that wants its
+    type has done it. A group that is new gets what is there.
+    """
+
+    def __init__(self, address: Address) -> None:
+        # Not address.options(), which takes a file's path for a server's.
+        url = make_url(address.url)
+        own = {name: url.query[name] for name in OPTIONS if name in url.query}
+        options = OPTIONS | {
+            name: positive(name, str(text)) for name, text in own.items()
+        }
+        self._address = address
+        self._url = url.difference_update_query(own)
+        self._lease_seconds = options["lease_seconds"]
+        self._batch = max(1, int(options["batch"]))
+        self._poll_seconds = options["poll_seconds"]
+        self.renew_seconds: float | None = self._lease_seconds / 3
+        self._table = OutboxTable(MetaData(), name=f"{address.prefix}_outbox")
+        self._letters = Letters(self._table)
+        self._engine = engine_of(self._url)
+        self._has_tables = False
+        self._worker = f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid.uuid4().hex}"
+        self._group = ""
+        self._types: tuple[str, ...] = ()
+        self._next_sweep = 0.0
+
+    # Sending
+
+    def send(self, events: Sequence[WrittenEvent]) -> None:
+        """Write events, in a transaction of their own."""
+        rows = {event.id: row_of(event) for event in events}
+        table = self._table.events
+
+        def write(connection: Connection) -> None:
+            connection.execute(table.insert(), [*rows.values()])
+
+        def write_new(connection: Connection) -> None:
+            found = connection.scalars(select(table.c.id).where(table.c.id.in_(rows)))
+            known = set(found)
+            if new := [row for id_, row in rows.items() if id_ not in known]:
+                connection.execute(table.insert(), new)
+
+        try:
+            self._do(write)
+        except RelayError as error:
+            if not isinstance(error.__cause__, IntegrityError):
+                raise
+            # They were sent before, and the answer to that was lost.
+            self._do(write_new)
+
+    # Receiving
+
+    def subscribe(self, group: str, types: Sequence[str]) -> None:
+        """Make the group known, with the types that its listeners want."""
+        self._group, self._types = group, tuple(types)
+        groups = self._table.groups
+        now = time.time()
+
+        def register(connection: Connection) -> None:
+            self._lock_group(connection, now)
+            found = select(groups.c.type).where(groups.c.name == group)
+            known = set(connection.scalars(found))
+            new = [
+                {"name": group, "type": one, "seen_at": now}
+                for one in dict.fromkeys(types)
+                if one not in known
+            ]
+            if new:
+                connection.execute(groups.insert(), new)
+            self._give_back(connection)
+
+        self._do(register)
+
+    def receive(self, seconds: float) -> Sequence[Message]:
+        """Take the first events that no listener of the group has; wait if need be."""
+        end = time.monotonic() + seconds
+        while True:
+            if self._do(self._has_some):
+                received = self._do(self._take)
+                if received:
+                    return received
+            self._sweep_if_due()
+            left = end - time.monotonic()
+            if left <= 0:
+                return ()
+            time.sleep(min(left, self._poll_seconds))
+
+    def done(self, messages: Sequence[Message]) -> None:
+        """Note that the group has received these events."""
+        numbers = [one.handle for one in messages]
+        if numbers:
+            self._do(lambda connection: self._note(connection, numbers, state="done"))
+
+    def again(self, message: Message, seconds: float) -> None:
+        """Have an event taken again after some time."""
+        due_at = time.time() + seconds
+        self._do(
+            lambda connection: self._note(
+                connection, [message.handle], state="waiting", due_at=due_at
+            )
+        )
+
+    def bury(self, message: Message, why: Why) -> None:
+        """Note that an event is a dead letter of the group."""
+        self._do(
+            lambda connection: self._note(
+                connection,
+                [message.handle],
+                state="dead",
+                due_at=time.time(),
+                tries=why.tries,
+                error=f"{why.reason}\n{why.traceback}",
+            )
+        )
+
+    def renew(self, messages: Sequence[Message]) -> None:
+        """Put off when others may take these events."""
+        numbers = [one.handle for one in messages]
+        due_at = time.time() + self._lease_seconds
+        self._do(
+            lambda connection: self._note(
+                connection, numbers, state="taken", due_at=due_at
+            )
+        )
+
+    # Dead letters
+
+    def dead(self, group: str) -> Iterator[DeadLetter]:
+        """Yield the dead letters of a group, the oldest first."""
+        yield from self._do(lambda connection: self._letters.all_of(connection, group))
+
+    def retry(self, group: str, letter: DeadLetter) -> None:
+        """Have the group receive a dead letter again, as if for the first time."""
+        self._do(lambda connection: self._letters.retry(connection, group, letter))
+
+    def drop(self, group: str, letter: DeadLetter) -> None:
+        """Note that the group is done with a dead letter."""
+        self._do(lambda connection: self._letters.drop(connection, group, letter))
+        self._do(self._letters.sweep)
+
+    # The database
+
+    def check(self) -> Sequence[str]:
+        """Return what about the database could lose events."""
+        if self._url.get_backend_name() == "sqlite" and not self._url.database:
+            return ["the database is in memory, and ends with the process"]
+        synchronous = self._do(self._synchronous)
+        if synchronous == 0:
+            return ["PRAGMA synchronous is OFF: a power cut may lose what is committed"]
+        return []
+
+    def close(self) -> None:
+        """Give back what was taken and is not done, and disconnect."""
+        if self._group and self._has_tables:
+            # Or its lease ends.
+            with contextlib.suppress(DBAPIError), self._engine.begin() as connection:
+                self._give_back(connection)
+        self._drop()
+
+    def forget(self) -> None:
+        """Let go of connections that belong to the parent of this process."""
+        self._engine.dispose(close=False)
+
+    def _do(self, action: Callable[[Connection], _Result]) -> _Result:
+        """Do something in a transaction; disconnect if the database fails."""
+        try:
+            if not self._has_tables:
+                check_tables(self._engine, self._table)
+                self._has_tables = True
+            with self._engine.begin() as connection:
+                return action(connection)
+        except (DBAPIError, OSError, OutboxError) as error:
+            self._drop()
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            raise reaching(
+                self._address, cause if isinstance(cause, Exception) else error
+            ) from error
+
+    def _drop(self) -> None:
+        self._has_tables = False
+        self._engine.dispose()
+
+    # Statements
+
+    def _wanted(self, now: float) -> t.Any:
+        """Return the condition, and the join, of events that may be taken."""
+        events, deliveries = self._table.events, self._table.deliveries
+        mine = and_(
+            deliveries.c.number == events.c.number,
+            deliveries.c.group_name == self._group,
+        )
+        is_due = and_(
+            deliveries.c.state.in_(("taken", "waiting")), deliveries.c.due_at <= now
+        )
+        return (
+            select(events.c.number, events.c.event, deliveries.c.tries)
+            .select_from(events.outerjoin(deliveries, mine))
+            .where(
+                events.c.type.in_(self._types),
+                or_(deliveries.c.number.is_(None), is_due),
+            )
+            .order_by(events.c.number)
+        )
+
+    def _has_some(self, connection: Connection) -> bool:
+        """Return whether anything may be taken, without a lock."""
+        return (
+            connection.execute(self._wanted(time.time()).limit(1)).first() is not None
+        )
+
+    def _take(self, connection: Connection) -> list[Message]:
+        now = time.time()
+        self._lock_group(connection, now)
+        rows = connection.execute(self._wanted(now).limit(self._batch)).all()
+        own = {
+            "state": "taken",
+            "worker": self._worker,
+            "due_at": now + self._lease_seconds,
+        }
+        if rows and rows[0].tries is not None:
+            # Alone: of those that a worker had when it was killed, one may be why.
+            return [self._take_again(connection, rows[0], own)]
+        new = [*itertools.takewhile(lambda row: row.tries is None, rows)]
+        if new:
+            more = {"group_name": self._group, "tries": 1}
+            connection.execute(
+                self._table.deliveries.insert(),
+                [own | more | {"number": row.number} for row in new],
+            )
+        return [Message(row.event.encode(), 1, row.number) for row in new]
+
+    def _take_again(
+        self, connection: Connection, row: Row[t.Any], own: dict[str, object]
+    ) -> Message:
+        deliveries = self._table.deliveries
+        connection.execute(
+            deliveries.update()
+            .where(
+                deliveries.c.group_name == self._group,
+                deliveries.c.number == row.number,
+            )
+            .values(**own, tries=row.tries + 1)
+        )
+        return Message(row.event.encode(), row.tries + 1, row.number)
+
+    def _lock_group(self, connection: Connection, now: float) -> None:
+        """Keep other listeners of the group out, until the transaction ends.
+
+        It is a change, and the first statement, so that it does so on each database:
+        SQLite could not turn a transaction that has read into one that writes.
+        """
+        groups = self._table.groups
+        connection.execute(
+            groups.update().where(groups.c.name == self._group).values(seen_at=now)
+        )
+
+    def _give_back(self, connection: Connection) -> None:
+        """Let others take at once what this listener has taken and not received."""
+        deliveries = self._table.deliveries
+        connection.execute(
+            deliveries.update()
+            .where(deliveries.c.state == "taken", deliveries.c.worker == self._worker)
+            .values(due_at=0.0, tries=deliveries.c.tries - 1)
+        )
+
+    def _note(
+        self, connection: Connection, numbers: Sequence[int], **values: object
+    ) -> None:
+        """Change the rows about events that this listener has, if it still has them."""
+        deliveries = self._table.deliveries
+        connection.execute(
+            deliveries.update()
+            .where(
+                deliveries.c.group_name == self._group,
+                deliveries.c.number.in_(numbers),
+                deliveries.c.worker == self._worker,
+                deliveries.c.state == "taken",
+            )
+            .values(values)
+        )
+
+    def _sweep_if_due(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_sweep:
+            self._next_sweep = now + _SWEEP_SECONDS
+            self._do(self._letters.sweep)
+
+    def _synchronous(self, connection: Connection) -> int | None:
+        if connection.dialect.name != "sqlite":
+            return None
+        found: int = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
+        return found

@@ -24,7 +24,7 @@ from signalpost.integrations.relay import Relay
 from signalpost.integrations.relay.outbox import Dispatcher
 from signalpost.integrations.relay.outbox import OutboxTable
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 class Base(DeclarativeBase):

@@ -1,0 +1,495 @@
+"""AMQP 0-9-1, as RabbitMQ has it: an exchange, and a queue for each group."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import math
+import typing as t
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+from urllib.parse import urlsplit
+
+import kombu
+from amqp.exceptions import AMQPError
+from amqp.exceptions import NotFound
+
+from ...errors import RelayError
+from ._amqp_connection import AmqpConnection
+from ._amqp_connection import Outgoing
+from ._event import WrittenEvent
+from ._sends import log
+from ._transport import Address
+from ._transport import DeadLetter
+from ._transport import Message
+from ._transport import reaching
+from ._transport import Why
+
+__all__ = ["AmqpTransport", "open_transport"]
+
+OPTIONS: t.Final = {"prefetch": 16.0, "heartbeat": 30.0}
+"""What a URL may say: ``prefetch``, how many messages a listener takes at once, and
+``heartbeat``, after how many seconds each side shows that it lives."""
+
+# A header must fit into one frame, of 128 KiB as a rule.
+MOST_REASON: t.Final = 1000
+MOST_TRACEBACK: t.Final = 16_000
+# A worker that stops gives back what it has not come to, and that is no try. But what
+# is given back again and again may be what kills its workers.
+MOST_RETURNS: t.Final = 3
+MOST_RETURNS_COUNTED_BY_QUEUE: t.Final = 20
+
+TRIES: t.Final = "signalpost-tries"
+RETURNS: t.Final = "signalpost-returns"
+REASON: t.Final = "signalpost-reason"
+TRACEBACK: t.Final = "signalpost-traceback"
+BURIED_AT: t.Final = "signalpost-buried-at"
+
+_Result = t.TypeVar("_Result")
+_Raw: t.TypeAlias = t.Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Handle:
+    """Where a message is."""
+
+    channel: _Raw
+    tag: int
+    """What it is acknowledged by, on this channel."""
+    id: str
+    headers: Mapping[str, t.Any]
+    is_redelivered: bool
+    """Whether another listener had it, or this one before its connection was lost."""
+
+
+def open_transport(address: Address) -> AmqpTransport:
+    """Return the transport of ``amqp://`` and ``amqps://``."""
+    return AmqpTransport(address)
+
+
+class AmqpTransport:
+    """Send to a topic exchange, and receive from a queue for each group.
+
+    With the prefix ``signalpost``, the group ``shipping`` has these, all of them kept
+    on disk: the queue ``signalpost.shipping``, bound to the exchange ``signalpost`` by
+    the name of each signal; ``signalpost.shipping.dead``; and, made when it is first
+    needed, ``signalpost.shipping.retry.4s``, in which what failed waits for 4 seconds.
+
+    The first one is of the type that the virtual host has as its default, classic or
+    quorum. Not always quorum: on a single node of RabbitMQ 3.10 that was killed, a
+    quorum queue may take nothing any more.
+    """
+
+    def __init__(self, address: Address) -> None:
+        url, options = address.options(OPTIONS)
+        _check_query(url)
+        self._address = address
+        self._prefetch = max(1, int(options["prefetch"]))
+        self._heartbeat = max(1, int(options["heartbeat"]))
+        self.renew_seconds: float | None = self._heartbeat / 3
+        self._client = kombu.Connection(
+            url,
+            connect_timeout=address.seconds,
+            transport_options={
+                "read_timeout": address.seconds,
+                "write_timeout": address.seconds,
+            },
+        )
+        self._exchange = address.prefix
+        self._connection: AmqpConnection | None = None
+        self._has_exchange = False
+        self._group = ""
+        self._consuming: _Raw = None
+        self._waiting: list[Message] = []
+        self._is_first = False
+        self._retry_queues: set[str] = set()
+        self._letters: _Raw = None
+        self._letter_tags: dict[str, int] = {}
+        self._warned: set[str] = set()
+
+    # Sending
+
+    def send(self, events: Sequence[WrittenEvent]) -> None:
+        """Publish events in order, and wait until the broker has confirmed them."""
+        messages = [
+            Outgoing(one.body, self._exchange, one.name, one.id) for one in events
+        ]
+
+        def publish(connection: AmqpConnection) -> list[str]:
+            if not self._has_exchange:
+                self._declare_exchange(connection.channel())
+            return connection.publish(messages)
+
+        was_connected = self._connection is not None
+        try:
+            unrouted = self._do(publish)
+        except RelayError:
+            # The broker may have been restarted since the connection was last used.
+            if not was_connected:
+                raise
+            unrouted = self._do(publish)
+        for type_ in set(unrouted) - self._warned:
+            self._warned.add(type_)
+            log.warning(
+                "no group receives %r at %s, so it is lost; start a listener once,"
+                " which makes the queue of its group",
+                type_,
+                self._address.shown,
+            )
+
+    # Receiving
+
+    def subscribe(self, group: str, types: Sequence[str]) -> None:
+        """Make the group's queues, and bind them to the exchange."""
+        for type_ in types:
+            _check_key(type_)
+        if self._group != group:
+            # One that only sends has no heartbeats, as nobody is there to send them.
+            self._drop()
+        self._group = group
+        self._do(lambda connection: self._declare(connection, types))
+
+    def receive(self, seconds: float) -> Sequence[Message]:
+        """Return what the broker has handed out since; wait if that is nothing."""
+        return self._do(lambda connection: self._receive(connection, seconds))
+
+    def done(self, messages: Sequence[Message]) -> None:
+        """Acknowledge messages."""
+
+        def acknowledge(_connection: AmqpConnection) -> None:
+            for one in messages:
+                self._acknowledge(one)
+
+        self._do(acknowledge)
+
+    def again(self, message: Message, seconds: float) -> None:
+        """Put a message into a queue that gives it back after some time."""
+        # A queue for each delay: of one queue, only the first message can expire.
+        delay_ms = 2 ** max(0, math.ceil(math.log2(max(seconds, 0.001) * 1000 / 125)))
+        delay_ms *= 125
+        retry_queue = f"{self._queue}.retry.{delay_ms / 1000:g}s"
+
+        def move(connection: AmqpConnection) -> None:
+            if retry_queue not in self._retry_queues:
+                self._declare_retry(connection, retry_queue, delay_ms)
+            headers: dict[str, object] = {TRIES: message.tries}
+            self._move(connection, message, retry_queue, headers)
+
+        self._do(move)
+
+    def bury(self, message: Message, why: Why) -> None:
+        """Put a message into the group's queue of dead letters."""
+        now = datetime.datetime.now(datetime.UTC)
+        headers = {
+            TRIES: why.tries,
+            REASON: why.reason[:MOST_REASON],
+            # Its end names the exception.
+            TRACEBACK: why.traceback[-MOST_TRACEBACK:],
+            BURIED_AT: now.isoformat(),
+        }
+        self._do(
+            lambda connection: self._move(
+                connection, message, f"{self._queue}.dead", headers
+            )
+        )
+
+    def renew(self, messages: Sequence[Message]) -> None:
+        """Show the broker that this listener lives, or it gives messages to others."""
+        if messages:
+            self._do(AmqpConnection.beat)
+
+    # Dead letters
+
+    def dead(self, group: str) -> Iterator[DeadLetter]:
+        """Yield the dead letters of a group; they are kept from others meanwhile."""
+        self._do(lambda connection: self._open_letters(connection))
+        while letter := self._do(lambda _connection: self._next_letter(group)):
+            yield letter
+
+    def retry(self, group: str, letter: DeadLetter) -> None:
+        """Put a dead letter back into the group's queue."""
+        queue = f"{self._exchange}.{group}"
+
+        def move(connection: AmqpConnection) -> None:
+            tag = self._letter_tags.pop(letter.id, None)
+            if tag is not None:
+                again = [Outgoing(letter.body, "", queue, letter.id)]
+                _check_routed(connection.publish(again), queue)
+                self._letters.basic_ack(tag)
+
+        self._find(group, letter)
+        self._do(move)
+
+    def drop(self, group: str, letter: DeadLetter) -> None:
+        """Acknowledge a dead letter."""
+
+        def acknowledge(_connection: AmqpConnection) -> None:
+            tag = self._letter_tags.pop(letter.id, None)
+            if tag is not None:
+                self._letters.basic_ack(tag)
+
+        self._find(group, letter)
+        self._do(acknowledge)
+
+    # The connection
+
+    def check(self) -> Sequence[str]:
+        """Return what about the broker could lose events."""
+        found = self._do(lambda connection: connection.raw.server_properties)
+        product, version = str(found.get("product")), str(found.get("version"))
+        if product != "RabbitMQ":
+            return [f"{product} {version} is not RabbitMQ, which alone is tested"]
+        return []
+
+    def close(self) -> None:
+        """Disconnect; the broker gives others what is not done."""
+        connection, self._connection = self._connection, None
+        self._forget()
+        if connection is not None:
+            try:
+                connection.close()
+            except (AMQPError, OSError, AttributeError):
+                connection.drop()
+
+    def forget(self) -> None:
+        """Let go of the parent's connection, without a word on it."""
+        connection, self._connection = self._connection, None
+        self._forget()
+        if connection is not None:
+            connection.forget()
+
+    @property
+    def _queue(self) -> str:
+        return f"{self._exchange}.{self._group}"
+
+    def _do(self, action: Callable[[AmqpConnection], _Result]) -> _Result:
+        """Do something on the connection; drop it on any error."""
+        try:
+            if self._connection is None:
+                self._client.heartbeat = self._heartbeat if self._group else 0
+                self._connection = AmqpConnection(self._client, self._address.seconds)
+            return action(self._connection)
+        except RelayError:
+            self._drop()
+            raise
+        # AttributeError: py-amqp's, on a connection that is lost meanwhile.
+        except (AMQPError, OSError, RuntimeError, AttributeError, ValueError) as error:
+            self._drop()
+            self._client.maybe_switch_next()
+            raise reaching(self._address, error) from error
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        self._forget()
+        if connection is not None:
+            connection.drop()
+
+    def _forget(self) -> None:
+        """Forget all that belongs to one connection."""
+        self._has_exchange = False
+        self._consuming = self._letters = None
+        self._waiting = []
+        # They may be deleted meanwhile, and are declared again.
+        self._retry_queues = set()
+        self._letter_tags = {}
+
+    # What is done on a channel
+
+    def _declare(self, connection: AmqpConnection, types: Sequence[str]) -> None:
+        channel = connection.channel()
+        self._declare_exchange(channel)
+        dead = f"{self._queue}.dead"
+        _declare_queue(channel, dead, _CLASSIC)
+        # For quorum queues with a limit of deliveries.
+        _declare_queue(channel, self._queue, _to(dead))
+        for type_ in types:
+            channel.queue_bind(self._queue, self._exchange, type_)
+        channel.basic_qos(0, self._prefetch, a_global=False)
+        self._consuming = channel
+        self._is_first = True
+
+        def keep(raw: _Raw) -> None:
+            handle = _Handle(
+                channel,
+                raw.delivery_tag,
+                _id_of(raw),
+                _headers_of(raw),
+                bool(raw.delivery_info.get("redelivered")),
+            )
+            tries = _tries_in(handle.headers)
+            self._waiting.append(Message(_body_of(raw), tries, handle))
+
+        channel.basic_consume(self._queue, callback=keep)
+
+    def _receive(self, connection: AmqpConnection, seconds: float) -> Sequence[Message]:
+        if self._consuming is None:
+            raise RelayError("subscribe() must be called first")
+        connection.beat()
+        # The first message may need several frames, or follow a heartbeat.
+        while not self._waiting and connection.read_for(seconds):
+            pass
+        while len(self._waiting) < self._prefetch and connection.read_for(0):
+            pass
+        connection.check_broker_lives()
+        if self._is_first and self._waiting:
+            self._is_first = False
+            self._set_back_suspect(connection)
+        received, self._waiting = self._waiting, []
+        return received
+
+    def _declare_exchange(self, channel: _Raw) -> None:
+        channel.exchange_declare(
+            self._exchange, "topic", durable=True, auto_delete=False
+        )
+        self._has_exchange = True
+
+    def _declare_retry(
+        self, connection: AmqpConnection, retry_queue: str, delay_ms: int
+    ) -> None:
+        channel = connection.channel()
+        delayed = {"x-message-ttl": delay_ms} | _CLASSIC
+        _declare_queue(channel, retry_queue, _to(self._queue) | delayed)
+        channel.close()
+        self._retry_queues.add(retry_queue)
+
+    def _move(
+        self,
+        connection: AmqpConnection,
+        message: Message,
+        queue: str,
+        headers: dict[str, object],
+    ) -> None:
+        """Publish a copy, then acknowledge: in between, there are two, never none."""
+        copy = Outgoing(message.body, "", queue, message.handle.id, headers)
+        _check_routed(connection.publish([copy]), queue)
+        self._acknowledge(message)
+
+    def _acknowledge(self, message: Message) -> None:
+        handle: _Handle = message.handle
+        # A number of a channel that is gone would be one of another message here.
+        if handle.channel is self._consuming:
+            handle.channel.basic_ack(handle.tag)
+
+    def _set_back_suspect(self, connection: AmqpConnection) -> None:
+        """Count that the first message has come back, as it may be what ends workers.
+
+        A classic queue does not count that, so a copy with the number goes to its end.
+        """
+        handle: _Handle = self._waiting[0].handle
+        if not handle.is_redelivered or "x-delivery-count" in handle.headers:
+            return
+        number = _number(handle.headers.get(RETURNS)) + 1
+        tries = _number(handle.headers.get(TRIES))
+        headers: dict[str, object] = {TRIES: tries, RETURNS: number}
+        self._move(connection, self._waiting.pop(0), self._queue, headers)
+
+    def _open_letters(self, connection: AmqpConnection) -> None:
+        if self._letters is not None:
+            # What it has shown goes back to where it was.
+            self._letters.close()
+        self._letters = connection.channel()
+        self._letter_tags = {}
+
+    def _next_letter(self, group: str) -> DeadLetter | None:
+        try:
+            raw = self._letters.basic_get(f"{self._exchange}.{group}.dead")
+        except NotFound as error:
+            raise RelayError(
+                f"the broker at {self._address.shown} has no group {group!r}; a group"
+                " is there once a listener of it has been started"
+            ) from error
+        if raw is None:
+            return None
+        letter = _letter(raw)
+        self._letter_tags[letter.id] = raw.delivery_tag
+        return letter
+
+    def _find(self, group: str, letter: DeadLetter) -> None:
+        """Have a dead letter among those that were taken, if it is still there."""
+        if letter.id not in self._letter_tags:
+            any(one.id == letter.id for one in self.dead(group))
+
+
+# Quorum queues of RabbitMQ 4 drop what was handed out 20 times, and dead letters are
+# handed out each time that they are listed.
+_CLASSIC: t.Final[dict[str, object]] = {"x-queue-type": "classic"}
+
+
+def _declare_queue(channel: _Raw, name: str, arguments: dict[str, object]) -> None:
+    channel.queue_declare(name, durable=True, auto_delete=False, arguments=arguments)
+
+
+def _to(queue: str) -> dict[str, object]:
+    return {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
+
+
+def _check_query(url: str) -> None:
+    """Check that kombu knows what is left in a URL's query; it ignores the rest.
+
+    :raises ValueError: If it does not.
+    """
+    for name, _value in parse_qsl(urlsplit(url).query, keep_blank_values=True):
+        if not name.startswith("ssl_") and name != "login_method":
+            known = ", ".join([*OPTIONS, "login_method", "ssl_…"])
+            raise ValueError(
+                f"the URL of the broker has an option {name[:40]!r} that is not known;"
+                f" known are {known}"
+            )
+
+
+def _check_key(type_: str) -> None:
+    """Check that a signal's name can be a routing key that matches only itself."""
+    if len(type_.encode()) > 255 or {"*", "#"} & set(type_.split(".")):
+        raise ValueError(
+            "the name of a signal must have at most 255 bytes, and no part that is"
+            f" * or #, to be sent over AMQP; got {type_[:80]!r}"
+        )
+
+
+def _check_routed(unrouted: Sequence[str], queue: str) -> None:
+    if unrouted:
+        raise RuntimeError(f"there is no queue {queue!r}")
+
+
+def _body_of(raw: _Raw) -> bytes:
+    body = raw.body
+    return body if isinstance(body, bytes) else str(body).encode()
+
+
+def _id_of(raw: _Raw) -> str:
+    """Return a message's id; one that was sent by hand may have none."""
+    own = raw.properties.get("message_id")
+    return str(own) if own else hashlib.sha256(_body_of(raw)).hexdigest()[:32]
+
+
+def _headers_of(raw: _Raw) -> dict[str, t.Any]:
+    return raw.properties.get("application_headers") or {}
+
+
+def _tries_in(headers: Mapping[str, t.Any]) -> int:
+    """Return which try this is; the first is 1."""
+    returns = max(
+        _number(headers.get(RETURNS)) - MOST_RETURNS,
+        _number(headers.get("x-delivery-count")) - MOST_RETURNS_COUNTED_BY_QUEUE,
+        0,
+    )
+    return 1 + _number(headers.get(TRIES)) + returns
+
+
+def _number(found: object) -> int:
+    return found if isinstance(found, int) and found > 0 else 0
+
+
+def _letter(raw: _Raw) -> DeadLetter:
+    headers = _headers_of(raw)
+    buried_at = headers.get(BURIED_AT)
+    reason = headers.get(REASON)
+    if reason is None:
+        reason = f"RabbitMQ moved it: {headers.get('x-first-death-reason')}"
+    why = Why(str(reason), _number(headers.get(TRIES)), str(headers.get(TRACEBACK, "")))
+    at = datetime.datetime.fromisoformat(buried_at) if buried_at else None
+    return DeadLetter(_id_of(raw), _body_of(raw), why, at)

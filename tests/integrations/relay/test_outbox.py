@@ -110,7 +110,7 @@ steps = st.builds(
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(work=st.lists(steps, max_size=6))
 def test_outbox_has_what_is_committed_with_it_in_order(
     work: list[Step], tmp_path_factory: pytest.TempPathFactory

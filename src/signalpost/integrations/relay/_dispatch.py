@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+import signal as signals_of_system
 import threading
 import time
 import typing as t
+from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import contextmanager
 
 from sqlalchemy import Connection
 from sqlalchemy import Engine
@@ -33,6 +37,7 @@ __all__ = ["Dispatcher"]
 
 _MOST_SECONDS: t.Final = 30.0  # until an event that was refused is tried again
 _AWAY_SECONDS: t.Final = 5.0  # until a broker or a database is asked again
+_STOP_SECONDS: t.Final = 0.05  # until stop() is noticed
 
 
 class Dispatcher:
@@ -80,8 +85,10 @@ class Dispatcher:
         self._batch = self._most = batch
         self._poll_seconds = poll_seconds
         self._max_tries = max_tries
-        self._stopping = threading.Event()
+        # No event of threading: a handler of the system's signals must not set one.
+        self._is_stopping = False
         self._is_away = False
+        self._is_checked = False
         self.sent = 0
 
     sent: int
@@ -90,24 +97,23 @@ class Dispatcher:
     def run(self) -> None:
         """Publish until :meth:`stop` is called.
 
-        A broker or a database that is away is waited for.
+        In the main thread, SIGTERM and SIGINT stop it, too. A broker or a database that
+        is away is waited for.
 
         :raises OutboxError: If the outbox is not in the database, or if listeners read
             it themselves, without a broker.
         """
+        self._is_stopping = False
         try:
-            self._run()
+            with _stopped_by_system(self.stop):
+                self._run()
         finally:
             self.close()
 
     def _run(self) -> None:
         wait_seconds = 0.0
-        is_checked = False
-        while not self._stopping.wait(wait_seconds):
+        while not self._is_stopping_after(wait_seconds):
             try:
-                if not is_checked:
-                    self._check()
-                    is_checked = True
                 published = self.dispatch()
             except ProgrammingError:
                 raise
@@ -124,14 +130,18 @@ class Dispatcher:
 
         May be called from a signal handler and from any thread.
         """
-        self._stopping.set()
+        self._is_stopping = True
 
     def dispatch(self) -> int:
         """Publish the events that are due, up to ``batch``.
 
         :returns: How many were published; ``0`` also while none of them can be.
         :raises RelayError: If the broker cannot be reached.
+        :raises OutboxError: As :meth:`run` does.
         """
+        if not self._is_checked:
+            self._check()
+            self._is_checked = True
         with self._rows.taken(self._most) as (connection, rows):
             if not rows:
                 return 0
@@ -161,6 +171,16 @@ class Dispatcher:
         self._transport.close()
         if self._owns_engine:
             self._engine.dispose()
+
+    def _is_stopping_after(self, seconds: float) -> bool:
+        """Wait, and return whether to stop."""
+        end = time.monotonic() + seconds
+        while not self._is_stopping:
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(left, _STOP_SECONDS))
+        return True
 
     def _check(self) -> None:
         check_tables(self._engine, self._table)
@@ -215,6 +235,23 @@ class Dispatcher:
         if self._is_away:
             self._is_away = False
             log.warning("events are published again")
+
+
+@contextmanager
+def _stopped_by_system(stop: Callable[[], None]) -> Iterator[None]:
+    """Stop at SIGTERM and SIGINT, if this is the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signals_of_system.signal(number, lambda *_: stop())
+        for number in (signals_of_system.SIGTERM, signals_of_system.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signals_of_system.signal(number, handler)
 
 
 def _event_of(row: OutboxRow) -> WrittenEvent:

@@ -44,9 +44,12 @@ OUTBOX = OutboxTable(Base.metadata)
 class Shop:
     """A database with orders, and a relay that writes into its outbox."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, journal: str = "wal") -> None:
         self.url = url
         self.engine = sa.create_engine(url)
+        if self.engine.dialect.name == "sqlite":
+            with self.engine.connect() as connection:
+                connection.exec_driver_sql(f"PRAGMA journal_mode = {journal}")
         Base.metadata.create_all(self.engine)
         self.session = Session(self.engine)
         self.order_placed = new_signal()
@@ -106,8 +109,8 @@ def order_of(event: str) -> int:
 
 
 @contextmanager
-def open_shop(path: Path) -> Iterator[Shop]:
-    shop = Shop(f"sqlite:///{path}")
+def open_shop(path: Path, journal: str = "wal") -> Iterator[Shop]:
+    shop = Shop(f"sqlite:///{path}", journal)
     try:
         yield shop
     finally:

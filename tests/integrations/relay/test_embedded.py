@@ -32,7 +32,8 @@ from tests.integrations.relay.outboxes import wait_until
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Shop]:
-    with open_shop(tmp_path / "shop.db") as shop:
+    # SQLite's default, in which a writer keeps readers out, too.
+    with open_shop(tmp_path / "shop.db", journal="delete") as shop:
         yield shop
 
 

@@ -36,6 +36,10 @@ run: $(VENV)/.example  ## Run the example application (PORT=8000 chooses the por
 run-gunicorn: $(VENV)/.example  ## Run it behind gunicorn, with two workers
 	$(BIN)/gunicorn --config example_app/gunicorn_conf.py
 
+.PHONY: run-relay
+run-relay: $(VENV)/.example  ## Run it beside a process that confirms orders (RELAY_URL=redis://… for a broker)
+	$(BIN)/python -m example_app.relayed
+
 .PHONY: test
 test: $(VENV)/.test  ## Run tests and doctests, report coverage
 	$(BIN)/coverage erase

@@ -10,9 +10,13 @@ from flask import Flask
 
 from signalpost.config import enabled_for
 from signalpost.integrations.flask import Signalpost
+from signalpost.integrations.relay import Relay
 
 from .about import about
+from .database import current_session
 from .database import init_database
+from .database import OUTBOX
+from .events import order_placed
 from .shop import shop
 
 
@@ -51,6 +55,11 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         # Flask's own log of an exception would say the same once more.
         app.logger.addFilter(_is_no_exception)
     init_database(app)
+    # The shop writes into its own database only, so it never waits for a broker.
+    relay = Relay(
+        source="shop", sends="outbox", outbox=OUTBOX, session_of=current_session
+    )
+    app.extensions["relay"] = relay.forward(order_placed, sender=app)
     app.register_blueprint(shop)
     app.register_blueprint(about)
     return app

@@ -1,4 +1,4 @@
-"""Shows plain SQLAlchemy in a Flask application: two tables, a session a request."""
+"""Shows plain SQLAlchemy in a Flask application: tables, a session a request."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from sqlalchemy.orm import mapped_column
 from sqlalchemy.orm import relationship
 from sqlalchemy.orm import Session
 from sqlalchemy.orm import sessionmaker
+
+from signalpost.integrations.relay.outbox import OutboxTable
 
 
 class Base(DeclarativeBase):
@@ -49,6 +51,19 @@ class Review(Base):
     text: Mapped[str]
 
 
+class Order(Base):
+    """What a visitor has ordered."""
+
+    __tablename__ = "orders"
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+    total_cents: Mapped[int]
+    is_confirmed: Mapped[bool] = mapped_column(default=False)
+
+
+# Events are written here together with the orders that they report.
+OUTBOX = OutboxTable(Base.metadata)
+
 _FIRST_STOCK = (
     ("brass-bell", "Brass bell", 4900, "J", "Heard across a harbour in fog."),
     ("deck-lantern", "Deck lantern", 6450, "R", "Burns for nine hours, red or green."),
@@ -76,9 +91,15 @@ _FIRST_REVIEWS = (
 def init_database(app: Flask) -> None:
     """Open the application's database, and fill it if it is new."""
     path = Path(app.instance_path, app.config["DATABASE"])
-    path.parent.mkdir(parents=True, exist_ok=True)
+    app.extensions["shop"] = open_database(str(path))
+    app.teardown_appcontext(_close_session)
+
+
+def open_database(path: str) -> sessionmaker[Session]:
+    """Return what opens sessions of a database; it is made and filled if it is new."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     # Opening a file is quick, and without a pool no connection outlives its session.
-    url = URL.create("sqlite", database=str(path))
+    url = URL.create("sqlite", database=path)
     # A response that nobody closed is closed by the garbage collector, in any thread.
     any_thread = {"check_same_thread": False}
     engine = create_engine(url, poolclass=NullPool, connect_args=any_thread)
@@ -94,8 +115,7 @@ def init_database(app: Flask) -> None:
             columns = ["slug", "stars", "text"]
             said = [dict(zip(columns, row, strict=True)) for row in _FIRST_REVIEWS]
             connection.execute(insert(Review), said)
-    app.extensions["shop"] = sessionmaker(engine)
-    app.teardown_appcontext(_close_session)
+    return sessionmaker(engine)
 
 
 def session_factory() -> sessionmaker[Session]:

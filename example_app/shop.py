@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from flask import abort
 from flask import Blueprint
+from flask import current_app
 from flask import flash
 from flask import redirect
 from flask import render_template
@@ -23,10 +24,13 @@ from werkzeug.exceptions import HTTPException
 from signalpost.exchange import current_exchange
 
 from .database import current_session
+from .database import Order
 from .database import Product
 from .database import session_factory
+from .events import order_placed
 
 MOST_OF_ONE = 99
+MOST_ORDERS = 20  # that a visitor's cookie remembers
 
 shop = Blueprint("shop", __name__)
 
@@ -61,14 +65,11 @@ def reviews() -> str:
 @shop.get("/cart")
 def show_cart() -> str:
     """Show the cart, without products that have left the shop since."""
-    cart = _cart()
-    query = select(Product).where(Product.slug.in_(cart)).order_by(Product.name)
-    lines = [(found, cart[found.slug]) for found in current_session().scalars(query)]
-    if len(lines) < len(cart):
+    lines = _cart_lines()
+    if len(lines) < len(_cart()):
         session["cart"] = {found.slug: quantity for found, quantity in lines}
         flash("We no longer sell something that was in your cart.", "error")
-    total_cents = sum(found.price_cents * quantity for found, quantity in lines)
-    return render_template("cart.html", lines=lines, total_cents=total_cents)
+    return render_template("cart.html", lines=lines, total_cents=_total_cents(lines))
 
 
 @shop.post("/cart/add")
@@ -96,6 +97,34 @@ def remove_from_cart() -> AnyResponse:
         session["cart"] = {kept: n for kept, n in _cart().items() if kept != slug}
         flash("Removed from your cart.", "success")
     return redirect(url_for(".show_cart"), 303)
+
+
+@shop.post("/orders")
+def place_order() -> AnyResponse:
+    """Order what is in the cart; another process confirms it."""
+    lines = _cart_lines()
+    if not lines:
+        flash("There is nothing in your cart.", "error")
+        return redirect(url_for(".show_cart"), 303)
+    order = Order(total_cents=_total_cents(lines))
+    current_session().add(order)
+    current_session().flush()
+    # Before the commit: the event is sent if, and only if, there is the order.
+    app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  # Flask's way
+    order_placed.send(app, order=order.number, total_cents=order.total_cents)
+    current_session().commit()
+    session["cart"] = {}
+    session["orders"] = [*session.get("orders", []), order.number][-MOST_ORDERS:]
+    return redirect(url_for(".show_order", number=order.number), 303)
+
+
+@shop.get("/orders/<int:number>")
+def show_order(number: int) -> str:
+    """Show an order of this visitor's, and whether it is confirmed."""
+    order = current_session().get(Order, number)
+    if order is None or number not in session.get("orders", []):
+        abort(404)
+    return render_template("order.html", order=order)
 
 
 @shop.get("/export.csv")
@@ -143,6 +172,17 @@ def _cart() -> dict[str, int]:
     """Return what this visitor's cart holds, as {"brass-bell": 2}."""
     cart: dict[str, int] = session.get("cart", {})
     return cart
+
+
+def _cart_lines() -> list[tuple[Product, int]]:
+    """Return the products in the cart that the shop still has, and how many of each."""
+    cart = _cart()
+    query = select(Product).where(Product.slug.in_(cart)).order_by(Product.name)
+    return [(found, cart[found.slug]) for found in current_session().scalars(query)]
+
+
+def _total_cents(lines: list[tuple[Product, int]]) -> int:
+    return sum(found.price_cents * quantity for found, quantity in lines)
 
 
 def _find(slug: str) -> Product:

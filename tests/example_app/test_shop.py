@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -317,3 +318,40 @@ def test_relative_database_starts_in_the_instance_folder(
     app = create_app()
     assert (tmp_path / "named-by-environment.sqlite").exists()
     assert not enabled_for(app)
+
+
+def test_order_empties_the_cart_and_waits_to_be_confirmed(
+    browser: TestApp, database: Path
+) -> None:
+    put_into_cart(browser, "brass-bell", "2")
+    page = browser.post("/orders", status=303).follow()
+    assert text_of(page, "h1") == "Order 1"
+    assert "98.00" in page
+    assert "It waits to be confirmed." in page
+    assert "Nothing in it yet." in browser.get("/cart")
+    change(database, "UPDATE orders SET is_confirmed = 1")
+    assert "It is confirmed." in browser.get("/orders/1")
+
+
+def test_order_is_in_the_outbox_with_its_event(
+    browser: TestApp, database: Path
+) -> None:
+    put_into_cart(browser, "brass-bell")
+    browser.post("/orders", status=303)
+    with closing(sqlite3.connect(database)) as connection:
+        ((event,),) = connection.execute("SELECT event FROM signalpost_outbox")
+    assert json.loads(event)["data"] == {"order": 1, "total_cents": 4900}
+
+
+def test_order_of_nothing_is_refused(browser: TestApp) -> None:
+    assert "There is nothing in your cart." in browser.post("/orders").follow()
+
+
+def test_order_of_another_visitor_is_not_shown(
+    open_shop: Callable[..., TestApp],
+) -> None:
+    browser = open_shop(SECRET_KEY="for tests")
+    put_into_cart(browser, "brass-bell")
+    browser.post("/orders", status=303)
+    browser.get("/orders/1", status=200)
+    open_shop(SECRET_KEY="for tests").get("/orders/1", status=404)

@@ -49,6 +49,9 @@ REASON: t.Final = "signalpost-reason"
 TRACEBACK: t.Final = "signalpost-traceback"
 BURIED_AT: t.Final = "signalpost-buried-at"
 
+# What is not of the first two is py-amqp's, on a connection that is lost meanwhile.
+_ERRORS = (AMQPError, OSError, RuntimeError, AttributeError, LookupError, ValueError)
+
 _Result = t.TypeVar("_Result")
 _Raw: t.TypeAlias = t.Any
 
@@ -252,7 +255,7 @@ class AmqpTransport:
         if connection is not None:
             try:
                 connection.close()
-            except (AMQPError, OSError, AttributeError):
+            except _ERRORS:
                 connection.drop()
 
     def forget(self) -> None:
@@ -276,8 +279,7 @@ class AmqpTransport:
         except RelayError:
             self._drop()
             raise
-        # AttributeError: py-amqp's, on a connection that is lost meanwhile.
-        except (AMQPError, OSError, RuntimeError, AttributeError, ValueError) as error:
+        except _ERRORS as error:
             self._drop()
             self._client.maybe_switch_next()
             raise reaching(self._address, error) from error

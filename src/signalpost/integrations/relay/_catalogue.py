@@ -16,7 +16,8 @@ relay_sent: NamedSignal = relay_signals.signal(
 )
 """The broker has confirmed an event.
 
-*Sender*: the :class:`~signalpost.integrations.relay.Relay`.
+*Sender*: the :class:`~signalpost.integrations.relay.Relay`; for events of an outbox,
+the :class:`~signalpost.integrations.relay.outbox.Dispatcher`.
 
 *Sent when*: after the broker's answer; in the relay's thread if events are sent in the
 background.
@@ -37,7 +38,7 @@ relay_failed: NamedSignal = relay_signals.signal(
 
 *Sent when*: too many events wait already, or the relay was closed before the broker
 could be reached, or ``sends="now"`` raised. Not for a try in the background that is
-repeated.
+repeated. Also when a dispatcher, its sender then, has set an event of an outbox aside.
 
 *Payload*:
 

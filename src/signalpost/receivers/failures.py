@@ -5,12 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Collection
-from collections.abc import Iterable
 from collections.abc import Mapping
-from hashlib import blake2b
-from itertools import islice
 from typing import Literal
 from typing import NamedTuple
 
@@ -22,49 +18,30 @@ from .failure_options import checked_statuses
 from .failure_options import number_from_one
 from .failure_options import seconds_or_none
 from .failure_options import truth
+from .failure_texts import fingerprint_of
+from .failure_texts import innermost
+from .failure_texts import kind_of
+from .failure_texts import message_of
+from .failure_texts import Place
+from .failure_texts import places_of
+from .failure_texts import traceback_of
 from .formats import Field
 from .formats import Line
 from .lines import capped
 from .lines import chosen_logger
-from .lines import one_line
 from .lines import one_word
 from .masking import checked_with_values
 from .messages import hide_values
-from .messages import message_without_values
 from .paths import route_or_path
-from .places import is_generated
-from .places import is_of_application
 from .tracebacks import leaves_of
-from .tracebacks import traceback_lines
 
 __all__ = ["FailureCount", "FailureLogger", "log_failure"]
-
-_MOST_PLACES = 5
-"""How many frames of the application tell one failure from another."""
-_MOST_FRAMES = 64
-"""How many frames of an exception are looked at if none is the application's."""
-_FIRST_LINES = 160
-_LAST_LINES = 40
-"""How many lines of a traceback are shown: of its beginning, and of its end."""
 
 _FAILED = frozenset(("error", "lost"))
 """The outcomes of a unit of work that has failed."""
 
 _REPORTED = "signalpost.failures"
 """The key of the state of an exchange whose failure was reported."""
-
-
-class Place(NamedTuple):
-    """A line of the code that an exception passed, or a route without a function."""
-
-    file: str
-    line: int
-    function: str
-
-    def __str__(self) -> str:
-        if not self.function:
-            return self.file
-        return f"{self.file}:{self.line}:{self.function}"
 
 
 class FailureCount(NamedTuple):
@@ -211,24 +188,26 @@ class FailureLogger:
             _mark(exchange)
         if self._is_ignored(exception, exchange):
             return
-        kind = _kind_of(exception)
-        places = _places_of(exception)
+        kind = kind_of(exception)
+        places = places_of(exception)
         seen, times, has_traceback = self._count(kind, places)
         if not _is_logged(times, has_traceback):
             return
         if not self._visibility.takes(logging.ERROR):
             return
         logger = self._logger
-        message = _message_of(exception, with_values=self._with_values)
+        message = message_of(exception, with_values=self._with_values)
         line = _line(message, where, exchange, seen, times)
-        file, number, function = _innermost(places)
+        file, number, function = innermost(places)
         record = logger.makeRecord(
             logger.name, logging.ERROR, file, number, line, (), None, function
         )
         if has_traceback:
             record.exc_info = (type(exception), exception, exception.__traceback__)
             # What a formatter would make of it by itself could pass for other records.
-            record.exc_text = _traceback_of(exception, with_values=self._with_values)
+            record.exc_text = traceback_of(
+                exception, None if self._with_values else hide_values
+            )
         logger.handle(record)
 
     def closed(self, sender: object, *, exchange: Exchange) -> None:
@@ -335,11 +314,8 @@ class _Seen:
 
     def __init__(self, kind: str, places: tuple[Place, ...], printed: float) -> None:
         self.exception = kind
-        self.place = str(_innermost(places)) if places else "-"
-        name = "\n".join((kind, *map(str, places)))
-        self.fingerprint = blake2b(
-            name.encode("utf-8", "backslashreplace"), digest_size=6
-        ).hexdigest()
+        self.place = str(innermost(places)) if places else "-"
+        self.fingerprint = fingerprint_of(kind, places)
         self.times = 0
         self.first_at = self.last_at = time.time()
         self.printed = printed
@@ -406,84 +382,6 @@ def _line(
         )
 
     return Line("failure", fields, text)
-
-
-def _kind_of(exception: BaseException) -> str:
-    kind = type(exception)
-    module = kind.__module__
-    return capped(
-        kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
-    )
-
-
-def _message_of(exception: BaseException, *, with_values: bool) -> str:
-    try:
-        message = str(exception)
-        if not with_values:
-            message = message_without_values(exception, message)
-        return capped(message)
-    except Exception:  # noqa: BLE001  # whatever an application's exception does
-        return "<str() of it failed>"
-
-
-def _places_of(exception: BaseException) -> tuple[Place, ...]:
-    """Return the lines that tell this failure from others, the innermost last."""
-    all_places = []
-    step = exception.__traceback__
-    while step is not None:
-        code = step.tb_frame.f_code
-        all_places.append(Place(code.co_filename, step.tb_lineno, code.co_qualname))
-        step = step.tb_next
-    if isinstance(exception, RecursionError):
-        places = _of_application(all_places)
-    else:
-        places = _of_application(reversed(all_places))[::-1]
-    return tuple(places or all_places[-_MOST_FRAMES:])
-
-
-def _of_application(places: Iterable[Place]) -> list[Place]:
-    """Return the first places of the application, and what lies between them.
-
-    That is code without a file: it is no place to be shown, but if one line of the
-    application fails in two lines of such code, it has two failures.
-    """
-    found: list[Place] = []
-    count = 0
-    for place in places:
-        if is_of_application(place.file):
-            count += 1
-            found.append(place)
-            if count == _MOST_PLACES:
-                break
-        elif is_generated(place.file) and len(found) < _MOST_FRAMES:
-            found.append(place)
-    return found if count else []
-
-
-def _innermost(places: tuple[Place, ...]) -> Place:
-    """Return the line that is shown of a failure: of the application, if it has one."""
-    for place in reversed(places):
-        if is_of_application(place.file):
-            return place
-    return places[-1] if places else Place("-", 0, "-")
-
-
-def _traceback_of(exception: BaseException, *, with_values: bool) -> str:
-    """Return a traceback of bounded length, none of whose lines begins a record."""
-    try:
-        hide = None if with_values else hide_values
-        lines = traceback_lines(exception, hide)
-        shown = [*islice(lines, _FIRST_LINES)]
-        rest = 0
-        last: deque[str] = deque(maxlen=_LAST_LINES)
-        for line in lines:
-            last.append(line)
-            rest += 1
-    except Exception:  # noqa: BLE001  # as for the message
-        return "  <the traceback cannot be shown>"
-    if rest > len(last):
-        shown.append(f"… {rest - len(last)} lines are left out here …")
-    return "\n".join(f"  {one_line(capped(line))}".rstrip() for line in (*shown, *last))
 
 
 log_failure: FailureLogger = FailureLogger()

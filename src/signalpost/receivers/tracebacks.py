@@ -8,7 +8,7 @@ from traceback import TracebackException
 from typing import Any
 from typing import cast
 
-__all__ = ["is_large", "leaves_of", "links_of", "traceback_lines"]
+__all__ = ["Change", "is_large", "leaves_of", "links_of", "traceback_lines"]
 
 _MOST_FRAMES = 64
 """How many frames of an exception are shown."""

@@ -51,6 +51,7 @@ READY: t.Final[Mapping[str, str]] = {
     "flask-login": "signalpost.integrations.flask_login:UserReader",
     "id-header": "signalpost.receivers.response_headers:IdHeader",
     "latency": "signalpost.receivers.latency:LatencyLogger",
+    "live": "signalpost.live.recording:LiveRecorder",
     "opentelemetry": "signalpost.integrations.opentelemetry:OpenTelemetry",
     "prometheus": "signalpost.integrations.prometheus:PrometheusMetrics",
     "recorder": "signalpost.receivers.recorder:LatencyRecorder",

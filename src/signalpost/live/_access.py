@@ -1,0 +1,145 @@
+"""Who may see the page: a token, a cookie that stands for it, a function."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import threading
+import time
+import typing as t
+from collections import deque
+from hashlib import sha256
+from http.cookies import CookieError
+from http.cookies import SimpleCookie
+
+from .._engine.unseen import checked
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+__all__ = ["Access", "Tries"]
+
+_log = logging.getLogger("signalpost.live")
+
+_COOKIE: t.Final = "signalpost_live"
+_COOKIE_SECONDS: t.Final = 43_200
+_LONGEST_COOKIES: t.Final = 16_384
+_MOST_TRIES: t.Final = 10
+_TRIES_SECONDS: t.Final = 60.0
+
+
+class Tries:
+    """Counts wrong tokens, of all clients of this process together.
+
+    The address of a client is not asked: behind a proxy, all have one.
+    """
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=_MOST_TRIES)
+        self._lock = threading.Lock()
+
+    def seconds_to_wait(self) -> int:
+        """Return after how many seconds a token is looked at again; 0 for now."""
+        with self._lock:
+            if len(self._times) < _MOST_TRIES:
+                return 0
+            left = self._times[0] + _TRIES_SECONDS - time.monotonic()
+            return max(0, int(left) + 1) if left > 0 else 0
+
+    def add(self) -> None:
+        """Count a wrong token."""
+        with self._lock:
+            self._times.append(time.monotonic())
+
+
+class Access:
+    """Who may see the page: all that was given must agree.
+
+    :param token: What the client must know, or ``None``.
+    :param allows: What else decides by the environment, or ``None``.
+    """
+
+    def __init__(
+        self,
+        token: str | None,
+        allows: t.Callable[[dict[str, t.Any]], bool] | None,
+    ) -> None:
+        self.tries = Tries()
+        self.has_token = token is not None
+        self._allows = allows
+        self._token = _digest((token or "").encode())
+        # Each process of one application makes the same, so that each takes the
+        # cookies of the others.
+        self._key = _digest(b"signalpost live page\0" + (token or "").encode())
+
+    def allows(self, environ: WSGIEnvironment) -> bool:
+        """Return whether the function, if there is one, lets a client in."""
+        try:
+            return self._allows is None or self._allows(environ) is True
+        except Exception:  # noqa: BLE001  # no one may read by mistake
+            checked(_log, logging.ERROR).exception(
+                "the access check of the live page failed, so it is not shown"
+            )
+            return False
+
+    def is_logged_in(self, environ: WSGIEnvironment) -> bool:
+        """Return whether a client has the cookie, or the token in its headers."""
+        if not self.has_token:
+            return True
+        given = environ.get("HTTP_AUTHORIZATION")
+        if isinstance(given, str) and given:
+            scheme, _, token = given.partition(" ")
+            # RFC 9110, 11.1: the scheme in any case.
+            return scheme.lower() == "bearer" and self.takes(token.strip())
+        return self._has_cookie(environ)
+
+    def takes(self, token: str) -> bool:
+        """Return whether a token is right, and count it if not.
+
+        It is not looked at after too many wrong ones.
+        """
+        if self.tries.seconds_to_wait():
+            return False
+        # Of digests, as a comparison takes longer for texts that are longer.
+        given = _digest(token.encode("utf-8", "backslashreplace"))
+        if hmac.compare_digest(given, self._token):
+            return True
+        self.tries.add()
+        return False
+
+    def cookie(self, path: str, *, is_secure: bool) -> tuple[str, str]:
+        """Return the header that logs a client in."""
+        until = str(int(time.time()) + _COOKIE_SECONDS)
+        value = (
+            f"{_COOKIE}={until}.{self._signed(until)}; Path={path};"
+            f" Max-Age={_COOKIE_SECONDS}; HttpOnly; SameSite=Strict"
+        )
+        return "Set-Cookie", f"{value}; Secure" if is_secure else value
+
+    def _has_cookie(self, environ: WSGIEnvironment) -> bool:
+        text = environ.get("HTTP_COOKIE")
+        if not isinstance(text, str) or len(text) > _LONGEST_COOKIES:
+            return False
+        cookies: SimpleCookie = SimpleCookie()
+        # Another cookie of the host may be none for Python, and end the parsing.
+        for part in text.split(";"):
+            if part.strip().startswith(f"{_COOKIE}="):
+                try:
+                    cookies.load(part.strip())
+                except CookieError:
+                    return False
+        if _COOKIE not in cookies:
+            return False
+        until, _, signature = cookies[_COOKIE].value.partition(".")
+        given = signature.encode("utf-8", "backslashreplace")
+        if not hmac.compare_digest(given, self._signed(until).encode()):
+            return False
+        return until.isdecimal() and time.time() < int(until)
+
+    def _signed(self, text: str) -> str:
+        data = text.encode("utf-8", "backslashreplace")
+        return hmac.new(self._key, data, sha256).hexdigest()
+
+
+def _digest(data: bytes) -> bytes:
+    return sha256(data).digest()

@@ -1,0 +1,182 @@
+"""What a worker counts by statement, failure and referrer, in bounded memory."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+from typing import Final
+from typing import NamedTuple
+
+from ..exchange import Exchange
+from ..receivers.referrer_counter import ReferrerCounter
+from ._text import fit
+from ._text import fit_or_none
+from ._text import LONGEST_STATEMENT
+
+__all__ = ["Failure", "Statements", "Tops"]
+
+_MOST_STATEMENTS: Final = 200
+_MOST_FAILURES: Final = 50
+_MOST_REFERRERS: Final = 200
+_LONGEST_REFERRER: Final = 256
+_MOST_BYTES: Final = 8192
+_LONGEST_LINE: Final = 400
+
+
+class Statements:
+    """Counts of statements by their shape."""
+
+    __slots__ = ("_most", "left_out", "rows")
+
+    left_out: int
+    """How many shapes were dropped for others."""
+    rows: dict[str, list[Any]]
+    """By shape: times, seconds in all, longest, failed, most times in an exchange."""
+
+    def __init__(self, most: int = 2 * _MOST_STATEMENTS) -> None:
+        self._most = most
+        self.rows = {}
+        self.left_out = 0
+
+    def add(self, shape: str, more: Iterable[Any]) -> None:
+        """Add what an exchange did with a statement."""
+        times, seconds, longest, failed = more
+        row = self.rows.get(shape)
+        if row is None:
+            if len(self.rows) >= self._most:
+                self._drop_half()
+            self.rows[shape] = [times, seconds, longest, failed, times]
+            return
+        row[0] += times
+        row[1] += seconds
+        row[2] = max(row[2], longest)
+        row[3] += failed
+        row[4] = max(row[4], times)
+
+    def _drop_half(self) -> None:
+        """Keep those that took longest in all."""
+        rows = sorted(self.rows.items(), key=lambda row: row[1][1], reverse=True)
+        kept = self._most // 2
+        self.left_out += len(rows) - kept
+        self.rows = dict(rows[:kept])
+
+
+class Failure(NamedTuple):
+    """One exception that was not handled, or a response from 500 up without one."""
+
+    fingerprint: str
+    exception: str
+    message: str | None
+    place: str
+    where: str
+    method: str
+    route: str | None
+
+
+class _Seen:
+    """What is kept of a failure."""
+
+    __slots__ = ("failure", "first_at", "last_at", "times", "traceback")
+
+    def __init__(self, failure: Failure, traceback: list[str], now: float) -> None:
+        self.failure = failure
+        self.traceback = traceback
+        self.times = 0
+        self.first_at = self.last_at = now
+
+
+class Tops:
+    """The lists of a worker, as they are written beside its file.
+
+    One thread at a time may use it.
+    """
+
+    def __init__(self) -> None:
+        self.statements = Statements()
+        self._failures: dict[str, _Seen] = {}
+        self._failures_left_out = 0
+        self._referrers = ReferrerCounter(max_referrers=_MOST_REFERRERS)
+        self.has_changed = False
+        self.have_failures_changed = False
+
+    def count_referrer(self, exchange: Exchange) -> None:
+        """Count where a request came from. Any thread may call it."""
+        self._referrers(None, exchange=exchange)
+
+    def has_failure(self, fingerprint: str) -> bool:
+        """Return whether a failure has a traceback already."""
+        return fingerprint in self._failures
+
+    def add_failure(self, failure: Failure, traceback: str | None) -> None:
+        """Count a failure.
+
+        :param failure: The failure; the last one of a fingerprint is shown.
+        :param traceback: Its traceback, if there is none yet.
+        """
+        now = time.time()
+        # It goes to the end, so that the first is what was not seen for longest.
+        seen = self._failures.pop(failure.fingerprint, None)
+        if seen is None:
+            seen = _Seen(failure, _bounded(traceback or ""), now)
+            if len(self._failures) >= _MOST_FAILURES:
+                del self._failures[next(iter(self._failures))]
+                self._failures_left_out += 1
+        self._failures[failure.fingerprint] = seen
+        seen.failure = failure
+        seen.times += 1
+        seen.last_at = now
+        self.have_failures_changed = True
+
+    def encoded(self, signals: Mapping[str, Any], now: float) -> bytes:
+        """Return the lists but the failures, as they are written."""
+        statements = self.statements
+        rows = sorted(statements.rows.items(), key=lambda row: row[1][1], reverse=True)
+        totals = self._referrers.totals()
+        data = {
+            "as_of": now,
+            "statements": [
+                [fit(shape, LONGEST_STATEMENT), *row]
+                for shape, row in rows[:_MOST_STATEMENTS]
+            ],
+            "statements_left_out": statements.left_out
+            + max(0, len(rows) - _MOST_STATEMENTS),
+            "referrers": [
+                [fit(row.referrer, _LONGEST_REFERRER), row.count, row.at_most_too_high]
+                for row in self._referrers.top(_MOST_REFERRERS)
+            ],
+            "referrers_totals": [totals.requests, totals.none, totals.own],
+            "signals": signals,
+        }
+        return _encode(data)
+
+    def encoded_failures(self, now: float) -> bytes:
+        """Return the failures, as they are written."""
+        rows = [
+            [*seen.failure, seen.times, seen.first_at, seen.last_at, seen.traceback]
+            for seen in reversed(self._failures.values())
+        ]
+        left_out = self._failures_left_out
+        return _encode({"as_of": now, "failures": rows, "left_out": left_out})
+
+
+def _bounded(traceback: str) -> list[str]:
+    """Return the lines of a traceback, the middle left out if it is long."""
+    lines = [fit_or_none(line, _LONGEST_LINE) or "" for line in traceback.splitlines()]
+    size = sum(map(len, lines))
+    middle = len(lines) // 2
+    count = 0
+    while size > _MOST_BYTES:
+        size -= len(lines.pop(middle))
+        count += 1
+        middle = len(lines) // 2
+    if count:
+        lines.insert(middle, f"… {count} lines are left out here …")
+    return lines
+
+
+def _encode(data: object) -> bytes:
+    # ASCII, as half a pair of surrogates has no other form.
+    return json.dumps(data, separators=(",", ":")).encode("ascii")

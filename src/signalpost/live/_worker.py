@@ -1,0 +1,176 @@
+"""The file of one worker, as another process reads it."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from typing import Any
+from typing import Final
+from typing import NamedTuple
+
+from ..receivers.own_folder import OwnFolder
+from ._folder import is_held
+from ._folder import opened
+from ._layout import INDEX_ENTRY
+from ._layout import Layout
+from ._layout import live_fields
+from ._layout import LiveFields
+from ._layout import NAME_BYTES
+from ._layout import RECORD_HEAD
+from ._layout import RING_BYTES
+from ._layout import SLOT
+from ._layout import SLOTS
+from ._layout import Start
+from ._layout import start_of
+
+__all__ = ["Entry", "Slot", "Worker"]
+
+_FIELDS: Final = 21
+
+
+class Entry(NamedTuple):
+    """A record of a worker, as its index has it. Entries sort by their time."""
+
+    at: float
+    sequence: int
+    offset: int
+    length: int
+    worker: Worker
+
+
+class Slot(NamedTuple):
+    """A request in flight."""
+
+    started_at: float
+    status: int | None
+    method: str
+    path: str
+
+
+class Worker:
+    """What the file of a worker holds, but for the records: these are read when asked.
+
+    :param folder: The folder.
+    :param name: The name of the file.
+    :raises OSError: If it cannot be opened.
+    :raises ValueError: If it is foreign or damaged; the message has the reason.
+    """
+
+    __slots__ = (
+        "_descriptor",
+        "data",
+        "is_alive",
+        "is_new",
+        "layout",
+        "live",
+        "name",
+        "start",
+    )
+
+    def __init__(self, folder: OwnFolder, name: str) -> None:
+        self.name = name.removesuffix(".live")
+        self._descriptor = opened(folder, name, os.O_RDONLY)
+        try:
+            self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self) -> None:
+        found = os.fstat(self._descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("it is no file")
+        if found.st_uid != os.geteuid():
+            raise ValueError(f"it belongs to the user {found.st_uid}")
+        self.is_alive = is_held(self._descriptor)
+        head = os.pread(self._descriptor, 128, 0)
+        # Its worker is about to write the beginning.
+        self.is_new = self.is_alive and not any(head[:8])
+        if self.is_new:
+            return
+        self.start: Start = start_of(head)
+        self.layout = layout = Layout(self.start.max_routes)
+        if not layout.size == self.start.size == found.st_size:
+            raise ValueError(
+                f"it has {found.st_size} bytes, and must have {layout.size}"
+            )
+        self.data: bytes = os.pread(self._descriptor, layout.ring, 0)
+        if len(self.data) != layout.ring:
+            raise ValueError("it was cut while it was read")
+        self.live: LiveFields = live_fields(self.data)
+        if not 2 <= self.live.route_count <= layout.rows:
+            raise ValueError("its counts are damaged")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    @property
+    def state(self) -> str:
+        """Whether it is ``"alive"``, or has ``"ended"``, or was ``"killed"``."""
+        if self.is_alive:
+            return "alive"
+        return "ended" if self.live.ended_at else "killed"
+
+    def slots(self) -> list[Slot]:
+        """Return the requests in flight that have slots."""
+        begin = self.layout.slots
+        data = self.data[begin : begin + SLOTS * SLOT.size]
+        return [
+            Slot(
+                started_at, status or None, _text(method.rstrip(b"\0")), _text(path[:n])
+            )
+            for started_at, status, n, method, path in SLOT.iter_unpack(data)
+            if 0 < started_at < 1e11
+        ]
+
+    def routes(self) -> list[str]:
+        """Return the names of the rows that are used."""
+        begin = self.layout.names
+        names = []
+        for row in range(self.live.route_count):
+            at = begin + row * NAME_BYTES
+            length = int.from_bytes(self.data[at : at + 2], "little")
+            names.append(
+                _text(self.data[at + 2 : at + 2 + min(length, NAME_BYTES - 2)])
+            )
+        return names
+
+    def entries(self, after: int = 0) -> Iterator[Entry]:
+        """Yield the records that the index has.
+
+        :param after: Only those with a higher number.
+        """
+        last = self.live.sequence
+        for sequence, at, offset, length in INDEX_ENTRY.iter_unpack(
+            self.data[self.layout.index :]
+        ):
+            if after < sequence <= last and offset + length <= RING_BYTES:
+                yield Entry(at, sequence, offset, length, self)
+
+    def record(self, entry: Entry) -> list[Any] | None:
+        """Return a record; ``None`` if it was overwritten meanwhile."""
+        at = self.layout.ring + entry.offset
+        data = os.pread(self._descriptor, entry.length, at)
+        if len(data) != entry.length or entry.length < RECORD_HEAD.size:
+            return None
+        sequence, check = RECORD_HEAD.unpack_from(data)
+        text = data[RECORD_HEAD.size :]
+        if sequence != entry.sequence or check != zlib.crc32(text):
+            return None
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+        is_whole = isinstance(record, list) and len(record) == _FIELDS
+        return record if is_whole else None
+
+
+def _text(data: bytes) -> str:
+    # A text is cut where its bytes have no more room.
+    return data.decode("utf-8", "ignore")

@@ -1,0 +1,238 @@
+"""What writes the files of this process: its numbers, its records and its lists."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from typing import Final
+from weakref import WeakSet
+
+from .._engine.unseen import checked
+from ..receivers.lines import one_line
+from ..receivers.own_folder import OwnFolder
+from ._events import Trace
+from ._file import Closed
+from ._file import WorkerFile
+from ._folder import replace
+from ._signals import connected
+from ._signals import Deliveries
+from ._tops import Failure
+from ._tops import Tops
+
+__all__ = ["Writer"]
+
+_log = logging.getLogger("signalpost.live")
+
+_TOPS_SECONDS: Final = 1.0
+_SIGNALS_SECONDS: Final = 5.0
+_AGAIN_SECONDS: Final = 30.0
+_MOST_PENDING: Final = 4000
+
+
+class Writer:
+    """Writes what happened, in whichever thread finds nobody else writing.
+
+    What cannot be written at once waits in a queue, so that no request waits: least of
+    all one that is found lost, by the garbage collection, in a thread that writes.
+
+    :param folder: Where.
+    :param max_routes: How many routes have rows of their own.
+    :param slow_seconds: From when on a request is slow.
+    :param has_waterfall: Whether records have events.
+    :param deliveries: What counts calls of receivers, or ``None``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        max_routes: int,
+        slow_seconds: float,
+        deliveries: Deliveries | None,
+        *,
+        has_waterfall: bool,
+    ) -> None:
+        self.folder = folder
+        self._max_routes = max_routes
+        self._slow_seconds = slow_seconds
+        self._has_waterfall = has_waterfall
+        self._deliveries = deliveries
+        self._has_ended = False
+        self.start_over()
+        _writers.add(self)
+
+    def start_over(self) -> None:
+        """Begin without a file: this process is new."""
+        self.tops = Tops()
+        self._file: WorkerFile | None = None
+        self._open_at = 0.0
+        self._warned: set[str] = set()
+        self._pending: deque[tuple[Any, ...]] = deque(maxlen=_MOST_PENDING)
+        # Reentrant, as the collector may end an exchange on any line.
+        self._lock = threading.RLock()
+        self._is_busy = False
+        self._tops_at = self._signals_at = 0.0
+        self._signals: dict[str, Any] = {"rows": [], "left_out": 0}
+
+    def open(self, started_at: float, method: str, path: str) -> Trace:
+        """Write that a request is in flight."""
+        file = self._file
+        if file is None:
+            self._drain()
+            file = self._file
+            if file is None:
+                return Trace(None, -1)
+        slot = file.open_slot(started_at, method, path)
+        if slot < 0:
+            self._pending.append((started_at,))
+            self._drain()
+        return Trace(file, slot)
+
+    def close(self, trace: Trace, closed: Closed) -> None:
+        """Write that a request is over."""
+        file = trace.file
+        # Its process goes on with it, and counts it.
+        if file is not None and not file.is_open and file.pid != os.getpid():
+            return
+        self._pending.append((trace, closed))
+        self._drain()
+        if file is not None and trace.slot >= 0 and file.is_open:
+            file.close_slot(trace.slot)
+
+    def fail(self, failure: Failure, traceback: str | None) -> None:
+        """Count a failure."""
+        self._pending.append((failure, traceback))
+        self._drain()
+
+    def execute(self, shape: str, seconds: float, *, is_failed: bool) -> None:
+        """Count a statement that belongs to no exchange."""
+        self._pending.append((shape, seconds, is_failed))
+        self._drain()
+
+    def end(self) -> None:
+        """Write all that there is, and let go of the file."""
+        with self._lock:
+            self._has_ended = True
+            file, self._file = self._file, None
+            if file is None:
+                return
+            if file.is_open and file.pid == os.getpid():
+                self._write_tops(file, time.time())
+            file.end()
+
+    def _drain(self) -> None:
+        """Write what waits, unless another thread does, or this one already."""
+        while self._pending or self._file is None:
+            if not self._lock.acquire(blocking=False):
+                return
+            try:
+                if self._is_busy or not self._has_file():
+                    return
+                self._is_busy = True
+                try:
+                    self._write_pending()
+                finally:
+                    self._is_busy = False
+            finally:
+                self._lock.release()
+
+    def _has_file(self) -> bool:
+        """Return whether there is a file, which is made if possible."""
+        if self._file is not None and self._file.is_open:
+            return True
+        self._file = None
+        now = time.time()
+        if self._has_ended or 0 <= now - self._open_at < _AGAIN_SECONDS:
+            self._pending.clear()
+            return False
+        self._open_at = now
+        try:
+            with OwnFolder.made(self.folder) as folder:
+                self._file = WorkerFile(
+                    folder,
+                    self._max_routes,
+                    self._slow_seconds,
+                    has_waterfall=self._has_waterfall,
+                )
+        except OSError as error:
+            self._pending.clear()
+            self._warn("nothing is recorded for the live page", error)
+            return False
+        return True
+
+    def _write_pending(self) -> None:
+        file = self._file
+        while self._pending and file is not None and file.is_open:
+            item = self._pending.popleft()
+            if len(item) == 1:
+                file.touch(item[0], 1)
+            elif isinstance(item[0], Trace):
+                self._write_closed(file, *item)
+            elif isinstance(item[0], Failure):
+                self.tops.add_failure(*item)
+            else:
+                shape, seconds, is_failed = item
+                self.tops.statements.add(shape, (1, seconds, seconds, int(is_failed)))
+        if file is not None:
+            now = time.time()
+            if not 0 <= now - self._tops_at < _TOPS_SECONDS:
+                self._write_tops(file, now)
+
+    def _write_closed(self, file: WorkerFile, trace: Trace, closed: Closed) -> None:
+        for shape, row in trace.shapes.items():
+            self.tops.statements.add(shape, row)
+        has_no_slot = trace.file is file and trace.slot < 0
+        file.close(closed, int(has_no_slot))
+
+    def _write_tops(self, file: WorkerFile, now: float) -> None:
+        self._tops_at = now
+        if not 0 <= now - self._signals_at < _SIGNALS_SECONDS:
+            self._signals_at = now
+            self._signals = connected(self._deliveries)
+        try:
+            with OwnFolder(self.folder) as folder:
+                data = self.tops.encoded(self._signals, now)
+                replace(folder, f"{file.worker}.tops", data)
+                if self.tops.have_failures_changed:
+                    self.tops.have_failures_changed = False
+                    data = self.tops.encoded_failures(now)
+                    replace(folder, f"{file.worker}.failures", data)
+        except OSError as error:
+            self.tops.have_failures_changed = True
+            self._tops_at = now + _AGAIN_SECONDS - _TOPS_SECONDS
+            self._warn("lists of the live page are not written", error)
+
+    def _warn(self, what: str, error: OSError) -> None:
+        """Log a problem, each once."""
+        if what in self._warned:
+            return
+        self._warned.add(what)
+        problem = str(error)
+        if error.strerror is not None:
+            problem = f"{self.folder}: {error.strerror}"
+        checked(_log, logging.WARNING).warning("%s: %s", what, one_line(problem))
+
+
+_writers: WeakSet[Writer] = WeakSet()
+
+
+def _start_all_over() -> None:
+    for writer in [*_writers]:
+        writer.start_over()
+
+
+def _end_all() -> None:
+    for writer in [*_writers]:
+        with suppress(Exception):  # whatever is left of the interpreter
+            writer.end()
+
+
+atexit.register(_end_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_all_over)

@@ -1,0 +1,363 @@
+"""The live page as a WSGI layer, and as an application of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import typing as t
+import zlib
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from urllib.parse import parse_qsl
+
+from .._engine.unseen import checked
+from ..errors import ConfigurationError
+from ..receivers.lines import one_line
+from ..wsgi.finding import sender_of
+from ..wsgi.routes import record_route
+from ._access import Access
+from ._folder import live_folder
+from ._options import path_of
+from ._options import token_of
+from ._static import page_named
+from ._static import static_file
+from ._static import StaticFile
+from .reading import Reader
+from .snapshot import json_default
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import WSGIEnvironment
+
+__all__ = ["LivePage"]
+
+_log = logging.getLogger("signalpost.live")
+
+_LONGEST_FORM = 4096
+_LONGEST_QUERY = 16_384
+_COMPRESSED_FROM = 1024
+
+_Headers = list[tuple[str, str]]
+
+# No script or style is inline, so there is nothing to except.
+_POLICY: t.Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
+    " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none';"
+    " require-trusted-types-for 'script'; trusted-types 'none'"
+)
+
+_HEADERS: t.Final[_Headers] = [
+    ("Content-Security-Policy", _POLICY),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+]
+
+_HTML: t.Final = "text/html; charset=utf-8"
+_JSON: t.Final = "application/json"
+_TEXT: t.Final = "text/plain; charset=utf-8"
+
+_PROBLEM: t.Final = "<!--problem-->"
+_WRONG: t.Final = "The token is wrong."
+_TOO_OFTEN: t.Final = "There were too many wrong tokens. Try again in a minute."
+
+
+class LivePage:
+    """Show what an application does now, at a path of it.
+
+    ::
+
+        app.wsgi_app = LivePage(app.wsgi_app, token=os.environ["LIVE_TOKEN"])
+
+    It shows what a :class:`~signalpost.live.LiveRecorder` records, of all processes of
+    this machine, whichever of them answers. Put it around all other middlewares: its
+    own requests are not recorded then. A process of its own, which answers while all
+    workers hang, is ``flask signalpost live``; or any server of WSGI with
+    ``LivePage(None, folder=…, path="/", token=…)``.
+
+    The page is never open to everyone. With a token, it asks for it, and a cookie
+    stands for it for twelve hours (``HttpOnly``, ``SameSite=Strict``); a script sends
+    ``Authorization: Bearer`` and the token. After ten wrong tokens a minute, of all
+    clients of a process together, no further one is looked at. Nothing on the page
+    changes anything.
+
+    :param app: The WSGI application around which it is; ``None`` for none.
+    :param path: Where the page is, below the mount point of the application.
+    :param token: What opens the page: 16 to 200 characters, as of
+        :func:`secrets.token_urlsafe`.
+    :param token_env: The environment variable that has the token.
+    :param allows: Takes the WSGI environment and returns whether the client may see the
+        page; with a token, in addition. The address in it may be that of a proxy.
+    :param folder: The folder of the recorder; ``None`` for the
+        :func:`~signalpost.live.live_folder` of ``app``, which must then be an
+        application, or lead to one that a layer of signalpost's is around.
+    :param only_hosts: The values of ``Host`` that are answered, or ``None`` for all.
+        For a page on a loopback address, which a page of another site could reach by a
+        name of its own (DNS rebinding).
+    :raises ConfigurationError: If it would be open to everyone, or an option does not
+        fit.
+    :raises OSError: If this system has no locks of files.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(  # noqa: PLR0913  # each is an option of its own
+        self,
+        app: WSGIApplication | None,
+        *,
+        path: str = "/_signalpost",
+        token: str | None = None,
+        token_env: str | None = None,
+        allows: Callable[[dict[str, t.Any]], bool] | None = None,
+        folder: str | os.PathLike[str] | None = None,
+        only_hosts: Iterable[str] | None = None,
+    ) -> None:
+        self.app = app
+        self._path = path_of(path)
+        if app is not None and not self._path:
+            raise ConfigurationError(
+                'path must not be "/", where the application is; choose another, as'
+                ' "/_signalpost"',
+                key="path",
+            )
+        self._access = Access(token_of(token, token_env, allows), allows)
+        if folder is None:
+            folder = live_folder(None if app is None else sender_of(app))
+        self._reader = Reader(folder)
+        self._hosts = None if only_hosts is None else frozenset(only_hosts)
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Answer as the page, or let the application answer; as :pep:`3333` says."""
+        path = environ.get("PATH_INFO") or "/"
+        if path == self._path or path.startswith(f"{self._path}/"):
+            # Not among the paths that match nothing.
+            record_route(environ, f"{self._path}/")
+            answer = self._answered(environ, path[len(self._path) :])
+            return answer.sent(environ, start_response)
+        if self.app is None:
+            return _Answer("404 Not Found").sent(environ, start_response)
+        return self.app(environ, start_response)
+
+    def _answered(self, environ: WSGIEnvironment, rest: str) -> _Answer:
+        """Return the answer to a request for the page.
+
+        :param rest: What comes after the path of the page.
+        """
+        name = rest.removeprefix("/")
+        refusal = self._refusal(environ, name)
+        if refusal is not None:
+            return refusal
+        if rest == "":
+            location = ("Location", self._root(environ))
+            return _Answer("308 Permanent Redirect", [location])
+        file = static_file(name)
+        if file is not None:
+            return _static(file, environ)
+        if name == "login":
+            return self._login(environ)
+        return self._page(environ, name)
+
+    def _page(self, environ: WSGIEnvironment, name: str) -> _Answer:
+        """Return the page, or its data."""
+        if not self._access.is_logged_in(environ):
+            return self._not_logged_in(name)
+        if name == "data.json":
+            return self._data(environ)
+        return _Answer("200 OK", body=page_named("index.html"), content_type=_HTML)
+
+    def _refusal(self, environ: WSGIEnvironment, name: str) -> _Answer | None:
+        """Return the answer to what is refused whatever the token; or ``None``."""
+        if self._hosts is not None and environ.get("HTTP_HOST") not in self._hosts:
+            return _Answer("421 Misdirected Request")
+        if name not in ("", "data.json", "login") and static_file(name) is None:
+            return _Answer("404 Not Found")
+        allowed = ("POST",) if name == "login" else ("GET", "HEAD")
+        if environ.get("REQUEST_METHOD") not in allowed:
+            headers = [("Allow", ", ".join(allowed))]
+            return _Answer("405 Method Not Allowed", headers)
+        if not self._access.allows(environ):
+            return _problem(name, "403 Forbidden", "You may not see this page.")
+        return None
+
+    def _root(self, environ: WSGIEnvironment) -> str:
+        """Return the path of the page from the root of the host, with a slash."""
+        script_name = environ.get("SCRIPT_NAME") or ""
+        # Two slashes at its beginning would be those of another host.
+        return "/" + f"{script_name}{self._path}/".lstrip("/")
+
+    def _not_logged_in(self, name: str) -> _Answer:
+        seconds = self._access.tries.seconds_to_wait()
+        if seconds:
+            return _problem(
+                name,
+                "429 Too Many Requests",
+                _TOO_OFTEN,
+                [("Retry-After", str(seconds))],
+            )
+        headers = [("WWW-Authenticate", "Bearer")]
+        return _problem(name, "401 Unauthorized", "", headers)
+
+    def _login(self, environ: WSGIEnvironment) -> _Answer:
+        is_json = _JSON in str(environ.get("HTTP_ACCEPT", ""))
+        name = "data.json" if is_json else ""
+        if not self._access.has_token:
+            return _Answer("404 Not Found")
+        if self._access.tries.seconds_to_wait():
+            return self._not_logged_in(name)
+        token = _form_of(environ).get("token", "")
+        if not self._access.takes(token.strip()):
+            return _problem(name, "401 Unauthorized", _WRONG)
+        root = self._root(environ)
+        is_secure = environ.get("wsgi.url_scheme") == "https"
+        headers = [self._access.cookie(root, is_secure=is_secure)]
+        if is_json:
+            return _Answer("204 No Content", headers)
+        return _Answer("303 See Other", [*headers, ("Location", root)])
+
+    def _data(self, environ: WSGIEnvironment) -> _Answer:
+        query = str(environ.get("QUERY_STRING", ""))[:_LONGEST_QUERY]
+        asked = dict(parse_qsl(query, max_num_fields=20, errors="replace"))
+        try:
+            data = self._found(asked)
+        except ValueError as error:
+            return _json("400 Bad Request", {"error": one_line(str(error))[:200]})
+        except OSError as error:
+            problem = error.strerror or str(error)
+            checked(_log, logging.WARNING).warning(
+                "the live page cannot be read: %s", one_line(str(error))
+            )
+            return _json("503 Service Unavailable", {"error": one_line(problem)})
+        if data is None:
+            problem = "It is no longer recorded; newer records have taken its place."
+            return _json("404 Not Found", {"error": problem})
+        return _json("200 OK", data)
+
+    def _found(self, asked: Mapping[str, str]) -> t.Any:
+        """Return what is asked for; ``None`` if it is not there."""
+        reader = self._reader
+        if "exchange" in asked:
+            exchange = reader.exchange(asked["exchange"])
+            return None if exchange is None else {"exchange": exchange}
+        if "failure" in asked:
+            failure = reader.failure(asked["failure"])
+            if failure is None:
+                return None
+            row, traceback = failure
+            return {"failure": {**json_default(row), "traceback": traceback}}
+        if "find" in asked:
+            found = reader.find(asked)
+            return found._asdict()
+        return reader.snapshot(asked.get("since", ""))
+
+
+class _Answer:
+    """What the page answers.
+
+    :param status: The status line.
+    :param headers: Further headers.
+    :param body: The body; without it, the status line.
+    :param content_type: Its type.
+    """
+
+    cache: str = "no-store"
+    """Whether a browser may keep it."""
+    compressed: bytes | None = None
+    """The body as gzip has it, if it is known."""
+
+    def __init__(
+        self,
+        status: str,
+        headers: _Headers | None = None,
+        *,
+        body: str | bytes | None = None,
+        content_type: str = _TEXT,
+    ) -> None:
+        self._status = status
+        self._headers = [*(headers or ()), *_HEADERS]
+        self._body = f"{status}\n" if body is None else body
+        self._content_type = content_type
+
+    def sent(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Start the response, and return its body."""
+        headers = [*self._headers, ("Cache-Control", self.cache)]
+        if self._status.startswith(("204", "304")):
+            start_response(self._status, headers)
+            return []
+        body = self._body
+        data = body.encode("utf-8", "replace") if isinstance(body, str) else body
+        headers += [("Content-Type", self._content_type), ("Vary", "Accept-Encoding")]
+        if len(data) >= _COMPRESSED_FROM and _takes_gzip(environ):
+            data = _gzipped(data) if self.compressed is None else self.compressed
+            headers.append(("Content-Encoding", "gzip"))
+        headers.append(("Content-Length", str(len(data))))
+        start_response(self._status, headers)
+        return [] if environ.get("REQUEST_METHOD") == "HEAD" else [data]
+
+
+def _static(file: StaticFile, environ: WSGIEnvironment) -> _Answer:
+    headers = [("ETag", file.etag)]
+    known = str(environ.get("HTTP_IF_NONE_MATCH", ""))
+    # RFC 9110, 13.1.2: compared weakly, as what servers make of it when they compress.
+    if file.etag in (one.strip().removeprefix("W/") for one in known.split(",")):
+        answer = _Answer("304 Not Modified", headers)
+    else:
+        kind = file.content_type
+        answer = _Answer("200 OK", headers, body=file.data, content_type=kind)
+        answer.compressed = file.compressed
+    answer.cache = "no-cache"
+    return answer
+
+
+def _problem(
+    name: str, status: str, problem: str, headers: _Headers | None = None
+) -> _Answer:
+    """Return a refusal, as what was asked for is read: data, the login, or a text."""
+    if name == "data.json":
+        return _json(status, {"error": problem or "Log in."}, headers)
+    if status.startswith("403"):
+        return _Answer(status, headers)
+    shown = f'<p class="problem" role="alert">{problem}</p>' if problem else ""
+    body = page_named("login.html").replace(_PROBLEM, shown)
+    return _Answer(status, headers, body=body, content_type=_HTML)
+
+
+def _json(status: str, data: t.Any, headers: _Headers | None = None) -> _Answer:
+    text = json.dumps(data, default=json_default, separators=(",", ":"))
+    return _Answer(status, headers, body=text, content_type=_JSON)
+
+
+def _takes_gzip(environ: WSGIEnvironment) -> bool:
+    for one in str(environ.get("HTTP_ACCEPT_ENCODING", "")).split(","):
+        coding, _, weight = one.partition(";")
+        if coding.strip().lower() == "gzip":
+            return weight.replace(" ", "").lower() not in ("q=0", "q=0.0", "q=0.00")
+    return False
+
+
+def _gzipped(data: bytes) -> bytes:
+    compressor = zlib.compressobj(3, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    return compressor.compress(data) + compressor.flush()
+
+
+def _form_of(environ: WSGIEnvironment) -> dict[str, str]:
+    """Return the fields of a form; of one that is too long, none."""
+    try:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        return {}
+    if not 0 < length <= _LONGEST_FORM:
+        return {}
+    data = environ["wsgi.input"].read(length).decode("utf-8", "replace")
+    try:
+        return dict(parse_qsl(data, max_num_fields=10))
+    except ValueError:
+        return {}

@@ -1,0 +1,439 @@
+"""What all workers of a folder have recorded, merged."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import contextmanager
+from contextlib import ExitStack
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from typing import Final
+from typing import NamedTuple
+
+from ..receivers.own_folder import OwnFolder
+from ._exchanges import detail_of
+from ._exchanges import filter_of
+from ._exchanges import newest
+from ._exchanges import row_of
+from ._folder import check_system
+from ._folder import checked_folder
+from ._folder import is_worker
+from ._layout import HISTORY_SECONDS
+from ._layout import MINUTE_PERIODS
+from ._layout import PERIOD_SECONDS
+from ._layout import PERIODS
+from ._layout import QUANTILE_ERROR
+from ._lists import Lists
+from ._numbers import chart_of
+from ._numbers import minute_counts
+from ._numbers import Minutes
+from ._numbers import periods_of
+from ._numbers import Quantiles
+from ._text import fit
+from ._worker import Worker
+from .snapshot import Chart
+from .snapshot import ExchangeDetail
+from .snapshot import ExchangeRow
+from .snapshot import FailureRow
+from .snapshot import FileTotals
+from .snapshot import InFlightRow
+from .snapshot import LiveSnapshot
+from .snapshot import SkippedFile
+from .snapshot import Total
+from .snapshot import WorkerRow
+
+__all__ = ["Found", "Reader", "read_live"]
+
+_POLL_SECONDS: Final = 2
+_MOST_WORKERS: Final = 100
+_MOST_DEAD: Final = 8
+_MOST_ROUTES: Final = 200
+_MOST_IN_FLIGHT: Final = 100
+_MOST_SKIPPED: Final = 20
+_MOST_FOUND: Final = 200
+_LONGEST_FOLDER: Final = 500
+# A second, and a period, may still grow when they were last read.
+_AGAIN_SECONDS: Final = 10
+
+_cursor = re.compile(
+    r"1\.(?P<now>[0-9]{1,12})\.(?P<tops>[0-9a-f]{1,8})\.(?P<failures>[0-9a-f]{1,8})"
+    r"\.(?P<seen>(?:[0-9a-f-]{1,30}~[0-9]{1,20},?)*)",
+    re.ASCII,
+).fullmatch
+_LONGEST_CURSOR: Final = 10_000
+
+
+def read_live(folder: str | os.PathLike[str]) -> LiveSnapshot:
+    """Return what the processes of one machine have recorded for the live page.
+
+    ::
+
+        snapshot = read_live("/srv/shop/instance/signalpost-live")
+        print(snapshot.total.requests_per_second, snapshot.total.p99_seconds)
+
+    Files of dead workers are read, too, while they are there; foreign, damaged and
+    half-written ones are skipped and counted. Nothing is written, and no request
+    waits.
+
+    :param folder: The folder of a :class:`~signalpost.live.LiveRecorder`.
+    :returns: An empty one if there is no such folder.
+    :raises OSError: If this system has no locks of files, or the folder cannot be
+        opened.
+    :raises PermissionError: If the folder belongs to someone else, or others can enter
+        it.
+    :raises TypeError: If ``folder`` is no path.
+
+    .. versionadded:: 0.1
+    """
+    return Reader(folder).snapshot()
+
+
+class Found(NamedTuple):
+    """The exchanges that a search has found."""
+
+    exchanges: list[ExchangeRow]
+    """The newest first, 200 at most."""
+    left_out: int
+    """How many more there are."""
+    searched: int
+
+
+class _Cursor(NamedTuple):
+    """What a reader has got already."""
+
+    now: int
+    tops: str
+    failures: str
+    seen: Mapping[str, int]
+
+
+class _Files(NamedTuple):
+    """The files of a folder, open."""
+
+    workers: list[Worker]
+    left_out: int
+    skipped: list[SkippedFile]
+    folder: OwnFolder | None
+
+
+class Reader:
+    """Reads a folder again and again. Any thread may use it.
+
+    :param folder: The folder of the workers' files.
+    :raises OSError: If this system has no locks of files.
+    :raises TypeError: If ``folder`` is no path.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        check_system()
+        self.folder: Path = checked_folder(folder)
+        self._lists = Lists()
+        self._minutes = Minutes()
+        self._lock = threading.Lock()
+
+    def snapshot(self, cursor: str = "") -> LiveSnapshot:
+        """Return what there is, or what is new.
+
+        :param cursor: That of an earlier snapshot. What does not fit is as good as
+            none.
+        :raises OSError: As for :func:`read_live`.
+        """
+        with self._lock, self._opened() as files:
+            now = time.time()
+            if files.folder is not None:
+                names = [one.name for one in files.workers]
+                self._lists.refresh(files.folder, names, now)
+            return self._merged(files, now, _cursor_of(cursor, now))
+
+    def exchange(self, key: str) -> ExchangeDetail | None:
+        """Return an exchange with its waterfall; ``None`` if it is not there."""
+        name, _, number = key.rpartition("-")
+        with self._opened(name) as files:
+            for worker in files.workers:
+                for entry in worker.entries():
+                    if str(entry.sequence) == number:
+                        return detail_of(entry)
+        return None
+
+    def failure(self, fingerprint: str) -> tuple[FailureRow, list[str]] | None:
+        """Return a failure with its traceback; ``None`` if it is not there."""
+        with self._lock, self._opened() as files:
+            if files.folder is not None:
+                names = [one.name for one in files.workers]
+                self._lists.refresh(files.folder, names, time.time())
+            for row in self._lists.failures().rows:
+                if row.fingerprint == fingerprint:
+                    return row, self._lists.traceback_of(fingerprint) or []
+        return None
+
+    def find(self, asked: Mapping[str, str]) -> Found:
+        """Search all records that there are.
+
+        :param asked: As for :func:`._exchanges.filter_of`.
+        :raises ValueError: If a value has no meaning.
+        """
+        is_asked = filter_of(asked)
+        with self._opened() as files:
+            entries = sorted(
+                (one for worker in files.workers for one in worker.entries()),
+                key=lambda one: one[:2],
+                reverse=True,
+            )
+            rows = [row for row in map(row_of, entries) if row and is_asked(row)]
+        left_out = max(0, len(rows) - _MOST_FOUND)
+        return Found(rows[:_MOST_FOUND], left_out, len(entries))
+
+    @contextmanager
+    def _opened(self, only: str | None = None) -> Iterator[_Files]:
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(OwnFolder(self.folder))
+            except FileNotFoundError:
+                yield _Files([], 0, [], None)
+                return
+            names = [
+                one for one in _by_age(folder) if only is None or one == f"{only}.live"
+            ]
+            workers: list[Worker] = []
+            skipped: list[SkippedFile] = []
+            for name in names[:_MOST_WORKERS]:
+                if not is_worker(name):
+                    reason = "it has not the name of a worker's file"
+                    skipped.append(SkippedFile(fit(name), reason))
+                    continue
+                try:
+                    worker = Worker(folder, name)
+                except FileNotFoundError:
+                    continue
+                except (ValueError, OSError) as error:
+                    skipped.append(SkippedFile(fit(name), fit(_reason_of(error))))
+                    continue
+                stack.callback(worker.close)
+                if not worker.is_new:
+                    workers.append(worker)
+            workers.sort(key=lambda one: (not one.is_alive, -one.start.started_at))
+            alive = sum(one.is_alive for one in workers)
+            shown = workers[: alive + _MOST_DEAD]
+            left_out = len(workers) - len(shown) + max(0, len(names) - _MOST_WORKERS)
+            yield _Files(shown, left_out, skipped, folder)
+
+    def _merged(
+        self, files: _Files, now: float, cursor: _Cursor | None
+    ) -> LiveSnapshot:
+        workers, lists = files.workers, self._lists
+        span = _span_of(workers, now)
+        in_flight = _in_flight(workers, now)
+        shown = in_flight[:_MOST_IN_FLIGHT]
+        count = _count_in_flight(workers, is_alive_only=False)
+        parts: dict[str, Any] = {
+            **self._numbers(workers, span, cursor),
+            **_exchanges(workers, cursor),
+            **_changed_lists(lists, cursor),
+        }
+        return LiveSnapshot(
+            now=round(now, 3),
+            cursor=_cursor_text(span.second, lists, workers),
+            is_delta=cursor is not None,
+            poll_seconds=_POLL_SECONDS,
+            history_seconds=HISTORY_SECONDS,
+            since=span.since,
+            folder=fit(str(self.folder), _LONGEST_FOLDER),
+            has_waterfall=any(one.start.has_waterfall for one in workers),
+            slow_seconds=min((one.start.slow_seconds for one in workers), default=0.5),
+            quantile_error=round(QUANTILE_ERROR, 4),
+            in_flight=tuple(shown),
+            in_flight_left_out=max(0, count - len(shown)),
+            workers=tuple(_worker_row(one, span) for one in workers),
+            workers_left_out=files.left_out,
+            files=_file_totals(workers, [*files.skipped, *lists.skipped]),
+            **parts,
+        )
+
+    def _numbers(
+        self, workers: Sequence[Worker], span: _Span, cursor: _Cursor | None
+    ) -> dict[str, Any]:
+        """Return counts, charts and routes."""
+        first_second = span.second - HISTORY_SECONDS + 1
+        first_period = span.period - PERIODS + 1
+        if cursor is not None:
+            again = cursor.now - _AGAIN_SECONDS
+            first_second = max(first_second, again)
+            first_period = max(first_period, again // PERIOD_SECONDS)
+        periods, quantiles = periods_of(workers, first_period, span.period)
+        minute = chart_of(workers, span.minute_first, span.second)
+        routes = self._minutes.routes_of(workers, span.period, span.window_seconds)
+        return {
+            "total": _total(workers, span.window_seconds, minute, quantiles),
+            "seconds": chart_of(workers, first_second, span.second),
+            "periods": periods,
+            "routes": tuple(routes[:_MOST_ROUTES]),
+            "routes_left_out": max(0, len(routes) - _MOST_ROUTES),
+        }
+
+
+class _Span(NamedTuple):
+    """Of which time the numbers are."""
+
+    second: int
+    period: int
+    """The number of the period of 5 seconds."""
+    minute_first: int
+    """The first second of the last minute."""
+    window_seconds: float
+    """How long the last minute is."""
+    since: float | None
+
+
+def _span_of(workers: Sequence[Worker], now: float) -> _Span:
+    period = int(now) // PERIOD_SECONDS
+    since = min((one.start.started_at for one in workers), default=None)
+    minute_first = (period - MINUTE_PERIODS + 1) * PERIOD_SECONDS
+    begin = max(minute_first, now if since is None else since)
+    return _Span(int(now), period, minute_first, max(1.0, now - begin), since)
+
+
+def _exchanges(workers: Sequence[Worker], cursor: _Cursor | None) -> dict[str, Any]:
+    seen = {} if cursor is None else cursor.seen
+    known = [(one, seen.get(one.name, 0)) for one in workers]
+    exchanges = newest(known)
+    recorded = sum(max(0, one.live.sequence - after) for one, after in known)
+    left_out = max(0, recorded - len(exchanges))
+    return {"exchanges": tuple(exchanges), "exchanges_left_out": left_out}
+
+
+def _reason_of(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error)
+
+
+def _by_age(folder: OwnFolder) -> list[str]:
+    """Return the names of the workers' files, the last written first."""
+    times: dict[str, float] = {}
+    for name in folder.names():
+        if not name.endswith(".live"):
+            continue
+        with suppress(OSError):
+            times[name] = folder.stat(name).st_mtime
+    return sorted(times, key=times.__getitem__, reverse=True)
+
+
+def _cursor_of(text: str, now: float) -> _Cursor | None:
+    """Return a cursor; ``None`` for what is none, or is too old or too new."""
+    found = _cursor(text) if len(text) <= _LONGEST_CURSOR else None
+    if found is None:
+        return None
+    at = int(found["now"])
+    if not now - HISTORY_SECONDS < at <= now + 1:
+        return None
+    seen: dict[str, int] = {}
+    for one in filter(None, found["seen"].split(",")):
+        name, _, number = one.partition("~")
+        seen[name] = int(number)
+    return _Cursor(at, found["tops"], found["failures"], seen)
+
+
+def _cursor_text(second: int, lists: Lists, workers: Sequence[Worker]) -> str:
+    seen = ",".join(f"{one.name}~{one.live.sequence}" for one in workers)
+    return f"1.{second}.{lists.tops_version}.{lists.failures_version}.{seen}"
+
+
+def _changed_lists(lists: Lists, cursor: _Cursor | None) -> dict[str, Any]:
+    has_new_tops = cursor is None or cursor.tops != lists.tops_version
+    has_new_failures = cursor is None or cursor.failures != lists.failures_version
+    return {
+        "statements": lists.statements() if has_new_tops else None,
+        "failures": lists.failures() if has_new_failures else None,
+        "referrers": lists.referrers() if has_new_tops else None,
+        "signals": lists.signals() if has_new_tops else None,
+    }
+
+
+def _total(
+    workers: Sequence[Worker], window: float, minute: Chart, minute_quantiles: Quantiles
+) -> Total:
+    requests, failed = sum(minute.requests), sum(minute.failed)
+    live = [one.live for one in workers]
+    return Total(
+        round(window, 1),
+        requests,
+        round(requests / window, 3),
+        failed,
+        sum(minute.aborted),
+        failed / requests if requests else None,
+        _count_in_flight(workers, is_alive_only=True),
+        minute_quantiles[0],
+        minute_quantiles[1],
+        minute_quantiles[2],
+        sum(one.requests for one in live),
+        sum(one.failed for one in live),
+        sum(one.aborted for one in live),
+    )
+
+
+def _count_in_flight(workers: Sequence[Worker], *, is_alive_only: bool) -> int:
+    return sum(
+        len(one.slots()) + one.live.overflow
+        for one in workers
+        if one.is_alive or not is_alive_only
+    )
+
+
+def _in_flight(workers: Sequence[Worker], now: float) -> list[InFlightRow]:
+    """Return the requests in flight, the longest first, those of the dead last."""
+    rows = [
+        InFlightRow(
+            worker.name,
+            worker.start.pid,
+            slot.method,
+            slot.path,
+            slot.started_at,
+            max(0.0, round(now - slot.started_at, 3)) if worker.is_alive else None,
+            slot.status,
+            not worker.is_alive,
+        )
+        for worker in workers
+        for slot in worker.slots()
+    ]
+    rows.sort(key=lambda row: (row.is_dead, row.started_at))
+    return rows
+
+
+def _worker_row(worker: Worker, span: _Span) -> WorkerRow:
+    live, slots = worker.live, worker.slots()
+    in_flight = len(slots) + live.overflow
+    return WorkerRow(
+        worker.name,
+        worker.start.pid,
+        worker.state,
+        worker.is_alive and in_flight > 0,
+        in_flight,
+        worker.start.started_at,
+        max([live.last_at, *(one.started_at for one in slots)]),
+        live.requests,
+        live.failed,
+        live.aborted,
+        round(
+            minute_counts(worker, span.minute_first, span.second) / span.window_seconds,
+            3,
+        ),
+        worker.start.size,
+    )
+
+
+def _file_totals(workers: Sequence[Worker], skipped: list[SkippedFile]) -> FileTotals:
+    sizes = [one.start.size for one in workers]
+    return FileTotals(
+        len(sizes),
+        sum(sizes),
+        max(sizes, default=0),
+        len(skipped),
+        tuple(skipped[:_MOST_SKIPPED]),
+    )

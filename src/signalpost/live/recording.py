@@ -1,0 +1,397 @@
+"""Requests as they happen, recorded for the live page in a file of this process."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Collection
+from time import perf_counter
+from typing import Any
+from typing import ClassVar
+from weakref import finalize
+
+from .._engine.identity import ANY
+from .._engine.identity import reference_to
+from .._engine.observing import Observation
+from .._engine.observing import observe
+from .._engine.signal import NamedSignal
+from ..errors import ConfigurationError
+from ..exchange import current_exchange
+from ..exchange import Exchange
+from ..lifecycle import before_render_template
+from ..lifecycle import catalogue
+from ..lifecycle import exchange_closed
+from ..lifecycle import exchange_opened
+from ..lifecycle import got_request_exception
+from ..lifecycle import message_flashed
+from ..lifecycle import request_finished
+from ..lifecycle import request_started
+from ..lifecycle import sql_executed
+from ..lifecycle import template_rendered
+from ..receivers.masking import shape_of
+from ..receivers.paths import exclusion_of
+from ..receivers.places import place_of
+from ..receivers.response_times import response_times
+from ..receivers.statements import is_further_part
+from ..wsgi.finding import sender_of
+from ._events import EXCEPTION
+from ._events import number_of
+from ._events import record_of
+from ._events import SIGNAL
+from ._events import SQL
+from ._events import Trace
+from ._failures import failed_response
+from ._failures import failure_of
+from ._failures import traceback_text
+from ._file import Closed
+from ._folder import check_system
+from ._folder import checked_folder
+from ._folder import live_folder
+from ._mount import Mount
+from ._options import bool_of
+from ._options import path_of
+from ._options import routes_of
+from ._options import seconds_of
+from ._signals import Deliveries
+from ._text import fit
+from ._text import fit_or_none
+from ._text import LONGEST_ROUTE
+from ._writer import Writer
+from .page import LivePage
+
+__all__ = ["LiveRecorder"]
+
+
+class LiveRecorder:
+    """Record requests for the live page, in one file of fixed size for each process.
+
+    ::
+
+        LiveRecorder().connect(app)
+
+    Its own :meth:`connect` and :meth:`disconnect` take the place of those of a signal.
+    :class:`~signalpost.live.LivePage` and ``flask signalpost live`` show what the
+    processes of one machine have recorded.
+
+    A file is made with the first request of a process, about 1.5 MB in a folder that
+    only this user can enter, and stays that large. Beside it are the lists of
+    statements, failures and referrers, which are written once a second at most, while
+    requests close. There is no thread, no socket and no database, and a request never
+    waits: neither for a reader nor for another request. If the disk is full, or the
+    folder belongs to someone else, a warning is logged, once, and nothing is recorded;
+    that is tried again every half a minute.
+
+    Recorded are: of each request method, path, route, status, outcome, times, size and
+    id, the origin and path of its referrer, and its statements by their shape, without
+    values; of each exception that was not handled its type, message and traceback.
+    Never recorded are headers, cookies, queries, bodies, parameters of statements and
+    local variables. Texts are cut and escaped. An exception's message may hold a secret
+    all the same: see ``messages``.
+
+    With a ``path`` it serves the page, too, as :class:`~signalpost.live.LivePage` does.
+
+    :param folder: Where the files are, the same as for the page; ``None`` for the
+        :func:`~signalpost.live.live_folder` of the application that it is connected to.
+    :param waterfall: Whether the signals, templates and statements of each request are
+        kept with their times and places, up to 40 of them.
+    :param slow_seconds: From which response time on the page marks a request as slow.
+    :param messages: Whether messages of exceptions are kept. Values of a database are
+        cut from them in any case.
+    :param exclude: Patterns of paths to record nothing of: see
+        :func:`~signalpost.receivers.paths.exclusion_of`.
+    :param max_routes: How many routes have rows of their own, up to 1000; those that
+        come first.
+    :param with_receivers: Whether calls of receivers are counted and timed, of all
+        signals of the catalogue: so it costs at each call.
+    :param path: Where the application serves the page, as ``"/_signalpost"``; ``None``
+        for nowhere. It takes a token or ``allows``.
+    :param token: What opens the page: 16 to 200 characters.
+    :param token_env: The environment variable that has the token.
+    :param allows: What else decides who may see the page, by the WSGI environment.
+    :raises ConfigurationError: If a page would be open to everyone.
+    :raises OSError: If this system has no locks of files.
+    :raises TypeError: If an option has the wrong type.
+    :raises ValueError: If an option has the right type, and no meaning.
+
+    .. versionadded:: 0.1
+    """
+
+    hears: ClassVar[dict[str, str]] = {}
+    """No signal by its name; :meth:`connect` connects it."""
+
+    def __init__(  # noqa: PLR0913  # each is an option of its own
+        self,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        waterfall: bool = True,
+        slow_seconds: float = 0.5,
+        messages: bool = True,
+        exclude: Collection[str] = ("/static/**",),
+        max_routes: int = 100,
+        with_receivers: bool = False,
+        path: str | None = None,
+        token: str | None = None,
+        token_env: str | None = None,
+        allows: Any = None,
+    ) -> None:
+        check_system()
+        self._chosen = None if folder is None else checked_folder(folder)
+        self._has_waterfall = bool_of("waterfall", waterfall)
+        self._slow_seconds = seconds_of(slow_seconds)
+        self._has_messages = bool_of("messages", messages)
+        self._is_excluded = exclusion_of(exclude)
+        self._max_routes = routes_of(max_routes)
+        self._deliveries = (
+            Deliveries() if bool_of("with_receivers", with_receivers) else None
+        )
+        self._path = None if path is None else path_of(path)
+        self._access = {"token": token, "token_env": token_env, "allows": allows}
+        if path is not None:
+            # Refused now rather than when it is connected.
+            LivePage(None, folder=self._chosen or os.curdir, **self._access)
+        elif any(one is not None for one in self._access.values()):
+            raise ConfigurationError(
+                "token, token_env and allows are for a page, and there is no path; add"
+                ' path, as "/_signalpost", or leave them out',
+                key="path",
+            )
+        self._writer: Writer | None = None
+        self._sender: Any = None
+        self._mount: Mount | None = None
+        self._observation: Observation | None = None
+        self._end_with_sender: Any = None
+        self._sql_lock = threading.RLock()
+
+    def connect(self, application: object = None) -> None:
+        """Record the requests of an application from now on, until :meth:`disconnect`.
+
+        :param application: The application; ``None`` for each application that there
+            is.
+        :raises ConfigurationError: If it is connected to another one; or if the page
+            has no place in this one.
+        """
+        sender = ANY if application is None else sender_of(application)
+        if self._writer is not None:
+            if self._sender() is sender:
+                return
+            raise ConfigurationError(
+                "a live recorder records one application, and is connected to another;"
+                " make a recorder for each"
+            )
+        if self._path is not None:
+            self._mount = Mount(sender, self._path, self._page_around(application))
+        self._sender = reference_to(sender)
+        self._writer = Writer(
+            self._chosen or live_folder(application),
+            self._max_routes,
+            self._slow_seconds,
+            self._deliveries,
+            has_waterfall=self._has_waterfall,
+        )
+        for signal, receiver in self._connections():
+            signal.connect(receiver, sender, weak=False)
+        sql_executed.connect(self.executed, weak=False)
+        if self._deliveries is not None:
+            self._observation = observe(self._deliveries, catalogue)
+        if sender is not ANY:
+            # Statements are not sent by the application, and would keep this alive.
+            self._end_with_sender = finalize(sender, self.disconnect)
+            self._end_with_sender.atexit = False
+
+    def disconnect(self, application: object = None) -> bool:
+        """Record no more; what the files hold stays for ten minutes.
+
+        :param application: Ignored; a recorder has one application.
+        :returns: Whether it was connected.
+        """
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return False
+        if self._end_with_sender is not None:
+            self._end_with_sender.detach()
+            self._end_with_sender = None
+        sender = self._sender()
+        if sender is not None:
+            for signal, receiver in self._connections():
+                signal.disconnect(receiver, sender)
+        sql_executed.disconnect(self.executed)
+        if self._observation is not None:
+            self._observation.stop()
+            self._observation = None
+        if self._mount is not None:
+            self._mount.remove()
+            self._mount = None
+        writer.end()
+        return True
+
+    def opened(self, sender: object, *, exchange: Exchange) -> None:
+        """Write that a request is in flight."""
+        writer = self._writer
+        if writer is None or self._is_left_out(exchange):
+            return
+        path = fit(exchange.script_name + exchange.path)
+        trace = writer.open(exchange.started_at, exchange.method, path)
+        exchange.state[self] = trace
+
+    def started(self, sender: object, *, exchange: Exchange) -> None:
+        """Keep when the application began."""
+        trace = self._trace_of(exchange)
+        if trace is not None:
+            trace.add(SIGNAL, "request-started", perf_counter())
+
+    def finished(self, sender: object, *, response: Any, exchange: Exchange) -> None:
+        """Keep when the response was ready, and write its status."""
+        trace = self._trace_of(exchange)
+        if trace is None:
+            return
+        trace.add(SIGNAL, "request-finished", perf_counter())
+        status = number_of(getattr(response, "status_code", None))
+        if status is not None and trace.slot >= 0 and trace.file is not None:
+            trace.file.set_status(trace.slot, status)
+
+    def rendering(self, sender: object) -> None:
+        """Keep when a template begins."""
+        trace = self._current_trace()
+        if trace is not None:
+            trace.begin_template()
+
+    def rendered(self, sender: object, *, template: Any) -> None:
+        """Keep that a template was rendered."""
+        trace = self._current_trace()
+        if trace is not None:
+            trace.end_template(fit_or_none(template.name) or "<template>")
+
+    def flashed(self, sender: object) -> None:
+        """Keep that a message was flashed, without the message."""
+        trace = self._current_trace()
+        if trace is not None and trace.has_room:
+            place = place_of(sys._getframe(1))  # noqa: SLF001  # inspect reads files
+            trace.add(SIGNAL, "message-flashed", perf_counter(), None, place)
+
+    def executed(  # the signal's payload
+        self,
+        sender: object,
+        *,
+        statement: str,
+        duration_seconds: float,
+        exception: BaseException | None,
+        exchange: Exchange | None,
+    ) -> None:
+        """Count a statement, and keep it with its time and place."""
+        is_failed = exception is not None
+        if exchange is None:
+            writer = self._writer
+            if writer is not None:
+                shape = shape_of(statement, sender)
+                writer.execute(shape, duration_seconds, is_failed=is_failed)
+            return
+        trace = self._trace_of(exchange)
+        # It may be of another application in this process.
+        if trace is None:
+            return
+        shape = shape_of(statement, sender)
+        if self._has_waterfall and trace.has_room:
+            at = perf_counter() - duration_seconds
+            place = place_of(sys._getframe(1))  # noqa: SLF001  # inspect reads files
+            trace.add(SQL, shape, at, duration_seconds, place, is_failed=is_failed)
+        elif self._has_waterfall:
+            trace.left_out += 1
+        # SQLAlchemy splits an INSERT of many rows, which the application sent once.
+        if not is_further_part.get():
+            with self._sql_lock:
+                trace.count(shape, duration_seconds, is_failed=is_failed)
+
+    def failed(
+        self,
+        sender: object,
+        *,
+        exception: BaseException,
+        where: str,
+        exchange: Exchange,
+    ) -> None:
+        """Count an exception that was not handled, and keep its traceback."""
+        writer, trace = self._writer, self._trace_of(exchange)
+        if writer is None or trace is None:
+            return
+        with_message = self._has_messages
+        failure = failure_of(exception, where, exchange, with_message=with_message)
+        traceback = None
+        if not writer.tops.has_failure(failure.fingerprint):
+            traceback = traceback_text(exception, with_message=with_message)
+        trace.failure = failure
+        if self._has_waterfall:
+            now = perf_counter()
+            name, place = failure.exception, failure.place
+            trace.add(EXCEPTION, name, now, None, place, is_failed=True)
+        writer.fail(failure, traceback)
+
+    def closed(self, sender: object, *, exchange: Exchange) -> None:
+        """Write that a request is over."""
+        writer = self._writer
+        if writer is None:
+            return
+        trace = self._trace_of(exchange)
+        if trace is None:
+            if self._is_left_out(exchange):
+                return
+            trace = Trace(None, -1)
+        status, outcome = number_of(exchange.status), exchange.outcome
+        is_failed = outcome == "error" or (status is not None and status >= 500)
+        if status is not None and status >= 500 and trace.failure is None:
+            trace.failure = failed_response(status, exchange)
+            writer.fail(trace.failure, None)
+        seconds, _ = response_times(exchange)
+        route = exchange.route
+        writer.tops.count_referrer(exchange)
+        writer.close(
+            trace,
+            Closed(
+                exchange.started_at,
+                None if route is None else fit_or_none(route, LONGEST_ROUTE),
+                is_failed,
+                outcome == "aborted",
+                seconds,
+                record_of(exchange, trace, seconds, is_failed=is_failed),
+            ),
+        )
+
+    def _connections(self) -> list[tuple[NamedSignal, Any]]:
+        found: list[tuple[NamedSignal, Any]] = [
+            (exchange_opened, self.opened),
+            (got_request_exception, self.failed),
+            (exchange_closed, self.closed),
+        ]
+        if self._has_waterfall:
+            found += [
+                (request_started, self.started),
+                (request_finished, self.finished),
+                (before_render_template, self.rendering),
+                (template_rendered, self.rendered),
+                (message_flashed, self.flashed),
+            ]
+        return found
+
+    def _page_around(self, application: object) -> Any:
+        folder = self._chosen or live_folder(application)
+
+        def page_around(app: Any) -> LivePage:
+            return LivePage(app, path=self._path or "/", folder=folder, **self._access)
+
+        return page_around
+
+    def _is_left_out(self, exchange: Exchange) -> bool:
+        if self._is_excluded is not None and self._is_excluded(exchange):
+            return True
+        path = self._path
+        return path is not None and (
+            exchange.path == path or exchange.path.startswith(f"{path}/")
+        )
+
+    def _trace_of(self, exchange: Exchange) -> Trace | None:
+        # Not by exchange.state, which would make a dict for each exchange without any.
+        return None if exchange.kept is None else exchange.kept.get(self)
+
+    def _current_trace(self) -> Trace | None:
+        exchange = current_exchange()
+        return None if exchange is None else self._trace_of(exchange)

@@ -1,0 +1,421 @@
+"""What the live page shows, as data: frozen, and with the names of its JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import fields
+from typing import Any
+
+__all__ = [
+    "Chart",
+    "EventRow",
+    "ExchangeDetail",
+    "ExchangeRow",
+    "FailureList",
+    "FailureRow",
+    "FileTotals",
+    "InFlightRow",
+    "LiveSnapshot",
+    "Periods",
+    "ReceiverRow",
+    "ReferrerList",
+    "ReferrerRow",
+    "RouteRow",
+    "SignalList",
+    "SignalRow",
+    "SkippedFile",
+    "StatementList",
+    "StatementRow",
+    "Total",
+    "WorkerRow",
+    "json_default",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """All requests of the last minute, and since the start.
+
+    .. versionadded:: 0.1
+    """
+
+    window_seconds: float
+    """How much of the last minute there is: 1 to 60."""
+    requests: int
+    requests_per_second: float
+    failed: int
+    """Outcome ``"error"``, or a status from 500 up."""
+    aborted: int
+    failed_share: float | None
+    """``None`` without requests, as are the quantiles."""
+    in_flight: int
+    p50_seconds: float | None
+    p90_seconds: float | None
+    p99_seconds: float | None
+    requests_since_start: int
+    failed_since_start: int
+    aborted_since_start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Requests by second, the oldest first; the last second is not over.
+
+    .. versionadded:: 0.1
+    """
+
+    # In the JSON it is "from", a keyword of Python's.
+    begin: int
+    """The first second, since the epoch."""
+    requests: tuple[int, ...]
+    failed: tuple[int, ...]
+    aborted: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Periods:
+    """Quantiles by periods of 5 seconds, the oldest first; the last is not over.
+
+    .. versionadded:: 0.1
+    """
+
+    begin: int
+    """When the first one begins, in seconds since the epoch."""
+    step: int
+    """How long each is, in seconds."""
+    p50_seconds: tuple[float | None, ...]
+    p90_seconds: tuple[float | None, ...]
+    p99_seconds: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRow:
+    """One route in the last minute, and since the start.
+
+    .. versionadded:: 0.1
+    """
+
+    route: str
+    """The template; ``"<unmatched>"``, or ``"<other>"`` beyond ``max_routes``."""
+    requests: int
+    requests_per_second: float
+    failed: int
+    aborted: int
+    p50_seconds: float | None
+    p90_seconds: float | None
+    p99_seconds: float | None
+    requests_since_start: int
+    failed_since_start: int
+    aborted_since_start: int
+    chart: tuple[int, ...]
+    """Requests by periods of 5 seconds, 12 of them; the last is not over."""
+
+
+@dataclass(frozen=True, slots=True)
+class InFlightRow:
+    """One request in flight, or one that its worker died in.
+
+    .. versionadded:: 0.1
+    """
+
+    worker: str
+    pid: int
+    method: str
+    path: str
+    started_at: float
+    seconds: float | None
+    """How long it has been in flight; ``None`` if the worker is dead."""
+    status: int | None
+    """``None`` before the response begins."""
+    is_dead: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeRow:
+    """One exchange that is over.
+
+    .. versionadded:: 0.1
+    """
+
+    key: str
+    """What it is found by: worker and number."""
+    worker: str
+    pid: int
+    request_id: str | None
+    at: float
+    method: str
+    path: str
+    route: str | None
+    status: int | None
+    outcome: str | None
+    response_seconds: float | None
+    duration_seconds: float | None
+    body_bytes: int
+    sql_count: int
+    sql_seconds: float
+    most_repeats: int
+    """How often the most frequent statement was executed."""
+    is_failed: bool
+    is_slow: bool
+    exception: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One event of an exchange's waterfall.
+
+    .. versionadded:: 0.1
+    """
+
+    kind: str
+    """``"signal"``, ``"template"``, ``"sql"`` or ``"exception"``."""
+    name: str
+    at_seconds: float
+    """When it began, since the exchange's start."""
+    seconds: float | None
+    """``None`` for a moment."""
+    place: str | None
+    times: int | None
+    """How often the exchange executed the statement; ``None`` for all but SQL."""
+    is_failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeDetail(ExchangeRow):
+    """One exchange with its waterfall.
+
+    .. versionadded:: 0.1
+    """
+
+    seconds_to_headers: float | None
+    seconds_to_first_byte: float | None
+    referrer: str | None
+    fingerprint: str | None
+    events: tuple[EventRow, ...]
+    events_left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatementRow:
+    """One shape of SQL.
+
+    .. versionadded:: 0.1
+    """
+
+    statement: str
+    times: int
+    total_seconds: float
+    longest_seconds: float
+    failed: int
+    most_in_exchange: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatementList:
+    """The statements that took longest in all.
+
+    .. versionadded:: 0.1
+    """
+
+    as_of: float | None
+    left_out: int
+    rows: tuple[StatementRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRow:
+    """One failure.
+
+    .. versionadded:: 0.1
+    """
+
+    fingerprint: str
+    exception: str
+    message: str | None
+    place: str
+    where: str
+    method: str
+    route: str | None
+    times: int
+    first_at: float
+    last_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class FailureList:
+    """The failures, the last seen first.
+
+    .. versionadded:: 0.1
+    """
+
+    as_of: float | None
+    left_out: int
+    rows: tuple[FailureRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrerRow:
+    """One referrer.
+
+    .. versionadded:: 0.1
+    """
+
+    referrer: str
+    count: int
+    at_most_too_high: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrerList:
+    """Where most requests came from.
+
+    .. versionadded:: 0.1
+    """
+
+    as_of: float | None
+    left_out: int
+    requests: int
+    none: int
+    own: int
+    rows: tuple[ReferrerRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverRow:
+    """One receiver of a signal.
+
+    .. versionadded:: 0.1
+    """
+
+    name: str
+    connected_at: str | None
+    sender: str
+    workers: int
+    """In how many workers it is connected."""
+    calls: int | None
+    """``None`` where calls are not observed."""
+    failures: int | None
+    total_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRow:
+    """One signal.
+
+    .. versionadded:: 0.1
+    """
+
+    signal: str
+    receivers: tuple[ReceiverRow, ...]
+    receivers_left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignalList:
+    """The signals that have receivers.
+
+    .. versionadded:: 0.1
+    """
+
+    as_of: float | None
+    left_out: int
+    rows: tuple[SignalRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """One worker, alive or dead.
+
+    .. versionadded:: 0.1
+    """
+
+    worker: str
+    pid: int
+    state: str
+    """``"alive"``; ``"ended"`` in order; ``"killed"`` if it could not say so."""
+    is_busy: bool
+    in_flight: int
+    started_at: float
+    last_at: float
+    requests: int
+    failed: int
+    aborted: int
+    requests_per_second: float
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedFile:
+    """A file that was not read.
+
+    .. versionadded:: 0.1
+    """
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileTotals:
+    """The files of all workers.
+
+    .. versionadded:: 0.1
+    """
+
+    count: int
+    bytes: int
+    bytes_per_worker: int
+    skipped: int
+    skipped_files: tuple[SkippedFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSnapshot:
+    """What all workers of a folder have recorded, at one moment; from ``read_live()``.
+
+    .. versionadded:: 0.1
+    """
+
+    now: float
+    cursor: str
+    """What a later one is compared with."""
+    is_delta: bool
+    poll_seconds: int
+    history_seconds: int
+    since: float | None
+    """The start of the oldest worker that is read; ``None`` if there is none."""
+    folder: str
+    has_waterfall: bool
+    slow_seconds: float
+    quantile_error: float
+    total: Total
+    seconds: Chart
+    periods: Periods
+    routes: tuple[RouteRow, ...]
+    routes_left_out: int
+    in_flight: tuple[InFlightRow, ...]
+    in_flight_left_out: int
+    exchanges: tuple[ExchangeRow, ...]
+    exchanges_left_out: int
+    statements: StatementList | None
+    failures: FailureList | None
+    referrers: ReferrerList | None
+    signals: SignalList | None
+    workers: tuple[WorkerRow, ...]
+    workers_left_out: int
+    files: FileTotals
+
+
+_names: dict[type, tuple[tuple[str, str], ...]] = {}
+
+
+def json_default(value: Any) -> dict[str, Any]:
+    """Return a snapshot, or a part of one, as a dict for :func:`json.dumps`."""
+    kind = type(value)
+    names = _names.get(kind)
+    if names is None:
+        names = _names[kind] = tuple(
+            ("from" if one.name == "begin" else one.name, one.name)
+            for one in fields(value)
+        )
+    return {name: getattr(value, attribute) for name, attribute in names}

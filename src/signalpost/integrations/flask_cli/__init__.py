@@ -12,6 +12,7 @@ import click
 from ._check import check
 from ._init import init
 from ._list import list_signals
+from ._live import live
 from ._receivers import list_receivers
 from ._watch import watch
 
@@ -26,5 +27,5 @@ def signalpost(context: click.Context) -> None:
         context.color = False
 
 
-for _command in (list_signals, list_receivers, check, watch, init):
+for _command in (list_signals, list_receivers, check, watch, live, init):
     signalpost.add_command(_command)

@@ -1,0 +1,137 @@
+"""A server of its own for the live page, which answers while all workers hang."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+import typing as t
+from contextlib import suppress
+from socketserver import TCPServer
+from types import TracebackType
+from wsgiref.simple_server import WSGIRequestHandler
+from wsgiref.simple_server import WSGIServer
+
+from .page import LivePage
+
+__all__ = ["LiveServer"]
+
+_HOST: t.Final = "127.0.0.1"
+_MOST_CLIENTS: t.Final = 16
+_TIMEOUT_SECONDS: t.Final = 10
+
+
+class LiveServer:
+    """Serve the live page of a folder on a loopback address.
+
+    ::
+
+        with LiveServer("/srv/shop/instance/signalpost-live") as server:
+            print(server.url)
+            server.serve_until_stopped()
+
+    Its token is new each time. It is in the fragment of the URL, which a browser sends
+    to no server, so that it is in no log. Only requests for the loopback address by
+    its own name are answered, so that a page of another site cannot reach it by a name
+    that leads there.
+
+    :param folder: The folder of a :class:`~signalpost.live.LiveRecorder`.
+    :param port: The port; 0 for any that is free.
+    :raises OSError: If it cannot listen there, or this system has no locks of files.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], port: int = 0) -> None:
+        self._token = secrets.token_urlsafe(32)
+        self._server = _Server((_HOST, port), _Conversation)
+        try:
+            self._server.set_app(
+                LivePage(
+                    None,
+                    path="/",
+                    folder=folder,
+                    token=self._token,
+                    only_hosts=[f"{one}:{self.port}" for one in (_HOST, "localhost")],
+                )
+            )
+        except BaseException:
+            self._server.server_close()
+            raise
+
+    @property
+    def port(self) -> int:
+        """The port, also where 0 was asked for."""
+        return self._server.server_port
+
+    @property
+    def url(self) -> str:
+        """The URL of the page, with the token."""
+        return f"http://{_HOST}:{self.port}/#token={self._token}"
+
+    def serve_until_stopped(self) -> None:
+        """Serve, until :meth:`stop` is called from another thread, or Ctrl-C."""
+        self._server.serve_forever(poll_interval=0.2)
+
+    def stop(self) -> None:
+        """Let :meth:`serve_until_stopped` return, if it is running."""
+        self._server.shutdown()
+
+    def __enter__(self) -> LiveServer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.server_close()
+
+
+class _Server(WSGIServer):
+    """A server of which one client cannot keep another waiting."""
+
+    allow_reuse_address = True
+
+    def __init__(
+        self, address: tuple[str, int], kind: type[WSGIRequestHandler]
+    ) -> None:
+        self._slots = threading.BoundedSemaphore(_MOST_CLIENTS)
+        super().__init__(address, kind)
+
+    def server_bind(self) -> None:
+        """Bind, without asking a name server for the name."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]  # of sockets of the internet
+        self.setup_environ()
+
+    def process_request(self, request: t.Any, client_address: t.Any) -> None:
+        """Serve a client in a thread, if there are not too many."""
+        if not self._slots.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        threading.Thread(
+            target=self._serve, args=(request, client_address), daemon=True
+        ).start()
+
+    def _serve(self, request: socket.socket, client_address: t.Any) -> None:
+        # A client that leaves, or sends what is no HTTP, is no failure of the server.
+        try:
+            with suppress(OSError):
+                self.finish_request(request, client_address)
+        finally:
+            self._slots.release()
+            self.shutdown_request(request)
+
+
+class _Conversation(WSGIRequestHandler):
+    timeout = _TIMEOUT_SECONDS
+
+    def log_message(self, format: str, *args: t.Any) -> None:  # noqa: A002  # its name
+        """Write nothing to standard error."""
+
+    def address_string(self) -> str:
+        """Return the address, without asking a name server for the name."""
+        return str(self.client_address[0])

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import json
+from json.encoder import encode_basestring_ascii as _quoted
 from time import perf_counter
 from typing import Any
 from typing import Final
 
 from ..exchange import Exchange
-from ..receivers.response_times import seconds_of
 from ._file import WorkerFile
 from ._text import fit
 from ._text import fit_or_none
-from ._text import LONGEST_PATH
-from ._text import LONGEST_ROUTE
 from ._text import LONGEST_STATEMENT
 from ._tops import Failure
 
-__all__ = ["EXCEPTION", "SIGNAL", "SQL", "TEMPLATE", "Trace", "record_of"]
+__all__ = [
+    "EXCEPTION",
+    "SIGNAL",
+    "SQL",
+    "TEMPLATE",
+    "Trace",
+    "has_referrer",
+    "record_of",
+]
 
 SIGNAL: Final = 0
 TEMPLATE: Final = 1
@@ -36,32 +41,22 @@ class Trace:
 
     :param file: Where it is in flight; ``None`` if nothing can be written.
     :param slot: Its slot there; -1 for none.
+    :param path: The path, as it is shown.
     """
 
-    __slots__ = (
-        "events",
-        "failure",
-        "file",
-        "left_out",
-        "rendering",
-        "shapes",
-        "slot",
-        "sql_count",
-        "sql_seconds",
-        "traceback",
-    )
+    # Of the class, as most exchanges have none of them.
+    failure: Failure | None = None
+    left_out: int = 0
+    rendering: list[float] | None = None
+    shapes: dict[str, list[Any]] | None = None
+    sql_count: int = 0
+    sql_seconds: float = 0.0
 
-    def __init__(self, file: WorkerFile | None, slot: int) -> None:
+    def __init__(self, file: WorkerFile | None, slot: int, path: str) -> None:
         self.file = file
         self.slot = slot
+        self.path = path
         self.events: list[tuple[int, str, float, float | None, str | None, bool]] = []
-        self.left_out = 0
-        self.shapes: dict[str, list[Any]] = {}
-        self.sql_count = 0
-        self.sql_seconds = 0.0
-        self.failure: Failure | None = None
-        self.traceback: str | None = None
-        self.rendering: list[float] | None = None
 
     def add(  # noqa: PLR0913  # the fields of an event
         self,
@@ -105,11 +100,14 @@ class Trace:
         """Count a statement. One thread at a time."""
         self.sql_count += 1
         self.sql_seconds += seconds
-        row = self.shapes.get(shape)
+        shapes = self.shapes
+        if shapes is None:
+            shapes = self.shapes = {}
+        row = shapes.get(shape)
         if row is None:
-            if len(self.shapes) >= _MOST_SHAPES:
+            if len(shapes) >= _MOST_SHAPES:
                 return
-            row = self.shapes[shape] = [0, 0.0, 0.0, 0]
+            row = shapes[shape] = [0, 0.0, 0.0, 0]
         row[0] += 1
         row[1] += seconds
         if seconds > row[2]:
@@ -118,40 +116,57 @@ class Trace:
 
 
 def record_of(
-    exchange: Exchange, trace: Trace, response_seconds: float | None, *, is_failed: bool
+    exchange: Exchange,
+    trace: Trace,
+    route: str | None,
+    response_seconds: float | None,
+    *,
+    is_failed: bool,
 ) -> bytes:
-    """Return the record of an exchange, a list in JSON of at most 8 KiB."""
+    """Return the record of an exchange, a list in JSON of at most 8 KiB.
+
+    It is put together here, as the fields of nearly every one are of the same types,
+    and :mod:`json` takes five times as long to look at each.
+
+    :param route: Its route, as it is shown.
+    """
     failure = trace.failure
-    most = max([row[0] for row in trace.shapes.values()], default=0)
-    record: list[Any] = [
-        fit(exchange.method, 20),
-        fit_or_none(exchange.script_name + exchange.path, LONGEST_PATH),
-        fit_or_none(exchange.route, LONGEST_ROUTE),
-        number_of(exchange.status),
-        fit_or_none(exchange.outcome, 20),
-        _microseconds(response_seconds),
-        _microseconds(exchange.duration_seconds),
-        number_of(exchange.body_bytes) or 0,
-        trace.sql_count,
-        _microseconds(trace.sql_seconds),
-        most,
-        int(is_failed),
-        None if failure is None else failure.exception,
-        fit_or_none(exchange.known_id(), 128),
-        _microseconds(exchange.seconds_to_headers),
-        _microseconds(exchange.seconds_to_first_byte),
-        fit_or_none(exchange.referrer, _LONGEST_REFERRER),
-        None if failure is None else failure.fingerprint,
-    ]
+    referrer = None
+    if has_referrer(exchange):
+        referrer = fit_or_none(exchange.referrer, _LONGEST_REFERRER)
+    most = 0
+    if trace.shapes:
+        most = max([row[0] for row in trace.shapes.values()])
+    head = (
+        f"[{_text(exchange.method, 20)},{_quoted(trace.path)},"
+        f"{'null' if route is None else _quoted(route)},"
+        f"{_number(exchange.status)},{_text(exchange.outcome, 20)},"
+        f"{_microseconds(response_seconds)},{_microseconds(exchange.duration_seconds)},"
+        f"{_number(exchange.body_bytes)},{trace.sql_count},"
+        f"{int(trace.sql_seconds * 1e6)},{most},{1 if is_failed else 0},"
+        f"{'null' if failure is None else _quoted(failure.exception)},"
+        f"{_text(exchange.known_id(), 128)},"
+        f"{_microseconds(exchange.seconds_to_headers)},"
+        f"{_microseconds(exchange.seconds_to_first_byte)},"
+        f"{'null' if referrer is None else _quoted(referrer)},"
+        f"{'null' if failure is None else _quoted(failure.fingerprint)},"
+    )
+    if not trace.events:
+        return f"{head}[],[],{trace.left_out}]".encode("ascii")
+    return _with_events(head, exchange, trace)
+
+
+def _with_events(head: str, exchange: Exchange, trace: Trace) -> bytes:
     events = _Events(exchange.start, trace)
-    record += (events.texts, events.rows, trace.left_out + events.left_out)
-    data = _encode(record)
-    # Escaped in JSON, a character may take six bytes.
-    while len(data) > _MOST_BYTES and events.rows:
+    while True:
+        left_out = trace.left_out + events.left_out
+        texts = ",".join(map(_quoted, events.texts))
+        rows = ",".join(events.rows)
+        data = f"{head}[{texts}],[{rows}],{left_out}]".encode("ascii")
+        # Escaped in JSON, a character may take six bytes.
+        if len(data) <= _MOST_BYTES or not events.rows:
+            return data
         events.halve()
-        record[-1] = trace.left_out + events.left_out
-        data = _encode(record)
-    return data
 
 
 class _Events:
@@ -163,33 +178,26 @@ class _Events:
     def __init__(self, start: float, trace: Trace) -> None:
         self._numbers: dict[str, int] = {}
         self.texts: list[str] = []
-        self.rows: list[list[Any]] = []
+        self.rows: list[str] = []
         self.left_out = 0
-        shapes = trace.shapes
+        shapes = trace.shapes or {}
         for kind, name, at, seconds, place, is_failed in trace.events:
-            times = shapes[name][0] if kind == SQL and name in shapes else None
+            times = shapes[name][0] if kind == SQL and name in shapes else "null"
+            longest = "null" if seconds is None else int(seconds * 1e6)
+            where = "null" if place is None else self._number(place, _LONGEST_PLACE)
             self.rows.append(
-                [
-                    kind,
-                    self._number(name, LONGEST_STATEMENT),
-                    int((at - start) * 1e6),
-                    None if seconds is None else int(seconds * 1e6),
-                    None if place is None else self._number(place, _LONGEST_PLACE),
-                    times,
-                    int(is_failed),
-                ]
+                f"[{kind},{self._number(name, LONGEST_STATEMENT)},"
+                f"{int((at - start) * 1e6)},{longest},{where},{times},"
+                f"{1 if is_failed else 0}]"
             )
 
     def halve(self) -> None:
-        """Leave the last half out."""
+        """Leave the last half out. Its texts stay, unless nothing is left."""
         kept = len(self.rows) // 2
         self.left_out += len(self.rows) - kept
         del self.rows[kept:]
-        used = max(
-            (one for row in self.rows for one in (row[1], row[4]) if one is not None),
-            default=-1,
-        )
-        del self.texts[used + 1 :]
+        # A text comes with the first event that has it, and two at most with each.
+        del self.texts[2 * kept :]
 
     def _number(self, text: str, longest: int) -> int:
         number = self._numbers.get(text)
@@ -206,15 +214,28 @@ def number_of(value: object) -> int | None:
     return None
 
 
-def _microseconds(value: object) -> int | None:
-    seconds = seconds_of(value)
-    if seconds is None or not -1e9 < seconds < 1e9:
-        return None
-    return int(seconds * 1e6)
+def _number(value: object) -> int | str:
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
+    return "null"
 
 
-_encoder = json.JSONEncoder(separators=(",", ":"), check_circular=False)
+def _text(value: object, longest: int) -> str:
+    if type(value) is str and len(value) <= longest and value.isprintable():
+        return _quoted(value)
+    shown = fit_or_none(value, longest)
+    return "null" if shown is None else _quoted(shown)
 
 
-def _encode(record: list[Any]) -> bytes:
-    return _encoder.encode(record).encode("ascii")
+def _microseconds(value: object) -> int | str:
+    if type(value) is float and -1e9 < value < 1e9:
+        return int(value * 1e6)
+    if type(value) is int and -(10**9) < value < 10**9:
+        return value * 1_000_000
+    return "null"
+
+
+def has_referrer(exchange: Exchange) -> bool:
+    """Return whether a request has a referrer, while its exchange is open."""
+    environ = exchange.open_environ
+    return environ is not None and "HTTP_REFERER" in environ

@@ -6,11 +6,12 @@ import errno
 import mmap
 import os
 import time
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from struct import Struct
 from typing import NamedTuple
 from weakref import WeakSet
+from zlib import crc32
 
 from ..receivers.own_folder import OwnFolder
 from ._folder import hold
@@ -23,6 +24,7 @@ from ._layout import INDEX_ENTRY
 from ._layout import INDEXED
 from ._layout import Layout
 from ._layout import LIVE_AT
+from ._layout import LIVE_BYTES
 from ._layout import live_bytes
 from ._layout import MINUTE_PERIODS
 from ._layout import NAME_BYTES
@@ -39,11 +41,20 @@ from ._layout import Start
 from ._layout import start_bytes
 from ._layout import TICK
 from ._layout import TOTALS
+from ._list_file import write_list
 
 __all__ = ["Closed", "WorkerFile"]
 
-_UNMATCHED = 0
-_OTHER = 1
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
+
+# Written for each request, so without a look-up on the way.
+_pack_second = SECOND.pack
+_pack_totals = TOTALS.pack
+_pack_counts = COUNTS.pack
+_pack_head = RECORD_HEAD.pack
+_pack_entry = INDEX_ENTRY.pack
+_unpack_buckets = Struct(f"<{BUCKETS}I").unpack_from
+_LIVE_END = LIVE_AT + LIVE_BYTES
 _FREE = bytes(8)
 _EMPTY_PERIOD = bytes(4 * BUCKETS)
 
@@ -56,6 +67,7 @@ class Closed(NamedTuple):
     is_failed: bool
     is_aborted: bool
     response_seconds: float | None
+    has_referrer: bool
     record: bytes
 
 
@@ -89,29 +101,29 @@ class WorkerFile:
             layout.size, max_routes, self.pid, has_waterfall, now, slow_seconds
         )
         name = f"{self.worker}.live"
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
-        self._descriptor = opened(folder, name, flags)
+        self._page, self._descriptor = _made(folder, name, layout.size)
         try:
-            hold(self._descriptor)
-            _reserve(self._descriptor, layout.size)
-            self._page = mmap.mmap(self._descriptor, layout.size)
+            self._lists = opened(folder, f"{self.worker}.lists", _NEW)
         except BaseException:
+            self._page.close()
             os.close(self._descriptor)
-            with suppress(OSError):
-                folder.remove(name)
+            folder.remove(name)
             raise
+        self._versions: dict[str, int] = {}
+        # Once, so that no request waits for the system to find a page of it.
+        self._page[:] = bytes(layout.size)
         self._free = [layout.slots + number * SLOT.size for number in range(SLOTS)]
         self._free.reverse()
-        self._routes: dict[str, int] = {}
+        self._rows: dict[str | None, _Row] = {}
         self._requests = self._failed = self._aborted = 0
-        self._sequence = self._overflow = 0
+        self._sequence = self._overflow = self._route_count = 0
         self._ring_at = 0
-        self._last_at = now
         self._ended_at = 0.0
-        self._add_name("<unmatched>", _UNMATCHED)
-        self._add_name("<other>", _OTHER)
-        self._route_count = 2
-        self._write_live()
+        self._period = -1
+        self._add_row(None, "<unmatched>")
+        self._other = self._add_row("<other>", "<other>")
+        self._second = self._begin_second(int(now))
+        self._write_live(now)
         # Last, as it says that the rest is there.
         page_start = start_bytes(start)
         self._page[: len(page_start)] = page_start
@@ -148,36 +160,91 @@ class WorkerFile:
         :param at: When, in seconds since the epoch.
         :param overflow: 1 if there was no slot for it.
         """
-        self._last_at = at
         self._overflow += overflow
-        self._write_live()
+        self._write_live(at)
 
-    def close(self, closed: Closed, overflow: int) -> None:
+    def close(self, closed: Closed, overflow: int) -> float:
         """Write that a request is over.
 
         :param closed: The request.
         :param overflow: 1 if there was no slot for it.
+        :returns: The time, in seconds since the epoch.
         """
-        self._last_at = now = time.time()
+        now = time.time()
         self._overflow -= overflow
+        route, is_failed, is_aborted = closed.route, closed.is_failed, closed.is_aborted
         self._requests += 1
-        self._failed += closed.is_failed
-        self._aborted += closed.is_aborted
-        self._count_second(int(now), closed)
-        period = int(now) // PERIOD_SECONDS
+        self._failed += is_failed
+        self._aborted += is_aborted
+        tick = int(now)
+        second = self._second
+        if second.tick != tick:
+            second = self._second = self._begin_second(tick)
+        # Nearly every request has a route that others had before.
+        row = self._rows.get(route) or self._row_of(route)
+        if row.tick != second.period:
+            self._begin_row(row, second.period)
+        self._count(second, row, is_failed, is_aborted)
         seconds = closed.response_seconds
-        bucket = None if seconds is None else bucket_of(seconds)
-        if bucket is not None:
-            self._count_period(period, bucket)
-        self._count_route(period, closed, bucket)
+        if seconds is not None:
+            self._count_duration(row, bucket_of(seconds))
         self._add_record(closed)
-        self._write_live()
+        self._write_live(now)
+        return now
+
+    def _count(
+        self,
+        second: _Second,
+        row: _Row,
+        is_failed: bool,  # noqa: FBT001  # by position, as it is called for each request
+        is_aborted: bool,  # noqa: FBT001
+    ) -> None:
+        page = self._page
+        second.requests += 1
+        second.failed += is_failed
+        second.aborted += is_aborted
+        at = second.at
+        page[at : at + 16] = _pack_second(
+            second.tick, second.requests, second.failed, second.aborted
+        )
+        row.requests += 1
+        row.failed += is_failed
+        row.aborted += is_aborted
+        at = row.totals_at
+        page[at : at + 24] = _pack_totals(row.requests, row.failed, row.aborted)
+        row.minute_requests += 1
+        row.minute_failed += is_failed
+        row.minute_aborted += is_aborted
+        at = row.counts_at
+        page[at : at + 12] = _pack_counts(
+            row.minute_requests, row.minute_failed, row.minute_aborted
+        )
+
+    def _count_duration(self, row: _Row, bucket: int) -> None:
+        page = self._page
+        buckets = row.buckets
+        buckets[bucket] = count = buckets[bucket] + 1
+        at = row.buckets_at + 4 * bucket
+        page[at : at + 4] = count.to_bytes(4, "little")
+        buckets = self._buckets
+        buckets[bucket] = count = buckets[bucket] + 1
+        at = self._buckets_at + 4 * bucket
+        page[at : at + 4] = count.to_bytes(4, "little")
+
+    def write_list(self, kind: str, data: bytes) -> None:
+        """Write lists.
+
+        :raises OSError: If there is no room; those that there were stay.
+        """
+        version = self._versions.get(kind, 0) + 1
+        write_list(self._lists, kind, version, data)
+        self._versions[kind] = version
 
     def end(self) -> None:
         """Write that the worker ends in order, and let go of the file."""
         if self.pid == os.getpid() and not self._page.closed:
-            self._ended_at = self._last_at = time.time()
-            self._write_live()
+            self._ended_at = time.time()
+            self._write_live(self._ended_at)
         self.let_go()
 
     def let_go(self) -> None:
@@ -186,71 +253,63 @@ class WorkerFile:
         self._free.clear()
         if not self._page.closed:
             self._page.close()
-            with suppress(OSError):
-                os.close(self._descriptor)
+            for descriptor in (self._descriptor, self._lists):
+                with suppress(OSError):
+                    os.close(descriptor)
 
     @property
     def is_open(self) -> bool:
         """Whether it can be written."""
         return not self._page.closed
 
-    def _count_second(self, tick: int, closed: Closed) -> None:
-        page = self._page
+    def _begin_second(self, tick: int) -> _Second:
+        """Return a second; also one that was there before, as a clock is set back."""
         at = self._layout.seconds + tick % SECONDS * SECOND.size
-        known, requests, failed, aborted = SECOND.unpack_from(page, at)
-        if known != tick:
-            requests = failed = aborted = 0
-        page[at : at + SECOND.size] = SECOND.pack(
-            tick,
-            requests + 1,
-            failed + closed.is_failed,
-            aborted + closed.is_aborted,
-        )
+        second = _Second(tick, at)
+        known, *counts = SECOND.unpack_from(self._page, at)
+        if known == tick:
+            second.requests, second.failed, second.aborted = counts
+        if second.period != self._period:
+            self._begin_period(second.period)
+        return second
 
-    def _count_period(self, tick: int, bucket: int) -> None:
-        page = self._page
-        at = self._layout.periods + tick % PERIODS * PERIOD_BYTES
+    def _begin_period(self, tick: int) -> None:
+        page, layout = self._page, self._layout
+        at = layout.periods + tick % PERIODS * PERIOD_BYTES
         if TICK.unpack_from(page, at)[0] != tick:
             page[at : at + PERIOD_BYTES] = TICK.pack(tick) + _EMPTY_PERIOD
-        self._add_one(at + 8 + 4 * bucket)
-
-    def _count_route(self, tick: int, closed: Closed, bucket: int | None) -> None:
-        page, layout = self._page, self._layout
-        row = self._row_of(closed.route)
-        at = layout.totals + row * TOTALS.size
-        requests, failed, aborted = TOTALS.unpack_from(page, at)
-        page[at : at + TOTALS.size] = TOTALS.pack(
-            requests + 1, failed + closed.is_failed, aborted + closed.is_aborted
-        )
+        self._period = tick
+        self._buckets_at = at + TICK.size
+        self._buckets = _buckets_at(page, self._buckets_at)
         at = layout.minute + tick % MINUTE_PERIODS * layout.minute_bytes
         if TICK.unpack_from(page, at)[0] != tick:
-            empty = bytes(layout.minute_bytes - 8)
+            empty = bytes(layout.minute_bytes - TICK.size)
             page[at : at + layout.minute_bytes] = TICK.pack(tick) + empty
-        at += 8
-        counts_at = at + row * COUNTS.size
-        requests, failed, aborted = COUNTS.unpack_from(page, counts_at)
-        page[counts_at : counts_at + COUNTS.size] = COUNTS.pack(
-            requests + 1, failed + closed.is_failed, aborted + closed.is_aborted
+        self._minute_at = at + TICK.size
+
+    def _begin_row(self, row: _Row, tick: int) -> None:
+        row.tick = tick
+        row.counts_at = self._minute_at + row.number * COUNTS.size
+        row.minute_requests, row.minute_failed, row.minute_aborted = COUNTS.unpack_from(
+            self._page, row.counts_at
         )
-        if bucket is not None:
-            self._add_one(at + layout.rows * COUNTS.size + 4 * (row * BUCKETS + bucket))
+        row.buckets_at = (
+            self._minute_at + self._layout.rows * COUNTS.size + 4 * BUCKETS * row.number
+        )
+        row.buckets = _buckets_at(self._page, row.buckets_at)
 
-    def _add_one(self, at: int) -> None:
-        page = self._page
-        count = int.from_bytes(page[at : at + 4], "little") + 1
-        page[at : at + 4] = count.to_bytes(4, "little")
-
-    def _row_of(self, route: str | None) -> int:
-        if route is None:
-            return _UNMATCHED
-        row = self._routes.get(route)
-        if row is not None:
-            return row
+    def _row_of(self, route: str | None) -> _Row:
         if self._route_count >= self._layout.rows:
-            return _OTHER
-        row = self._routes[route] = self._route_count
-        self._add_name(route, row)
-        self._route_count += 1
+            return self._other
+        name = "<unmatched>" if route is None else route
+        return self._add_row(route, name)
+
+    def _add_row(self, route: str | None, name: str) -> _Row:
+        number = self._route_count
+        row = _Row(number, self._layout.totals + number * TOTALS.size)
+        self._rows[route] = row
+        self._add_name(name, number)
+        self._route_count = number + 1
         return row
 
     def _add_name(self, name: str, row: int) -> None:
@@ -261,34 +320,88 @@ class WorkerFile:
 
     def _add_record(self, closed: Closed) -> None:
         page, layout = self._page, self._layout
-        sequence = self._sequence + 1
+        self._sequence = sequence = self._sequence + 1
         record = closed.record
-        length = RECORD_HEAD.size + len(record)
-        if self._ring_at + length > RING_BYTES:
-            self._ring_at = 0
-        at = layout.ring + self._ring_at
-        head = RECORD_HEAD.pack(sequence, zlib.crc32(record))
-        page[at : at + length] = head + record
-        index_at = layout.index + sequence % INDEXED * INDEX_ENTRY.size
-        entry = INDEX_ENTRY.pack(sequence, closed.started_at, self._ring_at, length)
-        page[index_at : index_at + INDEX_ENTRY.size] = entry
-        self._ring_at += length
-        self._sequence = sequence
+        data = _pack_head(sequence, crc32(record)) + record
+        length = len(data)
+        ring_at = self._ring_at
+        if ring_at + length > RING_BYTES:
+            ring_at = 0
+        at = layout.ring + ring_at
+        page[at : at + length] = data
+        at = layout.index + sequence % INDEXED * 24
+        page[at : at + 24] = _pack_entry(sequence, closed.started_at, ring_at, length)
+        self._ring_at = ring_at + length
 
-    def _write_live(self) -> None:
-        data = live_bytes(
-            (
-                self._last_at,
-                self._requests,
-                self._failed,
-                self._aborted,
-                self._sequence,
-                self._route_count,
-                self._overflow,
-                self._ended_at,
-            )
+    def _write_live(self, last_at: float) -> None:
+        self._page[LIVE_AT:_LIVE_END] = live_bytes(
+            last_at,
+            self._requests,
+            self._failed,
+            self._aborted,
+            self._sequence,
+            self._route_count,
+            self._overflow,
+            self._ended_at,
         )
-        self._page[LIVE_AT : LIVE_AT + len(data)] = data
+
+
+class _Second:
+    """What was counted of a second."""
+
+    __slots__ = ("aborted", "at", "failed", "period", "requests", "tick")
+
+    def __init__(self, tick: int, at: int) -> None:
+        self.tick = tick
+        self.period = tick // PERIOD_SECONDS
+        self.at = at
+        self.requests = self.failed = self.aborted = 0
+
+
+class _Row:
+    """What was counted of a route: since the start, and in a period."""
+
+    __slots__ = (
+        "aborted",
+        "buckets",
+        "buckets_at",
+        "counts_at",
+        "failed",
+        "minute_aborted",
+        "minute_failed",
+        "minute_requests",
+        "number",
+        "requests",
+        "tick",
+        "totals_at",
+    )
+
+    def __init__(self, number: int, totals_at: int) -> None:
+        self.number = number
+        self.totals_at = totals_at
+        self.requests = self.failed = self.aborted = 0
+        self.tick = -1
+        self.minute_requests = self.minute_failed = self.minute_aborted = 0
+        self.counts_at = self.buckets_at = 0
+        self.buckets: list[int] = []
+
+
+def _buckets_at(page: mmap.mmap, at: int) -> list[int]:
+    return [*_unpack_buckets(page, at)]
+
+
+def _made(folder: OwnFolder, name: str, size: int) -> tuple[mmap.mmap, int]:
+    """Make a file, hold it, and return its memory with its descriptor."""
+    descriptor = opened(folder, name, _NEW)
+    try:
+        hold(descriptor)
+        _reserve(descriptor, size)
+        return mmap.mmap(descriptor, size), descriptor
+    except BaseException:
+        os.close(descriptor)
+        with suppress(OSError):
+            folder.remove(name)
+        raise
 
 
 def _reserve(descriptor: int, size: int) -> None:

@@ -27,7 +27,6 @@ __all__ = [
     "live_folder",
     "opened",
     "remove_dead",
-    "replace",
 ]
 
 _MOST_DEAD = 8
@@ -37,7 +36,7 @@ is_worker = re.compile(r"[0-9]{1,10}-[0-9a-f]{1,16}\.live").fullmatch
 """Matches the name of a worker's file."""
 
 _is_ours = re.compile(
-    r"\.?(?P<worker>[0-9]{1,10}-[0-9a-f]{1,16})\.(?:live|tops|failures)(?:-new)?"
+    r"(?P<worker>[0-9]{1,10}-[0-9a-f]{1,16})\.(?:live|lists)"
 ).fullmatch
 
 
@@ -92,27 +91,6 @@ def opened(folder: OwnFolder, name: str, flags: int) -> int:
     """
     flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     return os.open(name, flags, stat.S_IRUSR | stat.S_IWUSR, dir_fd=folder.descriptor)
-
-
-def replace(folder: OwnFolder, name: str, data: bytes) -> None:
-    """Write a file at once, so that a reader sees the old one or the new one.
-
-    :raises OSError: If there is no room; the old one stays.
-    """
-    new = f".{name}-new"
-    descriptor = opened(folder, new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    try:
-        try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-        finally:
-            os.close(descriptor)
-        os.rename(new, name, src_dir_fd=folder.descriptor, dst_dir_fd=folder.descriptor)
-    except OSError:
-        with suppress(OSError):
-            folder.remove(new)
-        raise
 
 
 def hold(descriptor: int) -> None:

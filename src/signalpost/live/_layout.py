@@ -15,6 +15,7 @@ __all__ = [
     "INDEXED",
     "INDEX_ENTRY",
     "LIVE_AT",
+    "LIVE_BYTES",
     "MINUTE_PERIODS",
     "NAME_BYTES",
     "PERIODS",
@@ -86,6 +87,7 @@ RECORD_HEAD: Final = Struct("<QI")
 _FIXED: Final = Struct("<8sIIIIIddI")
 LIVE_AT: Final = 64
 _LIVE: Final = Struct("<dQQQQIId")
+LIVE_BYTES: Final = _LIVE.size
 _HEADER_BYTES: Final = 128
 
 
@@ -142,9 +144,8 @@ def start_of(data: bytes) -> Start:
     return Start(size, max_routes, pid, bool(flags), started_at, slow_seconds)
 
 
-def live_bytes(fields: tuple[float | int, ...]) -> bytes:
-    """Return the fields that change, as they are written."""
-    return _LIVE.pack(*fields)
+live_bytes = _LIVE.pack
+"""Returns the fields that change, as they are written."""
 
 
 def live_fields(data: bytes) -> LiveFields:

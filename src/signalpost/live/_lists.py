@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import stat
-import zlib
 from collections.abc import Iterable
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 from typing import Final
+from zlib import crc32
 
 from ..receivers.own_folder import OwnFolder
 from ._folder import opened
+from ._list_file import LIST_BYTES
+from ._list_file import newest_version
+from ._list_file import read_list
 from .snapshot import FailureList
 from .snapshot import FailureRow
 from .snapshot import ReceiverRow
@@ -26,20 +30,19 @@ from .snapshot import StatementRow
 
 __all__ = ["Lists"]
 
-_MOST_BYTES: Final = 4_000_000
 _MOST_ROWS: Final = 100
 _MOST_FAILURES: Final = 50
 _MOST_REFRESHED: Final = 3
 
 
 class _Read:
-    """What was last read of a file."""
+    """What was last read of one kind of lists of a worker."""
 
-    __slots__ = ("at", "data", "reason", "stamp")
+    __slots__ = ("at", "data", "reason", "version")
 
     def __init__(self) -> None:
         self.at = 0.0
-        self.stamp: tuple[int, ...] = ()
+        self.version = 0
         self.data: dict[str, Any] = {}
         self.reason = ""
 
@@ -53,7 +56,7 @@ class Lists:
     """
 
     def __init__(self) -> None:
-        self._read: dict[str, _Read] = {}
+        self._read: dict[tuple[str, str], _Read] = {}
         self.skipped: list[SkippedFile] = []
 
     def refresh(self, folder: OwnFolder, workers: Iterable[str], now: float) -> None:
@@ -61,45 +64,66 @@ class Lists:
 
         :param workers: The workers whose lists are read.
         """
-        names = [f"{one}.{kind}" for one in workers for kind in ("tops", "failures")]
-        known = {name: self._read.get(name) or _Read() for name in names}
+        known: dict[tuple[str, str], _Read] = {}
+        reasons: dict[str, str] = {}
+        due = []
+        with ExitStack() as stack:
+            for worker in workers:
+                name = f"{worker}.lists"
+                keys = [(worker, kind) for kind in LIST_BYTES]
+                known.update((key, self._read.get(key) or _Read()) for key in keys)
+                try:
+                    descriptor = _opened(folder, name)
+                except FileNotFoundError:
+                    continue
+                except (OSError, ValueError) as error:
+                    reasons[name] = str(error)
+                    continue
+                stack.callback(os.close, descriptor)
+                for key in keys:
+                    one = known[key]
+                    version = newest_version(descriptor, key[1])
+                    if version != one.version:
+                        due.append((bool(one.version), one.at, key, descriptor))
+            due.sort()
+            fresh = sum(not was_read for was_read, *_ in due)
+            for _, _, key, descriptor in due[: fresh + 2 * _MOST_REFRESHED]:
+                known[key].at = now
+                _load(descriptor, key[1], known[key])
         self._read = known
-        changed = [name for name in names if _stamp(folder, name) != known[name].stamp]
-        fresh = [name for name in changed if not known[name].stamp]
-        old = sorted(
-            (name for name in changed if known[name].stamp),
-            key=lambda name: known[name].at,
-        )
-        for name in (*fresh, *old[: 2 * _MOST_REFRESHED]):
-            known[name].at = now
-            _load(folder, name, known[name])
-        self.skipped = [
-            SkippedFile(name, one.reason) for name, one in known.items() if one.reason
-        ]
+        for (worker, _), one in known.items():
+            if one.reason:
+                reasons[f"{worker}.lists"] = one.reason
+        self.skipped = [SkippedFile(*pair) for pair in reasons.items()]
 
     @property
     def tops_version(self) -> str:
         """Changes with what the lists but the failures are made of."""
-        return self._version_of(".tops")
+        return self._version_of("tops")
 
     @property
     def failures_version(self) -> str:
         """Changes with what the failures are made of."""
-        return self._version_of(".failures")
+        return self._version_of("failures")
 
     def _version_of(self, kind: str) -> str:
-        stamps = [(name, one.stamp) for name, one in self._of(kind)]
-        return f"{zlib.crc32(repr(stamps).encode()):x}"
-
-    def _of(self, kind: str) -> list[tuple[str, _Read]]:
-        return [(name, one) for name, one in self._read.items() if name.endswith(kind)]
+        versions = [
+            (worker, one.version)
+            for (worker, known), one in self._read.items()
+            if known == kind
+        ]
+        return f"{crc32(repr(versions).encode()):x}"
 
     def _data_of(self, kind: str) -> list[dict[str, Any]]:
-        return [one.data for _, one in self._of(kind) if one.data]
+        return [
+            one.data
+            for (_, known), one in self._read.items()
+            if known == kind and one.data
+        ]
 
     def statements(self) -> StatementList:
         """Return the statements that took longest in all."""
-        data = self._data_of(".tops")
+        data = self._data_of("tops")
         rows: dict[str, list[Any]] = {}
         for one in data:
             for shape, times, seconds, longest, failed, most in one["statements"]:
@@ -125,7 +149,7 @@ class Lists:
 
     def referrers(self) -> ReferrerList:
         """Return where most requests came from."""
-        data = self._data_of(".tops")
+        data = self._data_of("tops")
         counts: dict[str, list[int]] = {}
         for one in data:
             for referrer, count, too_high in one["referrers"]:
@@ -136,14 +160,15 @@ class Lists:
         rows.sort(key=lambda row: (-row.count, row.referrer))
         totals = [one["referrers_totals"] for one in data]
         requests, none, own = map(sum, zip(*totals, (0, 0, 0), strict=True))
-        left_out = max(0, len(rows) - _MOST_ROWS)
+        left_out = sum(one["referrers_left_out"] for one in data)
+        left_out += max(0, len(rows) - _MOST_ROWS)
         return ReferrerList(
             _as_of(data), left_out, requests, none, own, tuple(rows[:_MOST_ROWS])
         )
 
     def signals(self) -> SignalList:
         """Return the signals that have receivers, of all workers."""
-        data = self._data_of(".tops")
+        data = self._data_of("tops")
         signals: dict[str, dict[tuple[Any, ...], list[Any]]] = {}
         left_out: dict[str, int] = {}
         for one in data:
@@ -169,14 +194,14 @@ class Lists:
 
     def failures(self) -> FailureList:
         """Return the failures, the last seen first."""
-        data = self._data_of(".failures")
+        data = self._data_of("failures")
         rows: dict[str, FailureRow] = {}
         for one in data:
             for *fields, _ in one["failures"]:
                 row = FailureRow(*fields)
                 rows[row.fingerprint] = _both(rows.get(row.fingerprint), row)
         ordered = sorted(rows.values(), key=lambda row: row.last_at, reverse=True)
-        left_out = sum(one["left_out"] for one in data)
+        left_out = sum(one["failures_left_out"] for one in data)
         return FailureList(
             _as_of(data),
             left_out + max(0, len(rows) - _MOST_FAILURES),
@@ -186,62 +211,57 @@ class Lists:
     def traceback_of(self, fingerprint: str) -> list[str] | None:
         """Return the traceback of a failure; ``None`` if it is not known."""
         found: list[str] | None = None
-        for one in self._data_of(".failures"):
+        for one in self._data_of("failures"):
             for row in one["failures"]:
                 if row[0] == fingerprint and not found:
                     found = row[-1]
         return found
 
 
-def _stamp(folder: OwnFolder, name: str) -> tuple[int, ...]:
-    try:
-        found = folder.stat(name)
-    except OSError:
-        return ()
-    return found.st_ino, found.st_mtime_ns, found.st_size
+def _opened(folder: OwnFolder, name: str) -> int:
+    """Return the descriptor of the lists of a worker.
+
+    :raises OSError: If they cannot be opened.
+    :raises ValueError: If they are no file of this user.
+    """
+    descriptor = opened(folder, name, os.O_RDONLY)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        os.close(descriptor)
+        raise ValueError("it is no file of this user")
+    return descriptor
 
 
-def _load(folder: OwnFolder, name: str, read: _Read) -> None:
-    """Read a file; what cannot be read is as good as empty."""
-    read.stamp, read.data, read.reason = (), {}, ""
+def _load(descriptor: int, kind: str, read: _Read) -> None:
+    """Read lists; what cannot be read is as good as empty."""
+    read.data, read.reason = {}, ""
+    # It is read again only when it has changed.
+    read.version = newest_version(descriptor, kind)
     try:
-        descriptor = opened(folder, name, os.O_RDONLY)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        read.reason = str(error.strerror)
-        return
-    with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        read.stamp = found.st_ino, found.st_mtime_ns, found.st_size
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_BYTES:
-            read.reason = f"it has {found.st_size} bytes, or is no file"
-            return
-        data = file.read(_MOST_BYTES)
-    try:
-        read.data = _checked(json.loads(data), name)
+        read.version, data = read_list(descriptor, kind)
+        read.data = _checked(json.loads(data), kind)
     except (ValueError, RecursionError, TypeError, KeyError, IndexError):
         read.reason = "it is damaged"
 
 
-def _checked(data: Any, name: str) -> dict[str, Any]:
-    """Return the lists of a file, each row of which has the right form.
+def _checked(data: Any, kind: str) -> dict[str, Any]:
+    """Return lists each row of which has the right form.
 
     :raises ValueError: If one has not; or another error of reading it.
     """
-    one = Lists()
-    read = _Read()
+    alone, read = Lists(), _Read()
     read.data = data
-    one._read = {name: read}  # noqa: SLF001  # ours
-    # What cannot be shown alone cannot be merged.
-    if name.endswith(".tops"):
-        json.dumps([one.statements().rows, one.referrers().rows], default=str)
-        one.signals()
-    else:
-        one.failures()
-        for row in data["failures"]:
-            if not all(isinstance(line, str) for line in row[-1]):
-                raise ValueError("a traceback has lines that are no text")
+    alone._read = {("", kind): read}  # noqa: SLF001  # ours
+    # What cannot be merged alone cannot be merged with others.
+    if kind == "tops":
+        alone.statements()
+        alone.referrers()
+        alone.signals()
+        return dict(data)
+    alone.failures()
+    for row in data["failures"]:
+        if not all(isinstance(line, str) for line in row[-1]):
+            raise ValueError("a traceback has lines that are no text")
     return dict(data)
 
 

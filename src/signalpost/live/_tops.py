@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..exchange import Exchange
 from ..receivers.referrer_counter import ReferrerCounter
+from ._list_file import LIST_BYTES
 from ._text import fit
 from ._text import fit_or_none
 from ._text import LONGEST_STATEMENT
@@ -99,12 +100,16 @@ class Tops:
         self._failures: dict[str, _Seen] = {}
         self._failures_left_out = 0
         self._referrers = ReferrerCounter(max_referrers=_MOST_REFERRERS)
-        self.has_changed = False
+        self._no_referrer = 0
         self.have_failures_changed = False
 
     def count_referrer(self, exchange: Exchange) -> None:
         """Count where a request came from. Any thread may call it."""
         self._referrers(None, exchange=exchange)
+
+    def count_no_referrer(self) -> None:
+        """Count a request that has no referrer."""
+        self._no_referrer += 1
 
     def has_failure(self, fingerprint: str) -> bool:
         """Return whether a failure has a traceback already."""
@@ -134,23 +139,29 @@ class Tops:
         """Return the lists but the failures, as they are written."""
         statements = self.statements
         rows = sorted(statements.rows.items(), key=lambda row: row[1][1], reverse=True)
+        shown = [
+            [fit(shape, LONGEST_STATEMENT), *row]
+            for shape, row in rows[:_MOST_STATEMENTS]
+        ]
         totals = self._referrers.totals()
+        referrers = [
+            [fit(row.referrer, _LONGEST_REFERRER), row.count, row.at_most_too_high]
+            for row in self._referrers.top(_MOST_REFERRERS)
+        ]
         data = {
             "as_of": now,
-            "statements": [
-                [fit(shape, LONGEST_STATEMENT), *row]
-                for shape, row in rows[:_MOST_STATEMENTS]
+            "statements": shown,
+            "statements_left_out": statements.left_out + len(rows) - len(shown),
+            "referrers": referrers,
+            "referrers_left_out": 0,
+            "referrers_totals": [
+                totals.requests + self._no_referrer,
+                totals.none + self._no_referrer,
+                totals.own,
             ],
-            "statements_left_out": statements.left_out
-            + max(0, len(rows) - _MOST_STATEMENTS),
-            "referrers": [
-                [fit(row.referrer, _LONGEST_REFERRER), row.count, row.at_most_too_high]
-                for row in self._referrers.top(_MOST_REFERRERS)
-            ],
-            "referrers_totals": [totals.requests, totals.none, totals.own],
             "signals": signals,
         }
-        return _encode(data)
+        return _encoded(data, "tops", ("statements", "referrers"))
 
     def encoded_failures(self, now: float) -> bytes:
         """Return the failures, as they are written."""
@@ -158,8 +169,12 @@ class Tops:
             [*seen.failure, seen.times, seen.first_at, seen.last_at, seen.traceback]
             for seen in reversed(self._failures.values())
         ]
-        left_out = self._failures_left_out
-        return _encode({"as_of": now, "failures": rows, "left_out": left_out})
+        data = {
+            "as_of": now,
+            "failures": rows,
+            "failures_left_out": self._failures_left_out,
+        }
+        return _encoded(data, "failures", ("failures",))
 
 
 def _bounded(traceback: str) -> list[str]:
@@ -177,6 +192,19 @@ def _bounded(traceback: str) -> list[str]:
     return lines
 
 
-def _encode(data: object) -> bytes:
-    # ASCII, as half a pair of surrogates has no other form.
-    return json.dumps(data, separators=(",", ":")).encode("ascii")
+def _encoded(data: dict[str, Any], kind: str, lists: tuple[str, ...]) -> bytes:
+    """Return lists in JSON, the longest of them halved until there is room for them."""
+    while True:
+        # ASCII, as half a pair of surrogates has no other form.
+        text = json.dumps(data, separators=(",", ":")).encode("ascii")
+        if len(text) <= LIST_BYTES[kind]:
+            return text
+        longest = max(lists, key=lambda name: len(data[name]))
+        rows = data[longest]
+        if not rows:
+            # Receivers with names as long as only a program would give them.
+            data["signals"] = {"rows": [], "left_out": len(data["signals"]["rows"])}
+            continue
+        kept = len(rows) // 2
+        data[f"{longest}_left_out"] += len(rows) - kept
+        del rows[kept:]

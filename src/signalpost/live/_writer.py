@@ -20,7 +20,6 @@ from ..receivers.own_folder import OwnFolder
 from ._events import Trace
 from ._file import Closed
 from ._file import WorkerFile
-from ._folder import replace
 from ._signals import connected
 from ._signals import Deliveries
 from ._tops import Failure
@@ -34,6 +33,12 @@ _TOPS_SECONDS: Final = 1.0
 _SIGNALS_SECONDS: Final = 5.0
 _AGAIN_SECONDS: Final = 30.0
 _MOST_PENDING: Final = 4000
+
+# What waits to be written.
+_OPENED: Final = "opened"
+_CLOSED: Final = "closed"
+_FAILED: Final = "failed"
+_EXECUTED: Final = "executed"
 
 
 class Writer:
@@ -73,7 +78,7 @@ class Writer:
         self._file: WorkerFile | None = None
         self._open_at = 0.0
         self._warned: set[str] = set()
-        self._pending: deque[tuple[Any, ...]] = deque(maxlen=_MOST_PENDING)
+        self._pending: deque[tuple[str, Any, Any]] = deque(maxlen=_MOST_PENDING)
         # Reentrant, as the collector may end an exchange on any line.
         self._lock = threading.RLock()
         self._is_busy = False
@@ -84,15 +89,16 @@ class Writer:
         """Write that a request is in flight."""
         file = self._file
         if file is None:
+            self._pending.append((_OPENED, started_at, 0))
             self._drain()
             file = self._file
             if file is None:
-                return Trace(None, -1)
+                return Trace(None, -1, path)
         slot = file.open_slot(started_at, method, path)
         if slot < 0:
-            self._pending.append((started_at,))
+            self._pending.append((_OPENED, started_at, 1))
             self._drain()
-        return Trace(file, slot)
+        return Trace(file, slot, path)
 
     def close(self, trace: Trace, closed: Closed) -> None:
         """Write that a request is over."""
@@ -100,19 +106,20 @@ class Writer:
         # Its process goes on with it, and counts it.
         if file is not None and not file.is_open and file.pid != os.getpid():
             return
-        self._pending.append((trace, closed))
+        self._pending.append((_CLOSED, trace, closed))
         self._drain()
         if file is not None and trace.slot >= 0 and file.is_open:
             file.close_slot(trace.slot)
 
     def fail(self, failure: Failure, traceback: str | None) -> None:
         """Count a failure."""
-        self._pending.append((failure, traceback))
+        self._pending.append((_FAILED, failure, traceback))
         self._drain()
 
     def execute(self, shape: str, seconds: float, *, is_failed: bool) -> None:
         """Count a statement that belongs to no exchange."""
-        self._pending.append((shape, seconds, is_failed))
+        row = (1, seconds, seconds, int(is_failed))
+        self._pending.append((_EXECUTED, shape, row))
         self._drain()
 
     def end(self) -> None:
@@ -128,11 +135,12 @@ class Writer:
 
     def _drain(self) -> None:
         """Write what waits, unless another thread does, or this one already."""
-        while self._pending or self._file is None:
-            if not self._lock.acquire(blocking=False):
+        # Once more, as it may have come while the other thread was about to end.
+        while self._pending:
+            if not self._lock.acquire(False):  # noqa: FBT003  # a name takes longer
                 return
             try:
-                if self._is_busy or not self._has_file():
+                if self._is_busy:
                     return
                 self._is_busy = True
                 try:
@@ -142,15 +150,14 @@ class Writer:
             finally:
                 self._lock.release()
 
-    def _has_file(self) -> bool:
-        """Return whether there is a file, which is made if possible."""
+    def _usable_file(self) -> WorkerFile | None:
+        """Return the file, which is made if possible."""
         if self._file is not None and self._file.is_open:
-            return True
+            return self._file
         self._file = None
         now = time.time()
         if self._has_ended or 0 <= now - self._open_at < _AGAIN_SECONDS:
-            self._pending.clear()
-            return False
+            return None
         self._open_at = now
         try:
             with OwnFolder.made(self.folder) as folder:
@@ -161,34 +168,37 @@ class Writer:
                     has_waterfall=self._has_waterfall,
                 )
         except OSError as error:
-            self._pending.clear()
             self._warn("nothing is recorded for the live page", error)
-            return False
-        return True
+        return self._file
 
     def _write_pending(self) -> None:
-        file = self._file
-        while self._pending and file is not None and file.is_open:
-            item = self._pending.popleft()
-            if len(item) == 1:
-                file.touch(item[0], 1)
-            elif isinstance(item[0], Trace):
-                self._write_closed(file, *item)
-            elif isinstance(item[0], Failure):
-                self.tops.add_failure(*item)
+        file = self._usable_file()
+        pending = self._pending
+        if file is None:
+            pending.clear()
+            return
+        now = 0.0
+        while pending:
+            kind, first, second = pending.popleft()
+            if kind is _CLOSED:
+                now = self._write_closed(file, first, second)
+            elif kind is _FAILED:
+                self.tops.add_failure(first, second)
+            elif kind is _OPENED:
+                file.touch(first, second)
             else:
-                shape, seconds, is_failed = item
-                self.tops.statements.add(shape, (1, seconds, seconds, int(is_failed)))
-        if file is not None:
-            now = time.time()
-            if not 0 <= now - self._tops_at < _TOPS_SECONDS:
-                self._write_tops(file, now)
+                self.tops.statements.add(first, second)
+        now = now or time.time()
+        if not 0 <= now - self._tops_at < _TOPS_SECONDS:
+            self._write_tops(file, now)
 
-    def _write_closed(self, file: WorkerFile, trace: Trace, closed: Closed) -> None:
-        for shape, row in trace.shapes.items():
-            self.tops.statements.add(shape, row)
-        has_no_slot = trace.file is file and trace.slot < 0
-        file.close(closed, int(has_no_slot))
+    def _write_closed(self, file: WorkerFile, trace: Trace, closed: Closed) -> float:
+        if trace.shapes:
+            for shape, row in trace.shapes.items():
+                self.tops.statements.add(shape, row)
+        if not closed.has_referrer:
+            self.tops.count_no_referrer()
+        return file.close(closed, trace.slot < 0 and trace.file is file)
 
     def _write_tops(self, file: WorkerFile, now: float) -> None:
         self._tops_at = now
@@ -196,13 +206,10 @@ class Writer:
             self._signals_at = now
             self._signals = connected(self._deliveries)
         try:
-            with OwnFolder(self.folder) as folder:
-                data = self.tops.encoded(self._signals, now)
-                replace(folder, f"{file.worker}.tops", data)
-                if self.tops.have_failures_changed:
-                    self.tops.have_failures_changed = False
-                    data = self.tops.encoded_failures(now)
-                    replace(folder, f"{file.worker}.failures", data)
+            file.write_list("tops", self.tops.encoded(self._signals, now))
+            if self.tops.have_failures_changed:
+                self.tops.have_failures_changed = False
+                file.write_list("failures", self.tops.encoded_failures(now))
         except OSError as error:
             self.tops.have_failures_changed = True
             self._tops_at = now + _AGAIN_SECONDS - _TOPS_SECONDS

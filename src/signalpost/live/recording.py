@@ -36,6 +36,7 @@ from ..receivers.response_times import response_times
 from ..receivers.statements import is_further_part
 from ..wsgi.finding import sender_of
 from ._events import EXCEPTION
+from ._events import has_referrer
 from ._events import number_of
 from ._events import record_of
 from ._events import SIGNAL
@@ -230,9 +231,9 @@ class LiveRecorder:
         writer = self._writer
         if writer is None or self._is_left_out(exchange):
             return
-        path = fit(exchange.script_name + exchange.path)
-        trace = writer.open(exchange.started_at, exchange.method, path)
-        exchange.state[self] = trace
+        exchange.state[self] = writer.open(
+            exchange.started_at, exchange.method, _path_of(exchange)
+        )
 
     def started(self, sender: object, *, exchange: Exchange) -> None:
         """Keep when the application began."""
@@ -328,31 +329,35 @@ class LiveRecorder:
 
     def closed(self, sender: object, *, exchange: Exchange) -> None:
         """Write that a request is over."""
-        writer = self._writer
+        writer, trace = self._writer, self._trace_of(exchange)
         if writer is None:
             return
-        trace = self._trace_of(exchange)
         if trace is None:
+            # It was opened before this was connected.
             if self._is_left_out(exchange):
                 return
-            trace = Trace(None, -1)
+            trace = Trace(None, -1, _path_of(exchange))
         status, outcome = number_of(exchange.status), exchange.outcome
         is_failed = outcome == "error" or (status is not None and status >= 500)
-        if status is not None and status >= 500 and trace.failure is None:
+        if is_failed and trace.failure is None and status is not None and status >= 500:
             trace.failure = failed_response(status, exchange)
             writer.fail(trace.failure, None)
         seconds, _ = response_times(exchange)
-        route = exchange.route
-        writer.tops.count_referrer(exchange)
+        route = fit_or_none(exchange.route, LONGEST_ROUTE)
+        with_referrer = has_referrer(exchange)
+        if with_referrer:
+            writer.tops.count_referrer(exchange)
+        record = record_of(exchange, trace, route, seconds, is_failed=is_failed)
         writer.close(
             trace,
             Closed(
                 exchange.started_at,
-                None if route is None else fit_or_none(route, LONGEST_ROUTE),
+                route,
                 is_failed,
                 outcome == "aborted",
                 seconds,
-                record_of(exchange, trace, seconds, is_failed=is_failed),
+                with_referrer,
+                record,
             ),
         )
 
@@ -395,3 +400,7 @@ class LiveRecorder:
     def _current_trace(self) -> Trace | None:
         exchange = current_exchange()
         return None if exchange is None else self._trace_of(exchange)
+
+
+def _path_of(exchange: Exchange) -> str:
+    return fit(exchange.script_name + exchange.path)

@@ -71,11 +71,32 @@ def place_of(frame: FrameType) -> str:
     :param frame: Where to begin.
     :returns: As ``"/srv/shop/orders.py:31:names_of"``; ``"-"`` if there is none.
     """
-    for step in _steps(frame):
-        if is_of_application(step.f_code.co_filename):
-            file, line = _file_and_line(step)
-            return f"{file}:{line}:{step.f_code.co_qualname}"
+    # Called for each statement, some twenty frames below the application's: so without
+    # a generator, and without a call for each frame.
+    known = _known.get
+    step: FrameType | None
+    for step in _innermost_frames(frame):
+        while step is not None:
+            file = step.f_code.co_filename
+            is_ours = known(file)
+            if is_ours is None:
+                is_ours = _learn(file)
+            if is_ours:
+                file, line = _file_and_line(step)
+                return f"{file}:{line}:{step.f_code.co_qualname}"
+            step = step.f_back
     return "-"
+
+
+_known: dict[str, bool] = {}
+_MOST_KNOWN = 4096
+
+
+def _learn(file: str) -> bool:
+    if len(_known) >= _MOST_KNOWN:
+        _known.clear()
+    is_ours = _known[file] = is_of_application(file)
+    return is_ours
 
 
 def _file_and_line(frame: FrameType) -> tuple[str, int | None]:
@@ -90,17 +111,16 @@ def _file_and_line(frame: FrameType) -> tuple[str, int | None]:
     return file, template.get_corresponding_lineno(line)
 
 
-def _steps(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield a frame and those that it was called from, innermost first.
+def _innermost_frames(frame: FrameType) -> Iterator[FrameType]:
+    """Yield a frame, and that of each greenlet which waits for the one that it is in.
 
     An async engine runs in a greenlet, whose own frames end where it was started; the
     coroutine that waits for it is on those of its parent.
     """
+    yield frame
     greenlets = sys.modules.get("greenlet")
-    greenlet = None if greenlets is None else greenlets.getcurrent()
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-        while frame is None and greenlet is not None:
-            greenlet = greenlet.parent
-            frame = None if greenlet is None else greenlet.gr_frame
+    greenlet = None if greenlets is None else greenlets.getcurrent().parent
+    while greenlet is not None:
+        if greenlet.gr_frame is not None:
+            yield greenlet.gr_frame
+        greenlet = greenlet.parent

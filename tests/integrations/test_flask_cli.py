@@ -171,13 +171,15 @@ def paths_shown(app: flask.Flask, *words: str) -> list[str]:
 def test_flask_finds_the_commands_by_itself() -> None:
     found = FlaskGroup().get_command(click.Context(FlaskGroup()), "signalpost")
     assert found is signalpost
-    assert set(signalpost.commands) == {"list", "receivers", "check", "watch", "init"}
+    assert set(signalpost.commands) == {
+        *("list", "receivers", "check", "watch", "live", "init")
+    }
 
 
 def test_help_says_in_whole_sentences_what_there_is() -> None:
     output = printed(flask.Flask("bare"), "--help")
-    assert [line.split()[0] for line in output.splitlines()[-5:]] == [
-        *("check", "init", "list", "receivers", "watch")
+    assert [line.split()[0] for line in output.splitlines()[-6:]] == [
+        *("check", "init", "list", "live", "receivers", "watch")
     ]
     assert "..." not in output.partition("Commands:")[2]
 
@@ -378,7 +380,7 @@ def test_a_format_leaves_nothing_to_warn_of() -> None:
     app.extensions["signalpost"].enabled.disable_all()
 
 
-@pytest.mark.parametrize("command", ["list", "receivers", "check", "watch"])
+@pytest.mark.parametrize("command", ["list", "receivers", "check", "watch", "live"])
 def test_an_application_that_is_not_set_up_is_refused(command: str) -> None:
     assert refusal(flask.Flask("bare"), command) == (
         "Error: the application 'bare' is not set up; call"
@@ -395,7 +397,7 @@ def result_for(
     )
 
 
-@pytest.mark.parametrize("command", ["check", "watch"])
+@pytest.mark.parametrize("command", ["check", "watch", "live"])
 def test_a_broken_configuration_is_told_in_one_line(command: str) -> None:
     result = result_for(
         lambda: new_app(SIGNALPOST_RECEIVERS={"latencey": True}), command
@@ -468,7 +470,7 @@ def test_a_configuration_error_of_the_applications_own_is_told() -> None:
     assert result.output.startswith("Error: 2 mistakes in the configuration:\n")
 
 
-@pytest.mark.parametrize("command", ["list", "receivers", "check", "watch"])
+@pytest.mark.parametrize("command", ["list", "receivers", "check", "watch", "live"])
 def test_an_application_that_is_disabled_is_told(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,6 +145,8 @@ def _is_alive(folder: OwnFolder, name: str) -> bool:
     try:
         if is_held(descriptor):
             return True
-        return time.time() - os.fstat(descriptor).st_ctime < 1
+        # What it begins with is written last, when it is held.
+        is_new = not any(os.pread(descriptor, 8, 0))
+        return is_new and time.time() - os.fstat(descriptor).st_ctime < _NEW_SECONDS
     finally:
         os.close(descriptor)

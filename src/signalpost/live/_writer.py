@@ -25,12 +25,11 @@ from ._signals import Deliveries
 from ._tops import Failure
 from ._tops import Tops
 
-__all__ = ["Writer"]
+__all__ = ["Writer", "flush"]
 
 _log = logging.getLogger("signalpost.live")
 
 _TOPS_SECONDS: Final = 1.0
-_SIGNALS_SECONDS: Final = 5.0
 _AGAIN_SECONDS: Final = 30.0
 _MOST_PENDING: Final = 4000
 
@@ -81,9 +80,8 @@ class Writer:
         self._pending: deque[tuple[str, Any, Any]] = deque(maxlen=_MOST_PENDING)
         # Reentrant, as the collector may end an exchange on any line.
         self._lock = threading.RLock()
-        self._is_busy = False
-        self._tops_at = self._signals_at = 0.0
-        self._signals: dict[str, Any] = {"rows": [], "left_out": 0}
+        self._is_busy = self._has_new_lists = False
+        self._tops_at = 0.0
 
     def open(self, started_at: float, method: str, path: str) -> Trace:
         """Write that a request is in flight."""
@@ -121,6 +119,22 @@ class Writer:
         row = (1, seconds, seconds, int(is_failed))
         self._pending.append((_EXECUTED, shape, row))
         self._drain()
+
+    def flush(self) -> None:
+        """Write the lists if there is anything new in them, unless others write."""
+        if not self._has_new_lists or not self._lock.acquire(blocking=False):
+            return
+        try:
+            file = self._file
+            if file is None or not file.is_open or self._is_busy:
+                return
+            self._is_busy = True
+            try:
+                self._write_tops(file, time.time())
+            finally:
+                self._is_busy = False
+        finally:
+            self._lock.release()
 
     def end(self) -> None:
         """Write all that there is, and let go of the file."""
@@ -191,6 +205,8 @@ class Writer:
         now = now or time.time()
         if not 0 <= now - self._tops_at < _TOPS_SECONDS:
             self._write_tops(file, now)
+        else:
+            self._has_new_lists = True
 
     def _write_closed(self, file: WorkerFile, trace: Trace, closed: Closed) -> float:
         if trace.shapes:
@@ -202,11 +218,10 @@ class Writer:
 
     def _write_tops(self, file: WorkerFile, now: float) -> None:
         self._tops_at = now
-        if not 0 <= now - self._signals_at < _SIGNALS_SECONDS:
-            self._signals_at = now
-            self._signals = connected(self._deliveries)
+        self._has_new_lists = False
         try:
-            file.write_list("tops", self.tops.encoded(self._signals, now))
+            signals = connected(self._deliveries)
+            file.write_list("tops", self.tops.encoded(signals, now))
             if self.tops.have_failures_changed:
                 self.tops.have_failures_changed = False
                 file.write_list("failures", self.tops.encoded_failures(now))
@@ -227,6 +242,12 @@ class Writer:
 
 
 _writers: WeakSet[Writer] = WeakSet()
+
+
+def flush() -> None:
+    """Write what this process has in its lists, for one who reads them now."""
+    for writer in [*_writers]:
+        writer.flush()
 
 
 def _start_all_over() -> None:

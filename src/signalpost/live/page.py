@@ -24,6 +24,7 @@ from ._options import token_of
 from ._static import page_named
 from ._static import static_file
 from ._static import StaticFile
+from ._writer import flush
 from .reading import Reader
 from .snapshot import json_default
 
@@ -242,6 +243,8 @@ class LivePage:
     def _found(self, asked: Mapping[str, str]) -> t.Any:
         """Return what is asked for; ``None`` if it is not there."""
         reader = self._reader
+        # Of the other processes of the application they may be a second old.
+        flush()
         if "exchange" in asked:
             exchange = reader.exchange(asked["exchange"])
             return None if exchange is None else {"exchange": exchange}

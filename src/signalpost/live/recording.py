@@ -209,6 +209,8 @@ class LiveRecorder:
         writer, self._writer = self._writer, None
         if writer is None:
             return False
+        # While it is connected, as it lists what is.
+        writer.end()
         if self._end_with_sender is not None:
             self._end_with_sender.detach()
             self._end_with_sender = None
@@ -223,7 +225,6 @@ class LiveRecorder:
         if self._mount is not None:
             self._mount.remove()
             self._mount = None
-        writer.end()
         return True
 
     def opened(self, sender: object, *, exchange: Exchange) -> None:

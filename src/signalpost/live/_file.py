@@ -147,6 +147,8 @@ class WorkerFile:
 
     def set_status(self, slot: int, status: int) -> None:
         """Write that the response to a request in flight begins."""
+        if self._page.closed:
+            return
         self._page[slot + 8 : slot + 10] = (status & 0xFFFF).to_bytes(2, "little")
 
     def close_slot(self, slot: int) -> None:

@@ -224,9 +224,9 @@ class LivePage:
 
     def _data(self, environ: WSGIEnvironment) -> _Answer:
         query = str(environ.get("QUERY_STRING", ""))[:_LONGEST_QUERY]
-        asked = dict(parse_qsl(query, max_num_fields=20, errors="replace"))
         try:
-            data = self._found(asked)
+            fields = parse_qsl(query, max_num_fields=20, errors="replace")
+            data = self._found(dict(fields))
         except ValueError as error:
             return _json("400 Bad Request", {"error": one_line(str(error))[:200]})
         except OSError as error:

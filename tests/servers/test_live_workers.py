@@ -1,0 +1,210 @@
+"""The live page over workers of a real server, and beside them."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import typing as t
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("gunicorn", reason="gunicorn is not installed")
+
+ROOT = Path(__file__).parents[2]
+APP = "tests.servers.live_shop:app"
+TOKEN = "a-token-that-is-long-enough"
+PATIENCE_SECONDS = 20.0
+
+
+class Address(t.NamedTuple):
+    """Where a server listens."""
+
+    port: int
+
+    def get(self, path: str, **headers: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=PATIENCE_SECONDS
+        )
+        with contextlib.closing(connection):
+            connection.request("GET", path, headers=headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+
+    def data(self, prefix: str = "/_signalpost", token: str = TOKEN) -> t.Any:
+        path = f"{prefix}/data.json"
+        status, body = self.get(path, Authorization=f"Bearer {token}")
+        assert status == 200, body
+        return json.loads(body)
+
+
+def environment(instance: Path) -> dict[str, str]:
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("COVERAGE_", "FLASK_", "SIGNALPOST_DISABLED"))
+    }
+    return own | {
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+        "PYTHONUNBUFFERED": "1",
+        "SHOP_INSTANCE": str(instance),
+        "LIVE_TOKEN": TOKEN,
+    }
+
+
+@contextlib.contextmanager
+def served(tmp_path: Path, *options: str) -> Generator[Address]:
+    """Run two workers, with an access log."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        address = Address(found.getsockname()[1])
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "gunicorn", APP, "--workers", "2"),
+                *("--bind", f"127.0.0.1:{address.port}", "--no-control-socket"),
+                *("--access-logfile", str(tmp_path / "access"), *options),
+            ],
+            cwd=ROOT,
+            env=environment(tmp_path),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        wait_until(lambda: accepts(address), log)
+        yield address
+    finally:
+        process.terminate()
+        try:
+            process.wait(PATIENCE_SECONDS)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def accepts(address: Address) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", address.port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def wait_until(is_so: t.Callable[[], bool], log: Path | None = None) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not is_so():
+        text = log.read_text() if log is not None else ""
+        assert time.monotonic() < deadline, text
+        time.sleep(0.02)
+
+
+def test_numbers_of_two_workers_are_those_of_the_access_log(tmp_path: Path) -> None:
+    paths = ["/items/mug"] * 150 + ["/boom"] * 30 + ["/nothing"] * 20
+    with served(tmp_path) as address:
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            answers = [*pool.map(address.get, paths)]
+        lines = (tmp_path / "access").read_text().splitlines()
+        # Whichever worker answers, the numbers are those of both.
+        pages = [address.data() for _ in range(6)]
+    logged = [line.split('"')[2].split()[0] for line in lines]
+    assert len(logged) == len(paths)
+    for page in pages:
+        total = page["total"]
+        assert total["requests_since_start"] == len(logged)
+        assert total["failed_since_start"] == logged.count("500") == 30
+        assert sum(page["seconds"]["requests"]) == len(logged)
+        routes = {row["route"]: row["requests_since_start"] for row in page["routes"]}
+        assert routes == {"/items/<name>": 150, "/boom": 30, "<unmatched>": 20}
+        assert {row["state"] for row in page["workers"]} == {"alive"}
+        assert len(page["exchanges"]) + page["exchanges_left_out"] == len(logged)
+    assert sum(status == 500 for status, _ in answers) == 30
+    assert 1 <= len(pages[0]["workers"]) <= 2
+
+
+def test_a_worker_that_is_killed_is_shown_with_its_request(tmp_path: Path) -> None:
+    with served(tmp_path) as address:
+        address.get("/items/mug")
+        with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+            address.get("/die")
+        wait_until(lambda: any(row["is_dead"] for row in address.data()["in_flight"]))
+        page = address.data()
+    (row,) = [row for row in page["in_flight"] if row["is_dead"]]
+    assert row["path"] == "/die"
+    states = {one["worker"]: one["state"] for one in page["workers"]}
+    assert states[row["worker"]] == "killed"
+    assert page["total"]["requests_since_start"] == 1
+
+
+def test_workers_that_are_recycled_have_ended_and_their_numbers_stay(
+    tmp_path: Path,
+) -> None:
+    with served(tmp_path, "--max-requests", "10") as address:
+        for _ in range(25):
+            address.get("/items/mug")
+        wait_until(
+            lambda: any(row["state"] == "ended" for row in address.data()["workers"])
+        )
+        page = address.data()
+    assert page["total"]["requests_since_start"] == 25
+    assert {row["state"] for row in page["workers"]} <= {"alive", "ended"}
+
+
+def test_a_page_of_its_own_answers_while_every_worker_hangs(tmp_path: Path) -> None:
+    with served(tmp_path) as address, own_page(tmp_path) as (own, token):
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            hung = [pool.submit(address.get, "/sleep/2.0") for _ in range(2)]
+            wait_until(lambda: len(own.data("", token)["in_flight"]) == 2)
+            page = own.data("", token)
+            assert not any(one.done() for one in hung)
+        assert [row["path"] for row in page["in_flight"]] == ["/sleep/2.0"] * 2
+        assert [row["is_busy"] for row in page["workers"]] == [True, True]
+        wait_until(lambda: own.data("", token)["total"]["requests_since_start"] == 2)
+        assert own.data("", token)["in_flight"] == []
+
+
+@contextlib.contextmanager
+def own_page(tmp_path: Path) -> Generator[tuple[Address, str]]:
+    """Run ``flask signalpost live``, and return where it is and its token."""
+    process = subprocess.Popen(
+        [*(sys.executable, "-m", "flask", "--app", APP), "signalpost", "live"],
+        cwd=ROOT,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
+        try:
+            url = process.stdout.readline().strip()
+            begin, _, token = url.partition("/#token=")
+            yield Address(int(begin.rpartition(":")[2])), token
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(PATIENCE_SECONDS)
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_a_page_of_its_own_is_for_its_host_and_its_token(tmp_path: Path) -> None:
+    with own_page(tmp_path) as (own, token):
+        bearer = f"Bearer {token}"
+        assert own.get("/", Authorization=bearer)[0] == 200
+        assert own.get("/", Authorization=bearer, Host="evil.example")[0] == 421
+        host = f"localhost:{own.port}"
+        assert own.get("/", Authorization=bearer, Host=host)[0] == 200
+        assert own.get("/data.json")[0] == 401
+        assert len(token) > 30
+    with own_page(tmp_path) as (_, another):
+        assert another != token

@@ -123,7 +123,7 @@ def test_a_damaged_file_is_skipped(
     assert (snapshot.files.count, snapshot.files.skipped) == (0, 1)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(10))
 def test_damage_anywhere_shows_wrong_numbers_at_most(folder: Path, seed: int) -> None:
     import random
 
@@ -335,9 +335,9 @@ def test_the_ring_may_be_overwritten_while_it_is_read(folder: Path) -> None:
 
     def write() -> None:
         for number, text in texts.items():
-            more = [None, str(number), None, None, None, None, [], [], 0]
+            more = [None, str(number), None, None, None, None]
             fields = ["GET", text, None, 200, "complete", 1, 1, 0, 0, 0, 0, 0, *more]
-            record = json.dumps(fields).encode()
+            record = json.dumps(fields).encode() + b"\n[[], [], 0]"
             file.close(Closed(1.0, None, False, False, 0.1, False, record), 0)
 
     writer = threading.Thread(target=write)

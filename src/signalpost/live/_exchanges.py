@@ -45,7 +45,7 @@ def row_of(entry: Entry) -> ExchangeRow | None:
 
 def detail_of(entry: Entry) -> ExchangeDetail | None:
     """Return all of an exchange; ``None`` if it was overwritten."""
-    record = entry.worker.record(entry)
+    record = entry.worker.record(entry, with_events=True)
     if record is None:
         return None
     headers, first_byte, referrer, fingerprint, texts, events, left_out = record[14:]

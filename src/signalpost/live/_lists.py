@@ -208,14 +208,13 @@ class Lists:
             tuple(ordered[:_MOST_FAILURES]),
         )
 
-    def traceback_of(self, fingerprint: str) -> list[str] | None:
-        """Return the traceback of a failure; ``None`` if it is not known."""
-        found: list[str] | None = None
+    def traceback_of(self, fingerprint: str) -> list[str]:
+        """Return the lines of the traceback of a failure; none if it has none."""
         for one in self._data_of("failures"):
             for row in one["failures"]:
-                if row[0] == fingerprint and not found:
-                    found = row[-1]
-        return found
+                if row[0] == fingerprint and row[-1]:
+                    return str(row[-1]).split("\n")
+        return []
 
 
 def _opened(folder: OwnFolder, name: str) -> int:
@@ -244,24 +243,28 @@ def _load(descriptor: int, kind: str, read: _Read) -> None:
         read.reason = "it is damaged"
 
 
-def _checked(data: Any, kind: str) -> dict[str, Any]:
-    """Return lists each row of which has the right form.
+_ROWS: Final = {
+    "tops": (("statements", 6), ("referrers", 3), ("referrers_totals", None)),
+    "failures": (("failures", 11),),
+}
 
-    :raises ValueError: If one has not; or another error of reading it.
+
+def _checked(data: Any, kind: str) -> dict[str, Any]:
+    """Return lists whose rows have the right lengths.
+
+    What was written half is seen by its checksum. This is for what another version has
+    written.
+
+    :raises ValueError: If a row has not; or another error of reading it.
     """
-    alone, read = Lists(), _Read()
-    read.data = data
-    alone._read = {("", kind): read}  # noqa: SLF001  # ours
-    # What cannot be merged alone cannot be merged with others.
+    for name, length in _ROWS[kind]:
+        rows = data[name]
+        if not isinstance(rows, list) or (
+            length is not None and any(len(row) != length for row in rows)
+        ):
+            raise ValueError(f"{name} are no rows of {length}")
     if kind == "tops":
-        alone.statements()
-        alone.referrers()
-        alone.signals()
-        return dict(data)
-    alone.failures()
-    for row in data["failures"]:
-        if not all(isinstance(line, str) for line in row[-1]):
-            raise ValueError("a traceback has lines that are no text")
+        data["signals"]["rows"] = [*data["signals"]["rows"]]
     return dict(data)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from itertools import accumulate
 from math import ceil
@@ -74,24 +75,37 @@ def chart_of(workers: Iterable[Worker], first: int, last: int) -> Chart:
     :param last: The last second, at most ten minutes later.
     """
     count = last - first + 1
-    sums = [[0] * count, [0] * count, [0] * count]
+    requests, failed, aborted = [0] * count, [0] * count, [0] * count
     for worker in workers:
-        data, begin = worker.data, worker.layout.seconds
-        for number in range(count):
-            tick = first + number
-            at = begin + tick % SECONDS * SECOND.size
-            known, *counts = SECOND.unpack_from(data, at)
-            if known == tick:
-                for column, value in zip(sums, counts, strict=True):
-                    column[number] += value
-    requests, failed, aborted = map(tuple, sums)
-    return Chart(first, requests, failed, aborted)
+        # By the number of the second, as a ring has them in this order but for a turn.
+        for tick, *counts in _seconds_of(worker, first, last):
+            number = tick - first
+            if 0 <= number < count:
+                requests[number] += counts[0]
+                failed[number] += counts[1]
+                aborted[number] += counts[2]
+    return Chart(first, tuple(requests), tuple(failed), tuple(aborted))
+
+
+def _seconds_of(
+    worker: Worker, first: int, last: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """Yield what the places of some seconds hold, be it of these or of others."""
+    begin, end = first % SECONDS, last % SECONDS + 1
+    spans = [(begin, end)] if begin < end else [(begin, SECONDS), (0, end)]
+    at = worker.layout.seconds
+    for start, stop in spans:
+        data = worker.data[at + start * SECOND.size : at + stop * SECOND.size]
+        yield from SECOND.iter_unpack(data)
 
 
 def minute_counts(worker: Worker, first: int, last: int) -> int:
     """Return how many requests of a worker closed from one second to another."""
-    chart = chart_of((worker,), first, last)
-    return sum(chart.requests)
+    return sum(
+        requests
+        for tick, requests, _, _ in _seconds_of(worker, first, last)
+        if first <= tick <= last
+    )
 
 
 def periods_of(

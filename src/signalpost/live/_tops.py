@@ -22,6 +22,7 @@ __all__ = ["Failure", "Statements", "Tops"]
 _MOST_STATEMENTS: Final = 200
 _MOST_FAILURES: Final = 50
 _MOST_REFERRERS: Final = 200
+_MOST_WRITTEN: Final = 100
 _LONGEST_REFERRER: Final = 256
 _MOST_BYTES: Final = 8192
 _LONGEST_LINE: Final = 400
@@ -82,7 +83,7 @@ class _Seen:
 
     __slots__ = ("failure", "first_at", "last_at", "times", "traceback")
 
-    def __init__(self, failure: Failure, traceback: list[str], now: float) -> None:
+    def __init__(self, failure: Failure, traceback: str, now: float) -> None:
         self.failure = failure
         self.traceback = traceback
         self.times = 0
@@ -144,16 +145,17 @@ class Tops:
             for shape, row in rows[:_MOST_STATEMENTS]
         ]
         totals = self._referrers.totals()
+        top = self._referrers.top(_MOST_REFERRERS)
         referrers = [
             [fit(row.referrer, _LONGEST_REFERRER), row.count, row.at_most_too_high]
-            for row in self._referrers.top(_MOST_REFERRERS)
+            for row in top[:_MOST_WRITTEN]
         ]
         data = {
             "as_of": now,
             "statements": shown,
             "statements_left_out": statements.left_out + len(rows) - len(shown),
             "referrers": referrers,
-            "referrers_left_out": 0,
+            "referrers_left_out": len(top) - len(referrers),
             "referrers_totals": [
                 totals.requests + self._no_referrer,
                 totals.none + self._no_referrer,
@@ -177,7 +179,7 @@ class Tops:
         return _encoded(data, "failures", ("failures",))
 
 
-def _bounded(traceback: str) -> list[str]:
+def _bounded(traceback: str) -> str:
     """Return the lines of a traceback, the middle left out if it is long."""
     lines = [fit_or_none(line, _LONGEST_LINE) or "" for line in traceback.splitlines()]
     size = sum(map(len, lines))
@@ -189,7 +191,7 @@ def _bounded(traceback: str) -> list[str]:
         middle = len(lines) // 2
     if count:
         lines.insert(middle, f"… {count} lines are left out here …")
-    return lines
+    return "\n".join(lines)
 
 
 def _encoded(data: dict[str, Any], kind: str, lists: tuple[str, ...]) -> bytes:

@@ -28,7 +28,8 @@ from ._layout import start_of
 
 __all__ = ["Entry", "Slot", "Worker"]
 
-_FIELDS: Final = 21
+_FIELDS: Final = 18
+_EVENT_FIELDS: Final = 3
 
 
 class Entry(NamedTuple):
@@ -153,8 +154,11 @@ class Worker:
             if after < sequence <= last and offset + length <= RING_BYTES:
                 yield Entry(at, sequence, offset, length, self)
 
-    def record(self, entry: Entry) -> list[Any] | None:
-        """Return a record; ``None`` if it was overwritten meanwhile."""
+    def record(self, entry: Entry, *, with_events: bool = False) -> list[Any] | None:
+        """Return the fields of a record; ``None`` if it was overwritten meanwhile.
+
+        :param with_events: Whether what there is of events follows them.
+        """
         at = self.layout.ring + entry.offset
         data = os.pread(self._descriptor, entry.length, at)
         if len(data) != entry.length or entry.length < RECORD_HEAD.size:
@@ -163,12 +167,16 @@ class Worker:
         text = data[RECORD_HEAD.size :]
         if sequence != entry.sequence or check != zlib.crc32(text):
             return None
+        fields, _, events = text.partition(b"\n")
         try:
-            record = json.loads(text)
+            record = json.loads(fields)
+            more = json.loads(events) if with_events else ()
         except (ValueError, RecursionError):
             return None
-        is_whole = isinstance(record, list) and len(record) == _FIELDS
-        return record if is_whole else None
+        count = _FIELDS + (_EVENT_FIELDS if with_events else 0)
+        if not isinstance(record, list) or len(record) + len(more) != count:
+            return None
+        return [*record, *more]
 
 
 def _text(data: bytes) -> str:

@@ -347,7 +347,7 @@ def _takes_gzip(environ: WSGIEnvironment) -> bool:
 
 
 def _gzipped(data: bytes) -> bytes:
-    compressor = zlib.compressobj(3, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    compressor = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     return compressor.compress(data) + compressor.flush()
 
 

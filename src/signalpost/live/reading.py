@@ -38,7 +38,6 @@ from ._numbers import periods_of
 from ._numbers import Quantiles
 from ._text import fit
 from ._worker import Worker
-from .snapshot import Chart
 from .snapshot import ExchangeDetail
 from .snapshot import ExchangeRow
 from .snapshot import FailureRow
@@ -170,7 +169,7 @@ class Reader:
                 self._lists.refresh(files.folder, names, time.time())
             for row in self._lists.failures().rows:
                 if row.fingerprint == fingerprint:
-                    return row, self._lists.traceback_of(fingerprint) or []
+                    return row, self._lists.traceback_of(fingerprint)
         return None
 
     def find(self, asked: Mapping[str, str]) -> Found:
@@ -267,10 +266,9 @@ class Reader:
             first_second = max(first_second, again)
             first_period = max(first_period, again // PERIOD_SECONDS)
         periods, quantiles = periods_of(workers, first_period, span.period)
-        minute = chart_of(workers, span.minute_first, span.second)
         routes = self._minutes.routes_of(workers, span.period, span.window_seconds)
         return {
-            "total": _total(workers, span.window_seconds, minute, quantiles),
+            "total": _total(workers, span, quantiles),
             "seconds": chart_of(workers, first_second, span.second),
             "periods": periods,
             "routes": tuple(routes[:_MOST_ROUTES]),
@@ -356,22 +354,21 @@ def _changed_lists(lists: Lists, cursor: _Cursor | None) -> dict[str, Any]:
     }
 
 
-def _total(
-    workers: Sequence[Worker], window: float, minute: Chart, minute_quantiles: Quantiles
-) -> Total:
-    requests, failed = sum(minute.requests), sum(minute.failed)
+def _total(workers: Sequence[Worker], span: _Span, minute: Quantiles) -> Total:
+    chart = chart_of(workers, span.minute_first, span.second)
+    requests, failed = sum(chart.requests), sum(chart.failed)
     live = [one.live for one in workers]
     return Total(
-        round(window, 1),
+        round(span.window_seconds, 1),
         requests,
-        round(requests / window, 3),
+        round(requests / span.window_seconds, 3),
         failed,
-        sum(minute.aborted),
+        sum(chart.aborted),
         failed / requests if requests else None,
         _count_in_flight(workers, is_alive_only=True),
-        minute_quantiles[0],
-        minute_quantiles[1],
-        minute_quantiles[2],
+        minute[0],
+        minute[1],
+        minute[2],
         sum(one.requests for one in live),
         sum(one.failed for one in live),
         sum(one.aborted for one in live),

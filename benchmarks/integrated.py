@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import tempfile
 from collections.abc import Generator
 from contextlib import AbstractContextManager
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ METRICS = "extension: PrometheusMetrics"
 NO_OP = "extension: OpenTelemetry, no-op"
 SDK = "extension: OpenTelemetry, SDK"
 
+LIVE = "extension: LiveRecorder"
+LIVE_PLAIN = "extension: LiveRecorder, no waterfall"
+
 _LAYER = {SignalMiddleware.__call__.__code__: 1}
 
 
@@ -37,6 +41,7 @@ class Connectable(Protocol):
 def set_ups() -> tuple[list[SetUp], list[str]]:
     """Return what is measured, and a line for each package that is missing."""
     return installed(
+        ("the locks of files that signalpost.live takes", _live),
         ("the package of signalpost.integrations.prometheus", _prometheus),
         ("the package of signalpost.integrations.opentelemetry", _opentelemetry),
     )
@@ -65,6 +70,41 @@ def _prometheus() -> list[SetUp]:
     ).PrometheusMetrics()
     calls = _LAYER | {type(metrics).closed.__code__: 1}
     return [SetUp(METRICS, alone, calls, _heard_by(metrics), fits_raw=False)]
+
+
+def _live() -> list[SetUp]:
+    importlib.import_module("fcntl")
+    live = importlib.import_module("signalpost.live")
+    # Removed when this process ends.
+    folder = tempfile.TemporaryDirectory(prefix="signalpost-bench-")
+    return [
+        SetUp(
+            name,
+            alone,
+            _LAYER | {live.LiveRecorder.closed.__code__: 1},
+            _recorded(live.LiveRecorder, folder, waterfall=waterfall),
+            fits_raw=False,
+        )
+        for name, waterfall in ((LIVE, True), (LIVE_PLAIN, False))
+    ]
+
+
+def _recorded(
+    kind: Any, folder: tempfile.TemporaryDirectory[str], *, waterfall: bool
+) -> Any:
+    @contextmanager
+    def recording(app: Any) -> Generator[None]:
+        with extended(app):
+            recorder = kind(folder=f"{folder.name}/live", waterfall=waterfall)
+            recorder.connect(app)
+            # It is made once for each worker, and not for each batch of requests.
+            recorder._writer._usable_file()
+            try:
+                yield
+            finally:
+                recorder.disconnect(app)
+
+    return recording
 
 
 def _opentelemetry() -> list[SetUp]:

@@ -36,6 +36,13 @@ _LONGEST_PLACE: Final = 200
 _LONGEST_REFERRER: Final = 256
 
 
+# What nearly every request has, as it is written.
+_KNOWN: Final[dict[object, str]] = {
+    one: _quoted(one)
+    for one in ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "complete", "aborted")
+}
+
+
 class Trace:
     """What is known of an exchange beside the exchange itself.
 
@@ -131,26 +138,25 @@ def record_of(
 
     :param route: Its route, as it is shown.
     """
-    failure = trace.failure
-    referrer = None
-    if has_referrer(exchange):
-        referrer = fit_or_none(exchange.referrer, _LONGEST_REFERRER)
-    most = 0
-    if trace.shapes:
-        most = max([row[0] for row in trace.shapes.values()])
+    failure, shapes, status = trace.failure, trace.shapes, exchange.status
+    referrer = exchange.referrer if has_referrer(exchange) else None
+    known_id = exchange.known_id()
+    most = max([row[0] for row in shapes.values()]) if shapes else 0
     head = (
-        f"[{_text(exchange.method, 20)},{_quoted(trace.path)},"
-        f"{'null' if route is None else _quoted(route)},"
-        f"{_number(exchange.status)},{_text(exchange.outcome, 20)},"
-        f"{_microseconds(response_seconds)},{_microseconds(exchange.duration_seconds)},"
-        f"{_number(exchange.body_bytes)},{trace.sql_count},"
-        f"{int(trace.sql_seconds * 1e6)},{most},{1 if is_failed else 0},"
-        f"{'null' if failure is None else _quoted(failure.exception)},"
-        f"{_text(exchange.known_id(), 128)},"
-        f"{_microseconds(exchange.seconds_to_headers)},"
-        f"{_microseconds(exchange.seconds_to_first_byte)},"
-        f"{'null' if referrer is None else _quoted(referrer)},"
-        f"{'null' if failure is None else _quoted(failure.fingerprint)}]"
+        f"[{_KNOWN.get(exchange.method) or _text(exchange.method, 20)}"
+        f",{_quoted(trace.path)},{'null' if route is None else _quoted(route)}"
+        f",{status if type(status) is int else _number(status)}"
+        f",{_KNOWN.get(exchange.outcome) or _text(exchange.outcome, 20)}"
+        f",{'null' if response_seconds is None else int(response_seconds * 1e6)}"
+        f",{_microseconds(exchange.duration_seconds)},{_number(exchange.body_bytes)}"
+        f",{trace.sql_count},{int(trace.sql_seconds * 1e6)},{most}"
+        f",{1 if is_failed else 0}"
+        f",{'null' if failure is None else _quoted(failure.exception)}"
+        f",{'null' if known_id is None else _text(known_id, 128)}"
+        f",{_microseconds(exchange.seconds_to_headers)}"
+        f",{_microseconds(exchange.seconds_to_first_byte)}"
+        f",{'null' if referrer is None else _text(referrer, _LONGEST_REFERRER)}"
+        f",{'null' if failure is None else _quoted(failure.fingerprint)}]"
     )
     if not trace.events:
         return f"{head}\n[[],[],{trace.left_out}]".encode("ascii")
@@ -181,15 +187,18 @@ class _Events:
         self.texts: list[str] = []
         self.rows: list[str] = []
         self.left_out = 0
-        shapes = trace.shapes or {}
+        shapes, number, add = trace.shapes or {}, self._number, self.rows.append
         for kind, name, at, seconds, place, is_failed in trace.events:
+            begin = int((at - start) * 1e6)
+            if kind == SIGNAL and place is None:
+                add(f"[0,{number(name, LONGEST_STATEMENT)},{begin},null,null,null,0]")
+                continue
             times = shapes[name][0] if kind == SQL and name in shapes else "null"
             longest = "null" if seconds is None else int(seconds * 1e6)
-            where = "null" if place is None else self._number(place, _LONGEST_PLACE)
-            self.rows.append(
-                f"[{kind},{self._number(name, LONGEST_STATEMENT)},"
-                f"{int((at - start) * 1e6)},{longest},{where},{times},"
-                f"{1 if is_failed else 0}]"
+            where = "null" if place is None else number(place, _LONGEST_PLACE)
+            add(
+                f"[{kind},{number(name, LONGEST_STATEMENT)},{begin},{longest},{where},"
+                f"{times},{1 if is_failed else 0}]"
             )
 
     def halve(self) -> None:

@@ -203,7 +203,8 @@ class Writer:
             else:
                 self.tops.statements.add(first, second)
         now = now or time.time()
-        if not 0 <= now - self._tops_at < _TOPS_SECONDS:
+        # Not a comparison of times only, as a clock may be set back.
+        if not self._tops_at - _AGAIN_SECONDS <= now < self._tops_at:
             self._write_tops(file, now)
         else:
             self._has_new_lists = True
@@ -217,7 +218,7 @@ class Writer:
         return file.close(closed, trace.slot < 0 and trace.file is file)
 
     def _write_tops(self, file: WorkerFile, now: float) -> None:
-        self._tops_at = now
+        self._tops_at = now + _TOPS_SECONDS
         self._has_new_lists = False
         try:
             signals = connected(self._deliveries)
@@ -227,7 +228,7 @@ class Writer:
                 file.write_list("failures", self.tops.encoded_failures(now))
         except OSError as error:
             self.tops.have_failures_changed = True
-            self._tops_at = now + _AGAIN_SECONDS - _TOPS_SECONDS
+            self._tops_at = now + _AGAIN_SECONDS
             self._warn("lists of the live page are not written", error)
 
     def _warn(self, what: str, error: OSError) -> None:

@@ -90,6 +90,8 @@ def test_the_page_without_its_slash_leads_to_it(folder: Path) -> None:
     assert answer.headers["Location"] == "/mount/_signalpost/"
     answer = ask(page(folder), "", SCRIPT_NAME="//evil.example")
     assert answer.headers["Location"] == "/evil.example/_signalpost/"
+    answer = ask(page(folder), "", SCRIPT_NAME="/a\r\nb; c\u0100")
+    assert answer.headers["Location"] == "/a%0D%0Ab%3B%20c%3F/_signalpost/"
 
 
 @pytest.mark.parametrize("rest", ["/", "/data.json"])

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
+from urllib.parse import quote
 
 from .._engine.unseen import checked
 from ..errors import ConfigurationError
@@ -189,9 +190,10 @@ class LivePage:
 
     def _root(self, environ: WSGIEnvironment) -> str:
         """Return the path of the page from the root of the host, with a slash."""
-        script_name = environ.get("SCRIPT_NAME") or ""
+        script_name = str(environ.get("SCRIPT_NAME") or "")
+        path = f"{script_name}{self._path}/".encode("latin-1", "replace")
         # Two slashes at its beginning would be those of another host.
-        return "/" + f"{script_name}{self._path}/".lstrip("/")
+        return "/" + quote(path).lstrip("/")
 
     def _not_logged_in(self, name: str) -> _Answer:
         seconds = self._access.tries.seconds_to_wait()

@@ -54,7 +54,13 @@ def in_a_process(text: str, folder: Path) -> subprocess.Popen[str]:
         folder = Path({str(folder)!r})
     """
     program = textwrap.dedent(before) + textwrap.dedent(text)
-    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+    # Coverage writes files, of which there must be none beyond a limit.
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("COVERAGE_")
+    }
+    environment = own | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
     return subprocess.Popen(
         [sys.executable, "-c", program],
         stdout=subprocess.PIPE,

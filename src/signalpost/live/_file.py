@@ -174,7 +174,7 @@ class WorkerFile:
         """
         now = time.time()
         self._overflow -= overflow
-        route, is_failed, is_aborted = closed.route, closed.is_failed, closed.is_aborted
+        _, route, is_failed, is_aborted, seconds, _, _ = closed
         self._requests += 1
         self._failed += is_failed
         self._aborted += is_aborted
@@ -186,50 +186,36 @@ class WorkerFile:
         row = self._rows.get(route) or self._row_of(route)
         if row.tick != second.period:
             self._begin_row(row, second.period)
-        self._count(second, row, is_failed, is_aborted)
-        seconds = closed.response_seconds
-        if seconds is not None:
-            self._count_duration(row, bucket_of(seconds))
+        for one in (second, row):
+            one.requests += 1
+            one.failed += is_failed
+            one.aborted += is_aborted
+        row.minute_requests += 1
+        row.minute_failed += is_failed
+        row.minute_aborted += is_aborted
+        self._write_counts(second, row, None if seconds is None else bucket_of(seconds))
         self._add_record(closed)
         self._write_live(now)
         return now
 
-    def _count(
-        self,
-        second: _Second,
-        row: _Row,
-        is_failed: bool,  # noqa: FBT001  # by position, as it is called for each request
-        is_aborted: bool,  # noqa: FBT001
-    ) -> None:
+    def _write_counts(self, second: _Second, row: _Row, bucket: int | None) -> None:
         page = self._page
-        second.requests += 1
-        second.failed += is_failed
-        second.aborted += is_aborted
         at = second.at
         page[at : at + 16] = _pack_second(
             second.tick, second.requests, second.failed, second.aborted
         )
-        row.requests += 1
-        row.failed += is_failed
-        row.aborted += is_aborted
         at = row.totals_at
         page[at : at + 24] = _pack_totals(row.requests, row.failed, row.aborted)
-        row.minute_requests += 1
-        row.minute_failed += is_failed
-        row.minute_aborted += is_aborted
         at = row.counts_at
         page[at : at + 12] = _pack_counts(
             row.minute_requests, row.minute_failed, row.minute_aborted
         )
-
-    def _count_duration(self, row: _Row, bucket: int) -> None:
-        page = self._page
-        buckets = row.buckets
-        buckets[bucket] = count = buckets[bucket] + 1
+        if bucket is None:
+            return
+        row.buckets[bucket] = count = row.buckets[bucket] + 1
         at = row.buckets_at + 4 * bucket
         page[at : at + 4] = count.to_bytes(4, "little")
-        buckets = self._buckets
-        buckets[bucket] = count = buckets[bucket] + 1
+        self._buckets[bucket] = count = self._buckets[bucket] + 1
         at = self._buckets_at + 4 * bucket
         page[at : at + 4] = count.to_bytes(4, "little")
 

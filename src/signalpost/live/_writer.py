@@ -186,8 +186,9 @@ class Writer:
         return self._file
 
     def _write_pending(self) -> None:
-        file = self._usable_file()
-        pending = self._pending
+        file, pending = self._file, self._pending
+        if file is None or not file.is_open:
+            file = self._usable_file()
         if file is None:
             pending.clear()
             return

@@ -1,0 +1,214 @@
+"""What is bounded: lists, tracebacks, texts; and what is left when a bound is met."""
+
+from __future__ import annotations
+
+import errno
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from signalpost import SignalMiddleware
+from signalpost.errors import ConfigurationError
+from signalpost.exchange import current_exchange
+from signalpost.exchange import Exchange
+from signalpost.lifecycle import exchange_closed
+from signalpost.live import LiveRecorder
+from signalpost.live import read_live
+from signalpost.live._list_file import LIST_BYTES
+from signalpost.live._tops import Failure
+from signalpost.live._tops import Tops
+from signalpost.live.reading import Reader
+from tests.live.shop import execute
+from tests.live.shop import recorded
+from tests.live.shop import shop
+from tests.live.shop import TOKEN
+from tests.wsgi.serving import hello
+from tests.wsgi.serving import Server
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+    from _typeshed.wsgi import WSGIEnvironment
+
+WIDE = "\U0001f600"
+"""A character that takes 12 bytes in JSON."""
+
+
+def failure(number: int, text: str = "x") -> Failure:
+    return Failure(f"{number:012x}", text, text, "/a.py:1:f", "view", "GET", None)
+
+
+def with_referrer(number: int) -> Exchange:
+    referrer = f"https://{number}.example/{WIDE.encode().decode('latin-1') * 200}"
+    environ = {"PATH_INFO": "/", "HTTP_REFERER": referrer, "HTTP_HOST": "a"}
+    return Exchange({**environ, "wsgi.url_scheme": "http"}, "shop")
+
+
+def test_the_longest_lists_have_room(folder: Path) -> None:
+    tops = Tops()
+    for number in range(400):
+        tops.statements.add(f"{number} {WIDE * 300}", (1, 1.0, 1.0, 0))
+        tops.count_referrer(with_referrer(number))
+        tops.add_failure(failure(number, WIDE * 120), (WIDE * 500 + "\n") * 200)
+    assert len(tops.encoded({"rows": [], "left_out": 0}, 1.0)) <= LIST_BYTES["tops"]
+    assert len(tops.encoded_failures(1.0)) <= LIST_BYTES["failures"]
+
+
+def test_what_has_no_room_is_counted(folder: Path) -> None:
+    names = [f"signal-{number}" for number in range(5000)]
+    receiver = ["x" * 200, None, "ANY", None, None, None]
+    data = Tops().encoded(
+        {"rows": [[name, [receiver], 0] for name in names], "left_out": 0}, 1.0
+    )
+    assert len(data) <= LIST_BYTES["tops"]
+    assert b'"left_out":5000' in data
+
+
+def test_more_failures_than_there_is_room_for_are_counted(folder: Path) -> None:
+    with recorded(folder) as app:
+        recorder = exchange_closed.connections[-1].receiver.__self__  # type: ignore[attr-defined]
+        Server().serve(app)
+        for number in range(60):
+            recorder._writer.fail(failure(number), None)
+    failures = read_live(folder).failures
+    assert failures is not None
+    assert (len(failures.rows), failures.left_out) == (50, 10)
+    assert failures.rows[0].fingerprint == f"{59:012x}"
+    found = Reader(folder).failure(f"{59:012x}")
+    assert found is not None
+    assert found[1] == []
+    assert Reader(folder).failure("none") is None
+
+
+def test_a_long_traceback_has_its_ends(folder: Path) -> None:
+    tops = Tops()
+    tops.add_failure(failure(1), "\n".join(f"line {one} " * 20 for one in range(500)))
+    text = tops.encoded_failures(1.0).decode()
+    assert "line 0 " in text
+    assert "line 499 " in text
+    assert "lines are left out here" in text
+
+
+def test_a_record_of_wide_texts_leaves_events_out(folder: Path) -> None:
+    def wide(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        for number in range(40):
+            execute(f"SELECT {WIDE * 100}, a{number} FROM t{number}")
+        start_response("200 OK", [])
+        return []
+
+    with recorded(folder, wide) as app:
+        Server().serve(app)
+    reader = Reader(folder)
+    row = reader.exchange(reader.snapshot().exchanges[0].key)
+    assert row is not None
+    assert row.sql_count == 40
+    # And two signals.
+    assert len(row.events) + row.events_left_out == 42
+    assert 1 < len(row.events) < 42
+
+
+def test_more_statements_of_a_request_than_are_told_apart_are_counted(
+    folder: Path,
+) -> None:
+    def many(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        for number in range(300):
+            execute(f"SELECT a{number} FROM t")
+        start_response("200 OK", [])
+        return []
+
+    with recorded(folder, many) as app:
+        Server().serve(app)
+    snapshot = read_live(folder)
+    assert snapshot.exchanges[0].sql_count == 300
+    assert snapshot.statements is not None
+    assert len(snapshot.statements.rows) + snapshot.statements.left_out == 256
+
+
+def test_what_cannot_be_a_text_is_none(folder: Path) -> None:
+    class Odd:
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    def odd(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        exchange: t.Any = current_exchange()
+        start_response("200 OK", [])
+        exchange.route = Odd()
+        exchange.duration_seconds = "long"
+        return []
+
+    with recorded(folder, odd) as app:
+        Server().serve(app)
+    assert read_live(folder).exchanges[0].route is None
+
+
+def test_one_that_was_opened_before_is_counted_all_the_same(folder: Path) -> None:
+    app = SignalMiddleware(hello, sender="shop of this test")
+    before = exchange_closed.connect(lambda sender: None, weak=False)
+    body: t.Any = Server().call(app, PATH_INFO="/early")
+    left_out: t.Any = Server().call(app, PATH_INFO="/static/a")
+    recorder = LiveRecorder(folder=folder)
+    recorder.connect()
+    body.close()
+    left_out.close()
+    recorder.disconnect()
+    exchange_closed.disconnect(before)
+    assert [row.path for row in read_live(folder).exchanges] == ["/early"]
+
+
+def test_a_file_system_that_cannot_reserve_is_written_to(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(descriptor: int, offset: int, length: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "not here")
+
+    monkeypatch.setattr(os, "posix_fallocate", cannot)
+    with recorded(folder) as app:
+        Server().serve(app)
+    (file,) = folder.glob("*.live")
+    assert file.stat().st_blocks * 512 >= file.stat().st_size > 1_000_000
+    assert read_live(folder).total.requests_since_start == 1
+
+
+def test_lists_that_are_no_file_are_skipped(folder: Path) -> None:
+    with recorded(folder) as app:
+        Server().serve(app)
+    (lists,) = folder.glob("*.lists")
+    lists.unlink()
+    assert read_live(folder).statements is not None
+    lists.mkdir()
+    snapshot = read_live(folder)
+    assert [one.name for one in snapshot.files.skipped_files] == [lists.name]
+    lists.rmdir()
+    lists.symlink_to("/etc/passwd")
+    assert read_live(folder).files.skipped == 1
+
+
+def test_lists_of_another_form_are_skipped(folder: Path) -> None:
+    from signalpost.live._list_file import write_list
+
+    with recorded(folder) as app:
+        Server().serve(app)
+    (lists,) = folder.glob("*.lists")
+    for version, text in enumerate(
+        (b"[]", b"{}", b"x", b'{"statements": [[1]]}', b'{"statements": 7}'), 10
+    ):
+        with lists.open("r+b") as file:
+            write_list(file.fileno(), "tops", version, text)
+            write_list(file.fileno(), "failures", version, text)
+        snapshot = read_live(folder)
+        assert snapshot.files.skipped == 1
+        assert snapshot.statements is not None
+        assert snapshot.statements.rows == ()
+
+
+def test_a_path_takes_an_application_with_a_place_for_it(folder: Path) -> None:
+    recorder = LiveRecorder(folder=folder, path="/live", token=TOKEN)
+    with pytest.raises(ConfigurationError, match="wsgi_app"):
+        recorder.connect(shop)
+    assert not recorder.disconnect()
+
+
+def test_a_folder_is_a_path() -> None:
+    with pytest.raises(TypeError, match="folder must be the path"):
+        read_live(7)  # type: ignore[arg-type]  # what it refuses

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import time
 import typing as t
 from pathlib import Path
 
@@ -14,9 +16,12 @@ from signalpost.errors import ConfigurationError
 from signalpost.exchange import current_exchange
 from signalpost.exchange import Exchange
 from signalpost.lifecycle import exchange_closed
+from signalpost.live import LivePage
 from signalpost.live import LiveRecorder
 from signalpost.live import read_live
+from signalpost.live._folder import opened
 from signalpost.live._list_file import LIST_BYTES
+from signalpost.live._mount import Mount
 from signalpost.live._tops import Failure
 from signalpost.live._tops import Tops
 from signalpost.live.reading import Reader
@@ -212,3 +217,113 @@ def test_a_path_takes_an_application_with_a_place_for_it(folder: Path) -> None:
 def test_a_folder_is_a_path() -> None:
     with pytest.raises(TypeError, match="folder must be the path"):
         read_live(7)  # type: ignore[arg-type]  # what it refuses
+
+
+def full(*_: object, **__: object) -> t.NoReturn:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_lists_that_cannot_be_made_leave_no_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def opened_but_lists(own: t.Any, name: str, flags: int) -> int:
+        return full() if name.endswith(".lists") else opened(own, name, flags)
+
+    monkeypatch.setattr("signalpost.live._file.opened", opened_but_lists)
+    with recorded(folder) as app:
+        assert Server().serve(app) == b"ok"
+        assert Server().serve(app) == b"ok"
+    assert [*folder.iterdir()] == []
+    (record,) = caplog.records
+    assert "No space left on device" in record.getMessage()
+
+
+def test_lists_that_cannot_be_written_are_tried_again_later(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried: list[object] = []
+
+    def counted(*arguments: object) -> None:
+        tried.append(arguments)
+        full()
+
+    monkeypatch.setattr("signalpost.live._file.write_list", counted)
+    with recorded(folder) as app:
+        for _ in range(5):
+            Server().serve(app)
+        # Not at each request.
+        assert len(tried) == 1
+        monkeypatch.undo()
+    assert len(caplog.records) == 1
+    snapshot = read_live(folder)
+    assert snapshot.total.requests_since_start == 5
+    assert snapshot.referrers is not None
+    assert snapshot.referrers.none == 5
+
+
+def test_lists_of_several_workers_are_one(folder: Path) -> None:
+    for seconds in (0.1, 0.3, 0.2):
+        with recorded(folder, with_receivers=True) as app:
+            execute("SELECT 1", seconds)
+            with contextlib.suppress(LookupError):
+                Server().serve(
+                    app, PATH_INFO="/boom", HTTP_REFERER="https://a.example/"
+                )
+    snapshot = read_live(folder)
+    assert snapshot.statements is not None
+    (row,) = snapshot.statements.rows
+    assert (row.times, row.longest_seconds) == (3, 0.3)
+    assert row.total_seconds == pytest.approx(0.6)
+    assert snapshot.failures is not None
+    assert [one.times for one in snapshot.failures.rows] == [3]
+    assert snapshot.failures.rows[0].first_at < snapshot.failures.rows[0].last_at
+    assert snapshot.referrers is not None
+    assert [one.count for one in snapshot.referrers.rows] == [3]
+    assert snapshot.signals is not None
+    rows = {row.signal: row.receivers for row in snapshot.signals.rows}
+    (receiver,) = rows["exchange-opened"]
+    assert (receiver.workers, receiver.calls) == (3, 3)
+
+
+def test_a_clock_that_is_set_back_loses_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    times = iter([now, now - 1234, now - 1234, now, now + 1])
+    with recorded(folder) as app:
+        Server().serve(app)
+        for at in times:
+            monkeypatch.setattr("signalpost.live._file.time.time", lambda at=at: at)
+            Server().serve(app)
+        monkeypatch.undo()
+    snapshot = read_live(folder)
+    assert snapshot.total.requests_since_start == 6
+    assert sum(snapshot.seconds.requests) >= 3
+
+
+def test_a_page_that_others_are_around_lets_all_pass_when_it_is_removed(
+    folder: Path,
+) -> None:
+    class Shop:
+        def wsgi_app(self, environ: t.Any, start_response: t.Any) -> t.Any:
+            return hello(environ, start_response)
+
+    app: t.Any = Shop()
+    mount = Mount(
+        app, "/live", lambda inner: LivePage(inner, folder=folder, token=TOKEN)
+    )
+    around = app.wsgi_app
+
+    def outer(environ: t.Any, start_response: t.Any) -> t.Any:
+        return around(environ, start_response)
+
+    app.wsgi_app = outer
+    mount.remove()
+    assert app.wsgi_app is outer
+    assert Server().serve(outer, PATH_INFO="/_signalpost/") == b"hello"
+    app.wsgi_app = around
+    mount.remove()
+    assert "wsgi_app" not in vars(app)
+    del app
+    with pytest.raises(RuntimeError, match="the application is gone"):
+        Server().serve(outer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import threading
 import time
 import typing as t
 from pathlib import Path
@@ -327,3 +328,27 @@ def test_a_page_that_others_are_around_lets_all_pass_when_it_is_removed(
     del app
     with pytest.raises(RuntimeError, match="the application is gone"):
         Server().serve(outer)
+
+
+def test_requests_go_on_and_are_counted_while_a_file_is_made(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(descriptor: int, offset: int, length: int) -> None:
+        begun.set()
+        assert may_end.wait(20)
+        os.ftruncate(descriptor, length)
+
+    monkeypatch.setattr(os, "posix_fallocate", slow)
+    with recorded(folder) as app:
+        first = threading.Thread(target=lambda: Server().serve(app))
+        first.start()
+        assert begun.wait(20)
+        for _ in range(2500):
+            Server().serve(app)
+        may_end.set()
+        first.join()
+    snapshot = read_live(folder)
+    assert snapshot.total.requests_since_start == 2501
+    assert len(snapshot.exchanges) + snapshot.exchanges_left_out == 2501

@@ -69,6 +69,7 @@ class Closed(NamedTuple):
     response_seconds: float | None
     has_referrer: bool
     record: bytes
+    """Empty if there were too many at once."""
 
 
 class WorkerFile:
@@ -310,6 +311,8 @@ class WorkerFile:
         page, layout = self._page, self._layout
         self._sequence = sequence = self._sequence + 1
         record = closed.record
+        if not record:
+            return
         data = _pack_head(sequence, crc32(record)) + record
         length = len(data)
         ring_at = self._ring_at

@@ -31,7 +31,10 @@ _log = logging.getLogger("signalpost.live")
 
 _TOPS_SECONDS: Final = 1.0
 _AGAIN_SECONDS: Final = 30.0
-_MOST_PENDING: Final = 4000
+# A file is made, or lists are written, in milliseconds; on a disk that hangs it may be
+# seconds, in which requests go on.
+_MOST_PENDING: Final = 100_000
+_MOST_RECORDS: Final = 512
 
 # What waits to be written.
 _OPENED: Final = "opened"
@@ -104,6 +107,9 @@ class Writer:
         # Its process goes on with it, and counts it.
         if file is not None and not file.is_open and file.pid != os.getpid():
             return
+        # The file has no more records than these; the request is counted all the same.
+        if len(self._pending) > _MOST_RECORDS:
+            closed = closed._replace(record=b"")
         self._pending.append((_CLOSED, trace, closed))
         self._drain()
         if file is not None and trace.slot >= 0 and file.is_open:
@@ -135,10 +141,12 @@ class Writer:
                 self._is_busy = False
         finally:
             self._lock.release()
+            self._drain()
 
     def end(self) -> None:
         """Write all that there is, and let go of the file."""
         with self._lock:
+            self._drain()
             self._has_ended = True
             file, self._file = self._file, None
             if file is None:

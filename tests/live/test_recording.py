@@ -280,12 +280,13 @@ def test_what_a_receiver_sets_is_no_failure(folder: Path) -> None:
         exchange.status = "fine"
         exchange.route = 7
         exchange.body_bytes = 10**30
+        exchange.method = ["GET"]
         return []
 
     with recorded(folder, odd) as app:
         get(app, "/")
     row = read_live(folder).exchanges[0]
-    assert row.route == "7"
+    assert (row.route, row.method, row.body_bytes) == ("7", "['GET']", 0)
 
 
 def test_routes_beyond_the_limit_share_a_row(folder: Path) -> None:

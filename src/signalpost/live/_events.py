@@ -37,7 +37,7 @@ _LONGEST_REFERRER: Final = 256
 
 
 # What nearly every request has, as it is written.
-_KNOWN: Final[dict[object, str]] = {
+_KNOWN: Final[dict[str, str]] = {
     one: _quoted(one)
     for one in ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "complete", "aborted")
 }
@@ -143,10 +143,10 @@ def record_of(
     known_id = exchange.known_id()
     most = max([row[0] for row in shapes.values()]) if shapes else 0
     head = (
-        f"[{_KNOWN.get(exchange.method) or _text(exchange.method, 20)}"
+        f"[{_word(exchange.method)}"
         f",{_quoted(trace.path)},{'null' if route is None else _quoted(route)}"
         f",{status if type(status) is int else _number(status)}"
-        f",{_KNOWN.get(exchange.outcome) or _text(exchange.outcome, 20)}"
+        f",{_word(exchange.outcome)}"
         f",{'null' if response_seconds is None else int(response_seconds * 1e6)}"
         f",{_microseconds(exchange.duration_seconds)},{_number(exchange.body_bytes)}"
         f",{trace.sql_count},{int(trace.sql_seconds * 1e6)},{most}"
@@ -228,6 +228,12 @@ def _number(value: object) -> int | str:
     if type(value) is int and -(2**63) <= value < 2**63:
         return value
     return "null"
+
+
+def _word(value: object) -> str:
+    # A receiver may have set what has no hash.
+    known = _KNOWN.get(value) if type(value) is str else None
+    return known or _text(value, 20)
 
 
 def _text(value: object, longest: int) -> str:

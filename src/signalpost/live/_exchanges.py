@@ -81,7 +81,7 @@ def _fields_of(entry: Entry, record: list[Any]) -> tuple[Any, ...]:
         outcome,
         response_seconds,
         duration_seconds,
-        body_bytes,
+        body_bytes or 0,
         sql_count,
         _seconds(sql) or 0.0,
         most,

@@ -1,5 +1,811 @@
+/* The live page: polls data.json, and draws it by textContent only. */
 "use strict";
-setInterval(async () => {
-  const answer = await fetch("data.json");
-  document.getElementById("raw").textContent = JSON.stringify(await answer.json(), null, 1);
-}, 2000);
+(() => {
+const $ = (id) => document.getElementById(id);
+const KEPT = 400, PATIENCE_MS = 10_000, REPEATED = 5;
+
+// Elements: never from markup, as texts come from clients
+
+function make(tag, attributes = {}, ...children) {
+	const space = /^(svg|line|rect|path)$/.test(tag) ? "2000/svg" : "1999/xhtml";
+	const node = document.createElementNS(`http://www.w3.org/${space}`, tag);
+	for (const name in attributes) mark(node, name, attributes[name]);
+	node.append(...children);
+	return node;
+}
+
+function button(label, action, attributes) {
+	const node = make("button", { type: "button", ...attributes }, label);
+	node.onclick = action;
+	return node;
+}
+
+function write(node, text) {
+	if (node.textContent !== text) node.textContent = text;
+}
+
+const mark = (node, name, value) => node.setAttribute(name, value);
+
+/** Make nodes the children; what stays keeps its focus. */
+function follow(parent, nodes) {
+	const focused = document.activeElement;
+	for (const node of new Set(parent.children).difference(new Set(nodes))) node.remove();
+	nodes.forEach((node, i) => {
+		if (parent.children[i] !== node) parent.insertBefore(node, parent.children[i]);
+	});
+	if (focused.isConnected) focused.focus({ preventScroll: true });
+}
+
+// Numbers and times as text
+
+const plain = (value) => `${value ?? "–"}`;
+const count = (n) => n?.toLocaleString("en") ?? "–";
+const rate = (n) => (n < 99.95 ? n.toFixed(1) : count(Math.round(n)));
+const share = (n) => `${+(n * 100).toFixed(n < 0.0995 ? 1 : 0)} %`;
+const bytes = (n) => n < 1e3 ? `${n} B`
+	: n < 999500 ? `${(n / 1e3).toPrecision(3)} kB` : `${+(n / 1e6).toPrecision(3)} MB`;
+const day = (epoch) => new Date(epoch * 1000).toLocaleString("sv");
+const clock = (epoch) => (epoch == null ? "–" : day(epoch).slice(11));
+const file = (place) => plain(place).replace(/^.*\//, "");
+
+function time(seconds) {
+	if (seconds == null) return "–";
+	if (seconds < 0.0009995) return `${(seconds * 1e6).toFixed()} µs`;
+	if (seconds < 0.9995) return `${(seconds * 1e3).toPrecision(3)} ms`;
+	if (seconds < 59.95) return `${seconds.toPrecision(3)} s`;
+	const [m, h] = [Math.floor(seconds / 60), Math.floor(seconds / 3600)];
+	if (h < 48) return h ? `${h} h ${m % 60} m` : `${m} m ${Math.floor(seconds % 60)} s`;
+	return `${Math.floor(h / 24)} days`;
+}
+
+// Logging in: a link's token is in its fragment, and so in no log
+
+const token = new URLSearchParams(location.hash.slice(1)).get("token");
+if (token !== null) history.replaceState(null, "", location.pathname);
+
+async function logIn() {
+	const headers = { Accept: "application/json" };
+	const body = new URLSearchParams({ token });
+	const answer = await fetch("login", { method: "POST", body, headers });
+	if (answer.ok) location.replace("./");
+	else write($("message"), (await answer.json()).error);
+}
+
+if ($("login")) {
+	if (token) logIn().catch(() => write($("message"), "The server does not answer."));
+	return;
+}
+
+// What was received
+
+const SERIES = {
+	seconds: ["requests", "failed", "aborted"],
+	periods: ["p50_seconds", "p90_seconds", "p99_seconds"],
+};
+const kept = { seconds: new Map(), periods: new Map() };
+let data = null;
+
+function receive(fresh) {
+	const isDelta = fresh.is_delta && data;
+	if (isDelta) {
+		fresh.exchanges.push(...data.exchanges);
+		fresh.exchanges_left_out += data.exchanges_left_out;
+	}
+	fresh.exchanges_left_out += fresh.exchanges.splice(KEPT).length;
+	if (fresh.signals) fresh.signals.rows = fresh.signals.rows.flatMap((one) => {
+		fresh.signals.left_out += one.receivers_left_out;
+		return one.receivers.map((row, i) => ({ ...row, i, signal: one.signal }));
+	});
+	for (const name of ["statements", "failures", "referrers", "signals"]) {
+		fresh[name] ??= data[name];
+	}
+	for (const name in SERIES) {
+		const { from, step = 1, ...values } = fresh[name];
+		const [first, ...others] = SERIES[name].map((one) => values[one]);
+		if (!isDelta) kept[name].clear();
+		first.forEach((value, i) =>
+			kept[name].set(from + i * step, [value, ...others.map((one) => one[i])]));
+		for (const at of kept[name].keys()) {
+			if (at < fresh.now - fresh.history_seconds) kept[name].delete(at);
+		}
+	}
+	data = fresh;
+}
+
+// Figures
+
+function drawFigures() {
+	const { total, workers, in_flight: open } = data;
+	const alive = workers.filter((one) => one.state === "alive");
+	const killed = workers.filter((one) => one.state === "killed").length;
+	const busy = alive.filter((one) => one.is_busy).length;
+	const longest = open.find((one) => !one.is_dead);
+	const all = (name) => `${count(total[`${name}_since_start`])} in all`;
+	[
+		[`${rate(total.requests_per_second)} /s`, all("requests")],
+		[count(total.failed), `${share(total.failed_share)}, ${all("failed")}`],
+		[count(total.aborted), all("aborted")],
+		[count(total.in_flight), longest ? `longest ${time(longest.seconds)}` : ""],
+		...SERIES.periods.map((name) => [time(total[name])]),
+		[count(alive.length), `${busy} busy${killed ? `, ${killed} killed` : ""}`],
+	].forEach(([value, note], i) => {
+		const [, figure, more] = $("figures").children[i].children;
+		write(figure, value);
+		if (note !== undefined) write(more, note);
+		figure.className = i === 1 && total.failed ? "bad" : "";
+	});
+	write($("window"), `The last ${Math.round(total.window_seconds)} s`);
+	write($("since"), data.since === null ? "nothing is recorded yet"
+		: `counted since ${day(data.since)} (${time(data.now - data.since)})`);
+}
+
+// Charts
+
+const STYLES = [["solid"], ["solid"], ["dashed", [7, 3]], ["dotted", [2, 3]]];
+
+/** Draw lines of {label: color}; return what draws other values. */
+function chart(id, lines, show, options) {
+	const place = $(id);
+	const size = () => ({ width: place.clientWidth - 24, height: 168 });
+	let columns = [[], [], [], []];
+	let plot = null;
+
+	function draw(latest) {
+		columns = latest;
+		plot.setData(columns);
+		if (plot.cursor.idx == null) plot.setLegend({ idx: columns[0].length - 1 });
+	}
+
+	function build() {
+		const style = getComputedStyle(place);
+		const color = (name) => style.getPropertyValue(`--${name}`);
+		const axis = {
+			stroke: color("soft"),
+			grid: { stroke: color("grid"), width: 1 },
+			ticks: { show: false },
+			font: "11px system-ui",
+		};
+		plot?.destroy();
+		plot = new uPlot({
+			...size(),
+			padding: [10, 14, 0, 0],
+			cursor: { y: false, drag: { x: false }, sync: { key: "live" } },
+			legend: { markers: { dash: (_, i) => STYLES[i][0] } },
+			scales: {
+				x: { range: () => [data?.now - data?.history_seconds || 0, data?.now ?? 1] },
+				y: options.scale,
+			},
+			axes: [
+				{ ...axis, size: 26, space: 70, incrs: [60, 120, 300],
+					values: (_, ticks) => ticks.map((at) => clock(at).slice(0, 5)) },
+				{ ...axis, ...options.axis, size: 58,
+					values: (_, ticks) => ticks.map((n) => (n === null ? "" : show(n))) },
+			],
+			series: [{}, ...Object.entries(lines).map(([label, name], i) => ({
+				label,
+				value: (_, n) => (n == null ? "–" : show(n)),
+				stroke: color(name),
+				dash: STYLES[i + 1][1],
+				fill: label === "all" ? `${color(name)}1c` : undefined,
+				width: 1.75,
+				spanGaps: true,
+				points: { show: false },
+			}))],
+		}, columns, place);
+		draw(columns);
+	}
+
+	build();
+	new ResizeObserver(() => plot.setSize(size())).observe(place);
+	matchMedia("(prefers-color-scheme: dark)").onchange = build;
+	return draw;
+}
+
+const drawRates = chart("rate",
+	{ all: "requests", errors: "bad", aborted: "warn" },
+	(n) => rate(n).replace(".0", ""),
+	{ scale: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } });
+
+const power = (n, round) => 10 ** round(Math.log10(n));
+const drawTimes = chart("time", { p50: "p50", p90: "p90", p99: "p99" },
+	(n) => time(n).replace(/\.0+ /, " "), {
+		scale: {
+			distr: 3, // logarithmic
+			range: (_, low, high) =>
+				[power(low || 0.001, Math.floor), power((high || 0.9) * 1.05, Math.ceil)],
+		},
+		axis: {
+			splits: (_, axis, low, high) =>
+				Array.from({ length: Math.log10(high / low) + 1.5 }, (_, i) => low * 10 ** i),
+		},
+	});
+
+const columnsOf = (rows) =>
+	[[...rows.keys()], ...[0, 1, 2].map((i) => [...rows.values()].map((one) => one[i]))];
+
+/** Draw what is over, in periods: single seconds flicker. */
+function drawCharts() {
+	const { now, since, periods: { step } } = data;
+	const rates = new Map();
+	for (const [at, values] of kept.seconds) {
+		const end = at - (at % step) + step;
+		const sum = rates.get(end) ?? [0, 0, 0];
+		if (end > now) continue;
+		rates.set(end, sum.map((n, i) => end <= since ? null : n + values[i] / step));
+	}
+	drawRates(columnsOf(rates));
+	const over = [...kept.periods].filter(([at]) => at + step <= now);
+	drawTimes(columnsOf(new Map(over.map(([at, values]) => [at + step, values]))));
+}
+
+function spark(place) {
+	const bars = make("path");
+	const box = { role: "img", viewBox: "0 0 59 20", preserveAspectRatio: "none" };
+	const picture = make("svg", box, bars);
+	place.append(picture);
+	return (counts) => {
+		const most = Math.max(1, ...counts);
+		const bar = (n, i) => `M${i * 5} 20v${(-n / most) * 19 - 0.5}h4V20z`;
+		mark(bars, "d", counts.map(bar).join(""));
+		mark(picture, "aria-label", `Requests in each 5 seconds: ${counts.join(", ")}`);
+	};
+}
+
+// Columns: how a field of a row is shown
+
+const took = (row) => row.response_seconds ?? row.duration_seconds;
+const GET = {
+	took,
+	mean: (row) => row.total_seconds / (row.times ?? row.calls) || null,
+};
+const above0 = (tone) => (n) => (n > 0 ? tone : "soft");
+const often = (n) => (n < REPEATED ? "soft" : "warn");
+const isWhole = (row) => row.outcome === "complete";
+/** The text of a value, and its tone, each by the value and its row. */
+const KINDS = {
+	bad: [count, above0("bad")],
+	warn: [count, above0("warn")],
+	soft: [count, above0("")],
+	rate: [rate],
+	day: [day],
+	file: [file],
+	plain: [plain],
+	took: [time, (_, row) => (row.is_slow ? "warn" : "")],
+	request: [(path, row) => `${row.method} ${path}`],
+	raised: [(name, row) => name + (row.message ? `: ${row.message}` : "")],
+	state: [
+		(name) => `${{ alive: "●", ended: "○" }[name] ?? "✕"} ${name}`,
+		(name) => ({ alive: "good", killed: "bad" })[name] ?? "soft",
+	],
+	open: [
+		(status, row) => row.is_dead ? "✕ its worker died"
+			: status === null ? "no response yet" : `${status}, sending`,
+		(_, row) => (row.is_dead ? "bad" : ""),
+	],
+	status: [
+		(status, row) => plain(status) + (isWhole(row) ? "" : ` ${row.outcome}`),
+		(_, row) => row.is_failed || row.outcome === "error" ? "bad"
+			: isWhole(row) ? "" : "warn",
+	],
+	sql: [
+		(n, { most_repeats: most }) =>
+			most < REPEATED ? count(n) : `▲ ${most}× of ${n}`,
+		(_, row) => often(row.most_repeats),
+	],
+	most: [(n) => `${n < REPEATED ? "" : "▲ "}${n}×`, often],
+};
+/** Read "label|width in rem|field|flags|kind".
+ *
+ * Flags: n number, m not on a phone, w only if wide, x only in an open row, c code,
+ * s small chart, d first order; each is a class, too. Without a kind, the field's name
+ * tells its unit.
+ */
+function column(line) {
+	const [label, width, field, flags, kind] = line.split("|");
+	const is = (flag) => flags.includes(flag);
+	const [text, tone] = KINDS[kind] ?? [];
+	return {
+		label, is, tone,
+		width: width || (is("n") ? 5.6 : ""),
+		get: GET[field] ?? ((row) => row[field]),
+		css: [...flags].join(" "),
+		text: text ?? (/(^|_)at$/.test(field) ? clock
+			: /seconds$|mean/.test(field) ? time
+			: field.endsWith("bytes") ? bytes
+			: is("n") ? count : plain),
+	};
+}
+
+/** Return what shows a row's value in a node. */
+function shower({ is, get, text, tone }, node) {
+	if (is("s")) {
+		const change = spark(node);
+		return (row) => change(get(row));
+	}
+	const target = make(is("c") ? "code" : "span");
+	node.append(target);
+	return (row) => {
+		const value = get(row);
+		write(target, text(value, row));
+		if (is("c")) mark(target, "title", plain(value));
+		if (tone) mark(target, "class", tone(value, row));
+	};
+}
+
+// Lists: a tab and a table each, all of one kind
+
+const lists = {};
+let chosen = location.hash.slice(1);
+
+/** `id` names the list in the data, `key` the fields that tell its rows apart. */
+function list(id, label, key, empty, lines, more) {
+	const columns = lines.trim().split("\n").map(column);
+	const cells = columns.filter((one) => !one.is("x"));
+	const head = make("tr");
+	const body = make("tbody");
+	const widths = make("colgroup");
+	const none = make("p", { class: "empty" }, empty);
+	const note = make("p", { class: "rest" });
+	const size = make("small");
+	const tab = button(label, () => goTo(id),
+		{ role: "tab", id: `tab-${id}`, "aria-controls": id });
+	const names = { role: "tabpanel", id, "aria-labelledby": tab.id };
+	const panel = make("section", names, make("table", { "aria-label": label }, widths,
+		make("thead", {}, head), body), none, note);
+	const self = { tab, panel, openKey: null, read, draw, drawTab, body, ...more };
+	let made = new Map();
+	let sort = cells.find((one) => one.is("d"));
+	let isDown = sort.is("n");
+
+	for (const one of cells) {
+		const width = make("col", { class: one.css });
+		width.style.width = one.width && `${one.width}rem`;
+		widths.append(width);
+		one.head = make("th", { scope: "col", class: one.css }, button(one.label, () => {
+			isDown = one === sort ? !isDown : one.is("n");
+			sort = one;
+			redraw();
+		}));
+		head.append(one.head);
+	}
+	tab.append(size);
+	$("tabs").append(tab);
+	$("panels").append(panel);
+	lists[id] = self;
+
+	/** Return rows, how many more there are, and a note. */
+	function read() {
+		const all = data[id];
+		if (!all.rows) return [all, data[`${id}_left_out`], ""];
+		const sums = all.own === undefined ? "" : `${count(all.requests)} requests, ` +
+			`${count(all.none)} without a referrer, ${count(all.own)} from own pages; `;
+		return [all.rows, all.left_out, `${sums}as of ${clock(all.as_of)}`];
+	}
+
+	function order(a, b) {
+		const [x, y] = [a, b].map((row) => sort.get(row) ?? -Infinity);
+		return (x < y ? -1 : +(x > y)) * (isDown ? -1 : 1);
+	}
+
+	function draw() {
+		const [rows, left, more] = self.read();
+		const nodes = [];
+		const before = made;
+		made = new Map();
+		for (const one of rows.toSorted(order)) {
+			const at = key.split(" ").map((name) => one[name]).join(" ");
+			if (made.has(at)) continue;
+			const row = before.get(at) ?? newRow(at);
+			made.set(at, row);
+			row.update(one);
+			nodes.push(row);
+			if (at === self.openKey) nodes.push(row.open(one));
+		}
+		for (const one of cells) mark(one.head, "aria-sort",
+			one !== sort ? "none" : isDown ? "descending" : "ascending");
+		const at = [...body.children].findIndex((one) => one.matches(":focus-within"));
+		follow(body, nodes);
+		if (at >= 0 && !body.matches(":focus-within")) {
+			(nodes[Math.min(at, nodes.length - 1)]?.querySelector("button") ?? tab).focus();
+		}
+		none.hidden = rows.length > 0;
+		const rest = left && `${count(left)} more are not in this list`;
+		write(note, [rest, more].filter(Boolean).join("; "));
+	}
+
+	function newRow(at) {
+		const node = make("tr", { class: "row" });
+		const opener = self.detail && make("button", { type: "button", class: "opener" });
+		const updates = cells.map((one, i) => {
+			const cell = make("td", { class: one.css });
+			node.append(cell);
+			if (i || !opener) return shower(one, cell);
+			cell.append(opener);
+			return shower(one, opener);
+		});
+		let last, detail, changes;
+		const update = (row) => {
+			const isOpen = at === self.openKey;
+			node.classList.toggle("open", isOpen);
+			if (opener) mark(opener, "aria-expanded", isOpen);
+			if (!isOpen) detail = null;
+			if (row !== last) updates.forEach((one) => one(row));
+			last = row;
+		};
+		const open = (row) => {
+			if (!detail) {
+				const facts = make("dl");
+				const cell = make("td", {}, facts);
+				detail = make("tr", { class: "detail" }, cell);
+				changes = columns.map((one) => {
+					const value = make("dd");
+					facts.append(make("div", {}, make("dt", {}, one.label), value));
+					return shower(one, value);
+				});
+				self.detail(cell, row);
+			}
+			const seen = cells.filter((one) => one.head.offsetWidth);
+			mark(detail.firstChild, "colspan", seen.length);
+			changes.forEach((one) => one(row));
+			return detail;
+		};
+		return Object.assign(node, { at, opener, update, open });
+	}
+
+	function toggle({ at, opener }) {
+		self.openKey = self.openKey === at ? null : at;
+		redraw();
+		opener.focus();
+	}
+
+	body.onclick = ({ target }) => {
+		const row = target.closest("tr");
+		if (row.opener && !`${getSelection()}`) toggle(row);
+	};
+
+	body.onkeydown = (event) => {
+		const line = event.target.closest("tr");
+		const row = line.opener ? line : line.previousSibling;
+		const all = [...body.querySelectorAll(".opener")];
+		const at = all.indexOf(row.opener);
+		const up = line === row ? at - 1 : at;
+		const to = { ArrowDown: at + 1, ArrowUp: up, Home: 0, End: all.length - 1 };
+		if (event.key === "Escape" && self.openKey === row.at) toggle(row);
+		else if (event.target.matches("pre") || !(event.key in to)) return;
+		else (all[to[event.key]] ?? row.opener).focus();
+		event.preventDefault();
+	};
+
+	function drawTab() {
+		mark(tab, "aria-selected", id === chosen);
+		mark(tab, "tabindex", id === chosen ? 0 : -1);
+		panel.hidden = id !== chosen;
+		if (!data) return;
+		const [rows, left] = read();
+		const isAlarm = self.isAlarm?.(rows);
+		mark(size, "class", isAlarm ? "bad" : "");
+		write(size, count(rows.length + left) + (isAlarm ? " !" : ""));
+	}
+}
+
+async function ask(query) {
+	const signal = AbortSignal.timeout(PATIENCE_MS);
+	const answer = await fetch(`data.json?${new URLSearchParams(query)}`, { signal });
+	// The page to log in is at the same address.
+	if (answer.status === 401) location.reload();
+	const body = await answer.json();
+	if (!answer.ok) throw new Error(body.error);
+	return body;
+}
+
+/** Show what a row has beyond its line, once it has come. */
+async function later(cell, query, show) {
+	const wait = make("p", { class: "soft" }, "Loading …");
+	cell.append(wait);
+	try {
+		show(await ask(query));
+		wait.remove();
+	} catch (error) {
+		write(wait, `This cannot be shown: ${error.message}`);
+	}
+}
+
+// One exchange: what happened in it, and when
+
+function eventRow({ kind, name, at_seconds: at, seconds, place, times, ...one }, whole) {
+	const x = Math.min(99.4, (at / whole) * 100);
+	const width = Math.min(100 - x, Math.max(0.6, (seconds / whole) * 100));
+	const [y, height] = seconds === null ? [1, 18] : [4, 12];
+	const what = make("div", {}, make("code", { title: name }, name));
+	if (times > 1) what.append(make("b", { class: "warn" }, `${times}× in this request`));
+	if (one.is_failed) what.append(make("b", { class: "bad" }, "failed"));
+	if (place) what.append(make("small", {}, place));
+	return make("div",
+		{ class: `event ${one.is_failed ? "exception" : kind}`, role: "listitem" },
+		make("div", {}, make("span", {}, kind), make("small", {}, `+${time(at)}`)),
+		what,
+		make("svg", { viewBox: "0 0 100 20", preserveAspectRatio: "none" },
+			make("line", { x2: 100, y1: 10, y2: 10 }), make("rect", { x, y, width, height })),
+		make("div", { class: "n" }, time(seconds)));
+}
+
+function showExchange(cell, { exchange }) {
+	const { events, fingerprint, events_left_out: left } = exchange;
+	const ends = events.map((one) => one.at_seconds + one.seconds);
+	const whole = Math.max(exchange.duration_seconds, ...ends, 1e-6);
+	const warned = new Set();
+	for (const { name, times, place } of events) {
+		if (times < REPEATED || warned.has(name)) continue;
+		warned.add(name);
+		const text = `▲ One statement ran ${times} times, from ${plain(place)}`;
+		cell.append(make("p", { class: "warn" }, text));
+	}
+	const { status, seconds_to_headers: begun } = exchange;
+	if (begun !== null) events.push({
+		kind: "response", name: `status ${status}`, at_seconds: begun, seconds: null,
+	});
+	events.sort((a, b) => a.at_seconds - b.at_seconds);
+	cell.append(make("div",
+		{ class: "events", role: "list", "aria-label": "What happened, in order" },
+		...events.map((one) => eventRow(one, whole))));
+	cell.append(make("p", { class: "soft" }, [
+		left && `${count(left)} more events are not kept`,
+		!data.has_waterfall && "signals, templates and SQL are not recorded",
+		exchange.referrer && `referrer ${exchange.referrer}`,
+	].filter(Boolean).join("; ")));
+	const show = () => goTo("failures", fingerprint);
+	if (fingerprint) cell.append(button("Show its traceback", show));
+}
+
+// The lists
+
+list("routes", "Routes", "route", "No request has been recorded yet.", `
+Route||route|c
+/s|4|requests_per_second|n|rate
+Requests||requests|nmd|soft
+Errors|4.8|failed|n|bad
+Aborted||aborted|nw|warn
+p50||p50_seconds|nm
+p90||p90_seconds|n
+p99||p99_seconds|nm
+In all||requests_since_start|nw
+Errors in all||failed_since_start|x
+Aborted in all||aborted_since_start|x
+Last minute|7|chart|sm`, {
+	detail: (cell, { route }) => cell.append(button("Show its requests", () => {
+		goTo("exchanges");
+		filters.reset();
+		filters.route.value = route;
+	})),
+});
+
+list("in_flight", "In flight", "worker started_at method path",
+	"No request is in flight.", `
+Request||path|c|request
+State|9.5|status||open
+Worker||pid|m
+Started||started_at|nm
+For||seconds|nd`);
+
+list("exchanges", "Requests", "key", "No request that fits has been recorded.", `
+Request||path|c|request
+Time||at|nmd
+Route|13|route|cw
+Status|7|status||status
+Took||took|n|took
+SQL|6.8|sql_count|nm|sql
+Id|10|request_id|cw
+To the end||duration_seconds|x
+SQL took||sql_seconds|x
+Body||body_bytes|x
+Worker||pid|x
+Exception||exception|x`, {
+	detail: (cell, { key }) =>
+		later(cell, { exchange: key }, (body) => showExchange(cell, body)),
+	read: readExchanges,
+});
+
+list("statements", "SQL", "statement",
+	"No statement is recorded; the receiver “sqlalchemy” makes engines send them.", `
+Statement||statement|c
+Times||times|n
+Total||total_seconds|nd
+Mean||mean|nw
+Slowest||longest_seconds|nm
+Failed|4.8|failed|nm|bad
+In one request|7.6|most_in_exchange|nm|most`, {
+	detail() {},
+});
+
+list("failures", "Failures", "fingerprint", "Nothing has failed.", `
+Exception||exception|c|raised
+Place|14|place|cw|file
+Route|12|route|cw
+Times|4.6|times|n
+Last||last_at|nd
+First||first_at|x|day
+In the||where|x
+Method||method|x
+Fingerprint||fingerprint|x`, {
+	detail: (cell, { fingerprint }) =>
+		later(cell, { failure: fingerprint }, ({ failure }) => cell.append(make("pre",
+			{ tabindex: 0, role: "region", "aria-label": "Traceback" },
+			failure.traceback.join("\n")))),
+	isAlarm: (rows) => rows.some((row) => data.now - row.last_at < 60),
+});
+
+list("referrers", "Referrers", "referrer", "No request came from another page.", `
+Referrer||referrer|c
+Requests||count|nd
+Too high by at most|9.5|at_most_too_high|nm|soft`);
+
+list("signals", "Signals", "signal name sender i", "No receiver is connected.", `
+Receiver||name|c
+Signal|12|signal|cmd
+Connected at|14|connected_at|cw|file
+Calls||calls|n
+Failed|4.8|failures|n|bad
+Mean||mean|n
+Sender||sender|x
+Place||connected_at|x|plain
+Workers||workers|x
+Time in all||total_seconds|x`, { detail() {} });
+
+list("workers", "Workers", "worker", "No worker has recorded anything yet.", `
+Process||pid|
+State|6.2|state|d|state
+In flight||in_flight|nm|soft
+/s|4|requests_per_second|nm|rate
+Requests||requests|n
+Errors|4.8|failed|n|bad
+Aborted||aborted|nw|warn
+Started||started_at|nm
+Last request|7.4|last_at|nm
+File||bytes|nw`, { isAlarm: (rows) => rows.some((row) => row.state === "killed") });
+
+// Filters of the requests
+
+const filters = $("filters");
+const fresh = $("fresh");
+let found = [], foundLeft = 0, shown = null, asked = 0;
+
+/** Return what is filtered by, in the words of data.json. */
+const query = () => Object.fromEntries([...new FormData(filters)].filter(([, text]) => text));
+
+const fits = ({ route, status, outcome, id = "", slow_seconds: least = 0 }) => (row) =>
+	(!route || (row.route ?? "<unmatched>") === route) &&
+	(!status || `${row.status}`[0] === status[0]) &&
+	(!outcome || row.outcome === outcome) &&
+	(row.request_id ?? "").startsWith(id.trim()) && took(row) >= least;
+
+/** Filter what is here; then add what only the files still hold. */
+function filtersChanged() {
+	found = [];
+	foundLeft = 0;
+	renew();
+	clearTimeout(asked);
+	const mine = asked = setTimeout(async () => {
+		if (!Object.keys(query()).length) return;
+		// Without an answer, the poll shows that there is none.
+		const body = await ask({ find: 1, ...query() }).catch(() => null);
+		if (!body || mine !== asked) return;
+		[found, foundLeft, shown] = [body.exchanges, body.left_out, null];
+		redraw();
+	}, 300);
+}
+
+function renew() {
+	lists.exchanges.openKey = shown = null;
+	redraw();
+}
+
+function readExchanges() {
+	const { route: select } = filters;
+	const names = new Set(data.routes.map((one) => one.route).sort());
+	for (const { value } of select.options) names.delete(value);
+	for (const value of names) select.append(make("option", { value }, value));
+	const wanted = query();
+	const all = new Map(found.concat(data.exchanges).map((row) => [row.key, row]));
+	const fitting = [...all.values()].filter(fits(wanted));
+	// A list in use must not move: new rows wait behind a button.
+	const { openKey, body } = lists.exchanges;
+	if (openKey === null && !body.matches(":hover, :focus-within")) shown = null;
+	shown ??= fitting;
+	const waiting = new Set(fitting).difference(new Set(shown)).size;
+	fresh.disabled = !waiting;
+	write(fresh, waiting ? `Show ${count(waiting)} new` : "Up to date");
+	if (!Object.keys(wanted).length) return [shown, data.exchanges_left_out, ""];
+	return [shown, foundLeft, `${count(shown.length)} of ${count(all.size)} fit`];
+}
+
+filters.onsubmit = (event) => event.preventDefault();
+filters.oninput = filtersChanged;
+filters.onreset = () => setTimeout(filtersChanged);
+fresh.onclick = renew;
+lists.exchanges.panel.prepend(filters);
+
+// Tabs, and the whole page
+
+function goTo(id, key = lists[id].openKey) {
+	chosen = id;
+	lists[id].openKey = key;
+	shown = null;
+	history.replaceState(null, "", `#${id}`);
+	redraw();
+	lists[id].tab.focus();
+}
+
+$("tabs").onkeydown = (event) => {
+	const ids = Object.keys(lists);
+	const at = ids.indexOf(chosen);
+	const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1 }[event.key];
+	if (to === undefined) return;
+	event.preventDefault();
+	goTo(ids.at(to % ids.length));
+};
+
+function drawFoot() {
+	const { folder, quantile_error: error, files } = data;
+	const skipped = files.skipped_files.map((one) => `; ${one.name}: ${one.reason}`);
+	write($("foot"), `Quantiles are off by at most ${share(error)}. ${folder}: ` +
+		`${files.count} files of a fixed ${bytes(files.bytes_per_worker)}, not read: ` +
+		files.skipped + skipped.join(""));
+}
+
+function redraw() {
+	if (!lists[chosen]) chosen = "routes";
+	for (const id in lists) lists[id].drawTab();
+	if (!data) return;
+	drawFigures();
+	drawCharts();
+	lists[chosen].draw();
+	drawFoot();
+}
+
+// Polling: never while paused or hidden
+
+let timer = 0, turn = 0, misses = 0, isPaused = false;
+
+function say(state, text) {
+	$("state").className = state;
+	write($("state"), text);
+	write($("now"), data ? clock(data.now) : "the start");
+}
+
+async function tick() {
+	const mine = stop();
+	if (isPaused || document.hidden) return;
+	try {
+		const fresh = await ask(data ? { since: data.cursor } : {});
+		if (mine !== turn) return;
+		receive(fresh);
+		misses = 0;
+	} catch {
+		if (mine !== turn) return;
+		misses += 1;
+	}
+	timer = setTimeout(tick, (data?.poll_seconds ?? 2) * Math.min(1 + misses, 5) * 1000);
+	if (misses) return say("gone", "No answer since");
+	say("live", "Live, as of");
+	redraw();
+}
+
+/** Poll no more, and take no answer that is still to come. */
+function stop() {
+	clearTimeout(timer);
+	return ++turn;
+}
+
+$("pause").onclick = ({ currentTarget: node }) => {
+	isPaused = !isPaused;
+	mark(node, "aria-pressed", isPaused);
+	write(node, isPaused ? "Go on" : "Pause");
+	if (isPaused) say("paused", "Paused at");
+	tick();
+};
+
+document.onvisibilitychange = tick;
+
+redraw();
+tick();
+})();

@@ -1,0 +1,101 @@
+"""A Flask application with a live page, for the tests that look at it in a browser.
+
+``LIVE_FOLDER`` is where it records, and ``LIVE_TOKEN`` opens the page.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import typing as t
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+from flask import Flask
+from flask import render_template_string
+from flask import request
+from flask import Response
+from sqlalchemy import create_engine
+from sqlalchemy import NullPool
+from sqlalchemy import text
+
+from signalpost.integrations.flask import Signalpost
+
+PATH = "/_signalpost"
+REPEATS = 8
+SECONDS_TO_WAIT = 20.0
+
+
+def new_app(folder: str) -> Flask:
+    """Return the application; its page is opened by ``LIVE_TOKEN``."""
+    app = Flask(__name__)
+    app.config["SIGNALPOST_RECEIVERS"] = {
+        "sqlalchemy": True,
+        "live": {
+            "folder": folder,
+            "path": PATH,
+            "token_env": "LIVE_TOKEN",
+            "slow_seconds": 0.2,
+            "with_receivers": True,
+        },
+    }
+    Signalpost(app)
+    app.add_url_rule("/items/<int:number>", view_func=item)
+    app.add_url_rule("/orders", view_func=orders)
+    app.add_url_rule("/page", view_func=page)
+    app.add_url_rule("/fail", view_func=fail)
+    app.add_url_rule("/slow", view_func=slow)
+    app.add_url_rule("/stream", view_func=stream)
+    app.add_url_rule("/die", view_func=die)
+    return app
+
+
+def item(number: int) -> str:
+    return str(os.getpid())
+
+
+def orders() -> str:
+    """Send a statement for each of several orders."""
+    engine = create_engine("sqlite://", poolclass=NullPool)
+    with engine.connect() as connection:
+        for number in range(REPEATS):
+            connection.execute(text("SELECT :n AS total"), {"n": number})  # N+1
+    engine.dispose()
+    return render_template_string("{{ 1 }}")
+
+
+def page() -> str:
+    """Render a template that the query names."""
+    return render_template_string("hello")
+
+
+def fail() -> t.NoReturn:
+    raise LookupError(unquote(request.args.get("message", "no such shelf")))
+
+
+def slow() -> str:
+    threading.Event().wait(0.25)
+    return "late"
+
+
+def stream() -> Response:
+    """Send a line a moment until the client leaves."""
+
+    def lines() -> Iterator[str]:
+        for _ in range(int(SECONDS_TO_WAIT * 20)):
+            yield "line\n" * 200
+            threading.Event().wait(0.05)
+
+    return Response(lines(), mimetype="text/plain")
+
+
+def die() -> t.NoReturn:
+    """End this worker as the kernel does if there is no memory left."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("a signal that cannot be ignored was")
+
+
+# In a server only: the tests import this module to know its names.
+if "LIVE_FOLDER" in os.environ:
+    app = new_app(os.environ["LIVE_FOLDER"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 from collections.abc import Mapping
 
@@ -12,7 +13,6 @@ from signalpost.config import enabled_for
 from signalpost.integrations.flask import Signalpost
 from signalpost.integrations.relay import Relay
 
-from .about import about
 from .database import current_session
 from .database import init_database
 from .database import OUTBOX
@@ -32,6 +32,9 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
         The file that names the receivers; ``signalpost.toml`` beside this one unless
         given. A relative path starts here, and ``None`` is for no receivers.
 
+    The environment variable ``SHOP_LIVE_TOKEN`` opens the live page. Unless given, it
+    is new in each process.
+
     :param config: Settings; they win over ``SHOP_*`` environment variables, as
         ``SHOP_SIGNALPOST_CONFIG``.
     :raises ConfigurationError: If a receiver cannot be enabled.
@@ -49,8 +52,11 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     )
     app.config.from_prefixed_env("SHOP")
     app.config.from_mapping(config)
+    # What opens the live page; behind a server of several workers one for all of them.
+    os.environ.setdefault("SHOP_LIVE_TOKEN", secrets.token_urlsafe())
     # First, so that a mistake in its configuration leaves no files behind.
     Signalpost(app)
+    app.jinja_env.globals["has_live_page"] = "live" in enabled_for(app)
     if "failures" in enabled_for(app):
         # Flask's own log of an exception would say the same once more.
         app.logger.addFilter(_is_no_exception)
@@ -61,7 +67,6 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     )
     app.extensions["relay"] = relay.forward(order_placed, sender=app)
     app.register_blueprint(shop)
-    app.register_blueprint(about)
     return app
 
 

@@ -11,6 +11,7 @@ import sys
 
 from werkzeug.serving import make_server
 
+from signalpost.config import enabled_for
 from signalpost.errors import ConfigurationError
 
 from . import create_app
@@ -54,7 +55,11 @@ def serve(port: int) -> None:
         except ConfigurationError as error:
             sys.exit(f"example_app: {error}")
         server = make_server(HOST, port, app, threaded=True, fd=bound.fileno())
-        logger.info("serving on http://%s:%d (Ctrl-C stops it)", HOST, server.port)
+        url = f"http://{HOST}:{server.port}"
+        if "live" in enabled_for(app):
+            token = os.environ["SHOP_LIVE_TOKEN"]
+            logger.info("its live page is %s/_signalpost/#token=%s", url, token)
+        logger.info("serving on %s (Ctrl-C stops it)", url)
         server.serve_forever()
 
 

@@ -25,8 +25,9 @@ bind = f"127.0.0.1:{os.environ.get('PORT') or '5000'}"
 workers = 2
 loglevel = "warning"
 
-# One key for all workers, as each of them makes the application for itself.
+# One for all workers, as each of them makes the application for itself.
 os.environ.setdefault("SHOP_SECRET_KEY", f"shop-{secrets.token_hex()}")
+os.environ.setdefault("SHOP_LIVE_TOKEN", secrets.token_urlsafe())
 
 # Each worker writes its metrics there, and the arbiter keeps those of the dead. On
 # SIGHUP this file is read again, and the metrics go on.
@@ -46,7 +47,9 @@ def log_server(sender: Any, signal: NamedSignal, **payload: Any) -> None:
         return
     worker: Any = payload.get("worker")
     if signal.name == "when-ready":
-        logger.info("serving on %s (Ctrl-C stops it)", sender.LISTENERS[0])
+        url, token = sender.LISTENERS[0], os.environ["SHOP_LIVE_TOKEN"]
+        logger.info("its live page is %s/_signalpost/#token=%s", url, token)
+        logger.info("serving on %s (Ctrl-C stops it)", url)
     elif signal.name == "child-exit" and payload["is_silent"]:
         paths = [request.path for request in payload["requests"]]
         logger.error("worker %s died without a word, in %a", worker.pid, paths)

@@ -112,7 +112,7 @@ def test_serves_and_says_what_it_is_doing(tmp_path: Path, by: signal.Signals) ->
     without_figures = re.compile(r"( \(headers [\d.]+ ms\))|[\d.]+(?= ms| bytes)")
     assert [
         without_figures.sub(lambda found: "" if found[1] else "N", line)
-        for line in server.lines[1:]
+        for line in server.lines[2:]
     ] == [
         "signalpost.referrers GET / https://search.example/results",
         "example_app rendered catalogue.html",
@@ -172,16 +172,34 @@ def test_behind_gunicorn_the_workers_signals_are_told(tmp_path: Path) -> None:
     assert said[-1] == "on-exit"
 
 
-def test_page_tells_what_the_server_has_enabled_and_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", [BY_ITSELF, BY_GUNICORN])
+def test_the_live_page_opens_by_its_link(
+    tmp_path: Path, module: tuple[str, ...]
+) -> None:
+    with started(tmp_path, module, PORT="0") as process:
+        server = Server(process)
+        links = [line for line in server.lines if "its live page is" in line]
+        link, _, token = links[0].rpartition(" ")[2].partition("#token=")
+        get(f"{server.url}/products/brass-bell")
+        asked = urllib.request.Request(
+            f"{link}data.json", headers={"Authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(asked, timeout=PATIENCE_SECONDS) as answer:
+            data = json.loads(answer.read())
+        server.stop(signal.SIGTERM)
+    assert link == f"{server.url}/_signalpost/"
+    (route,) = [row for row in data["routes"] if row["route"] == "/products/<slug>"]
+    assert route["requests_since_start"] >= 1
+
+
+def test_the_live_page_is_closed_without_the_token(tmp_path: Path) -> None:
     with started(tmp_path, PORT="0") as process:
         server = Server(process)
-        get(f"{server.url}/products/brass-bell")
-        server.wait_for(r"signalpost\.latency GET /products/")
-        page = get(f"{server.url}/about/receivers")
+        assert "/_signalpost/" in get(server.url)
+        with pytest.raises(urllib.error.HTTPError, match="401") as refused:
+            get(f"{server.url}/_signalpost/")
+        refused.value.close()
         server.stop(signal.SIGTERM)
-    assert "signalpost.toml, line 7, [signalpost.receivers]" in page
-    assert "/products/&lt;slug&gt;" in page
-    assert str(ROOT) not in page
 
 
 def test_another_file_chooses_other_receivers_and_their_format(tmp_path: Path) -> None:
@@ -193,13 +211,12 @@ def test_another_file_chooses_other_receivers_and_their_format(tmp_path: Path) -
         tmp_path, PORT="0", SHOP_SIGNALPOST_CONFIG=str(config), PYTHONUNBUFFERED="1"
     ) as process:
         server = Server(process)
-        page = get(f"{server.url}/about/receivers")
+        page = get(f"{server.url}/cart")
         assert process.stderr is not None
         told = json.loads(process.stderr.readline())
         server.stop(signal.SIGTERM)
-    assert page.count("is not enabled") == 3
-    assert "other.toml, line 4, " in page
-    assert (told["route"], told["status"]) == ("/about/receivers", 200)
+    assert "/_signalpost/" not in page
+    assert (told["route"], told["status"]) == ("/cart", 200)
     assert len(server.lines) == 1
 
 

@@ -336,6 +336,7 @@ def test_a_column_sorts_both_ways(site: LiveSite, seen: Seen) -> None:
 @needs_browser
 def test_the_keyboard_is_enough(site: LiveSite, seen: Seen) -> None:
     site.get("/orders")
+    site.get("/orders")
     page = seen.page
     press = page.keyboard.press
     page.get_by_role("button", name="Pause").focus()
@@ -727,6 +728,19 @@ def test_the_page_survives_a_server_that_stops_and_starts(
     expect(seen.figure("Requests")).to_contain_text(f"{site.requests:,} in all")
     # The browser itself says that there was no answer.
     assert all("net::ERR_" in one for one in seen.messages)
+    seen.messages.clear()
+
+
+@needs_browser
+def test_the_page_shows_why_it_has_no_numbers(site: LiveSite, seen: Seen) -> None:
+    mode = site.folder.stat().st_mode
+    site.folder.chmod(0o777)
+    try:
+        expect(seen.page.get_by_role("status")).to_contain_text("777")
+    finally:
+        site.folder.chmod(mode)
+    seen.is_live()
+    assert all("status of 503" in one for one in seen.messages)
     seen.messages.clear()
 
 

@@ -4,7 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const KEPT = 400, PATIENCE_MS = 10_000, REPEATED = 5;
 
-// Elements: never from markup, as texts come from clients
+// Elements, never from markup: texts come from clients
 
 function make(tag, attributes = {}, ...children) {
 	const space = /^(svg|line|rect|path)$/.test(tag) ? "2000/svg" : "1999/xhtml";
@@ -58,7 +58,7 @@ function time(seconds) {
 	return `${Math.floor(h / 24)} days`;
 }
 
-// Logging in: a link's token is in its fragment, and so in no log
+// Logging in: a link's token is in its fragment, so in no log
 
 const token = new URLSearchParams(location.hash.slice(1)).get("token");
 if (token !== null) history.replaceState(null, "", location.pathname);
@@ -223,7 +223,7 @@ const drawTimes = chart("time", { p50: "p50", p90: "p90", p99: "p99" },
 const columnsOf = (rows) =>
 	[[...rows.keys()], ...[0, 1, 2].map((i) => [...rows.values()].map((one) => one[i]))];
 
-/** Draw what is over, in periods: single seconds flicker. */
+/** Draw whole periods: seconds flicker. */
 function drawCharts() {
 	const { now, since, periods: { step } } = data;
 	const rates = new Map();
@@ -251,7 +251,7 @@ function spark(place) {
 	};
 }
 
-// Columns: how a field of a row is shown
+// How a field of a row is shown
 
 const took = (row) => row.response_seconds ?? row.duration_seconds;
 const GET = {
@@ -316,7 +316,7 @@ function column(line) {
 	};
 }
 
-/** Return what shows a row's value in a node. */
+/** Return what shows a row in a node. */
 function shower({ is, get, text, tone }, node) {
 	if (is("s")) {
 		const change = spark(node);
@@ -332,7 +332,7 @@ function shower({ is, get, text, tone }, node) {
 	};
 }
 
-// Lists: a tab and a table each, all of one kind
+// A tab and a table, all of one kind
 
 const lists = {};
 let chosen = location.hash.slice(1);
@@ -373,7 +373,7 @@ function list(id, label, key, empty, lines, more) {
 	$("panels").append(panel);
 	lists[id] = self;
 
-	/** Return rows, how many more there are, and a note. */
+	/** Return rows, the number of others, and a note. */
 	function read() {
 		const all = data[id];
 		if (!all.rows) return [all, data[`${id}_left_out`], ""];
@@ -510,7 +510,7 @@ async function later(cell, query, show) {
 	}
 }
 
-// One exchange: what happened in it, and when
+// What happened in an exchange
 
 function eventRow({ kind, name, at_seconds: at, seconds, place, times, ...one }, whole) {
 	const x = Math.min(99.4, (at / whole) * 100);
@@ -557,7 +557,7 @@ function showExchange(cell, { exchange }) {
 	if (fingerprint) cell.append(button("Show its traceback", show));
 }
 
-// The lists
+// Lists
 
 list("routes", "Routes", "route", "No request has been recorded yet.", `
 Route||route|c
@@ -686,7 +686,7 @@ function filtersChanged() {
 	clearTimeout(asked);
 	const mine = asked = setTimeout(async () => {
 		if (!Object.keys(query()).length) return;
-		// Without an answer, the poll shows that there is none.
+		// The poll shows if there is no answer.
 		const body = await ask({ find: 1, ...query() }).catch(() => null);
 		if (!body || mine !== asked) return;
 		[found, foundLeft, shown] = [body.exchanges, body.left_out, null];
@@ -762,9 +762,9 @@ function redraw() {
 	drawFoot();
 }
 
-// Polling: never while paused or hidden
+// Polling, never while paused or hidden
 
-let timer = 0, turn = 0, misses = 0, isPaused = false;
+let timer = 0, turn = 0, misses = 0, isPaused = false, problem;
 
 function say(state, text) {
 	$("state").className = state;
@@ -780,17 +780,18 @@ async function tick() {
 		if (mine !== turn) return;
 		receive(fresh);
 		misses = 0;
-	} catch {
+	} catch (error) {
 		if (mine !== turn) return;
 		misses += 1;
+		problem = error.name === "Error" ? error.message : "No answer";
 	}
 	timer = setTimeout(tick, (data?.poll_seconds ?? 2) * Math.min(1 + misses, 5) * 1000);
-	if (misses) return say("gone", "No answer since");
+	if (misses) return say("gone", `${problem} since`);
 	say("live", "Live, as of");
 	redraw();
 }
 
-/** Poll no more, and take no answer that is still to come. */
+/** Poll no more; take no answer still to come. */
 function stop() {
 	clearTimeout(timer);
 	return ++turn;

@@ -625,6 +625,10 @@ def test_the_command_opens_by_its_link(browser: Browser, site: LiveSite) -> None
                 expect(seen.figure("Requests")).to_contain_text(
                     f"{site.requests:,} in all"
                 )
+            with opened(stranger) as again:
+                again.page.goto(url)
+                again.is_live()
+                assert token not in again.page.url
         finally:
             stranger.close()
             process.terminate()

@@ -443,6 +443,28 @@ def test_a_phone_needs_no_sideways_scroll(
 
 
 @needs_browser
+@pytest.mark.parametrize("width", [390, 701, 901, 1201, 1920])
+def test_legends_are_beside_nothing_else(seen: Seen, width: int) -> None:
+    seen.page.set_viewport_size({"width": width, "height": 900})
+    seen.next_polls(1)
+    for chart in seen.page.locator("#charts section").all():
+        parts = ("h2", ".u-legend", ".u-wrap")
+        heading, legend, plot = (chart.locator(one).bounding_box() for one in parts)
+        around = chart.bounding_box()
+        assert heading is not None
+        assert legend is not None
+        assert plot is not None
+        assert around is not None
+        assert heading["y"] + heading["height"] <= legend["y"] + 4
+        assert legend["x"] + legend["width"] <= around["x"] + around["width"]
+        assert legend["height"] < 40  # one line
+        assert plot["y"] + plot["height"] <= around["y"] + around["height"]
+    for box in seen.page.locator("#figures > div").all():
+        is_cut = "one => one.scrollWidth > one.clientWidth"
+        assert not box.evaluate(is_cut), box.inner_text()
+
+
+@needs_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_contrast_in_light_and_dark(
     seen: Seen, scheme: t.Literal["light", "dark"]

@@ -203,7 +203,7 @@ function chart(id, lines, show, options) {
 
 const drawRates = chart("rate",
 	{ all: "requests", errors: "bad", aborted: "warn" },
-	(n) => rate(n).replace(".0", ""),
+	(n) => (n < 10 ? `${+n.toFixed(2)}` : rate(n).replace(".0", "")),
 	{ scale: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } });
 
 const power = (n, round) => 10 ** round(Math.log10(n));

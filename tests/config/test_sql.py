@@ -16,11 +16,13 @@ from signalpost.config import enabled_for
 from signalpost.exchange import current_exchange
 from signalpost.integrations.sqlalchemy import instrument
 from signalpost.integrations.sqlalchemy import transaction_beginning
+from signalpost.integrations.sqlalchemy._engines import INSTRUMENTATION
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import post_config_load
 from signalpost.lifecycle import sql_executed
 from signalpost.receivers.sql_totals import sql_totals
 from signalpost.testing import capture
+from signalpost.testing import restored
 from tests.wsgi.serving import environ_of
 from tests.wsgi.serving import Server
 
@@ -303,3 +305,17 @@ def test_receivers_of_statements_go_with_their_application() -> None:
     gc.collect()
     assert not sql_executed.receivers
     assert not post_config_load.receivers
+
+
+def test_what_a_restored_block_enabled_can_be_enabled_again(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    if (of_other_tests := vars(sa.Engine).get(INSTRUMENTATION)) is not None:
+        of_other_tests.undo()
+    with restored():
+        enable(shop, sqlalchemy=True)
+        enabled_for(shop).disable_all()
+    enable(shop, sqlalchemy=True, sql=True)
+    shop.ask = shop.fail_to_commit  # type: ignore[method-assign]
+    serve(shop)
+    assert caplog.messages == ["failed commit IntegrityError GET /"]

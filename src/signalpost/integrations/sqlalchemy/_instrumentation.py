@@ -171,6 +171,9 @@ class Instrumentation:
 
     @is_paused.setter
     def is_paused(self, is_paused: bool) -> None:
+        if not is_paused and self._listening.is_paused:
+            # A test may have restored the connections of before this one's.
+            self._listening.begin()
         self._listening.is_paused = is_paused
 
     def undo(self) -> None:

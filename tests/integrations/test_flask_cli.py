@@ -314,7 +314,7 @@ def test_receivers_of_ones_own_are_told_too() -> None:
     output = printed(new_app(SIGNALPOST_RECEIVERS=classes | function), "receivers")
     assert (
         f"on  {__name__}:Odd(first)\n"
-        "    Take any option; see shop.Other.\n"
+        "    Take any option; see Other.\n"
         f"    enabled by {SOURCE} {__name__}:Odd, with first=1 second=2\n"
         f"on  {__name__}:hear\n"
         f"    enabled by {SOURCE} {__name__}:hear, with signal='exchange-closed'\n"

@@ -97,25 +97,25 @@ def _ids() -> list[Variant]:
 
     def unread(jobs: int) -> None:
         for _ in repeat(None, jobs):
-            Exchange(plain, "shop").release()
+            Exchange(plain, "shop")._release()
 
     def new(jobs: int) -> None:
         for _ in repeat(None, jobs):
             exchange = Exchange(plain, "shop")
             _ = exchange.id
-            exchange.release()
+            exchange._release()
 
     def front(jobs: int) -> None:
         for _ in repeat(None, jobs):
             exchange = Exchange(fronted, "shop")
             _ = exchange.id
-            exchange.release()
+            exchange._release()
 
     def again(jobs: int) -> None:
         for _ in repeat(None, jobs):
             _ = read.id
 
-    made, closed = new_id.__code__, Exchange.release.__code__
+    made, closed = new_id.__code__, Exchange._release.__code__
     return [
         Variant(UNREAD, unread, {made: 0, closed: 1}),
         Variant(NEW, new, {made: 1, closed: 1}),

@@ -384,7 +384,7 @@ def _exchange() -> Generator[None]:
         yield
     finally:
         context_exchange.reset(token)
-        exchange.release()
+        exchange._release()
 
 
 _RECEIVERS = (

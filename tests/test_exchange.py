@@ -66,7 +66,7 @@ def test_state_belongs_to_one_exchange() -> None:
 def test_the_environ_is_let_go_when_the_exchange_closes() -> None:
     exchange = exchange_of(PATH_INFO="/a")
     assert exchange.environ["PATH_INFO"] == "/a"
-    exchange.release()
+    exchange._release()
     with pytest.raises(ExchangeClosedError, match="copy what you need"):
         _ = exchange.environ
     assert exchange.sender is None
@@ -76,9 +76,9 @@ def test_the_environ_is_let_go_when_the_exchange_closes() -> None:
 def test_releasing_twice_leaves_the_environ_of_the_next_request() -> None:
     exchange = exchange_of()
     environ = exchange.environ
-    exchange.release()
+    exchange._release()
     environ[EXCHANGE_KEY] = "of the next request"
-    exchange.release()
+    exchange._release()
     assert environ[EXCHANGE_KEY] == "of the next request"
 
 
@@ -94,14 +94,14 @@ def test_seconds_are_counted_from_the_servers_call(
 
 def test_reading_a_route_without_werkzeug_finds_none() -> None:
     exchange = exchange_of()
-    exchange.read_route()
+    exchange._read_route()
     assert (exchange.route, exchange.endpoint, exchange.blueprints) == (None, None, ())
 
 
 def test_a_released_exchange_reads_no_route() -> None:
     exchange = exchange_of()
-    exchange.release()
-    exchange.read_route()
+    exchange._release()
+    exchange._read_route()
     assert exchange.route is None
 
 
@@ -124,7 +124,7 @@ def test_a_route_that_the_application_has_set_stays() -> None:
     exchange = exchange_of()
     exchange.route = "/own"
     exchange.environ["werkzeug.request"] = FakeRequest()
-    exchange.read_route()
+    exchange._read_route()
     assert exchange.route == "/own"
 
 
@@ -136,11 +136,11 @@ def test_a_route_that_the_application_has_set_keeps_the_endpoint(
     exchange = exchange_of()
     exchange.environ["werkzeug.request"] = FakeRequest()
     if is_read_before:
-        exchange.read_route()
+        exchange._read_route()
     exchange.route = route
     assert exchange.route == route
     assert (exchange.endpoint, exchange.blueprints) == ("shop.item", ("shop",))
-    exchange.release()
+    exchange._release()
     assert (exchange.route, exchange.endpoint) == (route, "shop.item")
 
 
@@ -190,3 +190,16 @@ def test_a_route_is_known_to_whoever_asks_first(name: str, expected: object) -> 
     exchange.environ["werkzeug.request"] = FakeRequest()
     assert getattr(exchange, name) == expected
     assert exchange.route == "/items/<int:id>"
+
+
+def test_an_exchange_shows_what_receivers_read_and_nothing_else() -> None:
+    exchange = Exchange({"REQUEST_METHOD": "GET"}, "shop")
+    shown = {name for name in dir(exchange) if not name.startswith("_")}
+    assert shown == {
+        *("blueprints", "body_bytes", "body_bytes_exact", "call_on_close"),
+        *("duration_seconds", "endpoint", "environ", "exception", "has_finished"),
+        *("has_started", "id", "is_open", "is_work", "method", "outcome", "outer"),
+        *("path", "referrer", "route", "script_name", "seconds_since_start"),
+        *("seconds_to_first_byte", "seconds_to_headers", "seconds_to_return"),
+        *("sender", "start", "started_at", "state", "status"),
+    }

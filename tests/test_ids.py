@@ -193,19 +193,19 @@ def test_the_headers_of_a_sender_end_with_it() -> None:
 def test_an_id_stays_the_same() -> None:
     exchange = exchange_of()
     first = exchange.id
-    exchange.release()
+    exchange._release()
     assert exchange.id == first
 
 
 def test_an_id_that_is_read_after_the_close_is_that_of_the_front() -> None:
     exchange = exchange_of(HTTP_X_REQUEST_ID="f3-09")
-    exchange.release()
+    exchange._release()
     assert exchange.id == "f3-09"
 
 
 def test_an_id_that_is_read_after_the_close_is_made() -> None:
     exchange = exchange_of(HTTP_X_REQUEST_ID="not an id")
-    exchange.release()
+    exchange._release()
     assert is_new(exchange.id)
     assert exchange.id == exchange.id
 
@@ -219,7 +219,7 @@ def test_an_exchange_within_another_has_its_id(
     inner = Exchange(
         {**outer.environ, "HTTP_X_REQUEST_ID": "another"}, "mounted", outer
     )
-    inner.release()
+    inner._release()
     both = (inner, outer) if reads_inner_first else (outer, inner)
     ids = {exchange.id for exchange in both}
     assert len(ids) == 1
@@ -257,6 +257,6 @@ def test_an_id_is_not_made_until_it_is_read(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr("signalpost.exchange.new_id", refuse)
     exchange = exchange_of()
-    exchange.release()
+    exchange._release()
     with pytest.raises(AssertionError, match="made"):
         _ = exchange.id

@@ -44,30 +44,30 @@ class Handling:
     """
 
     __slots__ = (
-        "earlier_request",
-        "entered",
-        "find_request",
-        "functions",
-        "has_failed",
-        "has_left",
-        "headers_to_add",
-        "ids",
-        "is_finished",
-        "is_started",
-        "is_whole",
-        "kept",
-        "layers",
-        "open_environ",
-        "open_sender",
+        "_app_wrappers",
+        "_close_callbacks",
+        "_earlier_request",
+        "_entered_layers",
+        "_environ",
+        "_find_request",
+        "_has_client_left",
+        "_has_failed",
+        "_header_callbacks",
+        "_ids",
+        "_is_complete",
+        "_is_finished",
+        "_is_started",
+        "_returned_at",
+        "_sender",
+        "_sent_files",
+        "_server_input",
+        "_start_headers",
+        "_start_response",
+        "_start_status",
+        "_state",
+        "_written_bytes",
         "outer",
-        "returned",
         "sender",
-        "sent_files",
-        "server_input",
-        "start_headers",
-        "start_status",
-        "starter",
-        "written_bytes",
     )
 
     is_work: t.ClassVar[bool] = False
@@ -77,88 +77,88 @@ class Handling:
     outer: t.Any
     sender: object
 
-    earlier_request: object
+    _earlier_request: object
     """The framework's request that was in the environment when the exchange was opened
     within another one: it is not this exchange's."""
-    entered: tuple[object, ...]
+    _entered_layers: tuple[object, ...]
     """The further layers of the sender whose call is running."""
-    find_request: Callable[[t.Any], object] | None
+    _find_request: Callable[[t.Any], object] | None
     """Returns the framework's request of an exchange whose environment has none, or
     ``None``; set by the layer that knows the framework."""
-    functions: list[Callable[[], object]] | None
+    _close_callbacks: list[Callable[[], object]] | None
     """The functions to call on close, in the order in which they were added."""
-    has_failed: bool
+    _has_failed: bool
     """Whether an exception has left the application, or :attr:`has_left`."""
-    has_left: bool
+    _has_client_left: bool
     """Whether the latest exception means that the client left while it uploaded."""
-    headers_to_add: tuple[HeaderFor, ...]
+    _header_callbacks: tuple[HeaderFor, ...]
     """What makes further headers of the response, when it starts."""
-    ids: list[str]
+    _ids: list[str]
     """The id of the request, once it was read; further ones of threads that read it
     at the same time. An exchange within another shares the list."""
-    is_finished: bool
+    _is_finished: bool
     """Whether ``request-finished`` was sent, or was due and had no receivers."""
-    is_started: bool
+    _is_started: bool
     """Whether ``request-started`` was sent, or can be sent no more."""
-    is_whole: bool
+    _is_complete: bool
     """Whether the body was handed over to its end."""
-    kept: dict[t.Hashable, t.Any] | None
+    _state: dict[t.Hashable, t.Any] | None
     """The values that receivers keep; ``None`` while there are none."""
-    layers: tuple[Callable[[WSGIApplication], WSGIApplication], ...]
+    _app_wrappers: tuple[Callable[[WSGIApplication], WSGIApplication], ...]
     """What to put around the application for this exchange, the outermost last; added
     by receivers of ``exchange-opened`` that need to know when its call ends."""
-    open_environ: WSGIEnvironment | None
+    _environ: WSGIEnvironment | None
     """The environment; ``None`` after the close."""
-    open_sender: t.Any
+    _sender: t.Any
     """The sender, whatever a receiver has set; ``None`` after the close."""
-    returned: float | None
+    _returned_at: float | None
     """When the call of the application returned or raised, by
     :func:`time.perf_counter`; ``None`` before."""
-    sent_files: tuple[tuple[object, t.Any], ...]
+    _sent_files: tuple[tuple[object, t.Any], ...]
     """What the server made of files that it may send by itself, each with its file."""
-    server_input: object
+    _server_input: object
     """The ``wsgi.input`` of the server, which the application may replace."""
-    start_headers: object
+    _start_headers: object
     """The headers that ``start_response`` was last called with."""
-    start_status: str | None
+    _start_status: str | None
     """The status line that it was last called with; ``None`` before the first time."""
-    starter: t.Any
+    _start_response: t.Any
     """The ``start_response`` of the application; it refers to this until the close."""
-    written_bytes: int
+    _written_bytes: int
     """How many bytes went through the function that ``start_response`` returned."""
 
-    def front_id(self) -> str | None:
+    def _front_id(self) -> str | None:
         """Return the id that the server in front sent, if it is well-formed."""
         exchange = self
         # A receiver may have set anything.
         while exchange.outer is not None and issubclass(type(exchange.outer), Handling):
             exchange = t.cast("Handling", exchange.outer)
-        environ = exchange.open_environ
+        environ = exchange._environ
         if environ is None:
             return None
-        return id_headers_of(exchange.open_sender).find(environ)
+        return id_headers_of(exchange._sender).find(environ)
 
-    def known_id(self) -> str | None:
+    def _known_id(self) -> str | None:
         """Return the id if it was read before or the server in front sent it.
 
         For log lines that show no id which is nowhere else.
         """
-        if not self.ids:
-            self.keep_front_id()
-        return self.ids[0] if self.ids else None
+        if not self._ids:
+            self._keep_front_id()
+        return self._ids[0] if self._ids else None
 
-    def keep_front_id(self) -> None:
+    def _keep_front_id(self) -> None:
         """Keep that id for whatever reads it after the close."""
-        found = self.front_id()
+        found = self._front_id()
         if found is not None:
-            self.ids.append(found)
+            self._ids.append(found)
 
-    def release(self) -> None:
+    def _release(self) -> None:
         """Let go of the application and the environment. For the middleware."""
-        environ, self.open_environ = self.open_environ, None
+        environ, self._environ = self._environ, None
         if (
             environ is not None
-            and not self.ids
+            and not self._ids
             # Each exchange comes here: ID_HEADERS as a set would take twice as long.
             and (
                 "HTTP_X_REQUEST_ID" in environ
@@ -169,17 +169,18 @@ class Handling:
                 or self.outer is not None
             )
         ):
-            self.open_environ = environ
-            self.keep_front_id()
-            self.open_environ = None
+            self._environ = environ
+            self._keep_front_id()
+            self._environ = None
         outer, self.outer = self.outer, None
-        starter, self.starter = self.starter, None
-        self.sender = self.open_sender = self.earlier_request = None
-        self.server_input = None
-        self.entered = ()
-        self.sent_files = self.start_headers = self.layers = self.headers_to_add = ()
-        if starter is not None:
-            starter.exchange = None
+        start_response, self._start_response = self._start_response, None
+        self.sender = self._sender = self._earlier_request = None
+        self._server_input = None
+        self._entered_layers = ()
+        self._sent_files = self._app_wrappers = self._header_callbacks = ()
+        self._start_headers = ()
+        if start_response is not None:
+            start_response.exchange = None
         if environ is None:
             return
         # The environ is the server's, and may be used again.
@@ -188,7 +189,7 @@ class Handling:
         elif environ.get(EXCHANGE_KEY) is self:
             del environ[EXCHANGE_KEY]
 
-    def make_calls(self) -> list[Exception]:
+    def _run_close_callbacks(self) -> list[Exception]:
         """Call the functions that are to be called on close, the last one first.
 
         :returns: The exceptions that were raised, after they were logged.
@@ -196,8 +197,8 @@ class Handling:
         """
         errors: list[Exception] = []
         exit_error: BaseException | None = None
-        while self.functions:
-            function = self.functions.pop()
+        while self._close_callbacks:
+            function = self._close_callbacks.pop()
             try:
                 function()
             except Exception as error:  # noqa: BLE001  # the others are called, too

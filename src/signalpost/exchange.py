@@ -17,14 +17,12 @@ from ._current import nearest
 from ._current import producing
 from ._handling import EXCHANGE_KEY
 from ._handling import Handling
-from ._handling import HeaderFor
 from ._ids import new_id
 from ._referrer import shown_referrer
 from .errors import ExchangeClosedError
 from .errors import ExchangeNotRecordedError
 
 if t.TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
 __all__ = [
@@ -142,8 +140,8 @@ class Exchange(Handling):
         self.start = time.perf_counter()
         self.started_at = time.time()
         self.sender = sender
-        self.open_sender: t.Any = sender
-        self.open_environ: WSGIEnvironment | None = environ
+        self._sender: t.Any = sender
+        self._environ: WSGIEnvironment | None = environ
         read = environ.get
         method = read("REQUEST_METHOD")
         self.method = method if method in _METHODS else "_OTHER"
@@ -154,29 +152,24 @@ class Exchange(Handling):
         self.script_name = _decoded(script_name) if script_name else ""
         self._referrer = read("HTTP_REFERER")
         self._endpoint = self._own_route = self._route = None
-        self.is_finished = self.is_started = False
+        self._is_finished = self._is_started = False
         self.seconds_to_headers = self.seconds_to_first_byte = None
         self.duration_seconds = None
-        self.body_bytes = self.written_bytes = 0
+        self.body_bytes = self._written_bytes = 0
         self.body_bytes_exact = True
         self.exception = self.outcome = self.status = None
         self.outer = outer
         # In a call from within a request, it is that request's.
-        self.earlier_request: object = outer and read("werkzeug.request")
-        self.entered: tuple[object, ...] = ()
-        self.find_request: Callable[[t.Any], object] | None = None
-        self.has_failed = self.has_left = self.is_whole = False
+        self._earlier_request = outer and read("werkzeug.request")
+        self._find_request = None
+        self._has_failed = self._has_client_left = self._is_complete = False
         # One request has one id, however often the application calls itself.
-        self.ids: list[str] = [] if outer is None else outer.ids
-        self.functions = self.kept = None
-        self.returned: float | None = None
-        self.headers_to_add: tuple[HeaderFor, ...] = ()
-        self.layers: tuple[Callable[[WSGIApplication], WSGIApplication], ...] = ()
-        self.sent_files: tuple[tuple[object, t.Any], ...] = ()
-        self.server_input: object = read("wsgi.input")
-        self.start_headers: object = ()
-        self.start_status: str | None = None
-        self.starter: t.Any = None
+        self._ids = [] if outer is None else outer._ids
+        self._close_callbacks = self._returned_at = self._state = None
+        self._app_wrappers = self._entered_layers = self._header_callbacks = ()
+        self._sent_files = self._start_headers = ()
+        self._server_input = read("wsgi.input")
+        self._start_response = self._start_status = None
 
     def __repr__(self) -> str:
         return (
@@ -190,12 +183,12 @@ class Exchange(Handling):
 
         :raises ExchangeClosedError: After the close, when it has been let go.
         """
-        if self.open_environ is None:
+        if self._environ is None:
             raise ExchangeClosedError(
                 "the environ of an exchange is let go when the exchange closes; copy"
                 " what you need of it in a receiver"
             )
-        return self.open_environ
+        return self._environ
 
     @property
     def id(self) -> str:
@@ -205,10 +198,10 @@ class Exchange(Handling):
         ``A-Z a-z 0-9 . _ ~ + / = : @ -``. Else it is made when it is first read: a UUID
         of version 7 (RFC 9562). It is that of the exchange around this one, if any.
         """
-        ids = self.ids
+        ids = self._ids
         if not ids:
             # The first that is added counts, whichever thread adds it.
-            ids.append(self.front_id() or new_id())
+            ids.append(self._front_id() or new_id())
         return ids[0]
 
     @property
@@ -223,7 +216,7 @@ class Exchange(Handling):
         if self._own_route is not None:
             return self._own_route[0]
         if self._route is None:
-            self.read_route()
+            self._read_route()
         return self._route
 
     @route.setter
@@ -236,21 +229,21 @@ class Exchange(Handling):
 
         Under Flask it is due as soon as a route was looked for.
         """
-        return self.is_started or self.read_route()
+        return self._is_started or self._read_route()
 
     @property
     def has_finished(self) -> bool:
         """Whether ``request-finished`` was due: the response was ready, and started."""
-        if self.find_request is None:
-            return self.is_finished
+        if self._find_request is None:
+            return self._is_finished
         # Flask sends that just before the start, when there may be a status already.
-        return self.start_status is not None or self.status is not None
+        return self._start_status is not None or self.status is not None
 
     @property
     def endpoint(self) -> str | None:
         """The endpoint of the route."""
         if self._route is None:
-            self.read_route()
+            self._read_route()
         return self._endpoint
 
     @property
@@ -282,19 +275,19 @@ class Exchange(Handling):
         A server sends the headers no earlier, unless the application has written a part
         of the body by then (:pep:`3333`).
         """
-        return None if self.returned is None else self.returned - self.start
+        return None if self._returned_at is None else self._returned_at - self.start
 
     @property
     def state(self) -> dict[t.Hashable, t.Any]:
         """A dict for receivers to keep what belongs to this exchange."""
-        if self.kept is None:
-            self.kept = {}
-        return self.kept
+        if self._state is None:
+            self._state = {}
+        return self._state
 
     @property
     def is_open(self) -> bool:
         """Whether it goes on: until the last receiver has heard of its end."""
-        return self.open_environ is not None
+        return self._environ is not None
 
     def call_on_close(
         self, function: Callable[..., object], *arguments: t.Any, **named: t.Any
@@ -323,28 +316,28 @@ class Exchange(Handling):
                 f"call_on_close() takes a function, got {short_repr(function)}; pass"
                 " the function itself, not its result"
             )
-        if self.open_environ is None:
+        if self._environ is None:
             raise ExchangeClosedError(
                 "the exchange is closed, and would not call the function; release what"
                 " was acquired since right away"
             )
-        if self.starter is None:
+        if self._start_response is None:
             raise ExchangeNotRecordedError(
                 "no layer records this request, so its exchange is never closed and"
                 " would not call the function; leave the layer in app.wsgi_app, and"
                 " call the application as a server does"
             )
-        if self.functions is None:
-            self.functions = []
+        if self._close_callbacks is None:
+            self._close_callbacks = []
         if arguments or named:
             function = functools.partial(function, *arguments, **named)
-        self.functions.append(function)
+        self._close_callbacks.append(function)
 
     def seconds_since_start(self) -> float:
         """Return how long ago the server called."""
         return time.perf_counter() - self.start
 
-    def read_route(self, request: t.Any = None) -> bool:
+    def _read_route(self, request: t.Any = None) -> bool:
         """Take the route from Werkzeug's request, if any, and once.
 
         Flask leaves its request object in the environment that it gets, until it has
@@ -357,7 +350,7 @@ class Exchange(Handling):
         :param request: The request, as Flask makes it, if the environment has none.
         :returns: Whether a route was looked for, found or not.
         """
-        environ = self.open_environ
+        environ = self._environ
         if environ is None:
             return False
         if request is None:
@@ -365,17 +358,17 @@ class Exchange(Handling):
             # In a copy of another request's environment it is that request's.
             if (
                 request is None
-                or request is self.earlier_request
+                or request is self._earlier_request
                 or getattr(request, "environ", environ) is not environ
             ):
-                find = self.find_request
+                find = self._find_request
                 request = None if find is None else find(self)
                 if request is None:
                     return False
         rule = getattr(request, "url_rule", None)
-        if rule is None and self.find_request is not None:
+        if rule is None and self._find_request is not None:
             # A middleware may have made a request of its own.
-            request = self.find_request(self) or request
+            request = self._find_request(self) or request
             rule = getattr(request, "url_rule", None)
         if rule is None:
             return self._route is not None or (
@@ -388,11 +381,11 @@ class Exchange(Handling):
             self._endpoint = rule.endpoint
             # A receiver may have set any value.
             outer = self.outer if issubclass(type(self.outer), Exchange) else None
-            if outer is not None and not outer.read_route():
-                outer.read_route(request)
+            if outer is not None and not outer._read_route():
+                outer._read_route(request)
         return True
 
-    def take_route(
+    def _take_route(
         self, environ: WSGIEnvironment, template: str, endpoint: str | None
     ) -> None:
         """Take the route that matched from a framework's reader. For integrations.
@@ -401,14 +394,14 @@ class Exchange(Handling):
         """
         mount = _decoded(environ.get("SCRIPT_NAME")).rstrip("/")
         is_deeper = mount != self.script_name.rstrip("/")
-        self.read_route()
+        self._read_route()
         # If the first one is no template of the mount point, that differs by request.
         if self._route is None or (is_deeper and self._route.startswith(f"{mount}/")):
             self._route = f"{mount}/{template.removeprefix('/')}"
             self._endpoint = endpoint
         outer = self.outer if issubclass(type(self.outer), Exchange) else None
         if outer is not None and outer.route is None:
-            outer.take_route(environ, template, endpoint)
+            outer._take_route(environ, template, endpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,7 +440,7 @@ def current_exchange() -> Exchange | None:
     if producing:
         exchange = nearest(_getframe(1), exchange)
     # As is_open has it, which would be a call more.
-    if exchange is None or exchange.open_environ is None:
+    if exchange is None or exchange._environ is None:
         return None
     return t.cast("Exchange", exchange)
 

@@ -64,11 +64,11 @@ class Work(Exchange):
     # As the exchange has them, for type checkers: they are set here, too.
     duration_seconds: float | None
     exception: BaseException | None
-    ids: list[str]
-    is_started: bool
+    _ids: list[str]
+    _is_started: bool
     method: str
     outcome: ExchangeOutcome | None
-    starter: t.Any
+    _start_response: t.Any
 
     def __init__(self, name: str, sender: object, ids: list[str] | None = None) -> None:
         previous = context_exchange.get()
@@ -76,10 +76,10 @@ class Work(Exchange):
         super().__init__({"REQUEST_METHOD": METHOD}, sender, outer)
         self.name = self.route = name
         self.method = METHOD
-        self.is_started = True
-        self.starter = _Opener()
+        self._is_started = True
+        self._start_response = _Opener()
         if ids is not None:
-            self.ids = ids
+            self._ids = ids
         self._previous: Handling | None = previous
         context_exchange.set(self)
 
@@ -88,7 +88,7 @@ class Work(Exchange):
 
     def started(self) -> None:
         """Send that it has started."""
-        work_started.send_isolated(self.open_sender, {"exchange": self}, _no_async)
+        work_started.send_isolated(self._sender, {"exchange": self}, _no_async)
 
     def finish(
         self,
@@ -104,7 +104,7 @@ class Work(Exchange):
             return
         self._end(error, outcome)
         try:
-            work_finished.send_isolated(self.open_sender, {"exchange": self}, _no_async)
+            work_finished.send_isolated(self._sender, {"exchange": self}, _no_async)
         finally:
             self._close()
 
@@ -112,7 +112,7 @@ class Work(Exchange):
         """Finish it, and await the receivers."""
         self._end(error)
         try:
-            await work_finished.send_robust_async(self.open_sender, exchange=self)
+            await work_finished.send_robust_async(self._sender, exchange=self)
         finally:
             self._close()
 
@@ -131,9 +131,9 @@ class Work(Exchange):
         if context_exchange.get() is self:
             context_exchange.set(previous)
         try:
-            self.make_calls()
+            self._run_close_callbacks()
         finally:
-            self.release()
+            self._release()
 
 
 class _Opener:
@@ -224,7 +224,7 @@ class work(Block):  # noqa: N801  # reads as a statement, as contextlib's do
     async def __aenter__(self) -> Work:
         found = self._begun()
         try:
-            await work_started.send_robust_async(found.open_sender, exchange=found)
+            await work_started.send_robust_async(found._sender, exchange=found)
         except BaseException as error:
             self._open.remove(found)
             await found.finish_async(error)
@@ -283,7 +283,7 @@ def begin_work(name: str, sender: t.Any, context: object = None) -> Work:
 def _new(name: str, sender: t.Any, context: object) -> Work:
     # A proxy of Werkzeug's, found by its type: the proxy itself shows what is behind.
     if hasattr(type(sender), "_get_current_object"):
-        sender = sender._get_current_object()  # noqa: SLF001  # the only way
+        sender = sender._get_current_object()  # the only way
     return Work(name, sender, _ids_from(context))
 
 
@@ -298,7 +298,7 @@ def _ids_from(context: object) -> list[str] | None:
     if carried := carried_values.get():
         return [carried[0]]
     # A thread with a copy of the context goes on when the response is closed.
-    return None if previous is None else previous.ids
+    return None if previous is None else previous._ids
 
 
 def _outcome_of(error: BaseException | None) -> ExchangeOutcome:

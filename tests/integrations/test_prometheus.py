@@ -118,7 +118,7 @@ def record(
     exchange.outcome = outcome
     exchange.duration_seconds = seconds
     metrics.closed("shop", exchange=exchange)
-    exchange.release()
+    exchange._release()
 
 
 def new_shop() -> flask.Flask:

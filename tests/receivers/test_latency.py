@@ -241,14 +241,14 @@ def test_no_id_is_made_for_a_line(
     exchange = closed_exchange({} if sent is None else {"HTTP_X_REQUEST_ID": sent})
     log_latency("shop", exchange=exchange)
     assert lines.messages == ["GET /a 200 complete 12.3 ms 0 bytes"]
-    assert not exchange.ids
+    assert not exchange._ids
 
 
 def test_an_exchange_that_was_let_go_has_its_id(
     lines: pytest.LogCaptureFixture,
 ) -> None:
     exchange = closed_exchange({"HTTP_X_REQUEST_ID": "f3-09"})
-    exchange.release()
+    exchange._release()
     log_latency("shop", exchange=exchange)
     assert lines.messages == ["GET /a 200 complete 12.3 ms 0 bytes id=f3-09"]
 

@@ -65,7 +65,7 @@ def record(
     exchange.outcome = outcome
     exchange.duration_seconds = seconds
     recorder.closed("shop", exchange=exchange)
-    exchange.release()
+    exchange._release()
 
 
 def routes_of(recorder: LatencyRecorder) -> dict[str, RouteFigures]:
@@ -359,7 +359,7 @@ def test_an_exchange_whose_close_was_not_heard_is_not_in_flight(
     kept, dropped = opened_exchange(), opened_exchange()
     recorder.opened("shop", exchange=kept)
     recorder.opened("shop", exchange=dropped)
-    kept.release()
+    kept._release()
     del dropped
     gc.collect()
     assert recorder.snapshot().total.in_flight == 0

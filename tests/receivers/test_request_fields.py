@@ -83,7 +83,7 @@ def test_a_line_without_fields_is_as_before(lines: pytest.LogCaptureFixture) -> 
     exchange = closed_exchange(REMOTE_ADDR="203.0.113.9", HTTP_HOST="shop.example")
     LatencyLogger()("shop", exchange=exchange)
     assert lines.messages == [START]
-    assert not exchange.kept
+    assert not exchange._state
 
 
 def test_each_line_can_have_an_id(lines: pytest.LogCaptureFixture) -> None:

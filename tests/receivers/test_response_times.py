@@ -188,11 +188,11 @@ ODD: list[t.Any] = [None, "1", [], True, math.nan, math.inf, -1, 10**400, Raisin
     "name",
     [
         *("duration_seconds", "seconds_to_headers", "seconds_to_first_byte"),
-        *("start", "returned", "status", "outcome", "open_environ"),
+        *("start", "_returned_at", "status", "outcome", "_environ"),
     ],
 )
 def test_no_value_that_a_receiver_has_set_raises(name: str, value: object) -> None:
-    exchange = closed_exchange(returned=1.0, start=0.0)
+    exchange = closed_exchange(_returned_at=1.0, start=0.0)
     setattr(exchange, name, value)
     for seconds in response_times(exchange):
         assert seconds is None or type(seconds) in (float, int)
@@ -241,7 +241,7 @@ def test_a_line_of_a_stream_has_the_time_that_it_was_judged_by(
     lines: pytest.LogCaptureFixture,
 ) -> None:
     # It called start_response at once, and worked a second before it returned.
-    exchange = closed_exchange(seconds_to_headers=0.0, start=5.0, returned=6.0)
+    exchange = closed_exchange(seconds_to_headers=0.0, start=5.0, _returned_at=6.0)
     LatencyLogger()("shop", exchange=exchange)
     assert lines.messages == [
         'GET "" 200 complete 600000.0 ms (headers 1000.0 ms) 0 bytes'

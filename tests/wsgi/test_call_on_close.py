@@ -406,4 +406,4 @@ def test_what_cannot_be_called_is_refused_at_once() -> None:
     exchange = Exchange(environ_of(), "shop")
     with pytest.raises(TypeError, match="takes a function, got None"):
         exchange.call_on_close(t.cast("t.Any", None))
-    assert not exchange.functions
+    assert not exchange._close_callbacks

@@ -891,4 +891,4 @@ def test_whatever_the_order_each_step_sees_its_own(
     interleaving.end()
     assert interleaving.asked > 0
     assert context_exchange.get() is None
-    assert not any(one.open_environ is not None for one in producing.values())
+    assert not any(one._environ is not None for one in producing.values())

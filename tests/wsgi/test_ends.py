@@ -258,7 +258,10 @@ def test_an_iterator_that_ends_after_the_close_changes_nothing() -> None:
         next(chunks)
         body.close()
         assert list(chunks) == [b"two"]
-    assert (exchange_of(sent).outcome, exchange_of(sent).is_whole) == ("aborted", False)
+    assert (exchange_of(sent).outcome, exchange_of(sent)._is_complete) == (
+        "aborted",
+        False,
+    )
 
 
 def test_a_response_that_is_started_after_the_close_reaches_the_server() -> None:

@@ -372,8 +372,8 @@ def test_an_exception_that_raises_when_it_is_looked_at_is_a_failure() -> None:
 
 def test_an_exchange_keeps_no_input_after_its_close() -> None:
     exchange = Exchange({"wsgi.input": io.BytesIO()}, object())
-    exchange.release()
-    assert exchange.server_input is None
+    exchange._release()
+    assert exchange._server_input is None
 
 
 def test_an_exception_that_is_kept_keeps_no_exchange() -> None:

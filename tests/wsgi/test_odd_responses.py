@@ -21,7 +21,7 @@ from signalpost.lifecycle import got_request_exception
 from signalpost.lifecycle import request_finished
 from signalpost.lifecycle import request_started
 from signalpost.testing import capture
-from signalpost.wsgi.body import MAKERS
+from signalpost.wsgi.body import BODY_FACTORIES
 from tests.integrations.serving_socket import served_by_waitress
 from tests.wsgi.serving import answer_with
 from tests.wsgi.serving import Closable
@@ -486,7 +486,7 @@ def test_a_class_made_in_a_request_is_freed_with_it() -> None:
     gc.collect()
     assert [one["exchange"].outcome for one in sent] == ["complete"] * 100
     assert [one for one in made if one() is not None] == []
-    assert len(MAKERS) < 64
+    assert len(BODY_FACTORIES) < 64
 
 
 def test_many_classes_that_live_on_leave_a_bounded_table() -> None:
@@ -496,7 +496,7 @@ def test_many_classes_that_live_on_leave_a_bounded_table() -> None:
     for kind in kinds:
         chunks, exchange = closed_by(answering(kind([b"one"])))
         assert (chunks, exchange.outcome) == ([b"one"], "complete")
-    assert len(MAKERS) <= 64
+    assert len(BODY_FACTORIES) <= 64
 
 
 @pytest.fixture

@@ -146,7 +146,7 @@ class ContextRecordFactory:
         # One around another would add nothing, and each application of a test may
         # make one.
         while isinstance(found, ContextRecordFactory):
-            found = found._factory  # noqa: SLF001  # this class's own
+            found = found._factory  # this class's own
         self._factory = found
         self._recording = Recording()
 
@@ -322,20 +322,20 @@ def _current_values() -> _Values:
     try:
         # As current_exchange() has it, which would be a call more.
         exchange: Any = current_exchange() if producing else context_exchange.get()
-        if exchange is None or exchange.open_environ is None:
+        if exchange is None or exchange._environ is None:
             carried = carried_values.get()
             if not carried:
                 return _NO_VALUES
             request_id, method, route = carried
         else:
             # As exchange.id has it, likewise.
-            ids = exchange.ids
+            ids = exchange._ids
             request_id = ids[0] if ids else exchange.id
             method = exchange.method
             try:
                 # As exchange.route has it, likewise, for a route that is known.
-                own = exchange._own_route  # noqa: SLF001
-                found = exchange._route if own is None else own[0]  # noqa: SLF001
+                own = exchange._own_route
+                found = exchange._route if own is None else own[0]
                 if found is None:
                     found = exchange.route
                 route = ABSENT if found is None else _one_line(found)

@@ -257,7 +257,7 @@ class LatencyLogger:
             None if totals is None else (totals.count, totals.duration_seconds),
             more,
             # Last, as one of the fields may have made it.
-            exchange.known_id(),
+            exchange._known_id(),
         )
         return _LatencyLine(values)
 

@@ -103,7 +103,7 @@ def _user_agent_of(exchange: Exchange) -> Field:
 def _state_reader(key: str) -> _Read:
     def read(exchange: Exchange) -> Field:
         # Not by exchange.state, which would make a dict for each exchange without any.
-        return _cut(None if exchange.kept is None else exchange.kept.get(key))
+        return _cut(None if exchange._state is None else exchange._state.get(key))
 
     return read
 

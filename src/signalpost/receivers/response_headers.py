@@ -52,7 +52,7 @@ class IdHeader:
 
     def __call__(self, sender: object, *, exchange: Exchange) -> None:
         """Add the header to the response of an exchange that was opened."""
-        exchange.headers_to_add += (self._header,)
+        exchange._header_callbacks += (self._header,)
 
     def _header(
         self, exchange: Exchange, headers: list[tuple[str, str]]
@@ -91,7 +91,7 @@ class ServerTiming:
     def __call__(self, sender: object, *, exchange: Exchange) -> None:
         """Add the header to the response of an exchange that was opened."""
         if exchange.outer is None:
-            exchange.headers_to_add += (_timing,)
+            exchange._header_callbacks += (_timing,)
 
 
 def _timing(

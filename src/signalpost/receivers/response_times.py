@@ -62,7 +62,7 @@ def is_websocket(exchange: Exchange) -> bool:
     try:
         if exchange.status == 101:
             return True
-        environ = exchange.open_environ
+        environ = exchange._environ
         upgrade = None if environ is None else environ.get("HTTP_UPGRADE")
         return isinstance(upgrade, str) and "websocket" in upgrade.lower()
     except Exception:  # noqa: BLE001  # a receiver may have set any value

@@ -84,7 +84,7 @@ class SqlTotalsCounter:
         totals: SqlTotals | None = exchange.state.get(_KEY)
         if totals is None:
             totals = exchange.state[_KEY] = SqlTotals(_counter=self)
-        return totals if totals._counter is self else None  # noqa: SLF001  # ours
+        return totals if totals._counter is self else None  # ours
 
 
 count_sql: SqlTotalsCounter = SqlTotalsCounter()
@@ -104,7 +104,7 @@ def sql_totals(exchange: Exchange) -> SqlTotals | None:
     .. versionadded:: 0.1
     """
     # Not by exchange.state, which would make a dict for each exchange without any.
-    return None if exchange.kept is None else exchange.kept.get(_KEY)
+    return None if exchange._state is None else exchange._state.get(_KEY)
 
 
 _KEY = "signalpost.sql"

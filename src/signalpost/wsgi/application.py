@@ -23,12 +23,12 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["Around", "application_and_sender", "is_running"]
+__all__ = ["ApplicationObject", "application_and_sender", "is_running"]
 
 _CALLED_KEY: t.Final = "signalpost.called"
 
 
-class Around:
+class ApplicationObject:
     """Calls an object that has a ``wsgi_app`` as the server would.
 
     The layer may be around the object. Then the object is called, as it may do more
@@ -124,7 +124,7 @@ def is_running(one: object, codes: Collection[CodeType]) -> bool:
 
     :param codes: The code of the method, and of those that it overrides.
     """
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # there is no other way
+    frame: FrameType | None = sys._getframe(1)  # there is no other way
     while frame is not None:
         if frame.f_code in codes and _has_local(frame, one):
             return True
@@ -161,7 +161,11 @@ def application_and_sender(
     if not callable(wsgi_app):
         return app, sender, found is not None and has_method(type(found), "wsgi_app")
     # A middleware may have a wsgi_app, too: the one that it is around.
-    return Around(app, wsgi_app, layer) if callable(app) else wsgi_app, sender, True
+    return (
+        ApplicationObject(app, wsgi_app, layer) if callable(app) else wsgi_app,
+        sender,
+        True,
+    )
 
 
 def _check(app: t.Any, wsgi_app: object) -> None:

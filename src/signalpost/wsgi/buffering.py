@@ -75,7 +75,7 @@ class ReadAndClose:
 
     def _log_if_inside(self, outer: t.Any, environ: WSGIEnvironment) -> None:
         # An application may call itself with a copy of its environment.
-        if issubclass(type(outer), Exchange) and outer.open_environ is environ:
+        if issubclass(type(outer), Exchange) and outer._environ is environ:
             self._is_logged = True
             _log.warning(
                 "ReadAndClose is inside the layer of %s, and cannot close its"

@@ -30,7 +30,7 @@ __all__ = [
     "applications_in",
     "is_layer",
     "layers_in",
-    "leads_to",
+    "refers_to",
     "sender_behind",
     "sender_of",
     "unproxied",
@@ -102,7 +102,7 @@ def unproxied(application: t.Any) -> t.Any:
     A proxy is known by its type: the object itself may have an answer to every name.
     """
     if has_method(type(application), "_get_current_object"):
-        return application._get_current_object()  # noqa: SLF001  # Werkzeug documents it
+        return application._get_current_object()  # Werkzeug documents it
     return application
 
 
@@ -228,7 +228,7 @@ def applications_in(start: object) -> list[object]:
     return [one for one in within if has_method(type(one), "wsgi_app")]
 
 
-def leads_to(start: object, application: object) -> bool:
+def refers_to(start: object, application: object) -> bool:
     """Return whether what something calls, as far as it can be seen, has an object."""
     return any(one is application for one in _objects_within(start, None))
 

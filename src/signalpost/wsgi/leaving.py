@@ -12,7 +12,7 @@ from ..exchange import Exchange
 from ..exchange import ExchangeOutcome
 from .kinds import methods_of
 
-__all__ = ["note_leaving", "outcome_failed", "outcome_unclosed"]
+__all__ = ["outcome_failed", "outcome_unclosed", "record_client_left"]
 
 # What frameworks raise once the server's input has ended too early.
 _DISCONNECTS = frozenset(
@@ -33,7 +33,7 @@ _CUT_CHUNK = ("gunicorn.http.errors", "ChunkMissingTerminator")
 _DEBUGGER_KEY: t.Final = "werkzeug.debug.preserve_context"
 
 
-def note_leaving(error: BaseException, exchange: Exchange) -> bool:
+def record_client_left(error: BaseException, exchange: Exchange) -> bool:
     """Return whether an exception means that the client left, and note it then.
 
     Such an exception is no failure of the application, and the exchange is aborted. It
@@ -44,12 +44,12 @@ def note_leaving(error: BaseException, exchange: Exchange) -> bool:
         error page.
     """
     try:
-        has_left = _is_of_leaving(error, exchange.server_input)
+        has_left = _is_of_leaving(error, exchange._server_input)
     except Exception:  # noqa: BLE001  # the exception and the input may be anything
         return False
     if has_left:
         # The outcome is worked out for what has failed, only.
-        exchange.has_failed = exchange.has_left = True
+        exchange._has_failed = exchange._has_client_left = True
     return has_left
 
 
@@ -60,7 +60,7 @@ def outcome_failed(exchange: Exchange) -> ExchangeOutcome:
     and its status would be counted as a failure of the application. A status that was
     sent before stays.
     """
-    if not exchange.has_left:
+    if not exchange._has_client_left:
         return "error"
     status = exchange.status
     if type(status) is int and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -74,7 +74,7 @@ def outcome_unclosed(exchange: Exchange) -> ExchangeOutcome:
     Werkzeug's debugger does not close the application's body when the server closes
     that of the debugger, as it does when the client has left.
     """
-    environ = exchange.open_environ
+    environ = exchange._environ
     return "aborted" if environ is not None and _DEBUGGER_KEY in environ else "lost"
 
 

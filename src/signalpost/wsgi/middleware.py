@@ -30,22 +30,22 @@ from ..lifecycle import request_arrived
 from ..lifecycle import request_finished
 from ..lifecycle import request_started
 from .application import application_and_sender
-from .application import Around
+from .application import ApplicationObject
+from .body import BODY_FACTORIES
 from .body import body_for
 from .body import close_with_file
-from .body import MAKERS
-from .body import Starter
+from .body import RecordingStartResponse
 from .demand import Demand
 from .demand import generation
 from .finding import is_layer
 from .finding import Layer
 from .finding import unproxied
-from .leaving import note_leaving
 from .leaving import outcome_failed
 from .leaving import outcome_unclosed
+from .leaving import record_client_left
 from .misplaced import explain_attributes_of
+from .nesting import call_within
 from .nesting import is_within
-from .nesting import passed_on
 from .nesting import set_sender_within
 from .reading import content_length
 from .reading import count_chunk
@@ -53,7 +53,7 @@ from .reading import is_bodiless
 from .reading import response_start
 from .reading import text_of
 from .sendfile import FILE_WRAPPER
-from .sendfile import stand_in_for
+from .sendfile import wrap_file_wrapper
 from .unsent import layers
 from .unsent import layers_by_sender
 from .unsent import warn_of_receivers
@@ -137,7 +137,9 @@ class SignalMiddleware(Layer):
         self.receiver_failures = 0
         self.find_request: Callable[[Exchange], object] | None = None
         # Of two layers side by side, the inner one does the work.
-        inner: t.Any = self.app.inner if type(self.app) is Around else self.app
+        inner: t.Any = (
+            self.app.inner if type(self.app) is ApplicationObject else self.app
+        )
         self._is_outer_layer = is_layer(inner) and inner.sender is sender
         layers.add(self)
         layers_by_sender[id(self.sender)] = self
@@ -176,13 +178,13 @@ class SignalMiddleware(Layer):
         if outer is not None:
             if not isinstance(outer, Exchange):
                 outer = None
-            elif outer.open_environ is None:
+            elif outer._environ is None:
                 outer = None  # it is closed, and this is a copy of its environment
             elif is_within(self, outer, environ):
-                return passed_on(self, environ, start_response, outer)
+                return call_within(self, environ, start_response, outer)
             else:
                 # As long as the outer application's request is the current one.
-                outer.read_route()
+                outer._read_route()
         return self._recorded(environ, start_response, demand, outer)
 
     def is_recorded(self) -> bool:
@@ -205,7 +207,6 @@ class SignalMiddleware(Layer):
     def _find_sender(self) -> object:
         return self._sender
 
-    # A method of its own, by which current_exchange() knows who has set it.
     def _recorded(
         self,
         environ: WSGIEnvironment,
@@ -215,72 +216,76 @@ class SignalMiddleware(Layer):
     ) -> Iterable[bytes]:
         sender = self._find_sender() if self._sender is None else self._sender
         exchange = Exchange(environ, sender, outer)
-        exchange.find_request = self.find_request
-        exchange.starter = starter = Starter(start_response, exchange, self)
+        exchange._find_request = self.find_request
+        start = RecordingStartResponse(start_response, exchange, self)
+        exchange._start_response = start
         environ[EXCHANGE_KEY] = exchange
         token = context_exchange.set(exchange)
         try:
             # Nearly everywhere only the last of its signals has receivers.
-            app = self.app if demand.only_closed else self._opened(exchange)
+            app = self.app if demand.only_closed else self._send_opened(exchange)
             if demand.sends_moments:
-                exchange.is_started = True
+                exchange._is_started = True
                 if not demand.only_closed:
                     self._send(request_started, exchange)
             if FILE_WRAPPER in environ:
-                body = _body_or_file(app, environ, starter)
+                body = _body_or_file(app, environ, start)
             else:
-                body = app(environ, starter)
-            exchange.returned = time.perf_counter()
-            # What ready() does, as this is where nearly every response is.
-            if not exchange.is_finished and exchange.start_status is not None:
-                exchange.is_finished = True
+                body = app(environ, start)
+            exchange._returned_at = time.perf_counter()
+            # What record_start() does, where nearly every response is.
+            if not exchange._is_finished and exchange._start_status is not None:
+                exchange._is_finished = True
                 if demand.finished or demand.generation is not generation.current:
                     self._send_request_finished(exchange)
             kind = type(body)
-            known = _known_maker(id(kind))
-            if known is None or exchange.sent_files or (kind is list and not body):
-                return self._returned(body, exchange)
+            known = _known_factory(id(kind))
+            if known is None or exchange._sent_files or (kind is list and not body):
+                return self._body_to_send(body, exchange)
             return known[0](body, exchange, self)
         except BaseException as error:
             if exchange.is_open:
-                self._broken_off(exchange, error)
+                self._close_failed_call(exchange, error)
             raise
         finally:
             context_exchange.reset(token)
-            # A traceback that Flask keeps for longer keeps this frame, and this frame
-            # must not keep the exchange.
+            # Flask may keep a traceback, and with it this frame, for longer.
             body = ()
-            del exchange, sender, starter, token
+            del exchange, sender, start, token
 
-    def _opened(self, exchange: Exchange) -> WSGIApplication:
+    def _send_opened(self, exchange: Exchange) -> WSGIApplication:
         """Send that the exchange was opened, and return what is to be called."""
         self._send(exchange_opened, exchange)
         app = self.app
-        for layer in exchange.layers:
+        for layer in exchange._app_wrappers:
             app = layer(app)
         return app
 
-    def ready(self, exchange: Exchange) -> None:
+    def record_start(self, exchange: Exchange) -> None:
         """Send that the response is ready, if it is and was not sent before."""
-        if not exchange.is_finished and exchange.start_status is not None:
-            exchange.is_finished = True
+        if not exchange._is_finished and exchange._start_status is not None:
+            exchange._is_finished = True
             self._send_request_finished(exchange)
 
-    def failed(self, exchange: Exchange, error: BaseException, where: Where) -> None:
+    def record_failure(
+        self, exchange: Exchange, error: BaseException, where: Where
+    ) -> None:
         """Send an exception that is leaving the application, unless it was sent."""
-        exchange.has_failed = True
-        exchange.has_left = False
-        if exchange.start_status is None:
+        exchange._has_failed = True
+        exchange._has_client_left = False
+        if exchange._start_status is None:
             self._find_route(exchange, error)
-        self.raised(exchange, error, where)
+        self.record_exception(exchange, error, where)
 
-    def raised(self, exchange: Exchange, error: BaseException, where: Where) -> None:
+    def record_exception(
+        self, exchange: Exchange, error: BaseException, where: Where
+    ) -> None:
         """Send an exception that need not be the end, unless it was sent."""
-        if exchange.exception is not error and not note_leaving(error, exchange):
+        if exchange.exception is not error and not record_client_left(error, exchange):
             exchange.exception = error
             self._send(got_request_exception, exchange, exception=error, where=where)
 
-    def closed(
+    def close_exchange(
         self,
         exchange: Exchange,
         outcome: ExchangeOutcome | None = None,
@@ -295,60 +300,68 @@ class SignalMiddleware(Layer):
                 exchange.duration_seconds = time.perf_counter() - exchange.start
         except Exception:  # noqa: BLE001, S110  # a receiver may have set any value
             pass
-        if exchange.start_status is None:
+        if exchange._start_status is None:
             with suppress(Exception):  # the request is the application's
                 self._find_route(exchange, exchange.exception)
         if outcome is None:
             outcome = "complete"  # as nearly every response is
-            if not exchange.is_whole or exchange.has_failed or exchange.status is None:
+            if (
+                not exchange._is_complete
+                or exchange._has_failed
+                or exchange.status is None
+            ):
                 outcome = self._outcome(exchange, "aborted")
         exchange.outcome = outcome
-        payload = {"environ": exchange.open_environ, "exchange": exchange}
+        payload = {"environ": exchange._environ, "exchange": exchange}
         try:
             if self.strict:
-                self._deliver(exchange_closed, exchange.open_sender, payload)
+                self._deliver(exchange_closed, exchange._sender, payload)
             else:
                 # What _deliver does, as nearly every application has a receiver here.
                 self.receiver_failures += exchange_closed.send_isolated(
-                    exchange.open_sender, payload, self._async_wrapper
+                    exchange._sender, payload, self._async_wrapper
                 )
         finally:
             try:
-                if exchange.functions:
+                if exchange._close_callbacks:
                     self._make_calls(exchange)
             finally:
-                exchange.release()
+                exchange._release()
 
-    def lost(self, exchange: Exchange) -> None:
+    def close_lost_exchange(self, exchange: Exchange) -> None:
         """Close an exchange whose response was never closed."""
-        self.closed(exchange, self._outcome(exchange, outcome_unclosed(exchange)))
+        self.close_exchange(
+            exchange, self._outcome(exchange, outcome_unclosed(exchange))
+        )
 
-    def _broken_off(self, exchange: Exchange, error: BaseException) -> None:
+    def _close_failed_call(self, exchange: Exchange, error: BaseException) -> None:
         """Close an exchange whose call has raised: no server calls close() then."""
-        if exchange.returned is None:  # a receiver may have raised after the return
-            exchange.returned = time.perf_counter()
+        if exchange._returned_at is None:  # a receiver may have raised after the return
+            exchange._returned_at = time.perf_counter()
         # Not isinstance(), which asks an exception for its __class__, too.
         is_hijacked = issubclass(type(error), StopIteration) or (
             # How a WebSocket ends under Werkzeug's server, which takes no other end
             # without a response. What fails raises something more exact.
             type(error) is ConnectionError
-            and exchange.start_status is None
+            and exchange._start_status is None
             and text_of(exchange.environ.get("HTTP_UPGRADE")).lower() == "websocket"
         )
         try:
             with suppress(Exception):  # the request is the application's
                 self._find_route(exchange, error)
             if not is_hijacked:
-                self.failed(exchange, error, "call")
+                self.record_failure(exchange, error, "call")
         finally:
-            self.closed(
+            self.close_exchange(
                 exchange,
                 "hijacked" if is_hijacked else self._outcome(exchange, "error"),
             )
 
-    def _returned(self, body: Iterable[bytes], exchange: Exchange) -> Iterable[bytes]:
+    def _body_to_send(
+        self, body: Iterable[bytes], exchange: Exchange
+    ) -> Iterable[bytes]:
         """Return what the server gets for a file, an empty list, or a mistake."""
-        for wrapped, file in exchange.sent_files:
+        for wrapped, file in exchange._sent_files:
             if wrapped is body:
                 close_with_file(file, exchange, self)
                 return body
@@ -367,9 +380,9 @@ class SignalMiddleware(Layer):
             count_chunk(exchange, t.cast("bytes", body))
         is_one = issubclass(type(body), (bytes, str, list))
         outcome: ExchangeOutcome = "complete" if is_one else "error"
-        if exchange.start_status is None and (body is None or (is_one and not body)):
+        if exchange._start_status is None and (body is None or (is_one and not body)):
             outcome = "hijacked"
-        self.closed(exchange, outcome)
+        self.close_exchange(exchange, outcome)
 
     def _outcome(
         self, exchange: Exchange, unfinished: ExchangeOutcome
@@ -378,9 +391,9 @@ class SignalMiddleware(Layer):
 
         :param unfinished: What is true of one that did not get to its end.
         """
-        if exchange.has_failed:
+        if exchange._has_failed:
             return outcome_failed(exchange)
-        if exchange.is_whole:
+        if exchange._is_complete:
             return "error" if exchange.status is None else "complete"
         try:
             if is_bodiless(exchange):
@@ -402,29 +415,29 @@ class SignalMiddleware(Layer):
         :param error: The exception that its call has raised, if any.
         """
         if self.inner is not None:
-            self.inner._find_route(exchange, error)  # noqa: SLF001  # a layer, too
+            self.inner._find_route(exchange, error)  # a layer, too
 
     def _make_calls(self, exchange: Exchange) -> None:
-        errors = exchange.make_calls()
+        errors = exchange._run_close_callbacks()
         self.receiver_failures += len(errors)
         if errors and self.strict:
             raise errors[0]
 
     def _send_request_finished(self, exchange: Exchange) -> None:
         sends = self._demand.sends_moments
-        if sends and request_finished.has_receivers_for(exchange.open_sender):
+        if sends and request_finished.has_receivers_for(exchange._sender):
             self._send(request_finished, exchange, response=response_start(exchange))
 
     def _async_wrapper(self) -> AsyncWrapper | None:
         """Return what runs async receivers; a WSGI application has nothing."""
         if self.inner is not None:
-            return t.cast("AsyncWrapper", self.inner._async_wrapper())  # noqa: SLF001
+            return t.cast("AsyncWrapper", self.inner._async_wrapper())
         return _refuse_async
 
     def _send(self, signal: NamedSignal, exchange: Exchange, **payload: t.Any) -> None:
-        sender = exchange.open_sender
+        sender = exchange._sender
         if signal.has_receivers_for(sender):
-            payload["environ"] = exchange.open_environ
+            payload["environ"] = exchange._environ
             payload["exchange"] = exchange
             self._deliver(signal, sender, payload)
 
@@ -459,23 +472,23 @@ def _refuse_async(receiver: Callable[..., object]) -> t.NoReturn:
 
 
 def _body_or_file(
-    app: WSGIApplication, environ: WSGIEnvironment, starter: Starter
+    app: WSGIApplication, environ: WSGIEnvironment, start: RecordingStartResponse
 ) -> Iterable[bytes]:
     """Call the application, and see which file it gives the server to send."""
     wrap = environ[FILE_WRAPPER]
-    ours = environ[FILE_WRAPPER] = stand_in_for(wrap)
+    ours = environ[FILE_WRAPPER] = wrap_file_wrapper(wrap)
     try:
-        return app(environ, starter)
+        return app(environ, start)
     finally:
         # Servers compare a body with their own to know that it is a file.
         if environ.get(FILE_WRAPPER) is ours:
             environ[FILE_WRAPPER] = wrap
 
 
-_known_maker = MAKERS.get
+_known_factory = BODY_FACTORIES.get
 _arrivals = request_arrived.table
 
 for _signal in catalogue.values():
     _signal.table.sender_check = partial(warn_of_sender, _signal)
 
-codes_that_set.add(SignalMiddleware._recorded.__code__)  # noqa: SLF001  # this module's
+codes_that_set.add(SignalMiddleware._recorded.__code__)  # this module's

@@ -7,16 +7,16 @@ from collections.abc import Iterable
 
 from .._current import producing
 from ..exchange import Exchange
-from .application import Around
+from .application import ApplicationObject
 from .finding import Layer
 from .finding import layers_in
-from .finding import leads_to
+from .finding import refers_to
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["is_within", "passed_on", "set_sender_within"]
+__all__ = ["call_within", "is_within", "set_sender_within"]
 
 
 def is_within(layer: Layer, outer: Exchange, environ: WSGIEnvironment) -> bool:
@@ -27,14 +27,16 @@ def is_within(layer: Layer, outer: Exchange, environ: WSGIEnvironment) -> bool:
 
     :param outer: The exchange in the environment that the layer gets.
     """
-    starter = outer.starter
-    recorder = layer if starter is None else starter.recorder
-    if outer.open_sender is not layer.sender and not _is_around(recorder, layer, outer):
+    start_response = outer._start_response
+    recorder = layer if start_response is None else start_response.recorder
+    if outer._sender is not layer.sender and not _is_around(recorder, layer, outer):
         return False
-    if recorder is layer or layer in outer.entered:
-        return type(layer.app) is Around and layer.app.is_second_call(environ)
+    if recorder is layer or layer in outer._entered_layers:
+        return type(layer.app) is ApplicationObject and layer.app.is_second_call(
+            environ
+        )
     # While a body is produced, the call that it is the answer to is over.
-    return outer.start_status is None or outer not in producing.values()
+    return outer._start_status is None or outer not in producing.values()
 
 
 def _is_around(recorder: Layer, layer: Layer, outer: Exchange) -> bool:
@@ -48,7 +50,7 @@ def _is_around(recorder: Layer, layer: Layer, outer: Exchange) -> bool:
     if not any(one is recorder for one in layers_in(layer.sender, wsgi_app)):
         layer.other_layer_id = id(recorder)
         return False
-    recorder.sender = outer.sender = outer.open_sender = layer.sender
+    recorder.sender = outer.sender = outer._sender = layer.sender
     recorder.is_sender_known = True
     return True
 
@@ -60,7 +62,7 @@ def set_sender_within(layer: Layer) -> None:
     """
     for one in layers_in(layer.sender, layer.app):
         _keep_inner(layer, one)
-        if not one.is_sender_known and leads_to(one.app, layer.sender):
+        if not one.is_sender_known and refers_to(one.app, layer.sender):
             one.sender = layer.sender
             one.is_sender_known = True
 
@@ -81,22 +83,22 @@ def _keep_inner(outer: t.Any, layer: Layer) -> None:
         outer.strict = outer.strict or layer.strict
 
 
-def passed_on(
+def call_within(
     layer: Layer,
     environ: WSGIEnvironment,
     start_response: StartResponse,
     outer: Exchange,
 ) -> Iterable[bytes]:
     """Call the application for an exchange that a layer around this one records."""
-    outer.find_request = layer.find_request or outer.find_request
-    if outer.starter is not None:
-        _keep_inner(outer.starter.recorder, layer)
-    before = outer.entered
-    outer.entered = (*before, layer)
+    outer._find_request = layer.find_request or outer._find_request
+    if outer._start_response is not None:
+        _keep_inner(outer._start_response.recorder, layer)
+    before = outer._entered_layers
+    outer._entered_layers = (*before, layer)
     try:
         return layer.app(environ, start_response)
     finally:
         # A middleware may call the layer a second time. While the body is produced,
         # this was the first call, by a middleware that is a generator.
-        if outer.entered and outer not in producing.values():
-            outer.entered = before
+        if outer._entered_layers and outer not in producing.values():
+            outer._entered_layers = before

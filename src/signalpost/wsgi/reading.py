@@ -37,8 +37,8 @@ _MOST_DIGITS = 18
 
 def response_start(exchange: Exchange) -> ResponseStart:
     """Return what ``start_response`` was last called with."""
-    status = exchange.start_status
-    pairs = pairs_of(exchange.start_headers)
+    status = exchange._start_status
+    pairs = pairs_of(exchange._start_headers)
     return ResponseStart(
         text_of(status),
         status_code_of(status),
@@ -48,7 +48,7 @@ def response_start(exchange: Exchange) -> ResponseStart:
 
 def content_length(exchange: Exchange) -> int | None:
     """Return the body's length by its header, if there is one that can be read."""
-    for name, value in pairs_of(exchange.start_headers):
+    for name, value in pairs_of(exchange._start_headers):
         if text_of(name).lower() == "content-length":
             text = text_of(value)
             if not (text.isascii() and text.isdigit()):

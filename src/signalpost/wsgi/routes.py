@@ -38,4 +38,4 @@ def record_route(
     """
     exchange = environ.get(EXCHANGE_KEY)
     if isinstance(exchange, Exchange) and exchange.is_open:
-        exchange.take_route(environ, template, endpoint)
+        exchange._take_route(environ, template, endpoint)

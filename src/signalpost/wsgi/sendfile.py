@@ -13,13 +13,13 @@ from .._current import codes_that_set
 from .._current import context_exchange
 from ..exchange import Exchange
 
-__all__ = ["FILE_WRAPPER", "SentFile", "stand_in_for"]
+__all__ = ["FILE_WRAPPER", "SentFile", "wrap_file_wrapper"]
 
 FILE_WRAPPER: t.Final = "wsgi.file_wrapper"
 """The key of the server's own wrapper in the environment (:pep:`3333`)."""
 
 
-def stand_in_for(wrap: Callable[..., t.Any]) -> Callable[..., t.Any]:
+def wrap_file_wrapper(wrap: Callable[..., t.Any]) -> Callable[..., t.Any]:
     """Return what stands for the server's wrapper while the application is called.
 
     It gives the server's own a file that reports when it is closed, and notes what came
@@ -30,7 +30,10 @@ def stand_in_for(wrap: Callable[..., t.Any]) -> Callable[..., t.Any]:
     :param wrap: The server's, a function or a class.
     :returns: The like.
     """
-    if isinstance(wrap, _StandIn) or getattr(wrap, "__code__", None) is _STANDING_CODE:
+    if (
+        isinstance(wrap, _FileWrapperProxy)
+        or getattr(wrap, "__code__", None) is _WRAPPER_CODE
+    ):
         return wrap  # an outer layer's, which serves both
     if isinstance(wrap, type):
         return _class_for(wrap)
@@ -44,10 +47,10 @@ def _function_for(wrap: Callable[..., t.Any]) -> Callable[..., t.Any]:
     return wrapper
 
 
-_STANDING_CODE = t.cast("t.Any", _function_for(len)).__code__
+_WRAPPER_CODE = t.cast("t.Any", _function_for(len)).__code__
 
 
-class _StandIn(type):
+class _FileWrapperProxy(type):
     """The kind of classes that stand for a server's class."""
 
     wrap: type
@@ -64,8 +67,8 @@ class _StandIn(type):
 
 # A process has the classes of one server, and a test a few.
 @lru_cache(maxsize=16)
-def _class_for(wrap: type) -> _StandIn:
-    return _StandIn(wrap.__name__, (), {"wrap": wrap, "__doc__": wrap.__doc__})
+def _class_for(wrap: type) -> _FileWrapperProxy:
+    return _FileWrapperProxy(wrap.__name__, (), {"wrap": wrap, "__doc__": wrap.__doc__})
 
 
 def _wrapped(
@@ -75,7 +78,7 @@ def _wrapped(
     named: dict[str, t.Any],
 ) -> t.Any:
     exchange = context_exchange.get()
-    if exchange is None or exchange.open_environ is None:
+    if exchange is None or exchange._environ is None:
         return wrap(file, *size, **named)
     sent = SentFile(file)
     wrapped = wrap(sent, *size, **named)
@@ -83,7 +86,7 @@ def _wrapped(
     # A receiver may have set anything as the outer one.
     layer: t.Any = exchange
     while issubclass(type(layer), Exchange):
-        layer.sent_files += ((wrapped, sent),)
+        layer._sent_files += ((wrapped, sent),)
         layer = layer.outer
     return wrapped
 

@@ -25,7 +25,7 @@ from ..lifecycle import WORK_SIGNALS
 from .finding import applications_in
 from .finding import Layer
 from .finding import layers_in
-from .finding import leads_to
+from .finding import refers_to
 from .kinds import has_method
 
 __all__ = [
@@ -146,7 +146,7 @@ def warn_of_sender(
         reason = _reason_by_others(signal) if _are_applications(sender) else None
     if reason is not None:
         _warn(f"{describe(receiver)} was connected to {short_repr(sender)}; {reason}")
-    elif not is_by_others:
+    elif not is_by_others and signal not in WORK_SIGNALS:
         _warn_of_layer_of(receiver, sender)
 
 
@@ -160,7 +160,7 @@ def _warn_of_layer_of(receiver: object, sender: t.Any) -> None:
     if any(layer.sender is sender for layer in found):
         return
     for layer in found:
-        if not layer.is_sender_known and leads_to(layer.app, sender):
+        if not layer.is_sender_known and refers_to(layer.app, sender):
             _warn_of_layer(layer, sender, f"{describe(receiver)} was connected")
             return
 
@@ -216,7 +216,7 @@ def _warn(message: str) -> None:
 def _frames_inside() -> int:
     """Return the stack level of the first caller that is not in this package."""
     level = 1
-    frame = sys._getframe(1)  # noqa: SLF001  # that of _warn, and no other way to it
+    frame = sys._getframe(1)  # that of _warn, and no other way to it
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
         level += 1

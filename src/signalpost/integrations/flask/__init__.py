@@ -215,22 +215,22 @@ class FlaskMiddleware(SignalMiddleware):
         finally:
             exchange.status = before
 
-    def lost(self, exchange: Exchange) -> None:
+    def close_lost_exchange(self, exchange: Exchange) -> None:
         """Close an exchange whose response was never closed."""
         # The garbage collector clears weak references before it calls finalisers.
-        self._keep_sender(exchange.open_sender)
-        super().lost(exchange)
+        self._keep_sender(exchange._sender)
+        super().close_lost_exchange(exchange)
 
     def _find_route(self, exchange: Exchange, error: BaseException | None) -> None:
         # When Flask reported an exception or the start, the route was read.
-        if exchange.is_started:
+        if exchange._is_started:
             return
         with suppress(Exception):  # of the application's own classes, too
             request = None if error is None else request_left_by(error, exchange)
             if request is None:
                 request = self._matched(exchange)
             # As good as surely: before that comes only what opens a session.
-            exchange.is_started = exchange.read_route(request)
+            exchange._is_started = exchange._read_route(request)
 
     def _matched(self, exchange: Exchange) -> flask.Request | None:
         """Return a request with its route, matched once more."""

@@ -11,7 +11,7 @@ from flask import signals as flasks
 from werkzeug.exceptions import HTTPException
 
 from ... import lifecycle
-from ...wsgi.leaving import note_leaving
+from ...wsgi.leaving import record_client_left
 from ._bridges import Moment
 from ._requests import current_request
 from ._requests import exchange_of
@@ -23,13 +23,13 @@ def _started(app: flask.Flask, _: dict[str, t.Any]) -> dict[str, t.Any]:
     exchange = exchange_of(app)
     # Whether or not it has started before: a receiver may refuse each request that
     # Flask gets, and a middleware may make a second one of an error.
-    exchange.is_started = True
+    exchange._is_started = True
     return {"environ": exchange.environ, "exchange": exchange}
 
 
 def _finished(app: flask.Flask, sent: dict[str, t.Any]) -> dict[str, t.Any]:
     exchange = exchange_of(app)
-    exchange.is_finished = True
+    exchange._is_finished = True
     return {
         "response": sent["response"],
         "environ": exchange.environ,
@@ -40,12 +40,12 @@ def _finished(app: flask.Flask, sent: dict[str, t.Any]) -> dict[str, t.Any]:
 def _failed(app: flask.Flask, sent: dict[str, t.Any]) -> dict[str, t.Any] | None:
     exchange = exchange_of(app)
     # There may be no start of a response, by which it is known otherwise.
-    if exchange.read_route(current_request()):
-        exchange.is_started = True
+    if exchange._read_route(current_request()):
+        exchange._is_started = True
     exception = sent["exception"]
     if (
         exchange.exception is exception
-        or note_leaving(exception, exchange)
+        or record_client_left(exception, exchange)
         or _is_an_answer(app, exception)
     ):
         return None

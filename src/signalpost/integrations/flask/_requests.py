@@ -45,20 +45,20 @@ def exchange_of(app: flask.Flask) -> Exchange:
             exchange = kept[EXCHANGE_KEY] = Exchange(environ, app)
     # Soon Flask drops its request. It is given, as the exchange's own environment has
     # none if Flask got a copy of it.
-    exchange.read_route(request)
+    exchange._read_route(request)
     return exchange
 
 
 def is_of(exchange: object, app: flask.Flask) -> t.TypeGuard[Exchange]:
     """Return whether something is an exchange of an application, and open."""
     # Not by its sender, which a receiver may set.
-    return isinstance(exchange, Exchange) and exchange.open_sender is app
+    return isinstance(exchange, Exchange) and exchange._sender is app
 
 
 def current_request() -> flask.Request:
     """Return the request that Flask's proxy stands for."""
     proxy: t.Any = flask.request
-    return t.cast("flask.Request", proxy._get_current_object())  # noqa: SLF001  # public
+    return t.cast("flask.Request", proxy._get_current_object())  # public
 
 
 def find_request(exchange: Exchange) -> flask.Request | None:

@@ -66,7 +66,7 @@ def _bracketed(
     # These run none, and servers look at what they are.
     if issubclass(kind, (list, tuple, bytes, str)):
         return body
-    if any(wrapped is body for wrapped, _ in exchange.sent_files):
+    if any(wrapped is body for wrapped, _ in exchange._sent_files):
         return body
     if not has_method(kind, "__iter__"):
         return body

@@ -276,7 +276,7 @@ class OpenTelemetry(DatabaseObserver):
             record.active = active
         exchange.state[self._key] = record
         if context is not None:
-            exchange.layers += (partial(Layer, context, exchange),)
+            exchange._app_wrappers += (partial(Layer, context, exchange),)
 
     def _open_work(self, sender: object, exchange: Exchange) -> None:
         if self._has_tracer():

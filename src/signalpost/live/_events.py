@@ -140,7 +140,7 @@ def record_of(
     """
     failure, shapes, status = trace.failure, trace.shapes, exchange.status
     referrer = exchange.referrer if has_referrer(exchange) else None
-    known_id = exchange.known_id()
+    known_id = exchange._known_id()
     most = max([row[0] for row in shapes.values()]) if shapes else 0
     head = (
         f"[{_word(exchange.method)}"
@@ -253,5 +253,5 @@ def _microseconds(value: object) -> int | str:
 
 def has_referrer(exchange: Exchange) -> bool:
     """Return whether a request has a referrer, while its exchange is open."""
-    environ = exchange.open_environ
+    environ = exchange._environ
     return environ is not None and "HTTP_REFERER" in environ

@@ -268,7 +268,7 @@ class LiveRecorder:
         """Keep that a message was flashed, without the message."""
         trace = self._current_trace()
         if trace is not None and trace.has_room:
-            place = place_of(sys._getframe(1))  # noqa: SLF001  # inspect reads files
+            place = place_of(sys._getframe(1))  # inspect reads files
             trace.add(SIGNAL, "message-flashed", perf_counter(), None, place)
 
     def executed(  # the signal's payload
@@ -295,7 +295,7 @@ class LiveRecorder:
         shape = shape_of(statement, sender)
         if self._has_waterfall and trace.has_room:
             at = perf_counter() - duration_seconds
-            place = place_of(sys._getframe(1))  # noqa: SLF001  # inspect reads files
+            place = place_of(sys._getframe(1))  # inspect reads files
             trace.add(SQL, shape, at, duration_seconds, place, is_failed=is_failed)
         elif self._has_waterfall:
             trace.left_out += 1
@@ -396,7 +396,7 @@ class LiveRecorder:
 
     def _trace_of(self, exchange: Exchange) -> Trace | None:
         # Not by exchange.state, which would make a dict for each exchange without any.
-        return None if exchange.kept is None else exchange.kept.get(self)
+        return None if exchange._state is None else exchange._state.get(self)
 
     def _current_trace(self) -> Trace | None:
         exchange = current_exchange()

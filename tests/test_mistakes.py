@@ -380,7 +380,7 @@ def test_a_receiver_with_a_wrong_parameter() -> None:
         pass
 
     assert message_of(PayloadError, lambda: request_started.connect(note)) == (
-        "receiver test_a_receiver_with_a_wrong_parameter.<locals>.note asks for"
+        "receiver test_a_receiver_with_a_wrong_parameter.<locals>.note takes"
         " 'request', which <NamedSignal 'request-started'> does not send; it sends"
         " environ, exchange"
     )

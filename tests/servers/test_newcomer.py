@@ -428,7 +428,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
         exchange_closed.connect(note)
         """,
         (
-            "asks for 'request', which <NamedSignal 'exchange-closed'> does not send;"
+            "takes 'request', which <NamedSignal 'exchange-closed'> does not send;"
             " it sends environ, exchange"
         ),
     ),

@@ -1,4 +1,4 @@
-"""Whether calling a receiver gives something to await; settled at ``connect``."""
+"""Async receivers, which are recognised when they are connected."""
 
 from __future__ import annotations
 

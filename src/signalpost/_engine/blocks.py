@@ -85,7 +85,7 @@ class Block:
 
 
 class WaitingSend(t.NamedTuple):
-    """A send that waits."""
+    """A send that waits for the end of a block."""
 
     send: Callable[[], Any]
     is_async: bool
@@ -93,10 +93,10 @@ class WaitingSend(t.NamedTuple):
 
 
 class OpenBlock:
-    """One block that is open in one context, and what waits in it.
+    """One block that is open in one context, with the sends that wait in it.
 
     Its table is ``None`` when it has ended: a thread or task that was started within it
-    still has it in its context.
+    may still have it in its context.
     """
 
     __slots__ = ("block", "is_async", "table", "waiting")
@@ -133,7 +133,7 @@ class _Stop(Block):
     """A block in which a signal does not send as usual, in this context."""
 
     limit: t.ClassVar[str] = "a with block of held(); write async with"
-    """Where async sends cannot wait, and what to do; the end of a message."""
+    """The end of a message: where async sends cannot wait, and what to write."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -156,7 +156,7 @@ class _Stop(Block):
         return found
 
     def _close(self) -> OpenBlock:
-        # The one of this context, as other threads may have opened the same block.
+        # The block of this context: other threads may have opened it, too.
         mine = [one for one in _still_open() if one.block is self]
         found = mine[-1] if mine else self._opened[-1]
         self._opened.remove(found)
@@ -174,7 +174,7 @@ class Muted(_Stop):
 
 
 class Held(_Stop):
-    """A block in which what a signal sends waits, in this context.
+    """A block in which the sends of a signal wait, in this context.
 
     Returned by :meth:`Signal.held`.
 
@@ -182,7 +182,7 @@ class Held(_Stop):
     """
 
     def drop(self) -> None:
-        """Drop what waits; what is sent from now on waits as before."""
+        """Drop the sends that wait; later sends wait as before."""
         for one in _still_open():
             if one.block is self:
                 one.waiting.clear()
@@ -209,7 +209,7 @@ class Held(_Stop):
         return decorated(function, self.again, self.again)
 
     def _end(self, *, has_failed: bool) -> list[Callable[[], Any]]:
-        """End the block, and return what is to be sent now."""
+        """End the block, and return the sends that are due now."""
         waiting = self._close().waiting
         outer = held_block(self.table)
         if has_failed:

@@ -1,4 +1,4 @@
-"""What happens when a receiver or a sender dies."""
+"""The callbacks of weak references: a receiver or a sender has died."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Death:
 
     @property
     def connected_at(self) -> str:
-        """Where the receiver was connected, as ``file:line``."""
+        """The line that connected the receiver, as ``file:line``."""
         return place_of(self._code, self._instruction)
 
     @property
@@ -67,7 +67,7 @@ class Death:
 
     @property
     def key(self) -> Hashable:
-        """The same for the deaths of one signal at one place."""
+        """The key, which deaths of one signal at one place share."""
         return self.signal_name, id(self._code), self._instruction
 
 
@@ -122,7 +122,7 @@ def _is_unexpected(connection: Connection, table: Owner) -> bool:
 
 
 class Cleanup:
-    """The callback of weak references: it neither waits nor raises.
+    """Callback of weak references; it neither waits nor raises.
 
     It refers to the table weakly, so that connections do not keep their signal alive.
     """
@@ -150,7 +150,7 @@ class Cleanup:
 
 
 class ReportingCleanup(Cleanup):
-    """The same for one function, with a warning if it was still connected.
+    """Callback for one function, which warns if the function was still connected.
 
     :param table: The table.
     :param function: The function.
@@ -184,7 +184,7 @@ class ReportingCleanup(Cleanup):
         )
 
     def _is_replaced(self, table: Owner) -> bool:
-        """Return whether its module was loaded again, and has connected another one."""
+        """Return whether its module was loaded again and connected the new function."""
         if "<locals>" in self._name[1]:
             return False
         living = (one.receiver() for one in table.connections())

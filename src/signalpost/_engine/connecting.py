@@ -1,4 +1,4 @@
-"""How receivers are connected and disconnected, for a block or for good."""
+"""Connecting and disconnecting receivers, for a block or for good."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ from .table import Table
 F = t.TypeVar("F", bound=Callable[..., Any])
 
 NOT_GIVEN: t.Final = Symbol("NOT_GIVEN")
-"""The place of a receiver that is given later, to a decorator."""
+"""The default for a receiver that a decorator gets later."""
 
 
-def prepare(  # noqa: PLR0913, PLR0917  # what connect was given, without a detour
+def prepare(  # noqa: PLR0913, PLR0917  # the arguments of connect, without a detour
     table: Table,
     receiver: Receiver,
     sender: Any,
@@ -66,7 +66,7 @@ def prepare(  # noqa: PLR0913, PLR0917  # what connect was given, without a deto
 ) -> Connection:
     """Return a connection that is not in the table yet.
 
-    :param frame: The frame that connects; ``None`` if its place is not to be noted.
+    :param frame: The frame that connects; ``None`` if its place is not recorded.
     :raises ReceiverError: If the receiver cannot be one.
     :raises PayloadError: If it does not fit a declared payload.
     """
@@ -116,7 +116,7 @@ def connect(
     sender: Any,
     weak: bool,  # noqa: FBT001  # as above
 ) -> None:
-    """Put a connection into the table, and send that it was."""
+    """Put a connection into the table, and send ``receiver_connected``."""
     before = table.run(table.insert, connection, sender)
     if table.connected is not None:
         announce(table, connection, before, receiver, sender, weak)
@@ -130,7 +130,7 @@ def announce(  # noqa: PLR0913, PLR0917  # as above
     sender: Any,
     weak: bool,  # noqa: FBT001  # as above
 ) -> None:
-    """Send that a receiver was connected; if a receiver of that raises, undo it."""
+    """Send ``receiver_connected``; undo the connection if a receiver of it raises."""
     try:
         if table.connected is not None:
             table.connected.send(
@@ -144,7 +144,7 @@ def announce(  # noqa: PLR0913, PLR0917  # as above
 def disconnect(
     table: Table, key: Hashable, receiver: Receiver | None, sender: Any
 ) -> bool:
-    """Take a receiver's connections out, and send that they were.
+    """Remove a receiver's connections, and send ``receiver_disconnected``.
 
     :returns: Whether there were any.
     """
@@ -155,7 +155,7 @@ def disconnect(
 
 
 def real_sender(sender: Any) -> Any:
-    """Return the object that is meant by a sender, which may be a proxy."""
+    """Return the object behind a sender, which may be a proxy."""
     found = resolved(sender)
     if is_proxy(found):
         warnings.warn(
@@ -178,7 +178,7 @@ def checked_options(  # noqa: PLR0913  # the options of connect, by keyword
     when: Predicate | None,
     strict: bool,
 ) -> Options:
-    """Return what was asked for beyond receiver, sender and weakness.
+    """Return the options of a connection, after checking them.
 
     :raises ReceiverError: If it does not fit.
     """
@@ -310,7 +310,7 @@ class DisconnectedBlock(Block):
 
 
 class Arguments(t.NamedTuple):
-    """What was asked for when a receiver is connected, beside the receiver."""
+    """The arguments of ``connect``, beside the receiver."""
 
     sender: Any
     weak: bool
@@ -318,7 +318,7 @@ class Arguments(t.NamedTuple):
     dispatch_uid: Hashable = None
     replace: bool = False
 
-    def prepare(  # what connect was given, without a detour
+    def prepare(
         self, table: Table, receiver: Receiver, frame: FrameType | None
     ) -> Connection:
         """Return a connection that is not in the table yet.
@@ -345,7 +345,7 @@ class Arguments(t.NamedTuple):
         return connection
 
     def connect(self, table: Table, connection: Connection, receiver: Receiver) -> None:
-        """Put a prepared connection into the table, and send that it was."""
+        """Put a prepared connection into the table, and send ``receiver_connected``."""
         change = table.replace if self.replace else table.insert
         before = table.run(change, connection, self.sender)
         if table.connected is not None:
@@ -353,10 +353,10 @@ class Arguments(t.NamedTuple):
 
 
 def decorator(tables: tuple[Table, ...], arguments: Arguments) -> Callable[[F], F]:
-    """Return what connects the function that it decorates to one signal or to several.
+    """Return a decorator that connects a function to one signal or to several.
 
     :param tables: The signals' tables.
-    :param arguments: What is asked for.
+    :param arguments: The arguments of ``connect``.
     """
 
     def connect_decorated(receiver: F) -> F:
@@ -369,7 +369,7 @@ def decorator(tables: tuple[Table, ...], arguments: Arguments) -> Callable[[F], 
         ):
             signals = [table.signal() for table in tables]
             warn_of_loss(receiver, signals[0] if len(signals) == 1 else signals)
-            frame = None  # it is not to be reported again when it dies
+            frame = None  # so that its death is not reported again
         prepared = [arguments.prepare(table, receiver, frame) for table in tables]
         for table, connection in zip(tables, prepared, strict=True):
             arguments.connect(table, connection, receiver)

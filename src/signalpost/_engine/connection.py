@@ -26,13 +26,13 @@ Receiver = Callable[..., Any]
 Predicate = Callable[..., object]
 
 UID: t.Final = Symbol("dispatch_uid")
-"""Sets keys that are made of a ``dispatch_uid`` apart from identities."""
+"""Marks keys that are made of a ``dispatch_uid``."""
 
 NAMESPACE: t.Final = Symbol("namespace")
-"""Sets keys of a namespace's receivers apart from those of the signal's own."""
+"""Marks keys of receivers that are connected to a whole namespace."""
 
 BLOCK: t.Final = Symbol("block")
-"""Sets keys of a block apart, where the receiver is connected for one call."""
+"""Marks keys of a block whose receiver is also connected for one call."""
 
 
 def DISCONNECTED(*_: object, **__: object) -> None:  # noqa: N802  # a constant
@@ -40,27 +40,27 @@ def DISCONNECTED(*_: object, **__: object) -> None:  # noqa: N802  # a constant
 
 
 class Condition(t.NamedTuple):
-    """A predicate, and what calls it with what it reads of a payload."""
+    """A predicate, with the function that calls it with the names that it reads."""
 
     predicate: Predicate
     call: Call
 
 
 class Options(t.NamedTuple):
-    """What was asked for beyond receiver, sender and weakness."""
+    """The options of a connection, beyond receiver, sender and weakness."""
 
     priority: float = 0
     """Higher runs first."""
     once: bool = False
-    """Whether the connection ends before its first call."""
+    """``True`` if the connection ends before its first call."""
     subclasses: bool = False
-    """Whether the sender is a class, and its subclasses are meant, too."""
+    """``True`` if the sender is a class, and the subclasses are senders, too."""
     strict: bool = False
-    """Whether what the receiver raises goes through isolated sends."""
+    """``True`` if what the receiver raises goes through isolated sends."""
     when: tuple[Condition, ...] = ()
-    """Conditions, one of which must be true; none if every send is meant."""
+    """Conditions, one of which must be true; empty for every send."""
     passes_signal: bool = False
-    """Whether the receiver gets the signal, as those of a namespace do."""
+    """``True`` if the receiver gets the signal, as those of a namespace do."""
 
     def widened(self, other: Options) -> Options:
         """Return the options after connecting again: nothing is taken away."""
@@ -77,14 +77,14 @@ DEFAULT_OPTIONS: t.Final = Options()
 
 
 class Statistics:
-    """What is counted of a connection's calls."""
+    """The counts of a connection's calls."""
 
     __slots__ = ("calls", "failures")
 
     calls: int
-    """How often the receiver was called while observed."""
+    """The number of calls of the receiver while it was observed."""
     failures: dict[type[Exception], int]
-    """How often it raised what, where not each failure is logged."""
+    """The number of failures by kind, where not each failure is logged."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -127,21 +127,21 @@ class Connection(weakref.ref[Any]):
     strong: Receiver | None
     """The receiver itself while the connection is strong."""
     is_async: bool
-    """Whether calling the receiver gives something to await."""
+    """``True`` if calling the receiver gives something to await."""
     call: Call
     """Calls the receiver with the names of the payload that it takes."""
     options: Options
-    """What was asked for beyond that."""
+    """The other options of ``connect``."""
     block_count: int
-    """How many ``with`` blocks need it; 0 if it was connected for good."""
+    """The number of ``with`` blocks that need it; 0 if it was connected for good."""
     code: CodeType | None
     """The code that connected it, and with ``instruction`` the place in it."""
     instruction: int
     """The offset of the call, in bytes."""
     statistics: Statistics | None
-    """What is counted of its calls, once something is."""
+    """The counts of its calls; ``None`` before the first."""
     was_sent: bool
-    """Whether the signal was sent while it was connected, to its sender's receivers."""
+    """``True`` if the sender has sent the signal since it was connected."""
 
     # By identity, as any object: a reference would hash and compare its receiver.
 
@@ -158,7 +158,7 @@ class Connection(weakref.ref[Any]):
 
     @property
     def is_connected(self) -> bool:
-        """Whether it has not ended, for sends that are on their way."""
+        """``True`` if it has not ended, for sends that are on their way."""
         return self.function is not DISCONNECTED
 
     def receiver(self) -> Receiver | None:
@@ -169,17 +169,17 @@ class Connection(weakref.ref[Any]):
         return None if function is DISCONNECTED else MethodType(function, found)
 
     def call_key(self) -> Hashable:
-        """Return what is the same for connections that make up one call."""
+        """Return a key that the connections of one call share."""
         key = self.key
         if type(key) is not tuple or type(key[0]) is not Symbol:
             return key
         if key[0] is UID:
-            # It may stand for another receiver with another sender.
+            # Another sender may have another receiver by this uid.
             return key, receiver_key(self.receiver())
         return t.cast("Hashable", key[1])
 
     def counts(self) -> Statistics:
-        """Return what is counted, made on first use."""
+        """Return the counts, made on first use."""
         if self.statistics is None:
             self.statistics = Statistics()
         return self.statistics
@@ -212,7 +212,7 @@ class MergedConnection(Connection):
             when=sum((one.when for one in options), ()),
             passes_signal=passes_signal,
         )
-        # With the signal, if one of them is a namespace's.
+        # With the signal, if one of them is connected to a namespace.
         named = [one for one in parts if one.options.passes_signal or not passes_signal]
         self.call = named[0].call
 
@@ -240,9 +240,9 @@ class MergedConnection(Connection):
 def fitted(
     receiver: Receiver, options: Options, declared: frozenset[str], signal: object
 ) -> tuple[Options, Call]:
-    """Return options, and what calls a receiver, for a declared payload.
+    """Return the options and the caller of a receiver, for a declared payload.
 
-    :raises PayloadError: If the receiver or a predicate asks for something else.
+    :raises PayloadError: If the receiver or a predicate takes another name.
     """
     if options.when:
         conditions = [
@@ -284,7 +284,7 @@ def uid_key(dispatch_uid: Hashable) -> Hashable:
 
 
 def uid_by_name(receiver: Any) -> str | None:
-    """Return a uid that a function keeps when its module is loaded again.
+    """Return a uid that stays the same when the function's module is loaded again.
 
     :returns: ``None`` if the receiver has no name of its own.
     """
@@ -334,7 +334,7 @@ def connection_to_object(
 
     :param callback: Called with the connection when its receiver has died, if given.
     :raises ReceiverError: If ``receiver`` cannot be called, is an async generator
-        function, or cannot be weakly referenced although ``weak`` is asked for.
+        function, or cannot be weakly referenced although ``weak`` is true.
     """
     check_callable(receiver)
     if type(receiver) is staticmethod:

@@ -14,7 +14,8 @@ def declare(table: Table, declared: frozenset[str]) -> None:
 
     To be run as ``table.look(declare, table, declared)``.
 
-    :raises PayloadError: If other names are declared, or a receiver asks for some.
+    :raises PayloadError: If other names are declared already, or a receiver
+        takes another name.
     """
     if table.declared == declared:
         return

@@ -1,4 +1,4 @@
-"""The ways in which a payload travels along a route; the plain one is in signal.py."""
+"""Deliveries to the receivers of a route; the plain one is in signal.py."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Gather = Callable[..., Awaitable[Iterable[Any]]]
 
 
 class Dispatch:
-    """One send on its way, where there is more to do than to call the receivers.
+    """A send that has more to do than to call each receiver.
 
     :param signal: The signal.
     :param table: Its table.
@@ -55,19 +55,19 @@ class Dispatch:
         self.wrapper = wrapper
 
     def is_due(self, connection: Connection) -> bool:
-        """Return whether the receiver is to be called, and by this send."""
+        """Return whether this send calls the receiver."""
         if connection.options is DEFAULT_OPTIONS:
             return connection.is_connected
         due = [one for one in connection.parts if self._is_wanted(one)]
         return bool(due) and self.table.claim(due)
 
     def is_due_isolated(self, connection: Connection, receiver: Receiver) -> bool:
-        """Return the same, where what cannot be called counts as a failure.
+        """Return the same; a receiver that cannot be called is a failure.
 
         :raises AsyncReceiverError: If it is async, and there is no wrapper.
         """
         if connection.is_async and self.wrapper is None:
-            # Before it is claimed: what cannot be called is not used up.
+            # Before the claim, so that a once=True connection is not used up.
             raise _refusal(self.signal, receiver)
         return self.is_due(connection)
 
@@ -81,7 +81,7 @@ class Dispatch:
         )
 
     def call(self, connection: Connection, receiver: Receiver) -> Any:
-        """Call a receiver from code that is not async, and have that observed."""
+        """Call a receiver from code that is not async, and call the observers."""
         called = receiver
         if connection.is_async and self.wrapper is not None:
             called = self.wrapper(receiver)
@@ -97,7 +97,7 @@ class Dispatch:
         return value
 
     async def call_async(self, connection: Connection, receiver: Receiver) -> Any:
-        """Call a receiver, and await what it gives; and have that observed."""
+        """Call a receiver, await its result, and call the observers."""
         called = receiver
         if not connection.is_async and self.wrapper is not None:
             called = self.wrapper(receiver)
@@ -125,7 +125,7 @@ class Dispatch:
         start: float,
         error: BaseException | None,
     ) -> None:
-        """Call the observers after a call; what they raise does not harm it."""
+        """Call the observers after a call; their exceptions do not reach the sender."""
         observers = self.table.observers
         if not observers:
             return
@@ -192,7 +192,7 @@ def deliver_isolated(  # noqa: PLR0913, PLR0917  # where requests are served
                 continue
             value = dispatch.call(connection, receiver)
         except Exception as error:
-            # Not isinstance(), which asks an exception for its __class__, too.
+            # Not isinstance(), which also reads __class__ of an exception.
             if connection.options.strict or issubclass(type(error), through):
                 add_note(error, signal, receiver)
                 raise

@@ -1,4 +1,4 @@
-"""How receivers that raise are reported: by a note, or by a line in the log."""
+"""Reports of receivers that raise: a note on the exception, or a line in the log."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Report = Callable[[object, Connection, Receiver, Exception], None]
 """Reports that a signal's connection has a receiver that raised."""
 
 MOST_KINDS = 16
-"""How many kinds of exceptions of one receiver are counted apart."""
+"""The number of kinds of exceptions of one receiver that are counted apart."""
 
-# A logging handler may send signals, and their receivers may fail or log in turn. That
-# ends at once: within the logging of a failure no further one is logged, and the signal
-# that it is about is not delivered again.
+# A logging handler may send signals, whose receivers may fail or log, too. To end that,
+# no other failure is logged while one is being logged, and the signal that it is about
+# is not delivered.
 _logged: ContextVar[tuple[object, ...]] = ContextVar("signalpost.logged", default=())
 
 logging_now: Final[list[object]] = []
@@ -57,7 +57,7 @@ def log_first_failures(
 
     Of a few kinds; all further ones are counted as one.
     """
-    # What stands in routes for several connections goes with the routes.
+    # A merged connection goes with its route, so the first part has the counts.
     failures = connection.parts[0].counts().failures
     kind = type(error)
     if kind not in failures and len(failures) >= MOST_KINDS:
@@ -96,11 +96,11 @@ def _log(signal: object, error: Exception, message: str, *arguments: Any) -> Non
     try:
         logger = logging.getLogger("signalpost.signals")
         checked(logger, logging.ERROR).error(message, *arguments, exc_info=error)
-    except Exception as failure:  # noqa: BLE001  # a handler's, as when the disk is full
+    except Exception as failure:  # noqa: BLE001  # of a handler, as when the disk is full
         with suppress(Exception):
             text = message % arguments
             line = f"signalpost: {failure!r} while logging: {text}"
-            # Its repr and names are the application's: neither begins a line.
+            # The texts are the application's: none of them may begin a line.
             sys.stderr.write(" ".join(line.splitlines()) + "\n")
     finally:
         logging_now.remove(signal)

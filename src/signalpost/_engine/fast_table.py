@@ -1,7 +1,7 @@
 """The two changes that are made most often, without a call between.
 
-What :meth:`Serial.run_pair` does stands here twice more, and nowhere else: connecting
-and disconnecting a receiver of any sender takes a seventh less time by it
+The code of :meth:`Serial.run_pair` is written out here twice, and nowhere else: so
+connecting and disconnecting a receiver of any sender takes a seventh less time
 (docs/performance.rst).
 """
 

@@ -1,4 +1,4 @@
-"""Whether any receiver is connected, for callers that check often or follow it."""
+"""Checks for receivers, for callers that check often or follow each change."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def has_own_receivers(signals: tuple[Signal, ...], sender: Any) -> bool:
 
 
 class Interest(Serial):
-    """Follows which senders have receivers of several signals.
+    """Follow which senders have receivers of several signals.
 
     However a receiver was connected or disconnected, the change is followed before the
     call that made it returns. Only when a receiver or a sender dies, or after a call

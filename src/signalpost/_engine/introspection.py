@@ -29,29 +29,29 @@ class ConnectionInfo(t.NamedTuple):
     receiver: Receiver
     """The receiver."""
     sender: Any
-    """The sender, or :data:`ANY`, or what :func:`~signalpost.named` gave."""
+    """The sender, or :data:`ANY`, or the name from :func:`~signalpost.named`."""
     name: str
     """The receiver's name, for messages."""
     connected_at: str | None
-    """Where it was connected, as ``file:line``; ``None`` for a ``with`` block."""
+    """The line that connected it, as ``file:line``; ``None`` for a ``with`` block."""
     weak: bool
-    """Whether the receiver is held weakly."""
+    """``True`` if the receiver is held weakly."""
     once: bool
-    """Whether it is to be called once."""
+    """``True`` if it is called once."""
     priority: int
     """Its priority; 0 unless given."""
     dispatch_uid: Hashable
     """Its uid, or ``None``."""
     subclasses: bool
-    """Whether the sender's subclasses are meant, too."""
+    """``True`` if the sender's subclasses are senders, too."""
     calls: int
-    """How often it was called while observed."""
+    """The number of its calls while it was observed."""
     when: tuple[Predicate, ...] = ()
     """The predicates, one of which must be true; empty if it is always called."""
     strict: bool = False
-    """Whether what it raises goes through isolated sends."""
+    """``True`` if what it raises goes through isolated sends."""
     whole_namespace: bool = False
-    """Whether the receiver is connected to every signal of the namespace at once."""
+    """``True`` if the receiver is connected to the whole namespace at once."""
 
 
 def connection_infos(table: Table) -> tuple[ConnectionInfo, ...]:
@@ -82,7 +82,7 @@ def _info(connection: Connection, sender: Any) -> ConnectionInfo | None:
         connection.strong is None,
         options.once,
         t.cast("int", options.priority),
-        key[1] if has_uid else None,  # type: ignore[index]  # a tuple, as said above
+        key[1] if has_uid else None,  # type: ignore[index]  # checked above
         options.subclasses,
         0 if connection.statistics is None else connection.statistics.calls,
         tuple(one.predicate for one in options.when),

@@ -12,10 +12,10 @@ __all__ = ["keeper_for"]
 
 
 def keeper_for(sender: object) -> Keeper:
-    """Return what keeps the receivers connected to a sender alive, or to a name of it.
+    """Return an object that keeps the receivers of a sender, and of its names, alive.
 
-    Those that are connected already, and those that are connected later. It is to be
-    stored in the sender, so that both go together.
+    Those that are connected already, and those that are connected later. Store it in
+    the sender, so that both are freed together.
     """
     keeper = Keeper()
     senders = [sender, *names_of(sender)]

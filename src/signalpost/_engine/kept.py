@@ -17,9 +17,9 @@ __all__ = ["Keeper", "is_lost_unless_kept", "keep", "kept_receiver", "released"]
 
 
 class Keeper:
-    """Keeps receivers alive, and is kept by their sender in turn.
+    """Keep receivers alive for as long as their sender keeps this object.
 
-    A signal holds them weakly still: if one refers to its sender, the two go together.
+    A signal holds them weakly: if one refers to its sender, both are freed together.
     """
 
     __slots__ = ("__weakref__", "_receivers")
@@ -51,7 +51,7 @@ class Keeper:
         return None if found is None else found[1]
 
     def release(self, connection: Connection) -> object:
-        """Release a receiver, and return what is to be dropped without a lock."""
+        """Release a receiver; drop the returned object when no lock is held."""
         return self._receivers.pop(id(connection), None)
 
 
@@ -106,7 +106,7 @@ def kept_receiver(connection: Connection) -> Receiver | None:
 def released(connection: Connection) -> object:
     """Release the receiver of a connection that was taken out.
 
-    :returns: What is to be dropped when no lock is held.
+    :returns: An object that is dropped when no lock is held.
     """
     keeper = _keeper_of(connection)
     return None if keeper is None else keeper.release(connection)

@@ -19,7 +19,7 @@ from .identity import describe
 CO_OPTIMIZED: Final = 0x1
 """The flag of code that is a function's."""
 
-# sys.getrefcount is CPython's; elsewhere nothing can be said at connect.
+# sys.getrefcount is CPython's; elsewhere a lost receiver cannot be recognised.
 references: Final[Callable[[object], int]] = getattr(
     sys, "getrefcount", lambda _: sys.maxsize
 )
@@ -58,7 +58,7 @@ def is_lost(receiver: object, caller: FrameType | None) -> bool:
 
     :param caller: The frame that has called ``connect``.
     """
-    # A bound method is made at each access; what counts is who keeps its instance.
+    # A bound method is made at each access; the references to its instance count.
     if type(receiver) is MethodType:
         if references(receiver.__self__) > REFERENCES_OF_A_TEMPORARY:
             return False
@@ -99,7 +99,7 @@ def check_not_in_class_body(receiver: object, frame: FrameType, signal: object) 
     """Check that a function is not connected in the body of the class it belongs to.
 
     :param frame: The frame that has called ``connect``.
-    :raises ReceiverError: If it is: it is no method yet.
+    :raises ReceiverError: If it is: the function is not a method yet.
     """
     # A function's frame keeps what it shows as f_locals: it is not looked at.
     if frame.f_code.co_flags & CO_OPTIMIZED or type(receiver) is not FunctionType:
@@ -127,4 +127,4 @@ def place_of(code: CodeType, instruction: int) -> str:
 
 
 IS_DEVELOPMENT_MODE: Final[bool] = sys.flags.dev_mode
-"""Whether Python runs with ``-X dev``."""
+"""``True`` if Python runs with ``-X dev``."""

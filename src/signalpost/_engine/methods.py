@@ -24,7 +24,7 @@ _MARK = "__signalpost_signals__"
 
 
 class Marked(t.NamedTuple):
-    """What a method was marked with."""
+    """The signals and options that a method was marked with."""
 
     signals: tuple[Signal, ...]
     sender: Any

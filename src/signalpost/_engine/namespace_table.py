@@ -1,4 +1,4 @@
-"""What is connected to a whole namespace."""
+"""Receivers and observers of a whole namespace."""
 
 from __future__ import annotations
 
@@ -100,9 +100,9 @@ class NamespaceTable(Serial):
     __slots__ = ("connections", "observers")
 
     connections: list[NamespaceConnection]
-    """What is connected, in order."""
+    """The connections, in order."""
     observers: tuple[ActiveObserver, ...]
-    """What observes each of its signals."""
+    """The observers of each of its signals."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ class NamespaceTable(Serial):
         self.connections = [*connections]
 
     def _known(self, connection: NamespaceConnection) -> NamespaceConnection:
-        """Return the one that is there for it, or the connection itself, now in."""
+        """Return a connection that is like it; add it if there is none."""
         for one in self.connections:
             if one.is_alive() and one.is_like(connection):
                 one.hold(connection)
@@ -206,5 +206,5 @@ class NamespaceTable(Serial):
 
 
 def _sender_record(sender: Any) -> SenderRecord:
-    # Only to recognise the sender; nothing is to be done when it dies.
+    # Only to recognise the sender; there is nothing to do when it dies.
     return SenderRecord(sender, sender_key(sender), lambda _: None)

@@ -1,4 +1,4 @@
-"""The results of calls of receivers, and what is reported of them."""
+"""Outcomes of calls of receivers."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Outcome(tuple[Receiver, Any]):
     __slots__ = ()
 
     failed: t.ClassVar[bool] = False
-    """Whether the receiver raised."""
+    """``True`` if the receiver raised."""
 
     def __new__(
         cls, receiver: Receiver, value: Any = None, exception: Exception | None = None
     ) -> Outcome:
-        """Make an outcome of what a receiver returned or raised."""
+        """Make the outcome of a receiver that returned or raised."""
         if exception is not None:
             return super().__new__(Failure, (receiver, exception))
         return super().__new__(cls, (receiver, value))
@@ -60,12 +60,12 @@ class Outcome(tuple[Receiver, Any]):
 
     @property
     def value(self) -> Any:
-        """What it returned; ``None`` if it raised."""
+        """The returned value; ``None`` if it raised."""
         return None if self.failed else self[1]
 
     @property
     def exception(self) -> Exception | None:
-        """What it raised, or ``None``."""
+        """The raised exception, or ``None``."""
         return t.cast("Exception", self[1]) if self.failed else None
 
     def __repr__(self) -> str:

@@ -13,7 +13,7 @@ from .connection import Receiver
 
 
 class Route:
-    """The connections that one sender's payload goes to, and what they need.
+    """The connections that one sender's payload goes to.
 
     A send reads it once. It is never changed: a change of the connections makes
     another one.
@@ -31,13 +31,13 @@ class Route:
     connections: tuple[Connection, ...]
     """The connections in order, each receiver once."""
     has_async: bool
-    """Whether any receiver is async."""
+    """``True`` if any receiver is async."""
     is_simple: bool
-    """Whether all that a send has to do is to call each receiver with its names."""
+    """``True`` if a send only has to call each receiver with its names."""
     is_plain: bool
-    """The same, and each gets the whole payload, and none is async."""
+    """``True`` if it is simple, and no receiver is async or gets a part only."""
     plain: tuple[Connection, ...] | None
-    """The connections if it is plain: what a send looks at first."""
+    """The connections if it is plain, else ``None``; a send reads this first."""
 
     def __init__(
         self,
@@ -81,5 +81,5 @@ def _ordered(groups: Iterable[Iterable[Connection]]) -> tuple[Connection, ...]:
 EMPTY_ROUTE = Route(())
 
 STALE_ROUTE = Route(())
-"""The place of a sender's route that must be made: it is never valid."""
+"""Marks a sender's route as missing; it is never valid."""
 STALE_ROUTE.base = STALE_ROUTE

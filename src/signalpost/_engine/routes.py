@@ -17,7 +17,7 @@ from .senders import SenderReference
 
 
 class Generation:
-    """Has another :attr:`current` object after each change of the tables it is in."""
+    """Counter of changes: :attr:`current` is another object after each change."""
 
     __slots__ = ("current",)
 
@@ -39,9 +39,9 @@ class Routes:
     __slots__ = ("any_route", "by_id", "generations", "heirs", "plain", "rest")
 
     any_route: Route | None
-    """The route of ``ANY`` alone; ``None`` if it is to be made."""
+    """The route of ``ANY`` alone; ``None`` if it must be made."""
     rest: Route | None
-    """The same for every sender that is not in :attr:`by_id`; ``None`` while such a
+    """The route of every sender that is not in :attr:`by_id`; ``None`` while such a
     sender may have a route of its own, or a block is open that stops sends."""
     plain: tuple[Connection, ...] | None
     """The connections of :attr:`rest` if it is plain: a send looks here first."""
@@ -50,7 +50,7 @@ class Routes:
     heirs: dict[int, SenderReference]
     """The senders among them that have receivers only by a name or a base class."""
     generations: tuple[Generation, ...]
-    """What is renewed after each change."""
+    """The generations that are renewed after each change."""
 
     def __init__(self) -> None:
         self.any_route = None

@@ -26,7 +26,7 @@ class Saved(t.NamedTuple):
 
     @property
     def can_be_put_back(self) -> bool:
-        """Whether its receiver and its sender still exist."""
+        """``True`` if its receiver and its sender still exist."""
         is_sender_there = self.record is None or self.record.is_there()
         return is_sender_there and self.connection() is not None
 
@@ -60,14 +60,14 @@ def have_one_receiver(one: Connection, other: Connection) -> bool:
 
 
 def merge_into(connection: Connection, later: Connection) -> None:
-    """Let a connection have what a later one of the same receiver asks for.
+    """Add the options of a later connection of the same receiver to a connection.
 
     :param later: One that is for good, or for a block.
     """
     if later.block_count:
         return
     if connection.block_count:
-        # Only blocks needed it, so from now on it is what is asked for.
+        # Only blocks needed it, so the later options replace its own.
         connection.block_count = 0
         connection.strong, connection.options = later.strong, later.options
         return

@@ -1,4 +1,4 @@
-"""Senders as a signal keeps them, so that none is mistaken for another."""
+"""Records of senders that have receivers, by identity."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class SenderRecord:
     route: Route
     """The route of what it sends, if it is not found by id."""
     is_by_id: bool
-    """Whether the same sender is always the same object."""
+    """``True`` if the same sender is always the same object."""
     is_name: bool
-    """Whether it is a name for other senders."""
+    """``True`` if it is a name for other senders."""
 
     def __init__(
         self,

@@ -15,10 +15,10 @@ T = t.TypeVar("T")
 
 
 class Serial:
-    """Runs changes one at a time, whichever thread asks for them.
+    """Run changes one at a time, from any thread.
 
-    A finaliser may run on any line, so also within a change of its own thread: the
-    change that it asks for waits until the other one is made. What a change removes
+    A finaliser may run on any line, so also within a change of its own thread: its
+    change waits until the other one is made. What a change removes
     is dropped when no lock is held, as that may call finalisers of users.
 
     A child process that is forked while another thread makes a change gets a new lock,
@@ -85,7 +85,10 @@ class Serial:
             function()
 
     def look(self, question: Callable[..., T], *arguments: Any) -> T:
-        """Answer a question while nothing changes, at once in any case."""
+        """Return the answer of a function that is called while nothing changes.
+
+        It is called at once, also within a change of the same thread.
+        """
         self._lock.acquire()
         was_busy, self._is_busy = self._is_busy, True
         try:

@@ -92,7 +92,7 @@ class Signal:
     """The same as :data:`signalpost.ANY`."""
 
     set_class: type[set[t.Any]] = set
-    """Accepted, as blinker has it, and not used: order is always kept."""
+    """Accepted because blinker has it, and not used: order is always kept."""
 
     table: FastTable
     """The connections, for the other modules of this package."""
@@ -160,7 +160,7 @@ class Signal:
 
     @property
     def connections(self) -> tuple[ConnectionInfo, ...]:
-        """Which receivers are connected to which senders, for inspection.
+        """The connections of receivers to senders, for inspection.
 
         :returns: One :class:`ConnectionInfo` for each connection, in the order of
             delivery.
@@ -169,7 +169,7 @@ class Signal:
 
     @property
     def is_muted(self) -> bool:
-        """Whether a :meth:`muted` block is open in this context."""
+        """``True`` if a :meth:`muted` block is open in this context."""
         return self.table.open_blocks > 0 and is_muted(self.table)
 
     @t.overload
@@ -248,10 +248,11 @@ class Signal:
             module and qualified name are the uid.
         :returns: The receiver, so that ``connect`` can decorate.
         :raises ReceiverError: If ``receiver`` is not callable, is an async generator
-            function, or is to be held weakly and cannot be; or for options that do
-            not fit, such as a ``dispatch_uid`` that cannot be hashed.
+            function, or cannot be held weakly although ``weak`` is true; or for
+            options that do not fit, such as a ``dispatch_uid`` that cannot be
+            hashed.
         :raises PayloadError: If the signal declares its payload and ``receiver``
-            asks for something else, or cannot take a sender.
+            takes a name that is not declared, or cannot take a sender.
 
         .. versionadded:: 0.1
         """
@@ -277,7 +278,7 @@ class Signal:
             and is_lost_unless_kept(receiver, sender, frame)
         ):
             warn_of_loss(receiver, self)
-            frame = None  # it is not to be reported again when it dies
+            frame = None  # so that its death is not reported again
         if sender is not ANY:
             sender = real_sender(sender)
         table = self.table
@@ -392,7 +393,7 @@ class Signal:
         else:
             is_disconnected = table.run_pair(table.take_all, key, sender) or False
         if not is_disconnected and is_function:
-            # Some functions stand for a method: they are known by more than an id.
+            # Some functions are made for a method at each access: an id does not do.
             key = key_of(receiver, None)
             is_disconnected = table.run_pair(table.take_all, key, sender) or False
         if table.has_names and dispatch_uid is None:
@@ -703,7 +704,7 @@ class Signal:
         """Document the signal and declare its payload, if that was not done before.
 
         :raises PayloadError: If other names are declared already, or a connected
-            receiver asks for something else.
+            receiver takes a name that is not declared.
         """
         check_doc(doc)
         if declared is not None:

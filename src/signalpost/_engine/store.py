@@ -44,12 +44,12 @@ class Store:
     by_receiver: dict[Hashable, dict[Hashable, Connection]]
     """The connections to senders, by receiver and sender."""
     by_value_count: int
-    """How many of the senders are not found by their id."""
+    """The number of senders that are not found by their id."""
     notes: tuple[Callable[[SenderRecord], object], ...]
     """Called with each sender that gets its first connection or loses its last one;
     the lock is held."""
     shared_count: int
-    """How many connections are by a name or a base class, for more than one sender."""
+    """The number of connections by a name or a base class, for several senders."""
 
     def __init__(self) -> None:
         self.any = {}
@@ -88,7 +88,7 @@ class Store:
     def remove(self, record: SenderRecord, connection: Connection) -> object:
         """Take a connection to a sender out, and what is empty after it.
 
-        :returns: What is to be dropped when no lock is held.
+        :returns: An object that is dropped when no lock is held.
         """
         self.shared_count -= self.is_shared(connection)
         del record.connections[connection.key]
@@ -170,7 +170,7 @@ class Store:
         for name in names_of(sender):
             if (record := self.record_of(name)) is not None:
                 yield record.connections.values()
-        # Not by isinstance(), which asks a dead proxy for its class.
+        # Not by isinstance(), which reads the class of a dead proxy.
         for base in sender.__mro__[1:] if issubclass(type(sender), type) else ():
             if (record := self.record_of(base)) is not None:
                 found = record.connections.values()

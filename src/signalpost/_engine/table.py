@@ -36,7 +36,7 @@ from .store import Store
 class Table(Serial):
     """Connections by sender and by receiver, and the routes that sends take.
 
-    Changes run one at a time, as :class:`Serial` has it. A send takes no lock: it reads
+    Changes run one at a time; see :class:`Serial`. A send takes no lock: it reads
     :attr:`routes`, which are immutable.
 
     :param signal: Returns the signal, for messages; ``None`` once it is gone.
@@ -74,19 +74,19 @@ class Table(Serial):
     routes: Routes
     """The routes that sends take."""
     open_blocks: int
-    """How many blocks are open, in any context, that stop sends."""
+    """The number of open blocks, in any context, that stop sends."""
     observers: tuple[ActiveObserver, ...]
-    """What is called after each call of a receiver."""
+    """The observers, called after each call of a receiver."""
     cleanup: Cleanup
     """The callback of weak references."""
     has_names: bool
-    """Whether a receiver was connected by its name."""
+    """``True`` if a receiver was connected by its name."""
     connected: Sends | None
-    """The signal that is sent after a receiver was connected, once it is asked for."""
+    """The signal that is sent after a receiver was connected, made on first use."""
     disconnected: Sends | None
     """The one that is sent after a receiver was disconnected."""
     sender_check: Callable[[object, object, Options], None] | None
-    """Called with a receiver and its sender that are to be connected."""
+    """Called with a receiver and its sender before they are connected."""
 
     def __init__(
         self, signal: Callable[[], object], declared: frozenset[str] | None
@@ -109,7 +109,7 @@ class Table(Serial):
     # Changes, to be run one at a time: table.run(table.insert, …).
 
     def insert(self, connection: Connection, sender: Any) -> Saved | None:
-        """Put a connection in, or add what it asks for to the one that is there.
+        """Put a connection in, or add its options to the present one.
 
         :returns: The one that was there, as it was; ``None`` if there was none.
         """
@@ -440,7 +440,7 @@ class Table(Serial):
             self.routes.publish(self.routes.any_route)
 
     def _connect_again(self, present: Connection, connection: Connection) -> None:
-        """Add to a connection what a later one asks for."""
+        """Add the options of a later connection to a connection."""
         if not have_one_receiver(present, connection):
             return  # the first receiver of a dispatch_uid is the one
         self.store.shared_count -= self.store.is_shared(present)

@@ -26,11 +26,11 @@ __all__ = [
 _OURS = "signalpost"
 _WRITE = f'write format = "text" in the section [{_OURS}] of a configuration'
 _MOST_NAMES = 10
-"""How many names a message lists."""
+"""The most names that a message lists."""
 
 
 class Visibility:
-    """Whether logging shows what a receiver logs; explained once where it does not.
+    """Checks that logging shows a receiver's lines, and explains once why it does not.
 
     The check is made when a line is about to be written: only then is logging set up,
     as many an application does it after the receivers are connected.
@@ -59,7 +59,7 @@ class Visibility:
         return level not in self.refused and self.check(level)
 
     def check(self, level: int) -> bool:
-        """Return the same, and explain if nothing shows such lines."""
+        """Return whether the logger takes the level; explain if no line is shown."""
         is_taken = self.logger.isEnabledFor(level)
         (self.taken if is_taken else self.refused).add(level)
         _explain(self.logger, level)
@@ -72,7 +72,7 @@ class Named(NamedTuple):
     name: str
     """The name."""
     format_setting: str
-    """What to write, and where, for a format of all lines; ``""`` if not known."""
+    """The setting for a format of all lines, and its place; ``""`` if not known."""
     visibility: Visibility
     """The state of its lines."""
 
@@ -90,13 +90,13 @@ class Unseen:
     level: int
     """The level of the lines."""
     cause: str
-    """The same text for all that one and the same change would mend."""
+    """A text that all lines share which one change would show."""
     reason: str
     """The reason, as a part of a sentence."""
     remedy: str = ""
-    """What to do, as a part of a sentence; ``""`` for a disabled logger."""
+    """The remedy, as a part of a sentence; ``""`` for a disabled logger."""
     takes_format: bool = False
-    """Whether a format in the configuration would mend it, too."""
+    """``True`` if a format in the configuration would mend it, too."""
 
 
 def checked(logger: logging.Logger, level: int) -> logging.Logger:

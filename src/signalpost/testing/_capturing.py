@@ -30,7 +30,7 @@ class Sent:
     sender: Any
     """Its sender."""
     payload: dict[str, Any]
-    """What was sent, by name."""
+    """The payload, by name."""
 
     def __getitem__(self, name: str) -> Any:
         return self.payload[name]
@@ -101,7 +101,7 @@ def capture(*signals: Signal, sender: Any = ANY) -> Captured[Sent]:
     ('shop', 7)
 
     A send is recorded before its receivers run, even if one of them raises. Flask's
-    test client closes a response only when it is asked to. To see ``exchange-closed``,
+    test client closes a response only on demand. To see ``exchange-closed``,
     use :class:`signalpost.integrations.flask_testing.ClosingClient`, or write
     ``client.get("/", buffered=True)``.
 

@@ -46,8 +46,8 @@ class RequestFailure:
     exception: BaseException
     """The exception."""
     where: Where
-    """Where it left the application: ``"view"``, ``"call"``, ``"iteration"`` or
-    ``"close"``."""
+    """The place where it left the application: ``"view"``, ``"call"``,
+    ``"iteration"`` or ``"close"``."""
     exchange: Exchange
     """The exchange that failed."""
 

@@ -1,4 +1,4 @@
-"""How many statements a block may execute."""
+"""Limits on the statements that a block executes."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from ._capturing import Sent
 F = TypeVar("F")
 
 _MOST_LISTED = 100
-"""How many statements, or shapes of them, a message lists."""
+"""The most statements, or shapes of them, that a message lists."""
 _LONGEST_READ = 4096
-"""How many characters of a statement are read for a message."""
+"""The most characters of a statement that are read for a message."""
 _LONGEST_LISTED = 300
-"""How many of them a message shows."""
+"""The most characters of a statement that a message shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +45,20 @@ class Statement:
     """
 
     text: str
-    """What the driver got."""
+    """The text that the driver got."""
     place: str
     """The innermost line of code that led to it and is not installed, as
     ``"/srv/shop/orders.py:31:names_of"``; ``"-"`` if there is none."""
     duration_seconds: float
-    """How long the driver took."""
+    """The time that the driver took."""
     exchange: Exchange | None
     """The exchange that it was executed in."""
     shape: str
     """The text without values and comments, with ``(…)`` for each list of them:
     statements that differ in these alone have the same shape."""
     is_further_part: bool
-    """Whether it is one of several calls for a single ``INSERT`` of many rows, and not
-    the first: no repetition."""
+    """``True`` if it is one of several calls for a single ``INSERT`` of many rows, but
+    not the first: no repetition."""
 
 
 class StatementLimit(Block):
@@ -70,9 +70,9 @@ class StatementLimit(Block):
     """
 
     limit: int
-    """How many statements it may execute."""
+    """The most statements that it may execute."""
     is_used: bool
-    """Whether the block was opened, or has decorated a function."""
+    """``True`` if the block was opened, or has decorated a function."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -188,7 +188,7 @@ class _Count:
 
     @property
     def is_instrumented(self) -> bool:
-        """Whether an engine, or all of them, sent what they executed."""
+        """``True`` if an engine, or all of them, sent what they executed."""
         return any(self._found)
 
     def end(self) -> None:

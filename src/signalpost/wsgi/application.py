@@ -1,4 +1,4 @@
-"""The application that a layer is around: how it is called, and who sends for it."""
+"""The application that a layer wraps: its call, and the sender of its signals."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _CALLED_KEY: t.Final = "signalpost.called"
 
 
 class ApplicationObject:
-    """Calls an object that has a ``wsgi_app`` as the server would.
+    """Call an object that has a ``wsgi_app`` as the server would.
 
     The layer may be around the object. Then the object is called, as it may do more
     than its ``wsgi_app``. Or the layer is in the object's ``wsgi_app``. Then the object
-    would call the layer in turn, and what its ``wsgi_app`` was before is called.
+    would call the layer again, so its earlier ``wsgi_app`` is called.
 
     :param app: The object.
     :param inner: Its ``wsgi_app``, so far.
@@ -43,7 +43,7 @@ class ApplicationObject:
     __slots__ = ("_app", "_found", "_layer_id", "inner")
 
     inner: WSGIApplication
-    """What the object's ``wsgi_app`` was when the layer was made."""
+    """The object's ``wsgi_app`` at the time when the layer was made."""
 
     def __init__(self, app: t.Any, inner: WSGIApplication, layer: object) -> None:
         self._app = app
@@ -57,7 +57,7 @@ class ApplicationObject:
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Call the application as :pep:`3333` has it."""
+        """Call the application (:pep:`3333`)."""
         app = self._app
         try:
             wsgi_app = app.wsgi_app
@@ -220,5 +220,5 @@ def _is_async(app: t.Any) -> bool:
         return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(
             getattr(type(app), "__call__", None)  # noqa: B004  # the function itself
         )
-    except Exception:  # noqa: BLE001  # an object that cannot be asked is no coroutine
+    except Exception:  # noqa: BLE001  # an object that raises there is no coroutine
         return False

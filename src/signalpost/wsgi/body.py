@@ -48,15 +48,15 @@ __all__ = [
 
 
 class Recorder(t.Protocol):
-    """Who is told what happens to a response."""
+    """Records what happens to a response: the layer, for its bodies."""
 
     def record_start(self, exchange: Exchange) -> None:
-        """Hear that the application has answered, if it has started one."""
+        """Record that the response has started, if it has."""
 
     def record_failure(
         self, exchange: Exchange, error: BaseException, where: Where
     ) -> None:
-        """Hear that an exception is leaving the application."""
+        """Record an exception that is leaving the application."""
 
     def record_exception(
         self, exchange: Exchange, error: BaseException, where: Where
@@ -68,10 +68,10 @@ class Recorder(t.Protocol):
         exchange: Exchange,
         outcome: ExchangeOutcome | None = None,
     ) -> None:
-        """Hear that the server has closed the response."""
+        """Close the exchange, as the server has closed the response."""
 
     def close_lost_exchange(self, exchange: Exchange) -> None:
-        """Hear that the response is garbage and was never closed."""
+        """Close an exchange whose response was freed and never closed."""
 
 
 class RecordingStartResponse:
@@ -107,7 +107,7 @@ class RecordingStartResponse:
         headers: list[tuple[str, str]],
         exc_info: OptExcInfo | None = None,
     ) -> Callable[[bytes], object]:
-        """Start the response, and return what writes a body; as :pep:`3333` says."""
+        """Start the response, and return the function ``write`` (:pep:`3333`)."""
         exchange = self.exchange
         if exchange is not None and exchange._header_callbacks:
             headers = _with_added(exchange, headers)
@@ -172,7 +172,7 @@ def _with_added(
     for header_for in exchange._header_callbacks:
         try:
             added = header_for(exchange, headers)
-        except Exception:  # noqa: BLE001, S112  # of headers that are none, likewise
+        except Exception:  # noqa: BLE001, S112  # the headers may be no headers
             continue
         if added is not None:
             # The list is the application's, which may use it again.
@@ -181,7 +181,7 @@ def _with_added(
 
 
 class RecordedBody:
-    """What all bodies have that tell when they begin, end, fail and are closed.
+    """Body that records its start, its end, its failure and its close.
 
     An object with a generator *method*, not a generator: closing a generator that
     never started runs none of its code, and the close must never be missed.
@@ -190,11 +190,11 @@ class RecordedBody:
     # No slots here: a list could not have them as well.
 
     _body: Iterable[bytes]
-    """What the application returned."""
+    """The body that the application returned."""
     _exchange: Exchange | None
     """The exchange to note in; ``None`` once it is closed."""
     _recorder: Recorder
-    """Who is told."""
+    """The layer that records it."""
 
     def __iter__(self) -> Generator[bytes]:
         exchange = self._exchange
@@ -264,8 +264,8 @@ class RecordedBody:
         exchange = self._exchange
         if exchange is not None and not is_finalizing():
             self._exchange = None
-            # Python may free it in the middle of another request, whose context is
-            # none of this one's receivers.
+            # Python may free it within another request, whose context these receivers
+            # must not get.
             Context().run(_close_lost, exchange, self._recorder)
 
 
@@ -280,7 +280,7 @@ class ClosingBody(RecordedBody):
 
     :param body: What the application returned.
     :param exchange: The exchange to note in.
-    :param recorder: Who is told.
+    :param recorder: The layer that records it.
     """
 
     __slots__ = ("_body", "_exchange", "_recorder")
@@ -297,7 +297,7 @@ class ClosingBody(RecordedBody):
 
 
 class RecountingBody(RecordedBody):
-    """What counts the chunks of each of several iterations of what has a length.
+    """Body with a length, which counts the chunks of each of its iterations.
 
     gevent's server iterates such a body to add up its length, once it has got the
     first chunk of the iteration that it sends.
@@ -336,7 +336,7 @@ class RecountingBody(RecordedBody):
 
 
 class SizedBody(RecountingBody, ClosingBody):
-    """The same for what has a length: servers derive a Content-Length from 1."""
+    """Body with a length: servers derive a Content-Length from the length 1."""
 
     __slots__ = ()
 
@@ -345,7 +345,7 @@ class SizedBody(RecountingBody, ClosingBody):
 
 
 class ListBody(RecountingBody, list[bytes]):
-    """The same for a list: some servers join the chunks of one, and never close it.
+    """Body that is a list: some servers join the chunks of a list, and never close it.
 
     It is whole as soon as the server has it.
     """
@@ -363,7 +363,7 @@ class ListBody(RecountingBody, list[bytes]):
         self._exchange = exchange
         self._recorder = recorder
 
-    # No code of the application's runs here, and none can fail; nor any of ours.
+    # No code of the application runs here, so none can fail.
     _chunks = list.__iter__
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
@@ -371,7 +371,7 @@ class ListBody(RecountingBody, list[bytes]):
         if exchange is None or is_finalizing():
             return
         if exchange.seconds_to_first_byte is None:
-            # Nobody has iterated it, so it was taken as it is.
+            # It was not iterated, so the server took it as it is.
             for chunk in list.__iter__(self):
                 count_chunk(exchange, chunk)
             exchange._is_complete = True
@@ -379,7 +379,7 @@ class ListBody(RecountingBody, list[bytes]):
 
 
 class ReadListBody(ListBody):
-    """The same for a list with an ``__iter__`` of its own, which makes the chunks."""
+    """Body for a list with an ``__iter__`` of its own, which makes the chunks."""
 
     __slots__ = ()
 
@@ -402,15 +402,15 @@ BodyFactory: t.TypeAlias = Callable[[t.Any, Exchange, Recorder], Iterable[bytes]
 # To look for what a class does not have takes long, and an application has few kinds
 # of bodies: this saves about 0.7 of the 13 µs that are added to a request to Flask.
 BODY_FACTORIES: t.Final[ValuesByKind[BodyFactory]] = ValuesByKind()
-"""What :func:`body_for` has returned, by class."""
+"""The results of :func:`body_for`, by class."""
 
 
 def body_for(kind: type) -> BodyFactory | None:
-    """Return what makes the body for the server, which tells of its end.
+    """Return the class of the body that the server gets, which records its end.
 
     :param kind: The class of what the application returned.
     :returns: ``None`` if the server must get that very object: bytes and what cannot
-        be iterated are mistakes, which each server answers in its own way.
+        be iterated are mistakes, for which each server has an answer of its own.
     """
     known = BODY_FACTORIES.get(id(kind))
     if known is not None:

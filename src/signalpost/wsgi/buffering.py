@@ -20,15 +20,15 @@ __all__ = ["ReadAndClose"]
 
 _log = logging.getLogger("signalpost.exchanges")
 
-# What a server gets as it is: there is nothing to wait for in these, and no close().
+# Given to the server as they are: they are complete, and have no close().
 _AT_HAND = (list, tuple, bytes, str)
 
 
 class ReadAndClose:
     """Read the body of each response to its end, and close it, within the call.
 
-    Some adapters never call ``close()``, as :pep:`3333` has it. Then an exchange is
-    closed when Python frees its response, which may be later and within another
+    Some adapters never call ``close()``, which :pep:`3333` requires. Then an exchange
+    is closed when Python frees its response, which may be later and within another
     request. With this layer around the application, it is closed with its request::
 
         Signalpost(app)
@@ -66,7 +66,7 @@ class ReadAndClose:
         if any(type(body) is one for one in _AT_HAND):  # not compared: it may refuse
             return t.cast("Iterable[bytes]", body)
         try:
-            # Of the iterator, as a server asks no body for its length before it reads.
+            # Of the iterator, as a server does not read the length before the chunks.
             return list(iter(body))
         finally:
             close = getattr(body, "close", None)

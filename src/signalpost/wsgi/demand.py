@@ -1,4 +1,4 @@
-"""Which signals of an application's exchanges have receivers."""
+"""The demand for signals: those of an application that have receivers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _with_own_moments: WeakValueDictionary[int, t.Any] = WeakValueDictionary()
 
 
 class Demand:
-    """Which signals of a sender's exchanges have receivers, as of the latest change.
+    """The signals of a sender's exchanges that have receivers, at the latest change.
 
     :param sender: The sender.
     """
@@ -37,15 +37,15 @@ class Demand:
     )
 
     generation: object
-    """Stands for the change."""
+    """Identifies the change."""
     is_recorded: bool
-    """Whether an exchange must be recorded."""
+    """``True`` if an exchange must be recorded."""
     only_closed: bool
-    """Whether of an exchange's own signals only the last has receivers."""
+    """``True`` if only the last of an exchange's own signals has receivers."""
     finished: bool
-    """Whether ``request-finished`` has receivers."""
+    """``True`` if ``request-finished`` has receivers."""
     sends_moments: bool
-    """Whether a layer sends ``request-started`` and ``request-finished``."""
+    """``True`` if a layer sends ``request-started`` and ``request-finished``."""
 
     def __init__(self, sender: object) -> None:
         self.generation = generation.current

@@ -72,32 +72,32 @@ _LEAVES = (str, bytes, bytearray, int, float, complex, type(None), type, ModuleT
 
 
 class Layer:
-    """What others read of a layer: what it is around, and which sender it has."""
+    """The public part of a layer: the application that it wraps, and its sender."""
 
     app: WSGIApplication
     """The application that is called."""
     sender: object
     """The sender of the signals."""
     is_sender_known: bool
-    """Whether the sender is an application that was named or found, and not only the
-    callable that the layer was given."""
+    """``True`` if the sender is an application that was named or found; ``False`` if it
+    is only the callable that the layer was given."""
     find_request: Callable[[t.Any], object] | None
     """Finds the framework's request of an exchange whose environment has none."""
     strict: bool
-    """Whether a receiver's exception is let through."""
+    """``True`` if a receiver's exception is let through."""
     inner: t.Any = None
-    """The layer within this one that knows the sender's framework, once it is found."""
+    """The layer within this one that is made for the sender's framework, once found."""
     other_layer_id = 0
     """The ``id`` of the latest layer around this one that another application has."""
 
 
 def is_layer(application: object) -> t.TypeGuard[Layer]:
-    """Return whether an object is a layer of ours. It is asked for nothing."""
+    """Return whether an object is a layer of ours, without reading its attributes."""
     return any(base is Layer for base in bases_of(type(application)))
 
 
 def unproxied(application: t.Any) -> t.Any:
-    """Return what a proxy such as Flask's ``current_app`` stands for.
+    """Return the object behind a proxy such as Flask's ``current_app``.
 
     A proxy is known by its type: the object itself may have an answer to every name.
     """
@@ -120,7 +120,7 @@ def sender_behind(given: t.Any) -> object:
 
 
 def sender_of(application: t.Any) -> t.Any:
-    """Return the sender that a middleware or a proxy stands for."""
+    """Return the application behind a middleware or a proxy."""
     application = unproxied(application)
     found = sender_behind(application)
     return application if found is None else found

@@ -1,4 +1,4 @@
-"""What a class defines, read without calling any code of the class or its metaclass."""
+"""Attributes of classes, read without calling code of the class or its metaclass."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def has_method(kind: type, name: str) -> bool:
 class ValuesByKind(dict[int, tuple[Value, "weakref.ref[type]"]]):
     """Values by the ``id`` of a class, each with a weak reference to the class.
 
-    No class is kept alive, and none is asked for its hash or compared: a metaclass may
+    No class is kept alive, hashed or compared: a metaclass may
     refuse both. An entry goes with its class, so that an id is never that of another.
     """
 

@@ -101,7 +101,7 @@ def _is_of(source: object, error: BaseException) -> bool:
     """Return whether an exception comes from reading the server's input."""
     kind = type(error)
     if issubclass(kind, io.UnsupportedOperation):
-        return False  # the application asked for what the input cannot do
+        return False  # the application called what the input cannot do
     if issubclass(kind, OSError):
         return _is_of_native(source, error) or _has_passed(source, error)
     is_cut = _name_of(kind) == _CUT_CHUNK and len(t.cast("t.Any", error).term) < len(

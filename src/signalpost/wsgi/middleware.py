@@ -70,12 +70,12 @@ __all__ = ["SignalMiddleware"]
 class SignalMiddleware(Layer):
     """Wrap a WSGI application so that it sends the signals of each exchange.
 
-    The client gets what it got without the middleware. While nobody listens, the
-    application's own response goes back untouched. Receivers are isolated: one that
-    raises is logged by the logger ``signalpost.signals`` and counted, and the
-    request goes on. Only what is no :exc:`Exception` goes through: ``SystemExit``,
-    ``KeyboardInterrupt`` and their like are meant for the server. So a receiver that
-    must refuse requests is connected with ``strict=True``.
+    The client gets the same response as without the middleware. While no receiver is
+    connected, the application's own response is returned untouched. Receivers are
+    isolated: one that raises is logged by the logger ``signalpost.signals`` and
+    counted, and the request goes on. Only what is no :exc:`Exception` goes through:
+    ``SystemExit``, ``KeyboardInterrupt`` and their like are meant for the server. So a
+    receiver that must refuse requests is connected with ``strict=True``.
 
     ::
 
@@ -106,11 +106,11 @@ class SignalMiddleware(Layer):
     app: WSGIApplication
     """The application that is called."""
     is_sender_known: bool
-    """Whether the sender is an application that was named or found."""
+    """``True`` if the sender is an application that was named or found."""
     strict: bool
-    """Whether a receiver's exception is let through."""
+    """``True`` if a receiver's exception is let through."""
     receiver_failures: int
-    """How many times a receiver has raised so far."""
+    """The number of times that a receiver has raised so far."""
 
     # None where a subclass finds the sender in another way.
     _sender: t.Any = None
@@ -163,7 +163,7 @@ class SignalMiddleware(Layer):
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Call the application, and send what happens; as :pep:`3333` says."""
+        """Call the application, and send the signals of the exchange (:pep:`3333`)."""
         # Before the demand is read, as a receiver may connect others.
         if _arrivals.any:
             self.receiver_failures += request_arrived.send_isolated(
@@ -254,7 +254,7 @@ class SignalMiddleware(Layer):
             del exchange, sender, start, token
 
     def _send_opened(self, exchange: Exchange) -> WSGIApplication:
-        """Send that the exchange was opened, and return what is to be called."""
+        """Send ``exchange-opened``, and return the application to call."""
         self._send(exchange_opened, exchange)
         app = self.app
         for layer in exchange._app_wrappers:
@@ -292,8 +292,8 @@ class SignalMiddleware(Layer):
     ) -> None:
         """Close an exchange.
 
-        :param outcome: What became of it; ``None`` if the server has closed the
-            response, and what was handed over tells.
+        :param outcome: The outcome; ``None`` if the server has closed the
+            response: it follows from what was handed over.
         """
         try:
             if outcome is None or exchange.duration_seconds is None:
@@ -338,7 +338,7 @@ class SignalMiddleware(Layer):
         """Close an exchange whose call has raised: no server calls close() then."""
         if exchange._returned_at is None:  # a receiver may have raised after the return
             exchange._returned_at = time.perf_counter()
-        # Not isinstance(), which asks an exception for its __class__, too.
+        # Not isinstance(), which also reads __class__ of an exception.
         is_hijacked = issubclass(type(error), StopIteration) or (
             # How a WebSocket ends under Werkzeug's server, which takes no other end
             # without a response. What fails raises something more exact.
@@ -387,9 +387,9 @@ class SignalMiddleware(Layer):
     def _outcome(
         self, exchange: Exchange, unfinished: ExchangeOutcome
     ) -> ExchangeOutcome:
-        """Tell what became of a response.
+        """Return the outcome of an exchange.
 
-        :param unfinished: What is true of one that did not get to its end.
+        :param unfinished: The outcome of a response that did not get to its end.
         """
         if exchange._has_failed:
             return outcome_failed(exchange)
@@ -409,8 +409,8 @@ class SignalMiddleware(Layer):
     def _find_route(self, exchange: Exchange, error: BaseException | None) -> None:
         """Record the route of an exchange whose response was never started.
 
-        As by a worker's timeout: a framework may report no such exception, and have
-        dropped its request by now.
+        A worker's timeout is an example: a framework may not report such an exception,
+        and may have dropped its request by now.
 
         :param error: The exception that its call has raised, if any.
         """
@@ -429,7 +429,7 @@ class SignalMiddleware(Layer):
             self._send(request_finished, exchange, response=response_start(exchange))
 
     def _async_wrapper(self) -> AsyncWrapper | None:
-        """Return what runs async receivers; a WSGI application has nothing."""
+        """Return the function that runs async receivers; plain WSGI has none."""
         if self.inner is not None:
             return t.cast("AsyncWrapper", self.inner._async_wrapper())
         return _refuse_async
@@ -474,7 +474,7 @@ def _refuse_async(receiver: Callable[..., object]) -> t.NoReturn:
 def _body_or_file(
     app: WSGIApplication, environ: WSGIEnvironment, start: RecordingStartResponse
 ) -> Iterable[bytes]:
-    """Call the application, and see which file it gives the server to send."""
+    """Call the application, and record the file that it gives the server to send."""
     wrap = environ[FILE_WRAPPER]
     ours = environ[FILE_WRAPPER] = wrap_file_wrapper(wrap)
     try:

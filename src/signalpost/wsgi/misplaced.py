@@ -1,4 +1,4 @@
-"""What to do if a layer has taken the place of its application."""
+"""Advice for a layer that has taken the place of its application."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def set_sender_within(layer: Layer) -> None:
 
 
 def _keep_inner(outer: t.Any, layer: Layer) -> None:
-    """Let an outer layer record as the one that knows the framework would.
+    """Let an outer layer record as the layer of the framework would.
 
     So where the outer one sits makes no difference to routes that only the framework
     can find, to async receivers, or to strictness.

@@ -130,7 +130,7 @@ def status_code_of(status: object) -> int | None:
     return code_of(text_of(status))
 
 
-# An application has few status lines, and each request asks for one.
+# An application has few status lines, and each request has one.
 @lru_cache(maxsize=256)
 def code_of(status: str) -> int | None:
     """Return the code in a status line that is a plain string."""

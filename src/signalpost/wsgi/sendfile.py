@@ -20,15 +20,15 @@ FILE_WRAPPER: t.Final = "wsgi.file_wrapper"
 
 
 def wrap_file_wrapper(wrap: Callable[..., t.Any]) -> Callable[..., t.Any]:
-    """Return what stands for the server's wrapper while the application is called.
+    """Return a proxy of the server's file wrapper, for the call of the application.
 
-    It gives the server's own a file that reports when it is closed, and notes what came
-    out with the current exchange. That is the server's own object: the server knows
-    it again, and sends the file as it would have (:pep:`3333`, "Optional
+    It passes a file that reports its close to the server's wrapper, and records the
+    result with the current exchange. The result is the server's own object: the server
+    recognises it, and sends the file as it would have (:pep:`3333`, "Optional
     Platform-Specific File Handling").
 
     :param wrap: The server's, a function or a class.
-    :returns: The like.
+    :returns: A function or a class, as ``wrap`` is.
     """
     if (
         isinstance(wrap, _FileWrapperProxy)
@@ -51,7 +51,7 @@ _WRAPPER_CODE = t.cast("t.Any", _function_for(len)).__code__
 
 
 class _FileWrapperProxy(type):
-    """The kind of classes that stand for a server's class."""
+    """Metaclass of the proxies of a server's class."""
 
     wrap: type
 
@@ -127,13 +127,13 @@ class SentFile:
 
         :param exchange: The one that is closed with it, and is current then.
         :param callback: Called once: with ``True`` when the server closes the file;
-            with ``False`` if it does so because an exception came in its way, as when a
+            with ``False`` if it does so because of an exception, as when a
             client has left; with ``None`` if it never does.
         """
         self._callbacks.append((exchange, callback))
 
     def close(self) -> None:
-        """Close the file, and call what waits for it."""
+        """Close the file, and call the callbacks."""
         error = sys.exception()
         is_sent = error is None or error is self._handled
         self._handled = None
@@ -170,7 +170,7 @@ def _close_all(
 def _close_one(
     exchange: Exchange,
     callback: Callable[[bool | None], None],
-    is_sent: bool | None,  # noqa: FBT001  # likewise
+    is_sent: bool | None,  # noqa: FBT001  # as above
 ) -> None:
     token = context_exchange.set(exchange)
     try:

@@ -83,7 +83,7 @@ def _reason_by_others(signal: NamedSignal) -> str:
 def _is_application(sender: t.Any) -> bool:
     """Return whether a sender is an application, however many layers there are."""
     if isinstance(sender, _VALUES):
-        return True  # whatever it stands for, it is neither engine nor configuration
+        return True  # at least it is neither engine nor configuration
     layer = layers_by_sender.get(id(sender))
     with suppress(ApplicationGoneError):
         if layer is not None and layer.sender is sender:
@@ -92,7 +92,7 @@ def _is_application(sender: t.Any) -> bool:
 
 
 def _are_applications(sender: t.Any) -> bool:
-    """Return the same; of a name, whether it has senders and all of them are."""
+    """Return the same; for a name, whether it has senders and all are applications."""
     if type(sender) is not SenderName:
         return _is_application(sender)
     senders = sender.senders

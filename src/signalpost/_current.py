@@ -1,4 +1,4 @@
-"""Which exchange the running code works for, as the middleware notes it."""
+"""The current exchange of the running code, for the middleware."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ takes back what it has set before it returns."""
 carried_values: ContextVar[tuple[str, ...]] = ContextVar(
     "signalpost.carried", default=()
 )
-"""What lines have of the request that work was started for, the id first; empty where
+"""Values for lines, of the request that work was started for, the id first; empty where
 nothing was carried."""
 
 producing: dict[int, Handling] = {}

@@ -1,4 +1,4 @@
-"""The part of an exchange's record that the middleware keeps for itself."""
+"""The private part of an exchange's record, for the middleware."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HeaderFor: t.TypeAlias = Callable[
 
 
 class Handling:
-    """What the middleware notes of an exchange for itself.
+    """The notes of the middleware on an exchange.
 
     A base class of the exchange and not an object of its own: to make one more object,
     or to pass attributes on, takes longer than to note these.
@@ -71,9 +71,9 @@ class Handling:
     )
 
     is_work: t.ClassVar[bool] = False
-    """Whether it is a unit of work, and no request."""
+    """``True`` if it is a unit of work, and no request."""
 
-    # Described where the exchange is, for its users.
+    # Documented in Exchange, for users.
     outer: t.Any
     sender: object
 
@@ -88,24 +88,24 @@ class Handling:
     _close_callbacks: list[Callable[[], object]] | None
     """The functions to call on close, in the order in which they were added."""
     _has_failed: bool
-    """Whether an exception has left the application, or :attr:`has_left`."""
+    """``True`` if an exception has left the application, or the client has left."""
     _has_client_left: bool
-    """Whether the latest exception means that the client left while it uploaded."""
+    """``True`` if the latest exception means that the client left while it uploaded."""
     _header_callbacks: tuple[HeaderFor, ...]
-    """What makes further headers of the response, when it starts."""
+    """Functions that return further headers, called when the response starts."""
     _ids: list[str]
     """The id of the request, once it was read; further ones of threads that read it
     at the same time. An exchange within another shares the list."""
     _is_finished: bool
-    """Whether ``request-finished`` was sent, or was due and had no receivers."""
+    """``True`` if ``request-finished`` was sent, or was due and had no receivers."""
     _is_started: bool
-    """Whether ``request-started`` was sent, or can be sent no more."""
+    """``True`` if ``request-started`` was sent, or can be sent no more."""
     _is_complete: bool
-    """Whether the body was handed over to its end."""
+    """``True`` if the body was handed over to its end."""
     _state: dict[t.Hashable, t.Any] | None
     """The values that receivers keep; ``None`` while there are none."""
     _app_wrappers: tuple[Callable[[WSGIApplication], WSGIApplication], ...]
-    """What to put around the application for this exchange, the outermost last; added
+    """Wrappers of the application for this exchange, the outermost last; added
     by receivers of ``exchange-opened`` that need to know when its call ends."""
     _environ: WSGIEnvironment | None
     """The environment; ``None`` after the close."""
@@ -115,7 +115,7 @@ class Handling:
     """When the call of the application returned or raised, by
     :func:`time.perf_counter`; ``None`` before."""
     _sent_files: tuple[tuple[object, t.Any], ...]
-    """What the server made of files that it may send by itself, each with its file."""
+    """Files that the server may send by itself, each as its wrapper and the file."""
     _server_input: object
     """The ``wsgi.input`` of the server, which the application may replace."""
     _start_headers: object
@@ -125,12 +125,12 @@ class Handling:
     _start_response: t.Any
     """The ``start_response`` of the application; it refers to this until the close."""
     _written_bytes: int
-    """How many bytes went through the function that ``start_response`` returned."""
+    """The bytes that were written by the function that ``start_response`` returned."""
 
     def _front_id(self) -> str | None:
         """Return the id that the server in front sent, if it is well-formed."""
         exchange = self
-        # A receiver may have set anything.
+        # A receiver may have set any object.
         while exchange.outer is not None and issubclass(type(exchange.outer), Handling):
             exchange = t.cast("Handling", exchange.outer)
         environ = exchange._environ
@@ -141,25 +141,25 @@ class Handling:
     def _known_id(self) -> str | None:
         """Return the id if it was read before or the server in front sent it.
 
-        For log lines that show no id which is nowhere else.
+        For log lines: an id that only the line has is of no use.
         """
         if not self._ids:
             self._keep_front_id()
         return self._ids[0] if self._ids else None
 
     def _keep_front_id(self) -> None:
-        """Keep that id for whatever reads it after the close."""
+        """Keep that id for code that reads it after the close."""
         found = self._front_id()
         if found is not None:
             self._ids.append(found)
 
     def _release(self) -> None:
-        """Let go of the application and the environment. For the middleware."""
+        """Drop the application and the environment. For the middleware."""
         environ, self._environ = self._environ, None
         if (
             environ is not None
             and not self._ids
-            # Each exchange comes here: ID_HEADERS as a set would take twice as long.
+            # In each exchange: a search in ID_HEADERS would take twice as long.
             and (
                 "HTTP_X_REQUEST_ID" in environ
                 or "HTTP_X_CORRELATION_ID" in environ

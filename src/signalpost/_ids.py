@@ -128,7 +128,8 @@ class IdHeaders:
     def find(self, environ: Mapping[str, t.Any]) -> str | None:
         """Return the first well-formed id in the headers of a request.
 
-        What is not well-formed is the client's, as no server in front sends it.
+        A value that is not well-formed is ignored: it comes from the client, not from a
+        server in front.
         """
         for key, read in self._readers:
             value = environ.get(key)
@@ -142,8 +143,8 @@ class IdHeaders:
 _BY_DEFAULT: t.Final = IdHeaders(ID_HEADERS)
 
 further_keys: set[str] = set()
-"""The keys of all headers that a sender's ids were ever read from, but for those that
-are read by default."""
+"""The keys of the headers that some sender's ids are read from, except those that are
+read by default."""
 
 # By the ids of the senders, each with what gives it, or None once it is gone.
 _by_sender: dict[int, tuple[Callable[[], object], IdHeaders]] = {}

@@ -1,4 +1,4 @@
-"""Where public names are, for the error of an import from elsewhere."""
+"""The modules of public names, for the error of an import from another module."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import re
 __all__ = ["shown_referrer"]
 
 _HIDDEN = "…"
-"""What stands for a part that may hold a secret."""
+"""Shown in place of a part that may hold a secret."""
 
 # The schemes that are shown if nothing else is: any other may be a user's name.
 _SCHEMES = frozenset(
@@ -37,7 +37,7 @@ _at = re.compile(r"@|%(?:25)*40")
 
 
 def shown_referrer(header: str) -> str:
-    """Return what of a Referer header can be logged: origin and path, as a rule.
+    """Return the part of a Referer header that can be logged: origin and path.
 
     Of a URL with an authority (``//``) user name, password, query and fragment are
     dropped, and so are parameters of a segment of the path (``;jsessionid=…``) and the

@@ -54,7 +54,7 @@ class ReceiverError(SignalpostError, TypeError):
 
 
 class SignalError(SignalpostError):
-    """A signal cannot do what was asked of it. The base of two others.
+    """A signal cannot do what it was called for. The base of two others.
 
     :param message: What was expected, what came, what to do.
     :param signal: The signal.
@@ -117,13 +117,13 @@ class ExtensionError(SignalpostError, RuntimeError):
 
 
 class ConfigurationError(SignalpostError, ValueError):
-    """A configuration cannot be read, or asks for what there is not.
+    """A configuration cannot be read, or names something that does not exist.
 
     One error is about all mistakes of a configuration. Its first line is their number,
     and each has a line below; ``errors`` has each by itself, with its file, line and
     key. Further attributes are those of the first.
 
-    :param message: Where it stands, what was expected, what came, what to do.
+    :param message: The place, what was expected, what came, what to do.
     :param source: The file, or what else the configuration was read from.
     :param section: The section in it, as ``"signalpost.receivers"``.
     :param key: The key in the section.
@@ -187,7 +187,7 @@ class ConfigurationError(SignalpostError, ValueError):
 
 
 MOST_MISTAKES_SHOWN = 50
-"""How many mistakes the message of one error lists."""
+"""The most mistakes that the message of one error lists."""
 
 
 def _with_notes(error: ConfigurationError) -> str:
@@ -196,28 +196,28 @@ def _with_notes(error: ConfigurationError) -> str:
 
 
 class ExchangeClosedError(SignalpostError, RuntimeError):
-    """Something was read that an exchange lets go when it closes."""
+    """Something was read that an exchange drops when it closes."""
 
 
 class ExchangeNotRecordedError(SignalpostError, RuntimeError):
-    """Something was asked of an exchange that no layer records, and so none closes.
+    """A method needs an exchange that a layer records, and so closes.
 
-    As of a request that a layer was not called for.
+    The layer was not called for this request.
     """
 
 
 class TooManyStatementsError(SignalpostError, AssertionError):
     """A block of a test has executed more SQL statements than it may.
 
-    :param message: How many were expected and executed, and which.
+    :param message: The number expected and executed, and the statements.
     :param statements: What was executed.
     :param limit: How many statements the block may execute.
     """
 
     statements: Sequence[object]
-    """What was executed, one :class:`~signalpost.testing.Statement` each."""
+    """The executed statements, one :class:`~signalpost.testing.Statement` each."""
     limit: int
-    """How many statements the block may execute."""
+    """The most statements that the block may execute."""
 
     def __init__(
         self, message: str, statements: Sequence[object] = (), limit: int = 0
@@ -263,14 +263,14 @@ class NotSendableError(SignalpostError, TypeError):
 
 
 class EventError(SignalpostError, ValueError):
-    """What came from a broker is no event, or one that cannot be received here.
+    """A message of a broker is no event, or one that cannot be received here.
 
     .. versionadded:: 0.1
     """
 
 
 class ConfigurationWarning(UserWarning):
-    """A configuration can be followed, and something about it is not as it seems."""
+    """A configuration works, but a part of it has no effect, or an unexpected one."""
 
 
 class WeakReceiverWarning(UserWarning):

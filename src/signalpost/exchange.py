@@ -37,10 +37,10 @@ __all__ = [
 ExchangeOutcome: t.TypeAlias = t.Literal[
     "complete", "aborted", "error", "hijacked", "lost"
 ]
-"""What became of an exchange; see :attr:`Exchange.outcome`."""
+"""The outcome of an exchange; see :attr:`Exchange.outcome`."""
 
 Where: t.TypeAlias = t.Literal["view", "call", "iteration", "close"]
-"""Where an exception left the application."""
+"""The place where an exception left the application."""
 
 # RFC 9110, 9.3, and RFC 5789. A client can invent any other, so none is a label.
 _METHODS = frozenset(
@@ -51,8 +51,9 @@ _METHODS = frozenset(
 class Exchange(Handling):
     """One request and its response, from the server's call to ``close()``.
 
-    It grows while the request goes on; receivers read it. What is not known yet is
-    ``None``. Times are in seconds since the server's call, on a monotonic clock.
+    Its attributes are filled while the request goes on; receivers read them. An
+    attribute that is not known yet is ``None``. Times are in seconds since the server's
+    call, on a monotonic clock.
 
     :param environ: The WSGI environment (:pep:`3333`) of the request.
     :param sender: The application that the request is for.
@@ -110,11 +111,11 @@ class Exchange(Handling):
     """Until the server closed the response: the whole of it, body included. If it
     never did, until the end of the body, or else until the record was found lost."""
     body_bytes: int
-    """How much of the body was handed to the server, in bytes."""
+    """The size of the body that was handed to the server, in bytes."""
     body_bytes_exact: bool
-    """Whether ``body_bytes`` was counted rather than read from a header."""
+    """``True`` if ``body_bytes`` was counted, ``False`` if it is that of a header."""
     outcome: ExchangeOutcome | None
-    """What became of it, once it is closed.
+    """The outcome; ``None`` while it is open.
 
     - ``"complete"``: the whole body was handed to the server. An error page is a
       complete response.
@@ -123,12 +124,12 @@ class Exchange(Handling):
       it uploaded.
     - ``"error"``: an exception left the application.
     - ``"hijacked"``: the application took the connection over, as for a WebSocket.
-    - ``"lost"``: the server let go of the response before its end, without closing it.
+    - ``"lost"``: the server dropped the response before its end, without closing it.
     """
     exception: BaseException | None
     """The last exception that was sent as ``got-request-exception``."""
 
-    # What matched.
+    # Those of the route that matched.
     _endpoint: str | None
     _route: str | None
     # What the application set, None included.
@@ -181,11 +182,11 @@ class Exchange(Handling):
     def environ(self) -> WSGIEnvironment:
         """The WSGI environment of the request, while the exchange is open.
 
-        :raises ExchangeClosedError: After the close, when it has been let go.
+        :raises ExchangeClosedError: After the close.
         """
         if self._environ is None:
             raise ExchangeClosedError(
-                "the environ of an exchange is let go when the exchange closes; copy"
+                "the environ of an exchange is dropped when the exchange closes; copy"
                 " what you need of it in a receiver"
             )
         return self._environ
@@ -225,7 +226,7 @@ class Exchange(Handling):
 
     @property
     def has_started(self) -> bool:
-        """Whether ``request-started`` was due: the application has begun.
+        """``True`` once ``request-started`` was due: the application has begun.
 
         Under Flask it is due as soon as a route was looked for.
         """
@@ -233,7 +234,7 @@ class Exchange(Handling):
 
     @property
     def has_finished(self) -> bool:
-        """Whether ``request-finished`` was due: the response was ready, and started."""
+        """``True`` once ``request-finished`` was due: the response has started."""
         if self._find_request is None:
             return self._is_finished
         # Flask sends that just before the start, when there may be a status already.
@@ -258,7 +259,7 @@ class Exchange(Handling):
 
     @property
     def referrer(self) -> str | None:
-        """Where the client came from, by its Referer header (RFC 9110, 10.1.3).
+        """The page that linked here, by the Referer header (RFC 9110, 10.1.3).
 
         Origin and path only: user names, passwords, queries, fragments and parameters
         (``;jsessionid=…``) are dropped. Of what is no URL with a host, or none that
@@ -279,14 +280,14 @@ class Exchange(Handling):
 
     @property
     def state(self) -> dict[t.Hashable, t.Any]:
-        """A dict for receivers to keep what belongs to this exchange."""
+        """A dict in which receivers keep values of this exchange."""
         if self._state is None:
             self._state = {}
         return self._state
 
     @property
     def is_open(self) -> bool:
-        """Whether it goes on: until the last receiver has heard of its end."""
+        """``True`` until the last receiver of its end was called."""
         return self._environ is not None
 
     def call_on_close(
@@ -294,18 +295,18 @@ class Exchange(Handling):
     ) -> None:
         """Call ``function`` when this exchange closes, to release what it acquired.
 
-        That is when the server has closed the response, so a streamed body may use
-        it to its end; and whatever became of the exchange. The last one added is
-        called first, after the receivers of ``exchange-closed``. One that raises is
-        logged by the logger ``signalpost.exchanges``, and the others are called.
+        The server has closed the response then, so a streamed body may use it to its
+        end. It is called whatever the outcome. The last function is called first, after
+        the receivers of ``exchange-closed``. A function that raises is logged by the
+        logger ``signalpost.exchanges``, and the others are called.
 
         ::
 
             exchange.call_on_close(connection.close)
 
-        :param function: What to call; what it returns is dropped.
-        :param arguments: By position.
-        :param named: By name.
+        :param function: The function; its result is dropped.
+        :param arguments: Its arguments by position.
+        :param named: Its arguments by name.
         :raises TypeError: If ``function`` cannot be called.
         :raises ExchangeClosedError: If the exchange is closed already.
         :raises ExchangeNotRecordedError: If no layer has opened the exchange: it is
@@ -342,8 +343,8 @@ class Exchange(Handling):
 
         Flask leaves its request object in the environment that it gets, until it has
         called the view and the server has the response's start. It is read by name, so
-        that nothing here depends on Werkzeug; and when the route is asked for, as a
-        receiver at the moment at which Flask has it would take some 5 µs. If Flask gets
+        that nothing here depends on Werkzeug; and only when the route is needed, as a
+        receiver at the moment when Flask has it would take some 5 µs. If Flask gets
         a copy of the environment, ``find_request`` finds the request. An outer exchange
         takes the route, too, unless it has a request of its own.
 
@@ -406,7 +407,7 @@ class Exchange(Handling):
 
 @dataclass(frozen=True, slots=True)
 class ResponseStart:
-    """What a WSGI application gave to ``start_response``.
+    """The status and the headers that an application gave to ``start_response``.
 
     Named as in Werkzeug's response, so that one receiver can read both.
 
@@ -424,29 +425,28 @@ class ResponseStart:
 def current_exchange() -> Exchange | None:
     """Return the exchange that the running code works for; ``None`` outside of one.
 
-    To be asked anywhere below the request: in a view, in what hears the database, in a
-    template filter, while the body is produced, in what runs when it is closed. Also
+    Call it anywhere below the request: in a view, in a receiver of database signals, in
+    a template filter, while the body is produced, in code that runs at the close. Also
     in a thread, a task or a greenlet that was started with a copy of the context
-    (:func:`contextvars.copy_context`) of the call. A request inside another, as by a
-    test client, has its own; so has each of several bodies that are produced in turns
-    in one thread.
+    (:func:`contextvars.copy_context`) of the call. A request inside another, such as
+    one of a test client, has its own; so has each of several bodies that are produced
+    in turns in one thread.
 
-    Once the exchange is closed it is no longer anyone's, also in a thread that goes
-    on.
+    After the close of the exchange it returns ``None``, also in a thread that goes on.
 
     .. versionadded:: 0.1
     """
     exchange = context_exchange.get()
     if producing:
         exchange = nearest(_getframe(1), exchange)
-    # As is_open has it, which would be a call more.
+    # The same as is_open, without a call.
     if exchange is None or exchange._environ is None:
         return None
     return t.cast("Exchange", exchange)
 
 
 def _decoded(value: object) -> str:
-    """Return a string of the environment as the text it stands for.
+    """Return a string of the environment, decoded.
 
     :pep:`3333` has the bytes of the request decoded as latin-1; they are UTF-8.
     """

@@ -1,9 +1,9 @@
-"""The catalogue: what an application says in the course of a request.
+"""The catalogue: the signals of an application in the course of a request.
 
-Each signal has one moment, whoever sends it. The sender is always the application
+Each signal has one moment, whichever code sends it. The sender is the application
 object: the :class:`~flask.Flask` instance, or the callable given to
-:class:`~signalpost.SignalMiddleware`; but for :data:`sql_executed`, :data:`sql_failed`,
-:data:`sql_pool_changed` and :data:`post_config_load`, which are not sent by one.
+:class:`~signalpost.SignalMiddleware`. The exceptions are :data:`sql_executed`,
+:data:`sql_failed`, :data:`sql_pool_changed` and :data:`post_config_load`.
 
 An *exchange* is one request and its response, from the server's call to ``close()``.
 Every exchange sends ``exchange-opened`` once and ``exchange-closed`` once, whatever
@@ -143,7 +143,7 @@ got_request_exception: NamedSignal = catalogue.signal(
 *Sent when*: at the moment of Flask's ``got_request_exception`` (not for an error that
 an error handler took; ``abort()`` is no error); and for what leaves the application
 while it is called, while its body is iterated or when its body is closed, of which
-Flask knows nothing. ``SystemExit`` and its like are sent too. The exception goes
+Flask reports nothing. ``SystemExit`` and its like are sent too. The exception goes
 on its way unchanged. Some extensions, such as Flask-RESTX, send Flask's signal for
 each error that they answer, 404 included: an ``HTTPException`` with a code below 500
 is not sent on, unless Flask is configured to trap it. Nor is an exception of the
@@ -255,7 +255,7 @@ Python frees it within another request, receivers run in an empty context: they 
 neither that request nor its context variables.
 
 *Payload*: ``environ`` and ``exchange``, as for :data:`exchange_opened`. After the
-receivers have run, the exchange lets go of the environment.
+receivers have run, the exchange drops the environment.
 """
 
 sql_executed: NamedSignal = catalogue.signal(
@@ -282,28 +282,28 @@ that it was made from.
 *Sent when*: once for each call of the driver, when it has returned or raised, in the
 thread or task that made it. A large ``INSERT`` of many rows may be several statements,
 each of which is sent. Not sent: what never got to the driver, as a statement with a
-parameter missing; what the driver says by itself (``BEGIN``, ``COMMIT``); what is
+parameter missing; statements of the driver's own (``BEGIN``, ``COMMIT``); what is
 executed on the driver's own connection.
 
 *Payload*:
 
 - ``statement``: the text that the driver got. Values are in it only where the
   application wrote them there.
-- ``parameters``: what the driver got with it, or ``None`` unless that was asked of
-  :func:`~signalpost.integrations.sqlalchemy.instrument`.
+- ``parameters``: what the driver got with it, or ``None`` unless
+  :func:`~signalpost.integrations.sqlalchemy.instrument` was called for them.
 - ``parameters_count``: how many values the statement got; how many sets of them if
   ``is_executemany``.
 - ``duration_seconds``: how long the driver took. Rows that are fetched later are not
   in it, whichever driver: some fetch all of them, others none.
-- ``row_count``: the rows that the driver says it affected or, with some drivers, found;
-  ``None`` if it does not say, or the statement failed.
+- ``row_count``: the number of rows that the driver reports as affected or, with some
+  drivers, found; ``None`` if it reports none, or the statement failed.
 - ``is_executemany``: whether it is a call of the driver's ``executemany``.
 - ``exception``: what the application is about to get, or ``None``. Its text has the
   parameters in it, unless the engine was made with ``hide_parameters=True``, and a
   database may add values of its own.
 - ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``. Also
-  ``None`` for what SQLAlchemy asks a database about itself when an engine connects for
-  the first time: it is no statement of the request that happens to come first.
+  ``None`` for the statements by which SQLAlchemy reads the database's version and
+  settings when an engine connects first: they do not belong to the request.
 """
 
 sql_failed: NamedSignal = catalogue.signal(
@@ -324,8 +324,8 @@ as :data:`sql_executed`.
 - ``operation``: what failed. ``"connect"``: a connection could not be made. ``"pool"``:
   no connection of the pool was free in time. ``"fetch"``: rows of a statement that had
   been executed could not be fetched. ``"begin"``, ``"prepare"``, ``"commit"`` and
-  ``"rollback"``: of a transaction. ``"other"``: something else that the driver was
-  asked for, such as the isolation level.
+  ``"rollback"``: of a transaction. ``"other"``: another call of the driver, such
+  as that for the isolation level.
 - ``statement``: for ``"fetch"``, the text that the driver got; otherwise ``None``.
 - ``exception``: what the application is about to get, as for :data:`sql_executed`.
 - ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
@@ -403,8 +403,8 @@ post_config_load: NamedSignal = catalogue.signal(
 *Sender*: the :class:`~signalpost.config.Configuration`, whose sections can be read.
 
 *Sent when*: a configuration has been loaded for an application, once for each. A module
-that the configuration imports hears it, reads its own section, and connects what it
-has.
+that the configuration imports can connect a receiver of it, which reads the module's
+own section and connects its receivers.
 
 *Payload*:
 
@@ -435,7 +435,7 @@ EXCHANGE_SIGNALS: tuple[NamedSignal, ...] = (
 """The signals of an exchange's own course."""
 
 SIGNALS_WITHIN: tuple[NamedSignal, ...] = (sql_executed, sql_failed)
-"""The signals of others that tell the exchange within which they are sent. While
+"""Signals of other senders, with the exchange within which they are sent. While
 neither they nor :data:`EXCHANGE_SIGNALS` have a receiver, no exchange is recorded."""
 
 WORK_SIGNALS: frozenset[NamedSignal] = frozenset((work_started, work_finished))

@@ -148,9 +148,9 @@ class Exchange(Handling):
         self.method = method if method in _METHODS else "_OTHER"
         path = read("PATH_INFO")
         # Nearly every path is ASCII, and a call costs more than all else here.
-        self.path = path if type(path) is str and path.isascii() else _decoded(path)
+        self.path = path if type(path) is str and path.isascii() else decoded(path)
         script_name = read("SCRIPT_NAME")
-        self.script_name = _decoded(script_name) if script_name else ""
+        self.script_name = decoded(script_name) if script_name else ""
         self._referrer = read("HTTP_REFERER")
         self._endpoint = self._own_route = self._route = None
         self._is_finished = self._is_started = False
@@ -267,7 +267,7 @@ class Exchange(Handling):
         It is what the client sent, whatever its length and characters. ``None`` if the
         header is absent or empty.
         """
-        return shown_referrer(_decoded(self._referrer)) or None
+        return shown_referrer(decoded(self._referrer)) or None
 
     @property
     def seconds_to_return(self) -> float | None:
@@ -378,7 +378,7 @@ class Exchange(Handling):
         if self._route is None:
             # Not of this environment: a middleware may have mounted a copy of it.
             mount = getattr(request, "environ", environ).get("SCRIPT_NAME")
-            self._route = _decoded(mount) + rule.rule if mount else rule.rule
+            self._route = decoded(mount) + rule.rule if mount else rule.rule
             self._endpoint = rule.endpoint
             # A receiver may have set any value.
             outer = self.outer if issubclass(type(self.outer), Exchange) else None
@@ -393,7 +393,7 @@ class Exchange(Handling):
 
         The first one stays, unless another is of an application mounted further down.
         """
-        mount = _decoded(environ.get("SCRIPT_NAME")).rstrip("/")
+        mount = decoded(environ.get("SCRIPT_NAME")).rstrip("/")
         is_deeper = mount != self.script_name.rstrip("/")
         self._read_route()
         # If the first one is no template of the mount point, that differs by request.
@@ -445,16 +445,17 @@ def current_exchange() -> Exchange | None:
     return t.cast("Exchange", exchange)
 
 
-def _decoded(value: object) -> str:
-    """Return a string of the environment, decoded.
+def decoded(value: object) -> str:
+    """Return a string of a WSGI environment, decoded; ``""`` for no string.
 
     :pep:`3333` has the bytes of the request decoded as latin-1; they are UTF-8.
     """
-    if not isinstance(value, str):
+    if not issubclass(type(value), str):
         return ""
-    if value.isascii():
-        return value
+    text = t.cast("str", value)
+    if text.isascii():
+        return text
     try:
-        return value.encode("latin-1").decode("utf-8", "replace")
+        return text.encode("latin-1").decode("utf-8", "replace")
     except UnicodeEncodeError:  # not every server keeps to latin-1
-        return value
+        return text

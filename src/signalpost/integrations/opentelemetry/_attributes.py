@@ -15,7 +15,7 @@ from urllib.parse import quote_plus
 from urllib.parse import unquote_plus
 
 from ...exchange import Exchange
-from ._texts import decoded
+from ._texts import environ_text
 from ._texts import integer_of
 from ._texts import LONGEST
 from ._texts import text_of
@@ -81,21 +81,21 @@ def request_attributes(
         "url.path": _path_of(f"{exchange.script_name}{exchange.path}"),
     }
     if exchange.method == "_OTHER":
-        method = decoded(read("REQUEST_METHOD"), _LONGEST_METHOD)
+        method = environ_text(read("REQUEST_METHOD"), _LONGEST_METHOD)
         found["http.request.method_original"] = method
     address, port = _server_of(read("HTTP_HOST"), scheme)
     if not address:
-        address = decoded(read("SERVER_NAME"))
+        address = environ_text(read("SERVER_NAME"))
         port = number_of(read("SERVER_PORT"))
     if address:
         found["server.address"] = address
         if port is not None:
             found["server.port"] = port
-    if client := decoded(read("REMOTE_ADDR")):
+    if client := environ_text(read("REMOTE_ADDR")):
         found["client.address"] = client
     if version := version_of(read("SERVER_PROTOCOL")):
         found["network.protocol.version"] = version
-    if agent := decoded(read("HTTP_USER_AGENT")):
+    if agent := environ_text(read("HTTP_USER_AGENT")):
         found["user_agent.original"] = agent
     if query_keys is not None and (query := read("QUERY_STRING")):
         found["url.query"] = _query_of(query, query_keys)
@@ -127,7 +127,7 @@ def _query_of(query: object, shown: frozenset[str]) -> str:
     """Return a query string whose values are hidden, but those of a few keys."""
     found = []
     length = 0
-    for pair in decoded(query, 4 * LONGEST).split("&"):
+    for pair in environ_text(query, 4 * LONGEST).split("&"):
         key, equals, value = pair.partition("=")
         key = unquote_plus(key)
         if equals:

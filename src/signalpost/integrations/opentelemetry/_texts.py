@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 import typing as t
-from contextlib import suppress
 
+from ...exchange import decoded
 from ...receivers.response_times import seconds_of
 
 __all__ = [
     "LONGEST",
-    "decoded",
     "end_of",
+    "environ_text",
     "integer_of",
     "nanoseconds_of",
     "start_of",
@@ -38,17 +38,11 @@ def text_of(value: object, most: int = LONGEST) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def decoded(value: object, most: int = LONGEST) -> str:
-    """Return a string of a WSGI environment as such text; ``""`` for no string.
-
-    :pep:`3333` has the bytes of the request decoded as latin-1; they are UTF-8.
-    """
+def environ_text(value: object, most: int = LONGEST) -> str:
+    """Return a string of a WSGI environment as such text; ``""`` for no string."""
     if not issubclass(type(value), str):
         return ""
-    raw = str.__getitem__(t.cast("str", value), slice(most))
-    with suppress(UnicodeEncodeError):  # not every server keeps to latin-1
-        return raw.encode("latin-1").decode("utf-8", "replace")
-    return text_of(raw, most)
+    return text_of(decoded(str.__getitem__(t.cast("str", value), slice(most))), most)
 
 
 def integer_of(value: object) -> int | None:

@@ -182,7 +182,7 @@ def test_a_token_file_is_read_again_when_it_changes(
     assert status("") == "503 Service Unavailable"
     path.unlink()
     assert status("s3cond") == "503 Service Unavailable"
-    assert "nobody may read" in caplog.text
+    assert "no client may read" in caplog.text
     assert "s3cond" not in caplog.text
     path.write_text("third")
     assert status("third") == "200 OK"

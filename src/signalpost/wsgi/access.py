@@ -21,7 +21,7 @@ _MOST_CHARACTERS = 10_000
 
 
 class Access:
-    """Who may read: all that was given must agree.
+    """Access of clients: each given condition must hold.
 
     :param token: What the client must send, or ``None``.
     :param token_file: A file that holds it, read each time, or ``None``.
@@ -68,7 +68,7 @@ class Access:
             expected = self._expected()
         except (OSError, ValueError) as error:
             checked(_log, logging.ERROR).error(
-                "the token file is of no use, so nobody may read: %r", str(error)
+                "the token file is of no use, so no client may read: %r", str(error)
             )
             return "503 Service Unavailable", []
         if expected:
@@ -108,7 +108,7 @@ class Access:
             address = ipaddress.ip_address(environ.get("REMOTE_ADDR", ""))
         except ValueError:  # as on a Unix socket
             return False
-        # What an IPv6 socket says of a client of IPv4.
+        # The address that an IPv6 socket has for a client of IPv4.
         address = getattr(address, "ipv4_mapped", None) or address
         return any(address in network for network in self._networks or ())
 

@@ -30,7 +30,7 @@ class Mount:
 
     :param application: An application with a ``wsgi_app``, as Flask's. Held weakly.
     :param path: The whole path within the application.
-    :param metrics_app: What answers a scrape.
+    :param metrics_app: The application that answers a scrape.
     :raises ConfigurationError: If the application has no ``wsgi_app`` to replace, or a
         route of this path.
     """
@@ -63,7 +63,7 @@ class Mount:
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Answer a scrape, or let the application answer; as :pep:`3333` says."""
+        """Answer a scrape, or call the application (:pep:`3333`)."""
         metrics_app = self._metrics_app
         is_scrape = environ.get("PATH_INFO") == self._path and metrics_app is not None
         if metrics_app is not None and is_scrape and not self._is_hidden():

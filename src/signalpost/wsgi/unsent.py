@@ -92,7 +92,7 @@ def _is_application(sender: t.Any) -> bool:
 
 
 def _are_applications(sender: t.Any) -> bool:
-    """Return the same; for a name, whether it has senders and all are applications."""
+    """Return whether a sender, or each sender of a name, is an application."""
     if type(sender) is not SenderName:
         return _is_application(sender)
     senders = sender.senders

@@ -15,7 +15,7 @@ def assert_empty(signal: Signal) -> None:
     assert not table.by_sender
     assert not table.by_receiver
     assert not table.routes.by_id
-    assert not table.routes.heirs
+    assert not table.routes.inherited
     assert table.store.shared_count == 0
     assert table.store.by_value_count == 0
     assert not table.waiting
@@ -40,4 +40,4 @@ def has_fast_route(signal: Signal) -> bool:
 
 def heirs_of(signal: Signal) -> int:
     """Return how many senders have a route only by a name or a base class."""
-    return len(signal.table.routes.heirs)
+    return len(signal.table.routes.inherited)

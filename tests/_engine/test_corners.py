@@ -120,7 +120,7 @@ def test_subclasses_that_are_restored_leave_nothing() -> None:
         signal.connect(receive, sender=Owner, subclasses=True)
         signal.send(Branch)
     signal.disconnect(receive)
-    assert_empty(signal)  # table.py: put_back() does not forget the heirs
+    assert_empty(signal)  # table.py: put_back() does not forget the inherited
 
 
 def test_priority_that_is_no_number_is_refused_by_a_namespace() -> None:

@@ -158,7 +158,7 @@ def test_receiver_that_dies_within_a_change_is_taken_out_after_it(
     signal.send()
     del owner
     dying: Any = Dying(owners)
-    signal.table.look(signal.table.routes.add_generation, dying)
+    signal.table.run_now(signal.table.routes.add_generation, dying)
     change(signal)
     assert owners == []
     assert not has_waiting_changes(signal)
@@ -184,7 +184,7 @@ def test_receiver_is_finalised_outside_the_lock_though_another_one_dies(
     signal.connect(owner.receive)
     dying: Any = Dying([owner])
     del owner
-    signal.table.look(signal.table.routes.add_generation, dying)
+    signal.table.run_now(signal.table.routes.add_generation, dying)
     assert signal.disconnect(dispatch_uid="uid")
     assert is_free == [True]
     assert [one.receiver for one in signal.connections] == [receive]
@@ -199,6 +199,6 @@ def test_disconnect_within_a_change_is_made_after_it(sender: Any) -> None:
 
     signal, results = Signal(), list[Any]()
     signal.connect(receive, sender)
-    signal.table.look(work)
+    signal.table.run_now(work)
     assert results == [False, False, 1]
     assert_empty(signal)

@@ -119,7 +119,7 @@ def test_fork_leaves_a_lock_that_is_free() -> None:
         sent.append(values_sent(signal, "app"))
 
     signal, sent = Signal(), list[Any]()
-    signal.table.look(change)
+    signal.table.run_now(change)
     assert sent == [[]]  # it waits for the change around it
     assert values_sent(signal, "app") == ["received"]
 

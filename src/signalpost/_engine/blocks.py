@@ -150,7 +150,7 @@ class _Stop(Block):
     ) -> OpenBlock:
         waiting = [] if waiting is None else waiting
         found = OpenBlock(self, waiting, is_async=is_async)
-        self.table.look(self.table.open_block)
+        self.table.run_now(self.table.open_block)
         self._opened.append(found)
         _open_blocks.set((*_still_open(), found))
         return found
@@ -161,7 +161,7 @@ class _Stop(Block):
         found = mine[-1] if mine else self._opened[-1]
         self._opened.remove(found)
         found.table = None
-        self.table.look(self.table.close_block)
+        self.table.run_now(self.table.close_block)
         _open_blocks.set(_still_open())
         return found
 

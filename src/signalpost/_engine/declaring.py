@@ -12,7 +12,7 @@ __all__ = ["declare"]
 def declare(table: Table, declared: frozenset[str]) -> None:
     """Declare the payload of a table's signal, if that was not done before.
 
-    To be run as ``table.look(declare, table, declared)``.
+    To be run as ``table.run_now(declare, table, declared)``.
 
     :raises PayloadError: If other names are declared already, or a receiver
         takes another name.

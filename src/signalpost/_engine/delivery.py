@@ -62,7 +62,7 @@ class Dispatch:
         return bool(due) and self.table.claim(due)
 
     def is_due_isolated(self, connection: Connection, receiver: Receiver) -> bool:
-        """Return the same; a receiver that cannot be called is a failure.
+        """Return whether this send calls the receiver, which must be callable as it is.
 
         :raises AsyncReceiverError: If it is async, and there is no wrapper.
         """

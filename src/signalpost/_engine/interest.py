@@ -24,7 +24,7 @@ def generation_of(signals: Iterable[Signal]) -> Generation:
     generation = Generation()
     for signal in signals:
         table = signal.table
-        table.look(table.routes.add_generation, generation)
+        table.run_now(table.routes.add_generation, generation)
     return generation
 
 
@@ -111,7 +111,7 @@ class Interest(Serial):
         signals = [*signals]
         self._generation = generation_of(signals)
         for signal in signals:
-            signal.table.look(self._follow_table, signal.table)
+            signal.table.run_now(self._follow_table, signal.table)
 
     def settle(self) -> None:
         """Follow what has changed since the last time; at once if nothing has."""

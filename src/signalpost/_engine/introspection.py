@@ -56,7 +56,9 @@ class ConnectionInfo(t.NamedTuple):
 
 def connection_infos(table: Table) -> tuple[ConnectionInfo, ...]:
     """Return the connections of a table, in the order of delivery."""
-    found = sorted(table.look(_with_senders, table), key=lambda pair: by_order(pair[0]))
+    found = sorted(
+        table.run_now(_with_senders, table), key=lambda pair: by_order(pair[0])
+    )
     infos = [_info(connection, sender) for connection, sender in found]
     return tuple(info for info in infos if info is not None)
 
@@ -116,7 +118,7 @@ class ReceiversView(Mapping[Hashable, Receiver]):
 
     def _snapshot(self) -> dict[Hashable, Receiver | Callable[[], Receiver | None]]:
         found: dict[Hashable, Any] = {}
-        for connection in self._table.look(self._table.connections):
+        for connection in self._table.run_now(self._table.connections):
             if connection.strong is not None:
                 found[connection.key] = connection.strong
             else:

@@ -24,7 +24,7 @@ def keeper_for(sender: object) -> Keeper:
     for table in [*every]:
         if isinstance(table, Table):
             for one in senders:
-                table.look(_keep_connected, table, keeper, one)
+                table.run_now(_keep_connected, table, keeper, one)
     return keeper
 
 

@@ -65,12 +65,12 @@ class SenderName:
                 " itself"
             ) from None
         reference.key = id(sender)
-        for follower in _registry.look(_registry.bind, self, sender, reference):
+        for follower in _registry.run_now(_registry.bind, self, sender, reference):
             follower.names_changed(sender)
 
     def follow(self, follower: Follower) -> None:
         """Call ``follower.names_changed(…)`` whenever this name gets another sender."""
-        _registry.look(_registry.follow, self, follower)
+        _registry.run_now(_registry.follow, self, follower)
 
 
 def named(name: str) -> SenderName:
@@ -98,7 +98,7 @@ def named(name: str) -> SenderName:
     """
     if not isinstance(name, str):
         raise TypeError(f"a sender's name must be a string, got {name!r}")
-    return _registry.look(_registry.named, name)
+    return _registry.run_now(_registry.named, name)
 
 
 def names_of(sender: object) -> list[SenderName]:

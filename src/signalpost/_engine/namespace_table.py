@@ -112,7 +112,7 @@ class NamespaceTable(Serial):
     def add(self, signal: NamedSignal) -> None:
         """Connect and observe a signal that is now one of the namespace."""
         for observer in self.observers:
-            signal.table.look(signal.table.add_observer, observer)
+            signal.table.run_now(signal.table.add_observer, observer)
         for connection in [*self.connections]:
             connection.connect_to(signal)
 
@@ -126,14 +126,14 @@ class NamespaceTable(Serial):
         :raises PayloadError: If it does not fit one of them. It is connected to none
             then, and not to later ones.
         """
-        known = self.look(self._known, connection)
+        known = self.run_now(self._known, connection)
         # No lock is held here: users' receivers of receiver_connected may run.
         try:
             for signal in [*signals()]:
                 known.connect_to(signal)
         except BaseException:
             if known is connection:
-                self.look(self._drop, [connection])
+                self.run_now(self._drop, [connection])
                 for signal in [*signals()]:
                     connection.disconnect_from(signal)
             raise
@@ -148,8 +148,8 @@ class NamespaceTable(Serial):
 
         :returns: Whether it was connected.
         """
-        found = self.look(self._find, key, sender)
-        self.look(self._drop, found)
+        found = self.run_now(self._find, key, sender)
+        self.run_now(self._drop, found)
         for connection in found:
             for signal in [*signals()]:
                 connection.disconnect_from(signal)
@@ -159,17 +159,17 @@ class NamespaceTable(Serial):
         self, observer: ActiveObserver, signals: Iterable[NamedSignal]
     ) -> None:
         """Observe each signal, and later ones."""
-        self.look(self._add_observer, observer)
+        self.run_now(self._add_observer, observer)
         for signal in [*signals]:
-            signal.table.look(signal.table.add_observer, observer)
+            signal.table.run_now(signal.table.add_observer, observer)
 
     def remove_observer(
         self, observer: ActiveObserver, signals: Iterable[NamedSignal]
     ) -> None:
         """Stop observing them."""
-        self.look(self._remove_observer, observer)
+        self.run_now(self._remove_observer, observer)
         for signal in [*signals]:
-            signal.table.look(signal.table.remove_observer, observer)
+            signal.table.run_now(signal.table.remove_observer, observer)
 
     def restore(self, connections: list[NamespaceConnection]) -> None:
         """Keep these connections and no others, for signals that come later."""

@@ -24,7 +24,7 @@ class Restoration(Protocol):
 class _SavedTable:
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._connections: list[Saved] = table.look(_saved_of, table)
+        self._connections: list[Saved] = table.run_now(_saved_of, table)
         self._about = (table.connected, table.disconnected)
 
     def restore(self) -> None:
@@ -46,7 +46,7 @@ class _SavedNamespace:
         self._connections: list[NamespaceConnection] = [*table.connections]
 
     def restore(self) -> None:
-        self._table.look(self._table.restore, self._connections)
+        self._table.run_now(self._table.restore, self._connections)
 
 
 def save_all() -> list[Restoration]:

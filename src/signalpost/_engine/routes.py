@@ -36,7 +36,7 @@ class Routes:
     hold the lock of the table, but not for :meth:`forget_id`, which is one step.
     """
 
-    __slots__ = ("any_route", "by_id", "generations", "heirs", "plain", "rest")
+    __slots__ = ("any_route", "by_id", "generations", "inherited", "plain", "rest")
 
     any_route: Route | None
     """The route of ``ANY`` alone; ``None`` if it must be made."""
@@ -47,7 +47,7 @@ class Routes:
     """The connections of :attr:`rest` if it is plain: a send looks here first."""
     by_id: dict[int, Route]
     """The route of each sender with receivers of its own, by its id."""
-    heirs: dict[int, SenderReference]
+    inherited: dict[int, SenderReference]
     """The senders among them that have receivers only by a name or a base class."""
     generations: tuple[Generation, ...]
     """The generations that are renewed after each change."""
@@ -57,7 +57,7 @@ class Routes:
         self.rest = None
         self.plain = None
         self.by_id = {}
-        self.heirs = {}
+        self.inherited = {}
         self.generations = ()
 
     def add(self, record: SenderRecord) -> None:
@@ -114,23 +114,23 @@ class Routes:
         if record is None:
             reference = SenderReference(sender, cleanup)
             reference.key = key
-            self.heirs[_id_of(key)] = reference
+            self.inherited[_id_of(key)] = reference
         self.by_id[_id_of(key)] = route
 
-    def forget_heirs(self) -> None:
+    def forget_inherited(self) -> None:
         """Forget senders that had receivers only by a name or a base class."""
-        for key in [*self.heirs]:
+        for key in [*self.inherited]:
             self.forget_id(key)
 
     def forget_all(self) -> None:
         """Forget every sender."""
         self.by_id.clear()
-        self.heirs.clear()
+        self.inherited.clear()
 
     def forget_id(self, key: int) -> None:
         """Forget a sender that has died: its id may be used again."""
         self.by_id.pop(key, None)
-        self.heirs.pop(key, None)
+        self.inherited.pop(key, None)
 
     def forget(self, record: SenderRecord) -> None:
         """Forget a sender that no longer has receivers of its own."""

@@ -135,7 +135,7 @@ class Signal:
         given to :meth:`connect`. If one of its receivers raises, the connection is
         undone and the exception goes to the caller of :meth:`connect`.
         """
-        return self.table.look(_signal_of, self.table, "connected")
+        return self.table.run_now(_signal_of, self.table, "connected")
 
     @property
     def receiver_disconnected(self) -> Signal:
@@ -144,7 +144,7 @@ class Signal:
         *Sender*: this signal. *Payload*: ``receiver``, ``sender``, as given to
         :meth:`disconnect`. Not sent when a receiver or a sender dies.
         """
-        return self.table.look(_signal_of, self.table, "disconnected")
+        return self.table.run_now(_signal_of, self.table, "disconnected")
 
     @property
     def receivers(self) -> Mapping[Hashable, Receiver]:
@@ -708,7 +708,7 @@ class Signal:
         """
         check_doc(doc)
         if declared is not None:
-            self.table.look(declare, self.table, declared)
+            self.table.run_now(declare, self.table, declared)
         # Not by __dict__: to look at it makes every attribute slower from then on.
         if doc and self.__doc__ is type(self).__doc__:
             self.__doc__ = doc

@@ -125,7 +125,7 @@ class Store:
         for note in self.notes:
             note(SenderRecord(sender, sender_key(sender), _ignore))
 
-    # Questions.
+    # Queries.
 
     def connections(self) -> list[Connection]:
         """Return every connection."""

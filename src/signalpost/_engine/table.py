@@ -259,7 +259,7 @@ class Table(Serial):
             keep(connection)
             self.store.shared_count += self.store.is_shared(connection)
             if not self.store.shared_count:
-                self.routes.forget_heirs()
+                self.routes.forget_inherited()
             self.routes.changed(None)
             return
         before.restore()
@@ -328,7 +328,7 @@ class Table(Serial):
                 route = None if record is None else record.route
             if route is not None and route.base is any_route:
                 return route
-        return self.look(self._make_route, sender)
+        return self.run_now(self._make_route, sender)
 
     def reaches(self, sender: Any) -> bool:
         """Return whether a receiver is connected for what a sender sends."""
@@ -349,7 +349,7 @@ class Table(Serial):
         """
         if not any(one.options.once for one in parts):
             return any(one.is_connected for one in parts)
-        return self.look(self._claim, parts)
+        return self.run_now(self._claim, parts)
 
     def connections(self) -> list[Connection]:
         """Return every connection."""
@@ -429,7 +429,7 @@ class Table(Serial):
             self.drop_later(record)
             self.routes.forget(record)
         if was_shared and not self.store.shared_count:
-            self.routes.forget_heirs()
+            self.routes.forget_inherited()
         self._publish()
         return None if was_shared else record
 

@@ -61,9 +61,9 @@ def published() -> EntryPoints:
     They are read again when ``sys.path`` or ``sys.meta_path`` is another one: to read
     takes milliseconds, as the files of every distribution are opened.
     """
-    return _reader.look(_reader.known)
+    return _reader.run_now(_reader.known)
 
 
 def read_published() -> EntryPoints:
     """Read them now, for what was installed since."""
-    return _reader.look(_reader.read)
+    return _reader.run_now(_reader.read)

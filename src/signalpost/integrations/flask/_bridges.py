@@ -86,7 +86,7 @@ class Bridges:
     def add(self, app: flask.Flask, layer: Layer) -> Bridged:
         """Forward the signals of an application, as long as what is returned lives."""
         bridged = Bridged(app, layer)
-        self._interest.look(self._add, bridged, app)
+        self._interest.run_now(self._add, bridged, app)
         self.settle()
         return bridged
 

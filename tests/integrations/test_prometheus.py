@@ -82,7 +82,7 @@ def counting(*applications: t.Any, **options: t.Any) -> Generator[PrometheusMetr
             metrics.disconnect(application)
 
 
-def figure(metrics: PrometheusMetrics, name: str, **labels: str) -> float:
+def figure(metrics: PrometheusMetrics, name: str, /, **labels: str) -> float:
     """Return the sum of the samples that have these labels."""
     return sum(
         sample.value

@@ -424,7 +424,8 @@ def test_processes_that_come_and_go_leave_nothing_open(
             merge()
         record(metrics)
         counts.append(len(os.listdir("/dev/fd")))
-    assert counts[-1] == counts[1]
+    # Merging closes some.
+    assert counts[-1] <= counts[1]
     assert figure(metrics, REQUESTS) == 30
 
 

@@ -34,6 +34,7 @@ __all__ = ["Directory", "directory_at"]
 _SUMMED = ("counter", "histogram", "summary")
 _MODES = Gauge._MULTIPROC_MODES  # noqa: SLF001  # where the client lists them
 _MOST_PASSES = 20
+_MOST_DEAD = 30
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 _NAME = re.compile(
     r"(?P<kind>counter|histogram|summary|gauge)_(?:(?P<mode>[a-z]+)_)?"
@@ -42,6 +43,7 @@ _NAME = re.compile(
 )
 _LOCK = ".signalpost-merge"
 _PATIENCE_SECONDS = 1.0
+_NOBODY = 0  # as the number of a process
 
 
 class Directory:
@@ -66,6 +68,7 @@ class Directory:
         self._dead: set[str] = set()
         # Files of living processes, to be read on when another removes them.
         self._kept: dict[str, int] = {}
+        self._enough = _MOST_DEAD
         finalize(self, _close_all, self._kept)
         self._end: finalize[[], Directory] | None = None
         self.opened = 0
@@ -150,6 +153,7 @@ class Directory:
                 for name in [*self._kept]:
                     if not _is_locked(self._kept[name]):
                         os.close(self._kept.pop(name))
+                self._merge_many(len(listed))
             finally:
                 self._lock.release()
 
@@ -164,14 +168,30 @@ class Directory:
                 before = self._merges()
                 found = self._read_all()
                 if found is not None and self._merges() == before:
+                    self._merge_many(len(self._listed()))
                     return [*self._contents.summed(found)]
                 time.sleep(0.001 * number)
         raise TimeoutError(f"{self.path} changed during each of {_MOST_PASSES} reads")
 
-    def merge(self, pid: int) -> None:
+    def _merge_many(self, files: int) -> None:
+        """Merge the files of dead processes if there are many, and never wait.
+
+        Nobody reports the end of some processes, as of those of a queue.
+        """
+        if files > self._enough:
+            try:
+                self.merge(_NOBODY, patience_seconds=0)
+            except TimeoutError:
+                pass  # another process does it
+            except OSError as error:
+                warn(self._logged, "files of ended processes are not merged", error)
+            self._enough = len(self._listed()) + _MOST_DEAD
+
+    def merge(self, pid: int, *, patience_seconds: float = _PATIENCE_SECONDS) -> None:
         """Add the files of dead processes to one file, and remove them.
 
         :param pid: Which process is dead, of those that lock nothing, as the client's.
+        :param patience_seconds: How long to wait for another process that merges.
         :raises OSError: If it cannot; all is as before then, and done next time.
         """
         self._dead.add(str(pid))
@@ -179,7 +199,7 @@ class Directory:
         while self._dead and self._merge_lock.acquire(blocking=False):
             try:
                 dead = {*self._dead}
-                with self._locked():
+                with self._locked(patience_seconds):
                     for kind in _SUMMED:
                         self._merge(kind, dead)
                     for name, match in self._names().items():
@@ -378,12 +398,12 @@ class Directory:
                 self._remove(name)
 
     @contextmanager
-    def _locked(self) -> Generator[None]:
+    def _locked(self, patience_seconds: float) -> Generator[None]:
         """Keep other processes from merging; scrapes go on."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(_LOCK, flags, 0o600, dir_fd=self._folder.descriptor)
         try:
-            deadline = time.monotonic() + _PATIENCE_SECONDS
+            deadline = time.monotonic() + patience_seconds
             while _is_locked(descriptor, fcntl.LOCK_EX):
                 if time.monotonic() > deadline:
                     raise TimeoutError(

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...receivers.sql_pools import MOST_NAMES
 from ...receivers.statements import OPERATIONS
 from ._values import counter
 from ._values import gauge
@@ -23,8 +24,12 @@ NO_EXCHANGE: t.Final = "<none>"
 """Stands for the route of a statement that no request has executed."""
 
 _MOST_RECEIVERS = 100
+_MOST_POOLS = MOST_NAMES + 1
 # Beside those of statements: what else fails, and all others.
 _MOST_OPERATIONS = len(OPERATIONS) + 10
+# Those that OpenTelemetry's conventions advise for a database.
+_SQL_BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
+_WORK_BOUNDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,13 @@ class Groups:
         failures = counter(f"{http}failures", text)
         self.failures = Group(most, [route, Label("where", 10)], failures)
         self.statements = _statements(f"{prefix}sql_statement", most, route)
+        self.statement_durations = _statement_durations(f"{prefix}sql_statement")
+        self.pools = _pools(f"{prefix}sql_pool_")
+        self.pool_levels = _pool_levels(f"{prefix}sql_pool_")
+        self.pool_connections = _pool_connections(f"{prefix}sql_pool_")
+        name = Label("name", limits.routes)
+        self.work = _work(f"{prefix}work_", most, name)
+        self.work_flights = _work_flights(f"{prefix}work_", most, name)
         self.deliveries = _deliveries(f"{prefix}signalpost_receiver_", most)
 
 
@@ -93,6 +105,57 @@ def _statements(start: str, most: int, route: Label) -> Group:
         counter(f"{start}s", "Statements that the database executed or failed to."),
         counter(f"{start}_seconds", "Time that the database driver took."),
     )
+
+
+def _statement_durations(start: str) -> Group:
+    labels = [Label("operation", _MOST_OPERATIONS), Label("outcome", 2)]
+    text = "Time that the database driver took for a statement."
+    most = 2 * _MOST_OPERATIONS
+    return Group(
+        most, labels, histogram(f"{start}_duration_seconds", text, _SQL_BOUNDS)
+    )
+
+
+def _pools(start: str) -> Group:
+    text = "Time until a caller had a connection of the pool."
+    waits = histogram(f"{start}wait_seconds", text, _SQL_BOUNDS)
+    text = "Time that a connection of the pool was in use."
+    uses = histogram(f"{start}use_seconds", text, _SQL_BOUNDS)
+    text = "Callers that no connection of the pool was free for in time."
+    timeouts = counter(f"{start}timeouts", text)
+    return Group(_MOST_POOLS, [Label("pool", _MOST_POOLS)], waits, uses, timeouts)
+
+
+def _pool_levels(start: str) -> Group:
+    text = "Callers that wait for a connection of the pool."
+    waiting = gauge(f"{start}waiting", text)
+    text = "Open connections beyond the size of the pool."
+    overflow = gauge(f"{start}overflow_connections", text)
+    text = "How many connections the pool keeps."
+    kept = gauge(f"{start}max_idle_connections", text)
+    text = "How many connections the pool may open."
+    most = gauge(f"{start}max_connections", text)
+    labels = [Label("pool", _MOST_POOLS)]
+    return Group(_MOST_POOLS, labels, waiting, overflow, kept, most)
+
+
+def _pool_connections(start: str) -> Group:
+    labels = [Label("pool", _MOST_POOLS), Label("state", 2)]
+    text = "Open connections of the pool."
+    return Group(2 * _MOST_POOLS, labels, gauge(f"{start}connections", text))
+
+
+def _work(start: str, most: int, name: Label) -> Group:
+    text = "Time from the start to the end of a unit of work."
+    return Group(
+        *(most, [name, Label("outcome", 10)]),
+        counter(f"{start}units", "Units of work that are over."),
+        histogram(f"{start}duration_seconds", text, _WORK_BOUNDS),
+    )
+
+
+def _work_flights(start: str, most: int, name: Label) -> Group:
+    return Group(most, [name], gauge(f"{start}in_flight", "Units of work under way."))
 
 
 def _deliveries(start: str, most: int) -> Group:

@@ -26,13 +26,10 @@ from ...lifecycle import catalogue
 from ...lifecycle import exchange_closed
 from ...lifecycle import exchange_opened
 from ...lifecycle import got_request_exception
-from ...lifecycle import sql_executed
-from ...lifecycle import sql_failed
 from ...receivers.lines import LONGEST_FIELD
 from ...receivers.response_times import is_websocket
 from ...receivers.response_times import response_times
 from ...receivers.response_times import seconds_of
-from ...receivers.statements import operation_of
 from ...wsgi.finding import sender_of
 from ...wsgi.mount import Mount
 from ._exemplars import exemplar_of
@@ -41,7 +38,6 @@ from ._exporter import exporter_metrics
 from ._exporter_options import FlaskExporterOptions
 from ._groups import Groups
 from ._groups import Limits
-from ._groups import NO_EXCHANGE
 from ._options import access_of
 from ._options import bounds_of
 from ._options import counted_of
@@ -56,9 +52,11 @@ from ._options import route_of
 from ._options import truth_of
 from ._serving import MetricsServer
 from ._serving import scrape
+from ._sql import SqlMetrics
 from ._store import Both
 from ._store import Store
 from ._values import warn
+from ._work import WorkMetrics
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -103,6 +101,11 @@ class PrometheusMetrics:
       ``operation`` and ``outcome``; of statements that ``sql-executed`` is sent for.
       What fails beside a statement is counted with them, under ``commit``, ``connect``
       and the like.
+    - ``sql_statement_duration_seconds``: a histogram of the same statements, by
+      ``operation`` and ``outcome``.
+    - ``sql_pool_…``: connection pools, by ``pool``.
+    - ``work_units_total``, ``work_duration_seconds`` and ``work_in_flight``: units of
+      work beside the requests (:mod:`signalpost.work`), by ``name`` and ``outcome``.
     - ``signalpost_receiver_calls_total``, ``signalpost_receiver_failures_total`` and
       ``signalpost_receiver_seconds_total``, if asked for: by ``signal`` and
       ``receiver``, of all of :mod:`signalpost.lifecycle` in this process.
@@ -129,11 +132,11 @@ class PrometheusMetrics:
         ``<failed>``.
     :param max_values: How many values each of these labels has; those that come
         first.
-    :param max_routes: How many routes are told apart.
+    :param max_routes: How many routes are told apart, and names of units of work.
     :param max_label_sets: How many sets of values each group of metrics has.
     :param exemplar: Takes an exchange and returns the labels of an exemplar for its
         duration, as ``{"trace_id": …}``, or ``None``. 128 characters in all.
-    :param with_sql: Whether statements are counted.
+    :param with_sql: Whether statements and pools are counted.
     :param with_receivers: Whether receivers are watched: each call of one, so it costs.
     :param with_scrapes: Whether reading the metrics through the application counts as
         a request.
@@ -189,7 +192,7 @@ class PrometheusMetrics:
         if exemplar is not None and not callable(exemplar):
             raise option_error("exemplar must be callable", exemplar, "exemplar")
         self._exemplar = exemplar
-        self._with_sql = truth_of("with_sql", with_sql)
+        with_sql = truth_of("with_sql", with_sql)
         self._with_receivers = truth_of("with_receivers", with_receivers)
         self._with_scrapes = truth_of("with_scrapes", with_scrapes)
         self._counted = counted_of(exclude)
@@ -213,6 +216,12 @@ class PrometheusMetrics:
         self._store = Store(self._groups.flights, directory_found, registry)
         self._add_groups()
         self._applications: dict[t.Hashable, Callable[[], object]] = {}
+        self._work = WorkMetrics(self._groups, self._store)
+        self._sql = (
+            SqlMetrics(self._groups, self._store, self._applications)
+            if with_sql
+            else None
+        )
         self._mounts: dict[t.Hashable, Mount] = {}
         self._observation: Observation | None = None
         self._scrapes: WeakSet[Exchange] = WeakSet()
@@ -221,8 +230,6 @@ class PrometheusMetrics:
     def _add_groups(self) -> None:
         found = self._groups
         self._store.add(found.exchanges, found.streams, found.failures)
-        if self._with_sql:
-            self._store.add(found.statements)
         if self._with_receivers:
             self._store.add(found.deliveries)
         if self._exporter is not None:
@@ -281,9 +288,9 @@ class PrometheusMetrics:
             except TypeError:
                 # It cannot be weakly referenced; so it is held, as by the connections.
                 self._applications[key] = lambda: sender
-        if self._with_sql:
-            sql_executed.connect(self.executed, weak=False, when=counted)
-            sql_failed.connect(self.sql_failed, weak=False, when=counted)
+        self._work.connect(sender)
+        if self._sql is not None:
+            self._sql.connect(counted)
         if self._with_receivers and self._observation is None:
             self._observation = observe(self._delivered, catalogue)
 
@@ -299,6 +306,7 @@ class PrometheusMetrics:
             (got_request_exception, self.failed),
         ):
             signal.disconnect(receiver, sender)
+        self._work.disconnect(sender)
         self._forget(sender_key(sender))
 
     def _forget(self, key: t.Hashable) -> None:
@@ -309,8 +317,8 @@ class PrometheusMetrics:
         if end is not None:
             end()
         if not self._applications:
-            sql_executed.disconnect(self.executed)
-            sql_failed.disconnect(self.sql_failed)
+            if self._sql is not None:
+                self._sql.disconnect()
             observation, self._observation = self._observation, None
             if observation is not None:
                 observation.stop()
@@ -357,42 +365,6 @@ class PrometheusMetrics:
         if self._exporter is not None:
             self._exporter.failed(self._store, exchange, self._own_values(exchange))
 
-    def executed(
-        self,
-        sender: object,
-        *,
-        statement: str,
-        duration_seconds: float,
-        exception: BaseException | None,
-        exchange: Exchange | None,
-    ) -> None:
-        """Count a statement, unless a request of another application executed it."""
-        operation = operation_of(statement) or "other"
-        outcome = "ok" if exception is None else "error"
-        self._put_statement(exchange, operation, outcome, duration_seconds)
-
-    def sql_failed(
-        self, sender: object, *, operation: str, exchange: Exchange | None
-    ) -> None:
-        """Count what failed beside a statement, as ``executed`` counts statements."""
-        self._put_statement(exchange, operation, "error", 0.0)
-
-    def _put_statement(
-        self,
-        exchange: Exchange | None,
-        operation: str,
-        outcome: str,
-        duration_seconds: float,
-    ) -> None:
-        if exchange is None:
-            route: str | None = NO_EXCHANGE
-        elif self._is_of_ours(exchange):
-            route = route_of(exchange)
-        else:
-            return
-        key = (route, operation, outcome)
-        self._store.put(self._note_statement, key, duration_seconds)
-
     def metrics_app(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
@@ -438,10 +410,6 @@ class PrometheusMetrics:
             warn(self._store.logged, what, error)
             return _FAILED
 
-    def _is_of_ours(self, exchange: Exchange) -> bool:
-        keys = sender_key(ANY), sender_key(exchange.sender)
-        return any(key in self._applications for key in keys)
-
     def _delivered(self, delivery: Delivery) -> None:
         signal = getattr(delivery.signal, "name", "")
         self._store.put(
@@ -473,11 +441,6 @@ class PrometheusMetrics:
 
     def _note_failure(self, key: tuple[t.Any, ...]) -> None:
         self._groups.failures.row(key)[0].inc()
-
-    def _note_statement(self, key: tuple[t.Any, ...], duration_seconds: float) -> None:
-        statements, seconds = self._groups.statements.row(key)
-        statements.inc()
-        seconds.inc(duration_seconds)
 
     def _note_delivery(
         self,

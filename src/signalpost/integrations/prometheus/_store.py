@@ -40,20 +40,24 @@ class Store:
     Any thread and greenlet may add to them at any moment, from the garbage collection
     too: only a scrape waits for a lock.
 
-    :param flights: The group of the one gauge of requests in flight.
+    :param flights: The group of the one gauge of requests in flight, or ``None``.
     :param directory: Where the files are, or ``None``.
     :param beside: What else a scrape of the files gives: collectors of this process.
     """
 
+    refresh: Callable[[], None] | None
+    """Sets gauges to what they are now: before a scrape, and now and then."""
+
     def __init__(
         self,
-        flights: Group,
+        flights: Group | None,
         directory: Directory | None,
         beside: CollectorRegistry | None = None,
     ) -> None:
         self.logged: set[str] = set()
+        self.refresh = None
         self._flights = flights
-        self._groups = [flights]
+        self._groups = [] if flights is None else [flights]
         self._directory = directory
         self._beside = beside
         self._files: ProcessFiles | None = None
@@ -93,7 +97,7 @@ class Store:
         self._next_check = self._next_look = 0.0
         for group in self._groups:
             group.begin(self._files)
-        (self._gauge,) = self._flights.row(())
+        self._gauge = None if self._flights is None else self._flights.row(())[0]
         self._process = os.getpid()
 
     def begin_in_child(self) -> None:
@@ -158,6 +162,7 @@ class Store:
             self._next_check = 0.0
             self._count(self._waiting)
             self._set_in_flight(self._in_flight())
+            self._refresh()
             if self._files is None:
                 found = [one for group in self._groups for one in group.collected()]
             else:
@@ -197,7 +202,15 @@ class Store:
         if files is not None:
             self._set_in_flight(len(self._open))
 
+    def _refresh(self) -> None:
+        try:
+            if self.refresh is not None:
+                self.refresh()
+        except Exception as error:  # noqa: BLE001  # the other metrics are right
+            warn(self.logged, "gauges could not be set", error)
+
     def _look(self, files: ProcessFiles) -> None:
+        self._refresh()
         try:
             files.mend()
             t.cast("Directory", self._directory).look()
@@ -205,7 +218,7 @@ class Store:
             warn(self.logged, "files could not be written", error)
 
     def _set_in_flight(self, number: int) -> None:
-        if number != self._filed_open:
+        if self._gauge is not None and number != self._filed_open:
             self._filed_open = number
             self._gauge.set(number)
 

@@ -42,6 +42,15 @@ def when_ready(server):
 """
 CLEAR = "from signalpost.integrations.prometheus import clear_metrics as on_starting\n"
 HOOK = "from signalpost.integrations.prometheus import merge_worker as child_exit"
+SERVER = """
+
+from signalpost.integrations.gunicorn import install_server_hooks
+from signalpost.integrations.gunicorn import server_signals
+from signalpost.integrations.prometheus import GunicornMetrics
+
+GunicornMetrics().connect(server_signals)
+install_server_hooks(globals(), queue_header="X-Request-Start")
+"""
 PORT_OF_ITS_OWN = """
 from signalpost.integrations.prometheus import PrometheusMetrics
 
@@ -126,14 +135,14 @@ class Served:
     def log(self) -> str:
         return (self._scratch / "log").read_text()
 
-    def get(self, path: str) -> str | None:
+    def get(self, path: str, **headers: str) -> str | None:
         """Return the text of an answer, or ``None`` if it did not come whole."""
         connection = http.client.HTTPConnection(
             "127.0.0.1", self.port, timeout=PATIENCE_SECONDS
         )
         with contextlib.closing(connection):
             try:
-                connection.request("GET", path)
+                connection.request("GET", path, headers=headers)
                 response = connection.getresponse()
                 text = response.read().decode()
             except (OSError, http.client.HTTPException):
@@ -335,6 +344,65 @@ def test_the_arbiter_serves_by_a_port_of_its_own(serve: Serve) -> None:
         text = connection.getresponse().read().decode()
     assert total(text, "http_server_requests_total", ITEM) == 11
     assert re.findall(r"in a worker is (-?\d+),", served.log()) == ["-1", "-1"]
+
+
+STARTS = "gunicorn_worker_starts_total"
+EXITS = "gunicorn_worker_exits_total"
+WORKERS = "gunicorn_workers"
+BUSY = "gunicorn_busy_workers"
+QUEUE = "gunicorn_request_queue_seconds"
+
+
+def test_a_killed_worker_is_a_silent_exit_and_a_start(serve: Serve) -> None:
+    served = serve("gthread", "--workers", "2", more=HOOK + SERVER)
+    served.until(lambda: served.figure(WORKERS) == 2)
+    assert served.figure(STARTS) == 2
+    with served.waiting() as worker:
+        served.until(lambda: served.figure(BUSY) >= 1)
+        os.kill(worker, signal.SIGKILL)
+        served.until(lambda: served.figure(EXITS, 'reason="silent"') == 1)
+    served.until(lambda: served.figure(WORKERS) == 2)
+    assert served.figure(STARTS) == 3
+    # The scrape itself is what one of them does.
+    served.until(lambda: served.figure(BUSY) == 1)
+    assert served.figure(EXITS) == 1
+
+
+def test_a_timeout_is_an_aborted_exit(serve: Serve) -> None:
+    options = ("--workers", "2", "--threads", "1", "--timeout", "1")
+    served = serve("sync", *options, more=HOOK + SERVER)
+    with served.waiting():
+        served.until(lambda: served.figure(EXITS, 'reason="aborted"') == 1)
+    served.until(lambda: served.figure(STARTS) == 3)
+    assert served.figure(EXITS) == 1
+
+
+def test_recycled_workers_are_exits_also_after_a_reload(serve: Serve) -> None:
+    served = serve("sync", "--workers", "2", "--max-requests", "10", more=HOOK + SERVER)
+    served.ask(40)
+    served.until(lambda: served.figure(EXITS, 'reason="exited"') >= 3)
+    served.until(lambda: served.figure(STARTS) == served.figure(EXITS) + 2)
+    before = served.figure(STARTS)
+    served.process.send_signal(signal.SIGHUP)
+    served.until(lambda: served.figure(STARTS) >= before + 2)
+    served.until(lambda: served.figure(STARTS) == served.figure(EXITS) + 2)
+    served.until(lambda: served.figure(WORKERS) == 2)
+    # Once each, also by the second run of the configuration.
+    assert served.figure(STARTS) < before + 2 + 10
+    assert served.log().count("Booting worker") == served.figure(STARTS)
+    assert served.figure(EXITS) == served.figure(EXITS, 'reason="exited"')
+
+
+def test_the_time_in_the_queue_is_that_of_the_header(serve: Serve) -> None:
+    served = serve("gthread", "--workers", "2", more=HOOK + SERVER)
+    assert served.figure(f"{QUEUE}_count") == 0
+    for seconds_ago in (0.2, 3):
+        begun = f"t={time.time() - seconds_ago:.3f}"
+        assert served.get("/items/7", **{"X-Request-Start": begun}) is not None
+    served.until(lambda: served.figure(f"{QUEUE}_count") == 2)
+    assert served.figure(f"{QUEUE}_bucket", 'le="0.1"') == 0
+    assert served.figure(f"{QUEUE}_bucket", 'le="1.0"') == 1
+    assert 3.2 <= served.figure(f"{QUEUE}_sum") < 20
 
 
 def test_files_that_are_removed_lose_nothing(serve: Serve) -> None:

@@ -1,0 +1,177 @@
+"""What gunicorn does with its workers, counted."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+from ...errors import ConfigurationError
+from ._options import bounds_of
+from ._options import directory_of
+from ._options import DIRECTORY_VARIABLE
+from ._options import option_error
+from ._options import prefix_of
+from ._store import Store
+from ._values import counter
+from ._values import gauge
+from ._values import Group
+from ._values import histogram
+from ._values import Label
+
+__all__ = ["GunicornMetrics"]
+
+_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30)
+_connected: dict[tuple[str, str], GunicornMetrics] = {}
+
+
+class GunicornMetrics:
+    """Count what gunicorn does with its workers; for ``gunicorn.conf.py``.
+
+    ::
+
+        from signalpost.integrations.gunicorn import install_server_hooks
+        from signalpost.integrations.gunicorn import server_signals
+        from signalpost.integrations.prometheus import GunicornMetrics
+
+        GunicornMetrics().connect(server_signals)
+        install_server_hooks(globals(), queue_header="X-Request-Start")
+
+    The arbiter and the workers write these to the directory of metrics, so that each
+    scrape of the application has them:
+
+    - ``gunicorn_worker_starts_total``: how many workers were forked.
+    - ``gunicorn_worker_exits_total``: how many ended, by ``reason``: ``"aborted"`` by
+      the arbiter for a timeout; ``"silent"``, without a ``worker-exit``, as one that
+      was killed or has crashed; else ``"exited"``.
+    - ``gunicorn_workers`` and ``gunicorn_busy_workers``: how many workers have loaded
+      the application and live, and how many of these have a request under way.
+    - ``gunicorn_request_queue_seconds``: a histogram of the time that requests waited,
+      from what the server in front has written to the ``queue_header`` of
+      :func:`~signalpost.integrations.gunicorn.install_server_hooks`, until a worker has
+      read the head. There is none without such a header.
+
+    :param namespace: What each name begins with, as for :class:`PrometheusMetrics`.
+    :param buckets: The upper bounds of the buckets of the time in the queue, in
+        seconds, ascending.
+    :param directory: Where the processes keep their files; without it, what
+        ``PROMETHEUS_MULTIPROC_DIR`` says.
+    :raises ConfigurationError: If an option does not fit, or there is no directory.
+
+    .. versionadded:: 0.1
+    """
+
+    def __init__(
+        self,
+        *,
+        namespace: str = "",
+        buckets: Sequence[float] = _BUCKETS,
+        directory: str | None = None,
+    ) -> None:
+        start = f"{prefix_of(namespace)}gunicorn_"
+        bounds = bounds_of(buckets)
+        found = directory_of(directory)
+        if found is None:
+            raise ConfigurationError(
+                "GunicornMetrics are those of several processes; set"
+                f" {DIRECTORY_VARIABLE} to a directory before the server starts",
+                key="directory",
+            )
+        self._key = (found.path, start)
+        self._requests: set[int] = set()
+        self._signals: Mapping[str, t.Any] = {}
+        text = "Workers that gunicorn has forked."
+        self._starts = Group(1, [], counter(f"{start}worker_starts", text))
+        text = "Workers that have ended."
+        exits = counter(f"{start}worker_exits", text)
+        self._exits = Group(3, [Label("reason", 3)], exits)
+        text = "Workers that have loaded the application."
+        self._workers = Group(1, [], gauge(f"{start}workers", text))
+        text = "Workers that have a request under way."
+        self._busy = Group(1, [], gauge(f"{start}busy_workers", text))
+        text = "Time from the server in front to a worker that has read the head."
+        queue = histogram(f"{start}request_queue_seconds", text, bounds)
+        self._queue = Group(1, [], queue)
+        self._store = Store(None, found)
+        self._store.add(self._starts, self._exits)
+        self._store.add(self._workers, self._busy, self._queue)
+
+    def connect(self, signals: Mapping[str, t.Any]) -> None:
+        """Count what the signals of gunicorn's hooks report.
+
+        It replaces what an earlier call connected for the same directory and
+        namespace, as gunicorn runs its configuration file again on SIGHUP.
+
+        :param signals: :data:`signalpost.integrations.gunicorn.server_signals`.
+        :raises ConfigurationError: If these are other signals.
+        """
+        given: object = signals
+        names = self._receivers().keys()
+        if not isinstance(given, Mapping) or not names <= given.keys():
+            raise option_error(
+                "connect() takes signalpost.integrations.gunicorn.server_signals",
+                given,
+                "signals",
+            )
+        earlier = _connected.get(self._key)
+        if earlier is not None:
+            earlier.disconnect()
+        self._signals = signals
+        for name, receiver in self._receivers().items():
+            signals[name].connect(receiver, weak=False)
+        _connected[self._key] = self
+
+    def disconnect(self) -> None:
+        """Count no more. May be called twice."""
+        for name, receiver in self._receivers().items():
+            if name in self._signals:
+                self._signals[name].disconnect(receiver)
+        if _connected.get(self._key) is self:
+            del _connected[self._key]
+
+    def _receivers(self) -> dict[str, t.Any]:
+        return {
+            "pre-fork": self._forked,
+            "child-exit": self._ended,
+            "post-worker-init": self._loaded,
+            "pre-request": self._began,
+            "post-request": self._finished,
+        }
+
+    def _forked(self, server: object) -> None:
+        self._store.put(self._note, self._starts, ())
+
+    def _ended(self, server: object, *, worker: t.Any, is_silent: bool | None) -> None:
+        reason = "silent" if is_silent else "exited"
+        if getattr(worker, "aborted", False):
+            reason = "aborted"
+        self._store.put(self._note, self._exits, (reason,))
+
+    def _loaded(self, worker: object) -> None:
+        self._requests.clear()
+        self._store.put(self._note_worker)
+
+    def _began(
+        self, worker: object, *, req: object, queue_seconds: float | None
+    ) -> None:
+        self._requests.add(id(req))
+        self._store.put(self._note_busy)
+        if queue_seconds is not None:
+            self._store.put(self._note_queue, queue_seconds)
+
+    def _finished(self, worker: object, *, req: object) -> None:
+        self._requests.discard(id(req))
+        self._store.put(self._note_busy)
+
+    def _note(self, group: Group, key: tuple[str, ...]) -> None:
+        group.row(key)[0].inc()
+
+    def _note_worker(self) -> None:
+        self._workers.row(())[0].set(1)
+        self._note_busy()
+
+    def _note_busy(self) -> None:
+        self._busy.row(())[0].set(bool(self._requests))
+
+    def _note_queue(self, seconds: float) -> None:
+        self._queue.row(())[0].observe(seconds)

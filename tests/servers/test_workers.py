@@ -249,8 +249,20 @@ def test_tasks_of_celery_are_units_of_work(
     (line,) = {*failed}
     assert line == f"WORK shop.ship - call LookupError at={place_in('celery.rst')}"
     assert statements_in(scraped) == {"shop.pack": len(IDS)}
-    # Of the requests that were served, and of nothing else.
-    assert "shop.ship" not in scraped
+    number = len(IDS)
+    units = values_in(scraped, "work_units_total")
+    if pool == "prefork":
+        assert units.pop(("shop.hang", "aborted")) == 1
+        assert units.pop(("shop.hang", "lost")) == 1
+    assert units == {
+        ("shop.pack", "complete"): number,
+        ("shop.ship", "aborted"): number,
+        ("shop.ship", "error"): number,
+    }
+    timed = values_in(scraped, "work_duration_seconds_count")
+    assert timed["shop.pack", "complete"] == number
+    assert ("shop.hang", "lost") not in timed
+    assert not any(values_in(scraped, "work_in_flight").values())
 
 
 def has_finished(shop: Shop, pool: str) -> bool:
@@ -259,18 +271,19 @@ def has_finished(shop: Shop, pool: str) -> bool:
     return done == len(IDS) and (pool != "prefork" or {*HUNG} <= {*lines})
 
 
+def values_in(scraped: str, name: str) -> dict[tuple[str, ...], float]:
+    """Return the values of a metric by those of its labels, in their order."""
+    found = re.findall(rf"^{name}(?:\{{(.*)\}})? (\S+)$", scraped, re.MULTILINE)
+    return {
+        tuple(re.findall(r'="([^"]*)"', labels)): float(value)
+        for labels, value in found
+    }
+
+
 def statements_in(scraped: str) -> dict[str, float]:
     """Return how many statements were counted, by route."""
-    found = re.findall(
-        r"^\S*sql_statement\S*_(?:statements_total|count)\{(.*)\} (\S+)$",
-        scraped.replace("sql_statements_total", "sql_statement_statements_total"),
-        re.MULTILINE,
-    )
-    counts: dict[str, float] = {}
-    for labels, value in found:
-        (route,) = re.findall(r'route="([^"]*)"', labels)
-        counts[route] = counts.get(route, 0) + float(value)
-    return counts
+    values = values_in(scraped, "sql_statements_total")
+    return {route: value for (_, _, route), value in values.items()}
 
 
 @pytest.mark.parametrize("kind", ["rq.worker.Worker", "rq.worker.SimpleWorker"])
@@ -288,7 +301,14 @@ def test_jobs_of_rq_are_units_of_work(
         *("--job-class", "shop.ShopJob", "--worker-class", kind),
     ) as process:
         process.wait(PATIENCE_SECONDS)
-    assert statements_in(shop.scrape()) == {"shop.pack": len(IDS)}
+    scraped = shop.scrape()
+    assert statements_in(scraped) == {"shop.pack": len(IDS)}
+    assert values_in(scraped, "work_units_total") == {
+        ("shop.pack", "complete"): len(IDS),
+        ("shop.ship", "error"): len(IDS),
+    }
+    # The processes have ended, and what they had in flight with them.
+    assert not any(values_in(scraped, "work_in_flight").values())
     lines = shop.lines()
     for one in IDS:
         assert [line for line in lines if f"id={one}" in line] == [

@@ -16,6 +16,7 @@ from typing import Any
 from signalpost import NamedSignal
 from signalpost.integrations.gunicorn import install_server_hooks
 from signalpost.integrations.gunicorn import server_signals
+from signalpost.integrations.prometheus import GunicornMetrics
 from signalpost.integrations.prometheus import merge_worker
 
 METRICS = "shop-metrics-"
@@ -61,4 +62,5 @@ def log_server(sender: Any, signal: NamedSignal, **payload: Any) -> None:
 
 
 server_signals["child-exit"].connect(merge_worker)
-install_server_hooks(globals())
+GunicornMetrics().connect(server_signals)
+install_server_hooks(globals(), queue_header="X-Request-Start")

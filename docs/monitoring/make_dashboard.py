@@ -10,17 +10,23 @@ RATE = "[$__rate_interval]"
 WHICH = '{job=~"$job"}'
 DASHBOARD = Path(__file__).with_name("dashboard.json")
 
-REQUESTS = f"sum(rate(http_server_requests_total{WHICH}{RATE}))"
+# A connection that the application has taken over, as for a WebSocket, is no request
+# that is answered: it has no status, and lasts.
+ANSWERED = 'job=~"$job",outcome!="hijacked"'
+
+
+def requests(*labels: str) -> str:
+    """Return the query of the rate of the answered requests that have these labels."""
+    which = ",".join([ANSWERED, *labels])
+    return f"sum(rate(http_server_requests_total{{{which}}}{RATE}))"
+
+
+REQUESTS = requests()
 FAILED = (
-    f'(sum(rate(http_server_requests_total{{job=~"$job",status=~"5..|none"}}{RATE}))'
-    " or vector(0))"
-    ' + (sum(rate(http_server_requests_total{job=~"$job",status!~"5..|none",'
-    f'outcome="error"}}{RATE})) or vector(0))'
+    f"""({requests('status=~"5..|none"')} or vector(0))"""
+    f""" + ({requests('status!~"5..|none"', 'outcome="error"')} or vector(0))"""
 )
-ABORTED = (
-    f'sum(rate(http_server_requests_total{{job=~"$job",outcome="aborted"}}{RATE}))'
-    " or vector(0)"
-)
+ABORTED = f"""{requests('outcome="aborted"')} or vector(0)"""
 
 
 def quantile(share: float, metric: str, by: str = "") -> str:
@@ -35,6 +41,7 @@ def quantile(share: float, metric: str, by: str = "") -> str:
 DURATION = "http_server_request_duration_seconds"
 HEADERS = "http_server_time_to_headers_seconds"
 STREAMS = "http_server_stream_duration_seconds"
+QUEUE = "gunicorn_request_queue_seconds"
 
 # Title, unit, and the queries with the names of their lines.
 PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
@@ -69,7 +76,7 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         "reqps",
         {
             "{{route}}": "topk(10, sum by (route)"
-            f" (rate(http_server_requests_total{WHICH}{RATE})))"
+            f" (rate(http_server_requests_total{{{ANSWERED}}}{RATE})))"
         },
     ),
     (
@@ -128,6 +135,81 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
             f"p{share}": f"{quantile(share / 100, STREAMS)} or vector(0)"
             for share in (50, 99)
         },
+    ),
+    (
+        "Duration of statements, p99",
+        "s",
+        {
+            "{{operation}}": quantile(
+                0.99, "sql_statement_duration_seconds", "operation"
+            )
+        },
+    ),
+    (
+        "Connections of the pools",
+        "short",
+        {
+            "{{pool}} {{state}}": f"sum by (pool, state) (sql_pool_connections{WHICH})",
+            "{{pool}} at most": "sum by (pool)"
+            f" (sql_pool_max_connections{WHICH}) < Inf",
+        },
+    ),
+    (
+        "Callers that wait for a connection, and that got none in time",
+        "short",
+        {
+            "{{pool}} wait": f"sum by (pool) (sql_pool_waiting{WHICH})",
+            "{{pool}} timed out": "sum by (pool)"
+            f" (increase(sql_pool_timeouts_total{WHICH}{RATE}))",
+        },
+    ),
+    (
+        "Time until a connection is there, and in use, p99",
+        "s",
+        {
+            "{{pool}} until": quantile(0.99, "sql_pool_wait_seconds", "pool"),
+            "{{pool}} in use": quantile(0.99, "sql_pool_use_seconds", "pool"),
+        },
+    ),
+    (
+        "Workers of gunicorn",
+        "short",
+        {
+            "alive": f"sum(gunicorn_workers{WHICH})",
+            "busy": f"sum(gunicorn_busy_workers{WHICH})",
+        },
+    ),
+    (
+        "Workers that started and ended",
+        "short",
+        {
+            "started": f"sum(increase(gunicorn_worker_starts_total{WHICH}{RATE}))",
+            "{{reason}}": "sum by (reason)"
+            f" (increase(gunicorn_worker_exits_total{WHICH}{RATE}))",
+        },
+    ),
+    (
+        "Time in the queue before a worker",
+        "s",
+        {f"p{share}": quantile(share / 100, QUEUE) for share in (50, 99)},
+    ),
+    (
+        "Units of work by outcome",
+        "ops",
+        {
+            "{{name}} {{outcome}}": "sum by (name, outcome)"
+            f" (rate(work_units_total{WHICH}{RATE}))"
+        },
+    ),
+    (
+        "Duration of units of work, p99",
+        "s",
+        {"{{name}}": quantile(0.99, "work_duration_seconds", "name")},
+    ),
+    (
+        "Units of work under way",
+        "short",
+        {"{{name}}": f"sum by (name) (work_in_flight{WHICH})"},
     ),
 )
 

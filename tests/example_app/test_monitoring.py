@@ -1,4 +1,4 @@
-"""What stands in docs/monitoring, tried on the shop by Prometheus itself."""
+"""The files of docs/monitoring, tried on the shop by Prometheus itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,18 @@ import urllib.request
 from collections.abc import Generator
 from pathlib import Path
 
+import flask
+import prometheus_client
 import pytest
+import sqlalchemy
+
+from signalpost.integrations.flask import Signalpost
+from signalpost.integrations.gunicorn import server_signals
+from signalpost.integrations.prometheus import GunicornMetrics
+from signalpost.integrations.prometheus import PrometheusMetrics
+from signalpost.integrations.sqlalchemy import instrument
+from signalpost.receivers.response_times import STREAMED_SECONDS
+from signalpost.work import work
 
 from .test_main import BY_GUNICORN
 from .test_main import PATIENCE_SECONDS
@@ -71,8 +82,11 @@ def run(*words: str) -> str:
 
 
 def get(url: str, **parameters: str) -> str:
+    # As a server in front does, for the time in the queue.
+    begun = {"X-Request-Start": f"t={time.time():.3f}"}
     encoded = urllib.parse.urlencode(parameters)
-    with urllib.request.urlopen(f"{url}?{encoded}", timeout=PATIENCE_SECONDS) as answer:
+    request = urllib.request.Request(f"{url}?{encoded}", headers=begun)
+    with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
         return str(answer.read().decode())
 
 
@@ -164,7 +178,7 @@ def test_alerts_are_sound_and_fire_for_their_causes() -> None:
 
 @needs_prometheus
 def test_each_query_finds_what_the_shop_has_counted(tmp_path: Path) -> None:
-    with started(tmp_path, PORT="0") as process:
+    with started(tmp_path, BY_GUNICORN, PORT="0") as process:
         server = Server(process)
         address = server.url.removeprefix("http://")
         visit(server.url)
@@ -180,9 +194,16 @@ def test_each_query_finds_what_the_shop_has_counted(tmp_path: Path) -> None:
                 assert bool(told.strip()) is bool(found[name])
             wait_for(api, "job:http_server_requests_failed:rate5m > 0")
         server.stop(signal.SIGTERM)
-    # Nobody left, and no statement failed.
-    empty = [name for name, result in found.items() if not result]
-    assert empty == ["Failed statements: {{operation}}"]
+    # No statement failed, the pool has no limit, and there is no work beside requests.
+    assert [name for name, result in found.items() if not result] == [
+        "Failed statements: {{operation}}",
+        "Connections of the pools: {{pool}} at most",
+        "Units of work by outcome: {{name}} {{outcome}}",
+        "Duration of units of work, p99: {{name}}",
+        "Units of work under way: {{name}}",
+    ]
+    (alive,) = found["Workers of gunicorn: alive"]
+    assert float(alive["value"][1]) == 2
     (errors,) = found["Share of errors and of clients that left: errors"]
     assert 0.1 < float(errors["value"][1]) < 0.3
     (left,) = found["Share of errors and of clients that left: left"]
@@ -191,6 +212,90 @@ def test_each_query_finds_what_the_shop_has_counted(tmp_path: Path) -> None:
     assert {"/", "/products/<slug>", "/fail", "<unmatched>"} <= routes
     wheres = found["Exceptions by where: {{where}} {{route}}"]
     assert {one["metric"]["where"] for one in wheres} == {"view"}
+
+
+def asked_for() -> dict[str, str]:
+    """Return the queries of the dashboard, of the rules and of the alerts."""
+    rules = (MONITORING / "alerts.yml").read_text("utf-8")
+    parts = re.split(r"\n      - (?:record|alert): (.*)\n", rules)
+    found = dict(zip(parts[1::2], parts[2::2], strict=True))
+    return queries() | found
+
+
+def labels_in(query: str) -> set[str]:
+    """Return the labels that a query, and the name of its line, ask for."""
+    grouped = re.findall(r"\bby \(([^)]*)\)", query)
+    found = {one.strip() for part in grouped for one in part.split(",")}
+    found |= set(re.findall(r'[{,]\s*(\w+)\s*(?:=~|!~|!=|=)"', query))
+    found |= set(re.findall(r"\$labels\.(\w+)", query))
+    return found - {"job"}  # Prometheus' own
+
+
+@pytest.fixture
+def everything(tmp_path: Path) -> Generator[str]:
+    """Give a scrape of what counts all that there is."""
+    metrics = PrometheusMetrics(directory=str(tmp_path))
+    workers = GunicornMetrics(directory=str(tmp_path))
+    app = flask.Flask("shop")
+    Signalpost(app)
+    metrics.connect(app)
+    workers.connect(server_signals)
+    engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.QueuePool)
+
+    @app.get("/orders")
+    def orders() -> t.Any:
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text("SELECT 1"))
+
+        def body() -> Generator[str]:
+            time.sleep(STREAMED_SECONDS)
+            yield "order"
+
+        return flask.Response(body())
+
+    @app.get("/fail")
+    def fail() -> t.NoReturn:
+        raise LookupError
+
+    with instrument(engine, pool_name="orders"), work("report", app):
+        for path in ("/orders", "/fail"):
+            app.test_client().get(path, buffered=True)
+        with work("ship", app):
+            pass
+        server_signals["pre-fork"].send("server", worker=None)
+        server_signals["post-worker-init"].send("worker")
+        server_signals["pre-request"].send("worker", req=app, queue_seconds=0.1)
+        yield prometheus_client.generate_latest(metrics.registry).decode()
+    engine.dispose()
+    workers.disconnect()
+    metrics.disconnect(app)
+
+
+def test_each_metric_and_label_that_is_asked_for_is_in_a_scrape(
+    everything: str,
+) -> None:
+    labels: dict[str, set[str]] = {}
+    for line in everything.splitlines():
+        if found := re.match(r"(\w+)(?:\{(.*)\})? \S+$", line):
+            names = re.findall(r'(\w+)="', found[2] or "")
+            labels.setdefault(found[1], set()).update(names)
+    asked = asked_for()
+    assert len(asked) > 40
+    for name, query in asked.items():
+        metrics = re.findall(r"(?<![:\w])(?:http|sql|work|gunicorn)_\w+", query)
+        assert metrics or "job:" in query, name
+        assert {*metrics} <= labels.keys(), name
+        if metrics:
+            there = set.union(*(labels[one] for one in metrics))
+            assert labels_in(f"{query} {name}") <= there, name
+
+
+def test_connections_that_were_taken_over_are_left_out() -> None:
+    for name, query in asked_for().items():
+        selectors = re.findall(r"http_server_requests_total(\{.*?\})?\[", query)
+        for selector in selectors:
+            is_apart = 'outcome!="hijacked"' in selector or 'outcome="' in selector
+            assert is_apart or "by outcome" in name, name
 
 
 def counted_at(url: str) -> dict[str, float]:

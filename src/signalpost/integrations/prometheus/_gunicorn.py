@@ -22,6 +22,7 @@ from ._values import Label
 __all__ = ["GunicornMetrics"]
 
 _BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30)
+_REASONS = ("exited", "aborted", "silent")
 _connected: dict[tuple[str, str], GunicornMetrics] = {}
 
 
@@ -84,7 +85,7 @@ class GunicornMetrics:
         self._starts = Group(1, [], counter(f"{start}worker_starts", text))
         text = "Workers that have ended."
         exits = counter(f"{start}worker_exits", text)
-        self._exits = Group(3, [Label("reason", 3)], exits)
+        self._exits = Group(len(_REASONS), [Label("reason", len(_REASONS))], exits)
         text = "Workers that have loaded the application."
         self._workers = Group(1, [], gauge(f"{start}workers", text))
         text = "Workers that have a request under way."
@@ -139,13 +140,13 @@ class GunicornMetrics:
         }
 
     def _forked(self, server: object) -> None:
-        self._store.put(self._note, self._starts, ())
+        self._store.put(self._note_start)
 
     def _ended(self, server: object, *, worker: t.Any, is_silent: bool | None) -> None:
         reason = "silent" if is_silent else "exited"
         if getattr(worker, "aborted", False):
             reason = "aborted"
-        self._store.put(self._note, self._exits, (reason,))
+        self._store.put(self._note_exit, reason)
 
     def _loaded(self, worker: object) -> None:
         self._requests.clear()
@@ -163,8 +164,14 @@ class GunicornMetrics:
         self._requests.discard(id(req))
         self._store.put(self._note_busy)
 
-    def _note(self, group: Group, key: tuple[str, ...]) -> None:
-        group.row(key)[0].inc()
+    def _note_start(self) -> None:
+        self._starts.row(())[0].inc()
+        # From zero, as Prometheus finds no increase in a series that begins at one.
+        for reason in _REASONS:
+            self._exits.row((reason,))
+
+    def _note_exit(self, reason: str) -> None:
+        self._exits.row((reason,))[0].inc()
 
     def _note_worker(self) -> None:
         self._workers.row(())[0].set(1)

@@ -13,6 +13,7 @@ import pytest
 
 from signalpost.lifecycle import work_finished
 from signalpost.lifecycle import work_started
+from signalpost.receivers.sql_pools import add_pool
 from signalpost.work import begin_work
 from signalpost.work import work
 from tests.wsgi.serving import hello
@@ -25,6 +26,9 @@ from tests.integrations.test_prometheus import counting
 from tests.integrations.test_prometheus import executed
 from tests.integrations.test_prometheus import figure
 from tests.integrations.test_prometheus import REQUESTS
+from tests.integrations.test_prometheus_sql import change
+from tests.integrations.test_prometheus_sql import CONNECTIONS
+from tests.integrations.test_prometheus_sql import Pool
 
 UNITS = "work_units_total"
 DURATION = "work_duration_seconds"
@@ -148,6 +152,27 @@ def test_a_scrape_merges_what_many_dead_processes_have_left(
     assert figure(shared, UNITS, name="ship") == 20
     assert len(os.listdir(tmp_path)) < 12
     assert figure(shared, UNITS, name="ship") == 20
+
+
+@needs_forks
+def test_a_forked_process_writes_what_its_pools_have(
+    shared: PrometheusMetrics,
+) -> None:
+    pool = Pool(used=1, idle=1)
+    add_pool(pool)
+    change(pool, "taken", 0.1)
+    read, write = os.pipe()
+
+    def serve() -> None:
+        change(pool, "taken", 0.1)
+        used = figure(shared, CONNECTIONS, pool="orders", state="used")
+        os.write(write, str(used).encode())
+
+    in_child(serve)
+    assert os.read(read, 9) == b"2.0"
+    os.close(read)
+    os.close(write)
+    assert figure(shared, CONNECTIONS, pool="orders", state="used") == 1
 
 
 @needs_forks

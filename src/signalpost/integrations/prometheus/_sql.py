@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from collections.abc import Callable
 from collections.abc import Container
@@ -40,7 +41,9 @@ class SqlMetrics:
         self._put = store.put
         self._store = store
         self._applications = applications
-        self._pools: set[str] = set()
+        # What the gauges of each pool are, in this process.
+        self._shown: dict[str, PoolState] = {}
+        self._process = os.getpid()
         store.add(groups.statements, groups.statement_durations)
         store.add(groups.pools, groups.pool_levels, groups.pool_connections)
 
@@ -103,9 +106,8 @@ class SqlMetrics:
         A connection that the garbage collector gives back sends no signal.
         """
         states = pool_states()
-        for gone in self._pools.difference(state.name for state in states):
+        for gone in self._shown.keys() - {state.name for state in states}:
             self._set_pool(PoolState(gone, 0, 0, 0, 0, 0, 0, 0))
-        self._pools = {state.name for state in states}
         for state in states:
             self._set_pool(state)
 
@@ -136,18 +138,27 @@ class SqlMetrics:
             uses.observe(seconds)
         # Read again: two threads may put two changes in another order.
         for now in pool_states(name) or (state,):
-            self._pools.add(name)
             self._set_pool(now)
 
     def _set_pool(self, state: PoolState) -> None:
-        name, groups = state.name, self._groups
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._shown.clear()
+        name, groups, before = state.name, self._groups, self._shown.get(state.name)
+        if state == before:
+            return
+        self._shown[name] = state
         for which, number in (("used", state.used), ("idle", state.idle)):
             groups.pool_connections.row((name, which))[0].set(number)
-        waiting, overflow, kept, most = groups.pool_levels.row((name,))
-        waiting.set(state.waiting)
-        overflow.set(state.overflow)
-        kept.set(inf if state.idle_max is None else state.idle_max)
-        most.set(inf if state.total_max is None else state.total_max)
+        levels = _levels_of(state)
+        if before is None or levels != _levels_of(before):
+            gauges = groups.pool_levels.row((name,))
+            for gauge, level in zip(gauges, levels, strict=True):
+                gauge.set(inf if level is None else level)
+
+
+def _levels_of(state: PoolState) -> tuple[int | None, ...]:
+    return state.waiting, state.overflow, state.idle_max, state.total_max
 
 
 def _route_of(exchange: Exchange | None) -> str | None:

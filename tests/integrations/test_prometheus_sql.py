@@ -149,17 +149,21 @@ def test_a_scrape_reads_what_no_signal_was_sent_for() -> None:
         assert figure(metrics, "sql_pool_max_connections", pool="orders") == 0
 
 
-def test_changes_that_come_late_leave_the_state_of_now() -> None:
+def test_changes_that_come_late_leave_the_state_of_now(tmp_path: Path) -> None:
     pool = Pool(used=1)
     add_pool(pool)
     late = pool.read()
-    with counting(hello) as metrics:
+    # Read by another process, as a scrape of the same one reads the pools again.
+    other = PrometheusMetrics(directory=str(tmp_path))
+    with counting(hello, directory=str(tmp_path)):
+        change(pool, "taken", 0.1)
         pool.levels["used"] = 0
         change(pool, "returned", 0.1)
         sql_pool_changed.send(
             "engine", name="orders", change="taken", seconds=0.1, state=late
         )
-        assert figure(metrics, CONNECTIONS, state="used") == 0
+        assert figure(other, CONNECTIONS, pool="orders", state="used") == 0
+        assert figure(other, "sql_pool_wait_seconds_count", pool="orders") == 2
 
 
 def test_a_pool_that_cannot_be_read_breaks_no_scrape(

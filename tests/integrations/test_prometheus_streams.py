@@ -162,7 +162,9 @@ def test_what_has_no_response_time_asks_for_no_exemplar() -> None:
     ("name", "metric"),
     [("duration_seconds", DURATION), ("seconds_to_headers", HEADERS)],
 )
-@pytest.mark.parametrize("value", ["long", [], object()], ids=str)
+@pytest.mark.parametrize(
+    "value", ["long", [], object()], ids=["text", "list", "object"]
+)
 def test_a_time_that_is_no_number_is_counted_but_not_timed(
     name: str, metric: str, value: object, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -464,6 +464,7 @@ def test_workers_of_another_user_have_right_sums(serve: Serve) -> None:
             served = serve(
                 *("sync", "--workers", "3", "--max-requests", "10", "--preload"),
                 *("--user", "nobody", "--umask", "077"),
+                more=HOOK + SERVER,
                 directory=Path(folder) / "metrics",
             )
         finally:
@@ -476,6 +477,9 @@ def test_workers_of_another_user_have_right_sums(serve: Serve) -> None:
         owners = {path.stat().st_uid for path in served.directory.glob("*.db")}
         assert served.files_of("counter")[0] == "counter_0-signalpost-merged.db"
         assert owners == {pwd.getpwnam("nobody").pw_uid}
+        # What root's arbiter counts is read by the workers.
+        served.until(lambda: served.figure(EXITS) >= 3)
+        assert served.figure(STARTS) >= 6
 
 
 def can_unshare() -> bool:

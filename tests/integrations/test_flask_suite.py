@@ -37,6 +37,12 @@ import flask
 from signalpost import lifecycle
 from signalpost.integrations.flask import Signalpost
 
+OF_OTHERS = {
+    lifecycle.post_config_load,
+    lifecycle.sql_executed,
+    lifecycle.sql_failed,
+    lifecycle.sql_pool_changed,
+}
 count = 0
 receivers = os.environ["RECEIVERS"]  # now, as tests replace it
 construct = flask.Flask.__init__
@@ -58,7 +64,9 @@ def construct_and_set_up(self, *arguments, **options):
     Signalpost(self)
     if receivers == "own":
         for signal in lifecycle.catalogue.values():
-            signal.connect(receive, self)
+            # What an application does not send is refused by a warning.
+            if signal not in OF_OTHERS:
+                signal.connect(receive, self)
     count += 1
 
 

@@ -167,6 +167,7 @@ imports: $(VENV)/.lint  ## Check the walls between the rooms
 docs: $(VENV)/.docs  ## Build the documentation into docs/_build/html
 	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going --quiet \
 		docs docs/_build/html
+	$(BIN)/python .ci/pages docs/_build/html
 
 .PHONY: notes
 notes: $(VENV)/.docs  ## Show the next release's notes, made of the fragments

@@ -149,9 +149,12 @@ check-format: $(VENV)/.lint
 	$(BIN)/ruff format --check --diff
 
 .PHONY: lint
-lint: $(VENV)/.lint  ## Check the code's style and sizes
+lint: $(VENV)/.lint  ## Check the code's style and sizes, and the words of all texts
 	$(BIN)/ruff check
 	$(BIN)/python .ci/sizes
+	$(BIN)/python .ci/words
+	$(BIN)/codespell README.md CONTRIBUTING.rst CHANGES.rst changes docs src tests \
+		example_app benchmarks .ci Makefile
 
 .PHONY: types
 types: $(VENV)/.lint $(VENV)/.test $(VENV)/.bench  ## Check types, and that every public name has one

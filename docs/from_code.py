@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import tomllib
 import typing as t
 from collections.abc import Iterator
 from importlib import import_module
@@ -118,6 +119,21 @@ def _table() -> Iterator[str]:
         yield f"     - {meaning}"
 
 
+def extras() -> dict[str, list[str]]:
+    """Return the requirements of each extra, by its name."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    found = tomllib.loads(text)["project"]["optional-dependencies"]
+    return t.cast("dict[str, list[str]]", found)
+
+
+def _extras() -> Iterator[str]:
+    yield from (".. list-table::", "   :header-rows: 1", "")
+    yield from ("   * - Install", "     - Requires")
+    for name, requirements in extras().items():
+        yield f"   * - ``pip install 'signalpost[{name}]'``"
+        yield f"     - {', '.join(f'``{one}``' for one in requirements)}"
+
+
 WORDS = {"Default", "none", "four headers", "not set", "required"}
 
 
@@ -160,6 +176,13 @@ class Options(_Made):
         return _table()
 
 
+class Extras(_Made):
+    """``.. extras::``, the table of the package's extras."""
+
+    def lines(self) -> Iterator[str]:
+        return _extras()
+
+
 class Unreleased(_Made):
     """``.. unreleased::``, what is in ``changes/``, by kind."""
 
@@ -169,6 +192,7 @@ class Unreleased(_Made):
 
 def setup(app: t.Any) -> dict[str, bool]:
     """Add the directives, as Sphinx asks."""
+    app.add_directive("extras", Extras)
     app.add_directive("options", Options)
     app.add_directive("unreleased", Unreleased)
     return {"parallel_read_safe": True}

@@ -31,6 +31,8 @@ if t.TYPE_CHECKING:
     from .wsgi.buffering import ReadAndClose
     from .wsgi.middleware import SignalMiddleware
 
+    __version__: str
+
 __all__ = [
     "ANY",
     "ConnectionInfo",
@@ -81,6 +83,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> t.Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("signalpost")
     if name not in _MODULES:
         from ._places import missing  # only for a mistake
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import urllib.error
 import urllib.request
 import venv
 from collections.abc import Generator
@@ -22,7 +23,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.pages import code_blocks
 from tests.test_readme import blocks
+from tests.test_readme import FILE_NAMED
+from tests.test_readme import OWN_RECEIVER as RECEIVER
+from tests.test_readme import QUICKSTART
+from tests.test_readme import WSGI
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0
@@ -164,8 +170,9 @@ def visited(
 
 # A slow machine shows the time until the headers, too.
 SERVED = r"GET / 200 complete \d+\.\d ms (\(headers \d+\.\d ms\) )?5 bytes"
-LATENCY = rf"^signalpost\.latency: {SERVED}$"
-REFERRER = r"^signalpost\.referrers: GET / https://search\.example/results$"
+WSGI_LATENCY = rf"^signalpost\.latency: {SERVED}$"
+LATENCY = rf"INFO signalpost\.latency {SERVED}$"
+REFERRER = r"INFO signalpost\.referrers GET / https://search\.example/results$"
 
 both_servers = pytest.mark.parametrize(
     "words", [FLASK, GUNICORN], ids=["flask", "gunicorn"]
@@ -181,19 +188,19 @@ def test_the_environment_has_no_more_than_was_installed(
     assert result.stderr.endswith("No module named 'pytest'\n")
 
 
-def test_the_first_example_of_the_readme_logs_its_line(
+def test_the_wsgi_example_of_the_readme_logs_its_line(
     programs: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "greeting.py").write_text(blocks("python")[0])
+    (tmp_path / "greeting.py").write_text(WSGI)
     words = (*GUNICORN[:-1], "greeting:application")
-    visited(programs, tmp_path, words, LATENCY)
+    visited(programs, tmp_path, words, WSGI_LATENCY)
 
 
 @both_servers
 def test_the_example_of_the_readme_logs_both_lines_in_a_factory(
     words: tuple[str, ...], programs: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "shop.py").write_text(as_factory(blocks("python")[1]))
+    (tmp_path / "shop.py").write_text(as_factory(QUICKSTART))
     visited(programs, tmp_path, words, REFERRER, LATENCY)
 
 
@@ -203,7 +210,7 @@ def test_the_example_of_the_readme_logs_both_lines_in_a_factory(
 def test_the_example_of_the_readme_logs_both_lines_as_it_is(
     words: tuple[str, ...], programs: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "shop.py").write_text(blocks("python")[1])
+    (tmp_path / "shop.py").write_text(QUICKSTART)
     visited(programs, tmp_path, words, REFERRER, LATENCY)
 
 
@@ -213,7 +220,7 @@ from signalpost.integrations.flask import Signalpost
 
 def create_app():
     app = flask.Flask("shop", root_path=".")
-    {blocks("python")[2].strip()}
+    {FILE_NAMED.strip()}
     Signalpost(app)
     app.add_url_rule("/", "home", lambda: "hello")
     return app
@@ -251,8 +258,8 @@ def test_the_configuration_of_the_readme_logs_its_lines(
         programs,
         tmp_path,
         words,
-        "INFO signalpost.referrers GET / https://search.example/results$",
-        f"INFO signalpost.latency {SERVED}",
+        REFERRER,
+        LATENCY,
     )
     assert "signalpost: the lines" not in text
 
@@ -276,9 +283,9 @@ def test_the_configuration_of_the_readme_names_the_extras_that_it_needs(
 
 
 OWN_RECEIVER = f"""
-{blocks("python")[1]}
+{QUICKSTART}
 
-{blocks("python")[3]}
+{RECEIVER}
 
 @app.get("/fail")
 def fail():
@@ -519,7 +526,7 @@ def test_a_mistake_that_is_no_error_is_warned_of(
 def test_a_disabled_signalpost_leaves_the_example_as_it_was(
     programs: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "shop.py").write_text(as_factory(blocks("python")[1]))
+    (tmp_path / "shop.py").write_text(as_factory(QUICKSTART))
     program = """
         import shop
         app = shop.create_app()
@@ -531,3 +538,36 @@ def test_a_disabled_signalpost_leaves_the_example_as_it_was(
     words = ("python", "program.py")
     result = run(programs, tmp_path, *words, SIGNALPOST_DISABLED="1")
     assert (result.stdout, result.stderr) == ("hello\n", "")
+
+
+def lines_shown(page: str) -> list[str]:
+    """Return patterns of the lines that a page shows."""
+    escaped = map(re.escape, "".join(code_blocks(page, "text")).splitlines())
+    timed = (
+        re.sub(r"\d+\\\.\d\\ ms", r"[\\d.]+ ms( \\(.*\\))?", line) for line in escaped
+    )
+    return [line.replace("…", ".*") for line in timed]
+
+
+def test_the_quickstart_prints_what_it_shows(programs: Path, tmp_path: Path) -> None:
+    shop, receiver = code_blocks("quickstart", "python")
+    configuration, more = code_blocks("quickstart", "toml")
+    served, failed, large = lines_shown("quickstart")
+    (tmp_path / "shop.py").write_text(f"{shop}\n\n{receiver}")
+    (tmp_path / "signalpost.toml").write_text(configuration + more)
+    words = ("flask", "--app", "shop", "run", "--port", "0")
+    with started(programs, tmp_path, words) as process:
+        output = Output(process)
+        port = output.find(r"http://127\.0\.0\.1:(\d+)")[1]
+        url = f"http://127.0.0.1:{port}/items/"
+        with urllib.request.urlopen(f"{url}4", timeout=PATIENCE_SECONDS) as response:
+            assert response.read() == b"25"
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{url}0", timeout=PATIENCE_SECONDS)
+        refused.value.close()
+        for line in (served, failed, large):
+            output.find(line)
+    session = code_blocks("quickstart", "console")[-1].splitlines()
+    words = tuple(session[0].split()[1:])
+    result = run(programs, tmp_path, *words)
+    assert (result.returncode, result.stdout.splitlines()) == (0, session[1:])

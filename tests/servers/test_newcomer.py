@@ -543,9 +543,8 @@ def test_a_disabled_signalpost_leaves_the_example_as_it_was(
 def lines_shown(page: str) -> list[str]:
     """Return patterns of the lines that a page shows."""
     escaped = map(re.escape, "".join(code_blocks(page, "text")).splitlines())
-    timed = (
-        re.sub(r"\d+\\\.\d\\ ms", r"[\\d.]+ ms( \\(.*\\))?", line) for line in escaped
-    )
+    milliseconds = r"[\\d.]+ ms( \\(.*\\))?"
+    timed = (re.sub(r"\d+\\\.\d\\ ms", milliseconds, line) for line in escaped)
     return [line.replace("…", ".*") for line in timed]
 
 

@@ -20,6 +20,8 @@ from docutils.statemachine import StringList
 from signalpost.config import READY
 from signalpost.config._available import _options_of
 from signalpost.config._available import summary_of
+from signalpost.integrations.relay import Relay
+from signalpost.integrations.relay._configured import ConfiguredRelay as RELAY
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = {"breaking": "Breaking", "added": "Added", "changed": "Changed"}
@@ -71,6 +73,11 @@ GENERAL = [
         "Modules to import before the receivers are enabled, in order.",
     ),
     Row(
+        "SIGNALPOST_RELAY_URL",
+        "not set",
+        "An environment variable: the URL of the relay's broker, if ``url`` has none.",
+    ),
+    Row(
         "SIGNALPOST_STRICT",
         "False",
         "Let exceptions of receivers reach the client. For tests. Flask only.",
@@ -81,23 +88,35 @@ GENERAL = [
         "An environment variable. With ``1``, the Flask extension and the filter of"
         " Paste Deploy change nothing.",
     ),
+    Row(
+        "SIGNALPOST_RELAY (relay)",
+        "none",
+        "A table that forwards signals to other processes. In a file: the section"
+        " ``[signalpost.relay]``. The next rows are its options.",
+    ),
 ]
 
 
 def rows() -> Iterator[Row]:
     """Yield the general settings, then each receiver and its options."""
     yield from GENERAL
+    meanings = _parameters_of(Relay) | {"forward": _parameters_of(RELAY)["forward"]}
+    yield from _options_rows("relay", RELAY, meanings)
     for name, path in sorted(READY.items()):
         module, _, attribute = path.partition(":")
         receiver = getattr(import_module(module), attribute)
         yield Row(name, "", _without_roles(summary_of(receiver)))
-        meanings = _parameters_in(inspect.getdoc(receiver) or "")
-        for option in _options_of(receiver):
-            default = "required" if option.is_required else f"{option.default!r}"
-            yield Row(f"{name}.{option.name}", default, meanings[option.name])
+        yield from _options_rows(name, receiver, _parameters_of(receiver))
 
 
-def _parameters_in(docstring: str) -> dict[str, str]:
+def _options_rows(name: str, made: t.Any, meanings: dict[str, str]) -> Iterator[Row]:
+    for option in _options_of(made):
+        default = "required" if option.is_required else f"{option.default!r}"
+        yield Row(f"{name}.{option.name}", default, meanings[option.name])
+
+
+def _parameters_of(made: object) -> dict[str, str]:
+    docstring = inspect.getdoc(made) or ""
     found = re.findall(
         r"^:param (\w+):(.*(?:\n(?:[ ]+.*|(?=\n[ ])))*)", docstring, re.MULTILINE
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from docs import from_code
 from signalpost.config import available_receivers
 from signalpost.config import KNOWN_KEYS
 from signalpost.config import READY
+from signalpost.integrations.relay._configured import ConfiguredRelay
 from tests.pages import code_blocks
 
 ROOT = Path(__file__).parent.parent
@@ -42,6 +44,8 @@ def test_no_row_is_of_what_does_not_exist() -> None:
         for one in available_receivers()
         for option in one.options
     }
+    options |= {f"relay.{name}" for name in signature(ConfiguredRelay).parameters}
+    assert options <= set(ROWS)
     general = {row.name for row in from_code.GENERAL}
     assert set(ROWS) - options - set(READY) == general
 

@@ -21,7 +21,7 @@ from signalpost.config import READY
 from signalpost.config._available import _options_of
 from signalpost.config._available import summary_of
 from signalpost.integrations.relay import Relay
-from signalpost.integrations.relay._configured import ConfiguredRelay as RELAY
+from signalpost.integrations.relay._configured import ConfiguredRelay
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = {"breaking": "Breaking", "added": "Added", "changed": "Changed"}
@@ -100,8 +100,10 @@ GENERAL = [
 def rows() -> Iterator[Row]:
     """Yield the general settings, then each receiver and its options."""
     yield from GENERAL
-    meanings = _parameters_of(Relay) | {"forward": _parameters_of(RELAY)["forward"]}
-    yield from _options_rows("relay", RELAY, meanings)
+    meanings = _parameters_of(Relay) | {
+        "forward": _parameters_of(ConfiguredRelay)["forward"]
+    }
+    yield from _options_rows("relay", ConfiguredRelay, meanings)
     for name, path in sorted(READY.items()):
         module, _, attribute = path.partition(":")
         receiver = getattr(import_module(module), attribute)

@@ -175,7 +175,7 @@ def _unreleased() -> Iterator[str]:
             yield from (f"  {line}" if line else "" for line in lines[1:])
 
 
-class _Made(Directive):
+class _Made(Directive):  # type: ignore[misc]  # docutils has no types
     has_content = False
 
     def run(self) -> list[nodes.Node]:
@@ -184,7 +184,8 @@ class _Made(Directive):
         self.state.nested_parse(
             StringList([*self.lines()], source=__file__), self.content_offset, parent
         )
-        return parent.children
+        children: list[nodes.Node] = parent.children
+        return children
 
     def lines(self) -> Iterator[str]:
         raise NotImplementedError

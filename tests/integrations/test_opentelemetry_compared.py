@@ -344,7 +344,9 @@ def test_each_difference_stands_in_the_docs_with_its_reason(
 
 def documented() -> dict[Row, str]:
     """Return the rows of the page's table, and the reason that each gives."""
-    text = PAGE.read_text(encoding="utf-8").partition("What is told differently")[2]
+    text = PAGE.read_text(encoding="utf-8").partition("Differences from OpenTelemetry")[
+        2
+    ]
     text = text.partition(":header-rows: 1")[2]
     rows: dict[Row, str] = {}
     for row in re.split(r"^   \* - ", text, flags=re.MULTILINE)[2:]:

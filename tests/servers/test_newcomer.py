@@ -567,6 +567,5 @@ def test_the_quickstart_prints_what_it_shows(programs: Path, tmp_path: Path) -> 
         for line in (served, failed, large):
             output.find(line)
     session = code_blocks("quickstart", "console")[-1].splitlines()
-    words = tuple(session[0].split()[1:])
-    result = run(programs, tmp_path, *words)
+    result = run(programs, tmp_path, *session[0].split()[1:])
     assert (result.returncode, result.stdout.splitlines()) == (0, session[1:])

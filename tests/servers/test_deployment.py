@@ -33,6 +33,7 @@ def found(pattern: re.Pattern[str], log: Path) -> re.Match[str]:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (match := pattern.search(log.read_text())) is None:
         assert time.monotonic() < deadline, log.read_text()
+        assert "Error: " not in log.read_text(), log.read_text()
         time.sleep(0.05)
     return match
 

@@ -46,7 +46,9 @@ def environment_of(**variables: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("PYTHON", "PYTEST", "COVERAGE", "FLASK", "GUNICORN"))
     }
-    return {**kept, "PYTHONUNBUFFERED": "1", "FLASK_SKIP_DOTENV": "1", **variables}
+    kept |= {"PYTHONUNBUFFERED": "1", "FLASK_SKIP_DOTENV": "1"}
+    # The README's configuration reads its token from there.
+    return {**kept, "SHOP_LIVE_TOKEN": "a-token-of-16-or-more", **variables}
 
 
 def pip(*words: object) -> subprocess.CompletedProcess[str]:

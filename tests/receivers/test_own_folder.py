@@ -96,7 +96,7 @@ def test_a_sender_sends_to_none_but_the_folder_that_it_has_checked(
 def test_a_link_is_not_followed_though_it_leads_to_an_own_folder(above: Path) -> None:
     (above / "own").mkdir(mode=0o700)
     (above / "link").symlink_to(above / "own")
-    with pytest.raises(PermissionError, match="must be a folder, and is none"):
+    with pytest.raises(PermissionError, match="must be a folder, and is not one"):
         OwnFolder(above / "link")
 
 

@@ -59,7 +59,7 @@ class ClientReader:
     def read(self, environ: Mapping[str, Any]) -> str | None:
         """Return the address, without a port and in its shortest form.
 
-        :returns: ``None`` where there is none, or none that is an IP address. Where
+        :returns: ``None`` where no address is an IP address, or there is none. Where
             fewer proxies have added one than are trusted, that of what has called the
             server.
         """

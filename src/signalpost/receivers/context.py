@@ -80,7 +80,7 @@ _ATTRIBUTE_SET: Final = frozenset(_ATTRIBUTES)
 
 
 class Recording:
-    """What needs the exchanges of all applications to be recorded, while it lives.
+    """Keep the exchanges of all applications recorded while this object lives.
 
     Without a receiver no exchange is recorded, and no line would have an id.
     """
@@ -328,12 +328,12 @@ def _current_values() -> _Values:
                 return _NO_VALUES
             request_id, method, route = carried
         else:
-            # As exchange.id has it, likewise.
+            # The same value as exchange.id.
             ids = exchange._ids
             request_id = ids[0] if ids else exchange.id
             method = exchange.method
             try:
-                # As exchange.route has it, likewise, for a route that is known.
+                # The same value as exchange.route, for a route that is known.
                 own = exchange._own_route
                 found = exchange._route if own is None else own[0]
                 if found is None:

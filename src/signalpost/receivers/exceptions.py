@@ -9,7 +9,7 @@ __all__ = ["ignored_classes"]
 
 
 def ignored_classes(ignore: object) -> tuple[type[BaseException], ...]:
-    """Return the classes that the option ``ignore`` stands for.
+    """Return the classes that the option ``ignore`` names.
 
     :param ignore: Classes, or paths as ``"shop.errors:Expected"``.
     :raises TypeError: If it is no collection of them.

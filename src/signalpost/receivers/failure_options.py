@@ -62,6 +62,6 @@ def number_from_one(max_fingerprints: object) -> int:
     if max_fingerprints < 1:
         raise ValueError(
             f"max_fingerprints must be 1 or more, got {max_fingerprints!r}; each is a"
-            " failure that is told apart from others"
+            " failure that is counted apart from others"
         )
     return max_fingerprints

@@ -1,4 +1,4 @@
-"""What a failure is known by, and the text of its exception, of bounded length."""
+"""Identify a failure, and write its exception as text of bounded length."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _MOST_PLACES = 5
-"""How many frames of the application tell one failure from another."""
+"""Number of the application's frames that identify a failure."""
 _MOST_FRAMES = 64
 """How many frames of an exception are looked at if none is the application's."""
 _FIRST_LINES = 160
@@ -78,7 +78,7 @@ def message_of(exception: BaseException, *, with_values: bool) -> str:
 
 
 def places_of(exception: BaseException) -> tuple[Place, ...]:
-    """Return the lines that tell this failure from others, the innermost last."""
+    """Return the lines that identify this failure, the innermost last."""
     all_places = []
     step = exception.__traceback__
     while step is not None:
@@ -120,7 +120,7 @@ def innermost(places: tuple[Place, ...]) -> Place:
 
 
 def traceback_of(exception: BaseException, change: Change | None = None) -> str:
-    """Return a traceback of bounded length, none of whose lines begins a record.
+    """Return a traceback of bounded length; none of its lines begins a record.
 
     :param change: As for :func:`~.tracebacks.traceback_lines`.
     """

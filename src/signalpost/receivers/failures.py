@@ -1,4 +1,4 @@
-"""What failed: each unhandled exception once, with its traceback, and then counted."""
+"""Log each unhandled exception once, with its traceback, and then count it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class FailureCount(NamedTuple):
     """
 
     fingerprint: str
-    """What the failure is known by, 12 hexadecimal digits; as in the log."""
+    """The failure's key, 12 hexadecimal digits; the log has the same."""
     exception: str
     """The type of the exception, as ``"LookupError"`` or ``"shop.stock.SoldOut"``; of a
     response without one, ``"status 503"``."""
@@ -73,7 +73,7 @@ class FailureLogger:
 
         got_request_exception.connect(log_failure)
 
-    The line says method, route, status, where the exception left the application and
+    The line has method, route, status, where the exception left the application and
     what it is; after it comes the traceback::
 
         GET /products/<slug> - view LookupError at=/srv/shop/stock.py:31:take times=1
@@ -88,7 +88,7 @@ class FailureLogger:
     for the 10th, 100th, 1000th … time, and the traceback once more when
     ``again_seconds`` have passed since it was last printed. Two exceptions are the same
     failure if they have the same fingerprint: the type, and file, line and function of
-    the innermost 5 frames of the application, whatever the message says. For a
+    the innermost 5 frames of the application, whatever the message is. For a
     :exc:`RecursionError` they are the outermost 5, as it depends on chance how deep it
     gets. The application is all that is neither installed (``site-packages``,
     ``dist-packages``), nor Python's library, nor signalpost's, nor made by
@@ -134,7 +134,7 @@ class FailureLogger:
     :param with_values: Show the whole messages of database errors. Otherwise they are
         cut where values begin, as parameters of a statement and PostgreSQL's
         ``DETAIL:``, in the line and in the traceback.
-    :param max_fingerprints: How many failures are told apart. The one that was not
+    :param max_fingerprints: How many failures are counted apart. The one that was not
         seen for the longest time is forgotten for a new one.
     :param logger: Where to: a logger or its name; without it ``signalpost.failures``.
     :raises ValueError: If an option has the right type, and no meaning; also if a
@@ -300,7 +300,7 @@ class FailureLogger:
 
 
 class _Seen:
-    """What is kept of a failure: text and numbers, nothing of the exception."""
+    """Text and numbers that are kept of a failure, without the exception."""
 
     __slots__ = (
         "exception",
@@ -335,7 +335,7 @@ def _mark(exchange: Exchange) -> None:
 
 
 def _code_of(exception: Exception) -> int | None:
-    """Return the status of the response that an exception stands for, if it does.
+    """Return the status of the response that an exception is, if it is one.
 
     Others have a code, too, such as an error of urllib's that another server sent: the
     client gets a 500 for it.

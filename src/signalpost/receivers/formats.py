@@ -1,4 +1,4 @@
-"""What a receiver logs, and how it is written: plain text, JSON lines or logfmt."""
+"""Write the lines of receivers as plain text, JSON lines or logfmt."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ __all__ = [
 ]
 
 Field: TypeAlias = str | int | float | bool | None
-"""What a field of a :class:`Line` can hold."""
+"""The types that a field of a :class:`Line` can hold."""
 
 _Entry: TypeAlias = dict[str, Any]
 
 
 class Line:
-    """One thing that a receiver has to say, as the message of a log record.
+    """One line of a receiver, as the message of a log record.
 
     ::
 
@@ -54,9 +54,9 @@ class Line:
     Any formatter writes its text; those of this module can also write its fields.
 
     :param name: What the line is about, one word for all lines of a kind.
-    :param fields: What it says, by name; text of a client raw, but cut.
-    :param text: Makes the plain text. It is asked only by those who write it, so that
-        what is dropped, or written as fields, costs nothing; each time anew.
+    :param fields: The values by name; text of a client is raw, but truncated.
+    :param text: Makes the plain text. It is called each time the text is written, so
+        that a line that is dropped, or written as fields, costs nothing.
 
     .. versionadded:: 0.1
     """
@@ -64,9 +64,9 @@ class Line:
     __slots__ = ("_text", "fields", "name")
 
     name: str
-    """What the line is about."""
+    """One word for all lines of a kind."""
     fields: Mapping[str, Field]
-    """What it says, by name."""
+    """The values by name."""
 
     def __init__(
         self, name: str, fields: Mapping[str, Field], text: Callable[[], str]
@@ -284,9 +284,9 @@ class LogfmtFormatter(logging.Formatter):
         line=latency method=GET route=/ status=200 ...
 
     (All in one line.) The keys are those of :class:`JsonFormatter`, but that a
-    :class:`Line` has no ``message``: its fields say the same. Values with a space, a
+    :class:`Line` has no ``message``: its fields have the same. Values with a space, a
     quotation mark or an equals sign are quoted, and what is not printable is escaped,
-    the line ends of a traceback too. Nothing after the equals sign stands for
+    the line ends of a traceback too. Nothing after the equals sign means
     ``None``; what is neither text nor a number is written as JSON.
 
     The arguments are those that :mod:`logging.config` passes; none is read.
@@ -339,7 +339,7 @@ _KEYS_OF_LOGGING = frozenset(
     )
 ).union(FIELDS_BY_ATTRIBUTE)
 
-# Letters of any script may stand in a key; what separates pairs may not.
+# A key may have letters of any script, but nothing that separates pairs.
 _unfit_for_key = re.compile(r"[^\w!#-<>-~]|^$")
 
 _unprintable = re.compile(r"([\x00-\x1f\x7f-\x9f\u2028\u2029]+)")

@@ -92,7 +92,7 @@ class LatencyLogger:
     (:func:`~signalpost.receivers.response_times.response_times`).
 
     Where no route matched, or none is known, the line has the path instead, escaped. A
-    dash stands for a status that there never was. A ``~`` before the bytes means that
+    dash is written if there was no status. A ``~`` before the bytes means that
     they were read from a header, not counted.
 
     The message of the record is a :class:`~signalpost.receivers.formats.Line` named
@@ -116,7 +116,7 @@ class LatencyLogger:
         ``WARNING`` for ``"slow"`` and ``INFO`` for the rest.
     :param exclude: Patterns of paths to log nothing of, failures included. Each is
         compared with the whole path from the root, mount point included, without
-        host and query: ``*`` stands for any characters within a segment, once a
+        host and query: ``*`` matches any characters within a segment, once a
         segment; ``**``, a segment by itself, for any characters, slashes too, once a
         pattern: ``"/healthz"``, ``"/items/*/image"``, ``"/static/**"``.
     :param sample: Shares to log, by route, as in ``{"/healthz": 0.01, "*": 0.1}``;
@@ -145,7 +145,7 @@ class LatencyLogger:
         "exchange-closed": "__call__",
         "work-finished": "__call__",
     }
-    """Which method hears which signal."""
+    """Methods by the names of the signals that they receive."""
 
     def __init__(  # noqa: PLR0913  # an option each, by name only
         self,
@@ -272,7 +272,7 @@ class _LatencyLine(Line):
 
     name = "latency"
     is_slow: bool
-    """Whether the exchange took as long as what is called slow."""
+    """``True`` if the exchange took ``slow_seconds`` or longer."""
 
     def __init__(self, values: tuple[Any, ...]) -> None:
         self._values = values
@@ -362,7 +362,7 @@ class _Sample:
         return found is None or found[0] > 0
 
     def takes(self, place: str) -> bool:
-        """Count one, and tell whether it is logged."""
+        """Count one, and return whether it is logged."""
         found = self._shares.get(place, self._others)
         if found is None:
             return True

@@ -61,7 +61,7 @@ def one_word(text: str, longest: int = LONGEST_FIELD) -> str:
 def one_line(text: str) -> str:
     r"""Return ``text``, which may be a whole sentence, as one physical line.
 
-    What is not printable is escaped as by :func:`one_word`; all else stays as it is.
+    What is not printable is escaped as in :func:`one_word`; the rest is unchanged.
 
     >>> print(one_line("no mug\non the shelf"))
     no mug\non the shelf
@@ -73,7 +73,7 @@ def one_line(text: str) -> str:
     if text.isprintable():
         return text
     escaped = _escaped(text)
-    # No other escape ends or begins with a backslash that stands for itself.
+    # No other escape ends or begins with a literal backslash.
     return escaped.replace("\\\\", "\\") if "\\" in text else escaped
 
 
@@ -88,7 +88,7 @@ def _escaped(text: str) -> str:
 
 
 def chosen_logger(chosen: logging.Logger | str | None, default: str) -> logging.Logger:
-    """Return the logger that a receiver was given, or told the name of.
+    """Return the logger that a receiver was given, or whose name it was given.
 
     :param chosen: A logger or its name; ``None`` for the default.
     :param default: The name of the logger where none was chosen.

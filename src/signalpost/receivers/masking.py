@@ -218,7 +218,7 @@ def shape_of(statement: str, engine: object = None) -> str:
     'INSERT INTO mugs VALUES (…)'
 
     :param statement: As for :func:`masked`.
-    :param engine: Likewise.
+    :param engine: As for :func:`masked_for`.
     """
     dialect = _dialect_of(engine)
     key = (dialect, statement[:LONGEST_READ])
@@ -276,4 +276,4 @@ _SHOWN: Mapping[str, str | None] = {
     **dict.fromkeys(("comment", "comment_1"), " "),
     **dict.fromkeys(("doubt", "rest", "more", "dashes"), "? …"),
 }
-"""What stands for each group of a pattern: ``None`` for itself, ``?`` for others."""
+"""The text shown for each group of a pattern; ``None`` for the group itself."""

@@ -43,7 +43,7 @@ class OwnFolder:
     :param owner: The user that it must belong to; without it, the one that runs this.
     :param closed: The permission bits that it must not have; without them, all of
         those of group and others.
-    :raises FileNotFoundError: If there is none.
+    :raises FileNotFoundError: If the folder does not exist.
     :raises PermissionError: If it belongs to someone else, others can enter it, or it
         is no folder; the message has the reason.
     :raises OSError: If it cannot be opened for another reason.
@@ -153,10 +153,10 @@ def _problem_of(
 ) -> str | None:
     """Return why a folder is not safe, or ``None``."""
     if not stat.S_ISDIR(found.st_mode):
-        return f"{path} must be a folder, and is none; remove it or choose another"
+        return f"{path} must be a folder, and is not one; remove it or choose another"
     if found.st_uid != owner:
         return (
-            f"{path} must belong to the user {owner}, who runs this, and"
+            f"{path} must belong to the user {owner}, and"
             f" belongs to {found.st_uid}; run server and watcher as the same user, or"
             " choose another folder"
         )

@@ -1,4 +1,4 @@
-"""By which path a request is known, and patterns of paths that are left out."""
+"""Name a request by its route or path, and match paths that are left out."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def place_of(frame: FrameType) -> str:
     """Return the innermost line of the application's code below a frame.
 
     :param frame: Where to begin.
-    :returns: As ``"/srv/shop/orders.py:31:names_of"``; ``"-"`` if there is none.
+    :returns: As ``"/srv/shop/orders.py:31:names_of"``; ``"-"`` if not found.
     """
     # Called for each statement, some twenty frames below the application's: so without
     # a generator, and without a call for each frame.

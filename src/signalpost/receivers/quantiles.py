@@ -34,7 +34,7 @@ LONGEST_SECONDS: Final = 2.0**17
 
 
 class DurationHistogram:
-    """Count durations so that any quantile of them can be told later.
+    """Count durations so that any quantile of them can be read later.
 
     It is log-linear: each doubling of the duration is divided into 64 equal steps,
     and a step keeps a count. A quantile is the middle of the step that holds the
@@ -66,7 +66,7 @@ class DurationHistogram:
     def record(self, seconds: float) -> None:
         """Count one duration.
 
-        :param seconds: How long it took. What is negative, as by a clock that was
+        :param seconds: How long it took. What is negative, from a clock that was
             set back, or no number counts as zero.
         """
         if seconds > self._longest:
@@ -80,7 +80,7 @@ class DurationHistogram:
             if steps is None:
                 steps = self._octaves[octave] = array("Q", (0,) * _STEPS)
             steps[int((mantissa - 0.5) * (2 * _STEPS))] += 1
-        # Last, so that who reads in between finds as many durations as it says.
+        # Last, so that a reader in between finds as many durations as the count.
         self.count += 1
 
     def merge(self, other: DurationHistogram) -> None:

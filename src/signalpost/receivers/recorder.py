@@ -35,10 +35,10 @@ __all__ = [
 ]
 
 UNMATCHED_ROUTE: Final = "<unmatched>"
-"""Stands for the requests of which no route is known."""
+"""The name of requests whose route is not known."""
 
 OTHER_ROUTES: Final = "<other>"
-"""Stands for the routes that came when there were ``max_routes`` already."""
+"""The name of routes beyond ``max_routes``."""
 
 _SLOTS = 12
 _SLOT_SECONDS = 5
@@ -55,7 +55,7 @@ _Closed: TypeAlias = tuple[str | None, bool, _Times, int]
 
 @dataclass(frozen=True, slots=True)
 class RouteFigures:
-    """What is known of one route, or of all; of the last minute if not said otherwise.
+    """The metrics of one route, or of all; of the last minute unless noted.
 
     .. versionadded:: 0.1
     """
@@ -75,9 +75,9 @@ class RouteFigures:
     p50_seconds: float
     """The response time that half of them did not exceed; ``nan`` without any."""
     p90_seconds: float
-    """What 90 % of them did not exceed."""
+    """The duration that 90 % of them did not exceed."""
     p99_seconds: float
-    """What 99 % of them did not exceed."""
+    """The duration that 99 % of them did not exceed."""
     maximum_seconds: float
     """The longest of them, exactly."""
     requests_since_start: int
@@ -90,14 +90,14 @@ class RouteFigures:
     """The whole duration that half of the streams did not exceed; ``nan`` if there were
     none."""
     stream_p99_seconds: float
-    """What 99 % of the streams did not exceed."""
+    """The duration that 99 % of the streams did not exceed."""
     stream_maximum_seconds: float
     """The longest stream, exactly."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecorderSnapshot:
-    """What a :class:`LatencyRecorder` knew at one moment; ``str()`` makes it a table.
+    """The metrics of a :class:`LatencyRecorder` at one moment; ``str()`` is a table.
 
     .. versionadded:: 0.1
     """
@@ -123,7 +123,7 @@ class RecorderSnapshot:
 
 
 class LatencyRecorder:
-    """Tell the rate and the latency of requests now, for each route and in all.
+    """Measure the current rate and latency of requests, for each route and in all.
 
     ::
 
@@ -137,7 +137,7 @@ class LatencyRecorder:
     since the start are given beside it.
 
     *Failed* is a request whose outcome is ``"error"`` or whose status is 500 or
-    above. One that the client broke off is none, nor is a status of 4xx.
+    above. A request that the client broke off has not failed, nor has a 4xx.
 
     *Durations* are response times: until the server closed the response, or until the
     headers if the response was streamed
@@ -161,7 +161,7 @@ class LatencyRecorder:
     :param max_routes: How many routes have rows of their own; those that come first.
     :param exclude: Patterns of paths to record nothing of, as those of health checks:
         see :func:`~signalpost.receivers.paths.exclusion_of`.
-    :param clock: Tells the time in seconds, for tests.
+    :param clock: Returns the time in seconds, for tests.
     :raises TypeError: If an option has the wrong type.
     :raises ValueError: If ``max_routes`` is less than 1, or a pattern has no meaning.
 
@@ -172,7 +172,7 @@ class LatencyRecorder:
         "exchange-opened": "opened",
         "exchange-closed": "closed",
     }
-    """Which method hears which signal of :mod:`signalpost.lifecycle`."""
+    """Methods by the names of the signals that they receive."""
 
     def __init__(
         self,
@@ -230,7 +230,7 @@ class LatencyRecorder:
                 self._tick(),
             )
         )
-        # If it is held, then who holds it, or the next one, will count this.
+        # If the lock is held, its holder, or the next one, will count this.
         if self._lock.acquire(blocking=False):
             try:
                 self._count()
@@ -238,7 +238,7 @@ class LatencyRecorder:
                 self._lock.release()
 
     def snapshot(self) -> RecorderSnapshot:
-        """Return the figures of this moment, for each route and in all.
+        """Return the metrics of this moment, for each route and in all.
 
         It takes some milliseconds where there are many routes; requests go on.
         """
@@ -302,7 +302,7 @@ class LatencyRecorder:
     def _in_flight(self) -> list[Exchange]:
         references = self._open.valuerefs()
         exchanges = (reference() for reference in references)
-        # One whose close was not heard is over all the same.
+        # An exchange whose close was not received is over all the same.
         return [one for one in exchanges if one is not None and one.is_open]
 
     @contextmanager
@@ -343,7 +343,7 @@ class LatencyRecorder:
 
 
 class _Slot:
-    """What closed within a period.
+    """The requests that closed within a period.
 
     :param tick: The number of the period.
     """
@@ -365,7 +365,7 @@ class _Slot:
 
 
 class _Row:
-    """What is known of one route: since the start, and by periods."""
+    """The counts of one route: since the start, and by periods."""
 
     __slots__ = ("_slots", "errors", "requests")
 

@@ -1,4 +1,4 @@
-"""Where visitors come from: a top list in fixed memory."""
+"""Count where visitors come from, in fixed memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ReferrerCount:
     count: int
     """How many requests came from there, or somewhat more."""
     at_most_too_high: int
-    """By how many requests ``count`` may be too high; ``0`` if it is exact."""
+    """The number of requests by which ``count`` may be too high; ``0`` if exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +77,12 @@ class ReferrerCounter:
     hold secrets and are dropped. Scheme and host are lowered and a default port is
     left out, so that one page is one row. Requests without a referrer are counted
     apart, and so are those from the application's own origin: the scheme of the
-    request and its ``Host``. Behind a proxy that ends TLS these are right if the
-    application is told of it, as by Werkzeug's ``ProxyFix``; or name the origins.
+    request and its ``Host``. Behind a proxy that ends TLS these are right only if the
+    application uses Werkzeug's ``ProxyFix`` or its like; else name the origins.
 
     *What the list holds*: after ``n`` requests from elsewhere, every referrer of more
     than ``n / max_referrers`` of them. No count is too low. None is too high by more
-    than ``n / max_referrers``, and each row says by how much at most. While there
+    than ``n / max_referrers``, and each row has its largest error. While there
     were no more than ``max_referrers`` referrers, all counts are exact. This is the
     Space-Saving algorithm (Metwally, Agrawal, El Abbadi: Efficient Computation of
     Frequent and Top-k Elements in Data Streams, 2005).
@@ -104,7 +104,7 @@ class ReferrerCounter:
     """
 
     hears: ClassVar[Mapping[str, str]] = {"request-started": "__call__"}
-    """Which method hears which signal of :mod:`signalpost.lifecycle`."""
+    """Methods by the names of the signals that they receive."""
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class ReferrerCounter:
         self._top = _SpaceSaving(max_referrers)
         self._none = 0
         self._own = 0
-        # Not a plain one: what a Unix signal calls may ask for the list.
+        # Reentrant: a function called by a Unix signal may read the list.
         self._lock = RLock()
 
     def __call__(self, sender: object, *, exchange: Exchange) -> None:

@@ -1,4 +1,4 @@
-"""Where visitors come from: one log line for each request of a page."""
+"""Log where visitors come from, one line for each request of a page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ReferrerLogger:
 
         request_started.connect(log_referrer)
 
-    The line says method, path and referrer; a dash stands for none::
+    The line has method, path and referrer; a dash means no referrer::
 
         GET / https://search.example/results
 
@@ -46,7 +46,7 @@ class ReferrerLogger:
     """
 
     hears: ClassVar[Mapping[str, str]] = {"request-started": "__call__"}
-    """Which method hears which signal."""
+    """Methods by the names of the signals that they receive."""
 
     def __init__(
         self,

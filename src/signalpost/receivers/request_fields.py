@@ -1,4 +1,4 @@
-"""What a line can have of a request beside what every line has."""
+"""Read further fields of a request for log lines."""
 
 from __future__ import annotations
 

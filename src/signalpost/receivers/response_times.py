@@ -1,4 +1,4 @@
-"""How long a response took: one definition for log lines, percentiles and metrics."""
+"""Return how long a response took, the same for log lines, percentiles and metrics."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def response_times(exchange: Exchange) -> tuple[float | None, float | None]:
 
     :param exchange: A closed exchange, while ``exchange-closed`` is sent.
     :returns: Both in seconds since the server's call: the response time, ``None`` if
-        there is none; and the whole duration if the response was streamed, else
-        ``None``. Whatever a receiver has set on the exchange, this does not raise.
+        it has none; and the whole duration if the response was streamed, else
+        ``None``. Never raises, whatever a receiver has set on the exchange.
 
     .. versionadded:: 0.1
     """

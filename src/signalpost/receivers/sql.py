@@ -36,13 +36,13 @@ class SqlLogger:
         sql_executed.connect(logger, weak=False)
         sql_failed.connect(logger.failed, weak=False)
 
-    The line says what it was, how long the driver took, what is known of rows and
+    The line has the operation, how long the driver took, what is known of rows and
     parameters, and which exchange it belongs to, if any::
 
         slow 312.0 ms 40 rows 1 parameters "SELECT ... WHERE name = ?" GET /search
         failed IntegrityError 0.4 ms 2 parameters "INSERT INTO orders ..." POST /orders
 
-    What failed beside a statement is said by its name: ``connect``, ``pool``,
+    A failure beside a statement is named: ``connect``, ``pool``,
     ``commit`` and the like (:data:`~signalpost.lifecycle.sql_failed`)::
 
         failed commit IntegrityError POST /orders

@@ -15,7 +15,7 @@ MOST_NAMES = 100
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """What a connection pool has at one moment; from :func:`pool_states`.
+    """The state of a connection pool at one moment; from :func:`pool_states`.
 
     Of several pools with one name it is the sum of all.
 

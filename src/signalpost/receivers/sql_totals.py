@@ -1,4 +1,4 @@
-"""How many statements a request needed, and how long they took together."""
+"""Count the statements of a request, and sum their durations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["SqlTotals", "SqlTotalsCounter", "count_sql", "sql_totals"]
 
 @dataclass(slots=True)
 class SqlTotals:
-    """What the database did for one exchange; from :func:`sql_totals`.
+    """The totals of the database for one exchange; from :func:`sql_totals`.
 
     .. versionadded:: 0.1
     """

@@ -1,4 +1,4 @@
-"""What a SQL statement does, for logs, spans and metrics."""
+"""Return the operation of a SQL statement, for logs, spans and metrics."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ OPERATIONS: t.Final = frozenset(
 """The operations that are distinguished."""
 
 is_further_part: ContextVar[bool] = ContextVar("is_further_part", default=False)
-"""Whether the statement that is being sent belongs to one ``INSERT`` of many rows, of
-which a statement was sent before: SQLAlchemy splits it by a number of rows. The
-application has executed it once."""
+"""``True`` if the statement that is being sent is a further part of one ``INSERT`` of
+many rows: SQLAlchemy splits it by a number of rows. The application has executed it
+once."""
 
 _MOST_SKIPPED = 65_536
 """How many characters may come before the first word. A hostile comment may be long."""

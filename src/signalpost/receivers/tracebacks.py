@@ -94,7 +94,7 @@ def traceback_lines(
 
 
 class _Traceback:
-    """What was shown so far of an exception and what it is linked to."""
+    """The lines shown so far of an exception and its linked exceptions."""
 
     def __init__(self, change: Change | None) -> None:
         self._change = change

@@ -69,7 +69,7 @@ class FreeKeys:
 
 
 class FittedValues:
-    """What JSON can hold of the values of one record.
+    """Fit the values of one record to what JSON can hold.
 
     Dicts, lists, tuples, sets and deques are written with all that they hold, and other
     objects as their text. A container within itself, and what is below 64 levels,

@@ -134,7 +134,7 @@ class WatchSender:
         It is kept alive as long as it is connected. Connecting it again changes only
         the folder.
 
-        :param application: Whose :func:`watch_folder` is looked at, if no folder was
+        :param application: Its :func:`watch_folder` is looked at, if no folder was
             chosen. The signals of others in this process are sent, too.
         """
         folder = self._chosen or watch_folder(application)
@@ -283,7 +283,7 @@ class Watcher:
     """
 
     folder: Path
-    """Where its socket is."""
+    """The folder of its socket."""
 
     def __init__(
         self,
@@ -303,7 +303,7 @@ class Watcher:
         """Begin to watch.
 
         :raises PermissionError: If the folder belongs to someone else, others can
-            enter it, or it is none.
+            enter it, or it is not a folder.
         """
         own = OwnFolder.made(self.folder)
         link = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -400,7 +400,7 @@ def _received(link: socket.socket) -> Iterator[bytes]:
 
 
 def _decoded(data: bytes) -> Message | None:
-    """Return a message, or ``None`` for what is none."""
+    """Return a message; ``None`` if the data is not one."""
     try:
         message = json.loads(data)
     except (ValueError, RecursionError):
@@ -455,7 +455,7 @@ def _name_of(sender: object) -> str:
     if isinstance(sender, str):
         return capped(sender, _LONGEST_NAME)
     for attribute in ("name", "__qualname__"):
-        # Whatever an application's object does when it is asked.
+        # An application's object may do anything when it is read.
         with suppress(Exception):
             name = getattr(sender, attribute)
             if isinstance(name, str):

@@ -146,7 +146,8 @@ further_keys: set[str] = set()
 """The keys of the headers that some sender's ids are read from, except those that are
 read by default."""
 
-# By the ids of the senders, each with what gives it, or None once it is gone.
+# Keys are ids of senders; each value has a function that returns the sender, or None
+# once it is gone.
 _by_sender: dict[int, tuple[Callable[[], object], IdHeaders]] = {}
 
 

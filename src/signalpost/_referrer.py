@@ -86,7 +86,7 @@ def _with_authority(scheme: str, rest: str, dropped: str) -> str:
         return f"//{slash}{_shown_path(path)}" if is_local else _HIDDEN
     if not _is_authority(host):
         return _HIDDEN
-    # As in https://user:12/34@host, whose password has a slash.
+    # For example https://user:12/34@host: the password has a slash.
     if host == authority and ":" in host and _has_user(path):
         return _HIDDEN
     return f"//{host}{slash}{_shown_path(path)}"

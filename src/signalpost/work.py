@@ -32,7 +32,7 @@ __all__ = ["METHOD", "Work", "begin_work", "work"]
 F = t.TypeVar("F", bound=Callable[..., t.Any])
 
 METHOD: t.Final = "WORK"
-"""What a unit of work has as its method, on lines that have the methods of requests."""
+"""The method of a unit of work, on lines that have the methods of requests."""
 
 # By name, as no event loop is imported here: asyncio's and Trio's.
 _CANCELLATIONS = frozenset(("Cancelled", "CancelledError"))
@@ -57,7 +57,7 @@ class Work(Exchange):
     __slots__ = ("_previous", "name")
 
     name: str
-    """What is done: the same for each time that it is done, as a route is."""
+    """The name of the work: the same each time that it is done, like a route."""
 
     is_work: t.ClassVar[bool] = True
 
@@ -137,7 +137,7 @@ class Work(Exchange):
 
 
 class _Opener:
-    """What has opened a unit of work, for functions to be called at its end."""
+    """The opener of a unit of work, for functions that are called at its end."""
 
     __slots__ = ("exchange",)
 
@@ -170,8 +170,8 @@ class work(Block):  # noqa: N801  # reads as a statement, as contextlib's do
 
     :param name: What is done. One of a few, as a route is: a number in it would make
         a new line in each list of names.
-    :param sender: What sends the signals: the application whose receivers are called.
-        A proxy, as :data:`flask.current_app`, stands for its application.
+    :param sender: Sends the signals: the application whose receivers are called.
+        A proxy, such as :data:`flask.current_app`, means its application.
     :param context: What :func:`~signalpost.receivers.context.request_context` has
         returned where the work was ordered: its id is that of the work. Without it, the
         id is that of the exchange or work around, or else a new one. As it may come

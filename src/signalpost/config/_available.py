@@ -30,11 +30,11 @@ class Option(t.NamedTuple):
     name: str
     """Its name."""
     is_required: bool
-    """Whether it has no default."""
+    """``True`` if it has no default."""
     default: Any
     """Its default, with ``…`` for what may be a secret; ``None`` if it has none."""
     is_exact: bool
-    """Whether that is the very default, of a kind that a file can hold."""
+    """``True`` if ``default`` is the real default, of a type that a file can hold."""
 
     def __str__(self) -> str:
         return self.name if self.is_required else f"{self.name}={self.default!r}"
@@ -50,13 +50,13 @@ class AvailableReceiver:
     name: str
     """The name."""
     path: str
-    """Where it, or its class, is, as ``"signalpost.receivers.sql:SqlLogger"``."""
+    """Import path of it or its class: ``"signalpost.receivers.sql:SqlLogger"``."""
     summary: str
     """The first line of its documentation; ``""`` if it has none."""
     options: tuple[Option, ...]
     """Its options."""
     enabled: EnabledReceiver | None
-    """How it is enabled, if it is."""
+    """The enabled receiver, if it is enabled."""
     missing: str | None
     """The package that it needs and that is not installed, or too old, or ``None``."""
     install: str | None
@@ -64,7 +64,7 @@ class AvailableReceiver:
     needs: tuple[str, ...]
     """The options that must be given; ``signal`` is one for what receives any."""
     is_found: bool
-    """Whether it can be imported."""
+    """``True`` if it can be imported."""
 
 
 def available_receivers(

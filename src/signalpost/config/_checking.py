@@ -31,7 +31,7 @@ _OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
-    """What a configuration file enables, and what is wrong with it.
+    """The receivers that a configuration file enables, and its mistakes.
 
     .. versionadded:: 0.1
     """
@@ -41,9 +41,10 @@ class CheckedFile:
     mistakes: tuple[ConfigurationError, ...]
     """Its mistakes."""
     unseen: tuple[str, ...]
-    """Why logging would not show lines of its receivers: :func:`unseen_lines`."""
+    """The reasons why logging would not show lines of its receivers: see
+    :func:`unseen_lines`."""
     warnings: tuple[str, ...]
-    """What is not as it seems, though it is no mistake."""
+    """Warnings: surprising settings that are no mistakes."""
 
 
 class _Unserved:
@@ -122,7 +123,7 @@ def _checked(path: str | os.PathLike[str]) -> CheckedFile:
 def with_causes(
     mistakes: Iterable[ConfigurationError],
 ) -> tuple[ConfigurationError, ...]:
-    """Return mistakes whose messages have the line of the code that failed, if any."""
+    """Return mistakes whose messages name the line of code that failed, if known."""
     found = []
     for one in mistakes:
         for error in one.errors:

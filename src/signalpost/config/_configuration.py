@@ -61,7 +61,7 @@ class Configuration(Mapping[str, Any]):
     """
 
     source: str
-    """What it was read from, for messages: a path, as a rule."""
+    """The source that messages name: usually a path."""
     section: str
     """The section's name; ``""`` for the whole."""
 
@@ -114,7 +114,7 @@ class Configuration(Mapping[str, Any]):
         """Read an INI file.
 
         Names and values are divided by ``=``, as ``:`` is part of names. An option of
-        a receiver stands on a line of its own, below its name or in its own section::
+        a receiver has a line of its own, below its name or in its own section::
 
             [signalpost]
             auto-import = shop.audit shop.stock
@@ -132,9 +132,9 @@ class Configuration(Mapping[str, Any]):
                 /health
 
         As the values are strings, options are converted to what the receiver's
-        annotations say, or its defaults: numbers, yes and no, several words or lines,
-        lines of ``NAME = VALUE``. There is no interpolation, and no section is the
-        default of others.
+        annotations or its defaults ask for: numbers, yes and no, several words or
+        lines, lines of ``NAME = VALUE``. There is no interpolation, and no section
+        is the default of others.
 
         :param path: The file; UTF-8.
         :raises ConfigurationError: If it cannot be read, or is no INI file.
@@ -147,8 +147,8 @@ class Configuration(Mapping[str, Any]):
         """Read a file whose name ends in ``.toml`` or ``.ini``.
 
         :param path: The file; UTF-8.
-        :raises ConfigurationError: If the name ends otherwise, or as by
-            :meth:`from_toml` and :meth:`from_ini`.
+        :raises ConfigurationError: If the name ends otherwise, or for the
+            reasons of :meth:`from_toml` and :meth:`from_ini`.
         """
         source = os.fsdecode(path)
         suffix = os.path.splitext(source)[1].lower()
@@ -223,7 +223,7 @@ class Configuration(Mapping[str, Any]):
         :param application: The sender: a :class:`flask.Flask`, a WSGI application, or
             the :class:`~signalpost.SignalMiddleware` around it.
         :returns: What is enabled for the application.
-        :raises ConfigurationError: If the configuration asks for what there is not,
+        :raises ConfigurationError: If the configuration names what does not exist,
             or has what would be ignored. It is about all mistakes: see
             :attr:`ConfigurationError.errors
             <signalpost.errors.ConfigurationError.errors>`.
@@ -322,6 +322,6 @@ class Configuration(Mapping[str, Any]):
 
 
 def _table_in(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return a table; an empty one for what is none, as that is a mistake noted."""
+    """Return a table; an empty one if it is not a table, a mistake noted elsewhere."""
     found = table.get(name)
     return found if isinstance(found, Mapping) else {}

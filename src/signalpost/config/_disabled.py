@@ -18,7 +18,7 @@ leave it as it is, and read no configuration."""
 
 
 def is_disabled() -> bool:
-    """Return whether the environment asks to leave applications as they are.
+    """Return whether the environment disables the package for applications.
 
     :raises ConfigurationError: If the variable has another value than ``1``, ``0`` and
         the like, or its name is misspelt.

@@ -53,17 +53,17 @@ class EnabledReceiver:
     receiver: Any
     """The object."""
     path: str
-    """Where it, or its class, is found, as ``"shop.audit:record"``."""
+    """Its import path, or that of its class, as ``"shop.audit:record"``."""
     options: Mapping[str, Any] = field(repr=False)
     """The options that were given; :attr:`shown_options` are without secrets."""
     source: str
-    """Where it was enabled: ``"shop.toml, line 7, [signalpost.receivers] latency"``."""
+    """Its location: ``"shop.toml, line 7, [signalpost.receivers] latency"``."""
     signals: tuple[str, ...]
     """The names of the signals that it receives, or where your own are; empty if it
     connects itself."""
     origin: str = ""
-    """What :attr:`source` begins with: the file, as ``"shop.toml"``, or what else; that
-    of the code which called :meth:`Enabled.enable`."""
+    """The beginning of :attr:`source`: the file, as ``"shop.toml"``, or another source;
+    for :meth:`Enabled.enable`, the file of the calling code."""
     line: int | None = None
     """The line of the file, if it was one."""
 
@@ -119,7 +119,7 @@ class Enabled(Mapping[str, EnabledReceiver]):
 
         :param name: As in a configuration.
         :param options: As in a configuration.
-        :raises ConfigurationError: If there is none of that name, an option does not
+        :raises ConfigurationError: If no receiver has that name, an option does not
             fit, or it is enabled with other options.
 
         .. versionadded:: 0.1
@@ -180,7 +180,7 @@ class Enabled(Mapping[str, EnabledReceiver]):
     def enable_at(
         self, name: str, options: Mapping[str, Any], place: Place
     ) -> EnabledReceiver:
-        """Enable what a configuration asks for at a place.
+        """Enable the receiver that a configuration names at a location.
 
         For :meth:`Configuration.load`.
         """
@@ -303,7 +303,7 @@ class _Connected:
                 # A callable is connected as it is, so that others find it again.
                 is_itself = method == "__call__"
                 receiver = self._receiver if is_itself else self._bound(method)
-                # Who sends a signal of the user's own is not known.
+                # The senders of a user's own signal are not known.
                 is_sent_by_others = ":" in name or signal in SENT_BY_OTHERS
                 if is_sent_by_others and "exchange" in (signal.payload or ()):
                     receiver = _for_exchanges_of(application, receiver)
@@ -355,7 +355,7 @@ class _Connected:
 def _for_exchanges_of(application: Any, receiver: Any) -> Any:
     """Return a receiver for what belongs to an application's exchanges or to none.
 
-    As the sender does not tell the applications of a process apart.
+    The sender does not distinguish the applications of a process.
     """
     signature = inspect.signature(receiver)
     takes_exchange = "exchange" in signature.parameters or any(

@@ -1,4 +1,4 @@
-"""What a name stands for, and a receiver made of it."""
+"""Find the receiver that a name means, and make it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ READY: t.Final[Mapping[str, str]] = {
 """The ready receivers: where each is, by the name that configuration knows it by."""
 
 RELAY: t.Final = "signalpost.integrations.relay:ConfiguredRelay"
-"""What the section of the relay enables; it has no name, as it needs options."""
+"""The receiver of the relay's section; it has no name, as it needs options."""
 
 
 def found_at(name: str, place: Place) -> tuple[str, Any]:
@@ -233,7 +233,7 @@ def _signal_named(options: dict[str, Any], place: Place) -> str:
 def signal_of(name: str, place: Place) -> Signal:
     """Return the signal of the catalogue by its name, or any other by its path.
 
-    :raises ConfigurationError: If there is none.
+    :raises ConfigurationError: If it is not found.
     """
     if ":" in name:
         found = object_at(name, place)
@@ -325,7 +325,7 @@ _BY_NAME = (
 def _parameters_of(kind: type) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(kind).parameters
-    except ValueError:  # some classes of C tell nothing
+    except ValueError:  # some classes in C have no signature
         return {"options": inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)}
 
 

@@ -164,7 +164,7 @@ def _advice(key: str, value: Any) -> str:
 def _receiver_of(key: str) -> str | None:
     """Return the name of the receiver that a key is named after, as in SIGNALPOST_SQL.
 
-    A name that is like a known key is none.
+    A name that is like a known key counts as a mistyped key.
     """
     name = key[len(_PREFIX) :] if key.upper().startswith(_PREFIX) else ""
     dashed = name.lower().replace("_", "-")

@@ -30,7 +30,7 @@ class Layer:
     lines: Lines = NO_LINES
     """The lines of the file."""
     mistakes: tuple[ConfigurationError, ...] = ()
-    """What was found wrong when it was read."""
+    """The mistakes found when it was read."""
 
     def has_key(self, section: str, key: str) -> bool:
         """Return whether a section of it has a key."""

@@ -1,4 +1,4 @@
-"""What a configuration has at a place, or by a name, where it would be ignored."""
+"""Find settings that would be ignored: at a wrong place, or by a wrong name."""
 
 from __future__ import annotations
 

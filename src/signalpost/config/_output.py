@@ -25,7 +25,7 @@ FORMATS: t.Final[Mapping[str, str]] = {
     "logfmt": "signalpost.receivers.formats:LogfmtFormatter",
     "text": "signalpost.config._terminal:TerminalFormatter",
 }
-"""Where the formatter of each format is."""
+"""The import path of each format's formatter."""
 
 
 def formatter_of(form: Any, place: Place) -> logging.Formatter:
@@ -47,7 +47,8 @@ def formatter_of(form: Any, place: Place) -> logging.Formatter:
 _filters: weakref.WeakKeyDictionary[logging.Formatter, t.Any] = (
     weakref.WeakKeyDictionary()
 )
-"""What puts the request on a record, for the formatters that write it as fields."""
+"""Import paths of what puts the request on a record, for formatters that write it as
+fields."""
 
 
 class _StandardError(logging.Handler):
@@ -68,8 +69,8 @@ class _StandardError(logging.Handler):
 class Output:
     """The one way of this process for what receivers log.
 
-    The last format that was asked for is in force; if who asked for it is gone, the
-    one before.
+    The last format that was set is in force; when its owner is gone, the one before
+    it.
     """
 
     def __init__(self) -> None:
@@ -79,7 +80,7 @@ class Output:
         self._before = (logging.NOTSET, True)
 
     def write_as(self, formatter: logging.Formatter | None, asker: int) -> None:
-        """Set the formatter that somebody asks for, or cease to if ``None``."""
+        """Set the formatter of an owner, or remove it if ``None``."""
         logger = logging.getLogger("signalpost")
         with self._lock:
             self._formatters.pop(asker, None)

@@ -1,4 +1,4 @@
-"""Where a configuration asks for something, and what an error is like."""
+"""Locations in a configuration, and the errors that name them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ NO_LINES: t.Final = Lines("")
 
 
 class LineOfCode(Lines):
-    """The line of the code that asks for something.
+    """The line of the code that sets something.
 
     :param number: Its number.
     """
@@ -116,7 +116,7 @@ class LineOfCode(Lines):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a configuration asks for something."""
+    """The location of a setting in a configuration."""
 
     source: str
     """The file, or what else was read."""

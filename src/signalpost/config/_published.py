@@ -1,4 +1,4 @@
-"""What installed distributions publish, read once in a process."""
+"""Read the receivers that installed distributions publish, once in a process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENTRY_POINT_GROUP: t.Final = "signalpost.receivers"
 
 
 class _Read(t.NamedTuple):
-    """What was read, and where distributions were looked for."""
+    """The entries that were read, and the places that were searched."""
 
     places: tuple[tuple[object, ...], ...]
     entries: EntryPoints
@@ -28,7 +28,7 @@ class _Reader(Serial):
     __slots__ = ("latest",)
 
     latest: _Read | None
-    """What was read last."""
+    """The latest result."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What may be a secret, by the name of a value or its form; in doubt, it is one."""
+"""Recognise secrets by the name of a value or its form; in doubt, it is one."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ _WORDS_OF_OTHERS = (
     " turkey turnkey underpass unpin whiskey "
 )
 
-# What the last word of a name says that it is: where a secret is, or how much of it
-# there may be. The value is looked at even so.
+# By its last word, a name may mean where a secret is, or how much of it there may be.
+# The value is looked at even so.
 _PLACES = (
     " callback class column dir directory env environ environment factory field file"
     " filename folder func function name names path var variable "
@@ -154,11 +154,11 @@ def _is_assigned(found: re.Match[str]) -> bool:
 
 _FEW_DIGITS: t.Final = 2
 _LEAST_SHARE: t.Final = 0.25
-"""Of capitals in a text without digits: words have fewer."""
+"""The share of capitals in a random text without digits: words have fewer."""
 
 
 def _is_random(run: str) -> bool:
-    """Return whether a text of letters and digits is none of words."""
+    """Return whether a text of letters and digits does not consist of words."""
     if _is_of_letters(run):
         capitals = sum(map(str.isupper, run)) / len(run)
         return _LEAST_SHARE < capitals < 1 - _LEAST_SHARE

@@ -38,7 +38,7 @@ _SHORTEST_SECRET = 3
 
 
 class _Mark(str):
-    """A text that stands for a value, and has no quotation marks."""
+    """A text shown in place of a value, without quotation marks."""
 
     __slots__ = ()
 
@@ -54,12 +54,12 @@ _urls_within = re.compile(
 )
 _queries = re.compile(r"[?#][^\s?#=]*+=\S*+")
 
-# By what a table names the thing whose value it has: {"name": "DB_PASS", "value": …}
+# Keys by which a table names what it describes: {"name": "DB_PASS", "value": …}
 _NAMING = (
     " env field header id k key kind name option param parameter setting title type var"
     " variable "
 )
-# What is hidden whatever its own name.
+# A value that is hidden whatever its own name is.
 _BESIDE_NAME: t.Final = "secret"
 
 
@@ -73,7 +73,7 @@ def shown(key: str, value: Any) -> Any:
 
 
 def shown_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with ``…`` for what may be a secret, each as by :func:`shown`."""
+    """Return options with ``…`` for what may be a secret; see :func:`shown`."""
     pairs = zip(options, _items_of("", options, None), strict=True)
     return {name: _shown(deciding, one, 0) for name, (deciding, one) in pairs}
 

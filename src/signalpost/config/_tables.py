@@ -151,7 +151,7 @@ def _ini_error(source: str, error: configparser.Error) -> ConfigurationError:
     elif isinstance(error, configparser.DuplicateSectionError):
         wrong = [(error.lineno, f"[{shown_name(error.section)}] is given twice")]
     else:
-        # What later releases of Python raise, whose text may have the line in it.
+        # Later releases of Python raise errors whose text may have the line in it.
         kind = type(error).__name__
         wrong = [(getattr(error, "lineno", None), f"a line cannot be read ({kind})")]
     return ConfigurationError.together(

@@ -41,7 +41,7 @@ _ON: t.Final[Mapping[str, Mapping[str, Any]]] = {
     "failures": {"again_seconds": 3600},
     "latency": {"slow_seconds": 0.5},
 }
-"""What is enabled, with at least one option each."""
+"""The receivers that are enabled, with at least one option each."""
 
 
 def template() -> str:

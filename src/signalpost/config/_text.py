@@ -22,7 +22,7 @@ TRUTHS = {
 
 
 class Text(str):
-    """A value of a file that knows only text: it stands for what its reader takes."""
+    """A value from a file of text only: its reader converts it to the type it takes."""
 
     __slots__ = ()
 
@@ -35,7 +35,7 @@ def plain(value: Any) -> Any:
 def value_for(value: Any, annotation: Any) -> Any:
     """Return an option's value as its class takes it.
 
-    :raises ValueError: If a text cannot stand for it.
+    :raises ValueError: If a text cannot be converted.
     """
     if isinstance(value, Text):
         return _value_of_text(str(value), annotation)

@@ -61,7 +61,7 @@ def encodable(text: str, stream: t.TextIO) -> str:
 
 
 def width_of(stream: t.TextIO) -> int | None:
-    """Return the columns of a terminal; ``None`` for a stream that is none."""
+    """Return the columns of a terminal; ``None`` for another stream."""
     return shutil.get_terminal_size().columns if stream.isatty() else None
 
 

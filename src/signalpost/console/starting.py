@@ -1,4 +1,4 @@
-"""A configuration file to begin with, written where there is none."""
+"""Write a first configuration file where none exists."""
 
 from __future__ import annotations
 

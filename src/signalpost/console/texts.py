@@ -1,4 +1,4 @@
-"""What commands print about receivers and configurations, as text or as JSON."""
+"""Write what commands print about receivers and configurations, as text or JSON."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ post_fork: NamedSignal = server_signals.signal(
 *Sender*: the arbiter, or what of it is in the worker's process.
 
 *Sent when*: first thing in the worker. Unless it was preloaded, the application is not
-loaded yet, so what it connects when it is imported does not hear this.
+loaded yet, so receivers that it connects when it is imported do not receive this.
 
 *Payload*:
 
@@ -102,9 +102,9 @@ post_worker_init: NamedSignal = server_signals.signal(
 """
 
 worker_int: NamedSignal = server_signals.signal(
-    "worker-int", "A worker was told to leave at once.", payload=("requests",)
+    "worker-int", "A worker was ordered to exit at once.", payload=("requests",)
 )
-"""A worker was told to leave at once: by SIGINT, SIGQUIT, or to load changed code.
+"""A worker was ordered to exit at once: by SIGINT, SIGQUIT, or to load changed code.
 
 *Sender*: the worker.
 
@@ -202,7 +202,7 @@ the worker is killed before.
   ``None`` if no middleware saw it. Its ``outcome`` is ``None`` if the response was
   never closed; after a timeout its ``exception`` is the ``SystemExit``.
 - ``duration_seconds``: since :data:`pre_request`, in seconds; ``None`` if that was
-  not heard.
+  not received.
 - ``queue_seconds``: as for :data:`pre_request`.
 
 .. versionadded:: 0.1
@@ -217,14 +217,14 @@ child_exit: NamedSignal = server_signals.signal(
 
 *Sender*: the arbiter.
 
-*Sent when*: after the process has ended; for one that was killed, this is all that can
-be said. gunicorn gives its hook no exit status, which is only in its log. Not sent for
+*Sent when*: after the process has ended; for one that was killed, nothing else is
+sent. gunicorn gives its hook no exit status, which is only in its log. Not sent for
 a worker that cannot load the application, as that ends the server.
 
 *Payload*:
 
-- ``worker``: the worker, with its ``pid``. Its ``aborted`` tells whether the arbiter
-  aborted it for a timeout.
+- ``worker``: the worker, with its ``pid``. Its ``aborted`` is ``True`` if the
+  arbiter aborted it for a timeout.
 - ``is_silent``: whether the process ended without a :data:`worker_exit`: killed, or
   crashed. ``None`` if it was forked before the hooks were installed.
 - ``requests``: what it had under way when it ended, the oldest first; a tuple of
@@ -302,4 +302,4 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "nworkers_changed": ("new_value", "old_value"),
     "on_exit": (),
 }
-"""By hook, what it is given after its first argument, which is the sender."""
+"""Names of each hook's arguments after the first, which is the sender."""

@@ -44,7 +44,7 @@ def install_server_hooks(
 ) -> None:
     """Make gunicorn's server hooks send signals.
 
-    To be called in ``gunicorn.conf.py``, as its last line. Hooks that stand above it
+    Call it in ``gunicorn.conf.py``, as the last line. Hooks that are defined above it
     keep working: each is called, with what gunicorn gave, after the signal's
     receivers. One that is defined below it would take the place of the signal's. So
     would a signal that is imported below it, as it has the name of its hook.
@@ -53,11 +53,12 @@ def install_server_hooks(
     to these signals and to those of :mod:`signalpost.lifecycle`, is disconnected.
 
     :param namespace: The ``globals()`` of the configuration file.
-    :param queue_header: The name of a header in which a front, such as nginx, says
-        when it took the request, as ``"X-Request-Start"``: seconds, milliseconds or
-        microseconds since the epoch, with or without ``t=``. The front must set it
-        in place of any that a client sends. A value that is no such time, given
-        twice, more than an hour old or more than a second ahead counts as none.
+    :param queue_header: The name of a header in which a front, such as nginx, sends
+        the time at which it took the request, as ``"X-Request-Start"``: seconds,
+        milliseconds or microseconds since the epoch, with or without
+        ``t=``. The front must set it in place of any that a client sends. A value
+        that is no such time, given twice, more than an hour old or more than a second
+        ahead is ignored.
     :raises ConfigurationError: If ``namespace`` is no dict, ``queue_header`` no name
         of a header, or gunicorn would not take one of its hooks.
 
@@ -251,7 +252,7 @@ def _disconnect_earlier(source: str, namespace: dict[str, t.Any]) -> None:
 def _is_of_earlier(
     receiver: t.Any, earlier: dict[str, t.Any], namespace: dict[str, t.Any]
 ) -> bool:
-    """Tell whether a receiver was made by the earlier run of a file, not by this one.
+    """Return whether a receiver was made by the earlier run of a file, not this one.
 
     What both have was imported by both, and is not connected twice.
     """

@@ -1,4 +1,4 @@
-"""What each worker has under way, as far as it can be told once it is gone."""
+"""Record the active requests of each worker where the arbiter can read them."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class OpenRequest(t.NamedTuple):
     started_at: float
     """When the worker had read its head, in seconds since the epoch."""
     exchange: Exchange | None = None
-    """What the middleware recorded, if it saw the request; ``None`` in
-    :data:`child_exit`, as it went with the worker."""
+    """The exchange that the middleware recorded, if it did; ``None`` in
+    :data:`child_exit`, as it ended with the worker."""
 
 
 class Request:
@@ -53,7 +53,7 @@ class Request:
 
 
 class Ledger:
-    """What a worker has under way, on a page that the arbiter can read as well.
+    """The active requests of a worker, on a page that the arbiter can read as well.
 
     The arbiter makes it before the fork, and both see the same memory: what a worker
     had noted there outlives it. A slot is written by the one thread that has it, and
@@ -71,11 +71,11 @@ class Ledger:
         self._page = mmap(-1, 1 + self._SLOTS * self._SLOT_BYTES)
         self._free = [*range(self._SLOTS)]
         self._open: OrderedDict[int, Request] = OrderedDict()
-        self._hears_exchanges = False
+        self._receives_exchanges = False
 
     @property
     def has_left(self) -> bool:
-        """Whether the worker came to its exit."""
+        """``True`` if the worker came to its exit."""
         return self._page[0] == 1
 
     @has_left.setter
@@ -84,13 +84,13 @@ class Ledger:
 
     def begin(self, req: t.Any, queue_seconds: float | None) -> None:
         """Note a request of this process."""
-        if not self._hears_exchanges:
-            # Not before, and in a worker only: what is heard, the middleware records.
+        if not self._receives_exchanges:
+            # Not before, and in a worker only: a receiver makes the middleware record.
             exchange_opened.connect(_keep_exchange)
-            self._hears_exchanges = True
+            self._receives_exchanges = True
         request = Request(req, queue_seconds)
         if len(self._open) >= _MOST_OPEN:
-            # Its end was never told; each worker that serves WSGI tells it.
+            # Its end was not reported; each worker that serves WSGI reports it.
             self._free_slot(self._open.popitem(last=False)[1])
         self._open[id(req)] = request
         _current.set(request)
@@ -116,14 +116,14 @@ class Ledger:
         return request
 
     def open_here(self) -> tuple[OpenRequest, ...]:
-        """Return what is open in this process, for the worker to tell."""
+        """Return the open requests of this process, for signals of the worker."""
         return tuple(
             OpenRequest(one.req.method, one.req.path, one.started_at, one.exchange)
             for one in [*self._open.values()]
         )
 
     def open_there(self) -> tuple[OpenRequest, ...]:
-        """Return what the page says, for the arbiter to tell."""
+        """Return the open requests on the page, for signals of the arbiter."""
         found = []
         for slot in range(self._SLOTS):
             at = self._position(slot)
@@ -166,8 +166,8 @@ def _keep_exchange(
     """Note which exchange is that of the request which gunicorn has begun.
 
     By the context, as a middleware may have given the application a copy of the
-    environment. The first is the outermost; one that has not gunicorn's socket is of
-    a request inside this one, as by a test client.
+    environment. The first is the outermost; one without gunicorn's socket is
+    of a request inside this one, by a test client for example.
     """
     request = _current.get()
     if (

@@ -1,4 +1,4 @@
-"""What a database does, in signals, for SQLAlchemy 2.0 and 2.1.
+"""Signals of what a database does, for SQLAlchemy 2.0 and 2.1.
 
 ::
 

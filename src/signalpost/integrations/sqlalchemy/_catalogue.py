@@ -22,7 +22,7 @@ connection_checked_out: NamedSignal = catalogue.signal(
 
 *Sent when*: ``engine.connect()``, a session or the like has got a connection of the
 driver's. Not sent for ``engine.raw_connection()``, nor for the new connection that one
-gets after its own was lost, nor if there was none to be had in time.
+gets after its own was lost, nor if no connection was free in time.
 
 *Payload*:
 
@@ -80,7 +80,7 @@ transaction_committing: NamedSignal = catalogue.signal(
 
 *Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
 
-*Sent when*: just before the driver is told to commit, which may still fail.
+*Sent when*: just before the driver commits, which may still fail.
 
 *Payload*: ``exchange``, as for :data:`~signalpost.lifecycle.sql_executed`.
 
@@ -97,7 +97,7 @@ was closed without a commit.
 
 *Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
 
-*Sent when*: just before the driver is told to roll back.
+*Sent when*: just before the driver rolls back.
 
 *Payload*: ``exchange``, as for :data:`~signalpost.lifecycle.sql_executed`.
 
@@ -107,7 +107,7 @@ was closed without a commit.
 savepoint_setting: NamedSignal = catalogue.signal(
     "savepoint-setting", "A savepoint is about to be set.", payload=("exchange",)
 )
-"""A savepoint is about to be set, as by ``begin_nested()``.
+"""A savepoint is about to be set, for example by ``begin_nested()``.
 
 *Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
 
@@ -145,7 +145,7 @@ savepoint_rolling_back: NamedSignal = catalogue.signal(
     "What was done since a savepoint is about to be undone.",
     payload=("name", "exchange"),
 )
-"""What was done since a savepoint is about to be undone.
+"""Everything since a savepoint is about to be rolled back.
 
 *Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
 

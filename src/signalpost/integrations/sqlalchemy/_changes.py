@@ -1,4 +1,4 @@
-"""What a transaction did to objects, kept without the objects."""
+"""Keep the changes of a transaction to objects, without the objects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TOGETHER = {
     # Another object in the place of one that was deleted.
     ("deleted", "created"): "updated",
 }
-"""By what was done to an object before and now, what that is together."""
+"""The combined change, by the earlier change of an object and the new one."""
 
 
 class _Change(t.NamedTuple):
@@ -38,7 +38,7 @@ class _Change(t.NamedTuple):
 
 
 class Changes:
-    """What one transaction did to objects, in the order in which it first did.
+    """The changes of one transaction to objects, in the order of each object's first.
 
     Objects are kept by their identity, not by themselves: a session does not keep what
     it has written, and what the application has dropped must not pile up until the

@@ -1,4 +1,4 @@
-"""Hear how the objects of mapped classes are made."""
+"""Observe how the objects of mapped classes are made."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ._objects import send
 
 
 def sources_of_pre_init() -> list[Source]:
-    """Return what tells that an object is about to be made."""
+    """Return the event sources for an object that is about to be made."""
     return [Moment(orm.Mapper, "init", _begin)]
 
 
 def sources_of_post_init() -> list[Source]:
-    """Return what tells that an object has been made, or loaded."""
+    """Return the event sources for an object that has been made, or loaded."""
     constructors = _Constructors()
     return [
         Moment(orm.Mapper, "load", _load),

@@ -69,7 +69,7 @@ def calling_engine() -> Engine | None:
     """Return the engine that is asking its pool for a connection.
 
     SQLAlchemy gives a pool its dialect, and not its engine, so the engine is looked for
-    among the callers. This is done only when there is no connection to be had.
+    among the callers. This is done only when no connection is free.
     """
     frame = sys._getframe(1)  # noqa: SLF001  # inspect would read files
     for _ in range(_MOST_FRAMES):

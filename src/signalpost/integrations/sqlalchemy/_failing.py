@@ -32,8 +32,8 @@ _OPERATIONS: Mapping[str, str] = {
     "_rollback_twophase_impl": "rollback",
     "connection": "connect",
 }
-"""What fails, by the method of SQLAlchemy's that has got the exception. SQLAlchemy has
-no other sign of it, but for events that slow down every statement."""
+"""The operation that fails, by the method of SQLAlchemy that got the exception. Only
+events that slow down every statement would show it otherwise."""
 
 _FETCHES = frozenset(
     ("_deliver_insertmanyvalues_batches", "_setup_result_proxy", "post_exec")
@@ -65,7 +65,7 @@ class Failures:
         ]
 
     def _fail(self, error: ExceptionContext) -> None:
-        # A ping has no engine. Its failure is none: another connection is made.
+        # A ping has no engine. It fails without harm: another connection is made.
         if error.engine is None or not sql_failed.receivers:
             return
         operation = _operation_of(error)

@@ -76,20 +76,20 @@ def instrument(
     connection that the pool opens after that. For this the pool becomes an object of a
     subclass of its class, which has the same name, and stays one.
 
-    To instrument an engine again, or alone and with all others, sends nothing twice:
-    what the last call said of parameters holds, for all if they are.
+    An engine that is instrumented twice, or alone and with all others, sends nothing
+    twice; the last call decides whether parameters are sent, for all if it was for all.
 
     Call it, and connect what is to stay, where engines are made, before threads use
     them. SQLAlchemy's lists of functions to call must not change while another function
     on them is being called for a statement: the first receiver of each signal adds to
     them, and :meth:`Instrumentation.undo` removes.
 
-    The driver is called by us in SQLAlchemy's stead, at its moments ``do_execute``,
-    ``do_executemany``, ``do_execute_no_params`` and ``do_connect``. Functions of yours
-    for them are called in the order of the lists, all the same. But one that was there
-    before ours and calls the driver itself hides the statement from us, and one for
-    ``handle_error`` that was there before, and raises rather than to return what shall
-    be raised, hides the failure.
+    The driver is called by this module instead of SQLAlchemy, at its events
+    ``do_execute``, ``do_executemany``, ``do_execute_no_params`` and ``do_connect``.
+    Your own functions for them are still called, in the order of the lists. But an
+    earlier function that calls the driver itself hides the statement, and an earlier
+    one for ``handle_error`` that raises, instead of returning what is to be raised,
+    hides the failure.
 
     What is done within OpenTelemetry's ``suppress_instrumentation()`` is not sent, so
     that what exports telemetry to a database reports nothing of it.
@@ -138,7 +138,7 @@ def _check_pool_name(name: object, target: object) -> None:
 
 
 class Instrumentation:
-    """What makes engines send; from :func:`instrument`.
+    """Make engines send signals; from :func:`instrument`.
 
     As a context manager it undoes itself at the end of the ``with`` block.
 
@@ -159,14 +159,14 @@ class Instrumentation:
             event.listen(pool.Pool, "connect", watch_calling_pool)
 
     has_parameters: bool
-    """Whether the values are sent."""
+    """``True`` if the values are sent."""
 
     pool_name: str | None
     """The name of the engine's pool, if one was given."""
 
     @property
     def is_paused(self) -> bool:
-        """Whether nothing is sent for now. May be set while threads use the engines."""
+        """``True`` if nothing is sent for now; may be set while engines are used."""
         return self._listening.is_paused
 
     @is_paused.setter
@@ -235,7 +235,7 @@ class Instrumentation:
         # A dialect may execute something of its own without a context.
         if context is None:
             return False
-        # Not context.engine, which the context of each statement works out anew.
+        # Not context.engine, which the context of each statement computes again.
         engine = context.root_connection.engine
         sender = self._sender if engine is self._target else self._sender_of(engine)
         if sender is None or not sql_executed.has_receivers_for(sender):
@@ -326,8 +326,8 @@ class Instrumentation:
     ) -> dict[str, t.Any]:
         """Return the payload of ``sql-executed``, without row count and exception."""
         exchange = current_exchange()
-        # What SQLAlchemy asks when it connects for the first time is not what the
-        # request asks for that happens to be the first one.
+        # SQLAlchemy's own queries at the first connection are not statements of the
+        # request that happens to be the first one.
         if exchange is not None and isinstance(
             context.root_connection.connection, _FIRST_CONNECTION
         ):
@@ -366,7 +366,7 @@ class Instrumentation:
             signal.send_isolated(sender, payload, _no_wrapper)
 
     def _is_to_send(self) -> bool:
-        """Tell whether it is this one, of those of an engine and of all, that sends."""
+        """Return whether this one sends, of those of an engine and of all engines."""
         if self.is_paused or is_suppressed():
             return False
         of_all: Instrumentation = vars(Engine).get(INSTRUMENTATION, self)
@@ -411,8 +411,8 @@ class EveryEngine:
         sqlalchemy = true
 
     It is :func:`instrument` without a target. Engines are those of the process, not of
-    one application: if several applications enable it, what the last one said of
-    parameters holds for all, and the last one that disables it pauses it.
+    one application: if several applications enable it, the last one decides for
+    all whether parameters are sent, and the last one that disables it pauses it.
 
     :param with_parameters: Send the values, which may be secrets of your users.
 
@@ -473,4 +473,4 @@ _MOMENTS = {
     signals.savepoint_releasing: ("release_savepoint",),
     signals.savepoint_rolling_back: ("rollback_savepoint",),
 }
-"""By signal, SQLAlchemy's names of the moments that it is sent at."""
+"""SQLAlchemy's events by the signal that is sent at them."""

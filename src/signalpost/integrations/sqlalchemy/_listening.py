@@ -14,7 +14,7 @@ from ..._engine.signal import NamedSignal
 
 
 class Source(Protocol):
-    """What a signal is made of: it can be begun, and ended again."""
+    """A source of a signal's sends, that can be begun and ended."""
 
     def begin(self) -> None:
         """Follow it from now on."""
@@ -42,11 +42,11 @@ class Listening:
     """Begin a signal's sources as soon as it has a receiver.
 
     Not before, as SQLAlchemy takes its time over each statement and each object as
-    soon as there is anything to call. For good, as threads that are calling must not
-    find their list changed: it is one that refuses to be gone through then.
+    soon as there is anything to call. For good: a list of SQLAlchemy's must not change
+    while a thread iterates over it.
 
     :param signals: The signals.
-    :param sources_of: Returns what one of them is made of.
+    :param sources_of: Returns the sources of one of them.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Listening:
         self.is_paused = False
 
     is_paused: bool
-    """Whether what the sources bring is dropped for now, by those that have them."""
+    """``True`` if the owners of the sources drop their events for now."""
 
     def begin(self) -> None:
         """Look after the signals from now on."""

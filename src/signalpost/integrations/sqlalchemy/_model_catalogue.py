@@ -1,4 +1,4 @@
-"""What is done to the objects of mapped classes, with the signals that Django has."""
+"""Signals for the objects of mapped classes, named as Django's."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ pre_init: NamedSignal = model_catalogue.signal(
 """An object is about to be made by its class: ``__init__`` has not run.
 
 *Sender*: the class of the object. ``subclasses=True`` connects to a base class and
-its subclasses; ``named("Order")`` stands for the mapped classes of that name, before
-there are any.
+its subclasses; ``named("Order")`` means the mapped classes of that name, before there
+are any.
 
-*Sent when*: SQLAlchemy says that a constructor was called, once for an object, before
-the ``__init__`` of the class. Not for an object that is loaded, nor for the one that
-``session.merge()`` makes or that is unpickled: no ``__init__`` runs for those.
+*Sent when*: SQLAlchemy reports that a constructor was called, once for an object,
+before the ``__init__`` of the class. Not for an object that is loaded, nor for one
+that ``session.merge()`` makes or that is unpickled: no ``__init__`` runs for those.
 
 *Payload*:
 
@@ -165,9 +165,9 @@ own objects, whichever of them was changed: to connect to one of them is enough 
 everything (before SQLAlchemy 2.0.19, not by the one that was not changed, unless its
 relationship is loaded).
 
-Not sent for what the session does not do by the relationship: statements on the table
-between, relationships that are ``viewonly``, the rows that go when their object is
-deleted, and tables between that are mapped themselves, whose objects have
+Not sent for changes that the session does not make by the relationship: statements on
+the table between, relationships that are ``viewonly``, the rows that go when their
+object is deleted, and tables between that are mapped themselves, whose objects have
 :data:`post_save` and :data:`post_delete`.
 
 *Payload*:

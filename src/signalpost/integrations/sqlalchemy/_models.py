@@ -48,7 +48,7 @@ def instrument_models() -> ModelInstrumentation:
 
 
 class ModelInstrumentation:
-    """What makes mapped classes send; from :func:`instrument_models`.
+    """Make mapped classes send signals; from :func:`instrument_models`.
 
     As a context manager it undoes itself at the end of the ``with`` block.
 
@@ -108,7 +108,7 @@ _MOMENTS = {
     signals.pre_delete: "before_delete",
     signals.post_delete: "after_delete",
 }
-"""By signal, SQLAlchemy's name of the moment that it is sent at."""
+"""SQLAlchemy's event by the signal that is sent at it."""
 
 
 def _insert(

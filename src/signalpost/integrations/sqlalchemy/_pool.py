@@ -83,7 +83,7 @@ _watched: weakref.WeakKeyDictionary[type[Pool], type[Pool]] = (
 
 
 class _Watched(Pool):
-    """What is put before the class of a pool."""
+    """Base class put before the class of a pool."""
 
     # It is None in a pool that an application makes of this class.
     signalpost_watch: _Watch | None = None
@@ -113,7 +113,7 @@ class _Watched(Pool):
 
 
 class _Watch:
-    """What is counted of the pool of one engine, and of the pools before it.
+    """The counts of the pool of one engine, and of the pools before it.
 
     :param engine: The engine; not kept alive.
     """

@@ -68,7 +68,7 @@ def _sizes_of_queue(pool: QueuePool, used: int) -> Sizes:
     # It has no public name. A negative number is no limit.
     most_overflow: t.Any = getattr(pool, "_max_overflow", -1)
     return Sizes(
-        # As checkedout() has it, which would ask for the lock of the queue once more.
+        # The same as checkedout(), which would take the lock of the queue once more.
         # It also counts those that were taken before it was watched.
         max(size - idle + overflow, used),
         idle,

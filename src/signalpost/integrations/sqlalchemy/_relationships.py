@@ -1,4 +1,4 @@
-"""Hear what a flush does to many-to-many relationships."""
+"""Observe what a flush does to many-to-many relationships."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._objects import send
 
 
 def sources_of_m2m_changed() -> list[Source]:
-    """Return what tells that many-to-many relationships are being written."""
+    """Return the event sources for many-to-many relationships that are written."""
     return [
         Moment(orm.Session, "before_flush", _before),
         Moment(orm.Session, "after_flush", _after),
@@ -64,10 +64,10 @@ def _changes(
 
 
 _WITHOUT_LOADING = orm.PassiveFlag.PASSIVE_NO_INITIALIZE | getattr(
-    # Early versions of SQLAlchemy 2.0 have no such flag, and do not tell of those.
+    # Early versions of SQLAlchemy 2.0 have no such flag, and do not report those.
     orm.PassiveFlag,
     "INCLUDE_PENDING_MUTATIONS",
     orm.PassiveFlag.PASSIVE_NO_INITIALIZE,
 )
-"""As the flush itself asks: also for what was put into a collection that is not loaded,
+"""The flag of the flush itself: with what was put into a collection that is not loaded,
 as the other side of a relationship often is."""

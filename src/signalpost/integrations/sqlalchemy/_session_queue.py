@@ -1,4 +1,4 @@
-"""What is sent when a session has committed."""
+"""Send held signals when a session has committed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _log = logging.getLogger("signalpost.signals")
 
 
 class HeldPart(Held):
-    """What one signal sends in a block."""
+    """The held sends of one signal in a block."""
 
     limit = (
         "held_until_commit() of a Session; pass the AsyncSession itself, or send from"
@@ -39,18 +39,18 @@ class HeldPart(Held):
 
 
 class SessionQueue(list[WaitingSend]):
-    """What waits for the commit of one session, from all of its blocks, in order."""
+    """The sends that wait for the commit of a session, of all its blocks, in order."""
 
     def __init__(self, session: orm.Session) -> None:
         super().__init__()
         self.marks: dict[OpenBlock | orm.SessionTransaction, int] = {}
         """How long it was when each open block and savepoint began."""
         self.changes: dict[orm.SessionTransaction, Changes] = {}
-        """What each open transaction did to objects."""
+        """The changes of each open transaction to objects."""
         self.committed: orm.SessionTransaction | None = None
         """The transaction that was committed and is about to end."""
         self.is_listening = False
-        """Whether the events of this session are followed, and not only all sessions'.
+        """``True`` if the events of this very session are followed, too.
         """
         self._session = weakref.ref(session)
 

@@ -1,4 +1,4 @@
-"""Whether OpenTelemetry has asked instrumentations to be quiet."""
+"""Return whether OpenTelemetry has suppressed instrumentation."""
 
 from __future__ import annotations
 

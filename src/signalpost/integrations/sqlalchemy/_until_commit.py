@@ -103,7 +103,7 @@ def send_after_commit(
 
     It is :func:`held_until_commit` for one send: a rollback, or the end of the
     transaction without a commit, drops it, and so does the rollback of a savepoint
-    that it was called in. What is said there of receivers holds here. It needs no
+    that it was called in. The same holds for receivers. It needs no
     ``with`` block, so the commit may be anywhere.
 
     :param session: As for :func:`held_until_commit`. With an ``AsyncSession`` receivers

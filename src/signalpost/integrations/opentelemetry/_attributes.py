@@ -1,4 +1,4 @@
-"""What is told of a request and of a statement, by the semantic conventions.
+"""Return the attributes of requests and statements, by the semantic conventions.
 
 A client may send what it likes, so what it sends is cut, kept to text that can be
 encoded, and kept out of the attributes of metrics unless it is one of a known few.
@@ -103,7 +103,7 @@ def request_attributes(
 
 
 def metric_attributes(environ: WSGIEnvironment, exchange: Exchange) -> Attributes:
-    """Return what tells one request that is going on from another, in metrics."""
+    """Return the attributes of an active request, for metrics."""
     return {
         "http.request.method": text_of(exchange.method, _LONGEST_METHOD),
         "url.scheme": _scheme_of(environ.get("wsgi.url_scheme")),
@@ -150,9 +150,9 @@ def error_type_of(error: BaseException) -> str:
 
 
 def exchange_error_type(exchange: Exchange) -> str | None:
-    """Return what went wrong; ``None`` for what is no error of the application's.
+    """Return the error of the application; ``None`` if it made none.
 
-    A client that left is none, nor is what a client did wrong.
+    A client that left, or sent something wrong, is not an error of the application.
     """
     if exchange.exception is not None:
         return error_type_of(exchange.exception)
@@ -215,7 +215,7 @@ class Bounded:
 
 
 def _path_of(path: str) -> str:
-    """Return a path as it stands in a URL, so it is ASCII without a control."""
+    """Return a path as in a URL: ASCII without control characters."""
     return quote(text_of(path), _PATH_CHARACTERS, errors="replace")
 
 

@@ -39,7 +39,7 @@ _STATE = "db.client.connection.state"
 
 
 class DatabaseMetrics:
-    """What is measured of statements and of connection pools.
+    """Measure statements and connection pools.
 
     Statements of a request belong to the one that records the request. What belongs to
     the process, pools and statements outside of requests, is measured once, however
@@ -155,14 +155,14 @@ class DatabaseMetrics:
 
 
 class DatabaseObserver:
-    """What receives the signals of databases for its metrics.
+    """Receive the signals of databases for its metrics.
 
     It is a base class, so that the receivers are methods of the object that an
     application connects: by this object a list of receivers finds their name.
     """
 
     _database_metrics: DatabaseMetrics | None
-    """What is measured; ``None`` for nothing."""
+    """The metrics; ``None`` if nothing is measured."""
 
     def _connect_database(self) -> None:
         if self._database_metrics is not None:
@@ -198,10 +198,10 @@ class DatabaseObserver:
 
 
 _connected: list[weakref.ref[DatabaseMetrics]] = []
-"""What is connected, in order."""
+"""The connected metrics, in order."""
 
 Observe: t.TypeAlias = Callable[[PoolState], Iterable[tuple[int | None, Attributes]]]
-"""Returns numbers of a pool, and what tells them apart."""
+"""Returns numbers of a pool, each with its own attributes."""
 
 
 def _observed(
@@ -254,8 +254,8 @@ _OBSERVED: tuple[tuple[str, str, str, Observe], ...] = (
         lambda state: [(state.waiting, {})],
     ),
 )
-"""Of each metric that is read when it is collected: its name behind
-``db.client.connection``, unit, description, and what reads it."""
+"""Each metric that is read when it is collected: its name after
+``db.client.connection``, unit, description, and the function that reads it."""
 
 
 def _histogram(meter: Meter, name: str, description: str) -> t.Any:

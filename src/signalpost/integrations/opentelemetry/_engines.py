@@ -1,4 +1,4 @@
-"""What is known of engines, found out once for each."""
+"""Look up the facts of an engine once, and keep them."""
 
 from __future__ import annotations
 

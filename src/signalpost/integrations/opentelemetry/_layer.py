@@ -24,7 +24,7 @@ __all__ = ["Layer"]
 
 
 class Layer:
-    """What is around an application for one exchange: it brackets what it does.
+    """Wrap an application for one exchange, and attach a context around its work.
 
     A context is attached and detached within the call, within each step of the body
     and within its close: in one thread and one context each, and never from one of
@@ -47,7 +47,7 @@ class Layer:
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Call the application; as :pep:`3333` says."""
+        """Call the application; see :pep:`3333`."""
         token = attach(self._context)
         try:
             body = self._app(environ, start_response)
@@ -99,8 +99,8 @@ class _Body:
             except StopIteration:
                 return
             finally:
-                # What a generator has attached is its own until it detaches it, and
-                # must be found again at its next step, but by nobody meanwhile.
+                # A context that a generator has attached is its own until it detaches
+                # it: current again at its next step, but not in between.
                 self._context = get_current()
                 detach(token)
             yield chunk

@@ -32,7 +32,7 @@ _SIZE_BUCKETS = tuple(float(16 * 4**power) for power in range(13))
 
 
 class ServerMetrics:
-    """What is measured of each request.
+    """Measure each request.
 
     :param provider: What measures; ``None`` for the global one, whenever that is set.
     :param version: Of this package.
@@ -74,7 +74,7 @@ class ServerMetrics:
 
     @property
     def has_meter(self) -> bool:
-        """Whether anything is measured: the API alone measures nothing."""
+        """``True`` if anything is measured: the API alone measures nothing."""
         provider = self._provider or get_meter_provider()
         return not type(provider).__module__.startswith("opentelemetry.metrics")
 

@@ -1,4 +1,4 @@
-"""What is kept of an exchange while it goes on, and whose span a span is below."""
+"""Keep the span of an open exchange, and find the parent of a new span."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Record:
     span: Span
     """The span; one that records nothing without an SDK, or if not sampled."""
     context: Context | None
-    """What is current while the application works; ``None`` if nothing differs."""
+    """The current context while the application works; ``None`` if it is unchanged."""
     started_ns: int
-    """When the span began, in nanoseconds since the epoch."""
+    """The start of the span, in nanoseconds since the epoch."""
     active: Attributes | None
-    """What it was counted as active under; ``None`` if it was not, as no part of a
-    request is."""
+    """The attributes that it was counted as active with; ``None`` if it was not, as a
+    part of a request is not."""
     token: Token[Context] | None
-    """What ends the context of the close."""
+    """The token that ends the context of the close."""
 
     def __init__(self, span: Span, context: Context | None, started_ns: int) -> None:
         self.span = span
@@ -51,9 +51,9 @@ class Record:
 def parent_for(environ: WSGIEnvironment, propagator: TextMapPropagator) -> Context:
     """Return the context that the span of a request begins in.
 
-    That is what the client sent; or else what is current: another instrumentation's
-    span around this one, or the view whose test client asks. If both belong to one
-    trace, what is current is below what the client sent, and nearer.
+    This is the context that the client sent, or else the current one: another
+    instrumentation's span around this one, or the view whose test client sends the
+    request. If both belong to one trace, the current one is below the client's.
     """
     current = get_current()
     if not current:
@@ -61,8 +61,8 @@ def parent_for(environ: WSGIEnvironment, propagator: TextMapPropagator) -> Conte
     local = get_current_span(current)
     identity = local.get_span_context()
     if _has_ended(local):
-        # Somebody has left it on this thread. To go on with it would join the requests
-        # of strangers to one trace.
+        # Other code has left it on this thread. Using it would join unrelated requests
+        # to one trace.
         return propagator.extract(environ, context=Context(), getter=_HEADERS)
     found = propagator.extract(environ, context=current, getter=_HEADERS)
     remote = get_current_span(found)
@@ -74,7 +74,7 @@ def parent_for(environ: WSGIEnvironment, propagator: TextMapPropagator) -> Conte
 
 
 def _has_ended(span: Span) -> bool:
-    """Tell whether a span of this process is over: sampled, and yet not recording."""
+    """Return whether a span of this process is over: sampled, but not recording."""
     identity = span.get_span_context()
     return (
         identity.is_valid

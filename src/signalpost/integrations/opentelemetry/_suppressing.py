@@ -1,4 +1,4 @@
-"""Whether nothing is to be recorded in a context."""
+"""Return whether recording is suppressed in a context."""
 
 from __future__ import annotations
 

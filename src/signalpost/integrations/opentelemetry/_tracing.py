@@ -92,10 +92,10 @@ class OpenTelemetry(DatabaseObserver):
     what the client sent in ``traceparent``; it is current in the view, in the body as
     it is produced, and for receivers of ``exchange-closed``, which may set attributes
     of their own. Its metrics are ``http.server.request.duration`` and
-    ``http.server.active_requests``; only what comes from the application, or is one of
-    a known few, is an attribute of theirs. Statements that
-    :data:`~signalpost.lifecycle.sql_executed` is sent for are client spans below it. So
-    is what fails beside a statement, as a commit, without a duration.
+    ``http.server.active_requests``; their attributes come from the application, or
+    are one of a known few. Statements that :data:`~signalpost.lifecycle.sql_executed`
+    is sent for are client spans below it. Other failures, such as a commit's, are such
+    spans without a duration.
 
     A unit of work (:mod:`signalpost.work`) is an internal span, below what is current.
 
@@ -104,15 +104,15 @@ class OpenTelemetry(DatabaseObserver):
 
     :param tracer_provider: What makes the spans; the global one if not given, also if
         that is set later.
-    :param meter_provider: Likewise for the metrics.
+    :param meter_provider: The same for the metrics.
     :param propagator: What reads the headers of a request; the global one if not given.
-    :param query_keys: Tell query strings, with the values of these keys; those of
-        others are hidden. Without it no query string is told.
+    :param query_keys: Record query strings, with the values of these keys; those of
+        others are hidden. Without it no query string is recorded.
     :param exclude: Patterns of paths to record nothing of, statements included: see
         :func:`~signalpost.receivers.paths.exclusion_of`.
     :param with_size_metrics: Measure ``http.server.request.body.size``, by its header,
         and ``http.server.response.body.size`` as well.
-    :param with_sql_spans: Whether statements are spans.
+    :param with_sql_spans: Record statements as spans.
     :param with_sql_metrics: Measure statements, as ``db.client.operation.duration``,
         and connection pools, as ``db.client.connection.count`` and others.
     :param with_sql_values: Whether spans have the values and the comments that are in
@@ -161,7 +161,7 @@ class OpenTelemetry(DatabaseObserver):
             self._database_metrics = DatabaseMetrics(
                 meter_provider, version, self._key, self._engines
             )
-        # By the ids of the senders, each with what gives it, or None once it is gone.
+        # By the ids of senders: functions that return the sender, or None once gone.
         self._senders: dict[int, Callable[[], object]] = {}
         self._observation: Observation | None = None
         self._has_failed_to_extract = False
@@ -226,7 +226,7 @@ class OpenTelemetry(DatabaseObserver):
         return reference is not None and reference() is sender
 
     def _connect_to(self, sender: object) -> None:
-        """Hear an application. Only its own life keeps this object alive."""
+        """Connect to an application. Only the application keeps this object alive."""
         exchange_opened.connect(self._open, sender, weak=False, priority=_FIRST)
         exchange_closed.connect(self._enter_close, sender, weak=False, priority=_FIRST)
         got_request_exception.connect(self._fail, sender, weak=False, priority=_FIRST)
@@ -303,7 +303,7 @@ class OpenTelemetry(DatabaseObserver):
         finally:
             try:
                 if record.span.is_recording():
-                    _tell_end(record.span, exchange, error_type)
+                    _set_end_attributes(record.span, exchange, error_type)
             finally:
                 record.span.end(end_of(record.started_ns, exchange.duration_seconds))
 
@@ -351,7 +351,7 @@ class OpenTelemetry(DatabaseObserver):
             start_time=now_ns - nanoseconds_of(duration_seconds),
         )
         if exception is not None:
-            # Not the exception itself, whose text has the parameters in it.
+            # Not the exception itself: its text has the parameters in it.
             span.set_status(StatusCode.ERROR)
         span.end(now_ns)
 
@@ -408,7 +408,7 @@ class OpenTelemetry(DatabaseObserver):
         span.end(now_ns)
 
     def _is_below(self, exchange: Exchange) -> bool:
-        """Whether the exchange around one is recorded already."""
+        """Return whether an exchange around this one is recorded already."""
         outer = exchange.outer
         while outer is not None:
             if self._key in outer.state:
@@ -445,15 +445,15 @@ class OpenTelemetry(DatabaseObserver):
             return Context()
 
     def _has_tracer(self) -> bool:
-        """Whether anybody may look at what a span is begun with."""
+        """Return whether a sampler may read the attributes that a span begins with."""
         if isinstance(self._tracer, trace.ProxyTracer):
             provider = trace.get_tracer_provider()
             return not isinstance(provider, trace.ProxyTracerProvider)
         return not isinstance(self._tracer, trace.NoOpTracer)
 
 
-def _tell_end(span: Span, exchange: Exchange, error_type: str | None) -> None:
-    """Tell what is known of an exchange at its end."""
+def _set_end_attributes(span: Span, exchange: Exchange, error_type: str | None) -> None:
+    """Set the attributes that are known at the end of an exchange."""
     attributes: Attributes = {}
     if exchange.outcome is not None:
         attributes["signalpost.outcome"] = text_of(exchange.outcome)
@@ -461,7 +461,7 @@ def _tell_end(span: Span, exchange: Exchange, error_type: str | None) -> None:
         attributes["http.response.status_code"] = status
     if exchange.route is not None:
         attributes["http.route"] = text_of(exchange.route)
-        # An application may have chosen a name of its own; the SDK's spans tell.
+        # An application may have chosen a name of its own, which an SDK's span has.
         if getattr(span, "name", None) == span_name_before(exchange):
             span.update_name(span_name(exchange))
     if error_type is not None:
@@ -471,11 +471,11 @@ def _tell_end(span: Span, exchange: Exchange, error_type: str | None) -> None:
 
 
 def _sender_of(application: t.Any) -> t.Any:
-    """Return who sends for an application, a proxy of it, or its middleware.
+    """Return the sender of an application, a proxy of it, or its middleware.
 
     :raises ApplicationError: If it is no WSGI application.
     """
-    # It knows what can be an application, or stand for one.
+    # The middleware checks what can be an application, or its proxy.
     return SignalMiddleware(application).sender
 
 

@@ -1,4 +1,4 @@
-"""What spans have of statements and exceptions, without the values of a database."""
+"""Write statements and exceptions for spans, without the values of a database."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ def connect_celery(celery_app: t.Any, sender: object = None) -> None:
 
     A task that raises has the outcome ``"error"``; one that asks for a retry, or is
     rejected or ignored, ``"aborted"``. Each try is a unit of work. If a process of the
-    worker was killed, as by a time limit, the main process sends both signals with the
-    outcome ``"lost"`` and Celery's exception. The process itself may have sent
+    worker was killed, by a time limit for example, the main process sends both with
+    the outcome ``"lost"`` and Celery's exception. The process itself may have sent
     ``"aborted"`` before, if it was ended by ``SIGTERM``.
 
     :param celery_app: The Celery application.
@@ -79,7 +79,7 @@ def disconnect_celery(celery_app: t.Any) -> bool:
 
 
 def _own(celery_app: t.Any) -> t.Any:
-    """Return the application that a proxy, as ``current_app``, stands for."""
+    """Return the application of a proxy, such as ``current_app``."""
     if hasattr(type(celery_app), "_get_current_object"):
         celery_app = celery_app._get_current_object()  # noqa: SLF001  # the only way
     if not isinstance(celery_app, Celery):

@@ -23,8 +23,8 @@ class UserReader:
     """Keep the id of the user of each request in its :attr:`.Exchange.state`.
 
     It is the id that the user's ``get_id()`` has returned, and is kept as ``"user"``.
-    There is none for an anonymous user, nor for a request in which the application has
-    not asked for its user: no user is loaded for this. With a ``request_loader``,
+    An anonymous user has none, nor has a request in which the application has
+    not loaded the user: no user is loaded for this. With a ``request_loader``,
     ``get_id()`` is called once more, as the user need not be the session's.
 
     .. versionadded:: 0.1

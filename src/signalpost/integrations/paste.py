@@ -122,7 +122,7 @@ def filter_app_factory(
     :param app: The application; the configuration is loaded for it.
     :param global_conf: As for :func:`filter_factory`.
     :param local_conf: As for :func:`filter_factory`.
-    :raises ConfigurationError: As by :func:`filter_factory`.
+    :raises ConfigurationError: As for :func:`filter_factory`.
 
     .. versionadded:: 0.1
     """

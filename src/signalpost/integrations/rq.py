@@ -19,7 +19,7 @@ _KEY = "signalpost"
 
 
 class WorkJob:
-    """Makes a class of jobs whose jobs are units of work, for queues and for workers.
+    """Make a class of jobs whose jobs are units of work, for queues and for workers.
 
     ::
 
@@ -42,8 +42,8 @@ class WorkJob:
     """
 
     application: t.ClassVar[t.Any] = None
-    """What sends ``work-started`` and ``work-finished``: the Flask or WSGI application
-    whose receivers are called."""
+    """The sender of ``work-started`` and ``work-finished``: the Flask or WSGI
+    application whose receivers are called."""
 
     meta: t.Any
 
@@ -52,8 +52,8 @@ class WorkJob:
         kinds = cls.__mro__
         if Job not in kinds or kinds.index(Job) < kinds.index(WorkJob):
             raise TypeError(
-                f"a WorkJob must be a Job of RQ, and {cls.__name__} is none, or has"
-                f" it behind Job; write class {cls.__name__}(WorkJob, Job)"
+                f"a WorkJob must be a Job of RQ, and {cls.__name__} is not, or has"
+                f" Job before WorkJob; write class {cls.__name__}(WorkJob, Job)"
             )
 
     @classmethod

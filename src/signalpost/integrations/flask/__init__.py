@@ -53,7 +53,7 @@ __all__ = ["Signalpost"]
 
 _NAME = "signalpost"
 
-# What Flask makes an answer of, wherever it is raised.
+# Flask makes an answer of these, wherever they are raised.
 _REFUSALS = (HTTPException,)
 
 
@@ -183,7 +183,7 @@ class FlaskMiddleware(SignalMiddleware):
     def __init__(self, app: t.Any, *, sender: flask.Flask, strict: bool) -> None:
         leave_moments(sender)
         super().__init__(app, sender=sender, strict=strict)
-        # As it is, whatever it is: a middleware may have a wsgi_app as well.
+        # Unchanged: a middleware may have a wsgi_app as well.
         self.app = app
         if type(app) is MethodType and app.__self__ is sender:
             self.app = _calling_weakly(app.__func__, self._reference)
@@ -276,10 +276,10 @@ def _is_gone() -> ApplicationGoneError:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the extension keeps for one application, in ``app.extensions``."""
+    """The state of the extension for one application, in ``app.extensions``."""
 
     middleware: FlaskMiddleware
-    """What wraps the application."""
+    """The middleware around the application."""
     bridged: Bridged
     """Lets Flask's signals be forwarded."""
     enabled: Enabled
@@ -313,7 +313,7 @@ def _set_up_by(
 kept_errors: ContextVar[list[ConfigurationError] | None] = ContextVar(
     "signalpost_kept_errors", default=None
 )
-"""Where the mistakes of a configuration are kept instead of raised, for the commands
-that show what is wrong beside what is right. They serve no application."""
+"""The list that keeps the mistakes of a configuration instead of raising them, for the
+commands that show what is wrong beside what is right. They serve no application."""
 
 _all_bridges = Bridges(MOMENTS)

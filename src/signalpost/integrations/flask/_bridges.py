@@ -35,7 +35,7 @@ class Moment:
 
 
 class Layer(t.Protocol):
-    """What sends our signals for an application."""
+    """The object that sends our signals for an application."""
 
     def forward(
         self, signal: NamedSignal, app: flask.Flask, payload: dict[str, t.Any]
@@ -58,7 +58,7 @@ class Bridged:
     """The bridges that are connected to this application in particular, each with the
     first of its periods in which this is so."""
     layer: Layer
-    """What sends its signals."""
+    """The object that sends its signals."""
 
     def __init__(self, app: flask.Flask, layer: Layer) -> None:
         self.app = weakref.ref(app)

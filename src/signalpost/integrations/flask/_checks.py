@@ -66,7 +66,7 @@ _MOST_REQUESTS = 100
 
 
 class Checks:
-    """What is checked in the first requests of an application.
+    """Check the first requests of an application.
 
     Flask calls :meth:`run` as a ``url_value_preprocessor``: of the hooks that it has in
     each request, this one costs the least. It costs some microseconds all the same, so

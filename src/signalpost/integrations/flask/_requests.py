@@ -27,8 +27,8 @@ __all__ = [
 def exchange_of(app: flask.Flask) -> Exchange:
     """Return the exchange of the current request.
 
-    There is none if the first receiver was connected in the middle of the request,
-    or if a test dispatches it without the WSGI application; then a record is begun.
+    If the first receiver was connected in the middle of the request, or a test
+    dispatches it without the WSGI application, there is none; a record is then begun.
     """
     request = current_request()
     environ = request.environ
@@ -56,7 +56,7 @@ def is_of(exchange: object, app: flask.Flask) -> t.TypeGuard[Exchange]:
 
 
 def current_request() -> flask.Request:
-    """Return the request that Flask's proxy stands for."""
+    """Return the request behind Flask's proxy."""
     proxy: t.Any = flask.request
     return t.cast("flask.Request", proxy._get_current_object())  # public
 

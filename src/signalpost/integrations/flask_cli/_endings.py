@@ -49,7 +49,7 @@ def ended_by_signals() -> Generator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        click.echo(err=True)  # the terminal shows ^C on the line that stands
+        click.echo(err=True)  # the terminal shows ^C on the current line
     finally:
         for number, action in before.items():
             system_signals.signal(number, action)

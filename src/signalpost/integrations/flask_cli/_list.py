@@ -83,9 +83,9 @@ class _Received(t.NamedTuple):
 
     connection: ConnectionInfo
     enabled: EnabledReceiver | None
-    """What it was enabled as."""
+    """The enabled receiver that it belongs to."""
     signal: Signal
-    """What it is connected to."""
+    """The signal that it is connected to."""
 
     @property
     def name(self) -> str:

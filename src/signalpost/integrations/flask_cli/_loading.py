@@ -1,4 +1,4 @@
-"""What the commands load: an application with the mistakes of its configuration."""
+"""Load an application, with the mistakes of its configuration, for the commands."""
 
 from __future__ import annotations
 

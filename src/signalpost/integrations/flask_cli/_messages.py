@@ -31,7 +31,7 @@ class Wanted:
     ) -> None:
         self._by_key = {
             "signal": [*signals],
-            # A bracket stands for itself, as in paths it does.
+            # A bracket is a literal one, as it is in paths.
             "path": [one.replace("[", "[[]") for one in paths],
             "status": [one.lower().replace("x", "?") for one in statuses],
         }
@@ -46,7 +46,7 @@ class Wanted:
 
 
 def known(message: Message, key: str) -> str | int | float | None:
-    """Return a value of a message; ``None`` for what no sender of ours would send."""
+    """Return a value of a message; ``None`` if no sender of ours would send it."""
     value = message.get(key)
     return value if isinstance(value, (str, int, float)) else None
 

@@ -1,4 +1,4 @@
-"""What each command prints its lines with, and the option for JSON."""
+"""Print the lines of commands, and declare the option for JSON."""
 
 from __future__ import annotations
 

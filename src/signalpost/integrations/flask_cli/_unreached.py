@@ -22,9 +22,9 @@ class NeverCalled(t.NamedTuple):
     receiver: str
     """The receiver's name."""
     reason: str
-    """Why, and what to do."""
+    """The reason, and what to do."""
     where: str
-    """Where it was connected."""
+    """The file and line that connected it."""
 
     @property
     def text(self) -> str:
@@ -59,7 +59,7 @@ class Died(t.NamedTuple):
     signal: str
     """The signal's name; ``""`` if it has none."""
     where: str
-    """Where it was connected."""
+    """The file and line that connected it."""
     function: str
     """The function that connected it."""
 

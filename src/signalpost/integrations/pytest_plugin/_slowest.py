@@ -57,7 +57,7 @@ class Slowest:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object) -> None:
         """Take what a worker of pytest-xdist has recorded."""
-        # There is none of a worker that crashed.
+        # A worker that crashed has none.
         output = getattr(node, "workeroutput", {})
         requests, statements = output.get(_OUTPUT, ((), ()))
         self._requests.add_all(requests)
@@ -138,10 +138,10 @@ def _in_test() -> str:
 
 
 _NO_REQUEST = (
-    "no request was recorded; wrap the application, as by Signalpost(app) or"
+    "no request was recorded; wrap the application, with Signalpost(app) or"
     " SignalMiddleware(app), and close its responses"
 )
 _NO_STATEMENT = (
-    "no statement was recorded; instrument the engine, as by"
+    "no statement was recorded; instrument the engine, with"
     " signalpost.integrations.sqlalchemy.instrument()"
 )

@@ -21,7 +21,7 @@ from .shop import shop
 
 
 def create_app(config: Mapping[str, object] | None = None) -> Flask:
-    """Return a shop that says what it is doing.
+    """Return a shop that signalpost instruments.
 
     ``DATABASE``
         The SQLite file, made and filled at the first start. A relative path starts
@@ -58,7 +58,7 @@ def create_app(config: Mapping[str, object] | None = None) -> Flask:
     Signalpost(app)
     app.jinja_env.globals["has_live_page"] = "live" in enabled_for(app)
     if "failures" in enabled_for(app):
-        # Flask's own log of an exception would say the same once more.
+        # Flask's own log of an exception would repeat the same.
         app.logger.addFilter(_is_no_exception)
     init_database(app)
     # The shop writes into its own database only, so it never waits for a broker.

@@ -26,7 +26,7 @@ def main() -> None:
     logging.basicConfig(
         stream=sys.stdout, level=logging.INFO, format="%(name)s %(message)s"
     )
-    # The server's own access log would say again what our receivers say.
+    # The server's own access log would repeat what our receivers log.
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):

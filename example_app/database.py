@@ -24,7 +24,7 @@ from signalpost.integrations.relay.outbox import OutboxTable
 
 
 class Base(DeclarativeBase):
-    """What the shop's tables have in common."""
+    """Base class of the shop's tables."""
 
 
 class Product(Base):
@@ -41,7 +41,7 @@ class Product(Base):
 
 
 class Review(Base):
-    """What somebody says of a product."""
+    """A customer's review of a product."""
 
     __tablename__ = "reviews"
 
@@ -52,7 +52,7 @@ class Review(Base):
 
 
 class Order(Base):
-    """What a visitor has ordered."""
+    """An order of a visitor."""
 
     __tablename__ = "orders"
 
@@ -96,11 +96,11 @@ def init_database(app: Flask) -> None:
 
 
 def open_database(path: str) -> sessionmaker[Session]:
-    """Return what opens sessions of a database; it is made and filled if it is new."""
+    """Return a factory of sessions of a database; make and fill it if it is new."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     # Opening a file is quick, and without a pool no connection outlives its session.
     url = URL.create("sqlite", database=path)
-    # A response that nobody closed is closed by the garbage collector, in any thread.
+    # The garbage collector, in any thread, closes a response that was not closed.
     any_thread = {"check_same_thread": False}
     engine = create_engine(url, poolclass=NullPool, connect_args=any_thread)
     with engine.begin() as connection:

@@ -30,7 +30,7 @@ loglevel = "warning"
 os.environ.setdefault("SHOP_SECRET_KEY", f"shop-{secrets.token_hex()}")
 os.environ.setdefault("SHOP_LIVE_TOKEN", secrets.token_urlsafe())
 
-# Each worker writes its metrics there, and the arbiter keeps those of the dead. On
+# Each worker writes its metrics there, and the arbiter keeps those of ended workers. On
 # SIGHUP this file is read again, and the metrics go on.
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=METRICS)
@@ -53,7 +53,7 @@ def log_server(sender: Any, signal: NamedSignal, **payload: Any) -> None:
         logger.info("serving on %s (Ctrl-C stops it)", url)
     elif signal.name == "child-exit" and payload["is_silent"]:
         paths = [request.path for request in payload["requests"]]
-        logger.error("worker %s died without a word, in %a", worker.pid, paths)
+        logger.error("worker %s ended without a signal, in %a", worker.pid, paths)
     else:
         logger.info("%s%s", signal.name, f" worker {worker.pid}" if worker else "")
     directory = os.environ["PROMETHEUS_MULTIPROC_DIR"]

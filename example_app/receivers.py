@@ -16,5 +16,5 @@ def log_template(_app: Flask, *, template: Template, **_extra: object) -> None:
 
 
 def log_message(_app: Flask, *, message: str, category: str, **_extra: object) -> None:
-    """Log what a visitor is told."""
+    """Log the message that a visitor is shown."""
     logger.info("flashed %s: %r", category, message)

@@ -1,4 +1,4 @@
-"""Shows the shop's pages, none of which knows who is connected."""
+"""Pages of the shop; none of them mentions a receiver."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ shop = Blueprint("shop", __name__)
 
 
 class CollapsedShelfError(Exception):
-    """What the failing page raises."""
+    """Raised by the failing page."""
 
 
 @shop.get("/")
@@ -54,7 +54,7 @@ def product(slug: str) -> str:
 
 @shop.get("/reviews")
 def reviews() -> str:
-    """Show what people say, on purpose by one statement more for each product.
+    """Show the reviews, on purpose with one more statement for each product.
 
     The receiver ``sql-repeats`` reports it; ``selectinload(Product.reviews)`` mends it.
     """
@@ -74,7 +74,7 @@ def show_cart() -> str:
 
 @shop.post("/cart/add")
 def add_to_cart() -> AnyResponse:
-    """Put some of one product into the cart, or say why not."""
+    """Put some of one product into the cart, or show why not."""
     found = _find(request.form.get("slug", ""))
     quantity = request.form.get("quantity", default=0, type=int)
     together = _cart().get(found.slug, 0) + quantity
@@ -137,7 +137,7 @@ def export() -> Response:
         mimetype="text/csv",
         headers={"Content-Disposition": "attachment; filename=products.csv"},
     )
-    # There is no exchange while nobody listens, and that is the operator's to say.
+    # There is no exchange while no receiver is connected, which operators choose.
     (current_exchange() or response).call_on_close(own_session.close)
     return response
 
@@ -158,7 +158,7 @@ def show_error(error: HTTPException) -> AnyResponse:
 
 @shop.app_context_processor
 def cart_count() -> dict[str, int]:
-    """Tell every page how many things are in the cart."""
+    """Give every page the number of things in the cart."""
     return {"cart_count": sum(_cart().values())}
 
 

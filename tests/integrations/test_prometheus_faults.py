@@ -611,7 +611,7 @@ def test_a_directory_that_others_can_write_to_is_refused(
     directory.chmod(0o755)
     link = tmp_path / "link"
     link.symlink_to(directory)
-    with pytest.raises(ConfigurationError, match="must be a folder, and is none"):
+    with pytest.raises(ConfigurationError, match="must be a folder, and is not one"):
         PrometheusMetrics(directory=str(link))
 
 

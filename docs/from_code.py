@@ -17,7 +17,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
-from signalpost.config import READY
+from signalpost.config import BUILTIN_RECEIVERS
 from signalpost.config._available import _options_of
 from signalpost.config._available import summary_of
 from signalpost.integrations.relay import Relay
@@ -104,7 +104,7 @@ def rows() -> Iterator[Row]:
         "forward": _parameters_of(ConfiguredRelay)["forward"]
     }
     yield from _options_rows("relay", ConfiguredRelay, meanings)
-    for name, path in sorted(READY.items()):
+    for name, path in sorted(BUILTIN_RECEIVERS.items()):
         module, _, attribute = path.partition(":")
         receiver = getattr(import_module(module), attribute)
         yield Row(name, "", _without_roles(summary_of(receiver)))

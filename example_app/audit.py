@@ -11,7 +11,7 @@ from signalpost.config import Configuration
 from signalpost.config import enabled_for
 from signalpost.exchange import Exchange
 from signalpost.lifecycle import post_config_load
-from signalpost.receivers.lines import one_word
+from signalpost.receivers.lines import logfmt_value
 
 logger = logging.getLogger("example_app.audit")
 
@@ -31,7 +31,7 @@ class AuditLogger:
     :raises TypeError: If ``routes`` is one string.
     """
 
-    hears: ClassVar[Mapping[str, str]] = {"exchange-closed": "__call__"}
+    signals: ClassVar[Mapping[str, str]] = {"exchange-closed": "__call__"}
 
     def __init__(self, *, routes: Collection[str] = ()) -> None:
         if isinstance(routes, str):
@@ -50,6 +50,6 @@ class AuditLogger:
     ) -> None:
         """Log an exchange, if its route is one to log."""
         if exchange.route in self._routes:
-            visitor = one_word(str(environ.get("REMOTE_ADDR", "-")))
+            visitor = logfmt_value(str(environ.get("REMOTE_ADDR", "-")))
             page = f"{exchange.method} {exchange.route}"
             logger.info("%s %s %s", visitor, page, exchange.status)

@@ -11,8 +11,8 @@ import pytest
 import signalpost
 from docs import from_code
 from signalpost.config import available_receivers
+from signalpost.config import BUILTIN_RECEIVERS
 from signalpost.config import KNOWN_KEYS
-from signalpost.config import READY
 from signalpost.integrations.relay._configured import ConfiguredRelay
 from tests.pages import code_blocks
 
@@ -27,7 +27,7 @@ def test_each_key_of_an_application_has_a_row(key: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", sorted(READY))
+@pytest.mark.parametrize("name", sorted(BUILTIN_RECEIVERS))
 def test_each_option_of_a_ready_receiver_has_a_row(name: str) -> None:
     (receiver,) = (one for one in available_receivers() if one.name == name)
     assert name in ROWS
@@ -47,7 +47,7 @@ def test_no_row_is_of_what_does_not_exist() -> None:
     options |= {f"relay.{name}" for name in signature(ConfiguredRelay).parameters}
     assert options <= set(ROWS)
     general = {row.name for row in from_code.GENERAL}
-    assert set(ROWS) - options - set(READY) == general
+    assert set(ROWS) - options - set(BUILTIN_RECEIVERS) == general
 
 
 def test_the_extras_are_those_of_the_package() -> None:

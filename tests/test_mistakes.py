@@ -22,8 +22,8 @@ import signalpost
 from signalpost import named
 from signalpost import NamedSignal
 from signalpost import SignalMiddleware
-from signalpost._places import PLACES
-from signalpost.config import READY
+from signalpost._moved import MODULES
+from signalpost.config import BUILTIN_RECEIVERS
 from signalpost.errors import ApplicationError
 from signalpost.errors import ExtensionError
 from signalpost.errors import PayloadError
@@ -121,9 +121,9 @@ def test_a_name_that_another_module_has_is_imported_from_there(
     assert message_of(ImportError, lambda: exec(statement)) == expected
 
 
-@pytest.mark.parametrize("name", sorted(PLACES))
+@pytest.mark.parametrize("name", sorted(MODULES))
 def test_each_place_has_the_name(name: str) -> None:
-    assert hasattr(importlib.import_module(PLACES[name]), name)
+    assert hasattr(importlib.import_module(MODULES[name]), name)
 
 
 @pytest.mark.parametrize(
@@ -707,7 +707,7 @@ OPTIONS: list[tuple[str, dict[str, t.Any], str]] = [
 def test_an_option_that_does_not_fit(
     name: str, options: dict[str, t.Any], expected: str
 ) -> None:
-    module, _, attribute = READY[name].partition(":")
+    module, _, attribute = BUILTIN_RECEIVERS[name].partition(":")
     kind = getattr(importlib.import_module(module), attribute)
     with pytest.raises((TypeError, ValueError)) as raised:
         kind(**options)

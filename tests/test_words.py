@@ -60,7 +60,7 @@ def test_dialect_in_a_page_fails(tree: Tree, sentence: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "It has an attribute ``hears``.",
+        "It has an attribute ``signals``.",
         ">>> hears = 1\n... # nobody\nnobody",
         ".. code-block:: python\n\n    nobody = 1\n\n    somebody = 2",
         "..\n    nobody reads this\n\n    or this: nobody",

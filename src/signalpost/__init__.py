@@ -86,7 +86,7 @@ def __getattr__(name: str) -> t.Any:
     if name == "__version__":
         return import_module("importlib.metadata").version("signalpost")
     if name not in _MODULES:
-        from ._places import missing  # only for a mistake
+        from ._moved import missing  # only for a mistake
 
         return missing(__name__, name)
     value = getattr(import_module(f".{_MODULES[name]}", __name__), name)

@@ -59,7 +59,7 @@ class Alike:
 def ignore(sender: Any) -> None: ...
 
 
-def hears(connected: object, sent: object) -> bool:
+def matches(connected: object, sent: object) -> bool:
     signal = Signal()
     signal.connect(ignore, sender=connected)
     return bool(signal.send(sent))
@@ -67,12 +67,12 @@ def hears(connected: object, sent: object) -> bool:
 
 @pytest.mark.parametrize("text", ["app", "a sender with spaces", "", "é"])
 def test_str_senders_match_by_value(text: str) -> None:
-    assert hears(text, "".join(list(text)))
+    assert matches(text, "".join(list(text)))
 
 
 @pytest.mark.parametrize("number", [0, 1, -5, 123456789, 2**80])
 def test_int_senders_match_by_value(number: int) -> None:
-    assert hears(number, int(str(number)))
+    assert matches(number, int(str(number)))
 
 
 @pytest.mark.parametrize("sender", [0, False, "", None, Number.ZERO, Flag.NONE, ()])
@@ -123,33 +123,33 @@ def test_send_without_a_sender_is_from_none() -> None:
     ids=repr,
 )
 def test_equal_senders_are_not_one_sender(one: object, another: object) -> None:
-    assert hears(one, one)
-    assert hears(another, another)
-    assert not hears(one, another)
-    assert not hears(another, one)
+    assert matches(one, one)
+    assert matches(another, another)
+    assert not matches(one, another)
+    assert not matches(another, one)
 
 
 def test_int_sender_is_not_taken_for_an_id() -> None:
     sender = Owner()
-    assert not hears(sender, id(sender))
-    assert not hears(id(sender), sender)
+    assert not matches(sender, id(sender))
+    assert not matches(id(sender), sender)
 
 
 @pytest.mark.parametrize("make", [list, dict, set, bytearray])
 def test_unhashable_sender_matches_itself(make: Callable[[], object]) -> None:
     sender = make()
-    assert hears(sender, sender)
+    assert matches(sender, sender)
 
 
 def test_class_is_a_sender() -> None:
-    assert hears(Owner, Owner)
-    assert not hears(Owner, Owner())
+    assert matches(Owner, Owner)
+    assert not matches(Owner, Owner())
 
 
 def test_method_sender_matches_itself() -> None:
     owner = Owner()
-    assert hears(owner.receive, owner.receive)
-    assert not hears(owner.receive, Owner().receive)
+    assert matches(owner.receive, owner.receive)
+    assert not matches(owner.receive, Owner().receive)
 
 
 def test_sender_without_weak_references_is_held_while_connected() -> None:

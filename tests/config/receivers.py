@@ -26,7 +26,7 @@ def new_shop() -> Shop:
 class Audit:
     """A receiver of somebody's own, with an option of each kind."""
 
-    hears: t.ClassVar[Mapping[str, str]] = {
+    signals: t.ClassVar[Mapping[str, str]] = {
         "exchange-opened": "opened",
         "exchange-closed": "closed",
     }
@@ -60,7 +60,7 @@ class Audit:
 
 
 class Plain:
-    """A class without hears, and without annotations."""
+    """A class without signals, and without annotations."""
 
     def __init__(self, days=30, title="plain", other=None):  # type: ignore[no-untyped-def]
         self.given = (days, title, other)
@@ -82,7 +82,7 @@ class Unknown:
 class Free:
     """A class that takes any option."""
 
-    hears: t.ClassVar[Mapping[str, str]] = {"exchange-closed": "__call__"}
+    signals: t.ClassVar[Mapping[str, str]] = {"exchange-closed": "__call__"}
 
     def __init__(self, **options: t.Any) -> None:
         self.options = options
@@ -98,7 +98,7 @@ class Optionless(Free):
 
 
 class ConnectsItself:
-    """A class that finds what it hears by itself."""
+    """A class that connects itself."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -126,9 +126,9 @@ class Stubborn(ConnectsItself):
 
 
 class Misled:
-    """A class that hears one signal, and then asks for what none sends."""
+    """A class that receives a signal, and a keyword that none sends."""
 
-    hears: t.ClassVar[Mapping[str, str]] = {
+    signals: t.ClassVar[Mapping[str, str]] = {
         "exchange-opened": "opened",
         "exchange-closed": "closed",
     }
@@ -139,9 +139,9 @@ class Misled:
 
 
 class Misspelt(Misled):
-    """A class that hears a signal that is none."""
+    """A class that names a signal that is none."""
 
-    hears: t.ClassVar[Mapping[str, str]] = {
+    signals: t.ClassVar[Mapping[str, str]] = {
         "exchange-opened": "opened",
         "exchange-close": "opened",
     }
@@ -156,3 +156,12 @@ def record(sender: object, **_: t.Any) -> None:
 
 record_nothing = Free()
 three = 3
+
+
+class Listing:
+    """A class that lists signals, but no methods."""
+
+    signals: t.ClassVar = ("exchange-closed",)
+
+    def __call__(self, sender: object, **_: t.Any) -> None:
+        pass

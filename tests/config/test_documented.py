@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from signalpost import Namespace
+from signalpost.config import BUILTIN_RECEIVERS
 from signalpost.config import Configuration
-from signalpost.config import READY
 from tests.config.loading import Write
 from tests.config.receivers import Audit
 from tests.config.receivers import new_shop
@@ -74,4 +74,6 @@ def test_there_are_blocks_of_each_form() -> None:
 
 def test_each_ready_receiver_is_named() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    assert [name for name in READY if f"``{name}``" not in text] == ["sqlalchemy"]
+    assert [name for name in BUILTIN_RECEIVERS if f"``{name}``" not in text] == [
+        "sqlalchemy"
+    ]

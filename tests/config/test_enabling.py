@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from signalpost import SignalMiddleware
+from signalpost.config import BUILTIN_RECEIVERS
 from signalpost.config import Enabled
 from signalpost.config import enabled_for
-from signalpost.config import READY
 from signalpost.errors import ConfigurationError
 from tests._engine.racing import run_together
 from tests.config.loading import connections
@@ -62,12 +62,14 @@ def test_what_is_enabled_tells_about_itself() -> None:
     assert repr(load({})) == "<Enabled nothing>"
 
 
-@pytest.mark.parametrize("name", [name for name in READY if name not in INTEGRATED])
+@pytest.mark.parametrize(
+    "name", [name for name in BUILTIN_RECEIVERS if name not in INTEGRATED]
+)
 def test_a_ready_receiver_is_known_by_its_name(name: str) -> None:
     before = everybody()
     shop = Shop()
     enabled = load({name: True}, shop)
-    assert enabled[name].path == READY[name]
+    assert enabled[name].path == BUILTIN_RECEIVERS[name]
     assert everybody() > before
     enabled.disable_all()
     assert everybody() == before

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from signalpost.config import BUILTIN_RECEIVERS
 from signalpost.config import checked_file
 from signalpost.config import Configuration
-from signalpost.config import READY
 from signalpost.config._checking import with_causes
 from signalpost.errors import ConfigurationError
 from signalpost.errors import SignalpostError
@@ -45,8 +45,8 @@ def test_an_error_tells_file_line_section_and_key(write: Write) -> None:
     )
     assert str(error) == (
         f"{path}, line 7, [signalpost.receivers] latencey: unknown receiver"
-        f" 'latencey'; known are {', '.join(sorted(READY))}; one of your own is written"
-        " package.module:object; did you mean 'latency'?"
+        f" 'latencey'; known are {', '.join(sorted(BUILTIN_RECEIVERS))}; one of"
+        " your own is written package.module:object; did you mean 'latency'?"
     )
     assert isinstance(error, (SignalpostError, ValueError))
 
@@ -120,6 +120,10 @@ def test_a_line_is_found_however_it_is_written(
             "module 'no_such_module' cannot be imported: ModuleNotFoundError: No mod",
         ),
         ({":record": True}, "module '' cannot be imported: ValueError"),
+        (
+            {"here:Listing": True},
+            "signals must be a dict of names of signals and of methods, got",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -18,7 +18,7 @@ def layered(write: Write, *texts: str) -> Configuration:
     ]
     whole = files[0]
     for upper in files[1:]:
-        whole = whole.overlaid(upper)
+        whole = whole.merged(upper)
     return whole
 
 
@@ -58,7 +58,7 @@ def test_three_layers_in_any_nesting_are_the_same(write: Write) -> None:
         Configuration.from_file(write(f"{name}.toml", receivers(f"{name} = true")))
         for name in ("latency", "recorder", "failures")
     )
-    enabled = lowest.overlaid(middle.overlaid(upper)).load(new_shop())
+    enabled = lowest.merged(middle.merged(upper)).load(new_shop())
     for name, one in enabled.items():
         assert f"/{name}.toml, line 2, " in one.source
 

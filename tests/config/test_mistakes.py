@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from signalpost.config import BUILTIN_RECEIVERS
 from signalpost.config import Configuration
-from signalpost.config import READY
 from signalpost.errors import ConfigurationError
 from tests.config.loading import connections
 from tests.config.loading import load
@@ -285,7 +285,7 @@ def test_a_message_of_a_receivers_own_has_no_secrets() -> None:
 
 
 def test_every_receiver_may_be_left_out() -> None:
-    assert len(load(dict.fromkeys(READY, False))) == 0
+    assert len(load(dict.fromkeys(BUILTIN_RECEIVERS, False))) == 0
 
 
 def test_all_mistakes_are_reported_at_once_and_nothing_is_enabled(

@@ -27,7 +27,7 @@ basket_filled = own.signal("basket-filled", payload=("exchange",))
 class Stock:
     """A receiver of signals of ours and of its own."""
 
-    hears: t.ClassVar[Mapping[str, str]] = {
+    signals: t.ClassVar[Mapping[str, str]] = {
         "exchange-closed": "closed",
         "shop_events:order_placed": "placed",
         "shop_events:more.basket_filled": "filled",

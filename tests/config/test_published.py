@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from signalpost import SignalMiddleware
+from signalpost.config import BUILTIN_RECEIVERS
 from signalpost.config import Enabled
 from signalpost.config import ENTRY_POINT_GROUP
-from signalpost.config import READY
 from signalpost.errors import ConfigurationError
 from signalpost.errors import ConfigurationWarning
 from tests._engine.racing import run_together
@@ -69,7 +69,7 @@ def test_a_published_name_does_not_replace_a_ready_receiver(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.warns(ConfigurationWarning, match="here:Audit is published by that"):
         enabled = load({"latency": True})
-    assert enabled["latency"].path == READY["latency"]
+    assert enabled["latency"].path == BUILTIN_RECEIVERS["latency"]
 
 
 class Distributions:
@@ -163,9 +163,9 @@ def test_a_published_receiver_is_enabled_beside_ready_ones(
     shop = new_shop()
     enabled = load(receivers, shop)
     assert [(one.name, one.path) for one in enabled.values()] == [
-        ("latency", READY["latency"]),
+        ("latency", BUILTIN_RECEIVERS["latency"]),
         ("stock", "here:Audit"),
-        ("sql", READY["sql"]),
+        ("sql", BUILTIN_RECEIVERS["sql"]),
     ]
     Server().serve(SignalMiddleware(hello, sender=shop), path="/a")
     assert enabled["stock"].receiver.heard == ["opened /a", "closed /a"]
@@ -176,17 +176,17 @@ def test_a_published_receiver_is_enabled_beside_ready_ones(
 
 
 STOCKTAKING = """\
-from signalpost.receivers.lines import one_word
+from signalpost.receivers.lines import logfmt_value
 
 
 class StockKeeper:
-    hears = {"exchange-closed": "__call__"}
+    signals = {"exchange-closed": "__call__"}
 
     def __init__(self, *, word: str = "closed") -> None:
         self.word = word
 
     def __call__(self, sender, *, exchange, **_):
-        print(self.word, one_word(exchange.path), exchange.status)
+        print(self.word, logfmt_value(exchange.path), exchange.status)
 """
 
 PYPROJECT = """\

@@ -10,8 +10,8 @@ import pytest
 
 from signalpost._ids import ID_HEADERS
 from signalpost.config import available_receivers
+from signalpost.config import BUILTIN_RECEIVERS
 from signalpost.config import checked_file
-from signalpost.config import READY
 from signalpost.config import template
 from signalpost.config._available import summary_of
 from signalpost.lifecycle import catalogue
@@ -31,7 +31,7 @@ def others(
     module = '''
         class Stock:
             """Count what is in `stock`; see :class:`~shop.Shelf`."""
-            hears = {"exchange-closed": "__call__"}
+            signals = {"exchange-closed": "__call__"}
             def __init__(self, *, text='say "\\\\\\x7f"', sizes=(1, 2.5),
                          table={"a b": 1}, api_key="open-sesame",
                          many=tuple(range(50)), odd=object(),
@@ -91,7 +91,7 @@ def test_all_lines_may_be_uncommented_together(tmp_path: Path) -> None:
     lines = [line[1:] if is_setting(line) else line for line in template().splitlines()]
     path = tmp_path / "shop.toml"
     assert mistakes_of(path, "\n".join(lines)) == []
-    assert {*READY} < {*checked_file(path).receivers}
+    assert {*BUILTIN_RECEIVERS} < {*checked_file(path).receivers}
 
 
 @pytest.mark.usefixtures("others")
@@ -122,7 +122,7 @@ def test_what_takes_an_option_in_any_case_has_no_line_to_uncomment() -> None:
 
 def test_every_ready_receiver_has_its_summary() -> None:
     text = template()
-    for name in READY:
+    for name in BUILTIN_RECEIVERS:
         assert re.search(rf"^# {name}: [A-Z].*", text, re.MULTILINE)
     assert all(len(line) <= 100 and line.isprintable() for line in text.splitlines())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from signalpost.config import READY
+from signalpost.config import BUILTIN_RECEIVERS
 from signalpost.console import main
 
 ROOT = Path(__file__).parents[2]
@@ -47,13 +47,13 @@ def test_receivers_are_listed_with_options_and_summaries(run: Run) -> None:
     start = lines.index("off referrers(paths=None, logger=None)")
     assert lines[start + 1].startswith("    Log the referrer of each request")
     assert {line[4:].partition("(")[0] for line in lines if line[:4] == "off "} >= {
-        *READY
+        *BUILTIN_RECEIVERS
     }
 
 
 def test_receivers_as_json_are_one_document(run: Run) -> None:
     data = json.loads(run("receivers", "--json").out)
-    assert {*READY} <= {one["name"] for one in data["receivers"]}
+    assert {*BUILTIN_RECEIVERS} <= {one["name"] for one in data["receivers"]}
     assert data["mistakes"] == []
 
 

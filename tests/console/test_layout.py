@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from signalpost.console.layout import cut
-from signalpost.console.layout import place
+from signalpost.console.layout import location
 from signalpost.console.layout import Row
 from signalpost.console.layout import table
 from signalpost.console.layout import unstyled
@@ -104,7 +104,7 @@ def test_places_are_relative_to_where_the_reader_is(
     packages = os.path.join(tmp_path, "lib", "site-packages")
     monkeypatch.setattr(sys, "path", ["", os.fspath(tmp_path / "src"), packages])
     beside = f"{tmp_path}-other/shop.py"
-    assert place(f"{tmp_path}/src/shop.py", 3) == "src/shop.py:3"
-    assert place(f"{packages}/shop/views.py", 3) == "shop/views.py:3"
-    assert place(beside, 3) == f"{beside}:3"
-    assert place('app.config["X"]') == 'app.config["X"]'
+    assert location(f"{tmp_path}/src/shop.py", 3) == "src/shop.py:3"
+    assert location(f"{packages}/shop/views.py", 3) == "shop/views.py:3"
+    assert location(beside, 3) == f"{beside}:3"
+    assert location('app.config["X"]') == 'app.config["X"]'

@@ -10,7 +10,7 @@ import flask
 import pytest
 from opentelemetry.trace import SpanKind
 
-from signalpost.config import READY
+from signalpost.config import BUILTIN_RECEIVERS
 from signalpost.errors import ConfigurationError
 from signalpost.exchange import current_exchange
 from signalpost.integrations.flask import Signalpost
@@ -149,7 +149,9 @@ def test_each_refuses_the_same_patterns(
     assert len(raised.value.errors) == 1
 
 
-@pytest.mark.parametrize("name", [name for name in READY if name not in EXCLUDING])
+@pytest.mark.parametrize(
+    "name", [name for name in BUILTIN_RECEIVERS if name not in EXCLUDING]
+)
 def test_no_other_receiver_ignores_patterns(name: str) -> None:
     with pytest.raises(ConfigurationError, match="unknown option 'exclude'"):
         new_app(SIGNALPOST_RECEIVERS={name: {"exclude": EXCLUDE}})

@@ -98,7 +98,7 @@ def hear_thrice(sender: object) -> None:
 class Odd:
     """Take ``any`` option; see :class:`~shop.Other`."""
 
-    hears: t.ClassVar = {"exchange-closed": "__call__"}
+    signals: t.ClassVar = {"exchange-closed": "__call__"}
 
     def __init__(self, first: int, **more: object) -> None:
         self.first = first
@@ -523,7 +523,7 @@ def test_a_check_of_what_is_wrong_shows_no_secret() -> None:
 class Refusing:
     """Refuses what it is given, with the value in its message."""
 
-    hears: t.ClassVar = {"exchange-closed": "__call__"}
+    signals: t.ClassVar = {"exchange-closed": "__call__"}
 
     def __init__(self, **options: object) -> None:
         raise ValueError(f"refused {options['api_key']}")

@@ -20,8 +20,8 @@ from flask.cli import FlaskGroup
 from signalpost import Namespace
 from signalpost import Signal
 from signalpost._engine.cleanup import deaths
+from signalpost.config import BUILTIN_RECEIVERS
 from signalpost.config import enabled_for
-from signalpost.config import READY
 from signalpost.errors import SenderWarning
 from signalpost.integrations.flask import Signalpost
 from signalpost.integrations.flask_cli import signalpost
@@ -123,7 +123,7 @@ def test_the_receivers_of_statements_have_their_names_and_lines(folder: Path) ->
 
 
 def test_every_ready_receiver_has_its_name(folder: Path) -> None:
-    names = [name for name in READY if name not in ("sqlalchemy", "watch")]
+    names = [name for name in BUILTIN_RECEIVERS if name not in ("sqlalchemy", "watch")]
     app = new_app(SIGNALPOST_RECEIVERS=dict.fromkeys(names, True))
     data = data_of(app, "list")
     enabled_for(app).disable_all()
@@ -397,7 +397,7 @@ def test_receivers_as_json_have_options_and_no_secret() -> None:
     enabled_for(app).disable_all()
     assert "sesame" not in json.dumps(data)
     by_name = {one["name"]: one for one in data["receivers"]}
-    assert {*READY} <= {*by_name}
+    assert {*BUILTIN_RECEIVERS} <= {*by_name}
     assert by_name["latency"]["enabled"] is None
     assert by_name["latency"]["options"][0] == {
         "name": "slow_seconds",

@@ -88,7 +88,7 @@ def test_a_recorders_methods_record_from_a_factory() -> None:
         app = new_shop()
         Signalpost(app)
         recorder = LatencyRecorder()
-        for name, method in recorder.hears.items():
+        for name, method in recorder.signals.items():
             catalogue[name].connect(getattr(recorder, method), app)
         return app, weakref.ref(recorder)
 

@@ -22,7 +22,7 @@ from werkzeug.test import run_wsgi_app
 
 from signalpost import ANY
 from signalpost import named
-from signalpost.config import READY
+from signalpost.config import BUILTIN_RECEIVERS
 from signalpost.errors import ApplicationGoneError
 from signalpost.integrations.flask import Signalpost
 from signalpost.lifecycle import catalogue
@@ -184,7 +184,7 @@ def test_an_app_is_freed_by_its_last_reference(prepare: Prepare, use: Prepare) -
         signal.disconnect(receive)
 
 
-@pytest.mark.parametrize("name", READY)
+@pytest.mark.parametrize("name", BUILTIN_RECEIVERS)
 def test_an_app_is_freed_with_what_is_enabled_for_it(name: str) -> None:
     use = visit("/hello", "/stream")
     before = [len(signal.connections) for signal in catalogue.values()]

@@ -7,8 +7,8 @@ import gc
 import pytest
 import sqlalchemy as sa
 
+from signalpost.config import BUILTIN_RECEIVERS
 from signalpost.config import Configuration
-from signalpost.config import READY
 from signalpost.lifecycle import catalogue
 from signalpost.lifecycle import sql_executed
 from signalpost.testing import capture
@@ -16,7 +16,9 @@ from tests.wsgi.serving import hello
 from tests.wsgi.serving import Server
 
 INTEGRATED = sorted(
-    name for name, path in READY.items() if path.startswith("signalpost.integrations.")
+    name
+    for name, path in BUILTIN_RECEIVERS.items()
+    if path.startswith("signalpost.integrations.")
 )
 
 
@@ -50,7 +52,7 @@ def test_it_is_enabled_and_disabled_by_its_name(name: str) -> None:
     configuration = {"signalpost": {"receivers": {name: True}}}
     enabled = Configuration.from_mapping(configuration).load(hello)
     try:
-        assert enabled[name].path == READY[name]
+        assert enabled[name].path == BUILTIN_RECEIVERS[name]
         assert connections() > before or instrumented() > sends_before
         server = Server()
         server.serve(hello)

@@ -459,7 +459,7 @@ def test_every_receiver_says_what_was_served(
     assert (totals.requests, totals.none, totals.own) == (len(PATH), 4, 1)
     (count,) = failures.counts()
     assert (count.exception, count.times) == ("KeyError", 1)
-    assert f"{Path(__file__).name}:" in count.place
+    assert f"{Path(__file__).name}:" in count.location
 
     assert sender.dropped == 0
     assert visited.messages[0]["signal"] == "post-config-load"

@@ -148,7 +148,7 @@ def test_an_exception_is_logged_with_its_place_and_exchange(
 ) -> None:
     visit(FailureLogger(), app, path="/a", SCRIPT_NAME="/shop", method="POST")
     (fields,) = log.fields
-    assert "tests" in fields.pop("place")
+    assert "tests" in fields.pop("location")
     assert len(fields.pop("fingerprint")) == 12
     assert fields == {
         "line": "failure",
@@ -185,7 +185,7 @@ def test_a_view_that_fails_is_logged_once_with_its_route(log: Log) -> None:
         assert app.test_client().get("/items/3", buffered=True).status_code == 500
     assert len(log.lines) == 1
     assert log.lines[0].startswith("GET /items/<int:number> - view LookupError at=")
-    assert f"{__file__}:" in receiver.counts()[0].place
+    assert f"{__file__}:" in receiver.counts()[0].location
 
 
 def test_an_error_that_is_handled_is_not_logged(log: Log) -> None:
@@ -199,7 +199,7 @@ def test_an_error_that_is_handled_is_not_logged(log: Log) -> None:
 
 
 def test_the_logger_says_what_it_hears(log: Log) -> None:
-    assert FailureLogger.hears == {
+    assert FailureLogger.signals == {
         "got-request-exception": "__call__",
         "work-finished": "finished",
     }
@@ -212,7 +212,7 @@ def test_repeats_are_counted_instead_of_printed(log: Log) -> None:
     assert log.has_traceback == [True, False, False, False]
     (count,) = receiver.counts()
     assert (count.times, count.exception) == (1_000, "LookupError")
-    assert count.place == f"{__file__}:{fail.__code__.co_firstlineno + 1}:fail"
+    assert count.location == f"{__file__}:{fail.__code__.co_firstlineno + 1}:fail"
     assert count.first_at <= count.last_at
     assert {fields["fingerprint"] for fields in log.fields} == {count.fingerprint}
 
@@ -302,7 +302,9 @@ def test_frames_of_libraries_do_not_count(log: Log) -> None:
     for is_here in (True, False):
         tell(receiver, raised(use, is_here))
     (count,) = receiver.counts()
-    assert count.place.endswith(f"{use.__code__.co_firstlineno + 1}:{use.__qualname__}")
+    assert count.location.endswith(
+        f"{use.__code__.co_firstlineno + 1}:{use.__qualname__}"
+    )
 
 
 GENERATED = [
@@ -324,7 +326,7 @@ def test_code_that_was_made_by_exec_is_never_the_place(log: Log, file: str) -> N
 
     tell(receiver, raised(use))
     line = use.__code__.co_firstlineno + 1
-    assert receiver.counts()[0].place == f"{__file__}:{line}:{use.__qualname__}"
+    assert receiver.counts()[0].location == f"{__file__}:{line}:{use.__qualname__}"
     assert log.places == [(__file__, line, use.__qualname__)]
 
 
@@ -366,7 +368,7 @@ def test_lines_of_code_that_was_made_by_exec_are_different_failures(log: Log) ->
     first, second = receiver.counts()
     assert (first.times, second.times) == (2, 1)
     assert first.fingerprint != second.fingerprint
-    assert first.place == second.place
+    assert first.location == second.location
 
 
 def test_place_of_an_object_that_refuses_its_values_is_where_it_is_made(
@@ -384,7 +386,7 @@ def test_place_of_an_object_that_refuses_its_values_is_where_it_is_made(
 
     receiver = FailureLogger()
     tell(receiver, raised(make))
-    assert receiver.counts()[0].place.endswith("Mug.__post_init__")
+    assert receiver.counts()[0].location.endswith("Mug.__post_init__")
 
 
 def test_a_template_is_a_place(log: Log) -> None:
@@ -400,7 +402,7 @@ def test_a_template_is_a_place(log: Log) -> None:
     for name in templates:
         template = environment.get_template(name)
         tell(receiver, raised(template.render, {"fail": raise_installed}))
-    assert [count.place.rsplit(":", 1)[0] for count in receiver.counts()] == [
+    assert [count.location.rsplit(":", 1)[0] for count in receiver.counts()] == [
         "<template>:2",
         "<template>:3",
     ]
@@ -441,7 +443,7 @@ def test_sessions_that_fail_in_two_views_are_two_failures(
     first, second = receiver.counts()
     line = work.__code__.co_firstlineno + 1
     place = f"{__file__}:{line}:{work.__qualname__}"
-    assert (first.place, second.place) == (place, place)
+    assert (first.location, second.location) == (place, place)
     assert first.fingerprint != second.fingerprint
     assert log.has_traceback == [True, True]
 
@@ -494,7 +496,7 @@ def test_a_file_name_that_is_not_utf_8_is_a_place_like_others(
     for _ in range(2):
         tell(receiver, raised(fail))
     (count,) = receiver.counts()
-    assert (count.place, count.times) == (f"/srv/{name}:2:run", 2)
+    assert (count.location, count.times) == (f"/srv/{name}:2:run", 2)
     other = FailureLogger()
     tell(other, raised(function_of("/srv/other.py", "def run():\n raise OSError")))
     assert other.counts()[0].fingerprint != count.fingerprint
@@ -511,13 +513,13 @@ def test_frames_of_libraries_count_if_there_are_no_others(log: Log) -> None:
     assert trace is not None
     receiver = FailureLogger()
     tell(receiver, error.with_traceback(trace.tb_next))
-    assert receiver.counts()[0].place == "/usr/lib/dist-packages/x.py:2:run"
+    assert receiver.counts()[0].location == "/usr/lib/dist-packages/x.py:2:run"
 
 
 def test_an_exception_that_was_never_raised_has_no_place(log: Log) -> None:
     receiver = FailureLogger()
     tell(receiver, LookupError("given"))
-    assert receiver.counts()[0].place == "-"
+    assert receiver.counts()[0].location == "-"
     assert " at=- times=1 " in log.lines[0]
 
 

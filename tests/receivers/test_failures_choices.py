@@ -292,8 +292,8 @@ def test_an_ignored_exception_is_no_failure_by_its_response() -> None:
 def test_without_the_option_a_response_is_no_failure() -> None:
     app = shop()
     receiver = FailureLogger()
-    assert [*FailureLogger.hears] == ["got-request-exception", "work-finished"]
-    assert [*receiver.hears] == ["got-request-exception", "work-finished"]
+    assert [*FailureLogger.signals] == ["got-request-exception", "work-finished"]
+    assert [*receiver.signals] == ["got-request-exception", "work-finished"]
     with connected(receiver):
         get(app, "/items/0")
     assert receiver.counts() == []

@@ -28,8 +28,8 @@ from signalpost.receivers.formats import Line
 from signalpost.receivers.formats import LogfmtFormatter
 from signalpost.receivers.formats import TextFormatter
 from signalpost.receivers.latency import LatencyLogger
+from signalpost.receivers.lines import logfmt_value
 from signalpost.receivers.lines import LONGEST_FIELD
-from signalpost.receivers.lines import one_word
 from signalpost.receivers.referrers import ReferrerLogger
 from tests.receivers.test_hostile_lines import HOSTILE
 from tests.wsgi.serving import hello
@@ -322,7 +322,9 @@ def test_a_key_cannot_pass_for_several(key: str, written: str) -> None:
 def test_any_text_in_a_field_is_one_line_and_comes_back_from_json(
     text: str, key: str
 ) -> None:
-    record = record_of(Line("stock", {key: text}, lambda: one_word(text, len(text))))
+    record = record_of(
+        Line("stock", {key: text}, lambda: logfmt_value(text, len(text)))
+    )
     entry = json_of(record)
     assert list(entry.values())[5] == text
     for formatter in FORMATTERS:

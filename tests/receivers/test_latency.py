@@ -123,7 +123,7 @@ def test_a_threshold_of_a_wrong_type_is_refused() -> None:
 
 
 def test_it_says_what_it_hears() -> None:
-    for signal, method in LatencyLogger.hears.items():
+    for signal, method in LatencyLogger.signals.items():
         assert signal in catalogue
         assert callable(getattr(log_latency, method))
 

@@ -5,18 +5,18 @@ import typing as t
 
 import pytest
 
-from signalpost.receivers.lines import capped
 from signalpost.receivers.lines import chosen_logger
+from signalpost.receivers.lines import logfmt_value
 from signalpost.receivers.lines import LONGEST_FIELD
-from signalpost.receivers.lines import one_line
-from signalpost.receivers.lines import one_word
+from signalpost.receivers.lines import single_line
+from signalpost.receivers.lines import truncated
 
 CONTROLS = [*range(0x20), 0x7F, *range(0x80, 0xA0), 0x2028, 0x2029, 0x202E, 0xD800]
 
 
 @pytest.mark.parametrize("code", CONTROLS)
 def test_a_control_character_is_escaped(code: int) -> None:
-    line = one_word(f"/a{chr(code)}b")
+    line = logfmt_value(f"/a{chr(code)}b")
     assert line.isprintable()
     assert line.splitlines() == [line]
     assert chr(code) not in line
@@ -27,45 +27,45 @@ def test_a_control_character_is_escaped(code: int) -> None:
     "text", ["/", "/products/<slug>", "/café", "https://a.example"]
 )
 def test_harmless_text_stays_as_it_is(text: str) -> None:
-    assert one_word(text) == text
+    assert logfmt_value(text) == text
 
 
 def test_an_escape_cannot_be_forged() -> None:
-    assert one_word("/a\\nb") != one_word("/a\nb")
+    assert logfmt_value("/a\\nb") != logfmt_value("/a\nb")
 
 
 @pytest.mark.parametrize("text", ["/a 200 complete", 'a"b', "a=b", ""])
 def test_text_that_could_pass_for_several_fields_is_quoted(text: str) -> None:
-    word = one_word(text)
+    word = logfmt_value(text)
     assert word[0] == word[-1] == '"'
     assert '"' not in word[1:-1].replace('\\"', "")
 
 
 def test_a_long_text_is_cut() -> None:
-    assert one_word("a" * 100_000) == "a" * LONGEST_FIELD + "…"
-    assert len(one_word("\x00" * 100_000)) < 10 * LONGEST_FIELD
+    assert logfmt_value("a" * 100_000) == "a" * LONGEST_FIELD + "…"
+    assert len(logfmt_value("\x00" * 100_000)) < 10 * LONGEST_FIELD
 
 
 def test_a_field_that_was_cut_is_cut_no_further() -> None:
-    cut = capped("a" * 100_000)
+    cut = truncated("a" * 100_000)
     assert cut == "a" * LONGEST_FIELD + "…"
-    assert capped(cut) == one_word(cut) == cut
+    assert truncated(cut) == logfmt_value(cut) == cut
 
 
 @pytest.mark.parametrize("code", CONTROLS)
 def test_a_control_character_does_not_end_a_line(code: int) -> None:
-    line = one_line(f"no mug{chr(code)}on the shelf")
+    line = single_line(f"no mug{chr(code)}on the shelf")
     assert line.isprintable()
     assert line.splitlines() == [line]
 
 
 @pytest.mark.parametrize("text", ["", 'a b = "c"', "C:\\shop", "café"])
 def test_a_sentence_stays_as_it_is(text: str) -> None:
-    assert one_line(text) == text
+    assert single_line(text) == text
 
 
 def test_backslashes_of_a_sentence_stay_single() -> None:
-    assert one_line("C:\\shop\n") == "C:\\shop\\n"
+    assert single_line("C:\\shop\n") == "C:\\shop\\n"
 
 
 def test_a_logger_can_be_told_by_name() -> None:
@@ -92,15 +92,15 @@ def test_each_character_is_escaped_whatever_is_beside_it(beside: str) -> None:
     # Of all planes, with what is not printable and what is.
     characters = [chr(code) + beside for code in range(0, 0x110000, 11)]
     line = "".join(escaped(one[0]) + one[1:] for one in characters)
-    assert one_line("".join(characters)) == line
+    assert single_line("".join(characters)) == line
     word = "".join(
         (escaped(one[0]) if one[0] != "\\" else "\\\\") + one[1:].replace("\\", "\\\\")
         for one in characters
     )
     word = word.replace('"', '\\"')
-    assert one_word("".join((*characters, " ")), 10**7) == f'"{word} "'
+    assert logfmt_value("".join((*characters, " ")), 10**7) == f'"{word} "'
 
 
 def test_each_unprintable_character_is_escaped() -> None:
     text = "".join(filter(lambda one: not one.isprintable(), map(chr, range(0x110000))))
-    assert one_line(text) == text.encode("unicode_escape").decode("ascii")
+    assert single_line(text) == text.encode("unicode_escape").decode("ascii")

@@ -24,7 +24,7 @@ from signalpost.lifecycle import exchange_opened
 from signalpost.receivers.quantiles import RELATIVE_ERROR
 from signalpost.receivers.recorder import LatencyRecorder
 from signalpost.receivers.recorder import OTHER_ROUTES
-from signalpost.receivers.recorder import RouteFigures
+from signalpost.receivers.recorder import RouteMetrics
 from signalpost.receivers.recorder import UNMATCHED_ROUTE
 from tests.wsgi.serving import hello
 from tests.wsgi.serving import Server
@@ -68,15 +68,15 @@ def record(
     exchange._release()
 
 
-def routes_of(recorder: LatencyRecorder) -> dict[str, RouteFigures]:
-    return {figures.route: figures for figures in recorder.snapshot().routes}
+def routes_of(recorder: LatencyRecorder) -> dict[str, RouteMetrics]:
+    return {metrics.route: metrics for metrics in recorder.snapshot().routes}
 
 
 @contextlib.contextmanager
 def connected(recorder: LatencyRecorder) -> t.Generator[None]:
     """Connect as a configuration does, by what the class says that it hears."""
     with contextlib.ExitStack() as stack:
-        for signal, method in recorder.hears.items():
+        for signal, method in recorder.signals.items():
             receiver = getattr(recorder, method)
             stack.enter_context(catalogue[signal].connected_to(receiver))
         yield
@@ -286,11 +286,11 @@ def test_after_a_minute_only_the_counts_since_the_start_stay(
 ) -> None:
     record(recorder, status=500)
     clock.seconds += 60
-    figures = routes_of(recorder)["/a"]
-    assert figures.requests == 0
-    assert math.isnan(figures.p99_seconds)
+    metrics = routes_of(recorder)["/a"]
+    assert metrics.requests == 0
+    assert math.isnan(metrics.p99_seconds)
     assert math.isnan(recorder.quantile(0.5))
-    assert (figures.requests_since_start, figures.errors_since_start) == (1, 1)
+    assert (metrics.requests_since_start, metrics.errors_since_start) == (1, 1)
 
 
 @pytest.mark.parametrize(("seconds", "requests"), [(54.9, 1), (60, 0)])
@@ -411,7 +411,7 @@ def test_in_flight_and_counts_are_right_with_threads() -> None:
 def test_reading_while_threads_record_neither_fails_nor_loses() -> None:
     recorder = LatencyRecorder(max_routes=8)
     done = threading.Event()
-    seen: list[RouteFigures] = []
+    seen: list[RouteMetrics] = []
 
     def read() -> None:
         while not done.wait(0.001):

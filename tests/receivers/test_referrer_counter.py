@@ -56,7 +56,7 @@ def test_a_request_through_the_middleware_is_counted() -> None:
 
 
 def test_it_can_be_connected_by_what_it_says_that_it_hears() -> None:
-    assert ReferrerCounter.hears == {request_started.name: "__call__"}
+    assert ReferrerCounter.signals == {request_started.name: "__call__"}
 
 
 def test_the_top_has_the_highest_counts_first() -> None:

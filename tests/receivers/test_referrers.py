@@ -103,6 +103,6 @@ def test_nothing_is_done_for_a_level_that_is_off(
 
 
 def test_it_says_what_it_hears() -> None:
-    for signal, method in ReferrerLogger.hears.items():
+    for signal, method in ReferrerLogger.signals.items():
         assert signal in catalogue
         assert callable(getattr(log_referrer, method))

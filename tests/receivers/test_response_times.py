@@ -120,10 +120,10 @@ def test_long_streams_do_not_raise_a_quantile() -> None:
     recorder = LatencyRecorder(clock=Clock())
     for length in (60.0, 600.0, 6000.0):
         recorder.closed("shop", exchange=closed_exchange(duration_seconds=length))
-    (figures,) = recorder.snapshot().routes
-    assert figures.p50_seconds == figures.p99_seconds == 0.25
-    assert figures.stream_p50_seconds == pytest.approx(600, rel=0.01)
-    assert figures.stream_p99_seconds == figures.stream_maximum_seconds == 6000.0
+    (metrics,) = recorder.snapshot().routes
+    assert metrics.p50_seconds == metrics.p99_seconds == 0.25
+    assert metrics.stream_p50_seconds == pytest.approx(600, rel=0.01)
+    assert metrics.stream_p99_seconds == metrics.stream_maximum_seconds == 6000.0
 
 
 @pytest.mark.parametrize(

@@ -717,7 +717,7 @@ def test_connecting_again_hears_once_and_stays_connected(folder: Path) -> None:
 
 
 def test_it_says_that_it_connects_itself() -> None:
-    assert WatchSender.hears == {}
+    assert WatchSender.signals == {}
 
 
 def test_a_connected_sender_is_kept(folder: Path) -> None:

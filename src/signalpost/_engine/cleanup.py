@@ -15,7 +15,7 @@ from types import CodeType
 from typing import Any
 
 from .connection import Connection
-from .lifetime import place_of
+from .lifetime import location_of
 from .senders import SenderReference
 
 
@@ -58,7 +58,7 @@ class Death:
     @property
     def connected_at(self) -> str:
         """The line that connected the receiver, as ``file:line``."""
-        return place_of(self._code, self._instruction)
+        return location_of(self._code, self._instruction)
 
     @property
     def connected_in(self) -> str:
@@ -175,7 +175,7 @@ class ReportingCleanup(Cleanup):
             return
         if self._is_replaced(table):
             return
-        place = place_of(t.cast("CodeType", connection.code), connection.instruction)
+        place = location_of(t.cast("CodeType", connection.code), connection.instruction)
         warnings.warn(
             f"a function that was connected weakly to {table.signal()} at {place} died"
             " while connected; keep it in a variable or connect it with weak=False",

@@ -313,7 +313,7 @@ def check_callable(receiver: object) -> None:
 def _advice_for(receiver: object) -> str:
     """Return what to connect instead of an object that cannot be called."""
     kind = type(receiver)
-    methods = getattr(kind, "hears", None)
+    methods = getattr(kind, "signals", None)
     if isinstance(methods, Mapping) and methods:
         each = " and ".join(f".{name} to {signal}" for signal, name in methods.items())
         return f"connect its methods: {each}"

@@ -16,7 +16,7 @@ from .connection import Receiver
 from .connection import UID
 from .identity import ANY
 from .identity import describe
-from .lifetime import place_of
+from .lifetime import location_of
 from .table import Table
 
 
@@ -80,7 +80,7 @@ def _info(connection: Connection, sender: Any) -> ConnectionInfo | None:
         receiver,
         sender,
         describe(receiver),
-        connection.code and place_of(connection.code, connection.instruction),
+        connection.code and location_of(connection.code, connection.instruction),
         connection.strong is None,
         options.once,
         t.cast("int", options.priority),

@@ -118,7 +118,7 @@ def check_not_in_class_body(receiver: object, frame: FrameType, signal: object) 
     )
 
 
-def place_of(code: CodeType, instruction: int) -> str:
+def location_of(code: CodeType, instruction: int) -> str:
     """Return where an instruction of some code is, as ``file:line``."""
     for start, end, line in code.co_lines():
         if start <= instruction < end:

@@ -15,9 +15,10 @@ The operator decides which receivers run, not the application::
 ``auto-import`` names modules to import, in order. ``format`` is ``"text"``, ``"json"``
 or ``"logfmt"``: what the loggers below ``signalpost`` log, from level ``INFO`` up, is
 then written to standard error in that form, and by no other logger's means. The
-receivers are named as in :data:`READY`, or ``package.module:object``, or as another
-distribution names them under the entry-point group ``signalpost.receivers``; the value
-is a table of options, or ``true`` for none, or ``false`` to leave it out.
+receivers are named as in :data:`BUILTIN_RECEIVERS`, or ``package.module:object``, or
+as another distribution names them under the entry-point group
+``signalpost.receivers``; the value is a table of options, or ``true`` for none, or
+``false`` to leave it out.
 
 Nothing is ignored: a name that is not known here, or that is only like one of these, is
 an error. Sections of others, as ``[tool.black]``, are none of these.
@@ -36,7 +37,7 @@ from ._disabled import is_disabled
 from ._enabled import Enabled
 from ._enabled import enabled_for
 from ._enabled import EnabledReceiver
-from ._finding import READY
+from ._finding import BUILTIN_RECEIVERS
 from ._keys import configuration_of_keys
 from ._keys import KNOWN_KEYS
 from ._published import ENTRY_POINT_GROUP
@@ -44,10 +45,10 @@ from ._template import template
 from ._unseen import unseen_lines
 
 __all__ = [
+    "BUILTIN_RECEIVERS",
     "DISABLED_VARIABLE",
     "ENTRY_POINT_GROUP",
     "KNOWN_KEYS",
-    "READY",
     "AvailableReceiver",
     "CheckedFile",
     "Configuration",

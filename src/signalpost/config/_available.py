@@ -14,7 +14,7 @@ from typing import Any
 from ._enabled import EnabledReceiver
 from ._extras import install_for
 from ._extras import missing_engines
-from ._finding import READY
+from ._finding import BUILTIN_RECEIVERS
 from ._published import read_published
 from ._shown import shown
 
@@ -84,7 +84,7 @@ def available_receivers(
     # Up to the extras that it may name; it may also be what is no path at all.
     paths = {one.name: one.value.partition("[")[0] for one in read_published()}
     paths = {name: path.replace(" ", "") for name, path in paths.items()}
-    paths |= READY
+    paths |= BUILTIN_RECEIVERS
     paths |= {name: one.path for name, one in enabled.items()}
     return [_found(name, paths[name], enabled.get(name)) for name in sorted(paths)]
 
@@ -164,6 +164,10 @@ def _is_plain(value: Any) -> bool:
 
 def _needs_of(target: Any) -> Iterable[str]:
     connects_itself = hasattr(target, "connect") and hasattr(target, "disconnect")
-    if target is not None and not connects_itself and not getattr(target, "hears", {}):
+    if (
+        target is not None
+        and not connects_itself
+        and not getattr(target, "signals", {})
+    ):
         yield "signal"
     yield from (one.name for one in _options_of(target) if one.is_required)

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from ..errors import ConfigurationError
 from ..errors import ConfigurationWarning
-from ..receivers.lines import one_line
+from ..receivers.lines import single_line
 from ._configuration import Configuration
 from ._unseen import unseen_lines
 
@@ -26,7 +26,7 @@ if t.TYPE_CHECKING:
 
 __all__ = ["CheckedFile", "checked_file", "noted_warnings", "with_causes"]
 
-_OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+_OWN_FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def noted_warnings() -> Iterator[list[str]]:
     finally:
         for one in caught:
             if issubclass(one.category, ConfigurationWarning):
-                found.append(one_line(str(one.message)))
+                found.append(single_line(str(one.message)))
             else:
                 warnings.warn_explicit(
                     one.message, one.category, one.filename, one.lineno
@@ -109,9 +109,9 @@ def _checked(path: str | os.PathLike[str]) -> CheckedFile:
     # Of a module that reads its section.
     except (Exception, SystemExit) as error:  # noqa: BLE001
         source = os.fsdecode(path)
-        reason = one_line(f"{type(error).__name__}: {error}{_place_of(error)}")
+        reason = single_line(f"{type(error).__name__}: {error}{_location_of(error)}")
         mistake = ConfigurationError(
-            f"{one_line(source)}: a receiver of post-config-load failed: {reason}",
+            f"{single_line(source)}: a receiver of post-config-load failed: {reason}",
             source,
         )
         return CheckedFile((), (mistake,), (), ())
@@ -128,18 +128,18 @@ def with_causes(
     for one in mistakes:
         for error in one.errors:
             cause = error.__cause__
-            place = "" if cause is None else one_line(_place_of(cause))
+            location = "" if cause is None else single_line(_location_of(cause))
             # Once, however often it is shown.
-            if not str(error).endswith(place):
-                error.args = (f"{error}{place}",)
+            if not str(error).endswith(location):
+                error.args = (f"{error}{location}",)
             found.append(error)
     return tuple(found)
 
 
-def _place_of(error: BaseException) -> str:
+def _location_of(error: BaseException) -> str:
     """Return the innermost line outside of this package that an error came from."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         is_importing = frame.filename.startswith(("<frozen", str(importlib.__file__)))
-        if not is_importing and not frame.filename.startswith(_OURS):
+        if not is_importing and not frame.filename.startswith(_OWN_FOLDER):
             return f" ({frame.filename}, line {frame.lineno})"
     return ""

@@ -12,7 +12,7 @@ from .._ids import IdHeaders
 from .._ids import set_id_headers
 from ..errors import ConfigurationError
 from ..lifecycle import post_config_load
-from ..receivers.lines import one_line
+from ..receivers.lines import single_line
 from ..wsgi.finding import sender_of
 from ._enabled import Enabled
 from ._enabled import enabled_for
@@ -22,23 +22,23 @@ from ._finding import RELAY
 from ._finding import require_known
 from ._ids import id_headers_in
 from ._layer import Layer
-from ._place import Lines
-from ._place import listed
-from ._place import Mistakes
-from ._place import NO_LINES
-from ._place import Place
+from ._location import joined
+from ._location import Lines
+from ._location import Location
+from ._location import Mistakes
+from ._location import NO_LINES
+from ._raw_values import plain
+from ._raw_values import RawValue
 from ._shown import shown_value
 from ._tables import by_section
 from ._tables import ini_tables
+from ._tables import lookup
+from ._tables import merged
 from ._tables import options_in
-from ._tables import OURS
-from ._tables import overlaid
-from ._tables import reached
 from ._tables import RECEIVERS
+from ._tables import SECTION
 from ._tables import text_of
 from ._tables import toml_tables
-from ._text import plain
-from ._text import Text
 
 __all__ = ["Configuration"]
 
@@ -157,18 +157,18 @@ class Configuration(Mapping[str, Any]):
         if suffix == ".ini":
             return cls.from_ini(source)
         raise ConfigurationError(
-            f"{one_line(source)}: the name of a configuration must end in .toml or"
+            f"{single_line(source)}: the name of a configuration must end in .toml or"
             " .ini, so that its form is known",
             source,
         )
 
     def __getitem__(self, name: str) -> Any:
         try:
-            value = reached(self._table, name)
+            value = lookup(self._table, name)
         except KeyError as error:
             section = f"[{self.section}] of " if self.section else ""
             error.add_note(
-                f"{section}{self.source} has {listed(self._table) or 'nothing'}; use"
+                f"{section}{self.source} has {joined(self._table) or 'nothing'}; use"
                 " get() for what may be missing"
             )
             raise
@@ -187,13 +187,13 @@ class Configuration(Mapping[str, Any]):
         section = f" [{self.section}]" if self.section else ""
         return f"<Configuration {self.source}{section}>"
 
-    def overlaid(self, upper: Configuration) -> Configuration:
+    def merged(self, upper: Configuration) -> Configuration:
         """Return this configuration with another laid over it.
 
         :param upper: Its values win: whole receivers, whole keys of other sections.
             Messages name its source for them.
         """
-        table = overlaid(self._table, upper._table, depth=2)
+        table = merged(self._table, upper._table, depth=2)
         layers = self._layers + upper._layers
         return Configuration(table, self.source, self.section, layers)
 
@@ -258,57 +258,57 @@ class Configuration(Mapping[str, Any]):
         for layer in self._layers:
             for error in layer.mistakes_in(self.section):
                 mistakes.add(error)
-        ours = _table_in(self._table, OURS)
+        ours = _table_in(self._table, SECTION)
         for module in self._modules(ours.get("auto-import", ()), mistakes):
             with mistakes.noted():
-                imported(module, self.place_of(OURS, "auto-import"), module)
+                imported(module, self.location_of(SECTION, "auto-import"), module)
         receivers = _table_in(ours, "receivers")
         look_again_for(receivers)
         for name, value in receivers.items():
-            place = self.place_of(RECEIVERS, name)
+            location = self.location_of(RECEIVERS, name)
             with mistakes.noted():
-                options = options_in(value, place)
+                options = options_in(value, location)
                 if options is None:
-                    require_known(name, place)
+                    require_known(name, location)
                 else:
-                    enabled.enable_at(name, options, place)
+                    enabled.enable_at(name, options, location)
         if "relay" in ours:
             with mistakes.noted():
-                place = self.place_of(OURS, "relay")
-                options = options_in(ours["relay"], place)
+                location = self.location_of(SECTION, "relay")
+                options = options_in(ours["relay"], location)
                 if options is not None:
-                    enabled.enable_at(RELAY, options, place)
+                    enabled.enable_at(RELAY, options, location)
         if "format" in ours:
             with mistakes.noted():
-                enabled.write_as(ours["format"], self.place_of(OURS, "format"))
+                enabled.write_as(ours["format"], self.location_of(SECTION, "format"))
         self._id_headers(mistakes)
         return mistakes
 
     def _id_headers(self, mistakes: Mistakes) -> IdHeaders | None:
         """Return the headers that may have the id of a request; ``None`` if not set."""
-        ours = _table_in(self._table, OURS)
+        ours = _table_in(self._table, SECTION)
         if "id-headers" in ours:
             with mistakes.noted():
-                place = self.place_of(OURS, "id-headers")
-                return id_headers_in(ours["id-headers"], place)
+                location = self.location_of(SECTION, "id-headers")
+                return id_headers_in(ours["id-headers"], location)
         return None
 
     def _modules(self, value: Any, mistakes: Mistakes) -> Iterable[str]:
-        if isinstance(value, Text):
+        if isinstance(value, RawValue):
             return value.split()
         if isinstance(value, (list, tuple)) and all(
             isinstance(one, str) for one in value
         ):
             return value
         mistakes.add(
-            self.place_of(OURS, "auto-import").error(
+            self.location_of(SECTION, "auto-import").error(
                 "expected a list of modules, as ['shop.audit'], got"
                 f" {shown_value(value)}"
             )
         )
         return ()
 
-    def place_of(self, section: str, key: str) -> Place:
+    def location_of(self, section: str, key: str) -> Location:
         """Return where a key is: in the uppermost layer that has it.
 
         For :meth:`load`.
@@ -317,8 +317,8 @@ class Configuration(Mapping[str, Any]):
             section = f"{self.section}.{section}"
         for layer in reversed(self._layers):
             if layer.has_key(section, key):
-                return layer.place_of(section, key)
-        return Place(self.source, section, key)
+                return layer.location_of(section, key)
+        return Location(self.source, section, key)
 
 
 def _table_in(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:

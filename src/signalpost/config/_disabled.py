@@ -7,8 +7,8 @@ import typing as t
 
 from ..errors import ConfigurationError
 from ._misplaced import is_near
+from ._raw_values import TRUTHS
 from ._shown import shown_value
-from ._text import TRUTHS
 
 __all__ = ["DISABLED_VARIABLE", "is_disabled"]
 

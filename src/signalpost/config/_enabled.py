@@ -29,14 +29,14 @@ from ._finding import found_at
 from ._finding import look_again_for
 from ._finding import receiver_from
 from ._finding import signal_of
+from ._location import LineOfCode
+from ._location import Location
 from ._output import formatter_of
 from ._output import output
-from ._place import LineOfCode
-from ._place import Place
+from ._raw_values import plain
 from ._shown import scrubbed
 from ._shown import shown_options
-from ._tables import OURS
-from ._text import plain
+from ._tables import SECTION
 
 __all__ = ["Enabled", "EnabledReceiver", "all_enabled", "enabled_for"]
 
@@ -92,7 +92,7 @@ class Enabled(Mapping[str, EnabledReceiver]):
     def __init__(self, application: Any) -> None:
         self._application = reference_to(application)
         self._lock = threading.RLock()
-        self._enabled: dict[str, tuple[EnabledReceiver, _Connected]] = {}
+        self._enabled: dict[str, tuple[EnabledReceiver, _Subscription]] = {}
         self._format: str | None = None
 
     def __getitem__(self, name: str) -> EnabledReceiver:
@@ -127,8 +127,8 @@ class Enabled(Mapping[str, EnabledReceiver]):
         look_again_for([name])
         caller = sys._getframe(1)  # noqa: SLF001  # for the place, and no other way to it
         lines = LineOfCode(caller.f_lineno)
-        place = Place(caller.f_code.co_filename, "", name, lines)
-        return self.enable_at(name, options, place)
+        location = Location(caller.f_code.co_filename, "", name, lines)
+        return self.enable_at(name, options, location)
 
     def disable(self, name: str) -> bool:
         """Disconnect a receiver and let go of it.
@@ -151,7 +151,7 @@ class Enabled(Mapping[str, EnabledReceiver]):
         with self._lock:
             self._disable_each([*self._enabled])
             if self._format is not None:
-                self.write_as(None, Place("", OURS, "format"))
+                self.write_as(None, Location("", SECTION, "format"))
 
     def owner_of(self, receiver: object) -> EnabledReceiver | None:
         """Return the enabled receiver that something connected belongs to.
@@ -178,7 +178,7 @@ class Enabled(Mapping[str, EnabledReceiver]):
         }
 
     def enable_at(
-        self, name: str, options: Mapping[str, Any], place: Place
+        self, name: str, options: Mapping[str, Any], location: Location
     ) -> EnabledReceiver:
         """Enable the receiver that a configuration names at a location.
 
@@ -189,31 +189,31 @@ class Enabled(Mapping[str, EnabledReceiver]):
             if found is not None and found[0].options == options:
                 return found[0]
             if found is not None:
-                raise place.error(
+                raise location.error(
                     f"it is enabled already, with other options, by {found[0].source};"
                     " disable that first, or leave one of them out"
                 )
-            path, target = found_at(name, place)
-            receiver, hears = receiver_from(target, options, place)
-            connected = _Connected(receiver, hears)
-            connected.connect(self._application(), place, options)
+            path, target = found_at(name, location)
+            receiver, signals = receiver_from(target, options, location)
+            connected = _Subscription(receiver, signals)
+            connected.connect(self._application(), location, options)
             given = {option: plain(value) for option, value in options.items()}
             enabled = EnabledReceiver(
                 name,
                 receiver,
                 path,
                 given,
-                str(place),
-                tuple(hears),
-                place.source,
-                place.line_of(),
+                str(location),
+                tuple(signals),
+                location.source,
+                location.line_of(),
             )
             self._enabled[name] = enabled, connected
         return enabled
 
-    def write_as(self, form: Any, place: Place) -> None:
+    def write_as(self, form: Any, location: Location) -> None:
         """Set the format; ``None`` for none. For :meth:`Configuration.load`."""
-        formatter = None if form is None else formatter_of(form, place)
+        formatter = None if form is None else formatter_of(form, location)
         with self._lock:
             self._format = None if formatter is None else str(form)
             output.write_as(formatter, id(self))
@@ -230,7 +230,7 @@ class Enabled(Mapping[str, EnabledReceiver]):
                 yield
             except BaseException:
                 if form != self._format:
-                    self.write_as(form, Place("", OURS, "format"))
+                    self.write_as(form, Location("", SECTION, "format"))
                 self._disable_each([one for one in self if one not in before])
                 raise
 
@@ -274,32 +274,32 @@ def _forget(key: int) -> None:
     _by_id.pop(key).disable_all()
 
 
-class _Connected:
+class _Subscription:
     """A receiver with the signals that it receives.
 
     :param receiver: The object.
-    :param hears: Methods by the names of signals; empty for one that connects itself.
+    :param signals: Methods by the names of signals; empty for one that connects itself.
     """
 
-    def __init__(self, receiver: Any, hears: Mapping[str, str]) -> None:
+    def __init__(self, receiver: Any, signals: Mapping[str, str]) -> None:
         self._receiver = receiver
-        self._hears = hears
+        self._signals = signals
         self._connections: list[tuple[Signal, Any, bool]] = []
         self._has_connected_itself = False
 
     def connect(
-        self, application: Any, place: Place, options: Mapping[str, Any]
+        self, application: Any, location: Location, options: Mapping[str, Any]
     ) -> None:
         """Connect it, or nothing of it.
 
         :raises ConfigurationError: If a signal does not take it.
         """
         try:
-            if not self._hears:
+            if not self._signals:
                 _call_about(self._receiver.connect, application)
                 self._has_connected_itself = True
-            for name, method in self._hears.items():
-                signal = signal_of(name, place)
+            for name, method in self._signals.items():
+                signal = signal_of(name, location)
                 # A callable is connected as it is, so that others find it again.
                 is_itself = method == "__call__"
                 receiver = self._receiver if is_itself else self._bound(method)
@@ -315,11 +315,11 @@ class _Connected:
             # That of a receiver's own has no place yet.
             if error.source:
                 raise
-            raise place.error(scrubbed(str(error), options), error.key) from error
+            raise location.error(scrubbed(str(error), options), error.key) from error
         except Exception as error:
             self.disconnect(application)
             reason = scrubbed(f"it cannot be connected: {error}", options)
-            raise place.error(reason) from error
+            raise location.error(reason) from error
 
     def disconnect(self, application: Any) -> None:
         """Disconnect it.
@@ -337,7 +337,7 @@ class _Connected:
 
     def own_signals(self) -> Iterator[tuple[str, Signal]]:
         """Yield the signals that are not in the catalogue, with their paths."""
-        for name, (signal, _, _) in zip(self._hears, self._connections, strict=False):
+        for name, (signal, _, _) in zip(self._signals, self._connections, strict=False):
             if ":" in name:
                 yield name, signal
 

@@ -1,4 +1,4 @@
-"""Packages that ready receivers need, and that are not installed."""
+"""Packages that built-in receivers need, and that are not installed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 
 from ..errors import ConfigurationWarning
-from ._place import Place
+from ._location import Location
 
 __all__ = ["hint_for", "install_for", "missing_engines", "warn_without_engines"]
 
@@ -64,7 +64,7 @@ def missing_engines(name: str) -> tuple[str, str] | tuple[None, None]:
     return None, None
 
 
-def warn_without_engines(name: str, place: Place) -> None:
+def warn_without_engines(name: str, location: Location) -> None:
     """Warn of a receiver of statements where no engine can send any.
 
     Another package may send ``sql-executed``, so it is no error.
@@ -72,8 +72,8 @@ def warn_without_engines(name: str, place: Place) -> None:
     _, install = missing_engines(name)
     if install is not None:
         warnings.warn(
-            f"{place}: SQLAlchemy, whose engines send sql-executed, is not installed;"
-            f" run {install} and enable sqlalchemy, too",
+            f"{location}: SQLAlchemy, whose engines send sql-executed, is not"
+            f" installed; run {install} and enable sqlalchemy, too",
             ConfigurationWarning,
             stacklevel=2,
         )

@@ -19,21 +19,21 @@ from ..errors import ConfigurationWarning
 from ..lifecycle import catalogue
 from ._extras import hint_for
 from ._extras import warn_without_engines
-from ._place import listed
-from ._place import Mistakes
-from ._place import nearest
-from ._place import Place
+from ._location import joined
+from ._location import Location
+from ._location import Mistakes
+from ._location import nearest
 from ._published import published
 from ._published import read_published
+from ._raw_values import value_for
 from ._secrets import is_secret
 from ._shown import quoted
 from ._shown import scrubbed
 from ._shown import shown_name
 from ._shown import shown_value
-from ._text import value_for
 
 __all__ = [
-    "READY",
+    "BUILTIN_RECEIVERS",
     "RELAY",
     "found_at",
     "imported",
@@ -46,7 +46,7 @@ __all__ = [
     "signal_of",
 ]
 
-READY: t.Final[Mapping[str, str]] = {
+BUILTIN_RECEIVERS: t.Final[Mapping[str, str]] = {
     "failures": "signalpost.receivers.failures:FailureLogger",
     "flask-login": "signalpost.integrations.flask_login:UserReader",
     "id-header": "signalpost.receivers.response_headers:IdHeader",
@@ -64,62 +64,62 @@ READY: t.Final[Mapping[str, str]] = {
     "sqlalchemy": "signalpost.integrations.sqlalchemy:EveryEngine",
     "watch": "signalpost.receivers.watch:WatchSender",
 }
-"""The ready receivers: where each is, by the name that configuration knows it by."""
+"""The built-in receivers: the import path of each, by its name in a configuration."""
 
 RELAY: t.Final = "signalpost.integrations.relay:ConfiguredRelay"
 """The receiver of the relay's section; it has no name, as it needs options."""
 
 
-def found_at(name: str, place: Place) -> tuple[str, Any]:
+def found_at(name: str, location: Location) -> tuple[str, Any]:
     """Return where a receiver is, and the object there."""
     if ":" in name:
-        return name, object_at(name, place)
-    if name in READY:
+        return name, object_at(name, location)
+    if name in BUILTIN_RECEIVERS:
         for entry in published().select(name=name):
             warnings.warn(
-                f"{place}: {shown_name(entry.value)} is published by that name, too;"
-                f" the ready receiver {READY[name]} is used; enable the other by its"
-                " path",
+                f"{location}: {shown_name(entry.value)} is published by that name, too;"
+                f" the built-in receiver {BUILTIN_RECEIVERS[name]} is used; enable the"
+                " other by its path",
                 ConfigurationWarning,
                 stacklevel=2,
             )
-        warn_without_engines(name, place)
-        return READY[name], _ready_at(READY[name], place)
-    require_known(name, place)
+        warn_without_engines(name, location)
+        return BUILTIN_RECEIVERS[name], _builtin_at(BUILTIN_RECEIVERS[name], location)
+    require_known(name, location)
     found = published().select(name=name)
     paths = sorted({f"{one.module}:{one.attr}" for one in found})
     if len(paths) > 1:
-        raise place.error(
-            f"several distributions publish {name!r}: {listed(paths)}; write the path"
+        raise location.error(
+            f"several distributions publish {name!r}: {joined(paths)}; write the path"
             " of one"
         )
-    return paths[0], object_at(paths[0], place)
+    return paths[0], object_at(paths[0], location)
 
 
-def require_known(name: str, place: Place) -> None:
+def require_known(name: str, location: Location) -> None:
     """Refuse a name that nothing is known by, also where it is to be left out.
 
     A path is looked up in a module that is imported already; another may not be
     installed.
     """
-    if name in READY:
+    if name in BUILTIN_RECEIVERS:
         return
     if ":" in name:
         module = name.partition(":")[0]
         if not module or module in sys.modules:
-            object_at(name, place)
+            object_at(name, location)
         return
     if not is_receiver(name):
-        known = {*READY, *published().names}
-        raise place.error(
-            f"unknown receiver {quoted(name)}; known are {listed(known)}; one of"
+        known = {*BUILTIN_RECEIVERS, *published().names}
+        raise location.error(
+            f"unknown receiver {quoted(name)}; known are {joined(known)}; one of"
             f" your own is written package.module:object{nearest(name, known)}"
         )
 
 
 def is_receiver(name: str) -> bool:
     """Return whether a receiver is ready, or published, by a name."""
-    return name in READY or name in published().names
+    return name in BUILTIN_RECEIVERS or name in published().names
 
 
 def look_again_for(names: Iterable[str]) -> None:
@@ -137,9 +137,9 @@ def options_of(name: str) -> Collection[str]:
     :param name: A ready or published receiver.
     """
     paths = [f"{one.module}:{one.attr}" for one in published().select(name=name)]
-    path = READY[name] if name in READY else paths[0]
+    path = BUILTIN_RECEIVERS[name] if name in BUILTIN_RECEIVERS else paths[0]
     try:
-        target = object_at(path, Place("", "", name))
+        target = object_at(path, Location("", "", name))
     except ConfigurationError:
         return ()
     if not isinstance(target, type):
@@ -147,40 +147,40 @@ def options_of(name: str) -> Collection[str]:
     names = {
         one.name for one in _parameters_of(target).values() if one.kind in _BY_NAME
     }
-    return names if hasattr(target, "hears") else {*names, "signal"}
+    return names if hasattr(target, "signals") else {*names, "signal"}
 
 
-def _ready_at(path: str, place: Place) -> Any:
+def _builtin_at(path: str, location: Location) -> Any:
     try:
-        return object_at(path, place)
+        return object_at(path, location)
     except ConfigurationError as error:
         hint = hint_for(t.cast("Exception", error.__cause__))
         if hint is None:
             raise
-        raise place.error(hint) from error.__cause__
+        raise location.error(hint) from error.__cause__
 
 
-def object_at(path: str, place: Place) -> Any:
+def object_at(path: str, location: Location) -> Any:
     """Import what a path such as ``"shop.audit:record"`` names."""
     module_name, _, attribute = path.partition(":")
-    found: Any = imported(module_name, place)
+    found: Any = imported(module_name, location)
     for part in attribute.split("."):
         try:
             found = getattr(found, part)
         except AttributeError as error:
-            raise place.error(
+            raise location.error(
                 f"module {quoted(module_name)} has no {quoted(attribute)}"
                 f"{nearest(part, dir(found))}"
             ) from error
         except (Exception, SystemExit) as error:
-            raise place.error(
+            raise location.error(
                 f"{quoted(part)} of module {quoted(module_name)} cannot be"
                 f" read: {type(error).__name__}: {error}"
             ) from error
     return found
 
 
-def imported(module: str, place: Place, word: str = "") -> types.ModuleType:
+def imported(module: str, location: Location, word: str = "") -> types.ModuleType:
     """Import a module.
 
     :raises ConfigurationError: Whatever goes wrong; ``word`` helps to find its line.
@@ -189,7 +189,7 @@ def imported(module: str, place: Place, word: str = "") -> types.ModuleType:
         return import_module(module)
     # A tool without a guard of __main__ ends the process as soon as it is imported.
     except (Exception, SystemExit) as error:
-        raise place.error(
+        raise location.error(
             f"module {quoted(module)} cannot be imported:"
             f" {type(error).__name__}: {error}",
             word,
@@ -197,70 +197,83 @@ def imported(module: str, place: Place, word: str = "") -> types.ModuleType:
 
 
 def receiver_from(
-    target: Any, options: Mapping[str, Any], place: Place
+    target: Any, options: Mapping[str, Any], location: Location
 ) -> tuple[Any, Mapping[str, str]]:
-    """Return a receiver, and which of its methods receives which signal."""
+    """Return a receiver, and the names of its methods by the names of signals."""
     options = dict(options)
     connects_itself = hasattr(target, "connect") and hasattr(target, "disconnect")
-    hears: Mapping[str, str] = {} if connects_itself else getattr(target, "hears", {})
-    needs_signal = not connects_itself and not hears
+    signals = {} if connects_itself else _signals_of(target, location)
+    needs_signal = not connects_itself and not signals
     if needs_signal:
-        hears = {_signal_named(options, place): "__call__"}
+        signals = {_signal_named(options, location): "__call__"}
     if isinstance(target, type):
-        target = instance_of(target, options, place)
+        target = instance_of(target, options, location)
         # Which signals those are may depend on the options.
-        hears = getattr(target, "hears", hears) if hears and not needs_signal else hears
+        if signals and not needs_signal:
+            signals = _signals_of(target, location)
     elif options:
-        raise place.error(
-            f"it takes no option {listed(options)}, as it is no class; give it"
+        raise location.error(
+            f"it takes no option {joined(options)}, as it is no class; give it"
             f" {'signal only' if needs_signal else 'none'}"
         )
-    return target, hears
+    return target, signals
 
 
-def _signal_named(options: dict[str, Any], place: Place) -> str:
+def _signals_of(target: Any, location: Location) -> Mapping[str, str]:
+    """Return the names of a receiver's methods by the names of signals."""
+    signals = getattr(target, "signals", {})
+    if not isinstance(signals, Mapping):
+        raise location.error(
+            f"its attribute signals must be a dict of names of signals and of methods,"
+            f" got {shown_value(signals)}; write"
+            ' signals = {"exchange-closed": "__call__"}'
+        )
+    return signals
+
+
+def _signal_named(options: dict[str, Any], location: Location) -> str:
     name = options.pop("signal", None)
     if not isinstance(name, str):
-        raise place.error(
+        raise location.error(
             "expected the option signal, with the name of what it receives, as"
             ' {signal = "exchange-closed"}, or where it is, as {signal ='
             f' "shop.events:order_placed"}}; got {shown_value(name)}'
         )
-    signal_of(name, place)
+    signal_of(name, location)
     return str(name)
 
 
-def signal_of(name: str, place: Place) -> Signal:
+def signal_of(name: str, location: Location) -> Signal:
     """Return the signal of the catalogue by its name, or any other by its path.
 
     :raises ConfigurationError: If it is not found.
     """
     if ":" in name:
-        found = object_at(name, place)
+        found = object_at(name, location)
         if not isinstance(found, Signal):
-            raise place.error(
+            raise location.error(
                 f"{quoted(name)} must be a signal, got {shown_value(found)}; make"
                 " one by signalpost.signal(), or name another",
                 "signal",
             )
         return found
     if name not in catalogue:
-        raise place.error(
-            f"unknown signal {quoted(name)}; known are {listed(catalogue)}; one"
+        raise location.error(
+            f"unknown signal {quoted(name)}; known are {joined(catalogue)}; one"
             f" of your own is written package.module:object{nearest(name, catalogue)}",
             "signal",
         )
     return catalogue[name]
 
 
-def instance_of(kind: type, options: Mapping[str, Any], place: Place) -> Any:
+def instance_of(kind: type, options: Mapping[str, Any], location: Location) -> Any:
     """Make a receiver out of its class and options."""
     parameters = _parameters_of(kind)
     known = [name for name, one in parameters.items() if one.kind in _BY_NAME]
     takes_any = any(
         one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()
     )
-    has = f"its options are {listed(known)}" if known else "it has no options"
+    has = f"its options are {joined(known)}" if known else "it has no options"
     mistakes = Mistakes()
     given = {}
     for name, value in options.items():
@@ -269,35 +282,35 @@ def instance_of(kind: type, options: Mapping[str, Any], place: Place) -> Any:
                 advice = f"{has}{nearest(name, known)}"
                 if is_receiver(name):
                     advice = "it is a receiver, which has a place of its own"
-                raise place.error(f"unknown option {quoted(name)}; {advice}", name)
+                raise location.error(f"unknown option {quoted(name)}; {advice}", name)
             annotation = _annotation(kind, parameters.get(name))
-            given[name] = _value_of(name, value, annotation, place)
+            given[name] = _value_of(name, value, annotation, location)
     if mistakes:
-        for error in _wrong_values(kind, given, place):
+        for error in _wrong_values(kind, given, location):
             mistakes.add(error)
         mistakes.raise_any()
     try:
         return kind(**given)
     except (Exception, SystemExit) as error:
-        for one in _wrong_values(kind, given, place):
+        for one in _wrong_values(kind, given, location):
             mistakes.add(one)
         mistakes.raise_any()
         reason = str(error)
         if isinstance(error, SystemExit):
             reason = f"SystemExit: {reason}"
-        raise place.error(scrubbed(f"{reason}; {has}", given)) from error
+        raise location.error(scrubbed(f"{reason}; {has}", given)) from error
 
 
-def _value_of(name: str, value: Any, annotation: Any, place: Place) -> Any:
+def _value_of(name: str, value: Any, annotation: Any, location: Location) -> Any:
     try:
         return value_for(value, annotation)
     except ValueError as error:
         reason = "its value does not fit" if is_secret(name) else str(error)
-        raise place.error(f"option {shown_name(name)}: {reason}", name) from error
+        raise location.error(f"option {shown_name(name)}: {reason}", name) from error
 
 
 def _wrong_values(
-    kind: type, given: Mapping[str, Any], place: Place
+    kind: type, given: Mapping[str, Any], location: Location
 ) -> Iterable[ConfigurationError]:
     """Yield an error for each value that is refused by itself, with its line.
 
@@ -311,7 +324,7 @@ def _wrong_values(
         except Exception as error:  # noqa: BLE001  # any is a refusal
             reason = scrubbed(str(error), given)
             if name in reason:
-                refusal = place.error(reason, name)
+                refusal = location.error(reason, name)
                 refusal.__cause__ = error
                 yield refusal
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from .._ids import IdHeaders
-from ._place import Place
-from ._text import Text
+from ._location import Location
+from ._raw_values import RawValue
 
 __all__ = ["id_headers_in"]
 
 
-def id_headers_in(value: Any, place: Place) -> IdHeaders:
+def id_headers_in(value: Any, location: Location) -> IdHeaders:
     """Return the headers that a value names.
 
     :param value: A list of names; in an INI file, names with spaces between.
     :raises ConfigurationError: If it is something else.
     """
-    names = value.split() if isinstance(value, Text) else value
+    names = value.split() if isinstance(value, RawValue) else value
     try:
         return IdHeaders(names)
     except (TypeError, ValueError) as error:
-        raise place.error(str(error)) from error
+        raise location.error(str(error)) from error

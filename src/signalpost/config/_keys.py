@@ -13,17 +13,17 @@ from typing import Any
 from ..errors import ConfigurationError
 from ._configuration import Configuration
 from ._disabled import DISABLED_VARIABLE
+from ._finding import BUILTIN_RECEIVERS
 from ._finding import is_receiver
-from ._finding import READY
+from ._location import Mistakes
+from ._location import nearest
 from ._misplaced import is_near
 from ._misplaced import letters_of
-from ._place import Mistakes
-from ._place import nearest
 from ._shown import shown_name
 from ._shown import shown_value
-from ._tables import OURS
+from ._tables import SECTION
 
-__all__ = ["KNOWN_KEYS", "configuration_of_keys", "is_key_of_ours"]
+__all__ = ["KNOWN_KEYS", "configuration_of_keys", "is_own_key"]
 
 _CONFIG: t.Final = "SIGNALPOST_CONFIG"
 _RECEIVERS: t.Final = "SIGNALPOST_RECEIVERS"
@@ -67,14 +67,14 @@ def configuration_of_keys(
     for key, name in _SECTION_KEYS.items():
         value = keys.get(key)
         if value is not None:
-            section = {OURS: {name: value}}
+            section = {SECTION: {name: value}}
             with mistakes.noted():
                 upper = Configuration.from_mapping(section, f'app.config["{key}"]')
-                configuration = configuration.overlaid(upper)
+                configuration = configuration.merged(upper)
     return configuration.reporting(mistakes)
 
 
-def is_key_of_ours(key: object, value: Any) -> bool:
+def is_own_key(key: object, value: Any) -> bool:
     """Return whether a key of an application is ours, or is meant to be."""
     return isinstance(key, str) and (key in KNOWN_KEYS or _is_meant(key, value))
 
@@ -91,7 +91,7 @@ def _from_file(path: str) -> Configuration:
 def _wrong_keys(keys: Mapping[str, Any]) -> Iterator[ConfigurationError]:
     """Yield an error for each key that is unknown, or has a value of a wrong type."""
     for key, value in keys.items():
-        if key not in KNOWN_KEYS and is_key_of_ours(key, value):
+        if key not in KNOWN_KEYS and is_own_key(key, value):
             yield _error(key, f"unknown key; {_advice(key, value)}")
     strict = keys.get(_STRICT, False)
     if not isinstance(strict, bool):
@@ -103,12 +103,12 @@ def _wrong_keys(keys: Mapping[str, Any]) -> Iterator[ConfigurationError]:
 
 def _is_meant(key: str, value: Any) -> bool:
     """Return whether an unknown key is meant for us, by its name or its value."""
-    if key.upper().startswith(_PREFIX) or letters_of(key) == OURS:
+    if key.upper().startswith(_PREFIX) or letters_of(key) == SECTION:
         return True
     if any(is_near(key, known) for known in KNOWN_KEYS):
         return True
     # SIGNAL_PORT may be another's, but hardly with what only we read.
-    if is_near(key, OURS):
+    if is_near(key, SECTION):
         return isinstance(value, Mapping) or _is_file(value)
     return _has_receivers(key, value) or _has_section(value)
 
@@ -120,7 +120,7 @@ def _is_file(value: object) -> bool:
 
 def _has_receivers(name: str, value: object) -> bool:
     """Return whether a name and its value read as a table of receivers."""
-    if not isinstance(value, dict) or READY.keys().isdisjoint(value):
+    if not isinstance(value, dict) or BUILTIN_RECEIVERS.keys().isdisjoint(value):
         return False
     return is_near(name.rpartition(".")[2], "receivers")
 
@@ -129,7 +129,7 @@ def _has_section(value: object) -> bool:
     """Return whether a value has our section in it, with receivers."""
     return any(
         _has_receivers(name, one)
-        or (letters_of(name) == OURS and any(is_near(x, "receivers") for x in one))
+        or (letters_of(name) == SECTION and any(is_near(x, "receivers") for x in one))
         for name, one in islice(_tables_in(value, _MOST_LEVELS), _MOST_VALUES)
     )
 
@@ -175,14 +175,14 @@ def _receiver_of(key: str) -> str | None:
 def _question(key: str) -> str:
     """Return the question whether a known key is meant, or a receiver, or ``""``."""
     letters = letters_of(key)
-    if not letters.startswith(OURS):
+    if not letters.startswith(SECTION):
         return nearest(key, KNOWN_KEYS)
     # Without what all of them begin with, which makes any two alike.
-    name = letters.removeprefix(OURS)
+    name = letters.removeprefix(SECTION)
     near = get_close_matches(name, _KEYS_BY_LETTERS, n=1)
     if near:
         return f"; did you mean {_KEYS_BY_LETTERS[near[0]]!r}?"
-    near = get_close_matches(name, READY, n=1)
+    near = get_close_matches(name, BUILTIN_RECEIVERS, n=1)
     return f'; did you mean {near[0]!r} in app.config["{_RECEIVERS}"]?' if near else ""
 
 
@@ -210,7 +210,7 @@ def _names_in(table: Mapping[Any, Any], levels: int) -> Iterator[str]:
 
 
 def _key_for(name: object) -> str | None:
-    letters = letters_of(str(name)).removeprefix(OURS)
+    letters = letters_of(str(name)).removeprefix(SECTION)
     for known, key in _KEYS_BY_LETTERS.items():
         if is_near(letters, known):
             return key

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ConfigurationError
+from ._location import Lines
+from ._location import Location
+from ._location import NO_LINES
 from ._misplaced import misplaced
 from ._misplaced import wrong_keys
-from ._place import Lines
-from ._place import NO_LINES
-from ._place import Place
-from ._tables import OURS
-from ._tables import reached
+from ._tables import lookup
+from ._tables import SECTION
 
 __all__ = ["Layer"]
 
@@ -37,9 +37,9 @@ class Layer:
         table = self._section(section)
         return isinstance(table, Mapping) and key in table
 
-    def place_of(self, section: str, key: str) -> Place:
+    def location_of(self, section: str, key: str) -> Location:
         """Return where a key is."""
-        return Place(self.source, section, key, self.lines)
+        return Location(self.source, section, key, self.lines)
 
     def mistakes_in(self, section: str) -> Iterable[ConfigurationError]:
         """Yield what is wrong with it whatever is laid over it.
@@ -51,16 +51,16 @@ class Layer:
         if not isinstance(table, Mapping):
             return
 
-        def place_of(inner: str, key: str) -> Place:
-            return self.place_of(".".join(filter(None, (section, inner))), key)
+        def location_of(inner: str, key: str) -> Location:
+            return self.location_of(".".join(filter(None, (section, inner))), key)
 
         if not section:
-            yield from misplaced(table, place_of)
-        if OURS in table:
-            yield from wrong_keys(table[OURS], place_of)
+            yield from misplaced(table, location_of)
+        if SECTION in table:
+            yield from wrong_keys(table[SECTION], location_of)
 
     def _section(self, section: str) -> Any:
         try:
-            return reached(self.table, section) if section else self.table
+            return lookup(self.table, section) if section else self.table
         except KeyError:
             return None

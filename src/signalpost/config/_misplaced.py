@@ -10,23 +10,23 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from ..lifecycle import catalogue
+from ._finding import BUILTIN_RECEIVERS
 from ._finding import is_receiver
 from ._finding import options_of
-from ._finding import READY
+from ._location import joined
+from ._location import Location
+from ._location import nearest
 from ._output import FORMATS
-from ._place import listed
-from ._place import nearest
-from ._place import Place
 from ._shown import shown_value
-from ._tables import OURS
 from ._tables import RECEIVERS
+from ._tables import SECTION
 
 __all__ = ["KEYS", "is_near", "letters_of", "misplaced", "wrong_keys"]
 
 KEYS: t.Final = ("auto-import", "format", "id-headers", "receivers", "relay")
 """The keys of the section."""
 
-PlaceOf: t.TypeAlias = Callable[[str, str], Place]
+LocationOf: t.TypeAlias = Callable[[str, str], Location]
 
 _IN_RECEIVERS = f"write it in [{RECEIVERS}]"
 
@@ -47,7 +47,7 @@ def is_near(word: str, known: str, most: int = 2) -> bool:
 
 
 def misplaced(
-    table: Mapping[str, Any], place_of: PlaceOf
+    table: Mapping[str, Any], location_of: LocationOf
 ) -> Iterable[ConfigurationError]:
     """Yield an error for each section or key that is meant for us, and is not ours.
 
@@ -56,23 +56,23 @@ def misplaced(
     :param table: The whole of a file or mapping.
     """
     for name, value in table.items():
-        advice = None if name == OURS else _advice(name, value)
+        advice = None if name == SECTION else _advice(name, value)
         if advice is not None:
             kind = "section" if isinstance(value, Mapping) else "key"
-            yield place_of("", name).error(f"unknown {kind}; {advice}")
+            yield location_of("", name).error(f"unknown {kind}; {advice}")
     tools = table.get("tool")
     for name in tools if isinstance(tools, Mapping) else ():
-        if is_near(name, OURS):
-            yield place_of("tool", name).error(
+        if is_near(name, SECTION):
+            yield location_of("tool", name).error(
                 "unknown section, as nothing is read below tool; did you mean"
-                f" [{OURS}]?"
+                f" [{SECTION}]?"
             )
 
 
 def _advice(name: str, value: Any) -> str | None:
     """Return what to do about a name at the top; ``None`` if it is another's."""
-    if is_near(name, OURS):
-        return f"did you mean [{OURS}]?"
+    if is_near(name, SECTION):
+        return f"did you mean [{SECTION}]?"
     if _is_near_receivers(name, value):
         return f"did you mean [{RECEIVERS}]?"
     if _is_receiver(name, value):
@@ -80,12 +80,12 @@ def _advice(name: str, value: Any) -> str | None:
     if letters_of(name) in _KEYS_OF_APPLICATIONS or (
         not isinstance(value, Mapping) and _is_near_key(name, value)
     ):
-        return f"write it in [{OURS}]"
+        return f"write it in [{SECTION}]"
     return None
 
 
 # As SIGNALPOST_FORMAT, which is what an application's configuration has.
-_KEYS_OF_APPLICATIONS = {f"{OURS}{key.replace('-', '')}" for key in KEYS}
+_KEYS_OF_APPLICATIONS = {f"{SECTION}{key.replace('-', '')}" for key in KEYS}
 
 
 def _is_receiver(name: str, value: Any) -> bool:
@@ -118,7 +118,9 @@ def _is_near_receivers(name: str, value: Any) -> bool:
     if letters.startswith(letters_of(RECEIVERS)) or is_near(name, RECEIVERS, 3):
         return True
     # A word of its own: one that is only like it is ours if it has our receivers.
-    has_ours = isinstance(value, Mapping) and not READY.keys().isdisjoint(value)
+    has_ours = isinstance(value, Mapping) and not BUILTIN_RECEIVERS.keys().isdisjoint(
+        value
+    )
     return letters == "receivers" or (has_ours and is_near(name, "receivers"))
 
 
@@ -128,20 +130,22 @@ def _is_near_key(name: str, value: Any) -> bool:
     return is_ours or (name == "format" and is_format)
 
 
-def wrong_keys(ours: Any, place_of: PlaceOf) -> Iterable[ConfigurationError]:
+def wrong_keys(ours: Any, location_of: LocationOf) -> Iterable[ConfigurationError]:
     """Yield an error for each key of our section that is unknown, or no table.
 
     :param ours: The value of the section.
     """
     if not isinstance(ours, Mapping):
-        yield place_of("", OURS).error(f"expected a table, got {shown_value(ours)}")
+        yield location_of("", SECTION).error(
+            f"expected a table, got {shown_value(ours)}"
+        )
         return
     for key in ours:
         if key not in KEYS:
-            yield place_of(OURS, key).error(f"unknown key; {_advice_within(key)}")
+            yield location_of(SECTION, key).error(f"unknown key; {_advice_within(key)}")
     receivers = ours.get("receivers", {})
     if not isinstance(receivers, Mapping):
-        yield place_of(OURS, "receivers").error(
+        yield location_of(SECTION, "receivers").error(
             f"expected a table of receivers, got {shown_value(receivers)}; write each"
             " with true or with its options"
         )
@@ -153,9 +157,9 @@ def _advice_within(key: str) -> str:
         return f"it is a receiver; {_IN_RECEIVERS}"
     meant = nearest(key, KEYS)
     if not meant:
-        meant = nearest(key, READY)
+        meant = nearest(key, BUILTIN_RECEIVERS)
         meant = f"{meant} {_IN_RECEIVERS}" if meant else ""
-    return f"known are {listed(KEYS)}{meant}"
+    return f"known are {joined(KEYS)}{meant}"
 
 
 def letters_of(word: str) -> str:

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._finding import object_at
-from ._place import listed
-from ._place import nearest
-from ._place import Place
+from ._location import joined
+from ._location import Location
+from ._location import nearest
 from ._shown import shown_value
 
 __all__ = ["FORMATS", "formatter_of", "output"]
@@ -28,19 +28,19 @@ FORMATS: t.Final[Mapping[str, str]] = {
 """The import path of each format's formatter."""
 
 
-def formatter_of(form: Any, place: Place) -> logging.Formatter:
+def formatter_of(form: Any, location: Location) -> logging.Formatter:
     """Return the formatter of a format.
 
     :raises ConfigurationError: If there is no such format.
     """
     if not isinstance(form, str) or form not in FORMATS:
-        raise place.error(
-            f"expected one of {listed(FORMATS)}, got {shown_value(form)}"
+        raise location.error(
+            f"expected one of {joined(FORMATS)}, got {shown_value(form)}"
             f"{nearest(form, FORMATS)}"
         )
-    formatter: logging.Formatter = object_at(FORMATS[form], place)()
+    formatter: logging.Formatter = object_at(FORMATS[form], location)()
     if form != "text":
-        _filters[formatter] = object_at(_PUT_REQUEST, place)
+        _filters[formatter] = object_at(_PUT_REQUEST, location)
     return formatter
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ..receivers.lines import capped
+from ..receivers.lines import truncated
 
 __all__ = ["is_secret", "looks_secret", "names_secret"]
 
@@ -64,7 +64,7 @@ def is_secret(name: str) -> bool:
     """
     if name in _PUBLIC_NAMES:
         return False
-    name = capped(name, _LONGEST_NAME)
+    name = truncated(name, _LONGEST_NAME)
     words = [word.lower() for word in _words_of(name)]
     if words and _is_about(words):
         return False

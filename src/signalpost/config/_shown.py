@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
-from ..receivers.lines import capped
-from ..receivers.lines import one_line
+from ..receivers.lines import single_line
+from ..receivers.lines import truncated
 from ._secrets import is_secret
 from ._secrets import looks_secret
 from ._secrets import names_secret
@@ -80,17 +80,17 @@ def shown_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def shown_value(value: Any) -> str:
     """Return a short ``repr`` of any value for a message, without secrets."""
-    return capped(one_line(repr(_shown("", value, 0))), _LONGEST_TEXT)
+    return truncated(single_line(repr(_shown("", value, 0))), _LONGEST_TEXT)
 
 
 def shown_name(text: object) -> str:
     """Return a name of a file as a part of one line, not too long."""
-    return one_line(capped(str(text), _LONGEST_NAME))
+    return single_line(truncated(str(text), _LONGEST_NAME))
 
 
 def quoted(name: str) -> str:
     """Return a name of a file in quotation marks, escaped and not too long."""
-    return repr(capped(name, _LONGEST_NAME))
+    return repr(truncated(name, _LONGEST_NAME))
 
 
 def scrubbed(message: str, options: Mapping[str, Any]) -> str:
@@ -184,18 +184,18 @@ def _shown_text(text: str) -> str:
     text = text[:_LONGEST_CHECKED]
     url = _url.match(text)
     if url is not None:
-        scheme, place, rest = url.groups()
-        host = place.rpartition("@")[2]
+        scheme, location, rest = url.groups()
+        host = location.rpartition("@")[2]
         if looks_secret(host):
             return _HIDDEN
-        if host != place or rest.strip("/"):
+        if host != location or rest.strip("/"):
             text = f"{scheme}://{host}/…"
     elif looks_secret(text):
         return _HIDDEN
     else:
         text = _urls_within.sub(r"\1://\2/…", text)
         text = _queries.sub("?…", text)
-    return capped(text, _LONGEST_TEXT)
+    return truncated(text, _LONGEST_TEXT)
 
 
 def _named(value: object) -> str:

@@ -12,32 +12,32 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import ConfigurationError
-from ..receivers.lines import capped
-from ..receivers.lines import one_line
-from ._place import Lines
-from ._place import Mistakes
-from ._place import NO_LINES
-from ._place import Place
+from ..receivers.lines import single_line
+from ..receivers.lines import truncated
+from ._location import Lines
+from ._location import Location
+from ._location import Mistakes
+from ._location import NO_LINES
+from ._raw_values import lines_in
+from ._raw_values import RawValue
+from ._raw_values import TRUTHS
 from ._shown import quoted
 from ._shown import shown_name
 from ._shown import shown_value
-from ._text import lines_in
-from ._text import Text
-from ._text import TRUTHS
 
 __all__ = [
-    "OURS",
     "RECEIVERS",
+    "SECTION",
     "by_section",
     "ini_tables",
+    "lookup",
+    "merged",
     "options_in",
-    "overlaid",
-    "reached",
     "text_of",
     "toml_tables",
 ]
 
-OURS = "signalpost"
+SECTION = "signalpost"
 
 
 RECEIVERS = "signalpost.receivers"
@@ -60,18 +60,18 @@ def text_of(path: str | os.PathLike[str]) -> tuple[str, str]:
             return source, file.read()
     except OSError as error:
         raise ConfigurationError(
-            f"{one_line(source)}: the configuration cannot be read: {error.strerror};"
-            " name a file that is there",
+            f"{single_line(source)}: the configuration cannot be read:"
+            f" {error.strerror}; name a file that is there",
             source,
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(
-            f"{one_line(source)}: not UTF-8 at byte {error.start}; save it as UTF-8",
+            f"{single_line(source)}: not UTF-8 at byte {error.start}; save it as UTF-8",
             source,
         ) from None
     except ValueError as error:  # a NUL, or what no file system has a name for
         raise ConfigurationError(
-            f"{one_line(source)}: the configuration cannot be read: {error}; name a"
+            f"{single_line(source)}: the configuration cannot be read: {error}; name a"
             " file that is there",
             source,
         ) from error
@@ -112,7 +112,7 @@ def _refuse_long_names(text: str, source: str) -> None:
         for name in _not_of_a_name.split(bare):
             if name.count(".") >= MOST_LEVELS and ".." not in name:
                 raise ConfigurationError(
-                    f"{one_line(source)}, line {number}: a name has more than"
+                    f"{single_line(source)}, line {number}: a name has more than"
                     f" {MOST_LEVELS} parts; write it shorter",
                     source,
                     line=number,
@@ -134,7 +134,7 @@ def ini_tables(text: str, source: str) -> dict[str, dict[str, Any]]:
     except configparser.Error as error:
         raise _ini_error(source, error) from None
     return {
-        name: {key: Text(value) for key, value in parser.items(name)}
+        name: {key: RawValue(value) for key, value in parser.items(name)}
         for name in parser.sections()
     }
 
@@ -179,9 +179,11 @@ def _with_single_spaces(line: str) -> str:
 
 
 def _unreadable(source: str, reason: str, line: int | None) -> ConfigurationError:
-    place = one_line(source) if line is None else f"{one_line(source)}, line {line}"
-    reason = one_line(capped(reason, _LONGEST_REASON))
-    return ConfigurationError(f"{place}: {reason}", source, line=line)
+    location = (
+        single_line(source) if line is None else f"{single_line(source)}, line {line}"
+    )
+    reason = single_line(truncated(reason, _LONGEST_REASON))
+    return ConfigurationError(f"{location}: {reason}", source, line=line)
 
 
 def by_section(
@@ -192,36 +194,36 @@ def by_section(
     mistakes = Mistakes()
     for name, value in _Copy(source, lines).of(tables).items():
         with mistakes.noted():
-            _put(root, name, value, Place(source, "", name, lines))
+            _put(root, name, value, Location(source, "", name, lines))
     mistakes.raise_any()
     return root
 
 
-def _put(root: dict[str, Any], name: str, value: Any, place: Place) -> None:
+def _put(root: dict[str, Any], name: str, value: Any, location: Location) -> None:
     table = root
-    *outer, last = _parts(name, place) if isinstance(value, dict) else (name,)
+    *outer, last = _parts(name, location) if isinstance(value, dict) else (name,)
     for part in outer:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
-            raise place.error(_TWICE)
+            raise location.error(_TWICE)
     if last not in table:
         table[last] = value
     elif isinstance(table[last], dict) and isinstance(value, dict):
         if table[last].keys() & value.keys():
-            raise place.error(_TWICE)
+            raise location.error(_TWICE)
         table[last].update(value)
     else:
-        raise place.error(_TWICE)
+        raise location.error(_TWICE)
 
 
 _TWICE = "given twice, as a section and within another; write it once"
 
 
-def _parts(name: str, place: Place) -> list[str]:
+def _parts(name: str, location: Location) -> list[str]:
     if name.startswith(f"{RECEIVERS}."):  # a receiver's name may hold dots
         return [*RECEIVERS.split("."), name.removeprefix(f"{RECEIVERS}.")]
     if name.count(".") >= MOST_LEVELS:
-        raise place.error(_TOO_DEEP)
+        raise location.error(_TOO_DEEP)
     return name.split(".")
 
 
@@ -235,56 +237,56 @@ class _Copy:
     """
 
     def __init__(self, source: str, lines: Lines) -> None:
-        self._place = Place(source, "", "", lines)
+        self._location = Location(source, "", "", lines)
         self._values = 0
 
     def of(self, table: Mapping[str, Any], level: int = 0) -> dict[str, Any]:
         copy = {}
         for name, value in table.items():
             if not isinstance(name, str):
-                raise self._place.error(
+                raise self._location.error(
                     f"a name must be a string, got {shown_value(name)}"
                 )
             if level == 0:
-                self._place = replace(self._place, key=name)
+                self._location = replace(self._location, key=name)
             copy[name] = self._value(value, level + 1)
         return copy
 
     def _value(self, value: Any, level: int) -> Any:
         self._values += 1
         if self._values > MOST_VALUES:
-            raise self._place.error(
+            raise self._location.error(
                 f"more than {MOST_VALUES} values until here; keep what is no"
                 " configuration elsewhere"
             )
         if isinstance(value, int) and value.bit_length() > MOST_BITS:
-            raise self._place.error(
+            raise self._location.error(
                 f"a number has more than {MOST_BITS} bits; write a smaller one"
             )
         is_table = isinstance(value, Mapping)
         if not is_table and type(value) not in (list, tuple):
             return value
         if level >= MOST_LEVELS:
-            raise self._place.error(_TOO_DEEP)
+            raise self._location.error(_TOO_DEEP)
         if is_table:
             return self.of(value, level)
         return type(value)(self._value(one, level + 1) for one in value)
 
 
-def overlaid(
+def merged(
     lower: Mapping[str, Any], upper: Mapping[str, Any], depth: int
 ) -> dict[str, Any]:
     table = dict(lower)
     for name, value in upper.items():
         below = table.get(name)
         if depth and isinstance(below, Mapping) and isinstance(value, Mapping):
-            table[name] = overlaid(below, value, depth - 1)
+            table[name] = merged(below, value, depth - 1)
         else:
             table[name] = value
     return table
 
 
-def reached(table: Mapping[str, Any], name: object) -> Any:
+def lookup(table: Mapping[str, Any], name: object) -> Any:
     """Return what a dotted name means in a table."""
     if name in table:
         return table[t.cast("str", name)]
@@ -293,34 +295,34 @@ def reached(table: Mapping[str, Any], name: object) -> Any:
         inner = table.get(".".join(parts[:count]))
         if isinstance(inner, Mapping):
             try:
-                return reached(inner, ".".join(parts[count:]))
+                return lookup(inner, ".".join(parts[count:]))
             except KeyError:
                 continue
     raise KeyError(name)
 
 
-def options_in(value: Any, place: Place) -> Mapping[str, Any] | None:
+def options_in(value: Any, location: Location) -> Mapping[str, Any] | None:
     """Return the options that a receiver is enabled with; ``None`` if it is not."""
-    if isinstance(value, Text):
+    if isinstance(value, RawValue):
         truth = TRUTHS.get(value.lower())
-        value = _options_in_text(value, place) if truth is None else truth
+        value = _options_in_text(value, location) if truth is None else truth
     if isinstance(value, Mapping):
         return value
     if isinstance(value, bool):
         return {} if value else None
-    raise place.error(
+    raise location.error(
         f"expected true, false or a table of options, got {shown_value(value)}"
     )
 
 
-def _options_in_text(text: str, place: Place) -> dict[str, Any]:
+def _options_in_text(text: str, location: Location) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for line in lines_in(text):
         name, equals, value = line.partition("=")
         if not equals:
-            raise place.error(
+            raise location.error(
                 "expected yes, no, or a line NAME = VALUE for each option, got"
                 f" {shown_value(line)}"
             )
-        options[name.strip()] = Text(value.strip())
+        options[name.strip()] = RawValue(value.strip())
     return options

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._ids import ID_HEADERS
-from ..receivers.lines import one_line
+from ..receivers.lines import single_line
 from ._available import available_receivers
 from ._available import AvailableReceiver
 
@@ -85,7 +85,7 @@ def _lines_of(receiver: AvailableReceiver) -> Iterator[str]:
 
 def _prose(text: str) -> Iterator[str]:
     yield from textwrap.wrap(
-        one_line(text),
+        single_line(text),
         _WIDTH,
         initial_indent="# ",
         subsequent_indent="# ",

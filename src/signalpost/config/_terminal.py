@@ -46,7 +46,7 @@ _PARTS: Final[Mapping[str, re.Pattern[str]]] = {
 class TerminalFormatter(TextFormatter):
     """Write a record as plain text; on a terminal, coloured by status and slowness.
 
-    Only lines of ready receivers are. No word depends on its colour.
+    Only lines of built-in receivers are. No word depends on its colour.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - of logging

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 
-from ..receivers.lines import one_line
+from ..receivers.lines import single_line
 
 __all__ = [
     "Row",
@@ -20,7 +20,7 @@ __all__ = [
     "coloured",
     "cut",
     "encodable",
-    "place",
+    "location",
     "table",
     "unstyled",
     "width_of",
@@ -77,7 +77,7 @@ def wrapped(
     :param indent: By how many spaces further lines are indented.
     :param mark: A prefix of the name; may be coloured.
     """
-    name, text = one_line(name), one_line(text)
+    name, text = single_line(name), single_line(text)
     plain = unstyled(mark) + name
     lines = [plain + text] if width is None else _broken(plain + text, width, indent)
     if name and lines[0].startswith(plain):
@@ -124,10 +124,10 @@ def table(rows: Iterable[Row], all_rows: Sequence[Row], width: int | None) -> li
     :param all_rows: Every row of the table, so that its parts have the same columns.
     :param width: The columns of the terminal; ``None`` for a line each, uncut.
     """
-    rows = [Row(*map(one_line, row)) for row in rows]
+    rows = [Row(*map(single_line, row)) for row in rows]
     if width is None:
         return [f"  {bold(name)}  {how}  {where}" for name, how, where in rows]
-    widths = _widths([Row(*map(one_line, row)) for row in all_rows], width)
+    widths = _widths([Row(*map(single_line, row)) for row in all_rows], width)
     return [line for row in rows for line in _lines_of(row, widths, width)]
 
 
@@ -161,7 +161,7 @@ def _lines_of(row: Row, widths: tuple[int, ...], width: int) -> Iterator[str]:
     yield f"    {rest}"
 
 
-def place(path: str, line: int | str | None = None) -> str:
+def location(path: str, line: int | str | None = None) -> str:
     """Return a file and line, relative to where the reader looks for it.
 
     A file of an installed package is relative to the package's root, any other below

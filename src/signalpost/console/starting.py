@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ..config import template
-from ..receivers.lines import one_line
+from ..receivers.lines import single_line
 
 __all__ = ["start_configuration"]
 
@@ -18,7 +18,7 @@ def start_configuration(path: str, *, replaces: bool) -> str:
     :returns: What was written where, and what to do with it.
     :raises OSError: If it cannot be written; the message has the reason.
     """
-    shown = one_line(path)
+    shown = single_line(path)
     if os.path.splitext(path)[1].lower() != ".toml":
         raise OSError(
             f"{shown}: the name must end in .toml, as what is written is TOML"

@@ -14,7 +14,7 @@ from ..config import AvailableReceiver
 from ..config._checking import with_causes
 from ..errors import ConfigurationError
 from .layout import coloured
-from .layout import place
+from .layout import location
 from .layout import wrapped
 
 __all__ = [
@@ -63,7 +63,7 @@ def receiver_lines(receiver: AvailableReceiver, width: int | None) -> Iterable[s
         given = [f"{key}={value!r}" for key, value in one.shown_options.items()]
         options = f", with {' '.join(given)}" if given else ""
         # The same, relative to where the reader is.
-        source = place(one.origin) + one.source.removeprefix(one.origin)
+        source = location(one.origin) + one.source.removeprefix(one.origin)
         enabled = f"    enabled by {source}{options}"
         yield from wrapped("", enabled, width, indent=6)
 

@@ -6,6 +6,6 @@ import typing as t
 
 
 def __getattr__(name: str) -> t.Any:
-    from .._places import missing  # only for a mistake
+    from .._moved import missing  # only for a mistake
 
     missing(__name__, name)

@@ -30,7 +30,7 @@ class UserReader:
     .. versionadded:: 0.1
     """
 
-    hears: ClassVar[Mapping[str, str]] = {"request-finished": "__call__"}
+    signals: ClassVar[Mapping[str, str]] = {"request-finished": "__call__"}
     """Which method is called for which signal."""
 
     def __call__(self, sender: object, *, exchange: Exchange) -> None:

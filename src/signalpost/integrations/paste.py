@@ -35,13 +35,13 @@ from collections.abc import Mapping
 from ..config import Configuration
 from ..config import is_disabled
 from ..config._finding import is_receiver
-from ..config._place import Mistakes
-from ..config._place import nearest
+from ..config._location import Mistakes
+from ..config._location import nearest
+from ..config._raw_values import TRUTHS
 from ..config._shown import quoted
 from ..config._shown import shown_value
-from ..config._text import TRUTHS
 from ..errors import ConfigurationError
-from ..receivers.lines import one_line
+from ..receivers.lines import single_line
 from ..wsgi.middleware import SignalMiddleware
 
 if t.TYPE_CHECKING:
@@ -88,7 +88,7 @@ def filter_factory(
 def _wrong_options(
     source: str, options: Mapping[str, str]
 ) -> Iterator[ConfigurationError]:
-    place = one_line(source)
+    location = single_line(source)
     for name in options:
         if name not in _OPTIONS:
             advice = (
@@ -98,14 +98,15 @@ def _wrong_options(
                 else f"its options are {', '.join(_OPTIONS)}{nearest(name, _OPTIONS)}"
             )
             yield ConfigurationError(
-                f"{place}: unknown option {quoted(name)} of egg:signalpost; {advice}",
+                f"{location}: unknown option {quoted(name)} of egg:signalpost;"
+                f" {advice}",
                 source,
                 key=name,
             )
     strict = options.get("strict", "no")
     if strict.lower() not in TRUTHS:
         yield ConfigurationError(
-            f"{place}: strict must be yes or no, got {shown_value(strict)}",
+            f"{location}: strict must be yes or no, got {shown_value(strict)}",
             source,
             key="strict",
         )

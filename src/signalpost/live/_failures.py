@@ -9,9 +9,9 @@ from ..exchange import Exchange
 from ..receivers.failure_texts import fingerprint_of
 from ..receivers.failure_texts import innermost
 from ..receivers.failure_texts import kind_of
+from ..receivers.failure_texts import Location
+from ..receivers.failure_texts import locations_of
 from ..receivers.failure_texts import message_of
-from ..receivers.failure_texts import Place
-from ..receivers.failure_texts import places_of
 from ..receivers.failure_texts import traceback_of
 from ..receivers.messages import hide_values
 from ._text import fit
@@ -33,15 +33,15 @@ def failure_of(
 
     :param with_message: Whether its message is; values of a database never are.
     """
-    kind, places = kind_of(exception), places_of(exception)
+    kind, locations = kind_of(exception), locations_of(exception)
     message = None
     if with_message:
         message = fit(message_of(exception, with_values=False), _LONGEST_MESSAGE)
     return Failure(
-        fingerprint_of(kind, places),
+        fingerprint_of(kind, locations),
         fit(kind, _LONGEST_KIND),
         message,
-        fit(str(innermost(places)), _LONGEST_PLACE),
+        fit(str(innermost(locations)), _LONGEST_PLACE),
         fit(where, 20),
         fit(exchange.method, 20),
         fit_or_none(exchange.route, LONGEST_ROUTE),
@@ -53,7 +53,7 @@ def failed_response(status: int, exchange: Exchange) -> Failure:
     kind = f"status {status}"
     route = fit_or_none(exchange.route, LONGEST_ROUTE)
     return Failure(
-        fingerprint_of(kind, (Place(route or "-", 0, ""),)),
+        fingerprint_of(kind, (Location(route or "-", 0, ""),)),
         kind,
         None,
         route or "-",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..receivers.lines import capped
-from ..receivers.lines import one_line
+from ..receivers.lines import single_line
+from ..receivers.lines import truncated
 
 __all__ = [
     "LONGEST_PATH",
@@ -28,7 +28,7 @@ def fit(text: str, longest: int = LONGEST_PATH) -> str:
     """
     if len(text) <= longest and text.isprintable():
         return text
-    return capped(one_line(text[: longest + 1]), longest)
+    return truncated(single_line(text[: longest + 1]), longest)
 
 
 def fit_or_none(value: object, longest: int = LONGEST_PATH) -> str | None:

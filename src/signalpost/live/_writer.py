@@ -15,7 +15,7 @@ from typing import Final
 from weakref import WeakSet
 
 from .._engine.unseen import checked
-from ..receivers.lines import one_line
+from ..receivers.lines import single_line
 from ..receivers.own_folder import OwnFolder
 from ._events import Trace
 from ._file import Closed
@@ -248,7 +248,7 @@ class Writer:
         problem = str(error)
         if error.strerror is not None:
             problem = f"{self.folder}: {error.strerror}"
-        checked(_log, logging.WARNING).warning("%s: %s", what, one_line(problem))
+        checked(_log, logging.WARNING).warning("%s: %s", what, single_line(problem))
 
 
 _writers: WeakSet[Writer] = WeakSet()

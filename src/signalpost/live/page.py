@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from .._engine.unseen import checked
 from ..errors import ConfigurationError
-from ..receivers.lines import one_line
+from ..receivers.lines import single_line
 from ..wsgi.finding import sender_of
 from ..wsgi.routes import record_route
 from ._access import Access
@@ -230,13 +230,13 @@ class LivePage:
             fields = parse_qsl(query, max_num_fields=20, errors="replace")
             data = self._found(dict(fields))
         except ValueError as error:
-            return _json("400 Bad Request", {"error": one_line(str(error))[:200]})
+            return _json("400 Bad Request", {"error": single_line(str(error))[:200]})
         except OSError as error:
             problem = error.strerror or str(error)
             checked(_log, logging.WARNING).warning(
-                "the live page cannot be read: %s", one_line(str(error))
+                "the live page cannot be read: %s", single_line(str(error))
             )
-            return _json("503 Service Unavailable", {"error": one_line(problem)})
+            return _json("503 Service Unavailable", {"error": single_line(problem)})
         if data is None:
             problem = "It is no longer recorded; newer records have taken its place."
             return _json("404 Not Found", {"error": problem})

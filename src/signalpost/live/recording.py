@@ -29,9 +29,9 @@ from ..lifecycle import request_finished
 from ..lifecycle import request_started
 from ..lifecycle import sql_executed
 from ..lifecycle import template_rendered
+from ..receivers.locations import location_of
 from ..receivers.masking import shape_of
 from ..receivers.paths import exclusion_of
-from ..receivers.places import place_of
 from ..receivers.response_times import response_times
 from ..receivers.statements import is_further_part
 from ..wsgi.finding import sender_of
@@ -118,7 +118,7 @@ class LiveRecorder:
     .. versionadded:: 0.1
     """
 
-    hears: ClassVar[dict[str, str]] = {}
+    signals: ClassVar[dict[str, str]] = {}
     """No signal by its name; :meth:`connect` connects it."""
 
     def __init__(  # noqa: PLR0913  # each is an option of its own
@@ -268,7 +268,7 @@ class LiveRecorder:
         """Keep that a message was flashed, without the message."""
         trace = self._current_trace()
         if trace is not None and trace.has_room:
-            place = place_of(sys._getframe(1))  # inspect reads files
+            place = location_of(sys._getframe(1))  # inspect reads files
             trace.add(SIGNAL, "message-flashed", perf_counter(), None, place)
 
     def executed(  # the signal's payload
@@ -295,7 +295,7 @@ class LiveRecorder:
         shape = shape_of(statement, sender)
         if self._has_waterfall and trace.has_room:
             at = perf_counter() - duration_seconds
-            place = place_of(sys._getframe(1))  # inspect reads files
+            place = location_of(sys._getframe(1))  # inspect reads files
             trace.add(SQL, shape, at, duration_seconds, place, is_failed=is_failed)
         elif self._has_waterfall:
             trace.left_out += 1

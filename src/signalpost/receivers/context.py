@@ -21,8 +21,8 @@ from .._ids import is_header_name
 from .._ids import is_id
 from ..exchange import current_exchange
 from ..lifecycle import exchange_closed
-from .lines import capped
-from .lines import one_line
+from .lines import single_line
+from .lines import truncated
 
 __all__ = [
     "ABSENT",
@@ -338,7 +338,7 @@ def _current_values() -> _Values:
                 found = exchange._route if own is None else own[0]
                 if found is None:
                     found = exchange.route
-                route = ABSENT if found is None else _one_line(found)
+                route = ABSENT if found is None else _single_line(found)
             except Exception:  # noqa: BLE001  # the request is the application's
                 route = ABSENT
         if _read_span is not None:
@@ -353,8 +353,8 @@ def _current_values() -> _Values:
 
 # An application has few routes, and each line asks for one.
 @lru_cache(maxsize=256)
-def _one_line(route: str) -> str:
-    return one_line(capped(route))
+def _single_line(route: str) -> str:
+    return single_line(truncated(route))
 
 
 def _checked(context: object) -> tuple[str, str, str] | tuple[()]:
@@ -367,5 +367,5 @@ def _checked(context: object) -> tuple[str, str, str] | tuple[()]:
     return (
         request_id,
         method if isinstance(method, str) and _is_method(method) else ABSENT,
-        _one_line(route) if isinstance(route, str) and route else ABSENT,
+        _single_line(route) if isinstance(route, str) and route else ABSENT,
     )

@@ -8,25 +8,25 @@ from hashlib import blake2b
 from itertools import islice
 from typing import NamedTuple
 
-from .lines import capped
-from .lines import one_line
+from .lines import single_line
+from .lines import truncated
+from .locations import is_generated
+from .locations import is_of_application
 from .messages import message_without_values
-from .places import is_generated
-from .places import is_of_application
 from .tracebacks import Change
 from .tracebacks import traceback_lines
 
 __all__ = [
-    "Place",
+    "Location",
     "fingerprint_of",
     "innermost",
     "kind_of",
+    "locations_of",
     "message_of",
-    "places_of",
     "traceback_of",
 ]
 
-_MOST_PLACES = 5
+_MOST_LOCATIONS = 5
 """Number of the application's frames that identify a failure."""
 _MOST_FRAMES = 64
 """How many frames of an exception are looked at if none is the application's."""
@@ -35,7 +35,7 @@ _LAST_LINES = 40
 """How many lines of a traceback are shown: of its beginning, and of its end."""
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """A line of the code that an exception passed, or a route without a function."""
 
     file: str
@@ -48,9 +48,9 @@ class Place(NamedTuple):
         return f"{self.file}:{self.line}:{self.function}"
 
 
-def fingerprint_of(kind: str, places: Iterable[Place]) -> str:
+def fingerprint_of(kind: str, locations: Iterable[Location]) -> str:
     """Return 12 hexadecimal digits that failures of one kind and place share."""
-    name = "\n".join((kind, *map(str, places)))
+    name = "\n".join((kind, *map(str, locations)))
     return blake2b(name.encode("utf-8", "backslashreplace"), digest_size=6).hexdigest()
 
 
@@ -58,7 +58,7 @@ def kind_of(exception: BaseException) -> str:
     """Return the type of an exception, as ``"shop.stock.SoldOut"``."""
     kind = type(exception)
     module = kind.__module__
-    return capped(
+    return truncated(
         kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
     )
 
@@ -72,51 +72,53 @@ def message_of(exception: BaseException, *, with_values: bool) -> str:
         message = str(exception)
         if not with_values:
             message = message_without_values(exception, message)
-        return capped(message)
+        return truncated(message)
     except Exception:  # noqa: BLE001  # whatever an application's exception does
         return "<str() of it failed>"
 
 
-def places_of(exception: BaseException) -> tuple[Place, ...]:
+def locations_of(exception: BaseException) -> tuple[Location, ...]:
     """Return the lines that identify this failure, the innermost last."""
-    all_places = []
+    all_locations = []
     step = exception.__traceback__
     while step is not None:
         code = step.tb_frame.f_code
-        all_places.append(Place(code.co_filename, step.tb_lineno, code.co_qualname))
+        all_locations.append(
+            Location(code.co_filename, step.tb_lineno, code.co_qualname)
+        )
         step = step.tb_next
     if isinstance(exception, RecursionError):
-        places = _of_application(all_places)
+        locations = _of_application(all_locations)
     else:
-        places = _of_application(reversed(all_places))[::-1]
-    return tuple(places or all_places[-_MOST_FRAMES:])
+        locations = _of_application(reversed(all_locations))[::-1]
+    return tuple(locations or all_locations[-_MOST_FRAMES:])
 
 
-def _of_application(places: Iterable[Place]) -> list[Place]:
+def _of_application(locations: Iterable[Location]) -> list[Location]:
     """Return the first places of the application, and what lies between them.
 
     That is code without a file: it is no place to be shown, but if one line of the
     application fails in two lines of such code, it has two failures.
     """
-    found: list[Place] = []
+    found: list[Location] = []
     count = 0
-    for place in places:
-        if is_of_application(place.file):
+    for location in locations:
+        if is_of_application(location.file):
             count += 1
-            found.append(place)
-            if count == _MOST_PLACES:
+            found.append(location)
+            if count == _MOST_LOCATIONS:
                 break
-        elif is_generated(place.file) and len(found) < _MOST_FRAMES:
-            found.append(place)
+        elif is_generated(location.file) and len(found) < _MOST_FRAMES:
+            found.append(location)
     return found if count else []
 
 
-def innermost(places: tuple[Place, ...]) -> Place:
+def innermost(locations: tuple[Location, ...]) -> Location:
     """Return the line that is shown of a failure: of the application, if it has one."""
-    for place in reversed(places):
-        if is_of_application(place.file):
-            return place
-    return places[-1] if places else Place("-", 0, "-")
+    for location in reversed(locations):
+        if is_of_application(location.file):
+            return location
+    return locations[-1] if locations else Location("-", 0, "-")
 
 
 def traceback_of(exception: BaseException, change: Change | None = None) -> str:
@@ -136,4 +138,6 @@ def traceback_of(exception: BaseException, change: Change | None = None) -> str:
         return "  <the traceback cannot be shown>"
     if rest > len(last):
         shown.append(f"… {rest - len(last)} lines are left out here …")
-    return "\n".join(f"  {one_line(capped(line))}".rstrip() for line in (*shown, *last))
+    return "\n".join(
+        f"  {single_line(truncated(line))}".rstrip() for line in (*shown, *last)
+    )

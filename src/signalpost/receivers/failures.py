@@ -21,15 +21,15 @@ from .failure_options import truth
 from .failure_texts import fingerprint_of
 from .failure_texts import innermost
 from .failure_texts import kind_of
+from .failure_texts import Location
+from .failure_texts import locations_of
 from .failure_texts import message_of
-from .failure_texts import Place
-from .failure_texts import places_of
 from .failure_texts import traceback_of
 from .formats import Field
 from .formats import Line
-from .lines import capped
 from .lines import chosen_logger
-from .lines import one_word
+from .lines import logfmt_value
+from .lines import truncated
 from .masking import checked_with_values
 from .messages import hide_values
 from .paths import route_or_path
@@ -55,7 +55,7 @@ class FailureCount(NamedTuple):
     exception: str
     """The type of the exception, as ``"LookupError"`` or ``"shop.stock.SoldOut"``; of a
     response without one, ``"status 503"``."""
-    place: str
+    location: str
     """The innermost line of the application, as ``"/srv/shop/stock.py:31:take"``;
     ``"-"`` if the exception has no traceback. The route, of a response."""
     times: int
@@ -107,8 +107,8 @@ class FailureLogger:
 
     The message of the record is a :class:`~signalpost.receivers.formats.Line` named
     ``failure``, with the fields ``method``, ``route`` (or ``path`` where there is no
-    route), ``status``, ``where``, ``exception_type``, ``exception_message``, ``place``,
-    ``times`` and ``fingerprint``. Its level is ``ERROR``.
+    route), ``status``, ``where``, ``exception_type``, ``exception_message``,
+    ``location``, ``times`` and ``fingerprint``. Its level is ``ERROR``.
 
     With ``handled=True`` a response with a status from 500 up is a failure, too, if no
     exception was reported for the request: an error handler, or the view itself, made
@@ -144,7 +144,7 @@ class FailureLogger:
     .. versionadded:: 0.1
     """
 
-    hears: Mapping[str, str] = {
+    signals: Mapping[str, str] = {
         "got-request-exception": "__call__",
         "work-finished": "finished",
     }
@@ -165,13 +165,13 @@ class FailureLogger:
         self._ignored_statuses = checked_statuses(ignore_statuses)
         self._has_handled = truth(handled)
         if handled:
-            self.hears = {**type(self).hears, "exchange-closed": "closed"}
+            self.signals = {**type(self).signals, "exchange-closed": "closed"}
         self._again_seconds = seconds_or_none(again_seconds)
         self._max_fingerprints = number_from_one(max_fingerprints)
         self._with_values = checked_with_values(with_values)
         self._logger = chosen_logger(logger, "signalpost.failures")
         self._visibility = Visibility(self._logger, logging.ERROR)
-        self._seen: dict[tuple[str, tuple[Place, ...]], _Seen] = {}
+        self._seen: dict[tuple[str, tuple[Location, ...]], _Seen] = {}
         # Reentrant, as the collector may close a body, which may fail, on any line.
         self._lock = threading.RLock()
 
@@ -189,8 +189,8 @@ class FailureLogger:
         if self._is_ignored(exception, exchange):
             return
         kind = kind_of(exception)
-        places = places_of(exception)
-        seen, times, has_traceback = self._count(kind, places)
+        locations = locations_of(exception)
+        seen, times, has_traceback = self._count(kind, locations)
         if not _is_logged(times, has_traceback):
             return
         if not self._visibility.takes(logging.ERROR):
@@ -198,7 +198,7 @@ class FailureLogger:
         logger = self._logger
         message = message_of(exception, with_values=self._with_values)
         line = _line(message, where, exchange, seen, times)
-        file, number, function = innermost(places)
+        file, number, function = innermost(locations)
         record = logger.makeRecord(
             logger.name, logging.ERROR, file, number, line, (), None, function
         )
@@ -223,8 +223,8 @@ class FailureLogger:
         _mark(exchange)
         if is_reported or status in self._ignored_statuses:
             return
-        route = capped(exchange.route or "-")
-        seen, times, is_due = self._count(f"status {status}", (Place(route, 0, ""),))
+        route = truncated(exchange.route or "-")
+        seen, times, is_due = self._count(f"status {status}", (Location(route, 0, ""),))
         if _is_logged(times, is_due) and self._visibility.takes(logging.ERROR):
             self._logger.error(_line(None, "response", exchange, seen, times))
 
@@ -263,7 +263,7 @@ class FailureLogger:
                 FailureCount(
                     seen.fingerprint,
                     seen.exception,
-                    seen.place,
+                    seen.location,
                     seen.times,
                     seen.first_at,
                     seen.last_at,
@@ -272,19 +272,21 @@ class FailureLogger:
             ]
         return sorted(counts, key=lambda one: one.times, reverse=True)
 
-    def _count(self, kind: str, places: tuple[Place, ...]) -> tuple[_Seen, int, bool]:
+    def _count(
+        self, kind: str, locations: tuple[Location, ...]
+    ) -> tuple[_Seen, int, bool]:
         """Count a failure.
 
         :returns: What is known of it, how many times it was seen, and whether its
             traceback is due.
         """
-        key = kind, places
+        key = kind, locations
         now = time.perf_counter()
         with self._lock:
             # It goes to the end, so that the first is what was not seen for longest.
             seen = self._seen.pop(key, None)
             if seen is None:
-                seen = _Seen(kind, places, now)
+                seen = _Seen(kind, locations, now)
             is_due = seen.times == 0 or (
                 self._again_seconds is not None
                 and now - seen.printed >= self._again_seconds
@@ -307,15 +309,17 @@ class _Seen:
         "fingerprint",
         "first_at",
         "last_at",
-        "place",
+        "location",
         "printed",
         "times",
     )
 
-    def __init__(self, kind: str, places: tuple[Place, ...], printed: float) -> None:
+    def __init__(
+        self, kind: str, locations: tuple[Location, ...], printed: float
+    ) -> None:
         self.exception = kind
-        self.place = str(innermost(places)) if places else "-"
-        self.fingerprint = fingerprint_of(kind, places)
+        self.location = str(innermost(locations)) if locations else "-"
+        self.fingerprint = fingerprint_of(kind, locations)
         self.times = 0
         self.first_at = self.last_at = time.time()
         self.printed = printed
@@ -357,17 +361,17 @@ def _line(
     times: int,
 ) -> Line:
     path_kind, path = route_or_path(exchange)
-    place = capped(path)
+    shown_path = truncated(path)
     kind = None if message is None else seen.exception
     status = exchange.status
     fields: dict[str, Field] = {
         "method": exchange.method,
-        path_kind: place,
+        path_kind: shown_path,
         "status": status,
         "where": where,
         "exception_type": kind,
         "exception_message": message,
-        "place": seen.place,
+        "location": seen.location,
         "times": times,
         "fingerprint": seen.fingerprint,
     }
@@ -376,9 +380,11 @@ def _line(
 
     def text() -> str:
         return (
-            f"{method} {one_word(place)} {'-' if status is None else status} {where}"
-            f" {one_word(kind or '-')} at={one_word(seen.place)} times={times}"
-            f" fingerprint={seen.fingerprint} message={one_word(message or '-')}"
+            f"{method} {logfmt_value(shown_path)}"
+            f" {'-' if status is None else status} {where}"
+            f" {logfmt_value(kind or '-')} at={logfmt_value(seen.location)}"
+            f" times={times}"
+            f" fingerprint={seen.fingerprint} message={logfmt_value(message or '-')}"
         )
 
     return Line("failure", fields, text)

@@ -20,8 +20,8 @@ from typing import TypeAlias
 
 from .context import add_context
 from .context import FIELDS_BY_ATTRIBUTE
-from .lines import one_line
-from .lines import one_word
+from .lines import logfmt_value
+from .lines import single_line
 from .tracebacks import is_large
 from .tracebacks import traceback_lines
 from .values import CONTAINERS
@@ -130,16 +130,16 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as text, without a line end."""
-        message = one_line(record.getMessage())
+        message = single_line(record.getMessage())
         is_long = len(message) > _LONGEST_SIMPLE
-        record.message = _OneLine(message) if is_long else message
+        record.message = _SingleLine(message) if is_long else message
         if self.usesTime():
             record.asctime = self.formatTime(record, self.datefmt)
         text = self.formatMessage(record)
         traceback = _traceback(self, record)
         if traceback is None:
             return text
-        indented = (f"  {one_line(line)}" for line in traceback.split("\n"))
+        indented = (f"  {single_line(line)}" for line in traceback.split("\n"))
         return "\n".join((text, *indented))
 
     def formatTime(  # noqa: N802 - as logging has it
@@ -183,19 +183,21 @@ class TextFormatter(logging.Formatter):
         return _record_of(values | {name: fit(values[name]) for name in names})
 
     def _written(self, record: logging.LogRecord) -> str:
-        is_escaped = type(record.message) is _OneLine
+        is_escaped = type(record.message) is _SingleLine
         parts = self._parts_around if is_escaped else self._parts
         return "".join(
             [
                 part
                 if isinstance(part, str)
-                else (record.message if part is None else one_line(part.format(record)))
+                else (
+                    record.message if part is None else single_line(part.format(record))
+                )
                 for part in parts
             ]
         )
 
 
-class _OneLine(str):
+class _SingleLine(str):
     """A long message that is escaped, which is not to be looked through again."""
 
     __slots__ = ()
@@ -443,4 +445,4 @@ def _word(value: object) -> str:
     if value is True or value is False:
         return "true" if value else "false"
     text = _encode(value) if isinstance(value, (dict, list)) else text_of(value)
-    return one_word(text, len(text))
+    return logfmt_value(text, len(text))

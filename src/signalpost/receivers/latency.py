@@ -16,10 +16,10 @@ from ..work import METHOD
 from .clients import ClientReader
 from .formats import Field
 from .formats import Line
-from .lines import capped
 from .lines import chosen_logger
+from .lines import logfmt_value
 from .lines import LONGEST_FIELD
-from .lines import one_word
+from .lines import truncated
 from .paths import exclusion_of
 from .paths import route_or_path
 from .request_fields import RequestFields
@@ -141,7 +141,7 @@ class LatencyLogger:
     .. versionadded:: 0.1
     """
 
-    hears: ClassVar[Mapping[str, str]] = {
+    signals: ClassVar[Mapping[str, str]] = {
         "exchange-closed": "__call__",
         "work-finished": "__call__",
     }
@@ -245,7 +245,7 @@ class LatencyLogger:
         values = (
             exchange.method,
             kind,
-            place if len(place) <= LONGEST_FIELD else capped(place),
+            place if len(place) <= LONGEST_FIELD else truncated(place),
             exchange.status,
             exchange.outcome,
             seconds_of(exchange.duration_seconds) or 0.0,
@@ -336,10 +336,10 @@ class _LatencyLine(Line):
             unit = "byte" if body_bytes == 1 else "bytes"
             size = f" {'' if is_exact else '~'}{body_bytes} {unit}"
         return (
-            f"{method} {one_word(place)}{state}"
+            f"{method} {logfmt_value(place)}{state}"
             f" {outcome or 'open'} {seconds * 1000:.1f} ms{headers}{size}"
             f"{'' if totals is None else _sql_text(*totals)}"
-            f"{'' if request_id is None else ' id=' + one_word(request_id)}"
+            f"{'' if request_id is None else ' id=' + logfmt_value(request_id)}"
             f"{text_of_fields(more)}"
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 
-__all__ = ["LONGEST_FIELD", "capped", "chosen_logger", "one_line", "one_word"]
+__all__ = ["LONGEST_FIELD", "chosen_logger", "logfmt_value", "single_line", "truncated"]
 
 LONGEST_FIELD = 512
 """The most characters that a field takes before it is escaped."""
@@ -15,12 +15,12 @@ LONGEST_FIELD = 512
 _is_plain = re.compile(r"[!#-<>-\[\]-~]+").fullmatch
 
 
-def capped(text: str, longest: int = LONGEST_FIELD) -> str:
+def truncated(text: str, longest: int = LONGEST_FIELD) -> str:
     """Return ``text``, or its beginning and ``…`` if it is too long to be logged.
 
     For fields that a formatter escapes; to cut what was cut changes nothing.
 
-    >>> capped("/products/mug", 9)
+    >>> truncated("/products/mug", 9)
     '/products…'
 
     :param text: Any text.
@@ -31,7 +31,7 @@ def capped(text: str, longest: int = LONGEST_FIELD) -> str:
     return text if len(text) <= longest else text[:longest] + "…"
 
 
-def one_word(text: str, longest: int = LONGEST_FIELD) -> str:
+def logfmt_value(text: str, longest: int = LONGEST_FIELD) -> str:
     r"""Return ``text`` as one field of one physical line.
 
     What is not printable is escaped as in a Python string: C0, DEL, C1, the line and
@@ -40,9 +40,9 @@ def one_word(text: str, longest: int = LONGEST_FIELD) -> str:
     space, a quotation mark or an equals sign is quoted, so that it cannot pass for
     several fields.
 
-    >>> one_word("/products/mug")
+    >>> logfmt_value("/products/mug")
     '/products/mug'
-    >>> print(one_word("/a\n200 ok"))
+    >>> print(logfmt_value("/a\n200 ok"))
     "/a\n200 ok"
 
     :param text: Any text.
@@ -50,7 +50,7 @@ def one_word(text: str, longest: int = LONGEST_FIELD) -> str:
     """
     if len(text) <= longest and _is_plain(text):
         return text
-    text = capped(text, longest)
+    text = truncated(text, longest)
     if not text.isprintable() or "\\" in text:
         text = _escaped(text)
     if not text or any(mark in text for mark in ' "='):
@@ -58,12 +58,12 @@ def one_word(text: str, longest: int = LONGEST_FIELD) -> str:
     return text
 
 
-def one_line(text: str) -> str:
+def single_line(text: str) -> str:
     r"""Return ``text``, which may be a whole sentence, as one physical line.
 
-    What is not printable is escaped as in :func:`one_word`; the rest is unchanged.
+    What is not printable is escaped as in :func:`logfmt_value`; the rest is unchanged.
 
-    >>> print(one_line("no mug\non the shelf"))
+    >>> print(single_line("no mug\non the shelf"))
     no mug\non the shelf
 
     :param text: Any text.

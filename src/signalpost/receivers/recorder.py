@@ -20,8 +20,8 @@ from typing import TypeAlias
 from weakref import WeakValueDictionary
 
 from ..exchange import Exchange
+from .lines import logfmt_value
 from .lines import LONGEST_FIELD
-from .lines import one_word
 from .paths import exclusion_of
 from .quantiles import DurationHistogram
 from .response_times import response_times
@@ -31,7 +31,7 @@ __all__ = [
     "UNMATCHED_ROUTE",
     "LatencyRecorder",
     "RecorderSnapshot",
-    "RouteFigures",
+    "RouteMetrics",
 ]
 
 UNMATCHED_ROUTE: Final = "<unmatched>"
@@ -54,7 +54,7 @@ _Closed: TypeAlias = tuple[str | None, bool, _Times, int]
 
 
 @dataclass(frozen=True, slots=True)
-class RouteFigures:
+class RouteMetrics:
     """The metrics of one route, or of all; of the last minute unless noted.
 
     .. versionadded:: 0.1
@@ -105,9 +105,9 @@ class RecorderSnapshot:
     covered_seconds: float
     """How long the last minute is: from 55 seconds up to 60, or since the recorder
     was made, but one second at least."""
-    total: RouteFigures
+    total: RouteMetrics
     """All requests together."""
-    routes: tuple[RouteFigures, ...]
+    routes: tuple[RouteMetrics, ...]
     """Each route that was seen, the busiest first; ``max_routes`` and two at most."""
 
     def __str__(self) -> str:
@@ -168,7 +168,7 @@ class LatencyRecorder:
     .. versionadded:: 0.1
     """
 
-    hears: ClassVar[Mapping[str, str]] = {
+    signals: ClassVar[Mapping[str, str]] = {
         "exchange-opened": "opened",
         "exchange-closed": "closed",
     }
@@ -260,9 +260,11 @@ class LatencyRecorder:
                 whole_minute.add(minute)
                 if row.requests or in_flight[name]:
                     routes.append(
-                        _figures(name, row, minute, in_flight[name], covered_seconds)
+                        _route_metrics(
+                            name, row, minute, in_flight[name], covered_seconds
+                        )
                     )
-            total = _figures(
+            total = _route_metrics(
                 "<all>", whole, whole_minute, in_flight.total(), covered_seconds
             )
         routes.sort(key=_busiest_first)
@@ -400,11 +402,11 @@ class _Row:
         return whole
 
 
-def _figures(
+def _route_metrics(
     route: str, row: _Row, minute: _Slot, in_flight: int, covered_seconds: float
-) -> RouteFigures:
+) -> RouteMetrics:
     durations = minute.durations
-    return RouteFigures(
+    return RouteMetrics(
         route=route,
         requests=minute.requests,
         requests_per_second=minute.requests / covered_seconds,
@@ -423,8 +425,8 @@ def _figures(
     )
 
 
-def _busiest_first(figures: RouteFigures) -> tuple[int, str]:
-    return -figures.requests, figures.route
+def _busiest_first(metrics: RouteMetrics) -> tuple[int, str]:
+    return -metrics.requests, metrics.route
 
 
 _HEADINGS = (
@@ -440,18 +442,18 @@ _HEADINGS = (
 )
 
 
-def _cells(figures: RouteFigures) -> tuple[str, ...]:
+def _cells(metrics: RouteMetrics) -> tuple[str, ...]:
     durations = (
-        figures.p50_seconds,
-        figures.p90_seconds,
-        figures.p99_seconds,
-        figures.maximum_seconds,
+        metrics.p50_seconds,
+        metrics.p90_seconds,
+        metrics.p99_seconds,
+        metrics.maximum_seconds,
     )
     return (
-        one_word(figures.route, 60),
-        str(figures.requests),
-        f"{figures.requests_per_second:.1f}",
-        f"{figures.error_share:.1%}" if figures.requests else "-",
-        str(figures.in_flight),
+        logfmt_value(metrics.route, 60),
+        str(metrics.requests),
+        f"{metrics.requests_per_second:.1f}",
+        f"{metrics.error_share:.1%}" if metrics.requests else "-",
+        str(metrics.in_flight),
         *("-" if isnan(one) else f"{1000 * one:.1f}" for one in durations),
     )

@@ -11,8 +11,8 @@ from typing import ClassVar
 from typing import TYPE_CHECKING
 
 from ..exchange import Exchange
+from .lines import logfmt_value
 from .lines import LONGEST_FIELD
-from .lines import one_word
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -103,7 +103,7 @@ class ReferrerCounter:
     .. versionadded:: 0.1
     """
 
-    hears: ClassVar[Mapping[str, str]] = {"request-started": "__call__"}
+    signals: ClassVar[Mapping[str, str]] = {"request-started": "__call__"}
     """Methods by the names of the signals that they receive."""
 
     def __init__(
@@ -195,7 +195,8 @@ class ReferrerCounter:
         totals = self.totals()
         lines = [f"{'requests':>10}  {'too high':>10}  referrer"]
         lines += (
-            f"{row.count:>10}  {row.at_most_too_high:>10}  {one_word(row.referrer, 80)}"
+            f"{row.count:>10}  {row.at_most_too_high:>10}"
+            f"  {logfmt_value(row.referrer, 80)}"
             for row in self.top(10)
         )
         lines += (

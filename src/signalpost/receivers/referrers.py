@@ -10,9 +10,9 @@ from typing import ClassVar
 from .._engine.unseen import Visibility
 from ..exchange import Exchange
 from .formats import Line
-from .lines import capped
 from .lines import chosen_logger
-from .lines import one_word
+from .lines import logfmt_value
+from .lines import truncated
 
 __all__ = ["ReferrerLogger", "log_referrer"]
 
@@ -45,7 +45,7 @@ class ReferrerLogger:
     .. versionadded:: 0.1
     """
 
-    hears: ClassVar[Mapping[str, str]] = {"request-started": "__call__"}
+    signals: ClassVar[Mapping[str, str]] = {"request-started": "__call__"}
     """Methods by the names of the signals that they receive."""
 
     def __init__(
@@ -65,15 +65,17 @@ class ReferrerLogger:
         if not self._visibility.takes(logging.INFO):
             return
         method = exchange.method
-        path = capped(exchange.script_name + exchange.path)
+        path = truncated(exchange.script_name + exchange.path)
         referrer = exchange.referrer
         if referrer is not None:
-            referrer = capped(referrer)
+            referrer = truncated(referrer)
         self._logger.info(
             Line(
                 "referrer",
                 {"method": method, "path": path, "referrer": referrer},
-                lambda: f"{method} {one_word(path)} {one_word(referrer or '-')}",
+                lambda: (
+                    f"{method} {logfmt_value(path)} {logfmt_value(referrer or '-')}"
+                ),
             )
         )
 

@@ -13,9 +13,9 @@ from typing import TypeAlias
 from ..exchange import Exchange
 from .clients import ClientReader
 from .formats import Field
-from .lines import capped
+from .lines import logfmt_value
 from .lines import LONGEST_FIELD
-from .lines import one_word
+from .lines import truncated
 
 __all__ = ["RequestFields", "text_of_fields"]
 
@@ -78,7 +78,7 @@ class RequestFields:
 def text_of_fields(fields: tuple[tuple[str, Field], ...]) -> str:
     """Return fields as they are written in plain text, with a space before each."""
     return "".join(
-        f" {name}={'-' if value is None else one_word(str(value))}"
+        f" {name}={'-' if value is None else logfmt_value(str(value))}"
         for name, value in fields
         if name != "request_id"  # which is there by another name
     )
@@ -114,4 +114,4 @@ def _cut(value: Any, longest: int = LONGEST_FIELD) -> Field:
     text = str(value)  # of a number, too: it may have too many digits
     if isinstance(value, (bool, int, float)) and len(text) <= longest:
         return value
-    return capped(text, longest)
+    return truncated(text, longest)

@@ -34,7 +34,7 @@ class IdHeader:
     .. versionadded:: 0.1
     """
 
-    hears: ClassVar[Mapping[str, str]] = {"exchange-opened": "__call__"}
+    signals: ClassVar[Mapping[str, str]] = {"exchange-opened": "__call__"}
     """Which method is called for which signal."""
 
     def __init__(self, *, name: str = "X-Request-ID") -> None:
@@ -85,7 +85,7 @@ class ServerTiming:
     .. versionadded:: 0.1
     """
 
-    hears: ClassVar[Mapping[str, str]] = {"exchange-opened": "__call__"}
+    signals: ClassVar[Mapping[str, str]] = {"exchange-opened": "__call__"}
     """Which method is called for which signal."""
 
     def __call__(self, sender: object, *, exchange: Exchange) -> None:

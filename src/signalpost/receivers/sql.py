@@ -13,14 +13,14 @@ from .._engine.unseen import Visibility
 from ..exchange import Exchange
 from .formats import Field
 from .formats import Line
-from .lines import capped
 from .lines import chosen_logger
-from .lines import one_word
+from .lines import logfmt_value
+from .lines import truncated
+from .locations import location_of
 from .masking import checked_with_values
 from .masking import masked
 from .masking import shape_of
 from .paths import route_or_path
-from .places import place_of
 from .statements import is_further_part
 from .statements import operation_of
 
@@ -74,7 +74,7 @@ class SqlLogger:
     .. versionadded:: 0.1
     """
 
-    hears: ClassVar[Mapping[str, str]] = {
+    signals: ClassVar[Mapping[str, str]] = {
         "sql-executed": "__call__",
         "sql-failed": "failed",
     }
@@ -162,7 +162,7 @@ class SqlLogger:
     def _shown(self, statement: str, engine: object) -> str:
         if self._with_values:
             return _in_short(statement)
-        return capped(masked(statement, engine))
+        return truncated(masked(statement, engine))
 
 
 log_sql: SqlLogger = SqlLogger()
@@ -212,7 +212,7 @@ class RepeatLogger:
     .. versionadded:: 0.1
     """
 
-    hears: ClassVar[Mapping[str, str]] = {"sql-executed": "__call__"}
+    signals: ClassVar[Mapping[str, str]] = {"sql-executed": "__call__"}
     """Which method is called for which signal."""
 
     def __init__(
@@ -255,11 +255,13 @@ class RepeatLogger:
         if not self._visibility.takes(logging.WARNING):
             return
         fields: dict[str, Field] = {
-            "statement": _in_short(statement) if self._with_values else capped(shape),
+            "statement": _in_short(statement)
+            if self._with_values
+            else truncated(shape),
             "operation": operation_of(statement),
             "times": count,
             # By inspect, files would be read.
-            "at": capped(place_of(sys._getframe(1))),  # noqa: SLF001
+            "at": truncated(location_of(sys._getframe(1))),  # noqa: SLF001
             **_request_of(exchange),
         }
         self._logger.warning(
@@ -278,19 +280,19 @@ _LONGEST_READ = 4096
 
 
 def _in_short(statement: str) -> str:
-    return capped(" ".join(statement[:_LONGEST_READ].split()))
+    return truncated(" ".join(statement[:_LONGEST_READ].split()))
 
 
 def _request_of(exchange: Exchange | None) -> dict[str, Field]:
     if exchange is None:
         return {}
     kind, place = route_or_path(exchange)
-    return {"method": exchange.method, kind: capped(place)}
+    return {"method": exchange.method, kind: truncated(place)}
 
 
 def _request_text(fields: dict[str, Field]) -> str:
     place = fields.get("route", fields.get("path"))
-    return f"{fields['method']} {one_word(str(place))}"
+    return f"{fields['method']} {logfmt_value(str(place))}"
 
 
 def _statement_text(fields: dict[str, Field]) -> str:
@@ -304,7 +306,7 @@ def _statement_text(fields: dict[str, Field]) -> str:
         if fields["is_executemany"]
         else _counted(fields["parameters_count"], "parameter")
     )
-    words.append(one_word(str(fields["statement"])))
+    words.append(logfmt_value(str(fields["statement"])))
     if "method" in fields:
         words.append(_request_text(fields))
     return " ".join(words)
@@ -315,9 +317,9 @@ def _counted(count: Field, noun: str, more: str = "") -> str:
 
 
 def _failure_text(fields: dict[str, Field]) -> str:
-    words = ["failed", one_word(str(fields["operation"])), str(fields["exception"])]
+    words = ["failed", logfmt_value(str(fields["operation"])), str(fields["exception"])]
     if "statement" in fields:
-        words.append(one_word(str(fields["statement"])))
+        words.append(logfmt_value(str(fields["statement"])))
     if "method" in fields:
         words.append(_request_text(fields))
     return " ".join(words)
@@ -326,5 +328,6 @@ def _failure_text(fields: dict[str, Field]) -> str:
 def _repetition_text(fields: dict[str, Field]) -> str:
     return (
         f"{_request_text(fields)} repeated {fields['times']} times"
-        f" at={one_word(str(fields['at']))} {one_word(str(fields['statement']))}"
+        f" at={logfmt_value(str(fields['at']))}"
+        f" {logfmt_value(str(fields['statement']))}"
     )

@@ -45,7 +45,7 @@ class SqlTotalsCounter:
     .. versionadded:: 0.1
     """
 
-    hears: ClassVar[Mapping[str, str]] = {
+    signals: ClassVar[Mapping[str, str]] = {
         "sql-executed": "__call__",
         "sql-failed": "failed",
     }

@@ -29,8 +29,8 @@ from ..exchange import Exchange
 from ..lifecycle import catalogue
 from ..lifecycle import exchange_closed
 from ..lifecycle import request_arrived
-from .lines import capped
-from .lines import one_line
+from .lines import single_line
+from .lines import truncated
 from .own_folder import OwnFolder
 from .sql_totals import sql_totals
 from .watch_sockets import bind
@@ -108,7 +108,7 @@ class WatchSender:
     .. versionadded:: 0.1
     """
 
-    hears: ClassVar[Mapping[str, str]] = {}
+    signals: ClassVar[Mapping[str, str]] = {}
     """No signal by its name; :meth:`connect` connects it."""
 
     dropped: int
@@ -232,7 +232,7 @@ class WatchSender:
         if error.strerror is not None:
             problem = f"{self._folder} cannot be looked at: {error.strerror}"
         checked(_log, logging.WARNING).warning(
-            "nothing is sent to watchers: %s", one_line(problem)
+            "nothing is sent to watchers: %s", single_line(problem)
         )
 
     def _link_to_each(self, folder: OwnFolder) -> None:
@@ -418,7 +418,7 @@ def _message(
     signal: NamedSignal, sender: object, payload: Mapping[str, Any], dropped: int
 ) -> Message:
     message: Message = {
-        "signal": capped(signal.name, _LONGEST_NAME),
+        "signal": truncated(signal.name, _LONGEST_NAME),
         "sender": _name_of(sender),
         "time": time.time(),
         "process": os.getpid(),
@@ -431,8 +431,8 @@ def _message(
         route = exchange.route
         message |= {
             "method": exchange.method,
-            "path": capped(exchange.script_name + exchange.path, _LONGEST_PATH),
-            "route": None if route is None else capped(route, _LONGEST_PATH),
+            "path": truncated(exchange.script_name + exchange.path, _LONGEST_PATH),
+            "route": None if route is None else truncated(route, _LONGEST_PATH),
             "status": exchange.status,
             "outcome": exchange.outcome,
             "duration_seconds": exchange.duration_seconds,
@@ -446,24 +446,24 @@ def _message(
     if isinstance(exception, BaseException):
         where = payload.get("where")
         message["exception"] = _type_of(exception)
-        message["where"] = None if where is None else capped(where, _LONGEST_NAME)
+        message["where"] = None if where is None else truncated(where, _LONGEST_NAME)
     return message
 
 
 def _name_of(sender: object) -> str:
     """Return what a sender is called: an application's name, a function's, a type's."""
     if isinstance(sender, str):
-        return capped(sender, _LONGEST_NAME)
+        return truncated(sender, _LONGEST_NAME)
     for attribute in ("name", "__qualname__"):
         # An application's object may do anything when it is read.
         with suppress(Exception):
             name = getattr(sender, attribute)
             if isinstance(name, str):
-                return capped(name, _LONGEST_NAME)
+                return truncated(name, _LONGEST_NAME)
     return _type_of(sender)
 
 
 def _type_of(value: object) -> str:
     kind = type(value)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    return capped(f"{module}{kind.__qualname__}", _LONGEST_NAME)
+    return truncated(f"{module}{kind.__qualname__}", _LONGEST_NAME)

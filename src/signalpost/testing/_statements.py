@@ -19,10 +19,10 @@ from ..errors import NotInstrumentedError
 from ..errors import TooManyStatementsError
 from ..exchange import Exchange
 from ..lifecycle import sql_executed
-from ..receivers.lines import capped
-from ..receivers.lines import one_line
+from ..receivers.lines import single_line
+from ..receivers.lines import truncated
+from ..receivers.locations import location_of
 from ..receivers.masking import shape_of
-from ..receivers.places import place_of
 from ..receivers.statements import is_further_part
 from ._capturing import Captured
 from ._capturing import Sent
@@ -163,7 +163,7 @@ def max_statements(n: int, /) -> StatementLimit:
 def _statement_of(sent: Sent) -> Statement:
     return Statement(
         sent["statement"],
-        place_of(sys._getframe(1)),  # noqa: SLF001  # inspect would read files
+        location_of(sys._getframe(1)),  # noqa: SLF001  # inspect would read files
         sent["duration_seconds"],
         sent["exchange"],
         shape_of(sent["statement"], sent.sender),
@@ -236,13 +236,13 @@ def _message(statements: Sequence[Statement], limit: int) -> str:
         other = "other place" if len(others) == 1 else "other places"
         also = f" and {len(others)} {other}" if others else ""
         lines.append(
-            f"  {times} times: {_shown(shape)}\n    at {one_line(place)}{also}"
+            f"  {times} times: {_shown(shape)}\n    at {single_line(place)}{also}"
         )
     lines += _left_out(repeated)
     lines.append("statements:")
     for number, one in enumerate(statements[:_MOST_LISTED], 1):
         text = " ".join(one.text[:_LONGEST_READ].split())
-        lines.append(f"  {number}. {_shown(text)}\n    at {one_line(one.place)}")
+        lines.append(f"  {number}. {_shown(text)}\n    at {single_line(one.place)}")
     lines += _left_out(statements)
     return "\n".join(lines)
 
@@ -252,7 +252,7 @@ def _expectation(limit: int) -> str:
 
 
 def _shown(text: str) -> str:
-    return one_line(capped(text, _LONGEST_LISTED))
+    return single_line(truncated(text, _LONGEST_LISTED))
 
 
 def _left_out(listed: Sequence[object]) -> list[str]:

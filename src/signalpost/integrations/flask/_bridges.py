@@ -127,7 +127,7 @@ class Bridges:
                     bridge.update_for(bridged, t.cast("flask.Flask", sender))
 
 
-_NOBODY = object()
+_NO_SENDER = object()
 """A sender that sends nothing."""
 
 
@@ -182,7 +182,7 @@ class Bridge:
             flask_signal.disconnect(self.forward_any)
             if late:
                 # A send that has begun calls only what is connected to any sender.
-                flask_signal.connect(self.forward_any, _NOBODY)
+                flask_signal.connect(self.forward_any, _NO_SENDER)
             self._is_for_any = False
             self._late.clear()
             for bridged, app in late:

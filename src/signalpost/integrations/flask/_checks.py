@@ -14,7 +14,7 @@ import flask
 
 from ..._engine.cleanup import deaths
 from ..._engine.unseen import checked
-from ...config._keys import is_key_of_ours
+from ...config._keys import is_own_key
 from ...exchange import EXCHANGE_KEY
 from ...wsgi.application import is_running
 from ...wsgi.finding import sender_behind
@@ -56,9 +56,7 @@ def advice_for(given: object) -> str:
 
 def settings_of(app: flask.Flask) -> Mapping[str, t.Any]:
     """Return what the configuration of an application has for us."""
-    return {
-        key: value for key, value in app.config.items() if is_key_of_ours(key, value)
-    }
+    return {key: value for key, value in app.config.items() if is_own_key(key, value)}
 
 
 _MOST_REQUESTS = 100

@@ -19,7 +19,7 @@ from ...console.texts import document
 from ...console.texts import right_text
 from ...console.texts import warning_texts
 from ...errors import ConfigurationError
-from ...receivers.lines import one_word
+from ...receivers.lines import logfmt_value
 from ...wsgi.finding import layers_in
 from ._loading import loaded
 from ._loading import refusal
@@ -79,6 +79,6 @@ def _mistakes_of_layer(app: flask.Flask) -> Iterable[ConfigurationError]:
         yield ConfigurationError(
             f"the requests of {app.name!r} are not recorded: the layer that Signalpost"
             " has put into app.wsgi_app is not found in it any more; app.wsgi_app is"
-            f" {one_word(repr(app.wsgi_app))}. Put middlewares around app.wsgi_app,"
+            f" {logfmt_value(repr(app.wsgi_app))}. Put middlewares around app.wsgi_app,"
             " and call Signalpost(app) after what replaces it"
         )

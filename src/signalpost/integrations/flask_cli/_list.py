@@ -20,7 +20,7 @@ from ...config import Enabled
 from ...config import EnabledReceiver
 from ...config._available import summary_of
 from ...console.layout import bold
-from ...console.layout import place
+from ...console.layout import location
 from ...console.layout import Row
 from ...console.layout import table
 from ...console.layout import wrapped
@@ -33,8 +33,8 @@ from ._printing import as_json
 from ._printing import print_lines
 from ._printing import width
 from ._unreached import died
+from ._unreached import location_of
 from ._unreached import never_called
-from ._unreached import place_of
 
 __all__ = ["list_signals"]
 
@@ -94,8 +94,8 @@ class _Received(t.NamedTuple):
     @property
     def where(self) -> str:
         if self.enabled is None:
-            return place_of(self.connection)
-        return place(self.enabled.origin, self.enabled.line)
+            return location_of(self.connection)
+        return location(self.enabled.origin, self.enabled.line)
 
     @property
     def sender(self) -> str:

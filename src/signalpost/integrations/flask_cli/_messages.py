@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from ...console.layout import coloured
-from ...receivers.lines import one_word
+from ...receivers.lines import logfmt_value
 from ...receivers.watch import Message
 
 __all__ = ["Wanted", "json_of", "known", "line_of", "text_of"]
@@ -53,7 +53,7 @@ def known(message: Message, key: str) -> str | int | float | None:
 
 def text_of(value: object) -> str:
     """Return a value as one word, whatever it is."""
-    return one_word(str(value)) if isinstance(value, (str, int, float)) else "-"
+    return logfmt_value(str(value)) if isinstance(value, (str, int, float)) else "-"
 
 
 def json_of(message: Message) -> str:

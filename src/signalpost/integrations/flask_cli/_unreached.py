@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from ... import lifecycle
 from ..._engine.cleanup import deaths
 from ..._engine.introspection import ConnectionInfo
-from ...console.layout import place
+from ...console.layout import location
 from ...wsgi.unsent import reason_unsent
 
-__all__ = ["Died", "NeverCalled", "died", "never_called", "place_of"]
+__all__ = ["Died", "NeverCalled", "died", "location_of", "never_called"]
 
 
 class NeverCalled(t.NamedTuple):
@@ -49,7 +49,9 @@ def never_called() -> list[NeverCalled]:
                 not one.whole_namespace or signal not in lifecycle.SENT_BY_OTHERS
             )
             if reason is not None and is_missed:
-                found.append(NeverCalled(signal.name, one.name, reason, place_of(one)))
+                found.append(
+                    NeverCalled(signal.name, one.name, reason, location_of(one))
+                )
     return found
 
 
@@ -68,12 +70,12 @@ def died() -> Iterator[Died]:
     """Yield the latest receivers that died before they were called, at most 100."""
     for one in [*deaths]:
         file, _, line = one.connected_at.rpartition(":")
-        yield Died(one.signal_name, place(file, line), one.connected_in)
+        yield Died(one.signal_name, location(file, line), one.connected_in)
 
 
-def place_of(connection: ConnectionInfo) -> str:
+def location_of(connection: ConnectionInfo) -> str:
     """Return where a receiver was connected, as it is shown."""
     if connection.connected_at is None:
         return "in a with block"
     file, _, line = connection.connected_at.rpartition(":")
-    return place(file, line)
+    return location(file, line)

@@ -14,7 +14,7 @@ from flask.cli import pass_script_info
 from flask.cli import ScriptInfo
 
 from ... import lifecycle
-from ...config._place import nearest
+from ...config._location import nearest
 from ...console.layout import wrapped
 from ...receivers.watch import Watcher
 from ._endings import ended_by_signals
@@ -74,7 +74,7 @@ def watch(  # noqa: PLR0913 - each is an option of the command
             " its server may send nothing; add it to its configuration: watch = true"
         )
     wanted = Wanted(signals, paths, statuses)
-    with ended_by_signals(), _in_plain_words():
+    with ended_by_signals(), _cli_errors():
         watcher = Watcher(chosen, application=application)
         with watcher:
             _note(f"Watching {watcher.folder} (Ctrl-C ends it)")
@@ -116,7 +116,7 @@ def _folder_of(app: flask.Flask) -> str | os.PathLike[str] | None:
 
 
 @contextlib.contextmanager
-def _in_plain_words() -> Generator[None]:
+def _cli_errors() -> Generator[None]:
     """End the command with the reason if a folder cannot be watched."""
     try:
         yield

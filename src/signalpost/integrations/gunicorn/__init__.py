@@ -19,6 +19,7 @@ and the server goes on. ``ssl_context`` has no signal: gunicorn asks it for an a
 
 from __future__ import annotations
 
+from ._active_requests import OpenRequest
 from ._catalogue import child_exit
 from ._catalogue import nworkers_changed
 from ._catalogue import on_exit
@@ -36,7 +37,6 @@ from ._catalogue import worker_abort
 from ._catalogue import worker_exit
 from ._catalogue import worker_int
 from ._hooks import install_server_hooks
-from ._ledger import OpenRequest
 
 __all__ = [
     "OpenRequest",

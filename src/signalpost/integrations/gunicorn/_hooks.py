@@ -15,6 +15,9 @@ from ..._engine.delivery import AsyncWrapper
 from ..._engine.interest import with_receivers
 from ...errors import ConfigurationError
 from ...lifecycle import catalogue
+from ._active_requests import active_by_worker
+from ._active_requests import active_requests_of
+from ._active_requests import ActiveRequests
 from ._catalogue import ARGUMENTS
 from ._catalogue import child_exit
 from ._catalogue import post_request
@@ -23,9 +26,6 @@ from ._catalogue import server_signals
 from ._catalogue import worker_abort
 from ._catalogue import worker_exit
 from ._catalogue import worker_int
-from ._ledger import Ledger
-from ._ledger import ledger_of
-from ._ledger import ledgers
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -157,41 +157,41 @@ def _further_payloads(
         if header and (is_followed or pre_request.has_receivers_for(worker)):
             queue_seconds = _queue_seconds(req, header)
         if is_followed:
-            ledger_of(worker).begin(req, queue_seconds)
+            active_requests_of(worker).begin(req, queue_seconds)
         return {"queue_seconds": queue_seconds}
 
     return {
-        "pre_fork": _open_ledger,
-        "post_fork": _drop_other_ledgers,
+        "pre_fork": _open_page,
+        "post_fork": _drop_other_pages,
         "worker_int": _requests_open,
         "worker_abort": _requests_open,
         "pre_request": begin,
         "post_request": _end_request,
-        "child_exit": _close_ledger,
+        "child_exit": _close_page,
         "worker_exit": _leave,
     }
 
 
-def _open_ledger(server: t.Any, worker: t.Any) -> dict[str, t.Any]:
-    ledgers[worker] = Ledger()
+def _open_page(server: t.Any, worker: t.Any) -> dict[str, t.Any]:
+    active_by_worker[worker] = ActiveRequests()
     return {}
 
 
-def _drop_other_ledgers(server: t.Any, worker: t.Any) -> dict[str, t.Any]:
-    for other in [*ledgers]:
+def _drop_other_pages(server: t.Any, worker: t.Any) -> dict[str, t.Any]:
+    for other in [*active_by_worker]:
         if other is not worker:
-            del ledgers[other]
+            del active_by_worker[other]
     return {}
 
 
 def _requests_open(worker: t.Any) -> dict[str, t.Any]:
-    return {"requests": ledger_of(worker).open_here()}
+    return {"requests": active_requests_of(worker).requests_of_worker()}
 
 
 def _end_request(
     worker: t.Any, req: t.Any, environ: WSGIEnvironment, resp: t.Any
 ) -> dict[str, t.Any]:
-    request = ledger_of(worker).end(req)
+    request = active_requests_of(worker).end(req)
     if request is None:
         return {"exchange": None, "duration_seconds": None, "queue_seconds": None}
     return {
@@ -202,16 +202,16 @@ def _end_request(
 
 
 def _leave(server: t.Any, worker: t.Any) -> dict[str, t.Any]:
-    ledger = ledger_of(worker)
-    ledger.has_left = True
-    return {"requests": ledger.open_here()}
+    active = active_requests_of(worker)
+    active.has_left = True
+    return {"requests": active.requests_of_worker()}
 
 
-def _close_ledger(server: t.Any, worker: t.Any) -> dict[str, t.Any]:
-    ledger = ledgers.pop(worker, None)
-    if ledger is None:
+def _close_page(server: t.Any, worker: t.Any) -> dict[str, t.Any]:
+    active = active_by_worker.pop(worker, None)
+    if active is None:
         return {"is_silent": None, "requests": ()}
-    return {"is_silent": not ledger.has_left, "requests": ledger.open_there()}
+    return {"is_silent": not active.has_left, "requests": active.requests_on_page()}
 
 
 def _queue_seconds(req: t.Any, header: str) -> float | None:

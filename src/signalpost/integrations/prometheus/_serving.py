@@ -23,7 +23,7 @@ from prometheus_client.exposition import make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from ..._engine.unseen import checked
-from ...receivers.lines import one_line
+from ...receivers.lines import single_line
 from ...wsgi.access import Access
 
 if t.TYPE_CHECKING:
@@ -66,7 +66,7 @@ def scrape(
         status, headers, body = _scraped(registry, asked)
     except Exception as error:  # noqa: BLE001  # no client of the application sees it
         checked(_log, logging.WARNING).warning(
-            "a scrape failed: %s", one_line(str(error) or repr(error))
+            "a scrape failed: %s", single_line(str(error) or repr(error))
         )
         return _plainly("503 Service Unavailable", [], start_response)
     headers.append(("Vary", "Accept, Accept-Encoding"))

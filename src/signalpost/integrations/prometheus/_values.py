@@ -19,8 +19,8 @@ from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from ..._engine.unseen import checked
-from ...receivers.lines import capped
-from ...receivers.lines import one_line
+from ...receivers.lines import single_line
+from ...receivers.lines import truncated
 
 __all__ = ["OTHER", "Group", "Label", "Value", "counter", "gauge", "histogram", "warn"]
 
@@ -39,7 +39,7 @@ def warn(logged: set[str], what: str, error: object) -> None:
     if what not in logged and len(logged) < _MOST_WARNINGS:
         logged.add(what)
         checked(_log, logging.WARNING).warning(
-            "%s: %s; logged once", one_line(what), one_line(str(error))
+            "%s: %s; logged once", single_line(what), single_line(str(error))
         )
 
 
@@ -195,7 +195,7 @@ class Label:
     def value(self, raw: t.Any) -> str:
         """Return a value that a scrape can hold, or :data:`OTHER`."""
         # Lone surrogates would make every scrape fail.
-        text = capped(self._text_of(raw)).encode("utf-8", "replace").decode()
+        text = truncated(self._text_of(raw)).encode("utf-8", "replace").decode()
         if text not in self._values:
             if len(self._values) >= self._most:
                 return OTHER

@@ -15,10 +15,10 @@ import pytest
 from ...exchange import Exchange
 from ...lifecycle import exchange_closed
 from ...lifecycle import sql_executed
-from ...receivers.lines import capped
-from ...receivers.lines import one_line
+from ...receivers.lines import single_line
+from ...receivers.lines import truncated
+from ...receivers.locations import location_of
 from ...receivers.paths import route_or_path
-from ...receivers.places import place_of
 from ...receivers.response_times import response_times
 
 # Seconds, and what took them: text and numbers only, as a worker of pytest-xdist
@@ -88,8 +88,8 @@ class Slowest:
         frame = sys._getframe(1)  # noqa: SLF001  # inspect would read files
 
         def text() -> str:
-            shown = one_line(capped(" ".join(statement.split())))
-            return f"{shown}\n    at {one_line(place_of(frame))}{_in_test()}"
+            shown = single_line(truncated(" ".join(statement.split())))
+            return f"{shown}\n    at {single_line(location_of(frame))}{_in_test()}"
 
         self._statements.add(duration_seconds, text)
 
@@ -128,13 +128,13 @@ class Largest:
 def _text_of_request(exchange: Exchange) -> str:
     _, place = route_or_path(exchange)
     status = "-" if exchange.status is None else exchange.status
-    return f"{exchange.method} {one_line(capped(place))} {status}{_in_test()}"
+    return f"{exchange.method} {single_line(truncated(place))} {status}{_in_test()}"
 
 
 def _in_test() -> str:
     # pytest sets it, as "tests/test_shop.py::test_cart (call)".
     test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
-    return f"\n    in {one_line(test)}" if test else ""
+    return f"\n    in {single_line(test)}" if test else ""
 
 
 _NO_REQUEST = (

@@ -8,8 +8,8 @@ import typing as t
 from collections.abc import Callable
 from collections.abc import Iterator
 
-from ...receivers.lines import capped
-from ...receivers.lines import one_line
+from ...receivers.lines import single_line
+from ...receivers.lines import truncated
 from ._cli_broker import add_command
 from ._cli_broker import address_of
 from ._cli_broker import opened_for
@@ -51,8 +51,8 @@ def _list(chosen: argparse.Namespace) -> int:
 
 def _line_of(letter: DeadLetter) -> str:
     at = "" if letter.at is None else f"{letter.at:%Y-%m-%d %H:%M:%S}  "
-    reason = one_line(capped(letter.why.reason, _LONGEST_REASON))
-    name = one_line(capped(_type_of(letter), 100))
+    reason = single_line(truncated(letter.why.reason, _LONGEST_REASON))
+    name = single_line(truncated(_type_of(letter), 100))
     return f"{letter.id}  {at}{name}  tries: {letter.why.tries}  {reason}"
 
 

@@ -9,7 +9,7 @@ from ..._engine.unseen import Visibility
 from ...receivers.formats import Field
 from ...receivers.formats import Line
 from ...receivers.lines import chosen_logger
-from ...receivers.lines import one_word
+from ...receivers.lines import logfmt_value
 from ._event import Event
 
 __all__ = ["EventLogger", "log_event"]
@@ -97,11 +97,12 @@ def _text_of(fields: dict[str, Field]) -> str:
     age = fields["age_seconds"]
     after = "" if age is None else f", after {float(age):.1f} s"
     text = (
-        f"{one_word(str(fields['signal']))} from {one_word(str(fields['source']))}"
+        f"{logfmt_value(str(fields['signal']))}"
+        f" from {logfmt_value(str(fields['source']))}"
         f" {fields['outcome']} {milliseconds:.1f} ms{after}, try {fields['tries']}"
     )
     if "request_id" in fields:
-        text += f" id={one_word(str(fields['request_id']))}"
+        text += f" id={logfmt_value(str(fields['request_id']))}"
     return text
 
 

@@ -22,7 +22,7 @@ Key: t.TypeAlias = tuple[t.Any, ...]
 _MOST_AT_ONCE = 500
 """How many objects are loaded again by one statement; databases limit parameters."""
 
-_TOGETHER = {
+_COMBINED = {
     ("created", "updated"): "created",
     # Another object in the place of one that was deleted.
     ("deleted", "created"): "updated",
@@ -97,7 +97,7 @@ class Changes:
             if (before.what, change.what) == ("created", "deleted"):
                 del self._by_key[key]
                 return
-            what = _TOGETHER.get((before.what, change.what), change.what)
+            what = _COMBINED.get((before.what, change.what), change.what)
             change = change._replace(what=what)
         if change.instance is None:
             change = self._shared.setdefault((change.model, change.what), change)

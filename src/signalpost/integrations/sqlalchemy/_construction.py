@@ -12,24 +12,24 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from . import _model_catalogue as signals
-from ._listening import Moment
-from ._listening import Source
+from ._lazy_listeners import EventListener
+from ._lazy_listeners import EventSource
 from ._objects import has_receivers
 from ._objects import send
 
 
-def sources_of_pre_init() -> list[Source]:
+def sources_of_pre_init() -> list[EventSource]:
     """Return the event sources for an object that is about to be made."""
-    return [Moment(orm.Mapper, "init", _begin)]
+    return [EventListener(orm.Mapper, "init", _begin)]
 
 
-def sources_of_post_init() -> list[Source]:
+def sources_of_post_init() -> list[EventSource]:
     """Return the event sources for an object that has been made, or loaded."""
     constructors = _Constructors()
     return [
-        Moment(orm.Mapper, "load", _load),
+        EventListener(orm.Mapper, "load", _load),
         # Before those that are there are looked for: none is to slip in between.
-        Moment(orm.Mapper, "after_mapper_constructed", constructors.wrap),
+        EventListener(orm.Mapper, "after_mapper_constructed", constructors.wrap),
         constructors,
     ]
 

@@ -18,8 +18,8 @@ from ._engines import calling_engine
 from ._engines import INSTRUMENTATION
 from ._engines import made_from
 from ._engines import sender_of
-from ._listening import Moment
-from ._listening import Source
+from ._lazy_listeners import EventListener
+from ._lazy_listeners import EventSource
 from ._suppression import is_suppressed
 
 _OPERATIONS: Mapping[str, str] = {
@@ -57,11 +57,11 @@ class Failures:
         self._target = target
         self._sender_for = sender_for
 
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[EventSource]:
         """Return the moments of SQLAlchemy's that failures are found at."""
         return [
-            Moment(self._target, "handle_error", self._fail),
-            Moment(self._target, "do_connect", self._connect),
+            EventListener(self._target, "handle_error", self._fail),
+            EventListener(self._target, "do_connect", self._connect),
         ]
 
     def _fail(self, error: ExceptionContext) -> None:

@@ -24,9 +24,9 @@ from . import _catalogue as signals
 from ._engines import INSTRUMENTATION
 from ._engines import sender_of
 from ._failing import Failures
-from ._listening import Listening
-from ._listening import Moment
-from ._listening import Source
+from ._lazy_listeners import EventListener
+from ._lazy_listeners import EventSource
+from ._lazy_listeners import LazyListeners
 from ._pool import give_back
 from ._pool import take
 from ._pool import waited_seconds
@@ -150,9 +150,9 @@ class Instrumentation:
         self.pool_name = None
         self._target = target
         self._sender = sender_of(target) if isinstance(target, Engine) else None
-        self._listening = Listening(_SIGNALS, self._sources_of)
+        self._listeners = LazyListeners(_SIGNALS, self._sources_of)
         setattr(target, INSTRUMENTATION, self)
-        self._listening.begin()
+        self._listeners.begin()
         if isinstance(target, Engine):
             watch_pool(target)
         else:
@@ -167,14 +167,14 @@ class Instrumentation:
     @property
     def is_paused(self) -> bool:
         """``True`` if nothing is sent for now; may be set while engines are used."""
-        return self._listening.is_paused
+        return self._listeners.is_paused
 
     @is_paused.setter
     def is_paused(self, is_paused: bool) -> None:
-        if not is_paused and self._listening.is_paused:
+        if not is_paused and self._listeners.is_paused:
             # A test may have restored the connections of before this one's.
-            self._listening.begin()
-        self._listening.is_paused = is_paused
+            self._listeners.begin()
+        self._listeners.is_paused = is_paused
 
     def undo(self) -> None:
         """Let the engines send no more. Done once, it does nothing again.
@@ -186,7 +186,7 @@ class Instrumentation:
             delattr(self._target, INSTRUMENTATION)
             if self._target is Engine:
                 event.remove(pool.Pool, "connect", watch_calling_pool)
-        self._listening.end()
+        self._listeners.end()
 
     def __enter__(self) -> Instrumentation:
         return self
@@ -194,27 +194,29 @@ class Instrumentation:
     def __exit__(self, *_: object) -> None:
         self.undo()
 
-    def _sources_of(self, signal: NamedSignal) -> list[Source]:
+    def _sources_of(self, signal: NamedSignal) -> list[EventSource]:
         if signal is sql_executed:
             return [
-                Moment(self._target, "do_execute", self._execute),
-                Moment(self._target, "do_executemany", self._execute_many),
-                Moment(self._target, "do_execute_no_params", self._execute_plain),
-                Moment(self._target, "handle_error", self._fail),
+                EventListener(self._target, "do_execute", self._execute),
+                EventListener(self._target, "do_executemany", self._execute_many),
+                EventListener(
+                    self._target, "do_execute_no_params", self._execute_plain
+                ),
+                EventListener(self._target, "handle_error", self._fail),
             ]
         if signal is sql_failed:
             return Failures(self._target, self._sender_to_send).sources()
         if signal is signals.connection_checked_out:
-            return [Moment(self._target, "engine_connect", self._check_out)]
+            return [EventListener(self._target, "engine_connect", self._check_out)]
         if signal is signals.connection_checked_in:
             return [
-                Moment(self._target, "engine_connect", self._take),
-                Moment(self._target, "checkin", self._check_in),
+                EventListener(self._target, "engine_connect", self._take),
+                EventListener(self._target, "checkin", self._check_in),
             ]
         forward = self._forward_name if "name" in _names(signal) else self._forward
         return [
-            Moment(self._target, name, partial(forward, signal))
-            for name in _MOMENTS[signal]
+            EventListener(self._target, name, partial(forward, signal))
+            for name in _EVENTS[signal]
         ]
 
     def _execute(
@@ -465,7 +467,7 @@ _FIRST_CONNECTION: t.Any = getattr(pool, "_AdhocProxiedConnection", ())
 
 _SIGNALS = (sql_executed, sql_failed, *signals.catalogue.values())
 
-_MOMENTS = {
+_EVENTS = {
     signals.transaction_beginning: ("begin", "begin_twophase"),
     signals.transaction_committing: ("commit", "commit_twophase"),
     signals.transaction_rolling_back: ("rollback", "rollback_twophase"),

@@ -13,9 +13,9 @@ from ..._engine.signal import NamedSignal
 from . import _model_catalogue as signals
 from ._construction import sources_of_post_init
 from ._construction import sources_of_pre_init
-from ._listening import Listening
-from ._listening import Moment
-from ._listening import Source
+from ._lazy_listeners import EventListener
+from ._lazy_listeners import EventSource
+from ._lazy_listeners import LazyListeners
 from ._objects import has_receivers
 from ._objects import send
 from ._relationships import sources_of_m2m_changed
@@ -56,8 +56,8 @@ class ModelInstrumentation:
     """
 
     def __init__(self) -> None:
-        self._listening = Listening(signals.model_catalogue.values(), _sources_of)
-        self._listening.begin()
+        self._listeners = LazyListeners(signals.model_catalogue.values(), _sources_of)
+        self._listeners.begin()
 
     def undo(self) -> None:
         """Let the classes send no more. Done once, it does nothing again."""
@@ -65,7 +65,7 @@ class ModelInstrumentation:
         with _lock:
             if _instrumentation is self:
                 _instrumentation = None
-            self._listening.end()
+            self._listeners.end()
 
     def __enter__(self) -> ModelInstrumentation:
         return self
@@ -78,7 +78,7 @@ _lock = threading.RLock()
 _instrumentation: ModelInstrumentation | None = None
 
 
-def _sources_of(signal: NamedSignal) -> list[Source]:
+def _sources_of(signal: NamedSignal) -> list[EventSource]:
     if signal is signals.pre_init:
         return sources_of_pre_init()
     if signal is signals.post_init:
@@ -87,22 +87,22 @@ def _sources_of(signal: NamedSignal) -> list[Source]:
         return sources_of_m2m_changed()
     if signal is signals.committed:
         return [
-            Moment(orm.Mapper, "after_insert", partial(_keep, "created")),
-            Moment(orm.Mapper, "after_update", partial(_keep, "updated")),
-            Moment(orm.Mapper, "after_delete", partial(_keep, "deleted")),
-            Moment(orm.Session, "after_commit", note_commit_of_any),
-            Moment(orm.Session, "after_transaction_end", end_transaction_of_any),
+            EventListener(orm.Mapper, "after_insert", partial(_keep, "created")),
+            EventListener(orm.Mapper, "after_update", partial(_keep, "updated")),
+            EventListener(orm.Mapper, "after_delete", partial(_keep, "deleted")),
+            EventListener(orm.Session, "after_commit", note_commit_of_any),
+            EventListener(orm.Session, "after_transaction_end", end_transaction_of_any),
         ]
-    moment = _MOMENTS[signal]
+    moment = _EVENTS[signal]
     if moment.endswith("_delete"):
-        return [Moment(orm.Mapper, moment, partial(_delete, signal))]
+        return [EventListener(orm.Mapper, moment, partial(_delete, signal))]
     return [
-        Moment(orm.Mapper, f"{moment}_insert", partial(_insert, signal)),
-        Moment(orm.Mapper, f"{moment}_update", partial(_update, signal)),
+        EventListener(orm.Mapper, f"{moment}_insert", partial(_insert, signal)),
+        EventListener(orm.Mapper, f"{moment}_update", partial(_update, signal)),
     ]
 
 
-_MOMENTS = {
+_EVENTS = {
     signals.pre_save: "before",
     signals.post_save: "after",
     signals.pre_delete: "before_delete",

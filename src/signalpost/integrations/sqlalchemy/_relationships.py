@@ -10,29 +10,29 @@ from sqlalchemy import orm
 from sqlalchemy.orm.attributes import get_history
 
 from . import _model_catalogue as signals
-from ._listening import Moment
-from ._listening import Source
+from ._lazy_listeners import EventListener
+from ._lazy_listeners import EventSource
 from ._objects import has_receivers
 from ._objects import send
 
 
-def sources_of_m2m_changed() -> list[Source]:
+def sources_of_m2m_changed() -> list[EventSource]:
     """Return the event sources for many-to-many relationships that are written."""
     return [
-        Moment(orm.Session, "before_flush", _before),
-        Moment(orm.Session, "after_flush", _after),
+        EventListener(orm.Session, "before_flush", _before),
+        EventListener(orm.Session, "after_flush", _after),
     ]
 
 
 def _before(session: orm.Session, context: object, objects: object) -> None:
-    _tell(session, "pre")
+    _send_changes(session, "pre")
 
 
 def _after(session: orm.Session, context: object) -> None:
-    _tell(session, "post")
+    _send_changes(session, "post")
 
 
-def _tell(session: orm.Session, when: str) -> None:
+def _send_changes(session: orm.Session, when: str) -> None:
     changed = [*session.new, *session.dirty]
     # All of it first, as a receiver may change more.
     for change in [change for instance in changed for change in _changes(instance)]:

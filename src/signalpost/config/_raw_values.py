@@ -10,10 +10,10 @@ import typing as t
 from collections.abc import Callable
 from typing import Any
 
-from ._place import listed
+from ._location import joined
 from ._shown import shown_value
 
-__all__ = ["TRUTHS", "Text", "lines_in", "plain", "value_for"]
+__all__ = ["TRUTHS", "RawValue", "lines_in", "plain", "value_for"]
 
 TRUTHS = {
     **dict.fromkeys(("1", "on", "true", "yes"), True),
@@ -21,7 +21,7 @@ TRUTHS = {
 }
 
 
-class Text(str):
+class RawValue(str):
     """A value from a file of text only: its reader converts it to the type it takes."""
 
     __slots__ = ()
@@ -29,7 +29,7 @@ class Text(str):
 
 def plain(value: Any) -> Any:
     """Return a value as others see it: a text is a string like any other."""
-    return str(value) if isinstance(value, Text) else value
+    return str(value) if isinstance(value, RawValue) else value
 
 
 def value_for(value: Any, annotation: Any) -> Any:
@@ -37,7 +37,7 @@ def value_for(value: Any, annotation: Any) -> Any:
 
     :raises ValueError: If a text cannot be converted.
     """
-    if isinstance(value, Text):
+    if isinstance(value, RawValue):
         return _value_of_text(str(value), annotation)
     kinds = _kinds(annotation)
     # No file can hold a logger, but its name.
@@ -123,7 +123,7 @@ def _choice(text: str, choices: tuple[Any, ...]) -> Any:
         if str(choice) == text:
             return choice
     raise ValueError(
-        f"expected one of {listed(map(str, choices))}, got {shown_value(text)}"
+        f"expected one of {joined(map(str, choices))}, got {shown_value(text)}"
     )
 
 

@@ -15,17 +15,17 @@ from itertools import islice
 from typing import Any
 
 from ..errors import ConfigurationError
-from ..receivers.lines import capped
-from ..receivers.lines import one_line
+from ..receivers.lines import single_line
+from ..receivers.lines import truncated
 from ._shown import shown_name
 
 __all__ = [
     "NO_LINES",
     "LineOfCode",
     "Lines",
+    "Location",
     "Mistakes",
-    "Place",
-    "listed",
+    "joined",
     "nearest",
 ]
 
@@ -115,7 +115,7 @@ class LineOfCode(Lines):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """The location of a setting in a configuration."""
 
     source: str
@@ -137,7 +137,8 @@ class Place:
         """
         line = self.line_of(word)
         return ConfigurationError(
-            f"{self._described(line)}: {one_line(capped(message, _LONGEST_MESSAGE))}",
+            f"{self._described(line)}:"
+            f" {single_line(truncated(message, _LONGEST_MESSAGE))}",
             self.source,
             self.section,
             self.key,
@@ -145,7 +146,7 @@ class Place:
         )
 
     def _described(self, line: int | None) -> str:
-        source = one_line(self.source)
+        source = single_line(self.source)
         if line is not None:
             source = f"{source}, line {line}"
         if not self.section and not self.key:
@@ -207,5 +208,5 @@ def nearest(word: Any, known: Iterable[str]) -> str:
     return f"; did you mean {names[near[0]]!r}?" if near else ""
 
 
-def listed(words: Iterable[str]) -> str:
+def joined(words: Iterable[str]) -> str:
     return ", ".join(map(shown_name, sorted(words)))

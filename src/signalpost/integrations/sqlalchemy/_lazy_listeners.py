@@ -13,7 +13,7 @@ from sqlalchemy import event
 from ..._engine.signal import NamedSignal
 
 
-class Source(Protocol):
+class EventSource(Protocol):
     """A source of a signal's sends, that can be begun and ended."""
 
     def begin(self) -> None:
@@ -23,22 +23,22 @@ class Source(Protocol):
         """Follow it no more."""
 
 
-class Moment:
+class EventListener:
     """An event of SQLAlchemy's, and the function that it calls."""
 
     def __init__(self, target: Any, name: str, function: Callable[..., Any]) -> None:
-        self._listening = (target, name, function)
+        self._listeners = (target, name, function)
 
     def begin(self) -> None:
         """Put the function on SQLAlchemy's list."""
-        event.listen(*self._listening)
+        event.listen(*self._listeners)
 
     def end(self) -> None:
         """Take it from the list."""
-        event.remove(*self._listening)
+        event.remove(*self._listeners)
 
 
-class Listening:
+class LazyListeners:
     """Begin a signal's sources as soon as it has a receiver.
 
     Not before, as SQLAlchemy takes its time over each statement and each object as
@@ -52,11 +52,11 @@ class Listening:
     def __init__(
         self,
         signals: Iterable[NamedSignal],
-        sources_of: Callable[[NamedSignal], list[Source]],
+        sources_of: Callable[[NamedSignal], list[EventSource]],
     ) -> None:
         self._signals = tuple(signals)
         self._sources_of = sources_of
-        self._begun: dict[NamedSignal, list[Source]] = {}
+        self._begun: dict[NamedSignal, list[EventSource]] = {}
         # Re-entrant: a finaliser that runs within may connect a receiver.
         self._lock = threading.RLock()
         self.is_paused = False

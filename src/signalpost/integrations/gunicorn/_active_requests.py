@@ -52,7 +52,7 @@ class Request:
         self.exchange: Exchange | None = None
 
 
-class Ledger:
+class ActiveRequests:
     """The active requests of a worker, on a page that the arbiter can read as well.
 
     The arbiter makes it before the fork, and both see the same memory: what a worker
@@ -115,14 +115,14 @@ class Ledger:
             self._free_slot(request)
         return request
 
-    def open_here(self) -> tuple[OpenRequest, ...]:
+    def requests_of_worker(self) -> tuple[OpenRequest, ...]:
         """Return the open requests of this process, for signals of the worker."""
         return tuple(
             OpenRequest(one.req.method, one.req.path, one.started_at, one.exchange)
             for one in [*self._open.values()]
         )
 
-    def open_there(self) -> tuple[OpenRequest, ...]:
+    def requests_on_page(self) -> tuple[OpenRequest, ...]:
         """Return the open requests on the page, for signals of the arbiter."""
         found = []
         for slot in range(self._SLOTS):
@@ -145,19 +145,19 @@ class Ledger:
         return 1 + slot * self._SLOT_BYTES
 
 
-ledgers: WeakKeyDictionary[t.Any, Ledger] = WeakKeyDictionary()
+active_by_worker: WeakKeyDictionary[t.Any, ActiveRequests] = WeakKeyDictionary()
 
 _current: ContextVar[Request | None] = ContextVar(
     "signalpost.gunicorn_request", default=None
 )
 
 
-def ledger_of(worker: t.Any) -> Ledger:
-    ledger = ledgers.get(worker)
-    if ledger is None:
+def active_requests_of(worker: t.Any) -> ActiveRequests:
+    active = active_by_worker.get(worker)
+    if active is None:
         # A worker that was forked before the hooks were installed.
-        ledger = ledgers[worker] = Ledger()
-    return ledger
+        active = active_by_worker[worker] = ActiveRequests()
+    return active
 
 
 def _keep_exchange(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing as t
 
-__all__ = ["PLACES", "missing"]
+__all__ = ["MODULES", "missing"]
 
 _BY_MODULE = {
     "signalpost": ("Signal", "Namespace", "SignalMiddleware", "named", "receiver"),
@@ -44,7 +44,7 @@ _BY_MODULE = {
     "signalpost.testing": ("capture", "restored"),
 }
 
-PLACES: t.Final = {
+MODULES: t.Final = {
     name: module for module, names in _BY_MODULE.items() for name in names
 }
 """The module of each name that people look for in another one."""
@@ -57,7 +57,7 @@ def missing(module: str, name: str) -> t.NoReturn:
         be shown by ``from … import``.
     :raises AttributeError: If none has.
     """
-    place = PLACES.get(name)
+    place = MODULES.get(name)
     if place is None or place == module:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
     raise ImportError(

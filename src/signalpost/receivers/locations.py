@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 from types import FrameType
 
-__all__ = ["is_generated", "is_of_application", "place_of"]
+__all__ = ["is_generated", "is_of_application", "location_of"]
 
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
-_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_OWN_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _INSTALLED = tuple(
     f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages")
 )
@@ -44,7 +44,7 @@ def is_of_application(file: str) -> bool:
     """
     return not (
         is_generated(file)
-        or file.startswith((_LIBRARY, _OURS, "<frozen "))
+        or file.startswith((_LIBRARY, _OWN_FOLDER, "<frozen "))
         or any(folder in file for folder in _INSTALLED)
     )
 
@@ -65,7 +65,7 @@ def is_generated(file: str) -> bool:
     return file.startswith("<") and not file.startswith(("<frozen ", *_WRITTEN))
 
 
-def place_of(frame: FrameType) -> str:
+def location_of(frame: FrameType) -> str:
     """Return the innermost line of the application's code below a frame.
 
     :param frame: Where to begin.

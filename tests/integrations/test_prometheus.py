@@ -43,8 +43,8 @@ from signalpost.integrations.prometheus import blueprint_of
 from signalpost.integrations.prometheus import NO_EXCHANGE
 from signalpost.integrations.prometheus import OTHER
 from signalpost.integrations.prometheus import PrometheusMetrics
-from signalpost.integrations.prometheus import UNMATCHED_ROUTE
 from signalpost.integrations.prometheus._values import warn
+from signalpost.receivers.paths import UNMATCHED_ROUTE
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse

@@ -36,8 +36,8 @@ from signalpost.receivers.formats import JsonFormatter
 from signalpost.receivers.formats import LogfmtFormatter
 from signalpost.receivers.formats import TextFormatter
 from signalpost.receivers.lines import LONGEST_FIELD
+from signalpost.receivers.paths import UNMATCHED_ROUTE
 from signalpost.receivers.recorder import LatencyRecorder
-from signalpost.receivers.recorder import UNMATCHED_ROUTE
 from signalpost.receivers.referrer_counter import ReferrerCount
 from signalpost.receivers.referrer_counter import ReferrerCounter
 from signalpost.receivers.watch import Message

@@ -156,7 +156,9 @@ def test_a_number_of_a_wrong_type_is_refused(wrong: t.Any) -> None:
 
 
 def test_a_number_below_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="trusted_proxies must be a number from 0"):
+    with pytest.raises(
+        ValueError, match="trusted_proxies must be a whole number from 0"
+    ):
         ClientReader(-1)
 
 

@@ -21,11 +21,11 @@ from signalpost.exchange import ExchangeOutcome
 from signalpost.lifecycle import catalogue
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import exchange_opened
+from signalpost.receivers.paths import OTHER_ROUTES
+from signalpost.receivers.paths import UNMATCHED_ROUTE
 from signalpost.receivers.quantiles import RELATIVE_ERROR
 from signalpost.receivers.recorder import LatencyRecorder
-from signalpost.receivers.recorder import OTHER_ROUTES
 from signalpost.receivers.recorder import RouteMetrics
-from signalpost.receivers.recorder import UNMATCHED_ROUTE
 from tests.wsgi.serving import hello
 from tests.wsgi.serving import Server
 
@@ -605,13 +605,13 @@ def test_its_representation_tells_how_many_routes_it_knows(
 
 @pytest.mark.parametrize("wrong", ["100", 1.5, None, True])
 def test_a_number_of_routes_that_is_none_is_refused(wrong: t.Any) -> None:
-    with pytest.raises(TypeError, match="max_routes must be an int"):
+    with pytest.raises(TypeError, match="max_routes must be a whole number"):
         LatencyRecorder(max_routes=wrong)
 
 
 @pytest.mark.parametrize("wrong", [0, -1])
 def test_no_route_at_all_is_refused(wrong: int) -> None:
-    with pytest.raises(ValueError, match="max_routes must be at least 1"):
+    with pytest.raises(ValueError, match="max_routes must be a whole number from 1 up"):
         LatencyRecorder(max_routes=wrong)
 
 

@@ -14,6 +14,8 @@ from weakref import WeakSet
 from zlib import crc32
 
 from ..receivers.own_folder import OwnFolder
+from ..receivers.paths import OTHER_ROUTES
+from ..receivers.paths import UNMATCHED_ROUTE
 from ._folder import hold
 from ._folder import opened
 from ._folder import remove_dead
@@ -121,8 +123,8 @@ class WorkerFile:
         self._ring_at = 0
         self._ended_at = 0.0
         self._period = -1
-        self._add_row(None, "<unmatched>")
-        self._other = self._add_row("<other>", "<other>")
+        self._add_row(None, UNMATCHED_ROUTE)
+        self._other = self._add_row(OTHER_ROUTES, OTHER_ROUTES)
         self._second = self._begin_second(int(now))
         self._write_live(now)
         # Last, as it says that the rest is there.
@@ -290,7 +292,7 @@ class WorkerFile:
     def _row_of(self, route: str | None) -> _Row:
         if self._route_count >= self._layout.rows:
             return self._other
-        name = "<unmatched>" if route is None else route
+        name = UNMATCHED_ROUTE if route is None else route
         return self._add_row(route, name)
 
     def _add_row(self, route: str | None, name: str) -> _Row:

@@ -10,6 +10,8 @@ from reprlib import repr as short_repr
 from typing import Any
 from typing import Final
 
+from .options import checked_whole_number
+
 __all__ = ["FORWARDED_HEADERS", "ClientReader"]
 
 FORWARDED_HEADERS: Final = ("X-Forwarded-For", "Forwarded")
@@ -37,16 +39,12 @@ class ClientReader:
     def __init__(
         self, trusted_proxies: int = 0, header: str = "X-Forwarded-For"
     ) -> None:
-        if type(trusted_proxies) is not int:
-            raise TypeError(
-                "trusted_proxies must be a whole number, got"
-                f" {short_repr(trusted_proxies)}; write 1 for one proxy of your own"
-            )
-        if trusted_proxies < 0:
-            raise ValueError(
-                "trusted_proxies must be a number from 0 up, got"
-                f" {trusted_proxies!r}; write 1 for one proxy of your own"
-            )
+        checked_whole_number(
+            "trusted_proxies",
+            trusted_proxies,
+            "write 1 for one proxy of your own",
+            least=0,
+        )
         if header not in FORWARDED_HEADERS:
             raise ValueError(
                 f"forwarded_header must be one of {', '.join(FORWARDED_HEADERS)}, got"

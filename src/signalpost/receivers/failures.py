@@ -14,10 +14,6 @@ from .._engine.unseen import Visibility
 from ..exchange import Exchange
 from ..exchange import Where
 from .exceptions import ignored_classes
-from .failure_options import checked_statuses
-from .failure_options import number_from_one
-from .failure_options import seconds_or_none
-from .failure_options import truth
 from .failure_texts import fingerprint_of
 from .failure_texts import innermost
 from .failure_texts import kind_of
@@ -32,6 +28,10 @@ from .lines import logfmt_value
 from .lines import truncated
 from .masking import checked_with_values
 from .messages import hide_values
+from .options import checked_seconds
+from .options import checked_statuses
+from .options import checked_truth
+from .options import checked_whole_number
 from .paths import route_or_path
 from .tracebacks import leaves_of
 
@@ -162,12 +162,16 @@ class FailureLogger:
         logger: logging.Logger | str | None = None,
     ) -> None:
         self._ignored = ignored_classes(ignore)
-        self._ignored_statuses = checked_statuses(ignore_statuses)
-        self._has_handled = truth(handled)
+        self._ignored_statuses = checked_statuses("ignore_statuses", ignore_statuses)
+        self._has_handled = checked_truth("handled", handled)
         if handled:
             self.signals = {**type(self).signals, "exchange-closed": "closed"}
-        self._again_seconds = seconds_or_none(again_seconds)
-        self._max_fingerprints = number_from_one(max_fingerprints)
+        self._again_seconds = checked_seconds(
+            "again_seconds", again_seconds, "write 3600, or None for only once"
+        )
+        self._max_fingerprints = checked_whole_number(
+            "max_fingerprints", max_fingerprints, "write 1000"
+        )
         self._with_values = checked_with_values(with_values)
         self._logger = chosen_logger(logger, "signalpost.failures")
         self._visibility = Visibility(self._logger, logging.ERROR)

@@ -20,6 +20,8 @@ from .lines import chosen_logger
 from .lines import logfmt_value
 from .lines import LONGEST_FIELD
 from .lines import truncated
+from .options import checked_seconds
+from .options import is_number
 from .paths import exclusion_of
 from .paths import route_or_path
 from .request_fields import RequestFields
@@ -160,10 +162,10 @@ class LatencyLogger:
         forwarded_header: str = "X-Forwarded-For",
         logger: logging.Logger | str | None = None,
     ) -> None:
-        self._slow_seconds = _threshold(
+        self._slow_seconds = checked_seconds(
             "slow_seconds", slow_seconds, "leave it out to call nothing slow"
         )
-        self._slow_stream_seconds = _threshold(
+        self._slow_stream_seconds = checked_seconds(
             "slow_stream_seconds",
             slow_stream_seconds,
             f"a stream lasts {STREAMED_SECONDS} or more after its headers; leave it out"
@@ -385,7 +387,7 @@ def _sample_of(shares: Mapping[str, float] | None) -> _Sample | None:
             raise TypeError(
                 f'a route in sample must be a string, got {place!r}; write "*"'
             )
-        if not _is_number(share):
+        if not is_number(share):
             raise TypeError(
                 f"the share of {place!r} in sample must be a number, got {share!r};"
                 " write 0.01 for one of a hundred"
@@ -401,24 +403,6 @@ def _sample_of(shares: Mapping[str, float] | None) -> _Sample | None:
                 " write it as the lines of the log do"
             )
     return _Sample(shares)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _threshold(option: str, seconds: float | None, hint: str) -> float | None:
-    if seconds is None:
-        return None
-    if not _is_number(seconds):
-        raise TypeError(
-            f"{option} must be a number of seconds, got {seconds!r}; {hint}"
-        )
-    if not seconds >= 0:
-        raise ValueError(
-            f"{option} must be a number of seconds from 0 up, got {seconds!r}; {hint}"
-        )
-    return seconds
 
 
 def _is_reached(threshold: float | None, seconds: float | None) -> bool:

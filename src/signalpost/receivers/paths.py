@@ -5,11 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from collections.abc import Collection
+from typing import Final
 from typing import Literal
 
 from ..exchange import Exchange
 
-__all__ = ["exclusion_of", "route_or_path"]
+__all__ = ["OTHER_ROUTES", "UNMATCHED_ROUTE", "exclusion_of", "route_or_path"]
+
+UNMATCHED_ROUTE: Final = "<unmatched>"
+"""The name of requests whose route is not known."""
+
+OTHER_ROUTES: Final = "<other>"
+"""The name of routes beyond a receiver's ``max_routes``."""
 
 # What regular expressions, routes and queries are written with has no place in a
 # pattern: it would match nothing, and that would not be noticed.

@@ -15,30 +15,24 @@ from math import isnan
 from math import nan
 from threading import RLock
 from typing import ClassVar
-from typing import Final
 from typing import TypeAlias
 from weakref import WeakValueDictionary
 
 from ..exchange import Exchange
 from .lines import logfmt_value
 from .lines import LONGEST_FIELD
+from .options import checked_whole_number
 from .paths import exclusion_of
+from .paths import OTHER_ROUTES
+from .paths import UNMATCHED_ROUTE
 from .quantiles import DurationHistogram
 from .response_times import response_times
 
 __all__ = [
-    "OTHER_ROUTES",
-    "UNMATCHED_ROUTE",
     "LatencyRecorder",
     "RecorderSnapshot",
     "RouteMetrics",
 ]
-
-UNMATCHED_ROUTE: Final = "<unmatched>"
-"""The name of requests whose route is not known."""
-
-OTHER_ROUTES: Final = "<other>"
-"""The name of routes beyond ``max_routes``."""
 
 _SLOTS = 12
 _SLOT_SECONDS = 5
@@ -61,8 +55,9 @@ class RouteMetrics:
     """
 
     route: str
-    """The route's template, as ``"/items/<int:id>"``; or :data:`UNMATCHED_ROUTE`,
-    :data:`OTHER_ROUTES`, or ``"<all>"``."""
+    """The route's template, as ``"/items/<int:id>"``;
+    :data:`~signalpost.receivers.paths.UNMATCHED_ROUTE`,
+    :data:`~signalpost.receivers.paths.OTHER_ROUTES`, or ``"<all>"``."""
     requests: int
     """How many requests closed."""
     requests_per_second: float
@@ -181,16 +176,9 @@ class LatencyRecorder:
         exclude: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if type(max_routes) is not int:
-            raise TypeError(
-                f"max_routes must be an int, got {max_routes!r}; write a number of"
-                " routes, as 100"
-            )
-        if max_routes < 1:
-            raise ValueError(
-                f"max_routes must be at least 1, got {max_routes!r}; the routes beyond"
-                " it are counted together"
-            )
+        checked_whole_number(
+            "max_routes", max_routes, "write a number of routes, as 100"
+        )
         if not callable(clock):
             raise TypeError(
                 f"clock must be callable, got {clock!r}; pass a function that returns"
@@ -277,8 +265,9 @@ class LatencyRecorder:
         :data:`~signalpost.receivers.quantiles.RELATIVE_ERROR` of it at most.
 
         :param q: A share, 0 to 1; ``0.99`` is the 99th percentile.
-        :param route: A route's template, :data:`UNMATCHED_ROUTE` or
-            :data:`OTHER_ROUTES`; without it, all requests.
+        :param route: A route's template,
+            :data:`~signalpost.receivers.paths.UNMATCHED_ROUTE` or
+            :data:`~signalpost.receivers.paths.OTHER_ROUTES`; without it, all requests.
         :returns: Seconds; ``nan`` while no request has finished.
         :raises ValueError: If ``q`` is outside 0 to 1.
         """

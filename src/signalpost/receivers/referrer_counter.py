@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..exchange import Exchange
 from .lines import logfmt_value
 from .lines import LONGEST_FIELD
+from .options import checked_whole_number
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -123,16 +124,9 @@ class ReferrerCounter:
                 f"own_origins must be a collection of origins, got the string"
                 f" {own_origins!r}; write [{own_origins!r}]"
             )
-        if type(max_referrers) is not int:
-            raise TypeError(
-                f"max_referrers must be an int, got {max_referrers!r}; write a number"
-                " of rows, as 1000"
-            )
-        if max_referrers < 1:
-            raise ValueError(
-                f"max_referrers must be at least 1, got {max_referrers!r}; the list"
-                " has as many rows"
-            )
+        checked_whole_number(
+            "max_referrers", max_referrers, "write a number of rows, as 1000"
+        )
         for origin in own_origins:
             if not _is_origin(str(origin)):
                 raise ValueError(
@@ -171,8 +165,7 @@ class ReferrerCounter:
         :returns: The highest count first; equal ones by the alphabet.
         :raises ValueError: If ``n`` is less than 1.
         """
-        if n < 1:
-            raise ValueError(f"n must be at least 1, got {n!r}; ask for some rows")
+        checked_whole_number("n", n, "write a number of rows")
         with self._lock:
             rows = self._top.rows()
         rows.sort(key=lambda row: (-row.count, row.referrer))

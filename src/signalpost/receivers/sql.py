@@ -20,6 +20,8 @@ from .locations import location_of
 from .masking import checked_with_values
 from .masking import masked
 from .masking import shape_of
+from .options import checked_seconds
+from .options import checked_whole_number
 from .paths import route_or_path
 from .statements import is_further_part
 from .statements import operation_of
@@ -87,20 +89,9 @@ class SqlLogger:
         with_values: bool = False,
         logger: logging.Logger | str | None = None,
     ) -> None:
-        if slow_seconds is not None:
-            if isinstance(slow_seconds, bool) or not isinstance(
-                slow_seconds, (int, float)
-            ):
-                raise TypeError(
-                    f"slow_seconds must be a number of seconds, got {slow_seconds!r};"
-                    " write None to log failures only"
-                )
-            if not slow_seconds >= 0:
-                raise ValueError(
-                    "slow_seconds must be a number of seconds from 0 up, got"
-                    f" {slow_seconds!r}; write None to log failures only"
-                )
-        self._slow_seconds = slow_seconds
+        self._slow_seconds = checked_seconds(
+            "slow_seconds", slow_seconds, "write None to log failures only"
+        )
         self._with_values = checked_with_values(with_values)
         self._logger = chosen_logger(logger, "signalpost.sql")
         self._visibility = Visibility(self._logger, logging.WARNING)
@@ -222,15 +213,7 @@ class RepeatLogger:
         with_values: bool = False,
         logger: logging.Logger | str | None = None,
     ) -> None:
-        if isinstance(most_times, bool) or not isinstance(most_times, int):
-            raise TypeError(
-                f"most_times must be a whole number, got {most_times!r}; write 10"
-            )
-        if most_times < 1:
-            raise ValueError(
-                f"most_times must be a number from 1 up, got {most_times!r}; write 10"
-            )
-        self._most_times = most_times
+        self._most_times = checked_whole_number("most_times", most_times, "write 10")
         self._with_values = checked_with_values(with_values)
         self._logger = chosen_logger(logger, "signalpost.sql")
         self._visibility = Visibility(self._logger, logging.WARNING)

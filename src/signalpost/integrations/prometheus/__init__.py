@@ -27,7 +27,6 @@ __all__ = [
     "DIRECTORY_VARIABLE",
     "NO_EXCHANGE",
     "OTHER",
-    "UNMATCHED_ROUTE",
     "FlaskExporterOptions",
     "GunicornMetrics",
     "MetricsServer",

@@ -15,10 +15,7 @@ from ._values import Group
 from ._values import histogram
 from ._values import Label
 
-__all__ = ["NO_EXCHANGE", "UNMATCHED_ROUTE", "Groups", "Limits", "status_text"]
-
-UNMATCHED_ROUTE: t.Final = "<unmatched>"
-"""Stands for the requests of which no route is known."""
+__all__ = ["NO_EXCHANGE", "Groups", "Limits", "status_text"]
 
 NO_EXCHANGE: t.Final = "<none>"
 """Stands for the route of a statement that no request has executed."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from ._exporter_options import FlaskExporterOptions
 from ._groups import NO_EXCHANGE
-from ._groups import UNMATCHED_ROUTE
 from ._gunicorn import GunicornMetrics
 from ._hooks import clear_metrics
 from ._hooks import merge_worker

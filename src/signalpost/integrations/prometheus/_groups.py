@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...receivers.paths import UNMATCHED_ROUTE
 from ...receivers.sql_pools import MOST_NAMES
 from ...receivers.statements import OPERATIONS
 from ._values import counter

@@ -133,7 +133,7 @@ class Location:
     def error(self, message: str, word: str = "") -> ConfigurationError:
         """Return an error about this place, whose message is one line.
 
-        :param word: What is on the very line, if the value has several.
+        :param word: The word on the line, if the value has several.
         """
         line = self.line_of(word)
         return ConfigurationError(

@@ -1,4 +1,4 @@
-"""What gunicorn does with its workers, counted."""
+"""Metrics of gunicorn's workers: starts, exits, busy ones, and time in the queue."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class GunicornMetrics:
     :param buckets: The upper bounds of the buckets of the time in the queue, in
         seconds, ascending.
     :param directory: Where the processes keep their files; without it, what
-        ``PROMETHEUS_MULTIPROC_DIR`` says.
+        ``PROMETHEUS_MULTIPROC_DIR`` names.
     :raises ConfigurationError: If an option does not fit, or there is no directory.
 
     .. versionadded:: 0.1

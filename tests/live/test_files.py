@@ -23,6 +23,8 @@ from signalpost.live._file import Closed
 from signalpost.live._file import WorkerFile
 from signalpost.live._layout import Layout
 from signalpost.live._layout import RING_BYTES
+from signalpost.live._records import NO_TEXT
+from signalpost.live._records import packed
 from signalpost.live.reading import Reader
 from signalpost.receivers.own_folder import OwnFolder
 from tests.live.shop import execute
@@ -163,7 +165,7 @@ def test_records_that_are_half_written_are_left_out(folder: Path) -> None:
             get(app, f"/items/{number}")
     file = the(folder, "*.live")
     data = bytearray(file.read_bytes())
-    at = data.index(b'"/items/1"')
+    at = data.index(b"\n/items/1\n")
     data[at : at + 5] = b"     "
     file.write_bytes(data)
     snapshot = read_live(folder)
@@ -337,14 +339,14 @@ def test_threads_lose_no_request(folder: Path) -> None:
 def test_the_ring_may_be_overwritten_while_it_is_read(folder: Path) -> None:
     with OwnFolder.made(folder) as own:
         file = WorkerFile(own, 10, 0.5, has_waterfall=True)
-    texts = {number: "x" * (number % 7000) for number in range(4000)}
+    paths = {number: "x" * (number % 7000) for number in range(4000)}
 
     def write() -> None:
-        for number, text in texts.items():
-            more = [None, str(number), None, None, None, None]
-            fields = ["GET", text, None, 200, "complete", 1, 1, 0, 0, 0, 0, 0, *more]
-            record = json.dumps(fields).encode() + b"\n[[], [], 0]"
-            file.close(Closed(1.0, None, False, False, 0.1, False, record), 0)
+        for number, text in paths.items():
+            closed = Closed()
+            texts = "GET", text, NO_TEXT, "complete", NO_TEXT, str(number)
+            closed.record = packed([200] + [1] * 9, [*texts, NO_TEXT, NO_TEXT])
+            file.close(closed, 0)
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -352,12 +354,12 @@ def test_the_ring_may_be_overwritten_while_it_is_read(folder: Path) -> None:
     seen = 0
     while writer.is_alive():
         for row in reader.find({}).exchanges:
-            assert row.path == texts[int(str(row.request_id))]
+            assert row.path == paths[int(str(row.request_id))]
             seen += 1
     writer.join()
     file.end()
     assert seen
-    assert sum(map(len, texts.values())) > 3 * RING_BYTES
+    assert sum(map(len, paths.values())) > 3 * RING_BYTES
 
 
 def test_a_killed_worker_is_shown_with_what_it_died_in(folder: Path) -> None:

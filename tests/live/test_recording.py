@@ -86,7 +86,9 @@ def test_quantiles_are_within_the_stated_error(folder: Path) -> None:
         file = WorkerFile(own, 10, 0.5, has_waterfall=True)
     times = [0.0001 * 1.1**number for number in range(100)]
     for seconds in times:
-        file.close(Closed(1.0, "/a", False, False, seconds, False, b"[]"), 0)
+        closed = Closed()
+        closed.route, closed.response_seconds = "/a", seconds
+        file.close(closed, 0)
     total = read_live(folder).total
     row = read_live(folder).routes[0]
     file.end()

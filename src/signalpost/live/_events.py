@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from json.encoder import encode_basestring_ascii as _quoted
+import struct
 from time import perf_counter
 from typing import Any
 from typing import Final
 
 from ..exchange import Exchange
+from ._file import Closed
 from ._file import WorkerFile
+from ._records import NO_STATUS
+from ._records import NO_TEXT
+from ._records import NOWHERE
+from ._records import packed
+from ._records import packed_event
+from ._records import UNKNOWN
 from ._text import fit
 from ._text import fit_or_none
 from ._text import LONGEST_STATEMENT
@@ -36,14 +43,10 @@ _LONGEST_PLACE: Final = 200
 _LONGEST_REFERRER: Final = 256
 
 
-# What nearly every request has, as it is written.
-_KNOWN: Final[dict[str, str]] = {
-    one: _quoted(one)
-    for one in ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "complete", "aborted")
-}
+_METHODS: Final = ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE")
 
 
-class Trace:
+class Trace(Closed):
     """What is known of an exchange beside the exchange itself.
 
     :param file: Where it is in flight; ``None`` if nothing can be written.
@@ -125,55 +128,67 @@ class Trace:
 def record_of(
     exchange: Exchange,
     trace: Trace,
-    route: str | None,
-    response_seconds: float | None,
-    *,
-    is_failed: bool,
+    status: int | None,
+    referrer: str | None,
 ) -> bytes:
-    """Return the record of an exchange, two lists in JSON, of at most 8 KiB.
+    """Return the record of an exchange, of at most 8 KiB.
 
-    The first has its fields, and the second its events, which are read for few. It is
-    put together here, as the fields of nearly every one are of the same types, and
-    :mod:`json` takes twice as long to look at each.
-
-    :param route: Its route, as it is shown.
+    :param status: Its status, if it is one.
+    :param referrer: Its referrer, if it has one.
     """
-    failure, shapes, status = trace.failure, trace.shapes, exchange.status
-    referrer = exchange.referrer if has_referrer(exchange) else None
+    failure, shapes = trace.failure, trace.shapes
+    method, route, outcome = exchange.method, trace.route, exchange.outcome
     known_id = exchange._known_id()
-    most = max([row[0] for row in shapes.values()]) if shapes else 0
-    head = (
-        f"[{_word(exchange.method)}"
-        f",{_quoted(trace.path)},{'null' if route is None else _quoted(route)}"
-        f",{status if type(status) is int else _number(status)}"
-        f",{_word(exchange.outcome)}"
-        f",{'null' if response_seconds is None else int(response_seconds * 1e6)}"
-        f",{_microseconds(exchange.duration_seconds)},{_number(exchange.body_bytes)}"
-        f",{trace.sql_count},{int(trace.sql_seconds * 1e6)},{most}"
-        f",{1 if is_failed else 0}"
-        f",{'null' if failure is None else _quoted(failure.exception)}"
-        f",{'null' if known_id is None else _text(known_id, 128)}"
-        f",{_microseconds(exchange.seconds_to_headers)}"
-        f",{_microseconds(exchange.seconds_to_first_byte)}"
-        f",{'null' if referrer is None else _text(referrer, _LONGEST_REFERRER)}"
-        f",{'null' if failure is None else _quoted(failure.fingerprint)}]"
+    response, headers = trace.response_seconds, exchange.seconds_to_headers
+    first_byte = exchange.seconds_to_first_byte
+    numbers = (
+        NO_STATUS if status is None else status,
+        exchange.body_bytes,
+        trace.sql_count,
+        max([row[0] for row in shapes.values()]) if shapes else 0,
+        trace.is_failed,
+        trace.sql_seconds,
+        UNKNOWN if response is None else response,
+        exchange.duration_seconds,
+        UNKNOWN if headers is None else headers,
+        UNKNOWN if first_byte is None else first_byte,
     )
+    texts = (
+        method if method in _METHODS else _text(method, 20),
+        trace.path,
+        NO_TEXT if route is None else route,
+        outcome if outcome == "complete" else _text(outcome, 20),
+        NO_TEXT if failure is None else failure.exception,
+        NO_TEXT if known_id is None else _text(known_id, 128),
+        NO_TEXT if referrer is None else _text(referrer, _LONGEST_REFERRER),
+        NO_TEXT if failure is None else failure.fingerprint,
+    )
+    try:
+        return _record(exchange.start, trace, numbers, texts)
+    except struct.error:
+        # A receiver may have set any value.
+        return _record(exchange.start, trace, _checked(numbers), texts)
+
+
+def _record(
+    start: float, trace: Trace, numbers: tuple[Any, ...], texts: tuple[str, ...]
+) -> bytes:
     if not trace.events:
-        return f"{head}\n[[],[],{trace.left_out}]".encode("ascii")
-    return _with_events(head, exchange, trace)
-
-
-def _with_events(head: str, exchange: Exchange, trace: Trace) -> bytes:
-    events = _Events(exchange.start, trace)
+        return packed(numbers, texts, left_out=trace.left_out)
+    events = _Events(start, trace)
     while True:
         left_out = trace.left_out + events.left_out
-        texts = ",".join(map(_quoted, events.texts))
-        rows = ",".join(events.rows)
-        data = f"{head}\n[[{texts}],[{rows}],{left_out}]".encode("ascii")
-        # Escaped in JSON, a character may take six bytes.
+        data = packed(numbers, texts, events.texts, events.rows, left_out)
+        # In UTF-8, a character may take four bytes.
         if len(data) <= _MOST_BYTES or not events.rows:
             return data
         events.halve()
+
+
+def _checked(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the numbers of a record, with nothing for what is none."""
+    counts = [number_of(one) or 0 for one in numbers[:2]]
+    return (*counts, *numbers[2:5], *map(_seconds, numbers[5:]))
 
 
 class _Events:
@@ -185,20 +200,20 @@ class _Events:
     def __init__(self, start: float, trace: Trace) -> None:
         self._numbers: dict[str, int] = {}
         self.texts: list[str] = []
-        self.rows: list[str] = []
+        self.rows: list[bytes] = []
         self.left_out = 0
         shapes, number, add = trace.shapes or {}, self._number, self.rows.append
         for kind, name, at, seconds, place, is_failed in trace.events:
-            begin = int((at - start) * 1e6)
-            if kind == SIGNAL and place is None:
-                add(f"[0,{number(name, LONGEST_STATEMENT)},{begin},null,null,null,0]")
-                continue
-            times = shapes[name][0] if kind == SQL and name in shapes else "null"
-            longest = "null" if seconds is None else int(seconds * 1e6)
-            where = "null" if place is None else number(place, _LONGEST_PLACE)
             add(
-                f"[{kind},{number(name, LONGEST_STATEMENT)},{begin},{longest},{where},"
-                f"{times},{1 if is_failed else 0}]"
+                packed_event(
+                    kind,
+                    is_failed,
+                    number(name, LONGEST_STATEMENT),
+                    at - start,
+                    UNKNOWN if seconds is None else seconds,
+                    NOWHERE if place is None else number(place, _LONGEST_PLACE),
+                    shapes[name][0] if kind == SQL and name in shapes else 0,
+                )
             )
 
     def halve(self) -> None:
@@ -224,31 +239,15 @@ def number_of(value: object) -> int | None:
     return None
 
 
-def _number(value: object) -> int | str:
-    if type(value) is int and -(2**63) <= value < 2**63:
+def _seconds(value: object) -> float:
+    if type(value) is float or (type(value) is int and -(10**9) < value < 10**9):
         return value
-    return "null"
-
-
-def _word(value: object) -> str:
-    # A receiver may have set what has no hash.
-    known = _KNOWN.get(value) if type(value) is str else None
-    return known or _text(value, 20)
+    return UNKNOWN
 
 
 def _text(value: object, longest: int) -> str:
-    if type(value) is str and len(value) <= longest and value.isprintable():
-        return _quoted(value)
     shown = fit_or_none(value, longest)
-    return "null" if shown is None else _quoted(shown)
-
-
-def _microseconds(value: object) -> int | str:
-    if type(value) is float and -1e9 < value < 1e9:
-        return int(value * 1e6)
-    if type(value) is int and -(10**9) < value < 10**9:
-        return value * 1_000_000
-    return "null"
+    return NO_TEXT if shown is None else shown
 
 
 def has_referrer(exchange: Exchange) -> bool:

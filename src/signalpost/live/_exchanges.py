@@ -51,7 +51,7 @@ def detail_of(entry: Entry) -> ExchangeDetail | None:
     headers, first_byte, referrer, fingerprint, texts, events, left_out = record[14:]
     try:
         rows = sorted(_events(texts, events), key=lambda one: one.at_seconds)
-        more = (_seconds(headers), _seconds(first_byte), referrer, fingerprint)
+        more = (headers, first_byte, referrer, fingerprint)
         fields: tuple[Any, ...] = (
             *(*_fields_of(entry, record), *more),
             tuple(rows),
@@ -66,7 +66,6 @@ def _fields_of(entry: Entry, record: list[Any]) -> tuple[Any, ...]:
     worker = entry.worker
     method, path, route, status, outcome, response, duration = record[:7]
     body_bytes, sql_count, sql, most, is_failed, exception, request_id = record[7:14]
-    response_seconds, duration_seconds = _seconds(response), _seconds(duration)
     slow_seconds = worker.start.slow_seconds
     return (
         f"{worker.name}-{entry.sequence}",
@@ -79,14 +78,14 @@ def _fields_of(entry: Entry, record: list[Any]) -> tuple[Any, ...]:
         route,
         status,
         outcome,
-        response_seconds,
-        duration_seconds,
-        body_bytes or 0,
+        response,
+        duration,
+        body_bytes,
         sql_count,
-        _seconds(sql) or 0.0,
+        sql,
         most,
         bool(is_failed),
-        response_seconds is not None and response_seconds >= slow_seconds,
+        response is not None and response >= slow_seconds,
         exception,
     )
 
@@ -96,18 +95,14 @@ def _events(texts: list[str], events: list[list[Any]]) -> list[EventRow]:
         EventRow(
             _KINDS[kind],
             texts[name],
-            at / 1e6,
-            _seconds(seconds),
+            at,
+            seconds,
             None if place is None else texts[place],
             times,
             bool(is_failed),
         )
         for kind, name, at, seconds, place, times, is_failed in events
     ]
-
-
-def _seconds(microseconds: int | None) -> float | None:
-    return None if microseconds is None else microseconds / 1e6
 
 
 Filter = Callable[[ExchangeRow], bool]

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from struct import Struct
-from typing import NamedTuple
 from weakref import WeakSet
 from zlib import crc32
 
@@ -53,6 +52,7 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
 _pack_second = SECOND.pack
 _pack_totals = TOTALS.pack
 _pack_counts = COUNTS.pack
+_pack_count = Struct("<I").pack
 _pack_head = RECORD_HEAD.pack
 _pack_entry = INDEX_ENTRY.pack
 _unpack_buckets = Struct(f"<{BUCKETS}I").unpack_from
@@ -61,16 +61,17 @@ _FREE = bytes(8)
 _EMPTY_PERIOD = bytes(4 * BUCKETS)
 
 
-class Closed(NamedTuple):
-    """A request that is over."""
+class Closed:
+    """A request that is over: what is counted of it, and its record."""
 
-    started_at: float
-    route: str | None
-    is_failed: bool
-    is_aborted: bool
-    response_seconds: float | None
-    has_referrer: bool
-    record: bytes
+    # Of the class, as most requests have these.
+    started_at: float = 0.0
+    route: str | None = None
+    is_failed: bool = False
+    is_aborted: bool = False
+    response_seconds: float | None = None
+    has_referrer: bool = False
+    record: bytes = b""
     """Empty if there were too many at once."""
 
 
@@ -118,7 +119,7 @@ class WorkerFile:
         self._free = [layout.slots + number * SLOT.size for number in range(SLOTS)]
         self._free.reverse()
         self._rows: dict[str | None, _Row] = {}
-        self._requests = self._failed = self._aborted = 0
+        self._requests = self.failed = self.aborted = 0
         self._sequence = self._overflow = self._route_count = 0
         self._ring_at = 0
         self._ended_at = 0.0
@@ -177,50 +178,48 @@ class WorkerFile:
         """
         now = time.time()
         self._overflow -= overflow
-        _, route, is_failed, is_aborted, seconds, _, _ = closed
-        self._requests += 1
-        self._failed += is_failed
-        self._aborted += is_aborted
-        tick = int(now)
         second = self._second
-        if second.tick != tick:
-            second = self._second = self._begin_second(tick)
+        if not second.tick <= now < second.tick + 1:
+            second = self._second = self._begin_second(int(now))
         # Nearly every request has a route that others had before.
-        row = self._rows.get(route) or self._row_of(route)
+        row = self._rows.get(closed.route) or self._row_of(closed.route)
         if row.tick != second.period:
             self._begin_row(row, second.period)
-        for one in (second, row):
-            one.requests += 1
-            one.failed += is_failed
-            one.aborted += is_aborted
+        self._requests += 1
+        second.requests += 1
+        row.requests += 1
         row.minute_requests += 1
-        row.minute_failed += is_failed
-        row.minute_aborted += is_aborted
-        self._write_counts(second, row, None if seconds is None else bucket_of(seconds))
+        if closed.is_failed or closed.is_aborted:
+            for one in (self, second, row):
+                one.failed += closed.is_failed
+                one.aborted += closed.is_aborted
+            row.minute_failed += closed.is_failed
+            row.minute_aborted += closed.is_aborted
+        self._write_counts(second, row, closed.response_seconds)
         self._add_record(closed)
         self._write_live(now)
         return now
 
-    def _write_counts(self, second: _Second, row: _Row, bucket: int | None) -> None:
+    def _write_counts(self, second: _Second, row: _Row, seconds: float | None) -> None:
         page = self._page
-        at = second.at
-        page[at : at + 16] = _pack_second(
+        page[second.at : second.end] = _pack_second(
             second.tick, second.requests, second.failed, second.aborted
         )
-        at = row.totals_at
-        page[at : at + 24] = _pack_totals(row.requests, row.failed, row.aborted)
-        at = row.counts_at
-        page[at : at + 12] = _pack_counts(
+        page[row.totals_at : row.totals_end] = _pack_totals(
+            row.requests, row.failed, row.aborted
+        )
+        page[row.counts_at : row.counts_end] = _pack_counts(
             row.minute_requests, row.minute_failed, row.minute_aborted
         )
-        if bucket is None:
+        if seconds is None:
             return
+        bucket = bucket_of(seconds)
         row.buckets[bucket] = count = row.buckets[bucket] + 1
         at = row.buckets_at + 4 * bucket
-        page[at : at + 4] = count.to_bytes(4, "little")
+        page[at : at + 4] = _pack_count(count)
         self._buckets[bucket] = count = self._buckets[bucket] + 1
         at = self._buckets_at + 4 * bucket
-        page[at : at + 4] = count.to_bytes(4, "little")
+        page[at : at + 4] = _pack_count(count)
 
     def write_list(self, kind: str, data: bytes) -> None:
         """Write lists.
@@ -281,6 +280,7 @@ class WorkerFile:
     def _begin_row(self, row: _Row, tick: int) -> None:
         row.tick = tick
         row.counts_at = self._minute_at + row.number * COUNTS.size
+        row.counts_end = row.counts_at + COUNTS.size
         row.minute_requests, row.minute_failed, row.minute_aborted = COUNTS.unpack_from(
             self._page, row.counts_at
         )
@@ -330,8 +330,8 @@ class WorkerFile:
         self._page[LIVE_AT:_LIVE_END] = live_bytes(
             last_at,
             self._requests,
-            self._failed,
-            self._aborted,
+            self.failed,
+            self.aborted,
             self._sequence,
             self._route_count,
             self._overflow,
@@ -342,12 +342,12 @@ class WorkerFile:
 class _Second:
     """What was counted of a second."""
 
-    __slots__ = ("aborted", "at", "failed", "period", "requests", "tick")
+    __slots__ = ("aborted", "at", "end", "failed", "period", "requests", "tick")
 
     def __init__(self, tick: int, at: int) -> None:
         self.tick = tick
         self.period = tick // PERIOD_SECONDS
-        self.at = at
+        self.at, self.end = at, at + SECOND.size
         self.requests = self.failed = self.aborted = 0
 
 
@@ -359,6 +359,7 @@ class _Row:
         "buckets",
         "buckets_at",
         "counts_at",
+        "counts_end",
         "failed",
         "minute_aborted",
         "minute_failed",
@@ -367,15 +368,16 @@ class _Row:
         "requests",
         "tick",
         "totals_at",
+        "totals_end",
     )
 
     def __init__(self, number: int, totals_at: int) -> None:
         self.number = number
-        self.totals_at = totals_at
+        self.totals_at, self.totals_end = totals_at, totals_at + TOTALS.size
         self.requests = self.failed = self.aborted = 0
         self.tick = -1
         self.minute_requests = self.minute_failed = self.minute_aborted = 0
-        self.counts_at = self.buckets_at = 0
+        self.counts_at = self.counts_end = self.buckets_at = 0
         self.buckets: list[int] = []
 
 

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _MAGIC: Final = b"splive\r\n"
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 HISTORY_SECONDS: Final = 600
 """How long the charts reach back, and how long files of dead workers are kept."""

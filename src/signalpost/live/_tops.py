@@ -101,16 +101,12 @@ class Tops:
         self._failures: dict[str, _Seen] = {}
         self._failures_left_out = 0
         self._referrers = ReferrerCounter(max_referrers=_MOST_REFERRERS)
-        self._no_referrer = 0
+        self.no_referrer = 0
         self.have_failures_changed = False
 
     def count_referrer(self, exchange: Exchange) -> None:
         """Count where a request came from. Any thread may call it."""
         self._referrers(None, exchange=exchange)
-
-    def count_no_referrer(self) -> None:
-        """Count a request that has no referrer."""
-        self._no_referrer += 1
 
     def has_failure(self, fingerprint: str) -> bool:
         """Return whether a failure has a traceback already."""
@@ -157,8 +153,8 @@ class Tops:
             "referrers": referrers,
             "referrers_left_out": len(top) - len(referrers),
             "referrers_totals": [
-                totals.requests + self._no_referrer,
-                totals.none + self._no_referrer,
+                totals.requests + self.no_referrer,
+                totals.none + self.no_referrer,
                 totals.own,
             ],
             "signals": signals,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import zlib
 from collections.abc import Iterator
 from typing import Any
-from typing import Final
 from typing import NamedTuple
 
 from ..receivers.own_folder import OwnFolder
@@ -25,11 +23,9 @@ from ._layout import SLOT
 from ._layout import SLOTS
 from ._layout import Start
 from ._layout import start_of
+from ._records import unpacked
 
 __all__ = ["Entry", "Slot", "Worker"]
-
-_FIELDS: Final = 18
-_EVENT_FIELDS: Final = 3
 
 
 class Entry(NamedTuple):
@@ -167,16 +163,11 @@ class Worker:
         text = data[RECORD_HEAD.size :]
         if sequence != entry.sequence or check != zlib.crc32(text):
             return None
-        fields, _, events = text.partition(b"\n")
         try:
-            record = json.loads(fields)
-            more = json.loads(events) if with_events else ()
-        except (ValueError, RecursionError):
+            head, more = unpacked(text, with_events=with_events)
+        except ValueError:
             return None
-        count = _FIELDS + (_EVENT_FIELDS if with_events else 0)
-        if not isinstance(record, list) or len(record) + len(more) != count:
-            return None
-        return [*record, *more]
+        return [*head, *more]
 
 
 def _text(data: bytes) -> str:

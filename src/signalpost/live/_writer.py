@@ -18,7 +18,6 @@ from .._engine.unseen import checked
 from ..receivers.lines import single_line
 from ..receivers.own_folder import OwnFolder
 from ._events import Trace
-from ._file import Closed
 from ._file import WorkerFile
 from ._signals import connected
 from ._signals import Deliveries
@@ -101,7 +100,7 @@ class Writer:
             self._drain()
         return Trace(file, slot, path)
 
-    def close(self, trace: Trace, closed: Closed) -> None:
+    def close(self, trace: Trace) -> None:
         """Write that a request is over."""
         file = trace.file
         # Its process goes on with it, and counts it.
@@ -109,8 +108,8 @@ class Writer:
             return
         # The file has no more records than these; the request is counted all the same.
         if len(self._pending) > _MOST_RECORDS:
-            closed = closed._replace(record=b"")
-        self._pending.append((_CLOSED, trace, closed))
+            trace.record = b""
+        self._pending.append((_CLOSED, trace, None))
         self._drain()
         if file is not None and trace.slot >= 0 and file.is_open:
             file.close_slot(trace.slot)
@@ -204,7 +203,7 @@ class Writer:
         while pending:
             kind, first, second = pending.popleft()
             if kind is _CLOSED:
-                now = self._write_closed(file, first, second)
+                now = self._write_closed(file, first)
             elif kind is _FAILED:
                 self.tops.add_failure(first, second)
             elif kind is _OPENED:
@@ -218,13 +217,13 @@ class Writer:
         else:
             self._has_new_lists = True
 
-    def _write_closed(self, file: WorkerFile, trace: Trace, closed: Closed) -> float:
+    def _write_closed(self, file: WorkerFile, trace: Trace) -> float:
         if trace.shapes:
             for shape, row in trace.shapes.items():
                 self.tops.statements.add(shape, row)
-        if not closed.has_referrer:
-            self.tops.count_no_referrer()
-        return file.close(closed, trace.slot < 0 and trace.file is file)
+        if not trace.has_referrer:
+            self.tops.no_referrer += 1
+        return file.close(trace, trace.slot < 0 and trace.file is file)
 
     def _write_tops(self, file: WorkerFile, now: float) -> None:
         self._tops_at = now + _TOPS_SECONDS

@@ -45,7 +45,6 @@ from ._events import Trace
 from ._failures import failed_response
 from ._failures import failure_of
 from ._failures import traceback_text
-from ._file import Closed
 from ._folder import check_system
 from ._folder import checked_folder
 from ._folder import live_folder
@@ -232,9 +231,11 @@ class LiveRecorder:
         writer = self._writer
         if writer is None or self._is_left_out(exchange):
             return
-        exchange.state[self] = writer.open(
-            exchange.started_at, exchange.method, _path_of(exchange)
-        )
+        trace = writer.open(exchange.started_at, exchange.method, _path_of(exchange))
+        if exchange.kept is None:
+            exchange.kept = {self: trace}
+        else:
+            exchange.kept[self] = trace
 
     def started(self, sender: object, *, exchange: Exchange) -> None:
         """Keep when the application began."""
@@ -339,28 +340,25 @@ class LiveRecorder:
                 return
             trace = Trace(None, -1, _path_of(exchange))
         status, outcome = number_of(exchange.status), exchange.outcome
-        is_failed = outcome == "error" or (status is not None and status >= 500)
-        if is_failed and trace.failure is None and status is not None and status >= 500:
-            trace.failure = failed_response(status, exchange)
-            writer.fail(trace.failure, None)
-        seconds, _ = response_times(exchange)
-        route = fit_or_none(exchange.route, LONGEST_ROUTE)
-        with_referrer = has_referrer(exchange)
-        if with_referrer:
+        if outcome == "error" or (status is not None and status >= 500):
+            trace.is_failed = True
+            if trace.failure is None and status is not None and status >= 500:
+                trace.failure = failed_response(status, exchange)
+                writer.fail(trace.failure, None)
+        elif outcome == "aborted":
+            trace.is_aborted = True
+        trace.started_at = exchange.started_at
+        trace.response_seconds = response_times(exchange)[0]
+        route = exchange.route
+        if route is not None:
+            trace.route = fit_or_none(route, LONGEST_ROUTE)
+        referrer = None
+        if has_referrer(exchange):
+            trace.has_referrer = True
+            referrer = exchange.referrer
             writer.tops.count_referrer(exchange)
-        record = record_of(exchange, trace, route, seconds, is_failed=is_failed)
-        writer.close(
-            trace,
-            Closed(
-                exchange.started_at,
-                route,
-                is_failed,
-                outcome == "aborted",
-                seconds,
-                with_referrer,
-                record,
-            ),
-        )
+        trace.record = record_of(exchange, trace, status, referrer)
+        writer.close(trace)
 
     def _connections(self) -> list[tuple[NamedSignal, Any]]:
         found: list[tuple[NamedSignal, Any]] = [
@@ -391,7 +389,7 @@ class LiveRecorder:
             return True
         path = self._path
         return path is not None and (
-            exchange.path == path or exchange.path.startswith(f"{path}/")
+            exchange.path == path or exchange.path.startswith(path + "/")
         )
 
     def _trace_of(self, exchange: Exchange) -> Trace | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
 import http.client
@@ -17,11 +18,13 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 pytest.importorskip("gunicorn", reason="gunicorn is not installed")
 
 ROOT = Path(__file__).parents[2]
 APP = "tests.servers.live_shop:app"
+COUNTED = "tests.servers.live_counted:app"
 TOKEN = "a-token-that-is-long-enough"
 PATIENCE_SECONDS = 20.0
 
@@ -39,6 +42,13 @@ class Address(t.NamedTuple):
             connection.request("GET", path, headers=headers)
             response = connection.getresponse()
             return response.status, response.read()
+
+    def leave(self, path: str) -> None:
+        """Send a request, and leave in the middle of its response."""
+        at = "127.0.0.1", self.port
+        with socket.create_connection(at, PATIENCE_SECONDS) as client:
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            assert client.recv(1)
 
     def data(self, prefix: str = "/_signalpost", token: str = TOKEN) -> t.Any:
         path = f"{prefix}/data.json"
@@ -62,7 +72,7 @@ def environment(instance: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def served(tmp_path: Path, *options: str) -> Generator[Address]:
+def served(tmp_path: Path, *options: str, app: str = APP) -> Generator[Address]:
     """Run two workers, with an access log."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         address = Address(found.getsockname()[1])
@@ -70,7 +80,7 @@ def served(tmp_path: Path, *options: str) -> Generator[Address]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "gunicorn", APP, "--workers", "2"),
+                *(sys.executable, "-m", "gunicorn", app, "--workers", "2"),
                 *("--bind", f"127.0.0.1:{address.port}", "--no-control-socket"),
                 *("--access-logfile", str(tmp_path / "access"), *options),
             ],
@@ -130,6 +140,80 @@ def test_numbers_of_two_workers_are_those_of_the_access_log(tmp_path: Path) -> N
         assert len(page["exchanges"]) + page["exchanges_left_out"] == len(logged)
     assert sum(status == 500 for status, _ in answers) == 30
     assert 1 <= len(pages[0]["workers"]) <= 2
+
+
+def test_the_page_prometheus_and_the_access_log_count_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    paths = ["/items/mug"] * 120 + ["/boom"] * 30 + ["/nothing"] * 20
+    log = ("--access-logformat", "%(s)s %(U)s")
+    gthread = ("--worker-class", "gthread", "--threads", "4")
+    with served(tmp_path, *gthread, *log, app=COUNTED) as address:
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            for _ in pool.map(address.get, paths):
+                pass
+            for _ in pool.map(address.leave, ["/stream"] * 9):
+                pass
+        wait_until(lambda: requests_on(address.data()) == len(paths) + 9)
+        page = address.data()
+        samples = samples_of(address.get("/metrics")[1].decode())
+    lines = (tmp_path / "access").read_text().splitlines()
+    logged = collections.Counter(
+        (route_of(path), int(status))
+        for status, path in map(str.split, lines)
+        if not path.startswith(("/_signalpost", "/metrics"))
+    )
+    by_route = {row["route"]: row for row in page["routes"]}
+    for route in ("/items/<name>", "/boom", "/stream", "<unmatched>"):
+        row = by_route.pop(route)
+        of_route = {key: count for key, count in samples.items() if key[0] == route}
+        assert row["requests_since_start"] == sum(of_route.values())
+        assert row["requests_since_start"] == sum(
+            count for (name, _), count in logged.items() if name == route
+        )
+        assert row["failed_since_start"] == logged[route, 500]
+        assert row["failed_since_start"] == counted(of_route, status="500")
+        assert row["aborted_since_start"] == counted(of_route, outcome="aborted")
+    assert by_route == {}
+    total = page["total"]
+    assert total["requests_since_start"] == sum(samples.values()) == logged.total()
+    assert total["failed_since_start"] == counted(samples, status="500") == 30
+    assert total["aborted_since_start"] == counted(samples, outcome="aborted") == 9
+
+
+def requests_on(page: t.Any) -> int:
+    return int(page["total"]["requests_since_start"])
+
+
+def route_of(path: str) -> str:
+    if path.startswith("/items/"):
+        return "/items/<name>"
+    return path if path in ("/boom", "/stream") else "<unmatched>"
+
+
+def samples_of(scrape: str) -> dict[tuple[str, tuple[str, str]], int]:
+    """Return counts of requests by route, and by status and outcome."""
+    found: collections.Counter[tuple[str, tuple[str, str]]] = collections.Counter()
+    for family in text_string_to_metric_families(scrape):
+        for sample in family.samples:
+            if sample.name == "http_server_requests_total":
+                labels = sample.labels
+                kind = labels["status"], labels["outcome"]
+                found[labels["route"], kind] += int(sample.value)
+    return found
+
+
+def counted(
+    samples: t.Mapping[tuple[str, tuple[str, str]], int],
+    status: str | None = None,
+    outcome: str | None = None,
+) -> int:
+    return sum(
+        count
+        for (_, kind), count in samples.items()
+        if kind[0] == (status or kind[0]) and kind[1] == (outcome or kind[1])
+    )
 
 
 def test_a_worker_that_is_killed_is_shown_with_its_request(tmp_path: Path) -> None:

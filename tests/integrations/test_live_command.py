@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import typing as t
 from pathlib import Path
@@ -96,3 +98,26 @@ def test_a_port_that_is_taken_is_an_error_of_one_line(
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: the port {port} of 127.0.0.1 cannot be")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "is_port"),
+    [
+        (errno.EADDRINUSE, True),
+        (errno.EACCES, True),
+        (errno.EMFILE, False),
+        (errno.ENOMEM, False),
+    ],
+)
+def test_only_an_error_of_the_port_advises_another(
+    monkeypatch: pytest.MonkeyPatch, number: int, is_port: bool
+) -> None:
+    def refuse(self: FakeServer, folder: t.Any, port: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(FakeServer, "__init__", refuse)
+    result = run(flask.Flask("bare"), "--folder", "/run/shop/live", "--port", "8765")
+    assert result.exit_code == 1
+    assert os.strerror(number) in result.stderr
+    assert ("port 8765" in result.stderr) is is_port
+    assert ("choose another by --port" in result.stderr) is is_port

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import click
@@ -20,6 +21,8 @@ from ._printing import print_lines
 from ._printing import width
 
 __all__ = ["live"]
+
+_OF_PORTS = (errno.EADDRINUSE, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL)
 
 
 @click.command("live", short_help="Serve the live page of a running server.")
@@ -48,14 +51,22 @@ def live(info: ScriptInfo, folder: str | None, port: int) -> None:
         try:
             server = LiveServer(chosen, port)
         except OSError as error:
-            raise click.ClickException(
-                f"the port {port} of 127.0.0.1 cannot be used:"
-                f" {error.strerror or error}; choose another by --port"
-            ) from None
+            raise click.ClickException(_problem_of(error, port)) from None
         with server:
             _note(f"The live page of {os.fspath(chosen)} (Ctrl-C ends it):")
             print_lines([server.url])
             server.serve_until_stopped()
+
+
+def _problem_of(error: OSError, port: int) -> str:
+    """Return why nothing can be served; the port is the reason of a few errors only."""
+    reason = error.strerror or str(error)
+    if error.errno in _OF_PORTS:
+        return (
+            f"the port {port} of 127.0.0.1 cannot be used: {reason}; choose another by"
+            " --port"
+        )
+    return f"the live page cannot be served: {reason}"
 
 
 def _folder_of(app: flask.Flask) -> str | os.PathLike[str]:

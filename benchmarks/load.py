@@ -1,9 +1,9 @@
 """Drives gunicorn with everything on, and compares who counted what.
 
 ``python -m benchmarks.load`` takes a minute and ends with 1 if the counts differ: the
-clients' own, gunicorn's access log, the log lines of exchanges that closed, and
-Prometheus' counter. The load comes from wrk and from clients that leave in the middle
-of a body; it stays on the loopback interface.
+clients' own, gunicorn's access log, the log lines of exchanges that closed, Prometheus'
+counter, and the live page. The load comes from wrk and from clients that leave in the
+middle of a body; it stays on the loopback interface.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from signalpost.live import read_live
+
 PATIENCE_SECONDS = 30
 CONNECTIONS = 8
 MOST_GROWTH = 1.05
@@ -46,6 +48,7 @@ class Counts(t.NamedTuple):
     access_log: int
     exchange_closed: int
     prometheus: int
+    live_page: int
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,6 +93,7 @@ def _drive(folder: Path, options: argparse.Namespace) -> int:
         said = _said_by(wrk)
         _settle(address)
         counted = _prometheus(address)
+        live = read_live(folder / "live").total
     # The server has stopped: what it logs is all there.
     logged = collections.Counter(_access_log(folder))
     # Each line has an id: what looks at the workers is left out.
@@ -104,6 +108,8 @@ def _drive(folder: Path, options: argparse.Namespace) -> int:
         access_log=sum(logged.values()),
         exchange_closed=len(closed),
         prometheus=sum(counted.values()),
+        # All but the one that said hello.
+        live_page=live.requests_since_start - 1,
     )
     _report(counts, closed, counted, memory)
     complaints = _complaints(counts, logged, closed, counted, memory, options)
@@ -133,7 +139,11 @@ def _served(
             *("--access-logformat", "%({x-request-id}i)s"),
             *("--config", str(ROOT / "benchmarks" / "load_conf.py")),
         ]
-        environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(figures)}
+        environment = {
+            **os.environ,
+            "PROMETHEUS_MULTIPROC_DIR": str(figures),
+            "LIVE_FOLDER": str(folder / "live"),
+        }
         with (
             (folder / "lines.log").open("ab") as lines,
             subprocess.Popen(  # noqa: S603  # what stands above
@@ -329,6 +339,9 @@ def _complaints(
     found = []
     if len({counts.access_log, counts.exchange_closed, counts.prometheus}) > 1:
         found.append("the server's own counts differ")
+    # Of the workers that were replaced, the page has the latest only.
+    if not options.max_requests and counts.live_page != counts.access_log:
+        found.append("the live page has counted another number than the access log")
     if collections.Counter(one["request_id"] for one in closed) != logged:
         found.append("the access log and the exchanges are not of the same requests")
     if logged and max(logged.values()) > 1:

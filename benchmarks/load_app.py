@@ -17,7 +17,8 @@ CHUNK = b"x" * 16_384
 def create_app() -> flask.Flask:
     """Return an application with metrics and a log line for each request."""
     app = flask.Flask(__name__)
-    app.config["SIGNALPOST_RECEIVERS"] = {"latency": True}
+    live = {"folder": os.environ["LIVE_FOLDER"], "exclude": ["/metrics"]}
+    app.config["SIGNALPOST_RECEIVERS"] = {"latency": True, "live": live}
     app.config["SIGNALPOST_FORMAT"] = "json"
     # Its own log of an exception is not what is compared.
     app.logger.disabled = True

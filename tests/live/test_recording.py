@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import typing as t
+from collections.abc import Iterable
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import pytest
 
 from signalpost import SignalMiddleware
 from signalpost.errors import ConfigurationError
+from signalpost.exchange import current_exchange
+from signalpost.lifecycle import sql_failed
 from signalpost.live import LiveRecorder
 from signalpost.live import LiveSnapshot
 from signalpost.live import read_live
 from signalpost.live.reading import Reader
 from signalpost.live.snapshot import ExchangeDetail
 from signalpost.live.snapshot import json_default
+from tests.live.shop import Engine
 from tests.live.shop import execute
 from tests.live.shop import recorded
 from tests.live.shop import shop
@@ -131,6 +135,38 @@ def test_the_waterfall_has_each_statement_with_its_line(folder: Path) -> None:
         "request-finished",
     ]
     assert row.events_left_out == 0
+
+
+@pytest.mark.parametrize(
+    ("operation", "statement", "name"),
+    [
+        ("commit", None, "<commit>"),
+        ("connect", None, "<connect>"),
+        ("fetch", "SELECT 'secret'", "<fetch> SELECT ?"),
+    ],
+)
+def test_the_waterfall_has_what_the_database_failed_at(
+    folder: Path, operation: str, statement: str | None, name: str
+) -> None:
+    def failing(
+        environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        sql_failed.send(
+            Engine(),
+            operation=operation,
+            statement=statement,
+            exception=OSError("no room"),
+            exchange=current_exchange(),
+        )
+        return shop(environ, start_response)
+
+    with recorded(folder, failing) as app:
+        get(app, "/items/mug")
+    row = detail_of(folder, read_live(folder))
+    (event,) = [one for one in row.events if one.kind == "sql"]
+    assert (event.name, event.is_failed, event.seconds) == (name, True, None)
+    assert str(event.place).endswith(".failing")
+    assert row.sql_count == 0
 
 
 def test_events_beyond_forty_are_counted(folder: Path) -> None:

@@ -28,6 +28,7 @@ from ..lifecycle import message_flashed
 from ..lifecycle import request_finished
 from ..lifecycle import request_started
 from ..lifecycle import sql_executed
+from ..lifecycle import sql_failed
 from ..lifecycle import template_rendered
 from ..receivers.locations import location_of
 from ..receivers.masking import shape_of
@@ -192,6 +193,8 @@ class LiveRecorder:
         for signal, receiver in self._connections():
             signal.connect(receiver, sender, weak=False)
         sql_executed.connect(self.executed, weak=False)
+        if self._has_waterfall:
+            sql_failed.connect(self.database_failed, weak=False)
         if self._deliveries is not None:
             self._observation = observe(self._deliveries, catalogue)
         if sender is not ANY:
@@ -218,6 +221,7 @@ class LiveRecorder:
             for signal, receiver in self._connections():
                 signal.disconnect(receiver, sender)
         sql_executed.disconnect(self.executed)
+        sql_failed.disconnect(self.database_failed)
         if self._observation is not None:
             self._observation.stop()
             self._observation = None
@@ -232,10 +236,7 @@ class LiveRecorder:
         if writer is None or self._is_left_out(exchange):
             return
         trace = writer.open(exchange.started_at, exchange.method, _path_of(exchange))
-        if exchange.kept is None:
-            exchange.kept = {self: trace}
-        else:
-            exchange.kept[self] = trace
+        exchange.state[self] = trace
 
     def started(self, sender: object, *, exchange: Exchange) -> None:
         """Keep when the application began."""
@@ -304,6 +305,24 @@ class LiveRecorder:
         if not is_further_part.get():
             with self._sql_lock:
                 trace.count(shape, duration_seconds, is_failed=is_failed)
+
+    def database_failed(
+        self,
+        sender: object,
+        *,
+        operation: str,
+        statement: str | None,
+        exchange: Exchange | None,
+    ) -> None:
+        """Keep that a commit, a connect or a fetch failed; it is no statement."""
+        trace = None if exchange is None else self._trace_of(exchange)
+        if trace is None:
+            return
+        name = f"<{operation}>"
+        if statement is not None:
+            name = f"{name} {shape_of(statement, sender)}"
+        place = location_of(sys._getframe(1))  # inspect reads files
+        trace.add(SQL, name, perf_counter(), None, place, is_failed=True)
 
     def failed(
         self,

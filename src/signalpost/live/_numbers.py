@@ -230,13 +230,15 @@ def _add(
         route = routes.get(name)
         if route is None:
             route = routes[name] = _Route()
-        route.chart = [*map(add, route.chart, charts[row])]
-        route.failed += failed[row]
-        route.aborted += aborted[row]
-        at = row * _HISTOGRAM_BYTES
-        route.histogram += int.from_bytes(
-            histograms[at : at + _HISTOGRAM_BYTES], "little"
-        )
+        # Most routes of an application rest in most minutes.
+        if any(charts[row]):
+            route.chart = [*map(add, route.chart, charts[row])]
+            route.failed += failed[row]
+            route.aborted += aborted[row]
+            at = row * _HISTOGRAM_BYTES
+            route.histogram += int.from_bytes(
+                histograms[at : at + _HISTOGRAM_BYTES], "little"
+            )
         totals = TOTALS.unpack_from(worker.data, layout.totals + row * TOTALS.size)
         a, b, c = map(add, route.totals, totals)
         route.totals = a, b, c

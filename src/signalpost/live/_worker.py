@@ -6,7 +6,9 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
+from typing import Final
 from typing import NamedTuple
 
 from ..receivers.own_folder import OwnFolder
@@ -26,6 +28,8 @@ from ._layout import start_of
 from ._records import unpacked
 
 __all__ = ["Entry", "Slot", "Worker"]
+
+_MOST_NAMED: Final = 16
 
 
 class Entry(NamedTuple):
@@ -126,17 +130,11 @@ class Worker:
             if 0 < started_at < 1e11
         ]
 
-    def routes(self) -> list[str]:
+    def routes(self) -> tuple[str, ...]:
         """Return the names of the rows that are used."""
         begin = self.layout.names
-        names = []
-        for row in range(self.live.route_count):
-            at = begin + row * NAME_BYTES
-            length = int.from_bytes(self.data[at : at + 2], "little")
-            names.append(
-                _text(self.data[at + 2 : at + 2 + min(length, NAME_BYTES - 2)])
-            )
-        return names
+        end = begin + self.live.route_count * NAME_BYTES
+        return _names(self.data[begin:end])
 
     def entries(self, after: int = 0) -> Iterator[Entry]:
         """Yield the records that the index has.
@@ -168,6 +166,16 @@ class Worker:
         except ValueError:
             return None
         return [*head, *more]
+
+
+@lru_cache(maxsize=_MOST_NAMED)
+def _names(data: bytes) -> tuple[str, ...]:
+    """Return the names of rows, which seldom change from one poll to the next."""
+    names = []
+    for at in range(0, len(data), NAME_BYTES):
+        length = int.from_bytes(data[at : at + 2], "little")
+        names.append(_text(data[at + 2 : at + 2 + min(length, NAME_BYTES - 2)]))
+    return tuple(names)
 
 
 def _text(data: bytes) -> str:

@@ -36,7 +36,8 @@ class _Queue:
         self.batch: list[_Waiting] = []
         self.thread: threading.Thread | None = None
         self.transport: Transport | None = None
-        self.starting = threading.Lock()
+        # A finaliser may send, or close, in the midst of a start.
+        self.starting = threading.RLock()
         self.closing = threading.Event()
 
     def __len__(self) -> int:
@@ -110,13 +111,14 @@ class BackgroundSends:
             thread = threading.Thread(
                 target=self._run, args=(own,), name="signalpost-relay", daemon=True
             )
+            # Before the start: a thread that ends at once takes itself off.
+            own.thread = thread
             try:
                 thread.start()
             except RuntimeError as error:  # the interpreter ends, or has no more
+                own.thread = None
                 if self._unstarted.is_due():
                     log.error("relay: events wait; no thread can be started: %s", error)
-                return
-            own.thread = thread
 
     def _run(self, own: _Queue) -> None:
         try:
@@ -191,7 +193,8 @@ class BackgroundSends:
     def close(self, seconds: float) -> int:
         """Send what waits, for so long at most; return how many events are left."""
         own = self._queue
-        thread = own.thread
+        with own.starting:  # or it might not be started yet
+            thread = own.thread
         if thread is None:
             return self._give_up(own)
         own.closing.set()

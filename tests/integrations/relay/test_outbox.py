@@ -146,18 +146,42 @@ def test_send_after_the_commit_is_refused(shop: Shop) -> None:
         shop.order_placed.send(None, order=1)
 
 
+OF_ITS_OWN = {"isolation_level": "AUTOCOMMIT"}
+
+
 @pytest.mark.parametrize("is_session", [True, False])
+@pytest.mark.parametrize("is_made_so", [True, False])
 def test_connection_that_commits_each_statement_is_refused(
-    shop: Shop, is_session: bool
+    shop: Shop, is_session: bool, is_made_so: bool
 ) -> None:
-    engine = shop.engine.execution_options(isolation_level="AUTOCOMMIT")
+    if is_made_so:
+        engine = sa.create_engine(shop.url, isolation_level="AUTOCOMMIT")
+    else:
+        engine = shop.engine.execution_options(isolation_level="AUTOCOMMIT")
     with engine.connect() as connection, Session(engine) as session:
         connection.exec_driver_sql("SELECT 1")
         session.execute(sa.text("SELECT 1"))
         order_placed = relay_with(lambda: session if is_session else connection)
         with pytest.raises(OutboxError, match="AUTOCOMMIT"):
             order_placed.send(None, order=1)
+    engine.dispose()
     assert shop.orders() == []
+
+
+def test_only_the_connection_of_a_session_may_commit_each_statement(
+    shop: Shop,
+) -> None:
+    order_placed = relay_with(lambda: shop.session)
+    shop.session.connection(execution_options=OF_ITS_OWN)
+    with pytest.raises(OutboxError, match="AUTOCOMMIT"):
+        order_placed.send(None, order=1)
+    shop.session.rollback()
+    engine = sa.create_engine(shop.url, isolation_level="AUTOCOMMIT")
+    in_a_transaction = engine.execution_options(isolation_level="SERIALIZABLE")
+    with in_a_transaction.begin() as connection:
+        relay_with(lambda: connection).send(None, order=2)
+    engine.dispose()
+    assert shop.orders() == [2]
 
 
 def test_payload_that_cannot_be_sent_is_refused_before_anything_is_written(

@@ -199,12 +199,20 @@ def _transaction_of(found: t.Any) -> Session | Connection:
             "an AsyncSession writes only where it is awaited; send the signal in a"
             " function that is called by `await session.run_sync(function)`"
         )
-    if engine.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+    if _commits_each_statement(session):
         raise OutboxError(
             "the connection commits each statement by itself (AUTOCOMMIT), so that an"
             " event would be sent although what follows fails; use a transaction"
         )
     return session
+
+
+def _commits_each_statement(session: Session | Connection) -> bool:
+    found = session.connection() if isinstance(session, Session) else session
+    option = found.get_execution_options().get("isolation_level")
+    # What create_engine() was given; no public attribute has it.
+    given = getattr(found.dialect, "_on_connect_isolation_level", None)
+    return (option or given) == "AUTOCOMMIT"
 
 
 def _is_awaited() -> bool:

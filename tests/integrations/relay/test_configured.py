@@ -144,6 +144,25 @@ def test_url_comes_from_the_environment(
         ("forward =", 'sends = "later"\nforward =', "'thread', 'now' or 'outbox'"),
         ("[signalpost.relay]", "[signalpost.relais]", "did you mean 'relay'"),
         ("forward =", "max_waiting = 0\nforward =", "max_waiting"),
+        ("forward =", 'sends = "outbox"\nforward =', "write outbox ="),
+        ("forward =", 'outbox = "shop:outbox"\nforward =', "sends = "),
+        ("forward =", 'session_of = "shop:session"\nforward =', "sends = "),
+        ("forward =", 'sends = "outbox"\noutbox = 5\nforward =', "got 5"),
+        (
+            "forward =",
+            'sends = "outbox"\noutbox = "shop.events:order_placed"\nforward =',
+            "needs no url",
+        ),
+        (
+            'url = "redis://127.0.0.1:1"',
+            'sends = "outbox"\noutbox = "shop.events:order_placed"',
+            "must be an OutboxTable",
+        ),
+        (
+            'url = "redis://127.0.0.1:1"',
+            'sends = "outbox"\noutbox = "shop.events:outbox"',
+            "has no 'outbox'",
+        ),
     ],
 )
 def test_mistake_is_reported_with_its_line(
@@ -159,3 +178,44 @@ def test_mistake_is_reported_with_its_line(
     assert "line " in str(caught.value)
     assert "secret" not in str(caught.value)
     assert not placed.receivers
+
+
+MODELS = """
+    import sqlalchemy as sa
+    from sqlalchemy.orm import scoped_session, sessionmaker
+    from signalpost.integrations.relay.outbox import OutboxTable
+
+    metadata = sa.MetaData()
+    outbox = OutboxTable(metadata)
+    engine = sa.create_engine("sqlite:///" + __file__ + ".db")
+    metadata.create_all(engine)
+    session = scoped_session(sessionmaker(engine))
+"""
+
+
+def test_configured_outbox_has_what_is_committed(
+    tmp_path: Path, placed: NamedSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed")
+    # The dispatcher's, in the same environment.
+    monkeypatch.setenv("SIGNALPOST_RELAY_URL", "redis://127.0.0.1:1")
+    (tmp_path / "shop" / "models.py").write_text(textwrap.dedent(MODELS))
+    app = flask.Flask("shop")
+    own = """sends = "outbox"
+    outbox = "shop.models:outbox"
+    session_of = "shop.models:session\""""
+    loaded(tmp_path / "a.toml", TOML.replace('url = "inline://"', own), app)
+    models = sys.modules.pop("shop.models")
+    for number in (1, 2):
+        models.session.connection()
+        placed.send(app, order=number, total=1)
+        if number == 1:
+            models.session.rollback()
+    models.session.commit()
+    (event,) = models.session.scalars(
+        models.outbox.events.select().with_only_columns(models.outbox.events.c.event)
+    )
+    assert '"order":2' in event
+    models.session.remove()
+    models.engine.dispose()
+    assert enabled_for(app).disable(RELAY)

@@ -18,7 +18,7 @@ __all__ = ["URL_VARIABLE", "ConfiguredRelay"]
 URL_VARIABLE: t.Final = "SIGNALPOST_RELAY_URL"
 """The environment variable with the URL of the broker, where none is given."""
 
-_Key: t.TypeAlias = tuple[str, str, Way, int, str]
+_Key: t.TypeAlias = tuple[str, str, Way, int, str, str | None, str | None]
 
 
 class ConfiguredRelay:
@@ -38,7 +38,13 @@ class ConfiguredRelay:
     :param forward: The paths of signals; at least one.
     :param url: Where the broker is; else the environment variable
         ``SIGNALPOST_RELAY_URL`` has it.
-    :param sends: When: ``"thread"`` or ``"now"``.
+    :param sends: When: ``"thread"``, ``"now"`` or ``"outbox"``, which has no URL.
+    :param outbox: For ``sends="outbox"``, the path of the
+        :class:`~signalpost.integrations.relay.outbox.OutboxTable`, as
+        ``"shop.models:outbox"``.
+    :param session_of: For ``sends="outbox"``, the path of what returns the session of
+        the running code, as ``"shop.models:session"``; that of Flask-SQLAlchemy unless
+        given.
 
     .. versionadded:: 0.1
     """
@@ -52,12 +58,16 @@ class ConfiguredRelay:
         source: str,
         forward: Sequence[str],
         url: str | None = None,
-        sends: t.Literal["thread", "now"] = "thread",
+        sends: Way = "thread",
         max_waiting: int = 10_000,
         prefix: str = "signalpost",
+        outbox: str | None = None,
+        session_of: str | None = None,
     ) -> None:
-        address = url or os.environ.get(URL_VARIABLE, "")
-        if not address:
+        _check_sends(sends, outbox, session_of)
+        # The variable is the dispatcher's where there is an outbox.
+        address = url or ("" if outbox else os.environ.get(URL_VARIABLE, ""))
+        if not address and not outbox:
             raise ConfigurationError(
                 f"url is missing; write it, or set {URL_VARIABLE} in the environment"
             )
@@ -68,25 +78,20 @@ class ConfiguredRelay:
                 key="forward",
             )
         self._forward = [*forward]
-        self._key: _Key = (address, source, sends, max_waiting, prefix)
+        self._key: _Key = (
+            *(address, source, sends, max_waiting, prefix),
+            *(outbox, session_of),
+        )
 
     def connect(self) -> None:
         """Forward the signals.
 
         :raises ConfigurationError: If one is not there, or cannot be relayed.
         """
-        url, source, sends, max_waiting, prefix = self._key
         signals = [_signal_at(path) for path in self._forward]
         with self._lock:
             if self._key not in self._open:
-                relay = Relay(
-                    url,
-                    source=source,
-                    sends=sends,
-                    max_waiting=max_waiting,
-                    prefix=prefix,
-                )
-                self._open[self._key] = relay, []
+                self._open[self._key] = _relay_of(self._key), []
             relay, users = self._open[self._key]
             users.append(self)
             relay.forward(*signals)
@@ -101,6 +106,47 @@ class ConfiguredRelay:
                 return
             del self._open[self._key]
         relay.close(0.0)
+
+
+def _check_sends(sends: object, outbox: object, session_of: object) -> None:
+    if sends == "outbox":
+        if not isinstance(outbox, str):
+            raise ConfigurationError(
+                'sends = "outbox" needs the path of the table: write outbox ='
+                ' "shop.models:outbox", which is an OutboxTable(metadata) there;'
+                f" got {outbox!r}",
+                key="sends" if outbox is None else "outbox",
+            )
+    else:
+        for key, given in (("outbox", outbox), ("session_of", session_of)):
+            if given is not None:
+                raise ConfigurationError(
+                    f'{key} is for sends = "outbox" only; write that, too, or leave'
+                    f" {key} out",
+                    key=key,
+                )
+
+
+def _relay_of(key: _Key) -> Relay:
+    url, source, sends, max_waiting, prefix, outbox, session_of = key
+    if outbox is None:
+        return Relay(
+            url, source=source, sends=sends, max_waiting=max_waiting, prefix=prefix
+        )
+    return Relay(
+        url or None,
+        source=source,
+        sends=sends,
+        outbox=_object_at(outbox, "outbox"),
+        session_of=_object_at(session_of, "session_of") if session_of else None,
+    )
+
+
+def _object_at(path: str, key: str) -> t.Any:
+    try:
+        return found(path, object)
+    except (ImportError, TypeError, ValueError) as error:
+        raise ConfigurationError(str(error), key=key) from error
 
 
 def _signal_at(path: str) -> NamedSignal:

@@ -1,7 +1,7 @@
 """The page of the relay, followed in a fresh environment: an event crosses.
 
-The files and the commands are those of the page; only the ports are of this run, and the
-package is the wheel of this checkout.
+The files and the commands are those of the page; only the ports are of this run, and
+the package is the wheel of this checkout.
 """
 
 from __future__ import annotations

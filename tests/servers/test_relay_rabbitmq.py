@@ -14,10 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from signalpost import console
 from signalpost import NamedSignal
 from signalpost.errors import RelayError
+from signalpost.integrations.relay import Backlog
 from signalpost.integrations.relay import current_event
 from signalpost.integrations.relay import Listener
+from signalpost.integrations.relay import read_backlog
 from signalpost.integrations.relay import Relay
 from signalpost.integrations.relay._transport import Address
 from signalpost.integrations.relay._transport import Message
@@ -441,3 +444,55 @@ def test_names_that_would_match_other_names_are_refused(open_transport: Open) ->
 def test_option_of_the_url_that_cannot_be_is_refused(query: str) -> None:
     with pytest.raises(ValueError, match=query[1:].partition("=")[0]):
         opened(Address(f"amqp://broker{query}"))
+
+
+# Groups
+
+
+def test_what_waits_for_a_group_is_counted_and_the_group_forgotten(
+    broker: RabbitMQ, prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def called(*words: str) -> tuple[int, str, str]:
+        code = console.main(["relay", words[0], broker.url, *words[1:]])
+        found = capsys.readouterr()
+        return code, found.out, found.err
+
+    def backlog() -> Backlog:
+        return read_backlog(broker.url, "shipping", prefix=prefix)
+
+    def ship(sender: object, order: int) -> None:
+        raise LookupError(order)
+
+    own = ("--prefix", prefix)
+    there = new_signal()
+    there.connect(ship, weak=False)
+    with pytest.raises(RelayError, match="has no group 'shipping'"):
+        backlog()
+    listener = Listener(
+        broker.url,
+        group="shipping",
+        signals=[there],
+        prefix=prefix,
+        max_tries=2,
+        retry_seconds=2,
+    )
+    sender = Sender(broker, prefix)
+    with running(listener):
+        check = ("check", "--group", "shipping", *own)
+        wait_until(lambda: "1 listener." in called(*check)[1])
+        sender.place(1)
+        wait_until(lambda: listener.failed == 1)
+        wait_until(lambda: backlog().waiting == 1)
+        wait_until(lambda: backlog().dead == 1)
+        assert (backlog().waiting, backlog().oldest_seconds) == (0, None)
+        assert "has 1 listener; stop" in called("forget", "shipping", *own)[2]
+    sender.place(2, 3)
+    sender.relay.close()
+    assert backlog() == Backlog("shipping", 2, None, 1, 0)
+    assert "has 1 dead letter" in called("forget", "shipping", *own)[2]
+    assert called("forget", "shipping", "--force", *own)[:2] == (
+        0,
+        "The group 'shipping' is deleted, with 3 events.\n",
+    )
+    with pytest.raises(RelayError, match="has no group 'shipping'"):
+        backlog()

@@ -10,12 +10,15 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import redis
 
+from signalpost import Namespace
 from signalpost.errors import RelayError
 from signalpost.integrations.relay import _background
 from signalpost.integrations.relay import Listener
 from signalpost.integrations.relay import Relay
 from signalpost.integrations.relay import relay_failed
+from signalpost.integrations.relay.outbox import Dispatcher
 from signalpost.testing import capture
 from tests.integrations.relay.brokers import RedisServer
 from tests.integrations.relay.brokers import running_redis
@@ -23,6 +26,8 @@ from tests.integrations.relay.listening import eventually
 from tests.integrations.relay.listening import listening
 from tests.integrations.relay.listening import order_placed
 from tests.integrations.relay.listening import Shipping
+from tests.integrations.relay.outboxes import open_shop
+from tests.integrations.relay.outboxes import OUTBOX
 
 
 @pytest.fixture
@@ -278,3 +283,70 @@ def test_send_now_does_not_wait_long_for_a_broker_that_hangs(
     here.send(None, order=3)
     assert (relay.tries, relay.failures) == (3, 1)
     relay.close()
+
+
+@pytest.mark.parametrize("fault", ["type", "rights"])
+def test_event_that_redis_refuses_holds_up_no_other(
+    own_server: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    client = redis.Redis(port=own_server.port)
+    url = own_server.url
+    if fault == "type":
+        client.set(f"{prefix}:order-paid", "no stream")
+    else:
+        rights = ["+@all", f"~{prefix}:order-placed", "on", ">secret"]
+        client.execute_command("ACL", "SETUSER", "shop", *rights)
+        url = url.replace("//", "//shop:secret@")
+    client.close()
+    placed = order_placed()
+    paid = Namespace().signal("order-paid", payload=("order",))
+    relay = Relay(url, source="shop", prefix=prefix).forward(placed, paid)
+    with capture(relay_failed) as failed:
+        for number in range(20):
+            (paid if number % 2 else placed).send(None, order=number)
+        eventually(lambda: relay.waiting == 0)
+    assert (relay.sent, relay.dropped) == (10, 10)
+    assert {one.payload["event"].name for one in failed} == {"order-paid"}
+    assert len([one for one in caplog.messages if "they are dropped" in one]) == 1
+    assert "secret" not in caplog.text
+    assert relay.close() == 0
+    with redis.Redis(port=own_server.port) as client:
+        assert client.xlen(f"{prefix}:order-placed") == 10
+
+
+def test_refusal_that_passes_is_waited_for(
+    own_server: RedisServer, prefix: str
+) -> None:
+    here = order_placed()
+    relay = Relay(own_server.url, source="shop", prefix=prefix).forward(here)
+    with redis.Redis(port=own_server.port) as client:
+        client.config_set("maxmemory", "1")
+        here.send(None, order=1)
+        eventually(lambda: relay.failures)
+        client.config_set("maxmemory", "0")
+    eventually(lambda: relay.sent == 1)
+    assert (relay.dropped, relay.close()) == (0, 0)
+
+
+def test_row_that_redis_refuses_holds_up_no_other_signal(
+    own_server: RedisServer, prefix: str, tmp_path: Path
+) -> None:
+    with open_shop(tmp_path / "shop.db") as shop:
+        paid = Namespace().signal("order-paid", payload=("order",))
+        shop.relay.forward(paid)
+        for number in range(10):
+            shop.place(number, sender="till")
+            paid.send(f"customer {number}", order=number)
+            shop.session.commit()
+        dispatcher = Dispatcher(own_server.url, database=shop.engine, prefix=prefix)
+        with redis.Redis(port=own_server.port) as client:
+            client.set(f"{prefix}:order-paid", "no stream")
+            assert dispatcher.dispatch() == 10
+            assert client.xlen(f"{prefix}:order-placed") == 10
+            assert {row.type for row in shop.rows()} == {"order-paid"}
+            assert all("WRONGTYPE" in row.error for row in shop.rows())
+            client.delete(f"{prefix}:order-paid")
+            shop.execute(OUTBOX.events.update().values(next_at=0))
+            assert dispatcher.dispatch() == 10
+        dispatcher.close()
+        assert shop.rows() == []

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from ._again import current_event
+from ._backlog import read_backlog
 from ._catalogue import relay_buried
 from ._catalogue import relay_failed
 from ._catalogue import relay_received
@@ -22,10 +23,12 @@ from ._lines import EventLogger
 from ._lines import log_event
 from ._listener import Listener
 from ._relay import Relay
+from ._transport import Backlog
 from ._transport import Why
 from ._values import Codec
 
 __all__ = [
+    "Backlog",
     "Codec",
     "ConfiguredRelay",
     "Event",
@@ -36,6 +39,7 @@ __all__ = [
     "WrittenEvent",
     "current_event",
     "log_event",
+    "read_backlog",
     "relay_buried",
     "relay_failed",
     "relay_received",

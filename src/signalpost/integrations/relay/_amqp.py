@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import math
 import typing as t
 from collections.abc import Callable
@@ -21,11 +20,28 @@ from amqp.exceptions import NotFound
 from ...errors import RelayError
 from ._amqp_connection import AmqpConnection
 from ._amqp_connection import Outgoing
+from ._amqp_groups import backlog_in
+from ._amqp_groups import delete_queues
+from ._amqp_groups import FIRST_DELAY_MS
+from ._amqp_groups import retry_queue_of
+from ._amqp_messages import body_of
+from ._amqp_messages import BURIED_AT
+from ._amqp_messages import headers_of
+from ._amqp_messages import id_of
+from ._amqp_messages import letter_of
+from ._amqp_messages import number_in
+from ._amqp_messages import REASON
+from ._amqp_messages import RETURNS
+from ._amqp_messages import TRACEBACK
+from ._amqp_messages import TRIES
+from ._amqp_messages import tries_in
 from ._event import WrittenEvent
 from ._sends import log
 from ._transport import Address
+from ._transport import Backlog
 from ._transport import DeadLetter
 from ._transport import Message
+from ._transport import raise_no_group
 from ._transport import reaching
 from ._transport import Why
 
@@ -38,16 +54,7 @@ OPTIONS: t.Final = {"prefetch": 16.0, "heartbeat": 30.0}
 # A header must fit into one frame, of 128 KiB as a rule.
 MOST_REASON: t.Final = 1000
 MOST_TRACEBACK: t.Final = 16_000
-# A worker that stops gives back what it has not come to, and that is no try. But what
-# is given back again and again may be what kills its workers.
-MOST_RETURNS: t.Final = 3
-MOST_RETURNS_COUNTED_BY_QUEUE: t.Final = 20
 
-TRIES: t.Final = "signalpost-tries"
-RETURNS: t.Final = "signalpost-returns"
-REASON: t.Final = "signalpost-reason"
-TRACEBACK: t.Final = "signalpost-traceback"
-BURIED_AT: t.Final = "signalpost-buried-at"
 
 # What is not of the first two is py-amqp's, on a connection that is lost meanwhile.
 _ERRORS = (AMQPError, OSError, RuntimeError, AttributeError, LookupError, ValueError)
@@ -172,9 +179,9 @@ class AmqpTransport:
     def again(self, message: Message, seconds: float) -> None:
         """Put a message into a queue that gives it back after some time."""
         # A queue for each delay: of one queue, only the first message can expire.
-        delay_ms = 2 ** max(0, math.ceil(math.log2(max(seconds, 0.001) * 1000 / 125)))
-        delay_ms *= 125
-        retry_queue = f"{self._queue}.retry.{delay_ms / 1000:g}s"
+        ratio = max(seconds, 0.001) * 1000 / FIRST_DELAY_MS
+        delay_ms = FIRST_DELAY_MS * 2 ** max(0, math.ceil(math.log2(ratio)))
+        retry_queue = retry_queue_of(self._queue, delay_ms)
 
         def move(connection: AmqpConnection) -> None:
             if retry_queue not in self._retry_queues:
@@ -237,6 +244,24 @@ class AmqpTransport:
 
         self._find(group, letter)
         self._do(acknowledge)
+
+    # Groups
+
+    def groups(self) -> Sequence[str]:
+        """Return nothing: AMQP has no list of queues."""
+        return ()
+
+    def backlog(self, group: str) -> Backlog:
+        """Return what the queues of a group have."""
+        queue = f"{self._exchange}.{group}"
+        found = self._do(lambda connection: backlog_in(connection, queue, group))
+        return found or raise_no_group(self._address, group)
+
+    def delete_group(self, group: str) -> None:
+        """Delete the queues of a group."""
+        queue = f"{self._exchange}.{group}"
+        if not self._do(lambda connection: delete_queues(connection, queue)):
+            raise_no_group(self._address, group)
 
     # The connection
 
@@ -318,12 +343,12 @@ class AmqpTransport:
             handle = _Handle(
                 channel,
                 raw.delivery_tag,
-                _id_of(raw),
-                _headers_of(raw),
+                id_of(raw),
+                headers_of(raw),
                 bool(raw.delivery_info.get("redelivered")),
             )
-            tries = _tries_in(handle.headers)
-            self._waiting.append(Message(_body_of(raw), tries, handle))
+            tries = tries_in(handle.headers)
+            self._waiting.append(Message(body_of(raw), tries, handle))
 
         channel.basic_consume(self._queue, callback=keep)
 
@@ -384,8 +409,8 @@ class AmqpTransport:
         handle: _Handle = self._waiting[0].handle
         if not handle.is_redelivered or "x-delivery-count" in handle.headers:
             return
-        number = _number(handle.headers.get(RETURNS)) + 1
-        tries = _number(handle.headers.get(TRIES))
+        number = number_in(handle.headers.get(RETURNS)) + 1
+        tries = number_in(handle.headers.get(TRIES))
         headers: dict[str, object] = {TRIES: tries, RETURNS: number}
         self._move(connection, self._waiting.pop(0), self._queue, headers)
 
@@ -399,14 +424,11 @@ class AmqpTransport:
     def _next_letter(self, group: str) -> DeadLetter | None:
         try:
             raw = self._letters.basic_get(f"{self._exchange}.{group}.dead")
-        except NotFound as error:
-            raise RelayError(
-                f"the broker at {self._address.shown} has no group {group!r}; a group"
-                " is there once a listener of it has been started"
-            ) from error
+        except NotFound:
+            raise_no_group(self._address, group)
         if raw is None:
             return None
-        letter = _letter(raw)
+        letter = letter_of(raw)
         self._letter_tags[letter.id] = raw.delivery_tag
         return letter
 
@@ -455,43 +477,3 @@ def _check_key(type_: str) -> None:
 def _check_routed(unrouted: Sequence[str], queue: str) -> None:
     if unrouted:
         raise RuntimeError(f"there is no queue {queue!r}")
-
-
-def _body_of(raw: _Raw) -> bytes:
-    body = raw.body
-    return body if isinstance(body, bytes) else str(body).encode()
-
-
-def _id_of(raw: _Raw) -> str:
-    """Return a message's id; one that was sent by hand may have none."""
-    own = raw.properties.get("message_id")
-    return str(own) if own else hashlib.sha256(_body_of(raw)).hexdigest()[:32]
-
-
-def _headers_of(raw: _Raw) -> dict[str, t.Any]:
-    return raw.properties.get("application_headers") or {}
-
-
-def _tries_in(headers: Mapping[str, t.Any]) -> int:
-    """Return which try this is; the first is 1."""
-    returns = max(
-        _number(headers.get(RETURNS)) - MOST_RETURNS,
-        _number(headers.get("x-delivery-count")) - MOST_RETURNS_COUNTED_BY_QUEUE,
-        0,
-    )
-    return 1 + _number(headers.get(TRIES)) + returns
-
-
-def _number(found: object) -> int:
-    return found if isinstance(found, int) and found > 0 else 0
-
-
-def _letter(raw: _Raw) -> DeadLetter:
-    headers = _headers_of(raw)
-    buried_at = headers.get(BURIED_AT)
-    reason = headers.get(REASON)
-    if reason is None:
-        reason = f"RabbitMQ moved it: {headers.get('x-first-death-reason')}"
-    why = Why(str(reason), _number(headers.get(TRIES)), str(headers.get(TRACEBACK, "")))
-    at = datetime.datetime.fromisoformat(buried_at) if buried_at else None
-    return DeadLetter(_id_of(raw), _body_of(raw), why, at)

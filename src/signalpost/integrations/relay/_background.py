@@ -14,6 +14,7 @@ from ._sends import Counts
 from ._sends import log
 from ._sends import Seldom
 from ._transport import Address
+from ._transport import EventsRefusedError
 from ._transport import opened
 from ._transport import Transport
 
@@ -68,6 +69,7 @@ class BackgroundSends:
         self._queue = _Queue()
         self._full = Seldom()
         self._unstarted = Seldom()
+        self._refused = Seldom()
         self._is_away = False
         after_fork(self, BackgroundSends._start_over)
 
@@ -168,6 +170,9 @@ class BackgroundSends:
             if own.transport is None:
                 own.transport = opened(self._address)
             own.transport.send(events)
+        except EventsRefusedError as error:
+            self._set_aside(own, error)
+            return True
         except RelayError as error:
             self._counts.note_failure()
             if not self._is_away:
@@ -183,12 +188,30 @@ class BackgroundSends:
                 self._counts.note_dropped(event, f"{type(error).__name__}: {error}")
             own.disconnect()
             return True
-        if self._is_away:
-            log.warning("relay: the broker at %s is back", self._address.shown)
-        self._is_away = False
+        self._note_back()
         own.batch = []
         self._counts.note_sent(events)
         return True
+
+    def _set_aside(self, own: _Queue, error: EventsRefusedError) -> None:
+        """Give up what the broker takes in no case; what is behind it goes on."""
+        self._note_back()
+        self._counts.note_failure()
+        batch, own.batch = own.batch, []
+        if self._refused.is_due():
+            log.error("relay: %s; they are dropped", error)
+        taken = []
+        for index, (_, event) in enumerate(batch):
+            if index in error.reasons:
+                self._counts.note_dropped(event, error.reasons[index])
+            else:
+                taken.append(event)
+        self._counts.note_sent(taken)
+
+    def _note_back(self) -> None:
+        if self._is_away:
+            log.warning("relay: the broker at %s is back", self._address.shown)
+        self._is_away = False
 
     def close(self, seconds: float) -> int:
         """Send what waits, for so long at most; return how many events are left."""

@@ -22,6 +22,8 @@ from ._cli_broker import opened_for
 from ._cli_broker import Parser
 from ._cli_broker import print_lines
 from ._cli_dead import add_dead
+from ._cli_groups import add_forget
+from ._cli_groups import lines_of_groups
 from ._event import Writer
 from ._finding import found
 from ._lines import log_event
@@ -46,8 +48,14 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         import_module("._cli_dispatch", __package__).add_dispatch(commands)
     add_dead(commands)
     _add_send(commands)
-    add_command(
-        commands, "check", _check, "see whether a broker can be used, and lose events"
+    add_forget(commands)
+    text = "see whether a broker can be used, and lose events, and what waits there"
+    check = add_command(commands, "check", _check, text)
+    check.add_argument(
+        "--group",
+        action="append",
+        default=[],
+        help="see what waits for it; may be given often (all that the broker shows)",
     )
 
 
@@ -191,7 +199,8 @@ def _check(chosen: argparse.Namespace) -> int:
     address = address_of(chosen)
     with opened_for(address) as transport:
         problems = [*transport.check()]
-    print_lines([f"The broker at {address.shown} can be used."])
+        groups = [*lines_of_groups(transport, chosen.group)]
+    print_lines([f"The broker at {address.shown} can be used.", *groups])
     if urlsplit(address.url).password and address.scheme in _IN_THE_CLEAR:
         problems.append(
             f"the password is sent in the clear; use {address.scheme}s:// if others can"

@@ -30,6 +30,7 @@ from ._outbox_rows import OutboxRows
 from ._sends import log
 from ._table import OutboxTable
 from ._transport import Address
+from ._transport import EventsRefusedError
 from ._transport import opened
 from ._transport import Transport
 
@@ -147,10 +148,13 @@ class Dispatcher:
                 return 0
             try:
                 self._transport.send([_event_of(row) for row in rows])
+            except EventsRefusedError as error:
+                rows = self._put_off_refused(connection, rows, error)
             except RelayError as error:
                 self._find_cause(connection, rows, error)
                 return 0
-            self._rows.delete(connection, rows)
+            if rows:
+                self._rows.delete(connection, rows)
         self._most = min(self._most * 2, self._batch)
         self.sent += len(rows)
         if relay_sent.receivers:
@@ -203,7 +207,27 @@ class Dispatcher:
             # One by one, until the one that the broker does not take is found.
             self._most = 1
             return
-        (row,) = rows
+        self._put_off(connection, rows[0], error)
+
+    def _put_off_refused(
+        self,
+        connection: Connection,
+        rows: Sequence[OutboxRow],
+        error: EventsRefusedError,
+    ) -> Sequence[OutboxRow]:
+        """Put off what the broker has refused; return what it has taken."""
+        taken = []
+        for index, row in enumerate(rows):
+            if index in error.reasons:
+                self._put_off(connection, row, RelayError(error.reasons[index]))
+            else:
+                taken.append(row)
+        return taken
+
+    def _put_off(
+        self, connection: Connection, row: OutboxRow, error: RelayError
+    ) -> None:
+        """Try an event again later, or set it aside, as the broker refuses it."""
         tries = row.tries + 1
         if self._max_tries is not None and tries >= self._max_tries:
             log.error(

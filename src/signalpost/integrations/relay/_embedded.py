@@ -25,6 +25,8 @@ from sqlalchemy.exc import IntegrityError
 
 from ...errors import OutboxError
 from ...errors import RelayError
+from ._embedded_groups import Groups
+from ._embedded_groups import SEEN_SECONDS
 from ._embedded_letters import Letters
 from ._event import WrittenEvent
 from ._outbox_rows import check_tables
@@ -32,9 +34,11 @@ from ._outbox_rows import engine_of
 from ._table import OutboxTable
 from ._table import row_of
 from ._transport import Address
+from ._transport import Backlog
 from ._transport import DeadLetter
 from ._transport import Message
 from ._transport import positive
+from ._transport import raise_no_group
 from ._transport import reaching
 from ._transport import Why
 
@@ -79,6 +83,8 @@ class EmbeddedTransport:
         self.renew_seconds: float | None = self._lease_seconds / 3
         self._table = OutboxTable(MetaData(), name=f"{address.prefix}_outbox")
         self._letters = Letters(self._table)
+        self._groups = Groups(self._table)
+        self._next_sight = 0.0
         self._engine = engine_of(self._url)
         self._has_tables = False
         self._worker = f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid.uuid4().hex}"
@@ -198,6 +204,23 @@ class EmbeddedTransport:
     def drop(self, group: str, letter: DeadLetter) -> None:
         """Note that the group is done with a dead letter."""
         self._do(lambda connection: self._letters.drop(connection, group, letter))
+        self._do(self._letters.sweep)
+
+    # Groups
+
+    def groups(self) -> Sequence[str]:
+        """Return the names of the groups that read the outbox."""
+        return self._do(self._groups.names)
+
+    def backlog(self, group: str) -> Backlog:
+        """Return what waits for a group."""
+        found = self._do(lambda connection: self._groups.backlog(connection, group))
+        return found or raise_no_group(self._address, group)
+
+    def delete_group(self, group: str) -> None:
+        """Delete a group, and events that only it has not received."""
+        if not self._do(lambda connection: self._groups.delete(connection, group)):
+            raise_no_group(self._address, group)
         self._do(self._letters.sweep)
 
     # The database
@@ -346,6 +369,9 @@ class EmbeddedTransport:
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_SECONDS
             self._do(self._letters.sweep)
+        if now >= self._next_sight:
+            self._next_sight = now + SEEN_SECONDS
+            self._do(lambda connection: self._lock_group(connection, time.time()))
 
     def _synchronous(self, connection: Connection) -> int | None:
         if connection.dialect.name != "sqlite":

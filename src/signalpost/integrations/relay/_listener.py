@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 import typing as t
+import weakref
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ from ._transport import Why
 from ._values import Codec
 from ._values import Codecs
 
-__all__ = ["Listener"]
+__all__ = ["Listener", "running_listeners"]
 
 _WAIT_SECONDS: t.Final = 1.0
 _FIRST_PAUSE_SECONDS: t.Final = 0.2
@@ -156,9 +157,11 @@ class Listener:
         self._check_receivers()
         self._is_stopping = False
         with self._stopped_by_system(), self._renewing():
+            _running.add(self)
             try:
                 self._loop()
             finally:
+                _running.discard(self)
                 with self._calling:
                     self._transport.close()
 
@@ -356,6 +359,14 @@ class Listener:
         if self._is_stopping:
             raise KeyboardInterrupt
         self.stop()
+
+
+_running: weakref.WeakSet[Listener] = weakref.WeakSet()
+
+
+def running_listeners() -> list[Listener]:
+    """Return the listeners that run in this process."""
+    return [*_running]
 
 
 def _is_forwarder(receiver: object) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import socket
 import time
@@ -21,9 +20,20 @@ from redis.retry import Retry
 from ..._ids import new_id
 from ...errors import RelayError
 from ._event import WrittenEvent
+from ._redis_entries import after
+from ._redis_entries import BODY
+from ._redis_entries import body_of
+from ._redis_entries import letter_of
+from ._redis_entries import order_of
+from ._redis_entries import reasons_in
+from ._redis_entries import text_of
+from ._redis_groups import RedisGroups
 from ._transport import Address
+from ._transport import Backlog
 from ._transport import DeadLetter
+from ._transport import EventsRefusedError
 from ._transport import Message
+from ._transport import raise_no_group
 from ._transport import reaching
 from ._transport import Why
 
@@ -46,7 +56,6 @@ _TAKEN_SECONDS: t.Final = 0.1
 _DUE_SECONDS: t.Final = 0.5
 _TRIM_SECONDS: t.Final = 60.0
 _GONE_SECONDS: t.Final = 86_400.0
-_BODY: t.Final = b"event"
 
 
 class _Handle(t.NamedTuple):
@@ -93,9 +102,10 @@ class RedisTransport:
         self._streams: list[str] = []
         self._consumer = f"{socket.gethostname()}-{os.getpid()}-{new_id()[-12:]}"
         self._is_known = False
+        self._groups = RedisGroups(address.prefix)
         self._held: dict[_Handle, Message] = {}
         self._unfinished: list[Message] = []
-        self._due_at = self._trim_at = 0.0
+        self._due_at = self._trim_at = self._seen_at = 0.0
         self._batch = 1
         self._handed_out = (0.0, 0)
         self._check_url()
@@ -163,11 +173,17 @@ class RedisTransport:
             for event in events:
                 pipeline.xadd(
                     self._stream_of(event.name),
-                    {_BODY: event.body},
+                    {BODY: event.body},
                     maxlen=self._max_events,
                     approximate=True,
                 )
-            pipeline.execute()
+            reasons = reasons_in(pipeline.execute(raise_on_error=False))
+        if reasons:
+            message = f"the broker at {self._address.shown} refuses {len(reasons)} of"
+            first = next(iter(reasons.values()))
+            raise EventsRefusedError(
+                f"{message} {len(events)} events: {first}", reasons
+            )
 
     def subscribe(self, group: str, types: Sequence[str]) -> None:
         """Make the group in each stream, from the beginning, unless it is there."""
@@ -186,7 +202,7 @@ class RedisTransport:
                     self._take_own(client, stream)
         self._is_known = True
         self._unfinished = [*self._held.values()]
-        self._due_at = self._trim_at = 0.0
+        self._due_at = self._trim_at = self._seen_at = 0.0
 
     def _take_own(self, client: t.Any, stream: str) -> None:
         """Hold what this consumer was handed out before the connection broke.
@@ -204,7 +220,7 @@ class RedisTransport:
             for id_, fields in entries:
                 handle = _Handle(stream, id_)
                 if fields and handle not in self._held:
-                    message = Message(_body_of(fields), tries.get(id_, 1), handle)
+                    message = Message(body_of(fields), tries.get(id_, 1), handle)
                     self._hold(message)
 
     def receive(self, seconds: float) -> Sequence[Message]:
@@ -221,11 +237,23 @@ class RedisTransport:
                 if due is not None:
                     return [self._hold(due)]  # and look again at the next call
                 self._due_at = now + _DUE_SECONDS
+            if now >= self._seen_at:
+                self._note_alive(client)
+                self._seen_at = now + self._lease_seconds / 3
             if now >= self._trim_at:
                 self._trim(client)
                 self._trim_at = now + _TRIM_SECONDS
             wait = min(seconds, _DUE_SECONDS, self._address.seconds / 4)
             return self._new(client, wait)
+
+    def _note_alive(self, client: t.Any) -> None:
+        """Have Redis note this listener, until its lease ends.
+
+        Not by its consumers: before 7.2, one that only waits counts as idle.
+        """
+        self._groups.note_listener(
+            client, self._group, self._consumer, self._lease_seconds
+        )
 
     def _adapt(self) -> None:
         """Take as much at once as the receivers do in a short time."""
@@ -244,7 +272,7 @@ class RedisTransport:
             block=max(int(seconds * 1000), 1),
         )
         found = [
-            self._hold(Message(_body_of(fields), 1, _Handle(stream.decode(), id_)))
+            self._hold(Message(body_of(fields), 1, _Handle(stream.decode(), id_)))
             for stream, entries in answer or ()
             for id_, fields in entries
         ]
@@ -273,7 +301,7 @@ class RedisTransport:
                     stream, self._group, self._consumer, lease, [id_]
                 ):
                     tries = int(one["times_delivered"]) + 1
-                    return Message(_body_of(fields), tries, _Handle(stream, id_))
+                    return Message(body_of(fields), tries, _Handle(stream, id_))
         return None
 
     def done(self, messages: Sequence[Message]) -> None:
@@ -296,6 +324,7 @@ class RedisTransport:
         """Set the time of deliveries to now."""
         with self._errors():
             self._claim(self._connected(), messages, 0.0, self._consumer)
+            self._note_alive(self._connected())
 
     def _claim(
         self,
@@ -322,7 +351,7 @@ class RedisTransport:
         with self._errors():
             pipeline = self._connected().pipeline(transaction=True)
             fields: t.Any = {
-                _BODY: message.body,
+                BODY: message.body,
                 b"reason": why.reason,
                 b"tries": why.tries,
                 b"traceback": why.traceback,
@@ -350,10 +379,10 @@ class RedisTransport:
             for group in client.xinfo_groups(stream):
                 name = group["name"]
                 pending = client.xpending(stream, name)
-                needed.append(pending["min"] or _after(group["last-delivered-id"]))
+                needed.append(pending["min"] or after(group["last-delivered-id"]))
                 if name == self._group.encode():
                     self._remove_gone(client, stream)
-            client.xtrim(stream, minid=min(needed, key=_order), approximate=False)
+            client.xtrim(stream, minid=min(needed, key=order_of), approximate=False)
 
     def _remove_gone(self, client: t.Any, stream: str) -> None:
         for one in client.xinfo_consumers(stream, self._group):
@@ -369,7 +398,7 @@ class RedisTransport:
                 client: t.Any = self._connected()
                 entries = client.xrange(self._own("dead", group), start, "+", _BATCH)
             for id_, fields in entries:
-                yield _letter(id_.decode(), fields)
+                yield letter_of(id_.decode(), fields)
             if len(entries) < _BATCH:
                 return
             start = f"({entries[-1][0].decode()}"
@@ -378,7 +407,7 @@ class RedisTransport:
         """Move a dead letter to the group's own stream of what is tried again."""
         with self._errors():
             pipeline = self._connected().pipeline(transaction=True)
-            pipeline.xadd(self._own("again", group), {_BODY: letter.body})
+            pipeline.xadd(self._own("again", group), {BODY: letter.body})
             pipeline.xdel(self._own("dead", group), letter.id)
             pipeline.execute()
 
@@ -386,6 +415,24 @@ class RedisTransport:
         """Delete a dead letter."""
         with self._errors():
             self._connected().xdel(self._own("dead", group), letter.id)
+
+    def groups(self) -> Sequence[str]:
+        """Return the names of the groups of the streams."""
+        with self._errors():
+            return self._groups.names(self._connected())
+
+    def backlog(self, group: str) -> Backlog:
+        """Return what waits for a group, its own tries included."""
+        with self._errors():
+            found = self._groups.backlog(self._connected(), group)
+        return found or raise_no_group(self._address, group)
+
+    def delete_group(self, group: str) -> None:
+        """Delete a group, and what is its own, from each stream."""
+        with self._errors():
+            was_there = self._groups.delete(self._connected(), group)
+        if not was_there:
+            raise_no_group(self._address, group)
 
     def check(self) -> Sequence[str]:
         """Return what in the configuration of Redis could lose events."""
@@ -396,7 +443,7 @@ class RedisTransport:
                 found = client.config_get("appendonly", "maxmemory", "maxmemory-policy")
             except redis.ResponseError:
                 return ["CONFIG GET is not allowed, so nothing can be told about it"]
-        texts = {_text(name): _text(value) for name, value in found.items()}
+        texts = {text_of(name): text_of(value) for name, value in found.items()}
         problems = []
         if texts.get("appendonly") == "no":
             problems.append(
@@ -418,8 +465,11 @@ class RedisTransport:
             if held:
                 with self._errors():
                     self._claim(self._connected(), held, self._lease_seconds, _LATER)
-            if self._client is not None:
+            if self._client is not None and self._group:
                 with self._errors():
+                    self._groups.remove_listener(
+                        self._client, self._group, self._consumer
+                    )
                     for stream in self._streams:
                         self._leave(self._client, stream)
         self._drop()
@@ -440,40 +490,9 @@ def _query_of(url: str) -> list[str]:
     return [name for name, _ in parse_qsl(urlsplit(url).query)]
 
 
-def _body_of(fields: dict[bytes, bytes]) -> bytes:
-    """Return the event of an entry; of one that others have added, what is in it."""
-    return fields.get(_BODY, b" ".join(fields.values()))
-
-
 def _by_stream(messages: Sequence[Message]) -> dict[str, list[bytes]]:
     found: dict[str, list[bytes]] = {}
     for message in messages:
         handle: _Handle = message.handle
         found.setdefault(handle.stream, []).append(handle.id)
     return found
-
-
-def _order(id_: bytes) -> tuple[int, int]:
-    milliseconds, _, number = id_.partition(b"-")
-    return int(milliseconds), int(number or 0)
-
-
-def _after(id_: bytes) -> bytes:
-    milliseconds, number = _order(id_)
-    return b"%d-%d" % (milliseconds, number + 1)
-
-
-def _letter(id_: str, fields: dict[bytes, bytes]) -> DeadLetter:
-    tries = _text(fields.get(b"tries", b"0"))
-    why = Why(
-        _text(fields.get(b"reason", b"")),
-        int(tries) if tries.isdecimal() else 0,
-        _text(fields.get(b"traceback", b"")),
-    )
-    seconds = int(id_.partition("-")[0]) / 1000
-    at = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    return DeadLetter(id_, _body_of(fields), why, at)
-
-
-def _text(value: t.Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -39,7 +39,7 @@ from ._values import Codecs
 if t.TYPE_CHECKING:
     from ._table import OutboxTable
 
-__all__ = ["Relay", "Way"]
+__all__ = ["Relay", "Way", "open_relays"]
 
 Way: t.TypeAlias = t.Literal["thread", "now", "outbox"]
 
@@ -312,6 +312,11 @@ def _traceparent() -> str | None:
 
 
 _open_relays: weakref.WeakSet[Relay] = weakref.WeakSet()
+
+
+def open_relays() -> list[Relay]:
+    """Return the relays of this process that are not closed."""
+    return [*_open_relays]
 
 
 def _close_relays() -> None:

@@ -55,6 +55,18 @@ class Why:
     """Where the last try failed; ``""`` if no receiver was called."""
 
 
+class EventsRefusedError(RelayError):
+    """The broker takes some events in no case; it has taken the others.
+
+    :param message: What happened.
+    :param reasons: Why, by the index of each event among those that were sent.
+    """
+
+    def __init__(self, message: str, reasons: Mapping[int, str]) -> None:
+        super().__init__(message)
+        self.reasons = reasons
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """An event that a group could not receive."""
@@ -67,6 +79,28 @@ class DeadLetter:
     """Why it is here."""
     at: datetime.datetime | None = None
     """When it was buried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits for a group at one moment.
+
+    .. versionadded:: 0.1
+    """
+
+    group: str
+    """The name of the group."""
+    waiting: int
+    """How many events it has not finished: not received yet, being received, or to be
+    tried again. RabbitMQ does not count those that a listener has in hand."""
+    oldest_seconds: float | None
+    """For how long the oldest of them waits; ``None`` if none waits, and with
+    RabbitMQ, which does not know."""
+    dead: int
+    """How many dead letters it has."""
+    listeners: int
+    """How many listeners of it there are; of a database, 1 if there is any that has
+    nothing in hand."""
 
 
 class Transport(t.Protocol):
@@ -85,6 +119,8 @@ class Transport(t.Protocol):
     def send(self, events: Sequence[WrittenEvent]) -> None:
         """Hand events over, in order; return once the broker has confirmed them all.
 
+        :raises EventsRefusedError: If some are refused whenever they are sent; the
+            others are confirmed.
         :raises RelayError: If one was not confirmed; some of them may have been sent.
         """
 
@@ -122,6 +158,21 @@ class Transport(t.Protocol):
 
     def drop(self, group: str, letter: DeadLetter) -> None:
         """Delete a dead letter."""
+
+    def groups(self) -> Sequence[str]:
+        """Return the names of all groups; empty if the broker does not show them."""
+
+    def backlog(self, group: str) -> Backlog:
+        """Return what waits for a group.
+
+        :raises RelayError: If there is no such group, too.
+        """
+
+    def delete_group(self, group: str) -> None:
+        """Delete a group, with its dead letters and what waits for it alone.
+
+        :raises RelayError: If there is no such group, too.
+        """
 
     def check(self) -> Sequence[str]:
         """Return what about the broker could lose events, a sentence each."""
@@ -234,6 +285,17 @@ def opened(address: Address) -> Transport:
         ) from error
     opening: t.Callable[[Address], Transport] = transport.open_transport
     return opening(address)
+
+
+def raise_no_group(address: Address, group: str) -> t.NoReturn:
+    """Raise the error of a group that is not there.
+
+    :raises RelayError: Always.
+    """
+    raise RelayError(
+        f"the broker at {address.shown} has no group {group!r}; a group is there once a"
+        " listener of it has been started"
+    )
 
 
 def reaching(address: Address, error: Exception) -> RelayError:

@@ -289,7 +289,7 @@ def test_send_now_does_not_wait_long_for_a_broker_that_hangs(
 def test_event_that_redis_refuses_holds_up_no_other(
     own_server: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
-    client = redis.Redis(port=own_server.port)
+    client: t.Any = redis.Redis(port=own_server.port)
     url = own_server.url
     if fault == "type":
         client.set(f"{prefix}:order-paid", "no stream")

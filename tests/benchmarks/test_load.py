@@ -12,7 +12,7 @@ needs_wrk = pytest.mark.skipif(
     shutil.which("wrk") is None, reason="wrk is not installed"
 )
 
-AGREED = load.Counts(5, 5, 5, 5, 5)
+AGREED = load.Counts(5, 5, 5, 5, 5, 5)
 CLOSED = [
     {"request_id": f"wrk-{number}", "status": 200, "outcome": "complete"}
     for number in range(5)

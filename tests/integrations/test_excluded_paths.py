@@ -24,7 +24,7 @@ from tests.integrations.test_prometheus import executed
 from tests.integrations.test_prometheus import figure
 
 EXCLUDE = ["/healthz", "/static/**"]
-EXCLUDING = ("latency", "opentelemetry", "prometheus", "recorder")
+EXCLUDING = ("latency", "live", "opentelemetry", "prometheus", "recorder")
 PATHS = ("/items", "/healthz", "/static/shop.css", "/healthz/fail", "/healthzz")
 
 

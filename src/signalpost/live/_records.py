@@ -1,7 +1,7 @@
 """Records of exchanges, as they are written: numbers and texts of known places.
 
-Each text is printable, so that none has a line break, which is between them, or the
-null character, which stands for ``None``.
+Each text is printable. Line breaks separate the texts, and the null character means
+``None``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ place, how often its statement came, whether it failed."""
 
 
 class Head(NamedTuple):
-    """What a record has of an exchange, but for its events."""
+    """The fields of a recorded exchange, without its events."""
 
     method: str | None
     path: str | None

@@ -1,4 +1,4 @@
-"""What waits for a group, for those that watch it."""
+"""The backlog of a group: how many events wait, and for how long."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def _forget(chosen: argparse.Namespace) -> int:
 def _check_unused(found: Backlog) -> None:
     """Check that a group can be deleted.
 
-    :raises ValueError: If somebody may need it.
+    :raises ValueError: If listeners or dead letters still need it.
     """
     if found.listeners:
         raise ValueError(

@@ -25,7 +25,7 @@ _Raw: t.TypeAlias = t.Any
 
 
 class RedisGroups:
-    """What is known of the groups of all streams that begin with a prefix.
+    """The groups of all streams that begin with a prefix.
 
     Streams are looked for by SCAN, which reads all keys of the database in steps, and
     are remembered for a minute.

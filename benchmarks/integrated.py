@@ -75,27 +75,26 @@ def _prometheus() -> list[SetUp]:
 def _live() -> list[SetUp]:
     importlib.import_module("fcntl")
     live = importlib.import_module("signalpost.live")
-    # Removed when this process ends.
-    folder = tempfile.TemporaryDirectory(prefix="signalpost-bench-")
     return [
         SetUp(
             name,
             alone,
             _LAYER | {live.LiveRecorder.closed.__code__: 1},
-            _recorded(live.LiveRecorder, folder, waterfall=waterfall),
+            _recorded(live.LiveRecorder, waterfall=waterfall),
             fits_raw=False,
         )
         for name, waterfall in ((LIVE, True), (LIVE_PLAIN, False))
     ]
 
 
-def _recorded(
-    kind: Any, folder: tempfile.TemporaryDirectory[str], *, waterfall: bool
-) -> Any:
+def _recorded(kind: Any, *, waterfall: bool) -> Any:
     @contextmanager
     def recording(app: Any) -> Generator[None]:
-        with extended(app):
-            recorder = kind(folder=f"{folder.name}/live", waterfall=waterfall)
+        with (
+            extended(app),
+            tempfile.TemporaryDirectory(prefix="signalpost-bench-") as folder,
+        ):
+            recorder = kind(folder=f"{folder}/live", waterfall=waterfall)
             recorder.connect(app)
             # It is made once for each worker, and not for each batch of requests.
             recorder._writer._usable_file()

@@ -24,6 +24,7 @@ RAW = ["raw hello", "raw stream"]
 FLASK = ["Flask hello", "Flask stream"]
 FLOORS = ["floor: times", "floor: times, logs", "floor: times, counts bytes"]
 INTEGRATED = {
+    "fcntl": ["LiveRecorder", "LiveRecorder, no waterfall"],
     "prometheus_client": ["PrometheusMetrics"],
     "opentelemetry.context": ["OpenTelemetry, no-op", "OpenTelemetry, SDK"],
 }

@@ -344,8 +344,12 @@ class _Subscription:
     def has(self, receiver: object) -> bool:
         """Return whether it is the receiver, or was connected for it."""
         owner = getattr(receiver, "__self__", receiver)
-        return owner is self._receiver or any(
-            one is receiver for _, one, _ in [*self._connections]
+        # It may have connected methods of objects that it keeps.
+        parts = getattr(self._receiver, "__dict__", {})
+        return (
+            owner is self._receiver
+            or any(one is owner for one in [*parts.values()])
+            or any(one is receiver for _, one, _ in [*self._connections])
         )
 
     def _bound(self, method: str) -> Any:

@@ -28,14 +28,14 @@ Gather = Callable[..., Awaitable[Iterable[Any]]]
 
 
 class Dispatch:
-    """A send that has more to do than to call each receiver.
+    """A send that does more than call each receiver.
 
     :param signal: The signal.
     :param table: Its table.
     :param sender: The sender.
-    :param payload: What is sent.
-    :param wrapper: Makes something to call out of receivers that cannot be called as
-        they are: out of async ones in a send, out of the others in an async send.
+    :param payload: The payload.
+    :param wrapper: Makes a callable from a receiver that cannot be called as it is:
+        from an async one in a send, from any other in an async send.
     """
 
     __slots__ = ("payload", "sender", "signal", "table", "wrapper")
@@ -239,8 +239,8 @@ async def deliver_async(
 ) -> list[tuple[Receiver, Any]]:
     """Call the receivers in order and await what they give, or as ``gather`` does.
 
-    :param report: What reports an :exc:`Exception` of a receiver; without it, the first
-        one goes through.
+    :param report: Reports an :exc:`Exception` of a receiver; without it, the first
+        one is raised.
     """
     if report is not None and logging_now and is_being_logged(dispatch.signal):
         return []

@@ -241,8 +241,8 @@ class Signal:
             subclasses send, too. Their instances are senders of their own.
         :param when: A predicate, called with what the receiver would be called with.
             While it returns something false, the receiver is not called.
-        :param strict: What the receiver raises goes through :meth:`send_robust` and
-            the middleware, which isolate receivers otherwise.
+        :param strict: An exception of the receiver passes through :meth:`send_robust`
+            and the middleware, which isolate receivers otherwise.
         :param replace: Take the place of the receiver with the same ``dispatch_uid``,
             as needed by a module that is loaded again. Without a uid, the function's
             module and qualified name are the uid.
@@ -378,7 +378,7 @@ class Signal:
             from every sender.
         :param dispatch_uid: The uid given to :meth:`connect`; the receiver need not
             be given then.
-        :returns: Whether anything was disconnected.
+        :returns: ``True`` if anything was disconnected.
         :raises ReceiverError: If neither a receiver nor a uid is given.
 
         .. versionadded:: 0.1
@@ -455,13 +455,13 @@ class Signal:
         :param sender: The sender, by position.
         :param _async_wrapper: Makes a function to call out of an async receiver,
             for instance :meth:`flask.Flask.ensure_sync`.
-        :param payload: What the receivers get as keywords.
+        :param payload: The keywords that the receivers get.
         :returns: Each receiver with what it returned.
         :raises AsyncReceiverError: If a receiver is async and there is no
             ``_async_wrapper``; no receiver has been called then.
         :raises PayloadError: If the signal declares its payload, a receiver is
             connected, and other names are sent.
-        :raises Exception: Whatever a receiver raises, with a note that names signal
+        :raises Exception: Any exception of a receiver, with a note that names signal
             and receiver. Receivers after it are not called.
 
         .. versionadded:: 0.1
@@ -487,7 +487,7 @@ class Signal:
             )
         if not connections:
             return []
-        # What deliver() does for a plain route, written out, and twice: a call more
+        # The code of deliver() for a plain route is repeated here, twice: one more call
         # would be half of the cost of a send to one receiver, and passing on an empty
         # payload takes a third of it (docs/performance.rst).
         results: list[tuple[Receiver, Any]] = []
@@ -538,7 +538,7 @@ class Signal:
         :param sender: The sender, by position.
         :param _async_wrapper: As for :meth:`send`; without it an async receiver
             counts as failed.
-        :param payload: What the receivers get as keywords.
+        :param payload: The keywords that the receivers get.
         :returns: An :class:`Outcome` for each receiver.
         :raises PayloadError: As for :meth:`send`.
 
@@ -568,7 +568,7 @@ class Signal:
         again and again is logged at its 1st, 10th, 100th … failure of a kind only.
 
         :param sender: The sender.
-        :param payload: What the receivers get as keywords; as declared, if it is.
+        :param payload: The keywords that the receivers get; as declared, if it is.
         :param async_wrapper: Returns what :meth:`send_robust` takes, if it is needed.
         :param through: The exceptions that are no failure of a receiver: they go
             through, and the receivers after it are not called.
@@ -626,7 +626,7 @@ class Signal:
             the same time and returns their results in order, such as
             :func:`asyncio.gather`. The receivers are those of the beginning; they
             start in order.
-        :param payload: What the receivers get as keywords.
+        :param payload: The keywords that the receivers get.
         :returns: Each receiver with what it returned.
         :raises PayloadError: As for :meth:`send`.
         :raises Exception: As for :meth:`send`, or as ``_gather`` does.

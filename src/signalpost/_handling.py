@@ -84,7 +84,7 @@ class Handling:
     """The further layers of the sender whose call is running."""
     _find_request: Callable[[t.Any], object] | None
     """Returns the framework's request of an exchange whose environment has none, or
-    ``None``; set by the layer that knows the framework."""
+    ``None``; set by the layer for that framework."""
     _close_callbacks: list[Callable[[], object]] | None
     """The functions to call on close, in the order in which they were added."""
     _has_failed: bool

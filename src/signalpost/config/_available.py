@@ -72,11 +72,11 @@ def available_receivers(
 ) -> list[AvailableReceiver]:
     """Return every receiver that can be enabled by name, sorted by name.
 
-    The ready ones, those that installed distributions publish, and those that are
-    enabled. They are imported, so that their options are known; one that cannot be
-    imported is in the list even so.
+    The list has the ready receivers, those that installed distributions publish, and
+    those that are enabled. They are imported to read their options; a receiver that
+    cannot be imported is in the list, too.
 
-    :param enabled: What is enabled; ``None`` for nothing.
+    :param enabled: The enabled receivers; ``None`` for none.
 
     .. versionadded:: 0.1
     """
@@ -149,7 +149,7 @@ def _option(parameter: inspect.Parameter) -> Option:
     if default is parameter.empty:
         return Option(parameter.name, True, None, False)  # noqa: FBT003  # its fields
     safe = shown(parameter.name, default)
-    # What is cut or hidden is another value.
+    # A value that is cut or hidden is another value.
     is_exact = _is_plain(default) and bool(safe == default)
     return Option(parameter.name, False, safe, is_exact)  # noqa: FBT003  # its fields
 

@@ -66,7 +66,7 @@ def checked_file(path: str | os.PathLike[str]) -> CheckedFile:
     directory, too, which is put into :data:`sys.path`.
 
     :param path: The file.
-    :returns: What was found; no mistake of the file is raised.
+    :returns: The result; mistakes of the file are in it and are not raised.
 
     .. versionadded:: 0.1
     """
@@ -80,9 +80,9 @@ def checked_file(path: str | os.PathLike[str]) -> CheckedFile:
 
 @contextmanager
 def noted_warnings() -> Iterator[list[str]]:
-    """Note the warnings about configurations that a ``with`` block gives.
+    """Collect the warnings about configurations that a ``with`` block gives.
 
-    They are in the list when the block has ended; all others are given as ever.
+    They are in the list when the block has ended; other warnings are given as usual.
     """
     found: list[str] = []
     caught: list[warnings.WarningMessage] = []

@@ -75,7 +75,7 @@ class Configuration(Mapping[str, Any]):
         self.source = source
         self.section = section
         self._table = table
-        # What it was laid together from; each has its own lines and mistakes.
+        # The files and mappings it was merged from, each with its lines and mistakes.
         self._layers = layers
 
     @classmethod
@@ -94,7 +94,7 @@ class Configuration(Mapping[str, Any]):
         :param mapping: As ``{"signalpost": {"receivers": {"latency": True}}}``, or
             with dotted names: ``{"signalpost.receivers": {"latency": True}}``.
             Copied.
-        :param source: What to call it in messages.
+        :param source: The name of the mapping in messages.
         :raises ConfigurationError: If a name is no string, or given twice.
         """
         return cls._from_tables(mapping, source)
@@ -207,27 +207,27 @@ class Configuration(Mapping[str, Any]):
         return Configuration(self._table, self.source, self.section, layers)
 
     def load(self, application: object) -> Enabled:
-        """Import what it names, enable its receivers, and send a signal about it.
+        """Import the named modules, enable the receivers, and send a signal.
 
         In this order: the modules of ``auto-import`` are imported; the receivers of
         ``[signalpost.receivers]`` are enabled for the application, and the relay of
         ``[signalpost.relay]``; the format is set;
         :data:`~signalpost.lifecycle.post_config_load` is sent, so that the modules
         can read sections of their own; the headers of ``id-headers`` are read from then
-        on. If any of it fails, what was enabled is disabled again.
+        on. If any of these steps fails, the enabled receivers are disabled again.
 
-        They receive what the application sends as long as it lives, or until they are
-        disabled. To load another configuration for the same application adds to the
-        first.
+        The receivers get the application's signals as long as the application lives,
+        or until they are disabled. If another configuration is loaded for the same
+        application, its receivers are added to those of the first.
 
         :param application: The sender: a :class:`flask.Flask`, a WSGI application, or
             the :class:`~signalpost.SignalMiddleware` around it.
-        :returns: What is enabled for the application.
-        :raises ConfigurationError: If the configuration names what does not exist,
-            or has what would be ignored. It is about all mistakes: see
+        :returns: The receivers that are enabled for the application.
+        :raises ConfigurationError: If the configuration names a thing that does not
+            exist, or has one that would be ignored. It reports all mistakes: see
             :attr:`ConfigurationError.errors
             <signalpost.errors.ConfigurationError.errors>`.
-        :raises Exception: What a receiver of ``post-config-load`` raises.
+        :raises Exception: An exception of a receiver of ``post-config-load``.
         """
         enabled = enabled_for(application)
         with enabled.restored_on_error():

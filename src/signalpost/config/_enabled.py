@@ -131,9 +131,9 @@ class Enabled(Mapping[str, EnabledReceiver]):
         return self.enable_at(name, options, location)
 
     def disable(self, name: str) -> bool:
-        """Disconnect a receiver and let go of it.
+        """Disconnect a receiver and release it.
 
-        :returns: Whether it was enabled.
+        :returns: ``True`` if it was enabled.
 
         .. versionadded:: 0.1
         """
@@ -154,9 +154,9 @@ class Enabled(Mapping[str, EnabledReceiver]):
                 self.write_as(None, Location("", SECTION, "format"))
 
     def owner_of(self, receiver: object) -> EnabledReceiver | None:
-        """Return the enabled receiver that something connected belongs to.
+        """Return the enabled receiver that a connected callable belongs to.
 
-        :param receiver: What is connected to a signal, as in
+        :param receiver: The callable that a signal calls, as in
             :attr:`Signal.connections <signalpost.Signal.connections>`.
 
         .. versionadded:: 0.1
@@ -258,14 +258,14 @@ def enabled_for(application: object) -> Enabled:
         found = _by_id.get(key)
         if found is None:
             found = _by_id[key] = Enabled(sender)
-            # What cannot be weakly referenced is held for good: its id stays its own.
+            # An object without weak references is held for good: its id stays its own.
             with suppress(TypeError):
                 weakref.finalize(sender, _forget, key).atexit = False
     return found
 
 
 def all_enabled() -> list[Enabled]:
-    """Return what is enabled, for each application of the process."""
+    """Return the enabled receivers of each application of the process."""
     return [*_by_id.values()]
 
 

@@ -183,7 +183,7 @@ def object_at(path: str, location: Location) -> Any:
 def imported(module: str, location: Location, word: str = "") -> types.ModuleType:
     """Import a module.
 
-    :raises ConfigurationError: Whatever goes wrong; ``word`` helps to find its line.
+    :raises ConfigurationError: If the import fails; ``word`` helps to find its line.
     """
     try:
         return import_module(module)

@@ -21,10 +21,10 @@ __all__ = ["Layer"]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A file or mapping, before others were laid over it."""
+    """A file or mapping, before others were merged over it."""
 
     source: str
-    """The file, or what else was read."""
+    """The name of the file or mapping."""
     table: Mapping[str, Any]
     """The whole of it."""
     lines: Lines = NO_LINES
@@ -42,9 +42,9 @@ class Layer:
         return Location(self.source, section, key, self.lines)
 
     def mistakes_in(self, section: str) -> Iterable[ConfigurationError]:
-        """Yield what is wrong with it whatever is laid over it.
+        """Yield the mistakes that remain, whatever is merged over it.
 
-        :param section: What is loaded; ``""`` for the whole.
+        :param section: The section that is loaded; ``""`` for the whole.
         """
         yield from self.mistakes
         table = self._section(section)

@@ -22,24 +22,24 @@ __all__ = ["unseen_lines"]
 
 
 def unseen_lines(enabled: Enabled) -> list[str]:
-    """Return which lines logging, as it is set up now, does not show.
+    """Return which log lines the current set-up of logging does not show.
 
-    Those of the receivers that are enabled for an application; and all that loggers of
-    this package log that were disabled.
+    They are lines of the receivers that are enabled for an application, and all lines
+    of this package's loggers that were disabled.
 
-    :param enabled: What is enabled for an application.
-    :returns: A sentence for each cause, with what to write; no item if every line is
-        shown, or was hidden on purpose.
+    :param enabled: The receivers that are enabled for an application.
+    :returns: A sentence for each cause, with the code to write; no item if every line
+        is shown, or was hidden on purpose.
 
     .. versionadded:: 0.1
     """
     causes: dict[str, tuple[Unseen, list[Named]]] = {}
-    # The lowest level first: what shows it shows the others, too.
+    # The lowest level first: a set-up that shows it shows the others, too.
     for one in sorted(_named([enabled]), key=lambda one: one.visibility.level):
         unseen = reason_unseen(one.visibility.logger, one.visibility.level)
         if unseen is not None:
             causes.setdefault(unseen.cause, (unseen, []))[1].append(one)
-    # Those of no receiver report errors, whatever is enabled.
+    # The loggers without a receiver report errors, whatever is enabled.
     for logger in disabled_loggers():
         unseen = reason_unseen(logger, logging.ERROR)
         if unseen is not None:

@@ -67,20 +67,20 @@ class Signalpost:
         signalpost.init_app(app)
 
     It wraps ``app.wsgi_app``, and is connected to Flask's own signals as long as ours
-    have receivers. What is connected to ``named("shop")`` gets what the application of
-    that :attr:`~flask.Flask.name` sends. Nothing is kept on this object, so one serves
-    any number of applications. Async receivers run by :meth:`flask.Flask.ensure_sync`.
+    have receivers. A receiver of ``named("shop")`` gets the signals of the application
+    with that :attr:`~flask.Flask.name`. This object keeps no state, so one serves any
+    number of applications. Async receivers run by :meth:`flask.Flask.ensure_sync`.
 
-    What is connected to the application lives as long as the application, until it is
+    A receiver of the application lives as long as the application, or until it is
     disconnected; so a factory may connect local functions and objects::
 
         exchange_closed.connect(LatencyLogger(slow_seconds=0.5), app)
 
-    What is connected without a sender is held weakly, as ever.
+    A receiver that is connected without a sender is held weakly, as by any signal.
 
-    Keep the application object: what wraps ``app.wsgi_app`` does not. An application
-    is freed as soon as nothing refers to it, as one without this extension is. A
-    factory that puts another middleware around returns the application, too::
+    Keep the application object: the layer around ``app.wsgi_app`` does not keep it. An
+    application is freed as soon as no reference to it is left, as without this
+    extension. A factory that adds another middleware returns the application, too::
 
         app.wsgi_app = ProxyFix(app.wsgi_app)            # not: return ProxyFix(…)
         return app
@@ -89,28 +89,28 @@ class Signalpost:
     raises an :exc:`~werkzeug.exceptions.HTTPException`, as :func:`~flask.abort` does,
     Flask answers with that, as for its own signal: the view does not run. Any other
     exception is logged, and the request goes on, unless the receiver was connected with
-    ``strict=True``. Receivers of ``exchange-opened`` and ``exchange-closed`` refuse
-    nothing.
+    ``strict=True``. Receivers of ``exchange-opened`` and ``exchange-closed`` cannot
+    refuse a request.
 
     Configuration, read once in :meth:`init_app`:
 
     ``SIGNALPOST_STRICT``
-        ``True`` lets a receiver's exception through to the application, for tests;
-        ``False`` (the default) logs it and goes on.
+        ``True`` raises a receiver's exception in the application, for tests; ``False``
+        (the default) logs it and goes on.
     ``SIGNALPOST_RECEIVERS``
         The receivers to enable for the application, by name, with their options:
         ``{"latency": {"slow_seconds": 0.5}, "failures": True}``.
     ``SIGNALPOST_AUTO_IMPORT``
         A list of modules to import before: ``["shop.audit"]``.
     ``SIGNALPOST_FORMAT``
-        ``"text"``, ``"json"`` or ``"logfmt"``: how what they log is written to standard
-        error. Without it, logging is as you have set it up.
+        ``"text"``, ``"json"`` or ``"logfmt"``: the form in which their lines are
+        written to standard error. Without it, logging is as you have set it up.
     ``SIGNALPOST_ID_HEADERS``
         The headers that may have the id of a request: ``["X-Request-ID"]``; see
         :attr:`Exchange.id <signalpost.exchange.Exchange.id>`.
     ``SIGNALPOST_RELAY``
-        What is forwarded to other processes: ``{"url": "redis://broker/0", "source":
-        "shop", "forward": ["shop.events:order_placed"]}``.
+        The signals to forward to other processes: ``{"url": "redis://broker/0",
+        "source": "shop", "forward": ["shop.events:order_placed"]}``.
     ``SIGNALPOST_CONFIG``
         The path of a TOML or INI file with the same settings, see
         :mod:`signalpost.config`; relative to ``app.config.root_path``. The keys above
@@ -187,7 +187,7 @@ class FlaskMiddleware(SignalMiddleware):
         self.app = app
         if type(app) is MethodType and app.__self__ is sender:
             self.app = _calling_weakly(app.__func__, self._reference)
-        # It knows Flask's moments, so it does the work itself.
+        # It uses Flask's moments, so it does the work itself.
         self._is_outer_layer = False
         self.find_request = find_request
 
@@ -295,9 +295,9 @@ def _set_up_by(
 ) -> tuple[bool, Enabled, tuple[ConfigurationError, ...]]:
     """Read the application's configuration, and enable its receivers.
 
-    :returns: Whether it is strict, what is enabled, and what is wrong, which is nothing
-        unless a command keeps it.
-    :raises ConfigurationError: If something is wrong.
+    :returns: Whether it is strict, the enabled receivers, and the mistakes, which are
+        none unless a command keeps them.
+    :raises ConfigurationError: If the configuration has a mistake.
     """
     app.config.setdefault("SIGNALPOST_STRICT", False)
     strict = app.config["SIGNALPOST_STRICT"]

@@ -47,7 +47,7 @@ class Bridged:
     """One application whose signals are forwarded, as long as this object lives.
 
     :param app: The application; it is not kept alive.
-    :param layer: What sends its signals.
+    :param layer: The object that sends its signals.
     """
 
     __slots__ = ("__weakref__", "app", "bridges", "layer")
@@ -73,7 +73,7 @@ class Bridges:
     such receivers, and to each application with receivers of its own. So the cost of
     connecting a receiver does not grow with the number of applications.
 
-    :param moments: What is forwarded.
+    :param moments: The moments to forward.
     """
 
     def __init__(self, moments: Iterable[Moment]) -> None:
@@ -84,7 +84,7 @@ class Bridges:
         self.settle = self._interest.settle
 
     def add(self, app: flask.Flask, layer: Layer) -> Bridged:
-        """Forward the signals of an application, as long as what is returned lives."""
+        """Forward the signals of an application, as long as the result lives."""
         bridged = Bridged(app, layer)
         self._interest.run_now(self._add, bridged, app)
         self.settle()
@@ -94,7 +94,7 @@ class Bridges:
         return bool(self._by_id)
 
     def bridged(self, app: object) -> Bridged | None:
-        """Return what an application was added as, if it was."""
+        """Return the object for an application that was added, or ``None``."""
         reference = self._by_id.get(id(app))
         if reference is None:
             return None
@@ -140,17 +140,18 @@ class _BridgedReference(weakref.ref[Bridged]):
 
 
 class Bridge:
-    """Forwards one signal of Flask's.
+    """Forwards one signal of Flask.
 
     Two receivers are connected to it: one to every sender, the other to applications.
-    One would not do, as blinker disconnects it from every application with the
-    former. An application that has both is forwarded by its own.
+    One receiver is not enough: if it is disconnected from every sender, blinker
+    disconnects it from every application, too. If an application has both, only its
+    own receiver forwards.
 
-    A send that has begun calls the receivers that were connected then. So each time for
-    which the former is connected is a period, in which no other application gets its
-    own: they follow at its end.
+    A send that has begun calls the receivers that were connected at its begin. So each
+    time in which the first receiver is connected is a period: in it no other
+    application gets its own receiver; these are connected at its end.
 
-    :param moment: What is forwarded.
+    :param moment: The moment to forward.
     :param bridges: The applications.
     """
 
@@ -161,7 +162,7 @@ class Bridge:
         self._period = 0
         self._late: weakref.WeakSet[Bridged] = weakref.WeakSet()
         self._wanted_by = (moment.ours, *moment.also_for)
-        # A signal that carries the exchange needs to know what became of it.
+        # A signal with the exchange in its payload needs the result of the exchange.
         self._wanted_by_others = lifecycle.SIGNALS_WITHIN if moment.also_for else ()
         self.needed_by = (*self._wanted_by, *self._wanted_by_others)
         """The signals of ours that need it."""

@@ -108,12 +108,12 @@ worker_int: NamedSignal = server_signals.signal(
 
 *Sender*: the worker.
 
-*Sent when*: in the worker's process. What it has under way ends in a ``SystemExit``
-right after. SIGTERM, on which a worker finishes its work first, does not send it.
+*Sent when*: in the worker's process. Its open requests end in a ``SystemExit`` right
+after. SIGTERM does not send it: a worker finishes its work first then.
 
 *Payload*:
 
-- ``requests``: what the worker has under way, the oldest first; a tuple of
+- ``requests``: the open requests of the worker, the oldest first; a tuple of
   :class:`OpenRequest`.
 
 .. versionadded:: 0.1
@@ -126,13 +126,13 @@ worker_abort: NamedSignal = server_signals.signal(
 
 *Sender*: the worker.
 
-*Sent when*: in the worker's process, in the midst of what took too long, which ends in
-a ``SystemExit`` right after. Not sent if the code that took too long never comes back
-to Python; such a worker is killed a little later, see :data:`child_exit`.
+*Sent when*: in the worker's process, during the code that took too long, which ends in
+a ``SystemExit`` right after. Not sent if that code never returns to Python; such a
+worker is killed a little later, see :data:`child_exit`.
 
 *Payload*:
 
-- ``requests``: what the worker has under way, the oldest first; a tuple of
+- ``requests``: the open requests of the worker, the oldest first; a tuple of
   :class:`OpenRequest`. With the sync worker it is the request that took too long.
 
 .. versionadded:: 0.1

@@ -31,7 +31,7 @@ from ._suppressing import is_suppressed
 
 __all__ = ["DatabaseMetrics", "DatabaseObserver"]
 
-# What the conventions advise for all three, in seconds.
+# The bounds that the conventions advise for all three, in seconds.
 _BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 
 _POOL = "db.client.connection.pool.name"
@@ -41,14 +41,15 @@ _STATE = "db.client.connection.state"
 class DatabaseMetrics:
     """Measure statements and connection pools.
 
-    Statements of a request belong to the one that records the request. What belongs to
-    the process, pools and statements outside of requests, is measured once, however
-    many applications there are: by the first of those with one provider.
+    The object that records a request measures the statements of it. Pools, and
+    statements outside of requests, belong to the process: they are measured once,
+    however many applications there are, by the first object with the same provider.
 
-    :param provider: What measures; ``None`` for the global one, whenever that is set.
-    :param version: Of this package.
-    :param key: What the state of an exchange has as a key, if it is recorded.
-    :param engines: What is known of each engine.
+    :param provider: The provider of meters; ``None`` for the global one, which may be
+        set later.
+    :param version: The version of this package.
+    :param key: The key in the state of an exchange, if the exchange is recorded.
+    :param engines: The stored facts about each engine.
     """
 
     def __init__(
@@ -214,7 +215,7 @@ def _observed(
         Observation(value, {_POOL: state.name, **attributes})
         for state in pool_states()
         for value, attributes in observe(state)
-        # What has no limit has no number.
+        # A pool without a limit has no number.
         if value is not None
     ]
 

@@ -21,15 +21,15 @@ __all__ = [
 LONGEST: t.Final = 1024
 """How many characters a text keeps unless it has a limit of its own."""
 
-# What protobuf's int64 and SQL's bigint hold. More is an error of the exporter.
+# The limit of protobuf's int64 and SQL's bigint. More is an error of the exporter.
 _MOST: t.Final = 2**63
 
 
 def text_of(value: object, most: int = LONGEST) -> str:
     """Return a value as text that can be encoded as UTF-8, cut after ``most``.
 
-    Half surrogates become ``?``. Whatever a receiver or an application has set, this
-    does not raise.
+    Half surrogates become ``?``. This does not raise, whatever value a receiver or an
+    application has set.
     """
     kind = type(value)
     text = t.cast("str", value) if kind is str else _text_of_another(value, most)

@@ -1,4 +1,4 @@
-"""What is in the files of processes, whatever their state, and its sum."""
+"""The contents of the files of processes, damaged ones included, and their sum."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Identity: t.TypeAlias = tuple[str, int, int]
 
 
 class _Entry(t.NamedTuple):
-    """What the key of a value says."""
+    """The parts of the key of a value."""
 
     metric: str
     sample: str
@@ -45,9 +45,9 @@ class _Entry(t.NamedTuple):
 class Contents:
     """Reads files of the client's format as far as they can be read.
 
-    The client's reader raises at a damage, or never ends.
+    The client's reader raises on a damaged file, or never ends.
 
-    :param logged: What was logged already.
+    :param logged: The warnings that were logged already.
     """
 
     def __init__(self, logged: set[str]) -> None:
@@ -117,13 +117,13 @@ class Contents:
         merge = summed._accumulate_metrics  # noqa: SLF001
         result: list[Metric] = [*merge(metrics, accumulate=True)]
         for one in result:
-            # OpenMetrics wants those of a set of labels together; not all versions
-            # of the client have them so.
+            # OpenMetrics requires samples with the same labels together; not all
+            # versions of the client do that.
             one.samples.sort(key=_set_of)
         return result
 
     def _entry(self, key: bytes) -> _Entry | None:
-        """Return what a key says, or ``None`` if it is none."""
+        """Return the parts of a key, or ``None`` if it is no valid key."""
         try:
             return self._entries[key]
         except KeyError:

@@ -175,7 +175,7 @@ class Directory:
     def _merge_many(self, files: int) -> None:
         """Merge the files of dead processes if there are many, and never wait.
 
-        Nobody reports the end of some processes, as of those of a queue.
+        No hook reports the end of some processes, such as the workers of a queue.
         """
         if files > self._enough:
             try:
@@ -189,12 +189,13 @@ class Directory:
     def merge(self, pid: int, *, patience_seconds: float = _PATIENCE_SECONDS) -> None:
         """Add the files of dead processes to one file, and remove them.
 
-        :param pid: Which process is dead, of those that lock nothing, as the client's.
+        :param pid: A dead process that locks no file, as those of the client.
         :param patience_seconds: How long to wait for another process that merges.
-        :raises OSError: If it cannot; all is as before then, and done next time.
+        :raises OSError: If it fails; the files are as before then, and the next call
+            merges them.
         """
         self._dead.add(str(pid))
-        # A signal of the next child may come in the midst of this.
+        # A signal of the next child may come during this.
         while self._dead and self._merge_lock.acquire(blocking=False):
             try:
                 dead = {*self._dead}
@@ -210,12 +211,12 @@ class Directory:
                 self._merge_lock.release()
 
     def clear(self) -> bool:
-        """Remove what earlier runs have left; return whether nobody else was there."""
+        """Remove the files of earlier runs; return whether no other process uses it."""
         folder = self._folder.descriptor
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            # What was held is lost by trying.
+            # The attempt releases the lock that was held.
             self._lock_shared()
             return False
         for name in self._listed():
@@ -228,7 +229,7 @@ class Directory:
     def give_to(self, user: int, group: int) -> None:
         """Let workers of another user write to it, if root has made it for them.
 
-        :raises PermissionError: If it is for other things, too.
+        :raises PermissionError: If it has other files, or belongs to another user.
         """
         folder = self._folder.descriptor
         if os.geteuid() != 0 or os.fstat(folder).st_uid == user:
@@ -242,7 +243,7 @@ class Directory:
         os.fchown(folder, user, group)
 
     def _listed(self) -> dict[str, int]:
-        """Return the names of what is in it, each with the number of the file."""
+        """Return the names of the files in it, each with the inode of the file."""
         # Threads and forked processes share the position of a descriptor.
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         descriptor = os.open(".", flags, dir_fd=self._folder.descriptor)
@@ -253,7 +254,7 @@ class Directory:
             os.close(descriptor)
 
     def _names(self) -> dict[str, re.Match[str]]:
-        """Return the names of the files to read, with what they say."""
+        """Return the names of the files to read, with the parts of each name."""
         names = sorted(self._listed())
         found = {name: match for name in names if (match := _NAME.fullmatch(name))}
         return {
@@ -311,7 +312,7 @@ class Directory:
                 continue
             match = t.cast("re.Match[str]", _NAME.fullmatch(name))
             self._read(found, merged, name, match, descriptor)
-        # One that is gone may have been replaced since the names were read.
+        # A file that is gone may have been replaced since the names were read.
         return found if missing <= self._kept.keys() else None
 
     def _read(
@@ -322,7 +323,7 @@ class Directory:
         match: re.Match[str],
         descriptor: int,
     ) -> None:
-        """Add what is in a file."""
+        """Add the contents of a file."""
         is_living = self._is_living(name, match, descriptor)
         mode = match["mode"] or ""
         is_over = mode.startswith("live") and match["ours"] and not is_living
@@ -371,7 +372,7 @@ class Directory:
 
     @contextmanager
     def _left_out(self, name: str) -> Generator[None]:
-        """Go on without what nobody here can ever read."""
+        """Skip a file that this process has no permission to read."""
         try:
             yield
         except PermissionError as error:

@@ -32,7 +32,7 @@ from ._values import warn
 __all__ = ["ExporterMetrics", "exporter_metrics"]
 
 _NONE: t.Final = "None"
-"""What prometheus-flask-exporter writes for no endpoint and no rule."""
+"""The label of prometheus-flask-exporter for no endpoint and no rule."""
 
 _FAILED: t.Final = "<failed>"
 _MOST_UNMATCHED: t.Final = 100
@@ -50,7 +50,7 @@ class ExporterMetrics:
     """By method, group, status: durations. By method and status: requests; and
     exceptions. Each by the further labels, too."""
     with_new_names: bool
-    """Whether requests are counted under the names of signalpost, too."""
+    """``True`` if requests are counted under the names of signalpost, too."""
 
     def __init__(
         self, names: ExporterNames, own: Collection[str], limits: Limits
@@ -120,10 +120,10 @@ class ExporterMetrics:
             store.put(self._note_exception, key)
 
     def register(self, registry: CollectorRegistry, *, is_own: bool) -> None:
-        """Add what is the same at each scrape to a registry.
+        """Add the metrics that are the same at each scrape to a registry.
 
         :param registry: The registry.
-        :param is_own: Whether it has no other metrics, and those of one process.
+        :param is_own: ``True`` if it has no other metrics, and those of one process.
         :raises ValueError: If it has metrics of these names.
         """
         registry.register(_Information(self._names))

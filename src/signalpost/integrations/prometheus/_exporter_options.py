@@ -32,21 +32,20 @@ _RESERVED: t.Final = frozenset(("method", "status", "le", "quantile", "pid"))
 
 
 class FlaskExporterOptions(t.TypedDict, total=False):
-    """What may be chosen for the names of prometheus-flask-exporter.
+    """Options for the names of prometheus-flask-exporter.
 
     For ``PrometheusMetrics(flask_exporter={…})``. Each has a default, so that
-    ``flask_exporter=True`` chooses what prometheus-flask-exporter does.
+    ``flask_exporter=True`` does the same as prometheus-flask-exporter.
 
     .. versionadded:: 0.1
     """
 
     prefix: str
-    """What the names begin with, before an underscore; ``"flask"``. ``""`` for
-    none."""
+    """The prefix of the names, before an underscore; ``"flask"``. ``""`` for none."""
     group_by: str | GroupFunction
-    """What durations are told apart by: ``"path"``, ``"endpoint"`` or ``"url_rule"``,
-    which is the name of the label, too. Or a function of the exchange, whose name is
-    the label's; or where it is, as ``"shop.metrics:page"``."""
+    """The label of the durations: ``"path"``, ``"endpoint"`` or ``"url_rule"``. Or a
+    function that takes the exchange and returns the value; its name is the label's. Or
+    the location of such a function, as ``"shop.metrics:page"``."""
     buckets: Sequence[float]
     """The upper bounds of the buckets, in seconds, ascending; those of
     ``prometheus_client.Histogram``."""
@@ -58,14 +57,14 @@ class FlaskExporterOptions(t.TypedDict, total=False):
     exclude_endpoints: Collection[str]
     """The endpoints of views that are not counted under these names."""
     max_groups: int
-    """How many paths, or other values of ``group_by``, are told apart; 1000. Of those
-    that no route matched, 100 at most."""
+    """The most paths, or other values of ``group_by``, with numbers of their own; 1000.
+    At most 100 of them are paths that no route matched."""
     with_new_names: bool
-    """Whether requests are counted under the names of signalpost, too; ``True``."""
+    """``True``, the default, counts requests under the names of signalpost, too."""
     with_process_metrics: bool
-    """Whether a registry of its own has the ``process_``, ``python_info`` and
-    ``python_gc_`` metrics of ``prometheus_client``, unless there are files for many
-    processes; ``True``."""
+    """``True``, the default, adds the ``process_``, ``python_info`` and ``python_gc_``
+    metrics of ``prometheus_client`` to a registry of its own, unless there are files
+    for many processes."""
 
 
 class ExporterNames:

@@ -19,20 +19,20 @@ from ._values import Label
 __all__ = ["NO_EXCHANGE", "Groups", "Limits", "status_text"]
 
 NO_EXCHANGE: t.Final = "<none>"
-"""Stands for the route of a statement that no request has executed."""
+"""The label ``route`` of a statement that no request has executed."""
 
 _MOST_RECEIVERS = 100
 _MOST_POOLS = MOST_NAMES + 1
-# Beside those of statements: what else fails, and all others.
+# The operations of statements, other failed operations, and one for all others.
 _MOST_OPERATIONS = len(OPERATIONS) + 10
-# Those that OpenTelemetry's conventions advise for a database.
+# The bounds that OpenTelemetry's conventions advise for a database.
 _SQL_BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 _WORK_BOUNDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many of each there may be; what comes later is counted together."""
+    """The most values of each kind; later ones are counted together."""
 
     values: int
     """Values of each further label of the exchanges."""
@@ -45,9 +45,9 @@ class Limits:
 class Groups:
     """The metrics of one :class:`PrometheusMetrics`, by the labels that they have.
 
-    :param prefix: What each name begins with.
+    :param prefix: The prefix of each name.
     :param bounds: The upper bounds of the buckets of times, in seconds.
-    :param stream_bounds: Those of the buckets of how long streams last.
+    :param stream_bounds: The same for the durations of streams.
     :param own: The names of further labels of the exchanges.
     :param limits: How many values there are of each.
     """

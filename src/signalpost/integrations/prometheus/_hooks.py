@@ -1,7 +1,7 @@
-"""What a server with several processes does for the metrics, in its own process.
+"""Server hooks that keep the files of the metrics of several processes.
 
-The functions are server hooks of gunicorn, and receivers of the signals that
-:mod:`signalpost.integrations.gunicorn` makes of these.
+The functions are hooks of gunicorn, called in the server's own process, and receivers
+of the signals that :mod:`signalpost.integrations.gunicorn` sends for these hooks.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _held: list[Directory] = []
 
 
 def clear_metrics(server: t.Any) -> None:
-    """Remove what an earlier run of the server has left; ``on_starting``.
+    """Remove the files of an earlier run of the server; ``on_starting``.
 
-    What processes of another start use stays, which is logged: metrics go on in one
-    sum then, also in an arbiter that takes over (SIGUSR2). A directory that root has
-    made is given to the user of the workers.
+    Files that processes of another start use stay, and this is logged: all processes
+    are in one sum then, also those of an arbiter that takes over (SIGUSR2). A
+    directory that root has made is given to the user of the workers.
 
     :param server: gunicorn's arbiter.
     :raises ConfigurationError: If ``PROMETHEUS_MULTIPROC_DIR`` names no directory that

@@ -1,4 +1,4 @@
-"""What requests, statements and receivers are counted by."""
+"""The counter of requests, statements and receivers for Prometheus."""
 
 from __future__ import annotations
 
@@ -82,24 +82,25 @@ class PrometheusMetrics:
     Each exchange is counted once, when it closes, by method, route, status and
     outcome:
 
-    - ``http_server_requests_total``: how many closed.
+    - ``http_server_requests_total``: the number of closed exchanges.
     - ``http_server_request_duration_seconds``: a histogram of response times: until
-      the server closed the response, or until the headers if it was streamed. There is
-      none of a WebSocket, nor of what was never closed
+      the server closed the response, or until the headers if it was streamed. A
+      WebSocket has none, nor has a response that was never closed
       (:func:`~signalpost.receivers.response_times.response_times`).
     - ``http_server_stream_duration_seconds``: a histogram of the time until the close,
       of streamed responses only.
     - ``http_server_time_to_headers_seconds``: a histogram of the time until the
       application called ``start_response``.
-    - ``http_server_response_body_bytes_total``: how much of bodies was handed over.
+    - ``http_server_response_body_bytes_total``: the bytes of bodies that the server
+      got.
 
     Further:
 
-    - ``http_server_requests_in_flight``: how many are open.
+    - ``http_server_requests_in_flight``: the number of open exchanges.
     - ``http_server_failures_total``: exceptions, by ``route`` and ``where``.
     - ``sql_statements_total`` and ``sql_statement_seconds_total``: by ``route``,
       ``operation`` and ``outcome``; of statements that ``sql-executed`` is sent for.
-      What fails beside a statement is counted with them, under ``commit``, ``connect``
+      Other operations that fail are counted with them, under ``commit``, ``connect``
       and the like.
     - ``sql_statement_duration_seconds``: a histogram of the same statements, by
       ``operation`` and ``outcome``.
@@ -110,43 +111,43 @@ class PrometheusMetrics:
       ``signalpost_receiver_seconds_total``, if asked for: by ``signal`` and
       ``receiver``, of all of :mod:`signalpost.lifecycle` in this process.
 
-    Labels are bounded whatever the traffic: what comes beyond a bound is counted under
-    ``<other>``. So is memory. A request never waits for a lock or a scrape.
+    The number of values of a label is bounded, whatever the traffic: values beyond the
+    bound are counted under ``<other>``. So memory is bounded, too. A request never
+    waits for a lock or a scrape.
 
     With a directory, each process writes its metrics to files there, and a scrape
-    gives the sum of all processes. Exemplars are of one process only, and there are
-    none then.
+    gives the sum of all processes. There are no exemplars then: an exemplar belongs to
+    one process.
 
     :param registry: Where the metrics are registered; without it, a registry of its
         own, so that they collide with none. With a directory, the metrics that the
         registry's own collectors compute are added to each scrape: those of the process
         that answers it, with its number as the label ``pid``.
-    :param namespace: What each name begins with, as ``"shop"`` for
+    :param namespace: The prefix of each name, as ``"shop"`` for
         ``shop_http_server_requests_total``.
     :param buckets: The upper bounds of the buckets of the duration and of the time to
         the headers, in seconds, ascending.
     :param stream_buckets: The same for the duration of streams.
     :param labels: Further labels of the exchanges' metrics: functions by names, each
-        of which takes the exchange and returns the value; or where they are, as
-        ``"shop.metrics:tenant_of"``. One that raises is logged once and gives
-        ``<failed>``.
-    :param max_values: How many values each of these labels has; those that come
-        first.
-    :param max_routes: How many routes are told apart, and names of units of work.
-    :param max_label_sets: How many sets of values each group of metrics has.
+        of which takes the exchange and returns the value; or their locations, as
+        ``"shop.metrics:tenant_of"``. If one raises, this is logged once, and the value
+        is ``<failed>``.
+    :param max_values: The most values of each of these labels; the first ones are
+        kept.
+    :param max_routes: The most routes, and the most names of units of work.
+    :param max_label_sets: The most sets of values of each group of metrics.
     :param exemplar: Takes an exchange and returns the labels of an exemplar for its
         duration, as ``{"trace_id": …}``, or ``None``. 128 characters in all.
-    :param with_sql: Whether statements and pools are counted.
-    :param with_receivers: Whether receivers are watched: each call of one, so it costs.
-    :param with_scrapes: Whether reading the metrics through the application counts as
-        a request.
-    :param exclude: Patterns of paths to count nothing of, statements included:
+    :param with_sql: Count statements and pools.
+    :param with_receivers: Count each call of a receiver, which takes time at each call.
+    :param with_scrapes: Count a request that reads the metrics through the application.
+    :param exclude: Patterns of paths whose requests and statements are not counted:
         see :func:`~signalpost.receivers.paths.exclusion_of`.
     :param path: Where a Flask application serves the metrics, as ``"/metrics"``. An
         error if it has such a route; one that is added later is served instead.
     :param directory: Where the processes of one machine keep their files; without it,
-        what ``PROMETHEUS_MULTIPROC_DIR`` says, if that is set.
-    :param token: What a reader must send as ``Authorization: Bearer …``.
+        the directory of ``PROMETHEUS_MULTIPROC_DIR``, if that is set.
+    :param token: The token that a reader must send as ``Authorization: Bearer …``.
     :param token_file: A file that holds the token.
     :param networks: The networks that readers must be in, as ``["10.0.0.0/8"]``, by
         ``REMOTE_ADDR``.
@@ -160,7 +161,7 @@ class PrometheusMetrics:
     """
 
     registry: CollectorRegistry
-    """What a scrape reads."""
+    """The registry that a scrape reads."""
     directory: str | None
     """Where the files of all processes are; ``None`` if there is one process."""
 
@@ -244,8 +245,8 @@ class PrometheusMetrics:
         try:
             registry.register(self._store)
             if given is not None and self.directory is not None:
-                # What the client's metrics in it count is in files, to be summed. What
-                # is computed, the store adds.
+                # The counts of the client's metrics in it are in files, to be summed.
+                # The store adds the metrics that are computed.
                 registry.unregister(self._store)
                 registry = CollectorRegistry()
                 registry.register(Both(self._store, given))
@@ -382,7 +383,7 @@ class PrometheusMetrics:
         return scrape(self.registry, self._access, environ, start_response)
 
     def metrics_view(self) -> WSGIApplication:
-        """Answer a scrape, as a view of Flask does: by :meth:`metrics_app`."""
+        """Return the answer to a scrape, as a view of Flask: :meth:`metrics_app`."""
         return self.metrics_app
 
     def serve(self, port: int = 0, *, host: str = "127.0.0.1") -> MetricsServer:
@@ -390,7 +391,7 @@ class PrometheusMetrics:
 
         :param port: The port; 0 for any that is free.
         :param host: The address to listen at; ``"0.0.0.0"`` for all.
-        :returns: What ends it.
+        :returns: The server; its :meth:`~MetricsServer.stop` ends it.
         :raises OSError: If it cannot listen there.
         """
         return MetricsServer(self.metrics_app, host, port)

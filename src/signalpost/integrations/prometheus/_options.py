@@ -53,7 +53,7 @@ _OURS = frozenset(("method", "route", "status", "outcome", "le", "quantile", "pi
 
 
 def is_name(name: object) -> bool:
-    """Tell whether Prometheus takes something as a name."""
+    """Return whether Prometheus accepts a value as a name."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
@@ -66,7 +66,7 @@ def blueprint_of(exchange: Exchange) -> str:
 
 
 def counted_of(exclude: Collection[str]) -> Callable[..., bool] | None:
-    """Return what decides whether a signal is counted; ``None`` if each is."""
+    """Return a predicate for the signals to count; ``None`` if each is counted."""
     try:
         is_excluded = exclusion_of(exclude)
     except (TypeError, ValueError) as error:

@@ -25,7 +25,7 @@ from ...receivers.lines import truncated
 __all__ = ["OTHER", "Group", "Label", "Value", "counter", "gauge", "histogram", "warn"]
 
 OTHER: t.Final = "<other>"
-"""Stands for every value of a label that came when there was no room for more."""
+"""The value of a label in place of all values beyond its bound."""
 
 _MOST_WARNINGS = 100
 _log = logging.getLogger("signalpost.prometheus")
@@ -34,7 +34,7 @@ _log = logging.getLogger("signalpost.prometheus")
 def warn(logged: set[str], what: str, error: object) -> None:
     """Log a warning, if it is the first of its kind.
 
-    :param logged: What was logged already; 100 kinds at most.
+    :param logged: The warnings that were logged already; 100 kinds at most.
     """
     if what not in logged and len(logged) < _MOST_WARNINGS:
         logged.add(what)
@@ -206,9 +206,9 @@ class Label:
 class Group:
     """Metrics that have the same labels, of which the sets of values are bounded.
 
-    :param most: How many sets of values there may be; those that come later are one.
+    :param most: The most sets of values; later ones are counted as one.
     :param labels: The labels.
-    :param makers: What makes the metrics, as :func:`counter` returns it.
+    :param makers: Functions that make the metrics, as :func:`counter` returns them.
     """
 
     def __init__(self, most: int, labels: Sequence[Label], *makers: Maker) -> None:
@@ -222,7 +222,7 @@ class Group:
         names = [label.name for label in self._labels]
         self.metrics = [make(names, files=files) for make in self._makers]
         self._rows: dict[tuple[str, ...], tuple[t.Any, ...]] = {}
-        # What receivers read, as they read it, so that nothing is formatted twice.
+        # The values as receivers read them, so that none is formatted twice.
         self._known: dict[Hashable, tuple[t.Any, ...]] = {}
 
     def row(self, key: tuple[t.Any, ...]) -> tuple[t.Any, ...]:

@@ -50,8 +50,8 @@ def sizes_of(pool: Pool, used: int) -> Sizes:
 def is_exhausted(pool: Pool) -> bool:
     """Return whether a caller of a pool must wait for a connection.
 
-    Only for a pool with a queue: others refuse, or give what they have. What is in use
-    of the pools that it has replaced does not count.
+    Only for a pool with a queue: other pools raise, or give a connection at once. The
+    connections of the pools that it has replaced do not count.
     """
     if not isinstance(pool, QueuePool):
         return False

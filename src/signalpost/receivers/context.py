@@ -134,7 +134,7 @@ class ContextRecordFactory:
     library adds. Code that gives one of the attributes as ``extra`` gets a
     :exc:`KeyError` from :mod:`logging` then.
 
-    :param factory: What makes the records; without it, what does so now.
+    :param factory: The factory that makes the records; the current one by default.
 
     .. versionadded:: 0.1
     """
@@ -189,7 +189,7 @@ def add_context(entry: dict[str, Any], attributes: Mapping[str, Any]) -> None:
     """Add the fields of a record's attributes to those of its line. For formatters."""
     for attribute, key in FIELDS_BY_ATTRIBUTE.items():
         value = attributes.get(attribute, ABSENT)
-        # What a line, or its caller, has by that name is more exact.
+        # A value by that name of the line, or of its caller, is more exact.
         if not isinstance(value, Absent) and key not in entry:
             entry[key] = value
 
@@ -238,8 +238,8 @@ def carried(context: object) -> Generator[None]:
     Only the lines have it: the exchange itself is another process's, or closed. Where
     there is a current exchange, that is the one on the lines.
 
-    :param context: What :func:`request_context` has returned. As it may come from
-        outside, what is not well-formed is left out.
+    :param context: The result of :func:`request_context`. As it may come from outside,
+        values that are not well-formed are left out.
 
     .. versionadded:: 0.1
     """
@@ -317,7 +317,7 @@ def _add_to(attributes: dict[str, Any]) -> None:
 def _current_values() -> _Values:
     """Return the values for the running code; ``_NO_VALUES`` outside a request.
 
-    Nothing raises here: it is called in the midst of the application's own code.
+    It never raises: it is called during the application's own code.
     """
     try:
         # As current_exchange() has it, which would be a call more.

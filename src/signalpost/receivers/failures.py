@@ -93,7 +93,7 @@ class FailureLogger:
     gets. The application is all that is neither installed (``site-packages``,
     ``dist-packages``), nor Python's library, nor signalpost's, nor made by
     :func:`exec`; if an exception passed nothing of the kind, all its frames count, up
-    to 64. What was made by :func:`exec`, such as SQLAlchemy's wrappers and the
+    to 64. Code that was made by :func:`exec`, such as SQLAlchemy's wrappers and the
     ``__init__`` of attrs, is never the place that is shown. It only distinguishes
     failures that pass the same lines of the application.
 
@@ -128,7 +128,7 @@ class FailureLogger:
         the response's status, or, where none has begun, by the ``code`` of an
         exception that makes a response, as Werkzeug's HTTP exceptions do: one that
         has a method ``get_response``.
-    :param handled: Whether responses from 500 up without an exception are failures.
+    :param handled: Count responses from 500 up without an exception as failures.
     :param again_seconds: After how long a traceback is printed again; ``None`` for
         never.
     :param with_values: Show the whole messages of database errors. Otherwise they are
@@ -208,7 +208,7 @@ class FailureLogger:
         )
         if has_traceback:
             record.exc_info = (type(exception), exception, exception.__traceback__)
-            # What a formatter would make of it by itself could pass for other records.
+            # A formatter's own text of it could be mistaken for other records.
             record.exc_text = traceback_of(
                 exception, None if self._with_values else hide_values
             )
@@ -233,10 +233,10 @@ class FailureLogger:
             self._logger.error(_line(None, "response", exchange, seen, times))
 
     def finished(self, sender: object, *, exchange: Exchange) -> None:
-        """Log what a unit of work raised, or count it.
+        """Log or count the exception of a unit of work.
 
-        To be connected to ``work-finished``. What is no failure of the work, as a retry
-        or Ctrl-C, is left out.
+        Receives ``work-finished``. An exception that is no failure of the work, as a
+        retry or Ctrl-C, is left out.
         """
         exception = exchange.exception
         if exception is not None and exchange.outcome in _FAILED:
@@ -281,8 +281,8 @@ class FailureLogger:
     ) -> tuple[_Seen, int, bool]:
         """Count a failure.
 
-        :returns: What is known of it, how many times it was seen, and whether its
-            traceback is due.
+        :returns: Its entry, how many times it was seen, and whether its traceback is
+            due.
         """
         key = kind, locations
         now = time.perf_counter()

@@ -53,7 +53,7 @@ class Line:
 
     Any formatter writes its text; those of this module can also write its fields.
 
-    :param name: What the line is about, one word for all lines of a kind.
+    :param name: The subject of the line, one word for all lines of a kind.
     :param fields: The values by name; text of a client is raw, but truncated.
     :param text: Makes the plain text. It is called each time the text is written, so
         that a line that is dropped, or written as fields, costs nothing.
@@ -316,7 +316,7 @@ def add_fields(
     A processor for the ``foreign_pre_chain`` of structlog's ``ProcessorFormatter``. A
     key that is there already stays as it is, and the field gets an underscore.
 
-    :param entry: What structlog knows of the record, by name.
+    :param entry: The values of the record in structlog, by name.
     :returns: The same, with ``line`` and the fields.
 
     .. versionadded:: 0.1
@@ -330,8 +330,8 @@ def add_fields(
     return entry
 
 
-# What logging and ContextFilter put on a record; all else came as ``extra`` or from a
-# factory. Written out, as what makes records now may be a factory that sets more.
+# The attributes that logging and ContextFilter set on a record; all others came as
+# ``extra`` or from a factory. A list, as the current factory may set more.
 _KEYS_OF_LOGGING = frozenset(
     (
         *("name", "msg", "args", "levelname", "levelno", "pathname", "filename"),
@@ -349,7 +349,7 @@ _unprintable = re.compile(r"([\x00-\x1f\x7f-\x9f\u2028\u2029]+)")
 _LONGEST_SIMPLE = 1024
 """The longest text that is written without a look at what was written before."""
 
-# What the time of a record leads to that is outside of the calendar, or no number.
+# The errors of a record's time that is outside of the calendar, or no number.
 _NO_MOMENT = (OverflowError, OSError, TypeError, ValueError)
 
 

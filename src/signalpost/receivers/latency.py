@@ -58,7 +58,7 @@ _OWN_FIELDS = (
     "sql_duration_seconds",
 )
 
-# What a unit of work has not.
+# The fields that a unit of work lacks.
 _OF_RESPONSES = (
     "status",
     "seconds_to_headers",
@@ -430,8 +430,8 @@ def _numbered(levels: Mapping[str, str] | None) -> dict[str, int]:
         number = numbers.get(name.upper())
         if number is None:
             raise ValueError(
-                f"the level of {what!r} must be one that logging knows, got {name!r};"
-                f" it knows {', '.join(numbers).lower()}"
+                f"the level of {what!r} must be a level of logging, got {name!r};"
+                f" the levels are {', '.join(numbers).lower()}"
             )
         numbered[what] = number
     return numbered

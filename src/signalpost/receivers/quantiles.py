@@ -66,8 +66,8 @@ class DurationHistogram:
     def record(self, seconds: float) -> None:
         """Count one duration.
 
-        :param seconds: How long it took. What is negative, from a clock that was
-            set back, or no number counts as zero.
+        :param seconds: The duration. A negative one, from a clock that was set back,
+            and one that is no number count as zero.
         """
         if seconds > self._longest:
             self._longest = seconds = min(seconds, LONGEST_SECONDS)

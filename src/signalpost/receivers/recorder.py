@@ -190,9 +190,9 @@ class LatencyRecorder:
         self._most_rows = max_routes + 2
         self._rows = {UNMATCHED_ROUTE: _Row(), OTHER_ROUTES: _Row()}
         self._open: WeakValueDictionary[int, Exchange] = WeakValueDictionary()
-        # What has closed waits here to be counted, so that no request waits for a
-        # lock: least of all one that is found lost, by the garbage collection, in a
-        # thread that holds it.
+        # Closed exchanges wait here to be counted, so that no request waits for a
+        # lock. Above all not one that the garbage collection finds lost, in a thread
+        # that holds the lock.
         self._closed: deque[_Closed] = deque(maxlen=_MOST_WAITING)
         self._lock = RLock()
         self._is_busy = False
@@ -308,10 +308,10 @@ class LatencyRecorder:
                 self._is_busy = was_busy
 
     def _count(self) -> None:
-        """Count what has closed, unless this thread is in the midst of it.
+        """Count the closed exchanges, unless this thread is counting or reading.
 
-        So it is in what a Unix signal, or the garbage collection, calls between two
-        steps of a count or of a reading.
+        It is if a Unix signal, or the garbage collection, calls this between two steps
+        of a count or of a reading.
         """
         if self._is_busy:
             return

@@ -33,17 +33,17 @@ class ReferrerCount:
     """
 
     referrer: str
-    """Origin and path, as ``"https://search.example/results"``. What a client sent, cut
-    to 512 characters, so not fit for a log line or a page as it is."""
+    """Origin and path, as ``"https://search.example/results"``. It is a client's text,
+    cut to 512 characters: escape it before you write it to a log line or a page."""
     count: int
-    """How many requests came from there, or somewhat more."""
+    """The number of requests from there, or somewhat more."""
     at_most_too_high: int
     """The number of requests by which ``count`` may be too high; ``0`` if exact."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReferrerTotals:
-    """How many requests were counted, and as what.
+    """Numbers of requests by their kind of referrer.
 
     ``requests`` is the sum of the others.
 
@@ -51,16 +51,16 @@ class ReferrerTotals:
     """
 
     requests: int
-    """All that were counted."""
+    """All counted requests."""
     none: int
-    """Those without a referrer."""
+    """Requests without a referrer."""
     own: int
-    """Those that came from a page of the application's own origin."""
+    """Requests from a page of the application's own origin."""
     listed: int
-    """Those that certainly came from what the list holds."""
+    """Requests that certainly came from a referrer in the list."""
     other: int
-    """Those that came from elsewhere: from what the list had no room for; or from what
-    it holds, before it came to stay."""
+    """Requests from elsewhere: from a referrer that the list had no room for; or from
+    one in the list, before it stayed there."""
 
 
 class ReferrerCounter:
@@ -255,9 +255,9 @@ def _own_origin(environ: WSGIEnvironment) -> str:
 
 
 def _origin_and_path(referrer: str) -> tuple[str, str]:
-    """Return the origin and the path of a URL in one way to write them.
+    """Return the origin and the path of a URL in a normal form.
 
-    As RFC 9110, 4.2.3, compares them. What is no URL has an empty origin.
+    As RFC 9110, 4.2.3, compares them. A text that is no URL has an empty origin.
     """
     scheme, separator, rest = referrer.partition("://")
     if not separator:

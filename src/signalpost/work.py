@@ -95,10 +95,10 @@ class Work(Exchange):
         error: BaseException | None = None,
         outcome: ExchangeOutcome | None = None,
     ) -> None:
-        """Finish it, once; for what has no block of its own.
+        """Finish the work, once; for work without a block of its own.
 
-        :param error: What the work raised.
-        :param outcome: The outcome; ``None`` for what ``error`` means.
+        :param error: The exception of the work.
+        :param outcome: The outcome; ``None`` for the outcome that ``error`` means.
         """
         if not self.is_open:
             return
@@ -161,21 +161,21 @@ class work(Block):  # noqa: N801  # reads as a statement, as contextlib's do
     :func:`~signalpost.exchange.current_exchange` returns its :class:`Work`, which the
     ``with`` statement gives, too. :data:`~signalpost.lifecycle.work_started` and
     :data:`~signalpost.lifecycle.work_finished` are sent, and no receiver can harm the
-    work. What the block raises is raised.
+    work. An exception of the block is raised.
 
     As ``async with``, or for an async function, receivers may be async. Threads, tasks
     and processes may use one object at the same time. A block in a generator must not
     ``yield``: code outside would belong to the work. For this reason it decorates no
     generator function.
 
-    :param name: What is done. One of a few, as a route is: a number in it would make
-        a new line in each list of names.
+    :param name: The name of the task. One of a few, as a route is: a number in it would
+        make a new line in each list of names.
     :param sender: Sends the signals: the application whose receivers are called.
         A proxy, such as :data:`flask.current_app`, means its application.
-    :param context: What :func:`~signalpost.receivers.context.request_context` has
-        returned where the work was ordered: its id is that of the work. Without it, the
-        id is that of the exchange or work around, or else a new one. As it may come
-        from outside, what is not well-formed is left out.
+    :param context: The result of :func:`~signalpost.receivers.context.request_context`
+        where the work was ordered: its id is the id of the work. Without it, the id is
+        that of the exchange or work around, or else a new one. As it may come from
+        outside, values that are not well-formed are left out.
     :raises TypeError: If ``name`` is no string.
     :raises ValueError: If ``name`` is empty.
 
@@ -217,7 +217,7 @@ class work(Block):  # noqa: N801  # reads as a statement, as contextlib's do
         if error is None:
             found.finish()
             return
-        # What the work raised is the better report.
+        # The exception of the work is the better report.
         with suppress(Exception):
             found.finish(error)
 

@@ -103,10 +103,10 @@ class Mount:
         return True
 
     def _is_taken(self) -> bool:
-        """Return whether a route of the application is the very path.
+        """Return whether a route of the application is exactly this path.
 
-        One with variables, as that of static files, stands back as it does for Flask's
-        other routes.
+        A route with variables, as that of static files, does not count: this path
+        takes precedence over it, as Flask's other routes do.
         """
         url_map = getattr(self._application(), "url_map", None)
         iter_rules = getattr(url_map, "iter_rules", None)

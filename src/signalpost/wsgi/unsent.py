@@ -60,7 +60,7 @@ def reason_unsent(signal: NamedSignal, sender: t.Any) -> str | None:
             return f"no application has the name {sender.name!r}"
         return None if None in reasons else reasons[0]
     reason = _reason_by_kind(sender)
-    # What sends work needs no layer.
+    # A sender of units of work needs no layer.
     if signal in WORK_SIGNALS:
         return reason
     if reason is not None or signal not in SENT_BY_OTHERS:
@@ -134,11 +134,11 @@ def _senders() -> Iterator[tuple[Layer, object]]:
 def warn_of_sender(
     signal: NamedSignal, receiver: object, sender: t.Any, options: Options
 ) -> None:
-    """Warn if a receiver is connected to what does not send a lifecycle signal.
+    """Warn if a receiver is connected to a sender that does not send the signal.
 
-    Or to an application whose layer has another sender, as it is around something that
-    does not show its application. What is connected to the whole catalogue gets what
-    the application sends, and misses nothing.
+    Also if it is an application whose layer has another sender, because an object
+    between them does not show the application. A receiver of the whole catalogue
+    misses nothing: it gets the signals that the application sends.
     """
     reason = _reason_by_kind(sender)
     is_by_others = signal in SENT_BY_OTHERS

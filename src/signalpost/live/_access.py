@@ -1,4 +1,4 @@
-"""Who may see the page: a token, a cookie that stands for it, a function."""
+"""The access checks of the page: a token, its cookie, and a function."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _TRIES_SECONDS: t.Final = 60.0
 
 
 class Tries:
-    """Counts wrong tokens, of all clients of this process together.
+    """A count of wrong tokens, of all clients of this process together.
 
-    The address of a client is not asked: behind a proxy, all have one.
+    It ignores the client's address: behind a proxy, all clients have the same one.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Tries:
         self._lock = threading.Lock()
 
     def seconds_to_wait(self) -> int:
-        """Return after how many seconds a token is looked at again; 0 for now."""
+        """Return the seconds until the next token is checked; 0 for now."""
         with self._lock:
             if len(self._times) < _MOST_TRIES:
                 return 0
@@ -53,10 +53,11 @@ class Tries:
 
 
 class Access:
-    """Who may see the page: all that was given must agree.
+    """The check of a client: the token and the function must both allow it.
 
-    :param token: What the client must know, or ``None``.
-    :param allows: What else decides by the environment, or ``None``.
+    :param token: The token that the client must send, or ``None`` for no token.
+    :param allows: The function that takes the WSGI environment and returns ``True``
+        for a client that may see the page, or ``None`` for no function.
     """
 
     def __init__(
@@ -68,15 +69,15 @@ class Access:
         self.has_token = token is not None
         self._allows = allows
         self._token = _digest((token or "").encode())
-        # Each process of one application makes the same, so that each takes the
+        # All processes of an application make the same key, so that each accepts the
         # cookies of the others.
         self._key = _digest(b"signalpost live page\0" + (token or "").encode())
 
     def allows(self, environ: WSGIEnvironment) -> bool:
-        """Return whether the function, if there is one, lets a client in."""
+        """Return whether the function allows a client; ``True`` without a function."""
         try:
             return self._allows is None or self._allows(environ) is True
-        except Exception:  # noqa: BLE001  # no one may read by mistake
+        except Exception:  # noqa: BLE001  # an error must not open the page
             checked(_log, logging.ERROR).exception(
                 "the access check of the live page failed, so it is not shown"
             )
@@ -96,11 +97,11 @@ class Access:
     def takes(self, token: str) -> bool:
         """Return whether a token is right, and count it if not.
 
-        It is not looked at after too many wrong ones.
+        After too many wrong tokens, no token is checked for a while.
         """
         if self.tries.seconds_to_wait():
             return False
-        # Of digests, as a comparison takes longer for texts that are longer.
+        # Digests are compared: the time to compare texts depends on their length.
         given = _digest(token.encode("utf-8", "backslashreplace"))
         if hmac.compare_digest(given, self._token):
             return True
@@ -121,7 +122,7 @@ class Access:
         if not isinstance(text, str) or len(text) > _LONGEST_COOKIES:
             return False
         cookies: SimpleCookie = SimpleCookie()
-        # Another cookie of the host may be none for Python, and end the parsing.
+        # Python may refuse another cookie of the host, and would stop parsing there.
         for part in text.split(";"):
             if part.strip().startswith(f"{_COOKIE}="):
                 try:

@@ -1,4 +1,4 @@
-"""What happens within one exchange, kept until it closes."""
+"""The events within one exchange, kept until it closes."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ _METHODS: Final = ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE")
 
 
 class Trace(Closed):
-    """What is known of an exchange beside the exchange itself.
+    """The data of one exchange that the exchange itself does not have.
 
-    :param file: Where it is in flight; ``None`` if nothing can be written.
-    :param slot: Its slot there; -1 for none.
+    :param file: The file that has its slot; ``None`` if nothing can be written.
+    :param slot: Its slot in that file; -1 for none.
     :param path: The path, as it is shown.
     """
 
-    # Of the class, as most exchanges have none of them.
+    # Class attributes are cheap defaults: most exchanges set none of them.
     failure: Failure | None = None
     left_out: int = 0
     rendering: list[float] | None = None
@@ -89,7 +89,7 @@ class Trace(Closed):
 
     @property
     def has_room(self) -> bool:
-        """Whether an event would be kept."""
+        """Return whether one more event would be kept."""
         return len(self.events) < _MOST_EVENTS
 
     def begin_template(self) -> None:
@@ -133,8 +133,8 @@ def record_of(
 ) -> bytes:
     """Return the record of an exchange, of at most 8 KiB.
 
-    :param status: Its status, if it is one.
-    :param referrer: Its referrer, if it has one.
+    :param status: Its status; ``None`` if it has no valid one.
+    :param referrer: Its referrer; ``None`` if it has none.
     """
     failure, shapes = trace.failure, trace.shapes
     method, route, outcome = exchange.method, trace.route, exchange.outcome
@@ -186,7 +186,7 @@ def _record(
 
 
 def _checked(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the numbers of a record, with nothing for what is none."""
+    """Return the numbers of a record; a value that is no number is unknown or 0."""
     counts = [number_of(one) or 0 for one in numbers[:2]]
     return (*counts, *numbers[2:5], *map(_seconds, numbers[5:]))
 
@@ -217,11 +217,11 @@ class _Events:
             )
 
     def halve(self) -> None:
-        """Leave the last half out. Its texts stay, unless nothing is left."""
+        """Drop the last half of the events, and texts that no other event can have."""
         kept = len(self.rows) // 2
         self.left_out += len(self.rows) - kept
         del self.rows[kept:]
-        # A text comes with the first event that has it, and two at most with each.
+        # Each event adds two texts at most, in the order of the events.
         del self.texts[2 * kept :]
 
     def _number(self, text: str, longest: int) -> int:
@@ -233,7 +233,7 @@ class _Events:
 
 
 def number_of(value: object) -> int | None:
-    """Return a whole number of an exchange; ``None`` for what a receiver has set."""
+    """Return a whole number; ``None`` for a value that is none or is too large."""
     if type(value) is int and -(2**63) <= value < 2**63:
         return value
     return None

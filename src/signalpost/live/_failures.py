@@ -1,4 +1,4 @@
-"""What is kept of an exception that was not handled."""
+"""The parts of an unhandled exception that the page shows."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ _LONGEST_PLACE = 300
 def failure_of(
     exception: BaseException, where: str, exchange: Exchange, *, with_message: bool
 ) -> Failure:
-    """Return what is shown of an exception.
+    """Return the failure that the page shows for an exception.
 
-    :param with_message: Whether its message is; values of a database never are.
+    :param with_message: Whether it has the message. Values of a database are always
+        left out.
     """
     kind, locations = kind_of(exception), locations_of(exception)
     message = None
@@ -49,7 +50,7 @@ def failure_of(
 
 
 def failed_response(status: int, exchange: Exchange) -> Failure:
-    """Return what is shown of a response from 500 up without an exception."""
+    """Return the failure for a response from 500 up without an exception."""
     kind = f"status {status}"
     route = fit_or_none(exchange.route, LONGEST_ROUTE)
     return Failure(
@@ -66,13 +67,13 @@ def failed_response(status: int, exchange: Exchange) -> Failure:
 def traceback_text(exception: BaseException, *, with_message: bool) -> str:
     """Return the traceback of an exception, without values of a database.
 
-    :param with_message: Whether messages are in it.
+    :param with_message: Whether it has the messages of exceptions.
     """
     return traceback_of(exception, hide_values if with_message else _hide_message)
 
 
 def _hide_message(trace: TracebackException, exception: BaseException) -> None:
-    # TracebackException has no other way to show another message.
+    # TracebackException has no public way to replace the message.
     private: Any = trace
     private._str = "…"  # noqa: SLF001  # see above
     private.__notes__ = None

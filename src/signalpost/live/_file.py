@@ -1,4 +1,4 @@
-"""The file that a worker writes what happens into."""
+"""The file of a worker: it has the requests, their counts and their records."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ __all__ = ["Closed", "WorkerFile"]
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
 
-# Written for each request, so without a look-up on the way.
+# Module variables save an attribute look-up for each request.
 _pack_second = SECOND.pack
 _pack_totals = TOTALS.pack
 _pack_counts = COUNTS.pack
@@ -62,9 +62,9 @@ _EMPTY_PERIOD = bytes(4 * BUCKETS)
 
 
 class Closed:
-    """A request that is over: what is counted of it, and its record."""
+    """A request that is over: the values to count, and its record."""
 
-    # Of the class, as most requests have these.
+    # Class attributes are cheap defaults: most requests keep these.
     started_at: float = 0.0
     route: str | None = None
     is_failed: bool = False
@@ -76,16 +76,17 @@ class Closed:
 
 
 class WorkerFile:
-    """The file of this process: of fixed size, and there on the disk from the start.
+    """The file of this process: its size is fixed and reserved on the disk at once.
 
-    Any thread may open and close slots; all else takes one thread at a time. Each
-    value is written in one piece: struct.pack_into would show a zero in between.
+    Any thread may open and close slots. Only one thread at a time may call the other
+    methods. Each value is written in one piece: with struct.pack_into, a reader could
+    find a zero in between.
 
-    :param folder: Where.
-    :param max_routes: How many routes have rows of their own.
+    :param folder: The folder that the file is made in.
+    :param max_routes: The number of routes that have rows of their own.
     :param has_waterfall: Whether records have events.
-    :param slow_seconds: From when on a request is slow.
-    :raises OSError: If there is no room, or it cannot be made for another reason.
+    :param slow_seconds: The duration from which on a request is slow.
+    :raises OSError: If the disk has no room, or the file cannot be made.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class WorkerFile:
             folder.remove(name)
             raise
         self._versions: dict[str, int] = {}
-        # Once, so that no request waits for the system to find a page of it.
+        # The system provides all pages now, so that no request waits for one.
         self._page[:] = bytes(layout.size)
         self._free = [layout.slots + number * SLOT.size for number in range(SLOTS)]
         self._free.reverse()
@@ -128,7 +129,7 @@ class WorkerFile:
         self._other = self._add_row(OTHER_ROUTES, OTHER_ROUTES)
         self._second = self._begin_second(int(now))
         self._write_live(now)
-        # Last, as it says that the rest is there.
+        # It is written last: a reader takes it for the sign that the rest is complete.
         page_start = start_bytes(start)
         self._page[: len(page_start)] = page_start
         _files.add(self)
@@ -144,7 +145,7 @@ class WorkerFile:
             return -1
         text = path.encode("utf-8", "backslashreplace")[:224]
         data = SLOT.pack(started_at, 0, len(text), method.encode(), text)
-        # What makes it one in flight comes last.
+        # The start time marks the slot as used, so it is written last.
         self._page[slot + 8 : slot + SLOT.size] = data[8:]
         self._page[slot : slot + 8] = data[:8]
         return slot
@@ -156,12 +157,12 @@ class WorkerFile:
         self._page[slot + 8 : slot + 10] = (status & 0xFFFF).to_bytes(2, "little")
 
     def close_slot(self, slot: int) -> None:
-        """Write that a request is in flight no more."""
+        """Write that a request is no longer in flight."""
         self._page[slot : slot + 8] = _FREE
         self._free.append(slot)
 
     def touch(self, at: float, overflow: int = 0) -> None:
-        """Write that a request came.
+        """Write that a request has begun.
 
         :param at: When, in seconds since the epoch.
         :param overflow: 1 if there was no slot for it.
@@ -181,7 +182,7 @@ class WorkerFile:
         second = self._second
         if not second.tick <= now < second.tick + 1:
             second = self._second = self._begin_second(int(now))
-        # Nearly every request has a route that others had before.
+        # Most routes have a row already, so the fast look-up comes first.
         row = self._rows.get(closed.route) or self._row_of(closed.route)
         if row.tick != second.period:
             self._begin_row(row, second.period)
@@ -224,21 +225,21 @@ class WorkerFile:
     def write_list(self, kind: str, data: bytes) -> None:
         """Write lists.
 
-        :raises OSError: If there is no room; those that there were stay.
+        :raises OSError: If the disk has no room; the earlier lists remain.
         """
         version = self._versions.get(kind, 0) + 1
         write_list(self._lists, kind, version, data)
         self._versions[kind] = version
 
     def end(self) -> None:
-        """Write that the worker ends in order, and let go of the file."""
+        """Write that the worker ends in order, and close the file."""
         if self.pid == os.getpid() and not self._page.closed:
             self._ended_at = time.time()
             self._write_live(self._ended_at)
         self.let_go()
 
     def let_go(self) -> None:
-        """Close the file, in a process that has got it by a fork, too."""
+        """Close the file; a forked process does so with its copy, too."""
         _files.discard(self)
         self._free.clear()
         if not self._page.closed:
@@ -249,11 +250,11 @@ class WorkerFile:
 
     @property
     def is_open(self) -> bool:
-        """Whether it can be written."""
+        """Return whether the file can be written."""
         return not self._page.closed
 
     def _begin_second(self, tick: int) -> _Second:
-        """Return a second; also one that was there before, as a clock is set back."""
+        """Return the counts of a second: 0, or those in the file already."""
         at = self._layout.seconds + tick % SECONDS * SECOND.size
         second = _Second(tick, at)
         known, *counts = SECOND.unpack_from(self._page, at)
@@ -340,7 +341,7 @@ class WorkerFile:
 
 
 class _Second:
-    """What was counted of a second."""
+    """The counts of one second."""
 
     __slots__ = ("aborted", "at", "end", "failed", "period", "requests", "tick")
 
@@ -352,7 +353,7 @@ class _Second:
 
 
 class _Row:
-    """What was counted of a route: since the start, and in a period."""
+    """The counts of one route: since the start, and in a period."""
 
     __slots__ = (
         "aborted",
@@ -386,7 +387,7 @@ def _buckets_at(page: mmap.mmap, at: int) -> list[int]:
 
 
 def _made(folder: OwnFolder, name: str, size: int) -> tuple[mmap.mmap, int]:
-    """Make a file, hold it, and return its memory with its descriptor."""
+    """Make a file, lock it, and return its memory and its descriptor."""
     descriptor = opened(folder, name, _NEW)
     try:
         hold(descriptor)
@@ -400,9 +401,9 @@ def _made(folder: OwnFolder, name: str, size: int) -> tuple[mmap.mmap, int]:
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """Let a file have a size, and room on the disk for it.
+    """Set the size of a file, and reserve room on the disk for it.
 
-    A page of a sparse file that the disk has no room for would end the process.
+    In a sparse file, a write to a page without room on the disk ends the process.
     """
     fallocate: Callable[[int, int, int], None] | None
     fallocate = getattr(os, "posix_fallocate", None)
@@ -411,7 +412,7 @@ def _reserve(descriptor: int, size: int) -> None:
             fallocate(descriptor, 0, size)
             return
     except OSError as error:
-        # Not every file system can.
+        # Some file systems cannot reserve room.
         if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
             raise
     block = bytes(1 << 16)
@@ -424,7 +425,7 @@ _files: WeakSet[WorkerFile] = WeakSet()
 
 
 def _let_go_of_all() -> None:
-    """Let no process that is forked hold the file of another."""
+    """Close the files of the parent in a forked process."""
     for file in [*_files]:
         file.let_go()
 

@@ -1,4 +1,4 @@
-"""Where everything is in the file of a worker, and what durations are counted by."""
+"""The layout of a worker's file, and the buckets that durations are counted in."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ _MAGIC: Final = b"splive\r\n"
 _VERSION: Final = 2
 
 HISTORY_SECONDS: Final = 600
-"""How long the charts reach back, and how long files of dead workers are kept."""
+"""The length of the charts, and the time that files of dead workers are kept."""
 
 SECONDS: Final = HISTORY_SECONDS
 PERIOD_SECONDS: Final = 5
 PERIODS: Final = HISTORY_SECONDS // PERIOD_SECONDS
 MINUTE_PERIODS: Final = 12
-"""How many periods are kept of each route: a minute."""
+"""The number of periods that each route has: one minute."""
 
 _STEPS: Final = 4
 _LOWEST: Final = -14
 BUCKETS: Final = 80
-"""How many buckets a histogram has: four for each doubling from 2**-14 s to 2**6 s."""
+"""The buckets of a histogram: four for each doubling from 2**-14 s to 2**6 s."""
 
 QUANTILE_ERROR: Final = 2 ** (1 / (2 * _STEPS)) - 1
-"""How far a quantile may be off, as a share of the true one: about 9 %."""
+"""The largest error of a quantile, as a share of the true one: about 9 %."""
 
 SLOTS: Final = 64
 SLOT: Final = Struct("<dHH20s224s")
@@ -67,7 +67,7 @@ SLOT: Final = Struct("<dHH20s224s")
 bytes, method, path."""
 
 SECOND: Final = Struct("<IIII")
-"""Of a second: its number, requests, failed ones, aborted ones."""
+"""The counts of a second: its number, requests, failed ones, aborted ones."""
 
 TICK: Final = Struct("<Q")
 PERIOD_BYTES: Final = 8 + 4 * BUCKETS
@@ -77,12 +77,12 @@ TOTALS: Final = Struct("<QQQ")
 COUNTS: Final = Struct("<III")
 
 INDEXED: Final = 512
-"""How many records the index has."""
+"""The number of records that the index has."""
 INDEX_ENTRY: Final = Struct("<QdII")
-"""Of a record: its sequence number, when its request started, place and length."""
+"""A record in the index: sequence number, start of the request, place, length."""
 RING_BYTES: Final = 1 << 20
 RECORD_HEAD: Final = Struct("<QI")
-"""What comes before a record: its sequence number, and the checksum of its text."""
+"""The head of a record: its sequence number, and the checksum of its text."""
 
 _FIXED: Final = Struct("<8sIIIIIddI")
 LIVE_AT: Final = 64
@@ -92,7 +92,7 @@ _HEADER_BYTES: Final = 128
 
 
 class Start(NamedTuple):
-    """What a file begins with, and what never changes."""
+    """The fields at the beginning of a file, which never change."""
 
     size: int
     """The size of the file, in bytes."""
@@ -104,10 +104,10 @@ class Start(NamedTuple):
 
 
 class LiveFields(NamedTuple):
-    """What changes with each request."""
+    """The fields that change with each request."""
 
     last_at: float
-    """When a request was last opened or closed, in seconds since the epoch."""
+    """The time when a request was last opened or closed, in seconds since the epoch."""
     requests: int
     failed: int
     aborted: int
@@ -115,23 +115,23 @@ class LiveFields(NamedTuple):
     """The number of the last record; they are counted from 1."""
     route_count: int
     overflow: int
-    """How many requests are in flight for which there is no slot."""
+    """The number of requests in flight that have no slot."""
     ended_at: float
-    """When the worker has ended in order; 0 before."""
+    """The time when the worker has ended in order; 0 before."""
 
 
 def start_bytes(start: Start) -> bytes:
-    """Return what a file begins with."""
+    """Return the bytes that a file begins with."""
     fields = (_MAGIC, _VERSION, *start[:3], int(start.has_waterfall), *start[4:])
     check = zlib.crc32(_FIXED.pack(*fields, 0))
     return _FIXED.pack(*fields, check)
 
 
 def start_of(data: bytes) -> Start:
-    """Return what a file begins with.
+    """Return the fields that a file begins with.
 
-    :raises ValueError: If it is none of ours, of another version, or damaged; the
-        message has the reason.
+    :raises ValueError: If the file is not a worker's, has another version, or is
+        damaged; the message has the reason.
     """
     if len(data) < _HEADER_BYTES or data[:8] != _MAGIC:
         raise ValueError("it is no file of a live recorder")
@@ -154,9 +154,9 @@ def live_fields(data: bytes) -> LiveFields:
 
 
 class Layout:
-    """Where the parts of a file are, in bytes from its beginning.
+    """The places of the parts of a file, in bytes from its beginning.
 
-    :param max_routes: How many routes have rows of their own.
+    :param max_routes: The number of routes that have rows of their own.
     """
 
     __slots__ = (
@@ -181,7 +181,7 @@ class Layout:
         self.names = self.periods + PERIODS * PERIOD_BYTES
         self.totals = self.names + self.rows * NAME_BYTES
         self.minute = self.totals + self.rows * TOTALS.size
-        # Per period: its number, the counts of all routes, their histograms.
+        # A period has its number, the counts of all routes, and their histograms.
         self.minute_bytes = 8 + self.rows * (COUNTS.size + 4 * BUCKETS)
         self.index = self.minute + MINUTE_PERIODS * self.minute_bytes
         self.ring = self.index + INDEXED * INDEX_ENTRY.size
@@ -196,5 +196,5 @@ def bucket_of(seconds: float) -> int:
 
 
 def middle_of(bucket: int) -> float:
-    """Return the duration that stands for a bucket, in seconds."""
+    """Return the duration in the middle of a bucket, in seconds."""
     return float(2.0 ** (_LOWEST + (bucket + 0.5) / _STEPS))

@@ -36,7 +36,7 @@ _MOST_REFRESHED: Final = 3
 
 
 class _Read:
-    """What was last read of one kind of lists of a worker."""
+    """The latest lists of one kind that were read from a worker."""
 
     __slots__ = ("at", "data", "reason", "version")
 
@@ -48,11 +48,11 @@ class _Read:
 
 
 class Lists:
-    """Reads the lists beside the files of workers, and merges them.
+    """A reader that merges the lists beside the files of workers.
 
-    They are kept while the files stay the same. Of those that have changed three are
-    read at a time, the least recently read first, so that many busy workers do not make
-    a poll slow: with more than three, a list is some seconds old.
+    It keeps the lists while the files stay the same. A poll reads all new files, but at
+    most three changed ones, the least recently read first, so that many busy workers do
+    not make it slow: with more than three, a list is some seconds old.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Lists:
         self.skipped: list[SkippedFile] = []
 
     def refresh(self, folder: OwnFolder, workers: Iterable[str], now: float) -> None:
-        """Read what has changed.
+        """Read the lists that have changed.
 
         :param workers: The workers whose lists are read.
         """
@@ -98,12 +98,12 @@ class Lists:
 
     @property
     def tops_version(self) -> str:
-        """Changes with what the lists but the failures are made of."""
+        """Return a text that changes with any list other than the failures."""
         return self._version_of("tops")
 
     @property
     def failures_version(self) -> str:
-        """Changes with what the failures are made of."""
+        """Return a text that changes with the list of failures."""
         return self._version_of("failures")
 
     def _version_of(self, kind: str) -> str:
@@ -122,7 +122,7 @@ class Lists:
         ]
 
     def statements(self) -> StatementList:
-        """Return the statements that took longest in all."""
+        """Return the statements with the longest total time."""
         data = self._data_of("tops")
         rows: dict[str, list[Any]] = {}
         for one in data:
@@ -148,7 +148,7 @@ class Lists:
         )
 
     def referrers(self) -> ReferrerList:
-        """Return where most requests came from."""
+        """Return the referrers that most requests came from."""
         data = self._data_of("tops")
         counts: dict[str, list[int]] = {}
         for one in data:
@@ -220,8 +220,8 @@ class Lists:
 def _opened(folder: OwnFolder, name: str) -> int:
     """Return the descriptor of the lists of a worker.
 
-    :raises OSError: If they cannot be opened.
-    :raises ValueError: If they are no file of this user.
+    :raises OSError: If the file cannot be opened.
+    :raises ValueError: If the file is not a regular file of this user.
     """
     descriptor = opened(folder, name, os.O_RDONLY)
     found = os.fstat(descriptor)
@@ -232,9 +232,9 @@ def _opened(folder: OwnFolder, name: str) -> int:
 
 
 def _load(descriptor: int, kind: str, read: _Read) -> None:
-    """Read lists; what cannot be read is as good as empty."""
+    """Read lists; those that cannot be read are empty."""
     read.data, read.reason = {}, ""
-    # It is read again only when it has changed.
+    # It is noted first, so that a damaged file is read again only when it has changed.
     read.version = newest_version(descriptor, kind)
     try:
         read.version, data = read_list(descriptor, kind)
@@ -252,10 +252,11 @@ _ROWS: Final = {
 def _checked(data: Any, kind: str) -> dict[str, Any]:
     """Return lists whose rows have the right lengths.
 
-    What was written half is seen by its checksum. This is for what another version has
-    written.
+    The checksum finds lists that are half-written. This check is for lists that
+    another version has written.
 
-    :raises ValueError: If a row has not; or another error of reading it.
+    :raises ValueError: If a row has another length. Data of another form can raise
+        other errors.
     """
     for name, length in _ROWS[kind]:
         rows = data[name]
@@ -269,7 +270,7 @@ def _checked(data: Any, kind: str) -> dict[str, Any]:
 
 
 def _as_of(data: Sequence[dict[str, Any]]) -> float | None:
-    """Return from when on something may be missing."""
+    """Return the time from which on something may be missing."""
     return min((one["as_of"] for one in data), default=None)
 
 
@@ -280,7 +281,7 @@ def _sum(one: Any, other: Any) -> Any:
 
 
 def _both(one: FailureRow | None, other: FailureRow) -> FailureRow:
-    """Return a failure of two workers."""
+    """Return the merged failure of two workers."""
     if one is None:
         return other
     newer = max(one, other, key=lambda row: row.last_at)

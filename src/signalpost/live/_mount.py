@@ -18,11 +18,12 @@ __all__ = ["Mount"]
 
 
 class Mount:
-    """Takes the place of an application's ``wsgi_app``, until it is removed.
+    """A WSGI layer that replaces an application's ``wsgi_app`` until it is removed.
 
-    Middlewares put around the application later are around the page, too.
+    A middleware that is added to the application later is around the page, too.
 
-    :param application: An application with a ``wsgi_app``, as Flask's. Held weakly.
+    :param application: An application with a ``wsgi_app``, as Flask's. The reference
+        to it is weak.
     :param path: The path of the page within the application.
     :param page_around: Makes the page around a WSGI application.
     :raises ConfigurationError: If the application has no ``wsgi_app`` to replace, or a
@@ -51,7 +52,7 @@ class Mount:
             )
         self._application = ref(application)
         self._replaced = vars(application).get("wsgi_app")
-        # Its own method would keep the application alive.
+        # The bound method has a strong reference to the application.
         self._before = None if self._replaced else WeakMethod(before)
         self._page: WSGIApplication | None = page_around(self._call_before)
         application.wsgi_app = self
@@ -59,12 +60,12 @@ class Mount:
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Answer as the page, or as the application; as :pep:`3333` says."""
+        """Return the response of the page or of the application (:pep:`3333`)."""
         page = self._page or self._call_before
         return page(environ, start_response)
 
     def remove(self) -> None:
-        """Serve the page no more. If others are around it, it lets all pass."""
+        """Stop serving the page; under other layers, pass each request on."""
         self._page = None
         application: t.Any = self._application()
         if application is None or vars(application).get("wsgi_app") is not self:

@@ -50,12 +50,12 @@ Quantiles: TypeAlias = tuple[float | None, float | None, float | None]
 def quantiles(histogram: int) -> Quantiles:
     """Return p50, p90 and p99 of a histogram, in seconds.
 
-    :param histogram: Its counts of 32 bits, as one number; so that those of several
-        workers are added in one step.
+    :param histogram: Its counts of 32 bits, as one number. Histograms of several
+        workers can so be added in one step.
     """
     if not histogram:
         return None, None, None
-    # Of a damaged file the counts may be too large, and carry.
+    # In a damaged file, the counts may be too large, and their sum may overflow.
     data = (histogram & _MASK).to_bytes(_HISTOGRAM_BYTES, "little")
     totals = [*accumulate(_counts_of(data))]
     count = totals[-1]
@@ -77,7 +77,7 @@ def chart_of(workers: Iterable[Worker], first: int, last: int) -> Chart:
     count = last - first + 1
     requests, failed, aborted = [0] * count, [0] * count, [0] * count
     for worker in workers:
-        # By the number of the second, as a ring has them in this order but for a turn.
+        # The ring does not begin with the first second, so the number decides.
         for tick, *counts in _seconds_of(worker, first, last):
             number = tick - first
             if 0 <= number < count:
@@ -90,7 +90,7 @@ def chart_of(workers: Iterable[Worker], first: int, last: int) -> Chart:
 def _seconds_of(
     worker: Worker, first: int, last: int
 ) -> Iterator[tuple[int, int, int, int]]:
-    """Yield what the places of some seconds hold, be it of these or of others."""
+    """Yield the places of some seconds in the ring; they may have older seconds."""
     begin, end = first % SECONDS, last % SECONDS + 1
     spans = [(begin, end)] if begin < end else [(begin, SECONDS), (0, end)]
     at = worker.layout.seconds
@@ -114,7 +114,7 @@ def periods_of(
     """Return the quantiles by periods of 5 seconds, and those of the last minute.
 
     :param first: The number of the first period.
-    :param last: That of the last one.
+    :param last: The number of the last period.
     """
     minute_first = last - MINUTE_PERIODS + 1
     histograms = dict.fromkeys(range(min(first, minute_first), last + 1), 0)
@@ -134,7 +134,7 @@ def periods_of(
 
 
 class _Minute(NamedTuple):
-    """What the rows of a worker counted in one period."""
+    """The counts of a worker's rows in one period."""
 
     requests: tuple[int, ...]
     failed: tuple[int, ...]
@@ -156,8 +156,7 @@ class _Route:
 class Minutes:
     """The routes in the last minute.
 
-    Periods that are over are kept, so that a reader that asks again reads only the
-    last two.
+    It caches the periods that are over, so that the next call reads only the last two.
     """
 
     def __init__(self) -> None:
@@ -169,7 +168,7 @@ class Minutes:
         """Return the routes, the busiest first.
 
         :param last: The number of the last period.
-        :param window_seconds: How long the last minute is.
+        :param window_seconds: The length of the last minute.
         """
         first = last - MINUTE_PERIODS + 1
         routes: dict[str, _Route] = {}
@@ -182,7 +181,7 @@ class Minutes:
                     minute = self._known[key]
                 else:
                     minute = _minute_of(worker, tick)
-                # It may be written in the one before for a moment.
+                # A worker may still write into the period before, for a moment.
                 if tick < last - 1:
                     known[key] = minute
                 minutes.append(minute)
@@ -230,7 +229,7 @@ def _add(
         route = routes.get(name)
         if route is None:
             route = routes[name] = _Route()
-        # Most routes of an application rest in most minutes.
+        # In most minutes, most routes have no requests.
         if any(charts[row]):
             route.chart = [*map(add, route.chart, charts[row])]
             route.failed += failed[row]

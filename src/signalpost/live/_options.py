@@ -27,7 +27,7 @@ def bool_of(name: str, value: object) -> bool:
 
 
 def seconds_of(value: object) -> float:
-    """Return from when on a request is slow."""
+    """Return the duration from which on a request is slow."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(
             f"slow_seconds must be a number of seconds, got {short_repr(value)}; write"
@@ -42,7 +42,7 @@ def seconds_of(value: object) -> float:
 
 
 def routes_of(value: object) -> int:
-    """Return how many routes have rows of their own."""
+    """Return the number of routes that have rows of their own."""
     if type(value) is not int:
         raise TypeError(
             f"max_routes must be an int, got {short_repr(value)}; write a number of"
@@ -57,7 +57,7 @@ def routes_of(value: object) -> int:
 
 
 def path_of(path: object) -> str:
-    """Return where the page is, without a slash at its end."""
+    """Return the path of the page, without a slash at its end."""
     if not isinstance(path, str) or not _is_path(path):
         raise ConfigurationError(
             "path must begin with / and have no variables and no query, as"
@@ -68,9 +68,9 @@ def path_of(path: object) -> str:
 
 
 def token_of(token: object, token_env: object, allows: object) -> str | None:
-    """Return the token, of which the page knows no other way in than ``allows``.
+    """Return the token of the page; ``None`` if only ``allows`` opens it.
 
-    :raises ConfigurationError: If there is no way in, or a value is none.
+    :raises ConfigurationError: If nothing protects the page, or a value does not fit.
     """
     if token is not None and token_env is not None:
         raise ConfigurationError(
@@ -104,7 +104,7 @@ def token_of(token: object, token_env: object, allows: object) -> str | None:
             key="token",
         )
     if token is not None and not _is_token(token):
-        # Without the value, as it is a secret.
+        # The message leaves the value out, as it is a secret.
         raise ConfigurationError(
             "token must be a string of 16 to 200 printable ASCII characters without"
             " spaces, got another; make one by secrets.token_urlsafe()",

@@ -1,4 +1,4 @@
-"""What a worker counts by statement, failure and referrer, in bounded memory."""
+"""The counts of a worker by statement, failure and referrer, in bounded memory."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Statements:
     __slots__ = ("_most", "left_out", "rows")
 
     left_out: int
-    """How many shapes were dropped for others."""
+    """The number of shapes that were dropped to make room for others."""
     rows: dict[str, list[Any]]
-    """By shape: times, seconds in all, longest, failed, most times in an exchange."""
+    """By shape: times, total seconds, longest, failed, most times in an exchange."""
 
     def __init__(self, most: int = 2 * _MOST_STATEMENTS) -> None:
         self._most = most
@@ -44,7 +44,7 @@ class Statements:
         self.left_out = 0
 
     def add(self, shape: str, more: Iterable[Any]) -> None:
-        """Add what an exchange did with a statement."""
+        """Add the executions of a statement in one exchange."""
         times, seconds, longest, failed = more
         row = self.rows.get(shape)
         if row is None:
@@ -59,7 +59,7 @@ class Statements:
         row[4] = max(row[4], times)
 
     def _drop_half(self) -> None:
-        """Keep those that took longest in all."""
+        """Keep the half with the longest total time."""
         rows = sorted(self.rows.items(), key=lambda row: row[1][1], reverse=True)
         kept = self._most // 2
         self.left_out += len(rows) - kept
@@ -79,7 +79,7 @@ class Failure(NamedTuple):
 
 
 class _Seen:
-    """What is kept of a failure."""
+    """The stored state of one failure."""
 
     __slots__ = ("failure", "first_at", "last_at", "times", "traceback")
 
@@ -105,7 +105,7 @@ class Tops:
         self.have_failures_changed = False
 
     def count_referrer(self, exchange: Exchange) -> None:
-        """Count where a request came from. Any thread may call it."""
+        """Count the referrer of a request. Any thread may call it."""
         self._referrers(None, exchange=exchange)
 
     def has_failure(self, fingerprint: str) -> bool:
@@ -116,10 +116,10 @@ class Tops:
         """Count a failure.
 
         :param failure: The failure; the last one of a fingerprint is shown.
-        :param traceback: Its traceback, if there is none yet.
+        :param traceback: Its traceback; ``None`` if an earlier one has it.
         """
         now = time.time()
-        # It goes to the end, so that the first is what was not seen for longest.
+        # It moves to the end, so that the first one is the least recently seen.
         seen = self._failures.pop(failure.fingerprint, None)
         if seen is None:
             seen = _Seen(failure, _bounded(traceback or ""), now)
@@ -133,7 +133,7 @@ class Tops:
         self.have_failures_changed = True
 
     def encoded(self, signals: Mapping[str, Any], now: float) -> bytes:
-        """Return the lists but the failures, as they are written."""
+        """Return the bytes of all lists other than the failures."""
         statements = self.statements
         rows = sorted(statements.rows.items(), key=lambda row: row[1][1], reverse=True)
         shown = [
@@ -162,7 +162,7 @@ class Tops:
         return _encoded(data, "tops", ("statements", "referrers"))
 
     def encoded_failures(self, now: float) -> bytes:
-        """Return the failures, as they are written."""
+        """Return the bytes of the list of failures."""
         rows = [
             [*seen.failure, seen.times, seen.first_at, seen.last_at, seen.traceback]
             for seen in reversed(self._failures.values())
@@ -176,7 +176,7 @@ class Tops:
 
 
 def _bounded(traceback: str) -> str:
-    """Return the lines of a traceback, the middle left out if it is long."""
+    """Return a traceback; without its middle lines if it is long."""
     lines = [fit_or_none(line, _LONGEST_LINE) or "" for line in traceback.splitlines()]
     size = sum(map(len, lines))
     middle = len(lines) // 2
@@ -191,16 +191,16 @@ def _bounded(traceback: str) -> str:
 
 
 def _encoded(data: dict[str, Any], kind: str, lists: tuple[str, ...]) -> bytes:
-    """Return lists in JSON, the longest of them halved until there is room for them."""
+    """Return lists in JSON; the longest are halved until there is room for all."""
     while True:
-        # ASCII, as half a pair of surrogates has no other form.
+        # UTF-8 cannot encode a lone surrogate; ASCII has an escape for it.
         text = json.dumps(data, separators=(",", ":")).encode("ascii")
         if len(text) <= LIST_BYTES[kind]:
             return text
         longest = max(lists, key=lambda name: len(data[name]))
         rows = data[longest]
         if not rows:
-            # Receivers with names as long as only a program would give them.
+            # Only names of receivers that a program has made can be that long.
             data["signals"] = {"rows": [], "left_out": len(data["signals"]["rows"])}
             continue
         kept = len(rows) // 2

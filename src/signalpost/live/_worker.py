@@ -33,7 +33,7 @@ _MOST_NAMED: Final = 16
 
 
 class Entry(NamedTuple):
-    """A record of a worker, as its index has it. Entries sort by their time."""
+    """An entry of a worker's index for one record. Entries sort by their time."""
 
     at: float
     sequence: int
@@ -52,12 +52,12 @@ class Slot(NamedTuple):
 
 
 class Worker:
-    """What the file of a worker holds, but for the records: these are read when asked.
+    """The contents of a worker's file. Records are read only by their methods.
 
     :param folder: The folder.
     :param name: The name of the file.
-    :raises OSError: If it cannot be opened.
-    :raises ValueError: If it is foreign or damaged; the message has the reason.
+    :raises OSError: If the file cannot be opened.
+    :raises ValueError: If the file is foreign or damaged; the message has the reason.
     """
 
     __slots__ = (
@@ -88,7 +88,7 @@ class Worker:
             raise ValueError(f"it belongs to the user {found.st_uid}")
         self.is_alive = is_held(self._descriptor)
         head = os.pread(self._descriptor, 128, 0)
-        # Its worker is about to write the beginning.
+        # Its worker has not written the beginning yet.
         self.is_new = self.is_alive and not any(head[:8])
         if self.is_new:
             return
@@ -106,14 +106,14 @@ class Worker:
             raise ValueError("its counts are damaged")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
     @property
     def state(self) -> str:
-        """Whether it is ``"alive"``, or has ``"ended"``, or was ``"killed"``."""
+        """Return the state of the worker: ``"alive"``, ``"ended"`` or ``"killed"``."""
         if self.is_alive:
             return "alive"
         return "ended" if self.live.ended_at else "killed"
@@ -151,7 +151,7 @@ class Worker:
     def record(self, entry: Entry, *, with_events: bool = False) -> list[Any] | None:
         """Return the fields of a record; ``None`` if it was overwritten meanwhile.
 
-        :param with_events: Whether what there is of events follows them.
+        :param with_events: Whether the events follow the fields.
         """
         at = self.layout.ring + entry.offset
         data = os.pread(self._descriptor, entry.length, at)
@@ -170,7 +170,7 @@ class Worker:
 
 @lru_cache(maxsize=_MOST_NAMED)
 def _names(data: bytes) -> tuple[str, ...]:
-    """Return the names of rows, which seldom change from one poll to the next."""
+    """Return the names of rows; cached, as polls seldom find other names."""
     names = []
     for at in range(0, len(data), NAME_BYTES):
         length = int.from_bytes(data[at : at + 2], "little")
@@ -179,5 +179,5 @@ def _names(data: bytes) -> tuple[str, ...]:
 
 
 def _text(data: bytes) -> str:
-    # A text is cut where its bytes have no more room.
+    # The writer may have cut a text in the middle of a character.
     return data.decode("utf-8", "ignore")

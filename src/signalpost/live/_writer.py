@@ -1,4 +1,4 @@
-"""What writes the files of this process: its numbers, its records and its lists."""
+"""The writer of this process's files: its numbers, its records and its lists."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _log = logging.getLogger("signalpost.live")
 
 _TOPS_SECONDS: Final = 1.0
 _AGAIN_SECONDS: Final = 30.0
-# A file is made, or lists are written, in milliseconds; on a disk that hangs it may be
-# seconds, in which requests go on.
+# To make a file or write lists takes milliseconds. On a disk that hangs it may take
+# seconds, and more requests come meanwhile.
 _MOST_PENDING: Final = 100_000
 _MOST_RECORDS: Final = 512
 
-# What waits to be written.
+# The kinds of entries that wait to be written.
 _OPENED: Final = "opened"
 _CLOSED: Final = "closed"
 _FAILED: Final = "failed"
@@ -43,16 +43,17 @@ _EXECUTED: Final = "executed"
 
 
 class Writer:
-    """Writes what happened, in whichever thread finds nobody else writing.
+    """A writer that any thread may use; one thread at a time writes.
 
-    What cannot be written at once waits in a queue, so that no request waits: least of
-    all one that is found lost, by the garbage collection, in a thread that writes.
+    While another thread writes, an entry waits in a queue, so that no request waits.
+    This includes a lost exchange that the garbage collection closes in the thread that
+    writes.
 
-    :param folder: Where.
-    :param max_routes: How many routes have rows of their own.
-    :param slow_seconds: From when on a request is slow.
+    :param folder: The folder of the files.
+    :param max_routes: The number of routes that have rows of their own.
+    :param slow_seconds: The duration from which on a request is slow.
     :param has_waterfall: Whether records have events.
-    :param deliveries: What counts calls of receivers, or ``None``.
+    :param deliveries: The counter of receivers' calls, or ``None``.
     """
 
     def __init__(
@@ -74,13 +75,13 @@ class Writer:
         _writers.add(self)
 
     def start_over(self) -> None:
-        """Begin without a file: this process is new."""
+        """Forget the file of the parent, in a new process."""
         self.tops = Tops()
         self._file: WorkerFile | None = None
         self._open_at = 0.0
         self._warned: set[str] = set()
         self._pending: deque[tuple[str, Any, Any]] = deque(maxlen=_MOST_PENDING)
-        # Reentrant, as the collector may end an exchange on any line.
+        # Reentrant: the garbage collection may close an exchange on any line.
         self._lock = threading.RLock()
         self._is_busy = self._has_new_lists = False
         self._tops_at = 0.0
@@ -103,10 +104,10 @@ class Writer:
     def close(self, trace: Trace) -> None:
         """Write that a request is over."""
         file = trace.file
-        # Its process goes on with it, and counts it.
+        # The parent process still has the request, and counts it.
         if file is not None and not file.is_open and file.pid != os.getpid():
             return
-        # The file has no more records than these; the request is counted all the same.
+        # The file has room for no more records; the request itself is still counted.
         if len(self._pending) > _MOST_RECORDS:
             trace.record = b""
         self._pending.append((_CLOSED, trace, None))
@@ -126,7 +127,7 @@ class Writer:
         self._drain()
 
     def flush(self) -> None:
-        """Write the lists if there is anything new in them, unless others write."""
+        """Write the lists if they have changed and no other thread writes."""
         if not self._has_new_lists or not self._lock.acquire(blocking=False):
             return
         try:
@@ -143,7 +144,7 @@ class Writer:
             self._drain()
 
     def end(self) -> None:
-        """Write all that there is, and let go of the file."""
+        """Write everything that waits, and close the file."""
         with self._lock:
             self._drain()
             self._has_ended = True
@@ -155,8 +156,8 @@ class Writer:
             file.end()
 
     def _drain(self) -> None:
-        """Write what waits, unless another thread does, or this one already."""
-        # Once more, as it may have come while the other thread was about to end.
+        """Write the entries that wait, unless a thread is writing already."""
+        # Check again: an entry may have come just before the other thread ended.
         while self._pending:
             if not self._lock.acquire(False):  # noqa: FBT003  # a name takes longer
                 return
@@ -172,7 +173,7 @@ class Writer:
                 self._lock.release()
 
     def _usable_file(self) -> WorkerFile | None:
-        """Return the file, which is made if possible."""
+        """Return the file; make it first if there is none and it is possible."""
         if self._file is not None and self._file.is_open:
             return self._file
         self._file = None
@@ -211,7 +212,7 @@ class Writer:
             else:
                 self.tops.statements.add(first, second)
         now = now or time.time()
-        # Not a comparison of times only, as a clock may be set back.
+        # The clock may be set back, so the range has two ends.
         if not self._tops_at - _AGAIN_SECONDS <= now < self._tops_at:
             self._write_tops(file, now)
         else:
@@ -240,7 +241,7 @@ class Writer:
             self._warn("lists of the live page are not written", error)
 
     def _warn(self, what: str, error: OSError) -> None:
-        """Log a problem, each once."""
+        """Log a problem once."""
         if what in self._warned:
             return
         self._warned.add(what)
@@ -254,7 +255,7 @@ _writers: WeakSet[Writer] = WeakSet()
 
 
 def flush() -> None:
-    """Write what this process has in its lists, for one who reads them now."""
+    """Write the lists of this process, so that a reader finds them now."""
     for writer in [*_writers]:
         writer.flush()
 
@@ -266,7 +267,7 @@ def _start_all_over() -> None:
 
 def _end_all() -> None:
     for writer in [*_writers]:
-        with suppress(Exception):  # whatever is left of the interpreter
+        with suppress(Exception):  # the interpreter may be half gone
             writer.end()
 
 

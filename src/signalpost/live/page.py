@@ -44,7 +44,7 @@ _COMPRESSED_FROM = 1024
 
 _Headers = list[tuple[str, str]]
 
-# No script or style is inline, so there is nothing to except.
+# No script or style is inline, so the policy needs no exception.
 _POLICY: t.Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
     " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none';"
@@ -76,33 +76,34 @@ class LivePage:
 
         app.wsgi_app = LivePage(app.wsgi_app, token=os.environ["LIVE_TOKEN"])
 
-    It shows what a :class:`~signalpost.live.LiveRecorder` records, of all processes of
-    this machine, whichever of them answers. Put it around all other middlewares: its
-    own requests are not recorded then. A process of its own, which answers while all
-    workers hang, is ``flask signalpost live``; or any server of WSGI with
-    ``LivePage(None, folder=…, path="/", token=…)``.
+    It shows the records of :class:`~signalpost.live.LiveRecorder` in all processes of
+    this machine; any of them can serve it. Put it around all other middlewares, so that
+    its own requests are not recorded. ``flask signalpost live`` serves it in a process
+    of its own, which works even while all workers hang. Any WSGI server does the same
+    with ``LivePage(None, folder=…, path="/", token=…)``.
 
-    The page is never open to everyone. With a token, it asks for it, and a cookie
-    stands for it for twelve hours (``HttpOnly``, ``SameSite=Strict``); a script sends
-    ``Authorization: Bearer`` and the token. After ten wrong tokens a minute, of all
-    clients of a process together, no further one is looked at. Nothing on the page
-    changes anything.
+    The page is never open to everyone. With a token, it shows a form for the token, and
+    sets a cookie that is valid for twelve hours (``HttpOnly``, ``SameSite=Strict``). A
+    script sends ``Authorization: Bearer`` and the token. After ten wrong tokens a
+    minute, counted over all clients of a process, no further token is checked. The page
+    only reads: it changes nothing in the application.
 
-    :param app: The WSGI application around which it is; ``None`` for none.
-    :param path: Where the page is, below the mount point of the application.
-    :param token: What opens the page: 16 to 200 characters, as of
+    :param app: The WSGI application that the page is around; ``None`` for none.
+    :param path: The path of the page, below the mount point of the application.
+    :param token: The token that opens the page: 16 to 200 characters, as of
         :func:`secrets.token_urlsafe`.
     :param token_env: The environment variable that has the token.
-    :param allows: Takes the WSGI environment and returns whether the client may see the
-        page; with a token, in addition. The address in it may be that of a proxy.
+    :param allows: A function that takes the WSGI environment and returns whether the
+        client may see the page; with a token, both must allow it. The client's address
+        in the environment may be that of a proxy.
     :param folder: The folder of the recorder; ``None`` for the
         :func:`~signalpost.live.live_folder` of ``app``, which must then be an
         application, or lead to one that a layer of signalpost's is around.
     :param only_hosts: The values of ``Host`` that are answered, or ``None`` for all.
-        For a page on a loopback address, which a page of another site could reach by a
-        name of its own (DNS rebinding).
-    :raises ConfigurationError: If it would be open to everyone, or an option does not
-        fit.
+        It protects a page on a loopback address: another site's page could reach it by
+        a host name of that site (DNS rebinding).
+    :raises ConfigurationError: If the page would be open to everyone, or an option does
+        not fit.
     :raises OSError: If this system has no locks of files.
 
     .. versionadded:: 0.1
@@ -136,10 +137,10 @@ class LivePage:
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Answer as the page, or let the application answer; as :pep:`3333` says."""
+        """Return the response of the page or of the application (:pep:`3333`)."""
         path = environ.get("PATH_INFO") or "/"
         if path == self._path or path.startswith(f"{self._path}/"):
-            # Not among the paths that match nothing.
+            # Without a route, it would be counted as a path that matches nothing.
             record_route(environ, f"{self._path}/")
             answer = self._answered(environ, path[len(self._path) :])
             return answer.sent(environ, start_response)
@@ -150,7 +151,7 @@ class LivePage:
     def _answered(self, environ: WSGIEnvironment, rest: str) -> _Answer:
         """Return the answer to a request for the page.
 
-        :param rest: What comes after the path of the page.
+        :param rest: The part of the path after the path of the page.
         """
         name = rest.removeprefix("/")
         refusal = self._refusal(environ, name)
@@ -175,7 +176,7 @@ class LivePage:
         return _Answer("200 OK", body=page_named("index.html"), content_type=_HTML)
 
     def _refusal(self, environ: WSGIEnvironment, name: str) -> _Answer | None:
-        """Return the answer to what is refused whatever the token; or ``None``."""
+        """Return the refusal that does not depend on the token, or ``None``."""
         if self._hosts is not None and environ.get("HTTP_HOST") not in self._hosts:
             return _Answer("421 Misdirected Request")
         if name not in ("", "data.json", "login") and static_file(name) is None:
@@ -192,7 +193,7 @@ class LivePage:
         """Return the path of the page from the root of the host, with a slash."""
         script_name = str(environ.get("SCRIPT_NAME") or "")
         path = f"{script_name}{self._path}/".encode("latin-1", "replace")
-        # Two slashes at its beginning would be those of another host.
+        # With two slashes at its beginning, it would be the address of another host.
         return "/" + quote(path).lstrip("/")
 
     def _not_logged_in(self, name: str) -> _Answer:
@@ -243,9 +244,9 @@ class LivePage:
         return _json("200 OK", data)
 
     def _found(self, asked: Mapping[str, str]) -> t.Any:
-        """Return what is asked for; ``None`` if it is not there."""
+        """Return the data of a query; ``None`` if there is none."""
         reader = self._reader
-        # Of the other processes of the application they may be a second old.
+        # The lists of the other processes may be a second old.
         flush()
         if "exchange" in asked:
             exchange = reader.exchange(asked["exchange"])
@@ -263,7 +264,7 @@ class LivePage:
 
 
 class _Answer:
-    """What the page answers.
+    """A response of the page.
 
     :param status: The status line.
     :param headers: Further headers.
@@ -272,9 +273,9 @@ class _Answer:
     """
 
     cache: str = "no-store"
-    """Whether a browser may keep it."""
+    """The value of ``Cache-Control``."""
     compressed: bytes | None = None
-    """The body as gzip has it, if it is known."""
+    """The body compressed by gzip; ``None`` if it is not stored."""
 
     def __init__(
         self,
@@ -311,7 +312,7 @@ class _Answer:
 def _static(file: StaticFile, environ: WSGIEnvironment) -> _Answer:
     headers = [("ETag", file.etag)]
     known = str(environ.get("HTTP_IF_NONE_MATCH", ""))
-    # RFC 9110, 13.1.2: compared weakly, as what servers make of it when they compress.
+    # RFC 9110, 13.1.2: a weak comparison, as servers weaken the tag when they compress.
     if file.etag in (one.strip().removeprefix("W/") for one in known.split(",")):
         answer = _Answer("304 Not Modified", headers)
     else:
@@ -325,7 +326,7 @@ def _static(file: StaticFile, environ: WSGIEnvironment) -> _Answer:
 def _problem(
     name: str, status: str, problem: str, headers: _Headers | None = None
 ) -> _Answer:
-    """Return a refusal, as what was asked for is read: data, the login, or a text."""
+    """Return a refusal in the form that the client reads: data, login form or text."""
     if name == "data.json":
         return _json(status, {"error": problem or "Log in."}, headers)
     if status.startswith("403"):
@@ -354,7 +355,7 @@ def _gzipped(data: bytes) -> bytes:
 
 
 def _form_of(environ: WSGIEnvironment) -> dict[str, str]:
-    """Return the fields of a form; of one that is too long, none."""
+    """Return the fields of a form; none if it is too long."""
     try:
         length = int(environ.get("CONTENT_LENGTH") or 0)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What all workers of a folder have recorded, merged."""
+"""The merged records of all workers of a folder."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _MOST_IN_FLIGHT: Final = 100
 _MOST_SKIPPED: Final = 20
 _MOST_FOUND: Final = 200
 _LONGEST_FOLDER: Final = 500
-# A second, and a period, may still grow when they were last read.
+# The counts of a second or a period may still grow after they were read.
 _AGAIN_SECONDS: Final = 10
 
 _cursor = re.compile(
@@ -70,23 +70,22 @@ _LONGEST_CURSOR: Final = 10_000
 
 
 def read_live(folder: str | os.PathLike[str]) -> LiveSnapshot:
-    """Return what the processes of one machine have recorded for the live page.
+    """Return the live page's records of all processes of one machine.
 
     ::
 
         snapshot = read_live("/srv/shop/instance/signalpost-live")
         print(snapshot.total.requests_per_second, snapshot.total.p99_seconds)
 
-    Files of dead workers are read, too, while they are there; foreign, damaged and
-    half-written ones are skipped and counted. Nothing is written, and no request
-    waits.
+    It reads the files of dead workers, too, while these exist. It skips and counts
+    foreign, damaged and half-written files. Nothing is written, and no request waits.
 
     :param folder: The folder of a :class:`~signalpost.live.LiveRecorder`.
     :returns: An empty one if there is no such folder.
     :raises OSError: If this system has no locks of files, or the folder cannot be
         opened.
-    :raises PermissionError: If the folder belongs to someone else, or others can enter
-        it.
+    :raises PermissionError: If the folder belongs to another user, or other users can
+        enter it.
     :raises TypeError: If ``folder`` is no path.
 
     .. versionadded:: 0.1
@@ -100,12 +99,12 @@ class Found(NamedTuple):
     exchanges: list[ExchangeRow]
     """The newest first, 200 at most."""
     left_out: int
-    """How many more there are."""
+    """The number of further exchanges."""
     searched: int
 
 
 class _Cursor(NamedTuple):
-    """What a reader has got already."""
+    """The position of a reader: the data that it has already."""
 
     now: int
     tops: str
@@ -123,7 +122,7 @@ class _Files(NamedTuple):
 
 
 class Reader:
-    """Reads a folder again and again. Any thread may use it.
+    """A reader that reads one folder repeatedly. Any thread may use it.
 
     :param folder: The folder of the workers' files.
     :raises OSError: If this system has no locks of files.
@@ -138,10 +137,10 @@ class Reader:
         self._lock = threading.Lock()
 
     def snapshot(self, cursor: str = "") -> LiveSnapshot:
-        """Return what there is, or what is new.
+        """Return all data, or the data that is new since an earlier snapshot.
 
-        :param cursor: That of an earlier snapshot. What does not fit is as good as
-            none.
+        :param cursor: The cursor of an earlier snapshot. One that is not valid counts
+            as none.
         :raises OSError: As for :func:`read_live`.
         """
         with self._lock, self._opened() as files:
@@ -277,7 +276,7 @@ class Reader:
 
 
 class _Span(NamedTuple):
-    """Of which time the numbers are."""
+    """The time span of the numbers."""
 
     second: int
     period: int
@@ -285,7 +284,7 @@ class _Span(NamedTuple):
     minute_first: int
     """The first second of the last minute."""
     window_seconds: float
-    """How long the last minute is."""
+    """The length of the last minute."""
     since: float | None
 
 
@@ -324,7 +323,7 @@ def _by_age(folder: OwnFolder) -> list[str]:
 
 
 def _cursor_of(text: str, now: float) -> _Cursor | None:
-    """Return a cursor; ``None`` for what is none, or is too old or too new."""
+    """Return a cursor; ``None`` if it is not valid, too old or too new."""
     found = _cursor(text) if len(text) <= _LONGEST_CURSOR else None
     if found is None:
         return None
@@ -384,7 +383,7 @@ def _count_in_flight(workers: Sequence[Worker], *, is_alive_only: bool) -> int:
 
 
 def _in_flight(workers: Sequence[Worker], now: float) -> list[InFlightRow]:
-    """Return the requests in flight, the longest first, those of the dead last."""
+    """Return the requests in flight, longest first; those of dead workers are last."""
     rows = [
         InFlightRow(
             worker.name,

@@ -1,4 +1,4 @@
-"""What the live page shows, as data: frozen, and with the names of its JSON."""
+"""The data of the live page: frozen classes with the names of its JSON."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class Total:
     """
 
     window_seconds: float
-    """How much of the last minute there is: 1 to 60."""
+    """The length of the recorded part of the last minute: 1 to 60."""
     requests: int
     requests_per_second: float
     failed: int
     """Outcome ``"error"``, or a status from 500 up."""
     aborted: int
     failed_share: float | None
-    """``None`` without requests, as are the quantiles."""
+    """``None`` without requests; the quantiles, too, are ``None`` then."""
     in_flight: int
     p50_seconds: float | None
     p90_seconds: float | None
@@ -64,7 +64,7 @@ class Chart:
     .. versionadded:: 0.1
     """
 
-    # In the JSON it is "from", a keyword of Python's.
+    # The JSON has the name "from", which is a keyword of Python.
     begin: int
     """The first second, since the epoch."""
     requests: tuple[int, ...]
@@ -80,9 +80,9 @@ class Periods:
     """
 
     begin: int
-    """When the first one begins, in seconds since the epoch."""
+    """The time when the first period begins, in seconds since the epoch."""
     step: int
-    """How long each is, in seconds."""
+    """The length of a period, in seconds."""
     p50_seconds: tuple[float | None, ...]
     p90_seconds: tuple[float | None, ...]
     p99_seconds: tuple[float | None, ...]
@@ -113,7 +113,7 @@ class RouteRow:
 
 @dataclass(frozen=True, slots=True)
 class InFlightRow:
-    """One request in flight, or one that its worker died in.
+    """One request in flight, or one whose worker died during it.
 
     .. versionadded:: 0.1
     """
@@ -124,7 +124,7 @@ class InFlightRow:
     path: str
     started_at: float
     seconds: float | None
-    """How long it has been in flight; ``None`` if the worker is dead."""
+    """The time that it has been in flight; ``None`` if the worker is dead."""
     status: int | None
     """``None`` before the response begins."""
     is_dead: bool
@@ -138,7 +138,7 @@ class ExchangeRow:
     """
 
     key: str
-    """What it is found by: worker and number."""
+    """Its key for look-ups: the worker and a number."""
     worker: str
     pid: int
     request_id: str | None
@@ -154,7 +154,7 @@ class ExchangeRow:
     sql_count: int
     sql_seconds: float
     most_repeats: int
-    """How often the most frequent statement was executed."""
+    """The number of executions of the most frequent statement."""
     is_failed: bool
     is_slow: bool
     exception: str | None
@@ -171,12 +171,12 @@ class EventRow:
     """``"signal"``, ``"template"``, ``"sql"`` or ``"exception"``."""
     name: str
     at_seconds: float
-    """When it began, since the exchange's start."""
+    """The time from the start of the exchange to the start of the event."""
     seconds: float | None
-    """``None`` for a moment."""
+    """The duration; ``None`` for an event without one."""
     place: str | None
     times: int | None
-    """How often the exchange executed the statement; ``None`` for all but SQL."""
+    """The exchange's executions of the statement; ``None`` for other kinds."""
     is_failed: bool
 
 
@@ -212,7 +212,7 @@ class StatementRow:
 
 @dataclass(frozen=True, slots=True)
 class StatementList:
-    """The statements that took longest in all.
+    """The statements with the longest total time.
 
     .. versionadded:: 0.1
     """
@@ -267,7 +267,7 @@ class ReferrerRow:
 
 @dataclass(frozen=True, slots=True)
 class ReferrerList:
-    """Where most requests came from.
+    """The referrers that most requests came from.
 
     .. versionadded:: 0.1
     """
@@ -291,7 +291,7 @@ class ReceiverRow:
     connected_at: str | None
     sender: str
     workers: int
-    """In how many workers it is connected."""
+    """The number of workers that it is connected in."""
     calls: int | None
     """``None`` where calls are not observed."""
     failures: int | None
@@ -332,7 +332,7 @@ class WorkerRow:
     worker: str
     pid: int
     state: str
-    """``"alive"``; ``"ended"`` in order; ``"killed"`` if it could not say so."""
+    """``"alive"``; ``"ended"`` after an orderly end; ``"killed"`` after any other."""
     is_busy: bool
     in_flight: int
     started_at: float
@@ -371,19 +371,19 @@ class FileTotals:
 
 @dataclass(frozen=True, slots=True)
 class LiveSnapshot:
-    """What all workers of a folder have recorded, at one moment; from ``read_live()``.
+    """The records of all workers of a folder at one moment; from ``read_live()``.
 
     .. versionadded:: 0.1
     """
 
     now: float
     cursor: str
-    """What a later one is compared with."""
+    """The position that a later snapshot begins at."""
     is_delta: bool
     poll_seconds: int
     history_seconds: int
     since: float | None
-    """The start of the oldest worker that is read; ``None`` if there is none."""
+    """The start of the oldest worker; ``None`` if there is no worker."""
     folder: str
     has_waterfall: bool
     slow_seconds: float

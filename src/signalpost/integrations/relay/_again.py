@@ -1,4 +1,4 @@
-"""A signal, sent again for an event that came from elsewhere."""
+"""Signals that are sent again for events of other processes."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ _signal: ContextVar[NamedSignal | None] = ContextVar(
     "signalpost.sent_again", default=None
 )
 
-# By source and signal: what a process receives and forwards under its own name again
-# would reach it for ever.
+# By source and signal. A process that forwards a received event under its own name
+# would receive it again, without end.
 _chained: set[tuple[str, str]] = set()
 
 
@@ -67,7 +67,7 @@ def is_sent_again(signal: NamedSignal) -> bool:
 
 
 def note_chain(source: str, name: str) -> None:
-    """Note that a signal is forwarded from here even when it was received here."""
+    """Record that this process forwards a signal even if it was received here."""
     _chained.add((source, name))
 
 
@@ -105,9 +105,11 @@ def checked_signal(signal: object) -> NamedSignal:
 class Signals(Mapping[str, NamedSignal]):
     """The signals that events are received for, by name.
 
-    :param signals: They.
-    :raises TypeError: As :func:`checked_signal` does, and so do the others.
-    :raises ValueError: If two have the same name, or there are none.
+    :param signals: The signals. Each is checked by :func:`checked_signal`.
+    :raises TypeError: If one of them is no named signal.
+    :raises PayloadError: If one of them does not declare its payload.
+    :raises ValueError: If two have the same name, or a name cannot be the type of an
+        event.
     """
 
     def __init__(self, signals: Iterable[object]) -> None:
@@ -132,17 +134,17 @@ class Signals(Mapping[str, NamedSignal]):
         """
         if self._signals.setdefault(signal.name, signal) is not signal:
             raise ValueError(
-                f"two signals are named {signal.name!r}, so events could not be told"
-                " apart; rename one"
+                f"two signals are named {signal.name!r}, so an event could belong to"
+                " either; rename one"
             )
 
     def fit(self, event: Event) -> tuple[NamedSignal, dict[str, t.Any]]:
-        """Return the signal of an event, and what to send it with.
+        """Return the signal of an event, and the payload to send it with.
 
-        What the signal does not declare is left out, with one warning: the sender may
-        be newer.
+        Values that the signal does not declare are left out, with one warning: the
+        sender may have a newer version.
 
-        :raises EventError: If there is no such signal, or something is missing.
+        :raises EventError: If there is no such signal, or a declared value is missing.
         """
         signal = self._signals.get(event.name)
         if signal is None:
@@ -176,7 +178,7 @@ def _noted(signal: NamedSignal, event: Event) -> Iterator[None]:
     in_event = _event.set(event)
     in_signal = _signal.set(signal)
     try:
-        # So that lines of the receivers have the id of the request.
+        # The log lines of the receivers have the id of the request then.
         with carried({"request_id": event.request_id}):
             yield
     finally:
@@ -192,9 +194,9 @@ def send_again(
 ) -> Exception | None:
     """Send a signal for an event; call every receiver, even if some of them raise.
 
-    :param payload: What :meth:`Signals.fit` has returned.
-    :param async_wrapper: Makes a function to call out of an async receiver.
-    :returns: What the first receiver that failed has raised, or ``None``.
+    :param payload: The payload that :meth:`Signals.fit` has returned.
+    :param async_wrapper: Returns a synchronous function for an async receiver.
+    :returns: The exception of the first receiver that failed, or ``None``.
     """
     with _noted(signal, event):
         outcomes = signal.send_robust(

@@ -1,4 +1,4 @@
-"""AMQP 0-9-1, as RabbitMQ has it: an exchange, and a queue for each group."""
+"""The transport for AMQP 0-9-1 with RabbitMQ: an exchange, and a queue a group."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ from ._transport import Why
 __all__ = ["AmqpTransport", "open_transport"]
 
 OPTIONS: t.Final = {"prefetch": 16.0, "heartbeat": 30.0}
-"""What a URL may say: ``prefetch``, how many messages a listener takes at once, and
-``heartbeat``, after how many seconds each side shows that it lives."""
+"""The options of a URL: ``prefetch``, the number of messages that a listener takes at
+once, and ``heartbeat``, the seconds between the signs of life that each side sends."""
 
-# A header must fit into one frame, of 128 KiB as a rule.
+# A header must fit into one frame, which usually has 128 KiB.
 MOST_REASON: t.Final = 1000
 MOST_TRACEBACK: t.Final = 16_000
 
 
-# What is not of the first two is py-amqp's, on a connection that is lost meanwhile.
+# py-amqp raises all but the first two on a connection that has just been lost.
 _ERRORS = (AMQPError, OSError, RuntimeError, AttributeError, LookupError, ValueError)
 
 _Result = t.TypeVar("_Result")
@@ -65,15 +65,15 @@ _Raw: t.TypeAlias = t.Any
 
 @dataclass(frozen=True, slots=True)
 class _Handle:
-    """Where a message is."""
+    """The place of a message on a channel."""
 
     channel: _Raw
     tag: int
-    """What it is acknowledged by, on this channel."""
+    """The number that acknowledges it on this channel."""
     id: str
     headers: Mapping[str, t.Any]
     is_redelivered: bool
-    """Whether another listener had it, or this one before its connection was lost."""
+    """``True`` if it was delivered before, also on a connection that was lost."""
 
 
 def open_transport(address: Address) -> AmqpTransport:
@@ -84,14 +84,14 @@ def open_transport(address: Address) -> AmqpTransport:
 class AmqpTransport:
     """Send to a topic exchange, and receive from a queue for each group.
 
-    With the prefix ``signalpost``, the group ``shipping`` has these, all of them kept
-    on disk: the queue ``signalpost.shipping``, bound to the exchange ``signalpost`` by
-    the name of each signal; ``signalpost.shipping.dead``; and, made when it is first
-    needed, ``signalpost.shipping.retry.4s``, in which what failed waits for 4 seconds.
+    With the prefix ``signalpost``, the group ``shipping`` has these queues, all of them
+    durable: ``signalpost.shipping``, bound to the exchange ``signalpost`` by the name
+    of each signal; ``signalpost.shipping.dead``; and ``signalpost.shipping.retry.4s``,
+    made when it is first needed, in which failed messages wait for 4 seconds.
 
-    The first one is of the type that the virtual host has as its default, classic or
-    quorum. Not always quorum: on a single node of RabbitMQ 3.10 that was killed, a
-    quorum queue may take nothing any more.
+    The type of the first one is the default of the virtual host, classic or quorum. It
+    is not always quorum: after a single node of RabbitMQ 3.10 was killed, a quorum
+    queue may accept no more messages.
     """
 
     def __init__(self, address: Address) -> None:
@@ -158,13 +158,13 @@ class AmqpTransport:
         for type_ in types:
             _check_key(type_)
         if self._group != group:
-            # One that only sends has no heartbeats, as nobody is there to send them.
+            # A connection that only sends has no heartbeats: no thread would send them.
             self._drop()
         self._group = group
         self._do(lambda connection: self._declare(connection, types))
 
     def receive(self, seconds: float) -> Sequence[Message]:
-        """Return what the broker has handed out since; wait if that is nothing."""
+        """Return the messages that have come since; wait if there are none."""
         return self._do(lambda connection: self._receive(connection, seconds))
 
     def done(self, messages: Sequence[Message]) -> None:
@@ -177,8 +177,8 @@ class AmqpTransport:
         self._do(acknowledge)
 
     def again(self, message: Message, seconds: float) -> None:
-        """Put a message into a queue that gives it back after some time."""
-        # A queue for each delay: of one queue, only the first message can expire.
+        """Put a message into a queue that returns it after some time."""
+        # Each delay has a queue: in a queue, only the first message can expire.
         ratio = max(seconds, 0.001) * 1000 / FIRST_DELAY_MS
         delay_ms = FIRST_DELAY_MS * 2 ** max(0, math.ceil(math.log2(ratio)))
         retry_queue = retry_queue_of(self._queue, delay_ms)
@@ -197,7 +197,7 @@ class AmqpTransport:
         headers = {
             TRIES: why.tries,
             REASON: why.reason[:MOST_REASON],
-            # Its end names the exception.
+            # The end is kept, as it names the exception.
             TRACEBACK: why.traceback[-MOST_TRACEBACK:],
             BURIED_AT: now.isoformat(),
         }
@@ -208,14 +208,14 @@ class AmqpTransport:
         )
 
     def renew(self, messages: Sequence[Message]) -> None:
-        """Show the broker that this listener lives, or it gives messages to others."""
+        """Send a sign of life, so that the broker does not give messages to others."""
         if messages:
             self._do(AmqpConnection.beat)
 
     # Dead letters
 
     def dead(self, group: str) -> Iterator[DeadLetter]:
-        """Yield the dead letters of a group; they are kept from others meanwhile."""
+        """Yield the dead letters of a group; others cannot get them meanwhile."""
         self._do(lambda connection: self._open_letters(connection))
         while letter := self._do(lambda _connection: self._next_letter(group)):
             yield letter
@@ -252,7 +252,7 @@ class AmqpTransport:
         return ()
 
     def backlog(self, group: str) -> Backlog:
-        """Return what the queues of a group have."""
+        """Return the numbers of messages in the queues of a group."""
         queue = f"{self._exchange}.{group}"
         found = self._do(lambda connection: backlog_in(connection, queue, group))
         return found or raise_no_group(self._address, group)
@@ -266,7 +266,7 @@ class AmqpTransport:
     # The connection
 
     def check(self) -> Sequence[str]:
-        """Return what about the broker could lose events."""
+        """Return warnings about a broker that could lose events."""
         found = self._do(lambda connection: connection.raw.server_properties)
         product, version = str(found.get("product")), str(found.get("version"))
         if product != "RabbitMQ":
@@ -274,7 +274,7 @@ class AmqpTransport:
         return []
 
     def close(self) -> None:
-        """Disconnect; the broker gives others what is not done."""
+        """Disconnect; the broker gives unfinished messages to others."""
         connection, self._connection = self._connection, None
         self._forget()
         if connection is not None:
@@ -284,7 +284,7 @@ class AmqpTransport:
                 connection.drop()
 
     def forget(self) -> None:
-        """Let go of the parent's connection, without a word on it."""
+        """Drop the parent's connection in a forked child, and send nothing on it."""
         connection, self._connection = self._connection, None
         self._forget()
         if connection is not None:
@@ -295,7 +295,7 @@ class AmqpTransport:
         return f"{self._exchange}.{self._group}"
 
     def _do(self, action: Callable[[AmqpConnection], _Result]) -> _Result:
-        """Do something on the connection; drop it on any error."""
+        """Call a function with the connection; drop the connection on any error."""
         try:
             if self._connection is None:
                 self._client.heartbeat = self._heartbeat if self._group else 0
@@ -316,22 +316,22 @@ class AmqpTransport:
             connection.drop()
 
     def _forget(self) -> None:
-        """Forget all that belongs to one connection."""
+        """Reset all state that belongs to one connection."""
         self._has_exchange = False
         self._consuming = self._letters = None
         self._waiting = []
-        # They may be deleted meanwhile, and are declared again.
+        # They may be deleted before the next connection, so they are declared again.
         self._retry_queues = set()
         self._letter_tags = {}
 
-    # What is done on a channel
+    # Actions on a channel
 
     def _declare(self, connection: AmqpConnection, types: Sequence[str]) -> None:
         channel = connection.channel()
         self._declare_exchange(channel)
         dead = f"{self._queue}.dead"
         _declare_queue(channel, dead, _CLASSIC)
-        # For quorum queues with a limit of deliveries.
+        # Quorum queues with a delivery limit need a queue of dead letters.
         _declare_queue(channel, self._queue, _to(dead))
         for type_ in types:
             channel.queue_bind(self._queue, self._exchange, type_)
@@ -390,21 +390,22 @@ class AmqpTransport:
         queue: str,
         headers: dict[str, object],
     ) -> None:
-        """Publish a copy, then acknowledge: in between, there are two, never none."""
+        """Publish a copy, then acknowledge: so there may be two, but never none."""
         copy = Outgoing(message.body, "", queue, message.handle.id, headers)
         _check_routed(connection.publish([copy]), queue)
         self._acknowledge(message)
 
     def _acknowledge(self, message: Message) -> None:
         handle: _Handle = message.handle
-        # A number of a channel that is gone would be one of another message here.
+        # On another channel, the same number belongs to another message.
         if handle.channel is self._consuming:
             handle.channel.basic_ack(handle.tag)
 
     def _set_back_suspect(self, connection: AmqpConnection) -> None:
-        """Count that the first message has come back, as it may be what ends workers.
+        """Count that the first message was delivered again: it may end workers.
 
-        A classic queue does not count that, so a copy with the number goes to its end.
+        A classic queue does not count deliveries, so a copy with the number is put at
+        its end.
         """
         handle: _Handle = self._waiting[0].handle
         if not handle.is_redelivered or "x-delivery-count" in handle.headers:
@@ -416,7 +417,7 @@ class AmqpTransport:
 
     def _open_letters(self, connection: AmqpConnection) -> None:
         if self._letters is not None:
-            # What it has shown goes back to where it was.
+            # The letters that it has delivered return to their places.
             self._letters.close()
         self._letters = connection.channel()
         self._letter_tags = {}
@@ -433,13 +434,13 @@ class AmqpTransport:
         return letter
 
     def _find(self, group: str, letter: DeadLetter) -> None:
-        """Have a dead letter among those that were taken, if it is still there."""
+        """Take dead letters until this one is among them, if it still exists."""
         if letter.id not in self._letter_tags:
             any(one.id == letter.id for one in self.dead(group))
 
 
-# Quorum queues of RabbitMQ 4 drop what was handed out 20 times, and dead letters are
-# handed out each time that they are listed.
+# Quorum queues of RabbitMQ 4 drop a message after 20 deliveries, and each listing of
+# the dead letters delivers them.
 _CLASSIC: t.Final[dict[str, object]] = {"x-queue-type": "classic"}
 
 
@@ -452,9 +453,9 @@ def _to(queue: str) -> dict[str, object]:
 
 
 def _check_query(url: str) -> None:
-    """Check that kombu knows what is left in a URL's query; it ignores the rest.
+    """Check that kombu has all options left in a URL's query: it ignores others.
 
-    :raises ValueError: If it does not.
+    :raises ValueError: If an option is unknown.
     """
     for name, _value in parse_qsl(urlsplit(url).query, keep_blank_values=True):
         if not name.startswith("ssl_") and name != "login_method":

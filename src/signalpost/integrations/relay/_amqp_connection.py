@@ -1,4 +1,4 @@
-"""One connection to an AMQP broker: it publishes with confirms, or breaks."""
+"""One connection to an AMQP broker, which publishes with confirms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["AmqpConnection", "Outgoing"]
 _IS_KEPT: t.Final = 2  # AMQP 0-9-1, 1.8.3.4: persistent
 
 _Raw: t.TypeAlias = t.Any
-"""What py-amqp has, which is not typed."""
+"""An object of py-amqp, which has no types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +34,19 @@ class Outgoing:
 
 
 class AmqpConnection:
-    """A connection that is made at once, and thrown away after the first error.
+    """A connection that is made at once, and dropped after the first error.
 
-    kombu's own producers reconnect, but one whose tries are used up is broken for
-    good. So only kombu's knowledge of URLs and of the protocol is used.
+    kombu's own producers reconnect, but a producer that has used up its tries stays
+    broken. So only kombu's parts for URLs and for the protocol are used.
 
-    :param client: Where to connect to.
-    :param seconds: How long a publish may take, with its confirms.
-    :raises Exception: Whatever the driver raises.
+    :param client: The client that has the broker's address.
+    :param seconds: The longest time that a publish may take, with its confirms.
+    :raises Exception: Any error of the driver.
     """
 
     def __init__(self, client: kombu.Connection, seconds: float) -> None:
         self.seconds = seconds
-        # Not client.connect(), which waits for two seconds and tries again.
+        # client.connect() would wait for two seconds and try again.
         self.raw: _Raw = client.transport.establish_connection()
         self._publishing: _Raw = None
         self._unconfirmed: set[int] = set()
@@ -63,8 +63,8 @@ class AmqpConnection:
     def publish(self, messages: Sequence[Outgoing]) -> list[str]:
         """Publish messages, and return once the broker has confirmed each.
 
-        :returns: The routing keys of those that reached no queue.
-        :raises TimeoutError: If that takes too long.
+        :returns: The routing keys of the messages that reached no queue.
+        :raises TimeoutError: If the confirms take too long.
         """
         deadline = time.monotonic() + self.seconds
         channel = self._publisher()
@@ -87,9 +87,9 @@ class AmqpConnection:
         return returned
 
     def read_for(self, seconds: float) -> bool:
-        """Read what the broker sends next, and return whether there was anything.
+        """Read the next data of the broker, and return whether there was any.
 
-        :param seconds: How long to wait for it; ``0`` for not at all.
+        :param seconds: The longest time to wait for it; ``0`` does not wait.
         """
         try:
             self.raw.drain_events(timeout=seconds)
@@ -98,10 +98,7 @@ class AmqpConnection:
         return True
 
     def beat(self) -> None:
-        """Show the broker that this side lives, if that is due.
-
-        :raises TimeoutError: If the broker has not done so for long.
-        """
+        """Send a heartbeat to the broker if one is due."""
         interval = self.raw.heartbeat
         if not interval:
             return
@@ -113,7 +110,7 @@ class AmqpConnection:
     def check_broker_lives(self) -> None:
         """Check that something has come from the broker lately.
 
-        Called when all that has come was read.
+        Call it after all data that has come was read.
 
         :raises TimeoutError: If nothing has come for two of its heartbeats.
         """
@@ -124,11 +121,11 @@ class AmqpConnection:
             raise TimeoutError(f"it has been silent for {now - self._read_at:.0f} s")
 
     def close(self) -> None:
-        """Disconnect, and let the broker know."""
+        """Disconnect with the closing handshake of the protocol."""
         self.raw.close()
 
     def drop(self) -> None:
-        """Disconnect at once."""
+        """Disconnect at once, without the closing handshake."""
         self.raw.collect()
 
     def forget(self) -> None:

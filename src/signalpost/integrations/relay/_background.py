@@ -1,4 +1,4 @@
-"""Events that a thread of the relay sends, while the application goes on."""
+"""The sending of events in a thread, while the application continues."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _Waiting: t.TypeAlias = tuple[float, WrittenEvent]
 
 
 class _Queue:
-    """What waits in one process, and the thread that sends it."""
+    """The events that wait in one process, and the thread that sends them."""
 
     def __init__(self) -> None:
-        # In C, and so safe in finalisers and signal handlers, which may send as well.
+        # Written in C, so it is safe in finalisers and signal handlers, which may send.
         self.waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self.batch: list[_Waiting] = []
         self.thread: threading.Thread | None = None
         self.transport: Transport | None = None
-        # A finaliser may send, or close, in the midst of a start.
+        # A finaliser may send or close while the thread is being started.
         self.starting = threading.RLock()
         self.closing = threading.Event()
 
@@ -45,21 +45,21 @@ class _Queue:
         return self.waiting.qsize() + len(self.batch)
 
     def disconnect(self) -> None:
-        """Leave the broker."""
+        """Disconnect from the broker."""
         transport, self.transport = self.transport, None
         if transport is not None:
             transport.close()
 
 
 class BackgroundSends:
-    """A thread sends events in batches, and again until the broker has them.
+    """A thread that sends events in batches, and retries until the broker has them.
 
-    It starts with the first event, in each process that has one. What waits is bounded;
-    what comes on top is dropped and counted.
+    The thread starts with the first event of each process. The number of waiting events
+    is bounded; further events are dropped and counted.
 
-    :param address: Where to.
-    :param counts: What is counted.
-    :param max_waiting: How many events may wait.
+    :param address: The broker's address.
+    :param counts: The counters of the relay.
+    :param max_waiting: The largest number of events that may wait.
     """
 
     def __init__(self, address: Address, counts: Counts, max_waiting: int) -> None:
@@ -75,17 +75,17 @@ class BackgroundSends:
 
     @property
     def waiting(self) -> int:
-        """How many events wait in this process."""
+        """Return the number of events that wait in this process."""
         return len(self._queue)
 
     @property
     def oldest_seconds(self) -> float:
-        """For how long the oldest event has waited that is next to be sent."""
+        """Return how long the event that is sent next has waited, in seconds."""
         batch = self._queue.batch
         return time.monotonic() - batch[0][0] if batch else 0.0
 
     def put(self, event: WrittenEvent) -> None:
-        """Have an event sent; it never waits for the broker, or for another thread."""
+        """Queue an event; never wait for the broker or for another thread."""
         own = self._queue
         if own.waiting.qsize() + len(own.batch) >= self._max_waiting:
             self._drop(event)
@@ -106,18 +106,18 @@ class BackgroundSends:
             )
 
     def _start(self, own: _Queue) -> None:
-        # Only the first event of a process may wait here, for another first one.
+        # Only the first events of a process may wait here, for each other.
         with own.starting:
             if own.thread is not None:
                 return
             thread = threading.Thread(
                 target=self._run, args=(own,), name="signalpost-relay", daemon=True
             )
-            # Before the start: a thread that ends at once takes itself off.
+            # Set before the start: a thread that ends at once resets it.
             own.thread = thread
             try:
                 thread.start()
-            except RuntimeError as error:  # the interpreter ends, or has no more
+            except RuntimeError as error:  # at the interpreter's end, or a limit
                 own.thread = None
                 if self._unstarted.is_due():
                     log.error("relay: events wait; no thread can be started: %s", error)
@@ -127,7 +127,7 @@ class BackgroundSends:
             self._send_all(own)
         finally:
             own.disconnect()
-            # If this is no regular end, the next event starts another thread.
+            # After an unexpected end, the next event starts another thread.
             own.thread = None
 
     def _send_all(self, own: _Queue) -> None:
@@ -139,17 +139,17 @@ class BackgroundSends:
                 pause_seconds = _FIRST_PAUSE_SECONDS
                 continue
             if own.closing.wait(pause_seconds):
-                # The time is nearly over: often, rather than seldom.
+                # Little time is left, so it tries often.
                 time.sleep(_FIRST_PAUSE_SECONDS)
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
     def _fill(self, own: _Queue) -> bool:
-        """Take what waits, at least one event; return whether there was any."""
+        """Take the events that wait, at least one; return whether there was any."""
         one = own.waiting.get()
         if one is not None:
             own.batch.append(one)
             if own.waiting.qsize() < _BATCH:
-                # Let the thread that sends go on, without a switch for each event.
+                # Other threads can send meanwhile without a switch for each event.
                 time.sleep(_GATHER_SECONDS)
         while one is not None and len(own.batch) < _BATCH:
             try:
@@ -179,7 +179,7 @@ class BackgroundSends:
                 log.error("relay: %s; events wait until it is back", error)
             self._is_away = True
             return False
-        # Not the broker's: to send it again would fail again, for ever.
+        # It is no error of the broker, so each further try would fail, too.
         except Exception as error:  # noqa: BLE001  # logged
             log.exception("relay: %d events cannot be sent", len(events))
             self._counts.note_failure()
@@ -194,7 +194,7 @@ class BackgroundSends:
         return True
 
     def _set_aside(self, own: _Queue, error: EventsRefusedError) -> None:
-        """Give up what the broker takes in no case; what is behind it goes on."""
+        """Drop the events that the broker never accepts, so that the others go on."""
         self._note_back()
         self._counts.note_failure()
         batch, own.batch = own.batch, []
@@ -214,17 +214,17 @@ class BackgroundSends:
         self._is_away = False
 
     def close(self, seconds: float) -> int:
-        """Send what waits, for so long at most; return how many events are left."""
+        """Send the waiting events in ``seconds`` at most; return how many are left."""
         own = self._queue
-        with own.starting:  # or it might not be started yet
+        with own.starting:  # else it might not be started yet
             thread = own.thread
         if thread is None:
             return self._give_up(own)
         own.closing.set()
         own.waiting.put(None)
         thread.join(seconds)
-        # A thread that goes on ends as soon as it is in its loop again; an event that
-        # comes now has another one.
+        # A thread that still runs ends at its next loop. An event that comes now starts
+        # another one.
         self._queue = _Queue()
         return self._give_up(own) if thread.is_alive() or own.batch else 0
 
@@ -248,7 +248,7 @@ class BackgroundSends:
         return len(left)
 
     def _start_over(self) -> None:
-        """Forget, in a forked child, what is the parent's: it sends that itself."""
+        """Forget the parent's events in a forked child: the parent sends them."""
         transport = self._queue.transport
         if transport is not None:
             transport.forget()

@@ -1,4 +1,4 @@
-"""What the commands ``signalpost relay …`` have in common."""
+"""The common parts of the commands ``signalpost relay …``."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Parser(argparse.ArgumentParser):
     """A parser whose words may be before, between and after the options."""
 
     is_of_words = False
-    """Whether it is a command's own; not one with further commands."""
+    """``True`` for the parser of one command; ``False`` if it has further commands."""
 
-    def parse_known_args(  # type: ignore[override]  # as it is called by others
+    def parse_known_args(  # type: ignore[override]  # the signature that argparse calls
         self, args: t.Any = None, namespace: t.Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse the arguments of a command."""
         if not self.is_of_words:
             return super().parse_known_args(args, namespace)
-        self.is_of_words = False  # it calls this method, for the options
+        self.is_of_words = False  # the next call, by argparse, is for the options
         try:
             return self.parse_known_intermixed_args(args, namespace)
         finally:
@@ -50,8 +50,8 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """Add a command that takes a broker, and return it.
 
-    :param run: Called with what was chosen; returns the exit code.
-    :param text: What it is for.
+    :param run: Callback for the parsed arguments; returns the exit code.
+    :param text: The purpose of the command, for its help.
     :param words: The further words of the command, for its help.
     """
     parser: Parser = commands.add_parser(name, help=text)
@@ -72,7 +72,7 @@ def add_command(
 
 
 def _guarded(run: Run, chosen: argparse.Namespace) -> int:
-    """Run a command; print what is wrong in one line."""
+    """Run a command; print an error in one line."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # modules of the user are there
     try:
@@ -83,9 +83,9 @@ def _guarded(run: Run, chosen: argparse.Namespace) -> int:
 
 
 def address_of(chosen: argparse.Namespace) -> Address:
-    """Return where the broker is, and take it from the words.
+    """Return the address of the broker, and remove it from the words.
 
-    :raises ValueError: If that is given nowhere.
+    :raises ValueError: If no address is given.
     """
     url = os.environ.get(URL_VARIABLE, "")
     if chosen.words and "://" in chosen.words[0]:

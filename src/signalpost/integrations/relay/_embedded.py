@@ -1,4 +1,4 @@
-"""A database as the broker: listeners read the outbox themselves."""
+"""The transport without a broker: listeners read the outbox in a database."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ from ._transport import Why
 __all__ = ["EmbeddedTransport", "open_transport"]
 
 OPTIONS: t.Final = {"lease_seconds": 30.0, "batch": 10.0, "poll_seconds": 0.1}
-"""What a URL may say beside SQLAlchemy's own: after how long the events of a listener
-that was killed are given to others, how many a listener takes at once, and how often
-it looks for new ones."""
+"""The options of a URL beside SQLAlchemy's own: the seconds until the events of a
+killed listener are given to others, the number of events that a listener takes at once,
+and the seconds between its looks for new ones."""
 
 _SWEEP_SECONDS: t.Final = 1.0
 
@@ -62,14 +62,14 @@ def open_transport(address: Address) -> EmbeddedTransport:
 class EmbeddedTransport:
     """Send and receive by the outbox of a database, without a broker.
 
-    Each event is a row, and a group's listener that takes it adds a row about that: it
-    is taken until a time, which is put off while the listener lives; or to be tried
-    again at a time; or done; or dead. An event goes once each group that wants its
-    type has done it. A group that is new gets what is there.
+    Each event is a row. A group's listener that takes it adds a row with its state: it
+    is taken until a time, which moves on while the listener lives; or to be tried again
+    at a time; or done; or dead. An event is deleted after each group that wants its
+    type has done it. A new group gets the events that are still there.
     """
 
     def __init__(self, address: Address) -> None:
-        # Not address.options(), which takes a file's path for a server's.
+        # address.options() would take the path of a file for that of a server.
         url = make_url(address.url)
         own = {name: url.query[name] for name in OPTIONS if name in url.query}
         options = OPTIONS | {
@@ -113,13 +113,13 @@ class EmbeddedTransport:
         except RelayError as error:
             if not isinstance(error.__cause__, IntegrityError):
                 raise
-            # They were sent before, and the answer to that was lost.
+            # Some were written before, but the database's answer was lost.
             self._do(write_new)
 
     # Receiving
 
     def subscribe(self, group: str, types: Sequence[str]) -> None:
-        """Make the group known, with the types that its listeners want."""
+        """Store the group, with the types that its listeners want."""
         self._group, self._types = group, tuple(types)
         groups = self._table.groups
         now = time.time()
@@ -140,7 +140,7 @@ class EmbeddedTransport:
         self._do(register)
 
     def receive(self, seconds: float) -> Sequence[Message]:
-        """Take the first events that no listener of the group has; wait if need be."""
+        """Return the first events that no listener of the group has; wait for them."""
         end = time.monotonic() + seconds
         while True:
             if self._do(self._has_some):
@@ -154,13 +154,13 @@ class EmbeddedTransport:
             time.sleep(min(left, self._poll_seconds))
 
     def done(self, messages: Sequence[Message]) -> None:
-        """Note that the group has received these events."""
+        """Record that the group has received these events."""
         numbers = [one.handle for one in messages]
         if numbers:
             self._do(lambda connection: self._note(connection, numbers, state="done"))
 
     def again(self, message: Message, seconds: float) -> None:
-        """Have an event taken again after some time."""
+        """Make an event available to the group again after some time."""
         due_at = time.time() + seconds
         self._do(
             lambda connection: self._note(
@@ -169,7 +169,7 @@ class EmbeddedTransport:
         )
 
     def bury(self, message: Message, why: Why) -> None:
-        """Note that an event is a dead letter of the group."""
+        """Record that an event is a dead letter of the group."""
         self._do(
             lambda connection: self._note(
                 connection,
@@ -182,7 +182,7 @@ class EmbeddedTransport:
         )
 
     def renew(self, messages: Sequence[Message]) -> None:
-        """Put off when others may take these events."""
+        """Extend the time until others may take these events."""
         numbers = [one.handle for one in messages]
         due_at = time.time() + self._lease_seconds
         self._do(
@@ -198,11 +198,11 @@ class EmbeddedTransport:
         yield from self._do(lambda connection: self._letters.all_of(connection, group))
 
     def retry(self, group: str, letter: DeadLetter) -> None:
-        """Have the group receive a dead letter again, as if for the first time."""
+        """Make a dead letter available to the group, as if for the first time."""
         self._do(lambda connection: self._letters.retry(connection, group, letter))
 
     def drop(self, group: str, letter: DeadLetter) -> None:
-        """Note that the group is done with a dead letter."""
+        """Record that the group has done a dead letter."""
         self._do(lambda connection: self._letters.drop(connection, group, letter))
         self._do(self._letters.sweep)
 
@@ -213,12 +213,12 @@ class EmbeddedTransport:
         return self._do(self._groups.names)
 
     def backlog(self, group: str) -> Backlog:
-        """Return what waits for a group."""
+        """Return the numbers of events that wait for a group."""
         found = self._do(lambda connection: self._groups.backlog(connection, group))
         return found or raise_no_group(self._address, group)
 
     def delete_group(self, group: str) -> None:
-        """Delete a group, and events that only it has not received."""
+        """Delete a group, and the events that only this group had not received."""
         if not self._do(lambda connection: self._groups.delete(connection, group)):
             raise_no_group(self._address, group)
         self._do(self._letters.sweep)
@@ -226,7 +226,7 @@ class EmbeddedTransport:
     # The database
 
     def check(self) -> Sequence[str]:
-        """Return what about the database could lose events."""
+        """Return warnings about a database that could lose events."""
         if self._url.get_backend_name() == "sqlite" and not self._url.database:
             return ["the database is in memory, and ends with the process"]
         synchronous = self._do(self._synchronous)
@@ -235,19 +235,19 @@ class EmbeddedTransport:
         return []
 
     def close(self) -> None:
-        """Give back what was taken and is not done, and disconnect."""
+        """Release the unfinished events to the group, and disconnect."""
         if self._group and self._has_tables:
-            # Or its lease ends.
+            # If this fails, the events are free when the lease ends.
             with contextlib.suppress(DBAPIError), self._engine.begin() as connection:
                 self._give_back(connection)
         self._drop()
 
     def forget(self) -> None:
-        """Let go of connections that belong to the parent of this process."""
+        """Drop the connections that belong to the parent of this process."""
         self._engine.dispose(close=False)
 
     def _do(self, action: Callable[[Connection], _Result]) -> _Result:
-        """Do something in a transaction; disconnect if the database fails."""
+        """Call a function in a transaction; disconnect if the database fails."""
         try:
             if not self._has_tables:
                 check_tables(self._engine, self._table)
@@ -303,7 +303,7 @@ class EmbeddedTransport:
             "due_at": now + self._lease_seconds,
         }
         if rows and rows[0].tries is not None:
-            # Alone: of those that a worker had when it was killed, one may be why.
+            # It is taken alone: one of a killed worker's events may be the reason.
             return [self._take_again(connection, rows[0], own)]
         new = [*itertools.takewhile(lambda row: row.tries is None, rows)]
         if new:
@@ -329,9 +329,9 @@ class EmbeddedTransport:
         return Message(row.event.encode(), row.tries + 1, row.number)
 
     def _lock_group(self, connection: Connection, now: float) -> None:
-        """Keep other listeners of the group out, until the transaction ends.
+        """Lock the group for other listeners until the transaction ends.
 
-        It is a change, and the first statement, so that it does so on each database:
+        The lock is a write, and the first statement, so that it works on each database:
         SQLite could not turn a transaction that has read into one that writes.
         """
         groups = self._table.groups
@@ -340,7 +340,7 @@ class EmbeddedTransport:
         )
 
     def _give_back(self, connection: Connection) -> None:
-        """Let others take at once what this listener has taken and not received."""
+        """Make the unfinished events of this listener available to others at once."""
         deliveries = self._table.deliveries
         connection.execute(
             deliveries.update()

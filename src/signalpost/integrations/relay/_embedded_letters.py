@@ -1,4 +1,4 @@
-"""What remains of events in an outbox that listeners read: dead letters, done ones."""
+"""The dead letters and the done events in an outbox that listeners read."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ._transport import Why
 
 __all__ = ["Letters"]
 
-_MOST_SWEPT = 500  # SQLite takes 999 values in a statement, if it is old
+_MOST_SWEPT = 500  # an old SQLite takes 999 values in a statement
 
 
 class Letters:
-    """The rows about events that no listener is to take.
+    """The rows about events that no listener takes.
 
     :param table: The outbox.
     """
@@ -45,21 +45,21 @@ class Letters:
         return [_letter(*row) for row in connection.execute(query)]
 
     def retry(self, connection: Connection, group: str, letter: DeadLetter) -> None:
-        """Have a dead letter taken again."""
+        """Make a dead letter available to the group again."""
         self._change(
             connection, group, letter, state="waiting", due_at=0.0, tries=0, error=None
         )
 
     def drop(self, connection: Connection, group: str, letter: DeadLetter) -> None:
-        """Count a dead letter as done."""
+        """Record that a dead letter is done."""
         self._change(connection, group, letter, state="done")
 
     def sweep(self, connection: Connection) -> None:
-        """Delete events that each group has done which wants their type."""
+        """Delete the events that all groups for their type have done."""
         events, deliveries = self._table.events, self._table.deliveries
         groups = self._table.groups
         is_wanted = groups.c.type == events.c.type
-        # Spelt out: by itself, the innermost would have events of its own.
+        # Without correlate(), the innermost query would select from events once more.
         is_done = (
             exists()
             .where(

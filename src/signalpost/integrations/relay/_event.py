@@ -1,4 +1,4 @@
-"""Events: what travels, as CloudEvents 1.0 in structured JSON."""
+"""The events that are sent: CloudEvents 1.0 in structured JSON."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from ._values import Codecs
 __all__ = ["CONTENT_TYPE", "MOST_BYTES", "Event", "Writer", "WrittenEvent", "read"]
 
 CONTENT_TYPE: t.Final = "application/cloudevents+json"
-"""What an event is written as: CloudEvents 1.0, JSON format, 3.2."""
+"""The content type of an event: CloudEvents 1.0, JSON format, 3.2."""
 
 MOST_BYTES: t.Final = 256 * 1024
-"""How long an event may be when it is written."""
+"""The largest size of a written event, in bytes."""
 
 _FORMAT: t.Final = "1"
-"""How values are written; a later one could not be read by this version."""
+"""The version of the format of values; this code cannot read a later one."""
 
-# CloudEvents 1.0, 3.1: no control characters, in any attribute.
+# CloudEvents 1.0, 3.1: no attribute has control characters.
 _has_control = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
-# RFC 3986, 4.1: a reference has no spaces, and none of a few others.
+# RFC 3986, 4.1: a reference has no spaces and none of these other characters.
 _is_source = re.compile(r"[^\s\x00-\x1f\x7f-\x9f<>\"{}|\\^`\ud800-\udfff]{1,1024}")
 
 _encode = json.JSONEncoder(
@@ -50,23 +50,23 @@ class Event:
     """
 
     id: str
-    """What is the same each time the event is received; unique for its source."""
+    """The id of the event, the same at each delivery; unique for its source."""
     source: str
     """The ``source`` of the relay that sent it."""
     name: str
     """The name of the signal; the event's ``type``."""
     payload: Mapping[str, t.Any] = field(repr=False)
-    """What the signal was sent with."""
+    """The payload that the signal was sent with."""
     sender: str | None = None
     """The name of the signal's sender; ``None`` if it had none."""
     time: datetime.datetime | None = None
-    """When the signal was sent; ``None`` if that is not known."""
+    """The time when the signal was sent; ``None`` if it is not known."""
     traceparent: str | None = None
-    """The trace that it was sent in, as W3C Trace Context has it."""
+    """The trace that it was sent in, as ``traceparent`` of W3C Trace Context."""
     request_id: str | None = None
     """The id of the request that it was sent in."""
     tries: int = 1
-    """Which try to receive it this is, counted from 1."""
+    """The number of this try to receive it, counted from 1."""
 
 
 class WrittenEvent(t.NamedTuple):
@@ -83,7 +83,7 @@ class WrittenEvent(t.NamedTuple):
 
 
 def check_source(source: object) -> None:
-    """Check that a source can be one.
+    """Check that a value can be the source of events.
 
     :raises ValueError: If it cannot.
     """
@@ -101,15 +101,15 @@ def traceparent_in(environ: Mapping[str, t.Any]) -> str | None:
 
 
 def is_text(text: str) -> bool:
-    """Return whether a text can be an attribute of an event."""
+    """Return whether a text can be the value of an attribute."""
     return bool(text) and len(text) <= 1024 and not _has_control(text)
 
 
 class Writer:
-    """Writes events of one source.
+    """A writer of the events of one source.
 
     :param source: The name of the application.
-    :raises ValueError: If the source cannot be one.
+    :raises ValueError: If it cannot be the source of events.
     """
 
     __slots__ = ("_codecs", "_source")
@@ -129,11 +129,11 @@ class Writer:
         """Return a new event in JSON.
 
         :param type_: The name of the signal.
-        :param payload: What it was sent with.
+        :param payload: The payload that it was sent with.
         :param sender: The name of its sender.
         :param extensions: Further attributes of the event, as ``traceparent``.
-        :raises NotSendableError: If something in the payload cannot be sent, or the
-            whole is too long.
+        :raises NotSendableError: If a value in the payload cannot be sent, or the event
+            is too long.
         """
         if sender is not None and not is_text(sender):
             raise NotSendableError(
@@ -151,7 +151,7 @@ class Writer:
         }
         identity = new_id()
         time = datetime.datetime.now(datetime.UTC).isoformat()
-        # Half of the time of encoding it all: most of an event never changes.
+        # Most of an event never changes; this takes half the time of encoding it all.
         text = (
             f'{{"specversion":"1.0","id":"{identity}","source":{self._source},'
             f'"time":"{time}","datacontenttype":"application/json",'
@@ -197,7 +197,7 @@ def _not_utf8(payload: Mapping[str, object]) -> NotSendableError:
 def read(body: bytes, codecs: Codecs, tries: int = 1) -> Event:
     """Return the event that a body holds.
 
-    :param tries: Which try to receive it this is.
+    :param tries: The number of this try to receive it.
     :raises EventError: If it is no event, or has values that cannot be read.
     """
     event = _document(body)
@@ -253,7 +253,7 @@ def _refuse(constant: str) -> t.NoReturn:
 
 
 def _data_of(event: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Return the payload as it is written."""
+    """Return the payload of an event, not yet decoded by the codecs."""
     kind = event.get("datacontenttype") or "application/json"
     if not isinstance(kind, str) or not _is_json(kind):
         raise EventError(
@@ -262,7 +262,7 @@ def _data_of(event: dict[str, t.Any]) -> dict[str, t.Any]:
     data = event.get("data")
     encoded = event.get("data_base64")
     if encoded is not None:
-        # CloudEvents 1.0, JSON format, 3.1: what a sender had as bytes.
+        # CloudEvents 1.0, JSON format, 3.1: a sender wrote the data as bytes.
         try:
             data = _loaded(base64.b64decode(encoded, validate=True))
         except (TypeError, binascii.Error, ValueError) as error:

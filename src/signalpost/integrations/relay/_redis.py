@@ -1,4 +1,4 @@
-"""Redis Streams: one stream a signal, one consumer group a group, by redis-py."""
+"""The transport for Redis Streams: a stream a signal, a consumer group a group."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ _DEFAULTS: t.Final = {
     "lease_seconds": 60.0,
     "max_events": 1_000_000.0,
 }
-# Whose an event is that is due again later: it is no worker's by then.
+# The consumer of events that are due again later: they belong to no worker until then.
 _LATER: t.Final = "later"
-# What depends on them here.
+# The options of redis-py that this module depends on.
 _OURS: t.Final = frozenset(("decode_responses", "protocol"))
 _MOST_DEAD: t.Final = 100_000
 _BATCH: t.Final = 100
-# How much work one worker takes at once, so that the others of its group have some.
+# The work that one worker takes at once, so that the others of its group have some.
 _TAKEN_SECONDS: t.Final = 0.1
-# How often it is looked for what is due again, and for what no group needs any more.
+# The time between looks for events that are due again or that no group needs.
 _DUE_SECONDS: t.Final = 0.5
 _TRIM_SECONDS: t.Final = 60.0
 _GONE_SECONDS: t.Final = 86_400.0
 
 
 class _Handle(t.NamedTuple):
-    """Where an event is."""
+    """The place of an event in a stream."""
 
     stream: str
     id: bytes
@@ -76,15 +76,15 @@ def open_transport(address: Address) -> RedisTransport:
 class RedisTransport:
     """A connection to Redis.
 
-    What a group has been handed out and has not done is *pending* there, with the time
-    of the latest delivery: after ``lease_seconds`` it is due for any worker of the
-    group. :meth:`renew` sets that time to now, and :meth:`again` to so long ago that it
-    is due when it should be: so one mechanism is for workers that died and for tries
-    that failed, and nothing has to be moved.
+    An event that a group was handed out and has not done is *pending* in Redis, with
+    the time of its latest delivery: after ``lease_seconds`` it is due for any worker of
+    the group. :meth:`renew` sets that time to now. :meth:`again` sets it back so that
+    the event is due at the right time. One mechanism so serves workers that died and
+    tries that failed, and no event has to be moved.
 
-    :param address: Where Redis is. In the URL's query: ``lease_seconds`` and
-        ``max_events``, the length of a stream, ``keep_seconds``, for how long it has
-        what every group has done, and what redis-py takes.
+    :param address: The address of Redis. Its URL's query may have ``lease_seconds``;
+        ``max_events``, the length of a stream; ``keep_seconds``, the time that a stream
+        has events that every group has done; and the options of redis-py.
     """
 
     renew_seconds: float | None
@@ -113,7 +113,7 @@ class RedisTransport:
     def _check_url(self) -> None:
         """Check the options of the URL, without connecting.
 
-        :raises ValueError: If one is unknown, or wrong.
+        :raises ValueError: If an option is unknown, or its value is wrong.
         """
         for name in _OURS & {*_query_of(self._url)}:
             raise ValueError(
@@ -133,7 +133,7 @@ class RedisTransport:
     def _connected(self) -> redis.Redis:
         """Return the client; it connects when it is used."""
         if self._client is None:
-            seconds = self._address.seconds / 2  # to connect, and to be answered
+            seconds = self._address.seconds / 2  # half to connect, half for the answer
             self._client = redis.Redis.from_url(
                 self._url,
                 max_connections=1,
@@ -146,7 +146,7 @@ class RedisTransport:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what redis-py raises into our error, and drop the connection."""
+        """Raise our error for an error of redis-py, and drop the connection."""
         try:
             yield
         except (redis.RedisError, OSError) as error:
@@ -163,7 +163,7 @@ class RedisTransport:
         return f"{self._address.prefix}:{type_}"
 
     def _own(self, kind: str, group: str | None = None) -> str:
-        """Return the stream of a group's own: what is tried again, or dead."""
+        """Return a stream of one group: of its retried events, or its dead letters."""
         return f"{self._address.prefix}.{kind}:{group or self._group}"
 
     def send(self, events: Sequence[WrittenEvent]) -> None:
@@ -205,9 +205,10 @@ class RedisTransport:
         self._due_at = self._trim_at = self._seen_at = 0.0
 
     def _take_own(self, client: t.Any, stream: str) -> None:
-        """Hold what this consumer was handed out before the connection broke.
+        """Take the events that this consumer got before the connection broke.
 
-        Until the lease ends it is nobody else's, and the answer may have been lost.
+        No other consumer gets them before the lease ends, and Redis's answer with them
+        may have been lost.
         """
         pending = client.xpending_range(
             stream, self._group, "-", "+", 10 * _BATCH, consumername=self._consumer
@@ -224,7 +225,7 @@ class RedisTransport:
                     self._hold(message)
 
     def receive(self, seconds: float) -> Sequence[Message]:
-        """Return what is due again, else what is new."""
+        """Return an event that is due again, else new events."""
         self._adapt()
         if self._unfinished:
             found, self._unfinished = self._unfinished, []
@@ -235,7 +236,7 @@ class RedisTransport:
             if now >= self._due_at:
                 due = self._due(client)
                 if due is not None:
-                    return [self._hold(due)]  # and look again at the next call
+                    return [self._hold(due)]  # the next call looks again
                 self._due_at = now + _DUE_SECONDS
             if now >= self._seen_at:
                 self._note_alive(client)
@@ -247,16 +248,16 @@ class RedisTransport:
             return self._new(client, wait)
 
     def _note_alive(self, client: t.Any) -> None:
-        """Have Redis note this listener, until its lease ends.
+        """Store in Redis that this listener lives, until its lease ends.
 
-        Not by its consumers: before 7.2, one that only waits counts as idle.
+        Its consumers do not show it: before 7.2, one that only waits counts as idle.
         """
         self._groups.note_listener(
             client, self._group, self._consumer, self._lease_seconds
         )
 
     def _adapt(self) -> None:
-        """Take as much at once as the receivers do in a short time."""
+        """Adapt the number of events taken at once to the speed of the receivers."""
         begun, number = self._handed_out
         if number:
             seconds = max((time.monotonic() - begun) / number, 1e-6)
@@ -286,8 +287,8 @@ class RedisTransport:
     def _due(self, client: t.Any) -> Message | None:
         """Claim one event that is due again.
 
-        One only: the number of its deliveries is that of its tries then. Not by
-        XAUTOCLAIM, which does not return that number.
+        It claims only one, so that the number of deliveries is the number of tries.
+        XAUTOCLAIM would not return that number.
         """
         lease = int(self._lease_seconds * 1000)
         pipeline = client.pipeline(transaction=False)
@@ -296,7 +297,7 @@ class RedisTransport:
         for stream, pending in zip(self._streams, pipeline.execute(), strict=True):
             for one in pending:
                 id_ = one["message_id"]
-                # It has nothing if another has claimed it meanwhile, or it was trimmed.
+                # Empty if another worker has claimed the event, or it was trimmed.
                 for _, fields in client.xclaim(
                     stream, self._group, self._consumer, lease, [id_]
                 ):
@@ -342,7 +343,7 @@ class RedisTransport:
                 0,
                 ids,
                 idle=int(idle_seconds * 1000),
-                justid=True,  # and so it counts as no delivery
+                justid=True,  # so that it counts as no delivery
             )
         pipeline.execute()
 
@@ -369,9 +370,9 @@ class RedisTransport:
             self._held.pop(message.handle, None)
 
     def _trim(self, client: t.Any) -> None:
-        """Delete what every group of a stream has done, and consumers that are gone.
+        """Delete the events that every group has done, and consumers that are gone.
 
-        Not what is new, as another group may be about to start for the first time.
+        New events are kept, as another group may be about to start for the first time.
         """
         kept = b"%d" % ((time.time() - self._keep_seconds) * 1000)
         for stream in self._streams:
@@ -404,7 +405,7 @@ class RedisTransport:
             start = f"({entries[-1][0].decode()}"
 
     def retry(self, group: str, letter: DeadLetter) -> None:
-        """Move a dead letter to the group's own stream of what is tried again."""
+        """Move a dead letter to the group's own stream of retried events."""
         with self._errors():
             pipeline = self._connected().pipeline(transaction=True)
             pipeline.xadd(self._own("again", group), {BODY: letter.body})
@@ -422,27 +423,27 @@ class RedisTransport:
             return self._groups.names(self._connected())
 
     def backlog(self, group: str) -> Backlog:
-        """Return what waits for a group, its own tries included."""
+        """Return the numbers of events that wait for a group, retried ones included."""
         with self._errors():
             found = self._groups.backlog(self._connected(), group)
         return found or raise_no_group(self._address, group)
 
     def delete_group(self, group: str) -> None:
-        """Delete a group, and what is its own, from each stream."""
+        """Delete a group from each stream, and its own streams."""
         with self._errors():
             was_there = self._groups.delete(self._connected(), group)
         if not was_there:
             raise_no_group(self._address, group)
 
     def check(self) -> Sequence[str]:
-        """Return what in the configuration of Redis could lose events."""
+        """Return warnings about settings of Redis that could lose events."""
         with self._errors():
             client: t.Any = self._connected()
             client.ping()
             try:
                 found = client.config_get("appendonly", "maxmemory", "maxmemory-policy")
             except redis.ResponseError:
-                return ["CONFIG GET is not allowed, so nothing can be told about it"]
+                return ["CONFIG GET is not allowed, so no setting can be checked"]
         texts = {text_of(name): text_of(value) for name, value in found.items()}
         problems = []
         if texts.get("appendonly") == "no":
@@ -459,7 +460,7 @@ class RedisTransport:
         return problems
 
     def close(self) -> None:
-        """Have what was handed out handed out to others at once, and disconnect."""
+        """Make unfinished events available to others at once, and disconnect."""
         held, self._held, self._unfinished = [*self._held.values()], {}, []
         with suppress(RelayError):
             if held:
@@ -475,13 +476,13 @@ class RedisTransport:
         self._drop()
 
     def _leave(self, client: t.Any, stream: str) -> None:
-        """Remove the own consumer; with what it has pending, it would be lost."""
+        """Remove this consumer if none of its events is pending: they would be lost."""
         for one in client.xinfo_consumers(stream, self._group):
             if one["name"] == self._consumer.encode() and not one["pending"]:
                 client.xgroup_delconsumer(stream, self._group, self._consumer)
 
     def forget(self) -> None:
-        """Let go of the parent's connection: redis-py knows whose it is."""
+        """Drop the parent's connection; redis-py does not shut its socket down."""
         self._client = None
         self._held, self._unfinished = {}, []
 

@@ -1,4 +1,4 @@
-"""How a relay hands events to its broker, and how it counts them."""
+"""The ways in which a relay sends events to its broker, and their counts."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ class Sends(t.Protocol):
 
     @property
     def waiting(self) -> int:
-        """How many events wait in this process."""
+        """Return the number of events that wait in this process."""
 
     @property
     def oldest_seconds(self) -> float:
-        """For how long the oldest of them has waited; 0 if none waits."""
+        """Return how long the oldest of them has waited, in seconds; 0 if none."""
 
     def put(self, event: WrittenEvent) -> None:
-        """Send an event, or have it sent.
+        """Send an event, or queue it to be sent.
 
-        :raises RelayError: If that fails, and is this way's to report.
+        :raises RelayError: If the sending fails, and this class sends at once.
         """
 
     def close(self, seconds: float) -> int:
-        """Send what waits; return how many events are left, and lost."""
+        """Send the waiting events; return how many are left, and so are lost."""
 
 
 class Seldom:
-    """Lets a line be logged once a minute at most."""
+    """A limit for a log line: once a minute at most."""
 
     __slots__ = ("_next",)
 
@@ -69,19 +69,19 @@ class Seldom:
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the events of a relay, in this process."""
+    """The counts of a relay's events in this process."""
 
     relay: weakref.ref[t.Any]
     """The relay, which sends the signals about them."""
     sent: int = 0
-    """How many the broker has confirmed."""
+    """The number of events that the broker has confirmed."""
     dropped: int = 0
-    """How many were given up."""
+    """The number of events that were dropped."""
     tries: int = 0
-    """How often the broker was called."""
+    """The number of calls of the broker."""
     failures: int = 0
-    """How often that failed."""
-    # A finaliser may send, too, while its thread counts.
+    """The number of those calls that failed."""
+    # Reentrant: a finaliser may send while its thread is counting.
     _counting: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def start_over(self) -> None:
@@ -109,7 +109,7 @@ class Counts:
                 relay_sent.send_robust(relay, event=event)
 
     def note_dropped(self, event: WrittenEvent, reason: str) -> None:
-        """Count an event that is given up."""
+        """Count an event that is dropped."""
         with self._counting:
             self.dropped += 1
         relay = self.relay()
@@ -122,12 +122,12 @@ def _is_followed(signal: NamedSignal, sender: object) -> bool:
 
 
 class ImmediateSends:
-    """Each event is sent before the signal's ``send`` returns: one try.
+    """A sender with one try for each event, before the signal's ``send`` returns.
 
-    Each thread that sends at the same time has a connection of its own.
+    Threads that send at the same time each have a connection of their own.
 
-    :param address: Where to.
-    :param counts: What is counted.
+    :param address: The broker's address.
+    :param counts: The counters of the relay.
     """
 
     waiting: t.Final = 0
@@ -142,7 +142,7 @@ class ImmediateSends:
     def put(self, event: WrittenEvent) -> None:
         """Send an event.
 
-        :raises RelayError: If the broker did not take it.
+        :raises RelayError: If the broker did not accept it.
         """
         counts = self._counts
         try:
@@ -181,9 +181,9 @@ _followers_lock = threading.Lock()
 
 
 def after_fork(owner: t.Any, function: Callable[[t.Any], None]) -> None:
-    """Have a function called with its owner in each child that is forked from now on.
+    """Call a function with its owner in each child that is forked from now on.
 
-    Without keeping the owner alive.
+    The reference to the owner is weak.
     """
     with _followers_lock:
         _followers[owner] = function

@@ -1,4 +1,4 @@
-"""What a relay and a listener ask of a broker."""
+"""The interface between a relay or a listener and its broker."""
 
 from __future__ import annotations
 
@@ -33,33 +33,33 @@ __all__ = [
 
 @dataclass(slots=True, eq=False)
 class Message:
-    """An event as a broker handed it out to one listener of a group."""
+    """An event that a broker has handed out to one listener of a group."""
 
     body: bytes
-    """What was sent; anything, as others may send to the broker, too."""
+    """The bytes that were sent; any bytes, as other programs can send to the broker."""
     tries: int
-    """How often it has been handed out to the group, this time included."""
+    """The number of times that the group was handed it, this time included."""
     handle: t.Any = None
-    """What the transport needs to find it again."""
+    """The data that the transport needs to find it again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Why an event is a dead letter."""
+    """The reason for a dead letter."""
 
     reason: str
-    """One line."""
+    """The reason in one line."""
     tries: int
-    """How often it was tried."""
+    """The number of tries."""
     traceback: str = ""
-    """Where the last try failed; ``""`` if no receiver was called."""
+    """The traceback of the last try; ``""`` if no receiver was called."""
 
 
 class EventsRefusedError(RelayError):
-    """The broker takes some events in no case; it has taken the others.
+    """The broker never accepts some of the events; it has accepted the others.
 
-    :param message: What happened.
-    :param reasons: Why, by the index of each event among those that were sent.
+    :param message: A description of the error.
+    :param reasons: The reasons, by the index of each event among those that were sent.
     """
 
     def __init__(self, message: str, reasons: Mapping[int, str]) -> None:
@@ -72,18 +72,18 @@ class DeadLetter:
     """An event that a group could not receive."""
 
     id: str
-    """What the transport finds it by: not the event's own id, which it may lack."""
+    """The transport's id of the letter; the event's own id may be missing."""
     body: bytes
     """The event as it was sent."""
     why: Why
-    """Why it is here."""
+    """The reason."""
     at: datetime.datetime | None = None
-    """When it was buried."""
+    """The time when it became a dead letter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits for a group at one moment.
+    """The numbers of events that wait for a group at one moment.
 
     .. versionadded:: 0.1
     """
@@ -91,70 +91,69 @@ class Backlog:
     group: str
     """The name of the group."""
     waiting: int
-    """How many events it has not finished: not received yet, being received, or to be
-    tried again. RabbitMQ does not count those that a listener has in hand."""
+    """The number of unfinished events: not received yet, being received, or to be
+    tried again. RabbitMQ does not count the events that a listener is processing."""
     oldest_seconds: float | None
-    """For how long the oldest of them waits; ``None`` if none waits, and with
-    RabbitMQ, which does not know."""
+    """The time that the oldest of them has waited; ``None`` if none waits, and with
+    RabbitMQ, which does not report it."""
     dead: int
-    """How many dead letters it has."""
+    """The number of its dead letters."""
     listeners: int
-    """How many listeners of it there are; of a database, 1 if there is any that has
-    nothing in hand."""
+    """The number of its listeners. A database counts all idle listeners as 1."""
 
 
 class Transport(t.Protocol):
     """A connection to a broker, for one relay or one listener.
 
     It connects when it is first used. Each call raises :exc:`RelayError` if the broker
-    cannot be reached or refuses, in ``seconds`` of its :class:`Address` at most; the
-    transport has dropped its connection then, so that the next call makes a new one.
+    cannot be reached or refuses, after ``seconds`` of its :class:`Address` at most. It
+    drops its connection first, so that the next call makes a new one.
 
-    No two calls run at the same time, but they may come from several threads.
+    Several threads may call it, but only one at a time.
     """
 
     renew_seconds: float | None
-    """How often what was received must be renewed; ``None`` if that is not needed."""
+    """The time between calls of ``renew()``; ``None`` if none is needed."""
 
     def send(self, events: Sequence[WrittenEvent]) -> None:
-        """Hand events over, in order; return once the broker has confirmed them all.
+        """Send events in order; return after the broker has confirmed them all.
 
-        :raises EventsRefusedError: If some are refused whenever they are sent; the
-            others are confirmed.
+        :raises EventsRefusedError: If the broker never accepts some of them; the others
+            are confirmed.
         :raises RelayError: If one was not confirmed; some of them may have been sent.
         """
 
     def subscribe(self, group: str, types: Sequence[str]) -> None:
-        """Make a group that receives events of these types; called before receive().
+        """Create a group for events of these types, before ``receive()`` is called.
 
-        Called again after each :exc:`RelayError`, so it must do nothing if the group is
-        there. A new group gets what the broker still has.
+        It is called again after each :exc:`RelayError`, so it must do nothing if the
+        group exists. A new group gets the events that the broker still has.
         """
 
     def receive(self, seconds: float) -> Sequence[Message]:
-        """Return what waits for the group, or is due again; wait if nothing is.
+        """Return events for the group, new or due again; wait if there are none.
 
-        :param seconds: How long to wait at most.
+        :param seconds: The longest time to wait.
         :returns: Messages in order; empty if there is none.
         """
 
     def done(self, messages: Sequence[Message]) -> None:
-        """Take messages off: each has been received."""
+        """Mark messages as received, so that they are not handed out again."""
 
     def again(self, message: Message, seconds: float) -> None:
-        """Have a message handed out again, in about ``seconds``, counted as a try."""
+        """Hand a message out again in about ``seconds``, and count that as a try."""
 
     def bury(self, message: Message, why: Why) -> None:
         """Move a message to the group's dead letters."""
 
     def renew(self, messages: Sequence[Message]) -> None:
-        """Keep messages from being handed out to others, as a receiver still runs."""
+        """Keep messages for this listener while a receiver still runs."""
 
     def dead(self, group: str) -> Iterable[DeadLetter]:
         """Yield the dead letters of a group, the oldest first."""
 
     def retry(self, group: str, letter: DeadLetter) -> None:
-        """Have the group receive a dead letter again, as if for the first time."""
+        """Hand a dead letter to the group again, as if for the first time."""
 
     def drop(self, group: str, letter: DeadLetter) -> None:
         """Delete a dead letter."""
@@ -163,28 +162,28 @@ class Transport(t.Protocol):
         """Return the names of all groups; empty if the broker does not show them."""
 
     def backlog(self, group: str) -> Backlog:
-        """Return what waits for a group.
+        """Return the numbers of events that wait for a group.
 
-        :raises RelayError: If there is no such group, too.
+        :raises RelayError: Also if there is no such group.
         """
 
     def delete_group(self, group: str) -> None:
-        """Delete a group, with its dead letters and what waits for it alone.
+        """Delete a group, its dead letters, and the events that wait only for it.
 
-        :raises RelayError: If there is no such group, too.
+        :raises RelayError: Also if there is no such group.
         """
 
     def check(self) -> Sequence[str]:
-        """Return what about the broker could lose events, a sentence each."""
+        """Return warnings about a broker that could lose events, a sentence each."""
 
     def close(self) -> None:
-        """Give back what was received and not done, if need be, and disconnect.
+        """Release unfinished messages to the group if necessary, and disconnect.
 
         It never raises, and may be called again.
         """
 
     def forget(self) -> None:
-        """Let go of the connection in a forked child, where it is the parent's.
+        """Drop the connection in a forked child: it belongs to the parent.
 
         Nothing is sent on it, and the socket is not shut down.
         """
@@ -192,33 +191,33 @@ class Transport(t.Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a broker is, and how to use it."""
+    """The address of a broker, and the settings for its use."""
 
     url: str = field(repr=False)
-    """With credentials and options; never shown."""
+    """The URL with credentials and options; never shown."""
     prefix: str = "signalpost"
-    """What the names of streams, queues and exchanges begin with."""
+    """The beginning of the names of streams, queues and exchanges."""
     seconds: float = 5.0
-    """How long one call to the broker may take."""
+    """The longest time that one call to the broker may take."""
 
     @property
     def scheme(self) -> str:
-        """As ``"redis"``; of ``"sqlite+pysqlite"`` the first part."""
+        """Return the scheme, as ``"redis"``; ``"sqlite"`` for ``sqlite+pysqlite``."""
         return urlsplit(self.url).scheme.partition("+")[0]
 
     @property
     def shown(self) -> str:
-        """The URL without credentials and options, for messages."""
+        """Return the URL without credentials and options, for messages."""
         parts = urlsplit(self.url)
         host = parts.netloc.rpartition("@")[2]
-        # Not urlunsplit(), which takes slashes from sqlite:///shop.db.
+        # urlunsplit() would remove slashes from sqlite:///shop.db.
         return f"{parts.scheme}://{host}{parts.path}"
 
     def options(self, known: Mapping[str, float]) -> tuple[str, dict[str, float]]:
-        """Return the URL without options of ours, and these.
+        """Return the URL without our options, and the values of our options.
 
-        :param known: The default of each, all positive numbers.
-        :raises ValueError: If one of them is no positive number.
+        :param known: The default of each option, all positive numbers.
+        :raises ValueError: If one of the values is no positive number.
         """
         parts = urlsplit(self.url)
         found = dict(known)
@@ -232,9 +231,9 @@ class Address:
 
 
 def positive(name: str, text: str) -> float:
-    """Return the positive number that an option in a URL has.
+    """Return the value of an option in a URL as a positive number.
 
-    :raises ValueError: If it has none.
+    :raises ValueError: If it is no positive number.
     """
     try:
         value = float(text)
@@ -288,7 +287,7 @@ def opened(address: Address) -> Transport:
 
 
 def raise_no_group(address: Address, group: str) -> t.NoReturn:
-    """Raise the error of a group that is not there.
+    """Raise the error for a group that does not exist.
 
     :raises RelayError: Always.
     """
@@ -299,7 +298,7 @@ def raise_no_group(address: Address, group: str) -> t.NoReturn:
 
 
 def reaching(address: Address, error: Exception) -> RelayError:
-    """Return the error of a broker that could not be reached, or has refused."""
+    """Return the error for a broker that could not be reached, or has refused."""
     reason = " ".join(str(error).split())[:200]
     return RelayError(
         f"the broker at {address.shown} cannot be used: {type(error).__name__}:"

@@ -1,4 +1,4 @@
-"""The values of an event: from Python to plain JSON, and back."""
+"""The conversion of an event's values from Python to plain JSON, and back."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from ...errors import NotSendableError
 __all__ = ["AS_THEY_ARE", "Codec", "Codecs", "Plain"]
 
 Plain: t.TypeAlias = t.Any
-"""What JSON has: ``None``, bool, int, float, str, and lists and dicts of these."""
+"""A value of JSON: ``None``, bool, int, float, str, and lists and dicts of these."""
 
 MOST_LEVELS: t.Final = 64
-"""How deep lists and dicts may be in each other."""
+"""The deepest nesting of lists and dicts."""
 
 MOST_BITS: t.Final = 2048
-"""The size of an int that every Python can read, whatever its limit of digits is."""
+"""The size of an int that each Python can read, even with its lowest digit limit."""
 
 _is_name = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}").fullmatch
 AS_THEY_ARE: t.Final = frozenset((str, bool, type(None)))
-"""The types whose values JSON has, whatever they are."""
+"""The types whose values JSON has without exception."""
 
 
 class Codec(t.NamedTuple):
-    """How values of a type of yours are written into an event, and read again.
+    """The functions that write and read the values of one of your types in events.
 
     ::
 
@@ -51,9 +51,9 @@ class Codec(t.NamedTuple):
     """The name of the type in events: a letter, then letters, digits, ``_``, ``.`` and
     ``-``; at most 64."""
     encode: Callable[[t.Any], object]
-    """Called with a value; returns what an event can hold, such as a string."""
+    """Callback for a value; returns what an event can hold, such as a string."""
     decode: Callable[[t.Any], object]
-    """Called with what ``encode`` has returned; returns the value."""
+    """Callback for the result of ``encode``; returns the value."""
 
 
 def _decimal_text(value: decimal.Decimal) -> str:
@@ -77,7 +77,7 @@ def _bytes_of(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
-# A datetime is a date, too, and so comes first.
+# A datetime is a date, too, so it comes first.
 _OURS: t.Final[dict[type, Codec]] = {
     datetime.datetime: Codec(
         "datetime", datetime.datetime.isoformat, datetime.datetime.fromisoformat
@@ -91,12 +91,12 @@ _OUR_NAMES: t.Final = frozenset(codec.name for codec in _OURS.values())
 
 
 class Codecs:
-    """What a relay or a listener can write and read.
+    """The codecs of a relay or a listener.
 
-    :param given: Codecs for types of the user's, by type. A value is written by that of
-        its class, or of the nearest base of it.
+    :param given: Codecs for the user's types, by type. A value is written by the codec
+        of its class, or of the nearest base class.
     :raises TypeError: If it is no mapping of types to codecs.
-    :raises ValueError: If a name cannot be one, or is that of another type.
+    :raises ValueError: If a name is not valid, or another type has it.
     """
 
     __slots__ = ("_by_name", "_by_type", "_has_own")
@@ -128,10 +128,10 @@ class Codecs:
         self._by_type[kind] = self._by_name[codec.name] = codec
 
     def plain(self, value: object, field: str, level: int = 0) -> Plain:
-        """Return a value as JSON has it.
+        """Return a value as a value of JSON.
 
         :param field: What to call it in an error, as ``"payload.order"``.
-        :raises NotSendableError: If JSON has no place for it.
+        :raises NotSendableError: If JSON cannot hold it.
         """
         kind = type(value)
         if kind in AS_THEY_ARE:
@@ -166,11 +166,11 @@ class Codecs:
             if type(one) not in AS_THEY_ARE:
                 one = self.plain(one, f"{field}.{key}", level + 1)
             plain[key] = one
-        # A reader would take it for one of our tags.
+        # The tag protects a dict that a reader would take for one of our tags.
         return {"$": plain} if _tag_of(plain) is not None else plain
 
     def _plain_other(self, value: object, field: str, level: int) -> Plain:
-        """Return what a codec makes of it, or that of its base."""
+        """Return the result of the codec of a value's class, or of its base's codec."""
         for kind in type(value).__mro__ if self._has_own else ():
             codec = self._by_type.get(kind)
             if codec is not None and codec.name not in _OUR_NAMES:
@@ -211,7 +211,7 @@ class Codecs:
         """Return the value that was written as ``plain``.
 
         :param field: What to call it in an error, as ``"payload.order"``.
-        :raises EventError: If it has a form that is not known, or wrong.
+        :raises EventError: If its form is unknown or wrong.
         """
         kind = type(plain)
         if kind is not list and kind is not dict:
@@ -269,7 +269,7 @@ class Codecs:
 
 
 def _tag_of(plain: dict[str, Plain]) -> str | None:
-    """Return the name behind the ``$`` of a dict's only key; ``None`` if it has not."""
+    """Return the name after the ``$`` of a dict's only key; ``None`` without one."""
     if len(plain) != 1:
         return None
     key = next(iter(plain))

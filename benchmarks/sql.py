@@ -56,7 +56,7 @@ LEGEND = """\
 A statement is SELECT 1 on SQLite in memory, by a connection that stays open, from a
 text object that is made once; its result is closed at once. "outside" is without an
 exchange, "within" in one. "bare, another" is a second engine with no receiver; nothing
-smaller than what it seems to add, and 0.2 µs, can be told. Three are written by hand,
+smaller than what it seems to add, and 0.2 µs, can be measured. Three are made by hand,
 for comparison: "floor" calls the driver in SQLAlchemy's stead, and times it; "events"
 are SQLAlchemy's before and after a statement, with two functions that are "empty",
 or that time it. "no receiver" is instrumented; "had one" had a receiver, which is

@@ -37,7 +37,7 @@ PACKAGES = (
 
 LEGEND = """\
 "bare, another" is a second application of the same kind; nothing smaller than what it
-seems to add can be measured. "floor" is a middleware written by hand that does the least:
+seems to add can be measured. "floor" is a middleware by hand that does the least:
 "times" from the call to the close, "logs" one line of a like content as well, or
 "counts bytes" chunk by chunk. Every logger formats its line and writes it to nowhere.
 "OTel" is OpenTelemetry: "no-op" its API alone, "SDK" with each span recorded and kept

@@ -454,32 +454,40 @@ def test_a_second_start_on_a_bound_port_costs_nothing(serve: Serve) -> None:
     assert "processes of another start use" in text
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root serves as another user")
-def test_workers_of_another_user_have_right_sums(serve: Serve) -> None:
-    """With ``--user``, a tight umask, and workers that are recycled by root."""
+@pytest.fixture
+def open_folder() -> Generator[Path]:
+    """Return a folder that other users may pass; it goes after gunicorn has ended."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o711)
-        before = os.umask(0o077)
-        try:
-            served = serve(
-                *("sync", "--workers", "3", "--max-requests", "10", "--preload"),
-                *("--user", "nobody", "--umask", "077"),
-                more=HOOK + SERVER,
-                directory=Path(folder) / "metrics",
-            )
-        finally:
-            os.umask(before)
-        with never_falling(served):
-            answered = 1 + served.ask(60)
-            served.until(lambda: served.counted() == answered)
-        assert answered == 61
-        served.until(lambda: served.figure("shop_asked_total") == answered)
-        owners = {path.stat().st_uid for path in served.directory.glob("*.db")}
-        assert served.files_of("counter")[0] == "counter_0-signalpost-merged.db"
-        assert owners == {pwd.getpwnam("nobody").pw_uid}
-        # What root's arbiter counts is read by the workers.
-        served.until(lambda: served.figure(EXITS) >= 3)
-        assert served.figure(STARTS) >= 6
+        yield Path(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root serves as another user")
+def test_workers_of_another_user_have_right_sums(
+    open_folder: Path, serve: Serve
+) -> None:
+    """With ``--user``, a tight umask, and workers that are recycled by root."""
+    before = os.umask(0o077)
+    try:
+        served = serve(
+            *("sync", "--workers", "3", "--max-requests", "10", "--preload"),
+            *("--user", "nobody", "--umask", "077"),
+            more=HOOK + SERVER,
+            directory=open_folder / "metrics",
+        )
+    finally:
+        os.umask(before)
+    with never_falling(served):
+        answered = 1 + served.ask(60)
+        served.until(lambda: served.counted() == answered)
+    assert answered == 61
+    served.until(lambda: served.figure("shop_asked_total") == answered)
+    owners = {path.stat().st_uid for path in served.directory.glob("*.db")}
+    assert served.files_of("counter")[0] == "counter_0-signalpost-merged.db"
+    assert owners == {pwd.getpwnam("nobody").pw_uid}
+    # What root's arbiter counts is read by the workers.
+    served.until(lambda: served.figure(EXITS) >= 3)
+    assert served.figure(STARTS) >= 6
 
 
 def can_unshare() -> bool:

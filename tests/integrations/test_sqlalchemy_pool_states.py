@@ -247,7 +247,8 @@ def test_connection_that_is_not_had_in_time_is_counted(small: sa.Engine) -> None
 
 def test_connection_that_cannot_be_opened_is_not_in_use(small: sa.Engine) -> None:
     @sa.event.listens_for(small, "connect")
-    def fail(*_: object) -> None:
+    def fail(connection: t.Any, _: object) -> None:
+        connection.close()  # SQLAlchemy drops it
         raise LookupError
 
     with capture(sql_pool_changed) as sent:
@@ -332,7 +333,7 @@ def test_connections_of_a_pool_that_was_disposed_are_in_use_until_they_are_close
 ) -> None:
     engine = make_engine(pool_size=2)
     with instrument(engine), capture(sql_pool_changed) as sent:
-        before = engine.connect()
+        before, old = engine.connect(), engine.pool
         engine.dispose()
         assert counts(read()) == (1, 0, 0)
         with engine.connect():
@@ -343,15 +344,18 @@ def test_connections_of_a_pool_that_was_disposed_are_in_use_until_they_are_close
     assert [one["change"] for one in sent] == [
         *("taken", "disposed", "taken", "returned", "returned")
     ]
+    old.dispose()
 
 
 def test_no_caller_waits_for_connections_of_a_pool_that_was_disposed(
     small: sa.Engine,
 ) -> None:
+    old = small.pool
     with capture(sql_pool_changed) as sent, small.connect():
         small.dispose()
         for _ in range(2):
             small.connect().close()
+    old.dispose()
     assert "awaited" not in [one["change"] for one in sent]
 
 
@@ -436,6 +440,7 @@ def test_name_that_is_none_is_refused(make_engine: MakeEngine, name: t.Any) -> N
 def test_all_engines_are_read_from_their_first_connection_on(
     make_engine: MakeEngine,
 ) -> None:
+    gc.collect()  # engines of other tests that have these names
     before = make_engine(logging_name="tea")
     with instrument():
         after = make_engine(pool_logging_name="pot")

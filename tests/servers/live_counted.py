@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import flask
@@ -40,4 +41,6 @@ def stream() -> flask.Response:
     return flask.Response(chunks(), mimetype="application/octet-stream")
 
 
-Signalpost(app)
+# pytest imports each module, to look for doctests.
+if "LIVE_TOKEN" in os.environ:
+    Signalpost(app)

@@ -546,7 +546,7 @@ def test_lines_have_its_id_and_its_name(
 ) -> None:
     caplog.handler.addFilter(context := ContextFilter())
     with work("nightly", app, context={"request_id": "f3-14"}):
-        logging.getLogger("shop").warning("counted")
+        logging.getLogger("nightly").warning("counted")
     caplog.handler.removeFilter(context)
     (record,) = caplog.records
     values = record.__dict__

@@ -43,7 +43,7 @@ def new_shop() -> flask.Flask:
     app.config["SIGNALPOST_FORMAT"] = "text"
     app.config["SIGNALPOST_RECEIVERS"] = RECEIVERS
     Signalpost(app)
-    engine = sa.create_engine("sqlite://")
+    engine = sa.create_engine("sqlite://", poolclass=sa.NullPool)
 
     @app.get("/")
     def home() -> str:

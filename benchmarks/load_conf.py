@@ -1,4 +1,4 @@
-"""What gunicorn is told beside its command line: to keep a dead worker's metrics."""
+"""gunicorn's configuration for the load run: a dead worker's metrics are kept."""
 
 from __future__ import annotations
 

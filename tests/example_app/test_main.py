@@ -108,7 +108,7 @@ def test_serves_and_says_what_it_is_doing(tmp_path: Path, by: signal.Signals) ->
         assert process.stderr is not None
         assert process.stderr.read() == ""
     assert code == 0
-    # A slow machine may be told when the headers left.
+    # A slow machine may be recorded when the headers left.
     without_figures = re.compile(r"( \(headers [\d.]+ ms\))|[\d.]+(?= ms| bytes)")
     assert [
         without_figures.sub(lambda found: "" if found[1] else "N", line)
@@ -135,9 +135,9 @@ def test_failure_is_told_by_its_receiver_alone(tmp_path: Path) -> None:
             assert "Something broke on our side" in answer.read().decode()
         server.wait_for(r"signalpost\.latency GET /fail 500 ")
         server.stop(signal.SIGTERM)
-    told = [line for line in server.lines if "CollapsedShelfError: a shelf" in line]
-    assert len(told) == 1
-    assert told[0].startswith("  ")
+    recorded = [line for line in server.lines if "CollapsedShelfError: a shelf" in line]
+    assert len(recorded) == 1
+    assert recorded[0].startswith("  ")
 
 
 def test_page_that_repeats_a_statement_is_reported(tmp_path: Path) -> None:
@@ -146,10 +146,10 @@ def test_page_that_repeats_a_statement_is_reported(tmp_path: Path) -> None:
         assert "The guard did not." in get(f"{server.url}/reviews")
         server.wait_for(r"signalpost\.latency GET /reviews 200 .* 9 statements in ")
         server.stop(signal.SIGTERM)
-    (told,) = [line for line in server.lines if line.startswith("signalpost.sql ")]
-    assert told.startswith("signalpost.sql GET /reviews repeated 6 times at=")
+    (recorded,) = [line for line in server.lines if line.startswith("signalpost.sql ")]
+    assert recorded.startswith("signalpost.sql GET /reviews repeated 6 times at=")
     template = ROOT / "example_app" / "templates" / "reviews.html"
-    place = re.search(r"at=(\S+):(\d+):", told)
+    place = re.search(r"at=(\S+):(\d+):", recorded)
     assert place is not None
     assert Path(place[1]) == template
     line = template.read_text(encoding="utf-8").splitlines()[int(place[2]) - 1]
@@ -213,10 +213,10 @@ def test_another_file_chooses_other_receivers_and_their_format(tmp_path: Path) -
         server = Server(process)
         page = get(f"{server.url}/cart")
         assert process.stderr is not None
-        told = json.loads(process.stderr.readline())
+        recorded = json.loads(process.stderr.readline())
         server.stop(signal.SIGTERM)
     assert "/_signalpost/" not in page
-    assert (told["route"], told["status"]) == ("/cart", 200)
+    assert (recorded["route"], recorded["status"]) == ("/cart", 200)
     assert len(server.lines) == 1
 
 

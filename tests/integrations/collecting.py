@@ -130,7 +130,7 @@ def exporting_to(
         meter_provider.shutdown()
 
 
-def told(attributes: t.Any) -> dict[str, t.Any]:
+def attributes_of(attributes: t.Any) -> dict[str, t.Any]:
     return {
         one.key: getattr(one.value, str(one.value.WhichOneof("value")))
         for one in attributes

@@ -33,7 +33,7 @@ use = lambda _: request_arrived.send("shop")
 """
 
 FAILING_CHECK = """
-from signalpost.wsgi.access import Access
+from signalpost.integrations.prometheus._access import Access
 access = Access(None, None, None, lambda environ: 1 / 0)
 use = lambda path: access.refusal({"PATH_INFO": path})
 """

@@ -19,9 +19,9 @@ from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import exchange_opened
 from signalpost.lifecycle import sql_executed
 from signalpost.lifecycle import sql_failed
+from tests.integrations.collecting import attributes_of
 from tests.integrations.collecting import Collector
 from tests.integrations.collecting import exporting_to
-from tests.integrations.collecting import told
 from tests.wsgi.serving import hello
 from tests.wsgi.serving import Server
 
@@ -98,7 +98,7 @@ def spans_by_path(collector: Collector) -> dict[str, t.Any]:
     """Return the spans of requests; each is small."""
     spans = collector.spans()
     assert all(len(span.SerializeToString()) < MOST_BYTES for span in spans)
-    found = {told(span.attributes).get("url.path", ""): span for span in spans}
+    found = {attributes_of(span.attributes).get("url.path", ""): span for span in spans}
     return {path: span for path, span in found.items() if path}
 
 
@@ -132,7 +132,7 @@ def test_bad_status_loses_no_batch(value: t.Any, collector: Collector) -> None:
         batch_of(opentelemetry, lambda one: setattr(one, "status", value), app)
     spans = spans_by_path(collector)
     assert {*spans} == {"/1", "/2", "/3"}
-    assert "http.response.status_code" not in told(spans["/2"].attributes)
+    assert "http.response.status_code" not in attributes_of(spans["/2"].attributes)
     assert count_of(collector) == 3
 
 
@@ -143,8 +143,8 @@ def test_status_of_the_standard_library_is_a_number(collector: Collector) -> Non
             opentelemetry, lambda one: setattr(one, "status", HTTPStatus(503)), app
         )
     span = spans_by_path(collector)["/2"]
-    assert told(span.attributes)["http.response.status_code"] == 503
-    assert told(span.attributes)["error.type"] == "503"
+    assert attributes_of(span.attributes)["http.response.status_code"] == 503
+    assert attributes_of(span.attributes)["error.type"] == "503"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300, -5, "soon"])
@@ -257,7 +257,7 @@ def test_bad_exception_loses_no_batch(
     assert {*spans} == {"/1", "/2", "/3"}
     (event,) = spans["/2"].events
     assert event.name == "exception"
-    about = told(event.attributes)
+    about = attributes_of(event.attributes)
     assert {*about} == {
         "exception.type",
         "exception.message",
@@ -276,7 +276,7 @@ def test_huge_message_is_cut_in_both_attributes(collector: Collector) -> None:
         with pytest.raises(LookupError):
             Server().serve(app, path="/2")
     (span,) = collector.spans()
-    about = told(span.events[0].attributes)
+    about = attributes_of(span.events[0].attributes)
     assert about["exception.message"].startswith("begin xxx")
     assert len(about["exception.message"]) == 1024
     trace = about["exception.stacktrace"]
@@ -295,7 +295,7 @@ def test_long_stack_trace_keeps_its_beginning_and_its_end(
         with pytest.raises(ValueError, match="29"):
             Server().serve(app, path="/2")
     (span,) = collector.spans()
-    trace = told(span.events[0].attributes)["exception.stacktrace"]
+    trace = attributes_of(span.events[0].attributes)["exception.stacktrace"]
     assert len(trace) < 20_000
     assert trace.startswith("LookupError: xxx")
     assert "lines left out>\n" in trace

@@ -8,9 +8,9 @@ import pytest
 
 from signalpost import SignalMiddleware
 from signalpost.integrations.flask import Signalpost
+from tests.integrations.collecting import attributes_of
 from tests.integrations.collecting import Collector
 from tests.integrations.collecting import exporting_to
-from tests.integrations.collecting import told
 from tests.integrations.collecting import TRACES
 from tests.integrations.serving_socket import until
 from tests.integrations.shop import new_shop
@@ -44,14 +44,14 @@ def test_collector_gets_what_was_recorded(collector: Collector) -> None:
     assert first.name == "GET /items/<int:number>"
     assert first.trace_id == TRACE_ID.to_bytes(16, "big")
     assert first.parent_span_id == SPAN_ID.to_bytes(8, "big")
-    assert told(first.attributes)["http.response.status_code"] == 200
+    assert attributes_of(first.attributes)["http.response.status_code"] == 200
     assert second.status.code == second.status.STATUS_CODE_ERROR
     assert [one.name for one in second.events] == ["exception"]
     measured = {metric.name: metric for metric in collector.metrics()}
     points = measured["http.server.request.duration"].histogram.data_points
     assert sorted(point.count for point in points) == [1, 1]
     assert list(points[0].explicit_bounds)[:2] == [0.005, 0.01]
-    routes = {told(point.attributes)["http.route"] for point in points}
+    routes = {attributes_of(point.attributes)["http.route"] for point in points}
     assert routes == {"/items/<int:number>", "/fail"}
     (active,) = measured["http.server.active_requests"].sum.data_points
     assert active.as_int == 0

@@ -48,7 +48,7 @@ from tests.integrations.test_prometheus_files import DEAD
 from tests.integrations.test_prometheus_files import directory  # noqa: F401
 from tests.integrations.test_prometheus_files import merge
 from tests.integrations.test_prometheus_files import names
-from tests.integrations.test_prometheus_files import theirs
+from tests.integrations.test_prometheus_files import write_other
 from tests.wsgi.serving import Server
 from tests.wsgi.serving import streamed
 
@@ -273,9 +273,9 @@ def test_a_second_start_leaves_what_the_living_own(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     worker.ask("record")
-    theirs(directory, f"counter_{DEAD}.db", 7)
+    write_other(directory, f"counter_{DEAD}.db", 7)
     merge()
-    theirs(directory, "counter_7.db", 5)
+    write_other(directory, "counter_7.db", 5)
     before = names(directory)
     clear_metrics(None)
     assert names(directory) == before
@@ -292,7 +292,7 @@ def test_a_start_without_requests_keeps_what_its_dead_have_counted(
     worker: Worker,
 ) -> None:
     worker.ask("read")
-    theirs(directory, f"counter_{DEAD}.db", 7)
+    write_other(directory, f"counter_{DEAD}.db", 7)
     merge()
     clear_metrics(None)
     assert figure(PrometheusMetrics(), "orders_total") == 7
@@ -438,7 +438,7 @@ def test_merges_beneath_a_scrape_lose_and_double_nothing(
     def come_and_go() -> None:
         for number in range(60):
             record(PrometheusMetrics())
-            theirs(directory, f"counter_{DEAD + number}.db", 1)
+            write_other(directory, f"counter_{DEAD + number}.db", 1)
             merge(DEAD + number)
         is_over.set()
 
@@ -458,8 +458,8 @@ def test_a_signal_in_the_midst_of_a_merge_merges_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Gunicorn reaps in a signal's function, and so within another's merge."""
-    theirs(directory, f"counter_{DEAD}.db", 7)
-    theirs(directory, f"counter_{DEAD + 1}.db", 5)
+    write_other(directory, f"counter_{DEAD}.db", 7)
+    write_other(directory, f"counter_{DEAD + 1}.db", 5)
     fsync = os.fsync
 
     def interrupted(descriptor: int) -> None:
@@ -519,7 +519,7 @@ def test_what_is_planted_harms_no_file_and_no_metric(
     for _ in range(2):
         assert scraped(metrics).status == "200 OK"
         assert figure(metrics, REQUESTS) == 1
-        theirs(directory, f"counter_{DEAD + 1}.db", 1)
+        write_other(directory, f"counter_{DEAD + 1}.db", 1)
         merge(DEAD)
         merge(DEAD + 1)
     assert figure(metrics, REQUESTS) == 1
@@ -544,13 +544,13 @@ def test_a_merged_file_in_any_state_stops_no_start_and_no_scrape(
 ) -> None:
     metrics = PrometheusMetrics()
     record(metrics)
-    theirs(directory, f"counter_{DEAD}.db", 7)
+    write_other(directory, f"counter_{DEAD}.db", 7)
     merge()
     change = POWER_CUTS.get(state) or DAMAGES[state]
     damaged(directory / "counter_0-signalpost-merged.db", change)
     assert scraped(metrics).status == "200 OK"
     assert figure(metrics, REQUESTS) == 1
-    theirs(directory, f"counter_{DEAD}.db", 5)
+    write_other(directory, f"counter_{DEAD}.db", 5)
     merge()
     assert 5 <= figure(metrics, "orders_total") <= 12
     del metrics
@@ -561,11 +561,11 @@ def test_a_merged_file_in_any_state_stops_no_start_and_no_scrape(
 def test_half_a_file_of_a_merge_or_of_a_start_is_not_read(
     directory: Path,  # noqa: F811
 ) -> None:
-    theirs(directory, f"counter_{DEAD}.db", 7).rename(
+    write_other(directory, f"counter_{DEAD}.db", 7).rename(
         directory / ".counter_0-signalpost-merged.db"
     )
     assert figure(PrometheusMetrics(), "orders_total") == 0
-    theirs(directory, f"counter_{DEAD}.db", 5)
+    write_other(directory, f"counter_{DEAD}.db", 5)
     merge()
     assert figure(PrometheusMetrics(), "orders_total") == 5
 
@@ -583,7 +583,7 @@ def test_no_damage_of_any_file_reaches_a_client(
         if number % 5 == 0 and "gauge" not in kind:
             name = f"{kind}_0-signalpost-merged.db"
         (directory / name).unlink(missing_ok=True)
-        path = theirs(directory, name, 7, chance.choice(["orders", REQUESTS[:-6]]))
+        path = write_other(directory, name, 7, chance.choice(["orders", REQUESTS[:-6]]))
         data = bytearray(path.read_bytes()[: chance.choice([300, 66_000])])
         for _ in range(chance.randrange(1, 9)):
             place = chance.choice([*range(12), chance.randrange(len(data))])
@@ -722,7 +722,7 @@ def test_collectors_of_the_registry_are_in_a_scrape_of_files(
     assert figure(metrics, "shop_orders_total", pid=pid) == 3
     assert figure(metrics, REQUESTS) == 1
     # What is in files is their sum, and is given once.
-    theirs(directory, "counter_7.db", 5, "shop_orders")
+    write_other(directory, "counter_7.db", 5, "shop_orders")
     assert figure(metrics, "shop_orders_total") == 5
     for selected, other in ((REQUESTS, "process_"), ("process_open_fds", REQUESTS)):
         server = Server()

@@ -52,7 +52,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def theirs(
+def write_other(
     directory: Path, name: str, value: float, metric: str = "orders", **labels: str
 ) -> Path:
     """Write a file as the client library does."""
@@ -144,11 +144,11 @@ def test_the_libraries_own_collector_reads_the_files(directory: Path) -> None:
 
 def test_the_libraries_own_files_are_read(directory: Path) -> None:
     metrics = PrometheusMetrics()
-    theirs(directory, "counter_7.db", 2, shop="tea")
-    theirs(directory, "counter_8.db", 3, shop="tea")
-    theirs(directory, "gauge_max_7.db", 4, "queue")
-    theirs(directory, "gauge_max_8.db", 5, "queue")
-    theirs(directory, "summary_8.db", 5, "weights_sum")
+    write_other(directory, "counter_7.db", 2, shop="tea")
+    write_other(directory, "counter_8.db", 3, shop="tea")
+    write_other(directory, "gauge_max_7.db", 4, "queue")
+    write_other(directory, "gauge_max_8.db", 5, "queue")
+    write_other(directory, "summary_8.db", 5, "weights_sum")
     assert figure(metrics, "orders_total", shop="tea") == 5
     assert figure(metrics, "queue") == 5
     assert figure(metrics, "weights_sum") == 5
@@ -168,9 +168,9 @@ def test_the_dead_are_merged_into_one_file(directory: Path) -> None:
     metrics = PrometheusMetrics()
     for _ in range(5):
         record(PrometheusMetrics())
-        theirs(directory, f"counter_{DEAD}.db", 2)
-        theirs(directory, f"gauge_livesum_{DEAD}.db", 1, "queue")
-        theirs(directory, f"gauge_max_{DEAD}.db", 1, "queue_most")
+        write_other(directory, f"counter_{DEAD}.db", 2)
+        write_other(directory, f"gauge_livesum_{DEAD}.db", 1, "queue")
+        write_other(directory, f"gauge_max_{DEAD}.db", 1, "queue_most")
         before = figure(metrics, REQUESTS), figure(metrics, f"{DURATION}_sum")
         merge()
         assert (figure(metrics, REQUESTS), figure(metrics, f"{DURATION}_sum")) == before
@@ -186,7 +186,7 @@ def test_the_dead_are_merged_into_one_file(directory: Path) -> None:
 
 
 def test_what_is_merged_is_readable_by_the_library(directory: Path) -> None:
-    theirs(directory, f"counter_{DEAD}.db", 2, shop="té \N{SNOWMAN}")
+    write_other(directory, f"counter_{DEAD}.db", 2, shop="té \N{SNOWMAN}")
     merge()
     registry = CollectorRegistry()
     collect: Callable[..., object] = multiprocess.MultiProcessCollector
@@ -200,9 +200,9 @@ def test_a_merge_that_dies_half_way_loses_and_doubles_nothing(
     directory: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics = PrometheusMetrics()
-    theirs(directory, f"counter_{DEAD + 1}.db", 5)
+    write_other(directory, f"counter_{DEAD + 1}.db", 5)
     merge(DEAD + 1)
-    theirs(directory, f"counter_{DEAD}.db", 2)
+    write_other(directory, f"counter_{DEAD}.db", 2)
     record(PrometheusMetrics())
     steps = 0
 
@@ -228,7 +228,7 @@ def test_a_merge_that_dies_half_way_loses_and_doubles_nothing(
         merge()
     assert not [name for name in names(directory) if "merged" not in name]
     # The number of a process, and so the name of its file, comes again.
-    theirs(directory, f"counter_{DEAD}.db", 1)
+    write_other(directory, f"counter_{DEAD}.db", 1)
     assert figure(metrics, "orders_total") == 8
     merge()
     assert figure(metrics, "orders_total") == 8
@@ -280,7 +280,7 @@ def test_a_damaged_file_breaks_neither_scrape_nor_merge(
 ) -> None:
     metrics = PrometheusMetrics()
     record(metrics)
-    damaged(theirs(directory, f"{kind}_{DEAD}.db", 7), DAMAGES[damage])
+    damaged(write_other(directory, f"{kind}_{DEAD}.db", 7), DAMAGES[damage])
     for _ in range(2):
         assert b"\nhttp_server_requests_total{" in generate_latest(metrics.registry)
         assert figure(metrics, REQUESTS) == 1
@@ -292,7 +292,7 @@ def test_what_stands_before_a_damage_counts(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     metrics = PrometheusMetrics()
-    path = theirs(directory, f"counter_{DEAD}.db", 7)
+    path = write_other(directory, f"counter_{DEAD}.db", 7)
     damaged(path, lambda data: struct.pack("i", 5000) + data[4:200])
     for _ in range(3):
         assert figure(metrics, "orders_total") == 7
@@ -323,7 +323,7 @@ def test_files_that_are_none_of_these_are_left_alone(directory: Path) -> None:
 
 def test_a_start_clears_what_was_left(directory: Path) -> None:
     record(PrometheusMetrics())
-    theirs(directory, "counter_7.db", 7)
+    write_other(directory, "counter_7.db", 7)
     clear_metrics(None)
     assert names(directory) == []
 
@@ -357,7 +357,7 @@ def test_a_lock_that_stays_delays_a_merge_and_no_scrape(
 ) -> None:
     monkeypatch.setattr(_directory, "_PATIENCE_SECONDS", 0.05)
     metrics = PrometheusMetrics()
-    theirs(directory, f"counter_{DEAD}.db", 7)
+    write_other(directory, f"counter_{DEAD}.db", 7)
     with (directory / ".signalpost-merge").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         merge()

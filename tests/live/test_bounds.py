@@ -22,7 +22,7 @@ from signalpost.live import LiveRecorder
 from signalpost.live import read_live
 from signalpost.live._folder import opened
 from signalpost.live._list_file import LIST_BYTES
-from signalpost.live._mount import Mount
+from signalpost.live._mount import mounted_page
 from signalpost.live._tops import Failure
 from signalpost.live._tops import Tops
 from signalpost.live.reading import Reader
@@ -310,7 +310,7 @@ def test_a_page_that_others_are_around_lets_all_pass_when_it_is_removed(
             return hello(environ, start_response)
 
     app: t.Any = Shop()
-    mount = Mount(
+    mount = mounted_page(
         app, "/live", lambda inner: LivePage(inner, folder=folder, token=TOKEN)
     )
     around = app.wsgi_app

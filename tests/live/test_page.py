@@ -230,7 +230,7 @@ def test_a_function_decides_who_sees_it(folder: Path) -> None:
     for rest in ("/", "/data.json", "/live.js", "/login"):
         method = "POST" if rest == "/login" else "GET"
         assert ask(app, rest, REMOTE_USER="bob", REQUEST_METHOD=method).status == 403
-    # It fails, and nobody may read by mistake.
+    # It fails, and no client may read by mistake.
     assert ask(app).status == 403
     assert log_in(app, REMOTE_USER="ann").status == 404
 

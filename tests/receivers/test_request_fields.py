@@ -244,6 +244,6 @@ def test_a_function_of_the_application_tells_the_user(
     ):
         app.test_client().get("/a", buffered=True)
         app.test_client().get("/none", buffered=True)
-    ada, nobody = lines.messages
+    ada, anonymous = lines.messages
     assert ada.endswith(" 1 byte user=ada tenant=7")
-    assert nobody.endswith(" bytes user=- tenant=-")
+    assert anonymous.endswith(" bytes user=- tenant=-")

@@ -34,7 +34,7 @@ class RabbitMQ:
     def start(self) -> None:
         """Start the broker, and return as soon as it takes connections."""
         if self._names is None:
-            # Erlang would start it as a daemon that nobody ends.
+            # Erlang would start it as a daemon that nothing ends.
             epmd = shutil.which("epmd")
             assert epmd is not None
             at = ["-port", str(self._names_port), "-address", "127.0.0.1"]

@@ -752,7 +752,7 @@ def test_the_page_survives_a_server_that_stops_and_starts(
     # The history outlives the restart, as the files do.
     assert since in str(seen.page.locator("#since").inner_text())
     expect(seen.figure("Requests")).to_contain_text(f"{site.requests:,} in all")
-    # The browser itself says that there was no answer.
+    # The browser itself reports that there was no answer.
     assert all("net::ERR_" in one for one in seen.messages)
     seen.messages.clear()
 

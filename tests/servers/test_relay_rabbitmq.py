@@ -283,7 +283,7 @@ def test_dead_letters_outlive_being_listed(
     with running(shipping.listener):
         wait_until(lambda: shipping.listener.buried)
     transport = open_transport()
-    # RabbitMQ 4 would drop, after 20 times, what it is not told to keep.
+    # RabbitMQ 4 would drop, after 20 times, what has no limit of its own.
     assert [len(list(transport.dead("shipping"))) for _ in range(30)] == [1] * 30
 
 

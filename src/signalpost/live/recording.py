@@ -36,6 +36,7 @@ from ..receivers.paths import exclusion_of
 from ..receivers.response_times import response_times
 from ..receivers.statements import is_further_part
 from ..wsgi.finding import sender_of
+from ..wsgi.mount import Mount
 from ._events import EXCEPTION
 from ._events import has_referrer
 from ._events import number_of
@@ -49,7 +50,7 @@ from ._failures import traceback_text
 from ._folder import check_system
 from ._folder import checked_folder
 from ._folder import live_folder
-from ._mount import Mount
+from ._mount import mounted_page
 from ._options import bool_of
 from ._options import path_of
 from ._options import routes_of
@@ -181,7 +182,8 @@ class LiveRecorder:
                 " make a recorder for each"
             )
         if self._path is not None:
-            self._mount = Mount(sender, self._path, self._page_around(application))
+            around = self._page_around(application)
+            self._mount = mounted_page(sender, self._path, around)
         self._sender = reference_to(sender)
         self._writer = Writer(
             self._chosen or live_folder(application),

@@ -1,86 +1,65 @@
-"""Another application at a path of an application, as for its metrics."""
+"""A layer in an application's ``wsgi_app``, for what is served at a path of it."""
 
 from __future__ import annotations
 
-import logging
 import typing as t
+from collections.abc import Callable
 from collections.abc import Iterable
 from weakref import ref
 from weakref import WeakMethod
 
 from ..errors import ConfigurationError
-from .routes import record_route
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["Mount"]
-
-_log = logging.getLogger("signalpost.prometheus")
+__all__ = ["Mount", "route_is_taken", "rules_of"]
 
 
 class Mount:
-    """Serves the metrics at a path, and is the application at all others.
+    """A WSGI layer that replaces an application's ``wsgi_app`` until it is removed.
 
-    It takes the place of the application's ``wsgi_app``, so that middlewares put around
-    it later are around the metrics, too. A route of the application is never hidden:
-    if it has one of this path, also one that is added later, that is served.
+    A middleware that is added to the application later is around the layer, too.
 
-    :param application: An application with a ``wsgi_app``, as Flask's. Held weakly.
-    :param path: The whole path within the application.
-    :param metrics_app: The application that answers a scrape.
-    :raises ConfigurationError: If the application has no ``wsgi_app`` to replace, or a
-        route of this path.
+    :param application: An application with a ``wsgi_app``, as Flask's. The reference
+        to it is weak.
+    :param layer_around: Makes the layer around a WSGI application.
+    :param advice: What to do instead for an application without a ``wsgi_app``.
+    :raises ConfigurationError: If the application has no ``wsgi_app`` to replace.
     """
 
     def __init__(
-        self, application: t.Any, path: str, metrics_app: WSGIApplication
+        self,
+        application: t.Any,
+        layer_around: Callable[[WSGIApplication], WSGIApplication],
+        advice: str,
     ) -> None:
         before = getattr(application, "wsgi_app", None)
         if not callable(before) or not hasattr(application, "__dict__"):
             raise ConfigurationError(
                 "path takes an application with a wsgi_app, as Flask's; leave it out,"
-                " and mount metrics_app where your framework mounts WSGI applications",
+                f" and {advice}",
                 key="path",
             )
         self._application = ref(application)
-        self._path = path
-        self._metrics_app: WSGIApplication | None = metrics_app
-        self._has_logged = False
-        if self._is_taken():
-            raise ConfigurationError(
-                f"path: the application has a route {path!r} already; choose another"
-                " path, or remove that route",
-                key="path",
-            )
         self._replaced = vars(application).get("wsgi_app")
-        # Its own method would keep the application alive.
+        # The bound method has a strong reference to the application.
         self._before = None if self._replaced else WeakMethod(before)
+        self._layer: WSGIApplication | None = layer_around(self._call_before)
         application.wsgi_app = self
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Answer a scrape, or call the application (:pep:`3333`)."""
-        metrics_app = self._metrics_app
-        is_scrape = environ.get("PATH_INFO") == self._path and metrics_app is not None
-        if metrics_app is not None and is_scrape and not self._is_hidden():
-            # Not among the paths that match nothing.
-            record_route(environ, self._path)
-            return metrics_app(environ, start_response)
-        before = self._replaced if self._before is None else self._before()
-        if before is None:
-            raise RuntimeError(
-                "the application is gone, and only its wsgi_app was kept; keep the"
-                " application, as by returning it from the factory"
-            )
-        return t.cast("WSGIApplication", before)(environ, start_response)
+        """Call the layer, or the application after a removal (:pep:`3333`)."""
+        called = self._layer or self._call_before
+        return called(environ, start_response)
 
     def remove(self) -> None:
-        """Serve the metrics no more. If others are around it, it lets all pass."""
-        self._metrics_app = None
+        """Remove the layer; within other middlewares, pass each request on."""
+        self._layer = None
         application: t.Any = self._application()
         if application is None or vars(application).get("wsgi_app") is not self:
             return
@@ -89,29 +68,28 @@ class Mount:
         else:
             application.wsgi_app = self._replaced
 
-    def _is_hidden(self) -> bool:
-        """Return whether the application has got a route, and log it once."""
-        if not self._is_taken():
-            return False
-        if not self._has_logged:
-            self._has_logged = True
-            _log.error(
-                "the metrics are not served, as the application has got a route %s;"
-                " choose another path, or remove that route",
-                self._path,
+    def _call_before(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        before = self._replaced if self._before is None else self._before()
+        if before is None:
+            raise RuntimeError(
+                "the application is gone, and only its wsgi_app was kept; keep the"
+                " application, as by returning it from the factory"
             )
-        return True
+        return t.cast("WSGIApplication", before)(environ, start_response)
 
-    def _is_taken(self) -> bool:
-        """Return whether a route of the application is exactly this path.
 
-        A route with variables, as that of static files, does not count: this path
-        takes precedence over it, as Flask's other routes do.
-        """
-        url_map = getattr(self._application(), "url_map", None)
-        iter_rules = getattr(url_map, "iter_rules", None)
-        rules: Iterable[t.Any] = iter_rules() if callable(iter_rules) else ()
-        return any(
-            not rule.arguments and rule.rule.rstrip("/") == self._path.rstrip("/")
-            for rule in rules
-        )
+def rules_of(application: object) -> Iterable[t.Any]:
+    """Return the rules of an application's routes; none without Werkzeug's map."""
+    iter_rules = getattr(getattr(application, "url_map", None), "iter_rules", None)
+    return iter_rules() if callable(iter_rules) else ()
+
+
+def route_is_taken(route: str) -> ConfigurationError:
+    """Return the error for a path at which the application has a route."""
+    return ConfigurationError(
+        f"path: the application has a route {route!r} already; choose another"
+        " path, or remove that route",
+        key="path",
+    )

@@ -38,6 +38,7 @@ from ._exporter import exporter_metrics
 from ._exporter_options import FlaskExporterOptions
 from ._groups import Groups
 from ._groups import Limits
+from ._mount import mounted_metrics
 from ._options import access_of
 from ._options import bounds_of
 from ._options import counted_of
@@ -276,7 +277,8 @@ class PrometheusMetrics:
         """
         sender, key = sender_of(application), sender_key(sender_of(application))
         if self._path is not None and key not in self._mounts:
-            self._mounts[key] = Mount(sender, self._path, self.metrics_app)
+            mounted = mounted_metrics(sender, self._path, self.metrics_app)
+            self._mounts[key] = mounted
         counted = self._counted
         exchange_opened.connect(self.opened, sender, weak=False, when=counted)
         exchange_closed.connect(self.closed, sender, weak=False, when=counted)

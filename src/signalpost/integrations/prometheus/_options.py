@@ -17,7 +17,7 @@ from ...errors import ConfigurationError
 from ...exchange import Exchange
 from ...receivers.lines import LONGEST_FIELD
 from ...receivers.paths import exclusion_of
-from ...wsgi.access import Access
+from ._access import Access
 
 if t.TYPE_CHECKING:
     from ._directory import Directory

@@ -24,7 +24,7 @@ from prometheus_client.exposition import ThreadingWSGIServer
 
 from ..._engine.unseen import checked
 from ...receivers.lines import single_line
-from ...wsgi.access import Access
+from ._access import Access
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse

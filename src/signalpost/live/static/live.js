@@ -337,7 +337,7 @@ function shower({ is, get, text, tone }, node) {
 const lists = {};
 let chosen = location.hash.slice(1);
 
-/** `id` names the list in the data, `key` the fields that tell its rows apart. */
+/** `id` names the list in the data, `key` the fields that identify its rows. */
 function list(id, label, key, empty, lines, more) {
 	const columns = lines.trim().split("\n").map(column);
 	const cells = columns.filter((one) => !one.is("x"));

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from hmac import compare_digest
 
-from .._engine.unseen import checked
+from ..._engine.unseen import checked
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

@@ -6,6 +6,7 @@ import typing as t
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from ..errors import ConfigurationError
@@ -40,10 +41,23 @@ def is_near(word: str, known: str, most: int = 2) -> bool:
     >>> is_near("Signal_Pots", "signalpost"), is_near("signals", "signalpost")
     (True, False)
     """
+    # Each application has the keys of its framework, and few others.
+    is_short = len(word) <= _LONGEST_KEPT
+    return (_is_near_kept if is_short else _is_near)(word, known, most)
+
+
+def _is_near(word: str, known: str, most: int) -> bool:
     one, other = letters_of(word), letters_of(known)
     if abs(len(one) - len(other)) > most:
         return False
+    # A wrong letter is one that only this has, and one that only the other has.
+    if len(set(one) ^ set(other)) > 2 * most:
+        return False
     return _distance(one, other) <= most
+
+
+_LONGEST_KEPT = 100
+_is_near_kept = lru_cache(maxsize=4096)(_is_near)
 
 
 def misplaced(

@@ -223,6 +223,8 @@ def test_a_killed_worker_is_shown_with_its_request(site: LiveSite, seen: Seen) -
     seen.tab("Workers")
     expect(seen.row(pid)).to_contain_text("✕ killed")
     expect(seen.page.get_by_role("tab", name="Workers")).to_contain_text("!")
+    # The worker may have accepted a poll before it was killed.
+    seen.messages = [one for one in seen.messages if "net::ERR_" not in one]
 
 
 @needs_browser

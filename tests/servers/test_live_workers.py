@@ -124,7 +124,10 @@ def test_numbers_of_two_workers_are_those_of_the_access_log(tmp_path: Path) -> N
     with served(tmp_path) as address:
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             answers = [*pool.map(address.get, paths)]
-        lines = (tmp_path / "access").read_text().splitlines()
+        # A client has its response before the server has closed and logged it.
+        wait_until(lambda: requests_on(address.data()) == len(paths))
+        wait_until(lambda: len(access_lines(tmp_path)) >= len(paths))
+        lines = [one for one in access_lines(tmp_path) if "/_signalpost" not in one]
         # Whichever worker answers, the numbers are those of both.
         pages = [address.data() for _ in range(6)]
     logged = [line.split('"')[2].split()[0] for line in lines]
@@ -156,9 +159,9 @@ def test_the_page_prometheus_and_the_access_log_count_the_same(
             for _ in pool.map(address.leave, ["/stream"] * 9):
                 pass
         wait_until(lambda: requests_on(address.data()) == len(paths) + 9)
-        page = address.data()
-        samples = samples_of(address.get("/metrics")[1].decode())
-    lines = (tmp_path / "access").read_text().splitlines()
+        wait_until(lambda: sum(scraped(address).values()) == len(paths) + 9)
+        page, samples = address.data(), scraped(address)
+    lines = access_lines(tmp_path)
     logged = collections.Counter(
         (route_of(path), int(status))
         for status, path in map(str.split, lines)
@@ -182,6 +185,10 @@ def test_the_page_prometheus_and_the_access_log_count_the_same(
     assert total["aborted_since_start"] == counted(samples, outcome="aborted") == 9
 
 
+def access_lines(folder: Path) -> list[str]:
+    return (folder / "access").read_text().splitlines()
+
+
 def requests_on(page: t.Any) -> int:
     return int(page["total"]["requests_since_start"])
 
@@ -192,9 +199,10 @@ def route_of(path: str) -> str:
     return path if path in ("/boom", "/stream") else "<unmatched>"
 
 
-def samples_of(scrape: str) -> dict[tuple[str, tuple[str, str]], int]:
+def scraped(address: Address) -> dict[tuple[str, tuple[str, str]], int]:
     """Return counts of requests by route, and by status and outcome."""
     found: collections.Counter[tuple[str, tuple[str, str]]] = collections.Counter()
+    scrape = address.get("/metrics")[1].decode()
     for family in text_string_to_metric_families(scrape):
         for sample in family.samples:
             if sample.name == "http_server_requests_total":
@@ -222,6 +230,7 @@ def test_a_worker_that_is_killed_is_shown_with_its_request(tmp_path: Path) -> No
         with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
             address.get("/die")
         wait_until(lambda: any(row["is_dead"] for row in address.data()["in_flight"]))
+        wait_until(lambda: requests_on(address.data()) == 1)
         page = address.data()
     (row,) = [row for row in page["in_flight"] if row["is_dead"]]
     assert row["path"] == "/die"
@@ -239,6 +248,7 @@ def test_workers_that_are_recycled_have_ended_and_their_numbers_stay(
         wait_until(
             lambda: any(row["state"] == "ended" for row in address.data()["workers"])
         )
+        wait_until(lambda: requests_on(address.data()) == 25)
         page = address.data()
     assert page["total"]["requests_since_start"] == 25
     assert {row["state"] for row in page["workers"]} <= {"alive", "ended"}
@@ -253,7 +263,7 @@ def test_a_page_of_its_own_answers_while_every_worker_hangs(tmp_path: Path) -> N
             assert not any(one.done() for one in hung)
         assert [row["path"] for row in page["in_flight"]] == ["/sleep/2.0"] * 2
         assert [row["is_busy"] for row in page["workers"]] == [True, True]
-        wait_until(lambda: own.data("", token)["total"]["requests_since_start"] == 2)
+        wait_until(lambda: requests_on(own.data("", token)) == 2)
         assert own.data("", token)["in_flight"] == []
 
 

@@ -124,11 +124,11 @@ class RecordingStartResponse:
             )
             try:
                 exchange.seconds_to_headers = time.perf_counter() - exchange.start
+                environ: t.Any = exchange._environ
                 # Whether there is one or not, it is read now: soon it can be no more.
                 # Without Werkzeug a look into the environment is all.
                 if (
-                    exchange._find_request is not None
-                    or "werkzeug.request" in t.cast("t.Any", exchange._environ)
+                    exchange._find_request is not None or "werkzeug.request" in environ
                 ) and exchange._read_route():
                     exchange._is_started = True
             # A receiver may have set any value, and the request is the application's.

@@ -176,8 +176,8 @@ docs: $(VENV)/.docs  ## Build the documentation into docs/_build/html
 notes: $(VENV)/.docs  ## Show the next release's notes, made of the fragments
 	$(BIN)/towncrier build --draft
 
-# The lowest and the highest Python between them reach every branch. One of them is
-# .venv's own, as a rule.
+# What works on the lowest and the highest Python works on those between them. One of
+# them is .venv's own, as a rule.
 OWN = $(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' \
 	2>/dev/null)
 TESTED = $(or $(patsubst .venv-$(OWN),$(VENV),$(addprefix .venv-,\

@@ -170,3 +170,23 @@ def test_tables_are_as_they_are_declared(shop: Shop) -> None:
     for table in Base.metadata.tables.values():
         columns = {one["name"] for one in alembic.get_columns(table.name)}
         assert columns == set(table.columns.keys())
+
+
+def test_an_event_crosses_through_tables_that_alembic_has_made(
+    shop: Shop, broker: Shop, tmp_path: Path
+) -> None:
+    pytest.importorskip("alembic", reason="alembic is not installed")
+    from alembic import command
+
+    from tests.integrations.relay.migrations import migrate
+
+    Base.metadata.drop_all(shop.engine)
+    url = shop.engine.url.render_as_string(hide_password=False)
+    config = migrate(tmp_path / "migrations", url)
+    command.check(config)
+    shop.place_all(1, 2)
+    dispatcher = Dispatcher(broker.url, database=shop.engine)
+    assert dispatcher.dispatch() == 2
+    dispatcher.close()
+    assert broker.orders() == [1, 2]
+    assert shop.rows() == []

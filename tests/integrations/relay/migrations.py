@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import typing as t
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
+if t.TYPE_CHECKING:
+    from alembic.config import Config
 
 _TARGET = "target_metadata = None"
 _METADATA = "from tests.integrations.relay.outboxes import Base"
@@ -17,6 +18,9 @@ def new_environment(folder: Path, url: str) -> Config:
     :param folder: Where it is made.
     :param url: The database.
     """
+    from alembic import command
+    from alembic.config import Config
+
     # Without a file, as env.py would set up logging for the whole process by it.
     config = Config()
     config.set_main_option("script_location", str(folder))
@@ -35,6 +39,8 @@ def new_environment(folder: Path, url: str) -> Config:
 
 def migrate(folder: Path, url: str) -> Config:
     """Make the tables of a shop by a migration that Alembic has written."""
+    from alembic import command
+
     config = new_environment(folder, url)
     command.revision(config, "orders and outbox", autogenerate=True)
     command.upgrade(config, "head")

@@ -17,6 +17,7 @@ from signalpost.errors import RelayError
 from signalpost.integrations.relay import _background
 from signalpost.integrations.relay import Listener
 from signalpost.integrations.relay import Relay
+from signalpost.integrations.relay import relay_delayed
 from signalpost.integrations.relay import relay_failed
 from signalpost.integrations.relay.outbox import Dispatcher
 from signalpost.testing import capture
@@ -79,6 +80,26 @@ def test_what_is_too_much_is_dropped_counted_and_logged_once(
     assert lines[0].levelno == logging.ERROR
     assert relay.close(0.1) == waiting
     assert relay.dropped == 50
+
+
+def test_each_try_that_fails_reports_what_waits(
+    own_server: RedisServer, prefix: str
+) -> None:
+    here = order_placed()
+    relay = Relay(own_server.url, source="shop", prefix=prefix).forward(here)
+    own_server.kill()
+    with capture(relay_delayed, sender=relay) as delayed:
+        for number in range(3):
+            here.send(None, order=number)
+        eventually(lambda: len(delayed) >= 2)
+        own_server.start()
+        eventually(lambda: relay.sent == 3)
+    assert delayed[-1].payload["waiting"] == 3
+    assert str(own_server.port) in delayed[-1].payload["reason"]
+    count = len(delayed)
+    here.send(None, order=3)
+    assert relay.close() == 0
+    assert len(delayed) == count
 
 
 def test_threads_that_send_at_once_lose_nothing(

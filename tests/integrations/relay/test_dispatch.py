@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from signalpost.errors import OutboxError
 from signalpost.errors import RelayError
+from signalpost.integrations.relay import relay_delayed
 from signalpost.integrations.relay import relay_failed
 from signalpost.integrations.relay import relay_sent
 from signalpost.integrations.relay.outbox import Dispatcher
@@ -200,12 +201,13 @@ def test_broker_that_is_away_is_waited_for_and_logged_once(
     dispatcher = dispatcher_with()
     with pytest.raises(RelayError, match="there is no table signalpost_outbox"):
         dispatcher.dispatch()
-    with running(dispatcher):
-        wait_until(lambda: "nothing can be published" in caplog.text)
-        time.sleep(0.3)
+    with capture(relay_delayed, sender=dispatcher) as delayed, running(dispatcher):
+        wait_until(lambda: len(delayed) >= 2)
         broker.execute("ALTER TABLE away RENAME TO signalpost_outbox")
         wait_until(lambda: not shop.rows())
     assert broker.orders() == [1, 2]
+    assert {one.payload["waiting"] for one in delayed} == {None}
+    assert "there is no table" in delayed[0].payload["reason"]
     # It is not the events' fault.
     assert caplog.text.count("nothing can be published") == 1
     assert caplog.text.count("published again") == 1

@@ -99,3 +99,14 @@ def test_line_has_fields(caplog: pytest.LogCaptureFixture) -> None:
 def test_threshold_that_is_no_number_is_refused() -> None:
     with pytest.raises(TypeError, match="slow_seconds"):
         EventLogger(slow_seconds=t.cast("t.Any", "1"))
+
+
+def test_event_has_an_age_where_its_time_is_known() -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    age = event(time=now - datetime.timedelta(seconds=30)).age_seconds()
+    assert age is not None
+    assert 30 <= age < 60
+    # The clock of the sender is ahead.
+    assert event(time=now + datetime.timedelta(hours=1)).age_seconds() == 0
+    assert event(time=None).age_seconds() is None
+    assert event(time=datetime.datetime(2026, 1, 1)).age_seconds() is None

@@ -9,13 +9,14 @@
 
 from __future__ import annotations
 
+from ..._relaying import relay_buried
+from ..._relaying import relay_delayed
+from ..._relaying import relay_failed
+from ..._relaying import relay_received
+from ..._relaying import relay_sent
+from ..._relaying import relay_signals
 from ._again import current_event
 from ._backlog import read_backlog
-from ._catalogue import relay_buried
-from ._catalogue import relay_failed
-from ._catalogue import relay_received
-from ._catalogue import relay_sent
-from ._catalogue import relay_signals
 from ._configured import ConfiguredRelay
 from ._event import Event
 from ._event import WrittenEvent
@@ -41,6 +42,7 @@ __all__ = [
     "log_event",
     "read_backlog",
     "relay_buried",
+    "relay_delayed",
     "relay_failed",
     "relay_received",
     "relay_sent",

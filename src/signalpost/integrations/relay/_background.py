@@ -178,6 +178,7 @@ class BackgroundSends:
             if not self._is_away:
                 log.error("relay: %s; events wait until it is back", error)
             self._is_away = True
+            self._counts.note_delayed(len(own), str(error))
             return False
         # It is no error of the broker, so each further try would fail, too.
         except Exception as error:  # noqa: BLE001  # logged

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from ..._engine.signal import NamedSignal
-from ._catalogue import relay_received
+from ..._relaying import relay_received
 from ._cli_broker import add_command
 from ._cli_broker import address_of
 from ._cli_broker import opened_for

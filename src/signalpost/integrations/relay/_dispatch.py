@@ -18,10 +18,11 @@ from sqlalchemy import MetaData
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import ProgrammingError
 
+from ..._relaying import relay_delayed
+from ..._relaying import relay_failed
+from ..._relaying import relay_sent
 from ...errors import OutboxError
 from ...errors import RelayError
-from ._catalogue import relay_failed
-from ._catalogue import relay_sent
 from ._event import WrittenEvent
 from ._outbox_rows import check_tables
 from ._outbox_rows import engine_of
@@ -81,6 +82,7 @@ class Dispatcher:
         self._owns_engine = not isinstance(database, Engine)
         self._engine = database if isinstance(database, Engine) else engine_of(database)
         self._table = outbox or OutboxTable(MetaData())
+        self.source = self._table.events.name
         self._rows = OutboxRows(self._engine, self._table)
         self._transport: Transport = opened(Address(url, prefix))
         self._batch = self._most = batch
@@ -94,6 +96,8 @@ class Dispatcher:
 
     sent: int
     """How many events were published."""
+    source: str
+    """The name of the table; events themselves have the source of their relay."""
 
     def run(self) -> None:
         """Publish until :meth:`stop` is called.
@@ -251,9 +255,12 @@ class Dispatcher:
         self._rows.delay(connection, row, time.time() + seconds, error)
 
     def _note_away(self, error: Exception) -> None:
+        reason = _shown(error)
         if not self._is_away:
             self._is_away = True
-            log.warning("nothing can be published, trying again: %s", _shown(error))
+            log.warning("nothing can be published, trying again: %s", reason)
+        if relay_delayed.receivers:
+            relay_delayed.send_robust(self, waiting=None, reason=reason)
 
     def _note_back(self) -> None:
         if self._is_away:

@@ -68,6 +68,17 @@ class Event:
     tries: int = 1
     """The number of this try to receive it, counted from 1."""
 
+    def age_seconds(self) -> float | None:
+        """Return how old the event is now, in seconds.
+
+        :returns: At least 0, as another machine's clock may be ahead; ``None`` if
+            :attr:`time` is not known, or has no zone.
+        """
+        if self.time is None or self.time.tzinfo is None:
+            return None
+        now = datetime.datetime.now(datetime.UTC)
+        return max(0.0, (now - self.time).total_seconds())
+
 
 class WrittenEvent(t.NamedTuple):
     """An event, ready for a broker."""

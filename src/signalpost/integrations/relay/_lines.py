@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 
 from ..._engine.unseen import Visibility
@@ -85,11 +84,8 @@ class EventLogger:
 
 def _age_seconds(event: Event, duration_seconds: float) -> float | None:
     """Return how old an event was when its receivers began; ``None`` if not known."""
-    if event.time is None or event.time.tzinfo is None:
-        return None
-    now = datetime.datetime.now(datetime.UTC)
-    # Of another machine's clock.
-    return max((now - event.time).total_seconds() - duration_seconds, 0.0)
+    age = event.age_seconds()
+    return None if age is None else max(age - duration_seconds, 0.0)
 
 
 def _text_of(fields: dict[str, Field]) -> str:

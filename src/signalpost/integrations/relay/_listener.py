@@ -20,14 +20,14 @@ from contextlib import nullcontext
 
 from ..._engine.delivery import AsyncWrapper
 from ..._engine.signal import NamedSignal
+from ..._relaying import relay_buried
+from ..._relaying import relay_received
 from ...errors import EventError
 from ...errors import ReceiverError
 from ...errors import RelayError
 from ._again import is_sent_by_us
 from ._again import send_again
 from ._again import Signals
-from ._catalogue import relay_buried
-from ._catalogue import relay_received
 from ._event import Event
 from ._event import read
 from ._relay import Relay

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import time
 import typing as t
 import weakref
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from dataclasses import replace
 
 from ..._engine.identity import ANY
 from ..._engine.signal import NamedSignal
+from ..._relaying import open_relays
 from ...exchange import current_exchange
 from ...receivers.context import current_span_ids
 from ...receivers.context import Recording
@@ -39,12 +38,11 @@ from ._values import Codecs
 if t.TYPE_CHECKING:
     from ._table import OutboxTable
 
-__all__ = ["Relay", "Way", "open_relays"]
+__all__ = ["Relay", "Way"]
 
 Way: t.TypeAlias = t.Literal["thread", "now", "outbox"]
 
 _NOW_SECONDS: t.Final = 2.0
-_EXIT_SECONDS: t.Final = 2.0
 
 
 class Relay:
@@ -82,6 +80,8 @@ class Relay:
 
     source: str
     """The name of this application in events."""
+    sends_later: bool
+    """Whether events wait in this process until a thread sends them."""
 
     def __init__(  # noqa: PLR0913  # options, by keyword
         self,
@@ -118,9 +118,10 @@ class Relay:
             self._sends = _outbox_sends(address, outbox, session_of)
         else:
             self._sends = _sends_to(address, sends, self._counts, max_waiting)
+        self.sends_later = isinstance(self._sends, BackgroundSends)
         # Events have the ids of the requests that they are sent in.
         self._recording: Recording | None = Recording()
-        _open_relays.add(self)
+        open_relays.add(self)
 
     def __repr__(self) -> str:
         names = ", ".join(self._signals) or "nothing"
@@ -211,7 +212,7 @@ class Relay:
             signal.disconnect(forward)
         self._forwarders = {}
         self._recording = None
-        _open_relays.discard(self)
+        open_relays.discard(self)
         return self._sends.close(seconds)
 
 
@@ -309,21 +310,3 @@ def _traceparent() -> str | None:
         return traceparent_in(exchange.environ)
     event = current_event()
     return None if event is None else event.traceparent
-
-
-_open_relays: weakref.WeakSet[Relay] = weakref.WeakSet()
-
-
-def open_relays() -> list[Relay]:
-    """Return the relays of this process that are not closed."""
-    return [*_open_relays]
-
-
-def _close_relays() -> None:
-    """Send what waits as the process ends; all relays together get so long."""
-    end = time.monotonic() + _EXIT_SECONDS
-    for relay in [*_open_relays]:
-        relay.close(max(end - time.monotonic(), 0.0))
-
-
-atexit.register(_close_relays)

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from dataclasses import field
 
 from ..._engine.signal import NamedSignal
+from ..._relaying import relay_delayed
+from ..._relaying import relay_failed
+from ..._relaying import relay_sent
 from ...errors import RelayError
-from ._catalogue import relay_failed
-from ._catalogue import relay_sent
 from ._event import WrittenEvent
 from ._transport import Address
 from ._transport import opened
@@ -107,6 +108,12 @@ class Counts:
         if _is_followed(relay_sent, relay):
             for event in events:
                 relay_sent.send_robust(relay, event=event)
+
+    def note_delayed(self, waiting: int, reason: str) -> None:
+        """Report that events wait, as the broker could not be reached."""
+        relay = self.relay()
+        if _is_followed(relay_delayed, relay):
+            relay_delayed.send_robust(relay, waiting=waiting, reason=reason)
 
     def note_dropped(self, event: WrittenEvent, reason: str) -> None:
         """Count an event that is dropped."""

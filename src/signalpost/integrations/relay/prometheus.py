@@ -21,9 +21,9 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.core import Metric
 
+from ..._relaying import open_relays
 from ...errors import RelayError
 from ._listener import running_listeners
-from ._relay import open_relays
 from ._sends import after_fork
 from ._sends import log
 from ._transport import Address
@@ -164,7 +164,7 @@ class RelayCollector:
 
 
 def _of_relays(*, is_empty: bool = False) -> Iterable[Metric]:
-    relays = [] if is_empty else open_relays()
+    relays = [] if is_empty else [*open_relays]
     start = "signalpost_relay"
     waiting = _gauge(f"{start}_waiting_events", "Events that wait here.", "source")
     oldest = _gauge(

@@ -1,9 +1,31 @@
-"""The signals that relays and listeners send about themselves."""
+"""The signals that relays and listeners send about themselves.
+
+They are below the integration, so that the live page can record them without it.
+"""
 
 from __future__ import annotations
 
-from ..._engine.namespace import Namespace
-from ..._engine.signal import NamedSignal
+import atexit
+import time
+import typing as t
+import weakref
+
+from ._engine.namespace import Namespace
+from ._engine.signal import NamedSignal
+
+__all__ = [
+    "OpenRelay",
+    "close_relays",
+    "open_relays",
+    "relay_buried",
+    "relay_delayed",
+    "relay_failed",
+    "relay_received",
+    "relay_sent",
+    "relay_signals",
+]
+
+_EXIT_SECONDS: t.Final = 2.0
 
 relay_signals: Namespace = Namespace()
 """Every signal of this page by its name, as in ``relay_signals["relay-sent"]``.
@@ -48,6 +70,26 @@ repeated. Also when a dispatcher, its sender then, has set an event of an outbox
 .. versionadded:: 0.1
 """
 
+relay_delayed: NamedSignal = relay_signals.signal(
+    "relay-delayed", "Events wait for a broker.", payload=("waiting", "reason")
+)
+"""Events could not be sent yet; they wait, and are tried again.
+
+*Sender*: the :class:`~signalpost.integrations.relay.Relay`; for events of an outbox,
+the :class:`~signalpost.integrations.relay.outbox.Dispatcher`.
+
+*Sent when*: after each try in the background that the broker, or the database of an
+outbox, could not be reached for: each 5 seconds or more often.
+
+*Payload*:
+
+- ``waiting``: how many events wait in this process; ``None`` from a dispatcher, as they
+  wait in the table.
+- ``reason``: why, in one line.
+
+.. versionadded:: 0.1
+"""
+
 relay_received: NamedSignal = relay_signals.signal(
     "relay-received",
     "The receivers of an event have returned.",
@@ -87,3 +129,40 @@ relay_buried: NamedSignal = relay_signals.signal(
 
 .. versionadded:: 0.1
 """
+
+
+class OpenRelay(t.Protocol):
+    """What others read of a relay, and how it is closed."""
+
+    source: str
+    sends_later: bool
+    """Whether events wait in this process until a thread sends them."""
+
+    @property
+    def waiting(self) -> int:
+        """Return how many events wait in this process."""
+
+    @property
+    def oldest_seconds(self) -> float:
+        """Return for how long the oldest of them has waited; 0 if none waits."""
+
+    @property
+    def dropped(self) -> int:
+        """Return how many events were given up."""
+
+    def close(self, seconds: float) -> int:
+        """Send what waits, and return how many events are left."""
+
+
+open_relays: weakref.WeakSet[OpenRelay] = weakref.WeakSet()
+"""The relays of this process that are not closed."""
+
+
+def close_relays() -> None:
+    """Send what waits as the process ends; all relays together get so long."""
+    end = time.monotonic() + _EXIT_SECONDS
+    for relay in [*open_relays]:
+        relay.close(max(end - time.monotonic(), 0.0))
+
+
+atexit.register(close_relays)

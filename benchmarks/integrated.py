@@ -57,7 +57,10 @@ def extended(app: Any) -> Generator[None]:
     from signalpost.integrations.flask import Signalpost
 
     extensions, wsgi_app = dict(app.extensions), app.wsgi_app
+    preprocessors = [*app.url_value_preprocessors[None]]
     Signalpost(app)
+    # As after its first requests, in which it looks for mistakes of the set-up.
+    app.url_value_preprocessors[None] = preprocessors
     try:
         yield
     finally:
@@ -80,14 +83,16 @@ def _live() -> list[SetUp]:
             name,
             alone,
             _LAYER | {live.LiveRecorder.closed.__code__: 1},
-            _recorded(live.LiveRecorder, waterfall=waterfall),
+            recorded(live.LiveRecorder, waterfall=waterfall),
             fits_raw=False,
         )
         for name, waterfall in ((LIVE, True), (LIVE_PLAIN, False))
     ]
 
 
-def _recorded(kind: Any, *, waterfall: bool) -> Any:
+def recorded(kind: Any, *, waterfall: bool) -> Any:
+    """Return what records an application for the live page, from set-up to the end."""
+
     @contextmanager
     def recording(app: Any) -> Generator[None]:
         with (

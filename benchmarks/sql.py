@@ -15,8 +15,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import field
 from functools import partial
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version
 from itertools import repeat
 from statistics import median
 from time import perf_counter
@@ -163,13 +161,7 @@ def measure_all(found: Sequence[Row], rounds: int) -> list[dict[str, Figure]]:
 
 def versions() -> dict[str, str]:
     """Return the versions of what is measured here, by name."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    return peers.versions_of(PACKAGES)
 
 
 def shown(found: Sequence[Row], figures: Sequence[Mapping[str, Figure]]) -> list[str]:

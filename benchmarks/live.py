@@ -1,0 +1,358 @@
+"""Measures what the live page costs: at a request, at a statement, and at a poll.
+
+``python -m benchmarks.live`` times, in one run, a Flask application with and without a
+:class:`~signalpost.live.LiveRecorder`, beside flask-debugtoolbar and
+Flask-MonitoringDashboard where these are installed; then the polls of a page of eight
+workers whose files are full. The ways to watch take turns, as in ``timing``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import tempfile
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import contextmanager
+from contextlib import ExitStack
+from dataclasses import replace
+from statistics import median
+from types import CodeType
+from typing import Any
+from typing import TYPE_CHECKING
+
+from signalpost.exchange import Exchange
+from signalpost.lifecycle import exchange_closed
+from signalpost.lifecycle import sql_executed
+
+from . import live_peers
+from . import live_polls
+from .applications import alone
+from .applications import Application
+from .applications import requests
+from .applications import SetUp
+from .applications import variant
+from .integrated import extended
+from .integrated import recorded
+from .report import head_line
+from .report import NOTHING
+from .report import table
+from .timing import Batch
+from .timing import Figure
+from .timing import measure
+from .timing import Row
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+    from sqlalchemy import Connection
+    from sqlalchemy import Engine
+    from sqlalchemy import TextClause
+
+ROUNDS = 200
+ROUNDS_AT_A_TIME = 10
+"""How many rounds a turn has."""
+
+STATEMENTS = 10
+"""How many statements the second application executes for a request."""
+
+WARMING = 10
+"""How many requests come before each batch."""
+
+BARE = "bare"
+AGAIN = "bare, another"
+NOBODY = "no receiver"
+NO_OP = "no-op receivers"
+PLAIN = "LiveRecorder, no waterfall"
+WATERFALL = "LiveRecorder"
+
+AIMS = ((PLAIN, 15), (WATERFALL, 40))
+"""How many microseconds a request may cost, by the name of the set-up."""
+STATEMENT_AIM = 3
+
+LEGEND = f"""\
+A request gets a page of HTML from a view of Flask's; the second application executes
+{STATEMENTS} statements for it, each of a shape of its own, on SQLite in memory. A
+statement's cost is the difference of both by {STATEMENTS}, what is written at the end
+of the request included. "bare, another" is a second application of the same kind; what
+it seems to add cannot be measured. "no receiver" is set up by the extension, and its
+engine is instrumented; "no-op receivers" get exchange-closed and sql-executed,
+and do nothing. The peers are set up as their documentation shows."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the tables.
+
+    :param arguments: Those of the command line, without the program's name.
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.live")
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help="how many batches each variant gets"
+    )
+    parser.add_argument(
+        "--polls", type=int, default=25, help="how many polls of each kind"
+    )
+    options = parser.parse_args(arguments)
+    print(head_line())
+    with ExitStack() as stack:
+        rows, missing = _rows(stack)
+        packages = live_peers.versions().items()
+        beside = ", ".join(f"{name} {number}" for name, number in packages)
+        for text in (f"Beside the versions above: {beside}", *missing, LEGEND):
+            print(f"\n{text}")
+        for text in _shown(*_measured(rows, options.rounds)):
+            print(f"\n{text}")
+    print(f"\n{live_polls.LEGEND}")
+    for text in live_polls.shown(options.polls):
+        print(f"\n{text}")
+
+
+def _rows(stack: ExitStack) -> tuple[list[Row], list[str]]:
+    """Return what is timed, and a line for each thing that is missing."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="signalpost-"))
+    beside, missing = live_peers.set_ups(folder)
+    plain = Application("request", lambda: _application(stack, 0), {}, is_flask=True)
+    busy = Application(
+        f"request with {STATEMENTS} statements",
+        lambda: _application(stack, STATEMENTS),
+        {_execute.__code__: STATEMENTS},
+        is_flask=True,
+    )
+    ours = _ours()
+    return [
+        _row(plain, [*ours, *beside]),
+        # The peers record no statement of an engine that is not Flask-SQLAlchemy's.
+        _row(busy, ours),
+    ], missing
+
+
+def _row(application: Application, set_ups: Sequence[SetUp]) -> Row:
+    return Row(
+        application.name,
+        [variant(application, _warmed(one), _UNHEARD) for one in set_ups],
+    )
+
+
+def _warmed(set_up: SetUp) -> SetUp:
+    """Return a set-up with some requests before each batch.
+
+    A new recorder makes a file of 1.5 MB, which takes the place of all else in the
+    caches of the processor.
+    """
+
+    batches: dict[int, Batch] = {}
+
+    def wrap(app: Any) -> WSGIApplication:
+        served = set_up.wrap(app)
+        batches[id(app)] = requests(served)
+        return served
+
+    @contextmanager
+    def setting(app: Any) -> Generator[None]:
+        with set_up.setting(app):
+            batches[id(app)](WARMING)
+            yield
+
+    return replace(set_up, wrap=wrap, setting=setting)
+
+
+def _ours() -> list[SetUp]:
+    live: Any = importlib.import_module("signalpost.live").LiveRecorder
+    closed = {live.closed.__code__: 1}
+    nothing = {_receive.__code__: 1}
+    return [
+        SetUp(BARE, alone),
+        SetUp(AGAIN, alone),
+        SetUp(NOBODY, alone, setting=_instrumented),
+        SetUp(NO_OP, alone, nothing, _with_receivers),
+        SetUp(PLAIN, alone, closed, _recorded(live, waterfall=False)),
+        SetUp(WATERFALL, alone, closed, _recorded(live, waterfall=True)),
+    ]
+
+
+def _recorded(kind: Any, *, waterfall: bool) -> Callable[[Any], Any]:
+    recording = recorded(kind, waterfall=waterfall)
+
+    @contextmanager
+    def setting(app: Any) -> Generator[None]:
+        with _instrumented_engine(app), recording(app):
+            yield
+
+    return setting
+
+
+def _receive(sender: object, *, exchange: Exchange) -> None:
+    """Do nothing with an exchange."""
+
+
+def _receive_statement(
+    sender: object, *, statement: str, duration_seconds: float
+) -> None:
+    """Do nothing with a statement."""
+
+
+_UNHEARD: tuple[CodeType, ...] = (_receive.__code__,)
+
+
+@contextmanager
+def _instrumented_engine(app: Any) -> Generator[None]:
+    from signalpost.integrations.sqlalchemy import instrument
+
+    engine = app.extensions.get("engine")
+    if engine is None:
+        yield
+        return
+    with instrument(engine):
+        yield
+
+
+@contextmanager
+def _instrumented(app: Any) -> Generator[None]:
+    with _instrumented_engine(app), extended(app):
+        yield
+
+
+@contextmanager
+def _with_receivers(app: Any) -> Generator[None]:
+    with (
+        _instrumented(app),
+        exchange_closed.connected_to(_receive),
+        sql_executed.connected_to(_receive_statement),
+    ):
+        yield
+
+
+def _application(stack: ExitStack, statements: int) -> Any:
+    """Return a Flask application whose view executes so many statements."""
+    from flask import Flask
+
+    app = Flask("benchmarks", static_folder=None)
+    page = "<!doctype html><title>Mugs</title><body><p>Blue, and red.</p></body>"
+    if not statements:
+        app.add_url_rule("/", "view", lambda: page)
+        return app
+    engine, connection = _connected(stack)
+    app.extensions["engine"] = engine
+    texts = _texts(statements)
+
+    def view() -> str:
+        for text in texts:
+            _execute(connection, text)
+        return page
+
+    app.add_url_rule("/", "view", view)
+    return app
+
+
+def _connected(stack: ExitStack) -> tuple[Engine, Connection]:
+    from sqlalchemy import create_engine
+
+    engine = create_engine("sqlite://")
+    stack.callback(engine.dispose)
+    return engine, stack.enter_context(engine.connect())
+
+
+def _texts(count: int) -> list[TextClause]:
+    from sqlalchemy import text
+
+    return [text(f"SELECT {number} AS column_{number}") for number in range(count)]
+
+
+def _execute(connection: Connection, text: TextClause) -> None:
+    connection.execute(text).close()
+
+
+def _measured(
+    rows: Sequence[Row], rounds: int
+) -> tuple[Mapping[str, Figure], Mapping[str, Figure]]:
+    """Return the figures of both applications, by the names of the set-ups."""
+    turns = [
+        measure(rows, min(ROUNDS_AT_A_TIME, rounds - done))
+        for done in range(0, rounds, ROUNDS_AT_A_TIME)
+    ]
+    plain, busy = (
+        {
+            name: Figure(
+                min(one[name].minimum_ns for one in of_turns),
+                median(one[name].median_ns for one in of_turns),
+            )
+            for name in of_turns[0]
+        }
+        for of_turns in zip(*turns, strict=True)
+    )
+    return plain, busy
+
+
+def _shown(plain: Mapping[str, Figure], busy: Mapping[str, Figure]) -> list[str]:
+    by_minima = _Costs(plain, busy, lambda figure: figure.minimum_ns)
+    by_medians = _Costs(plain, busy, lambda figure: figure.median_ns)
+    return [by_minima.table("minima"), by_medians.table("medians"), by_minima.aims()]
+
+
+class _Costs:
+    """What each way to watch costs, by one of the two figures of each."""
+
+    def __init__(
+        self,
+        plain: Mapping[str, Figure],
+        busy: Mapping[str, Figure],
+        of: Callable[[Figure], float],
+    ) -> None:
+        self._requests = {name: of(one) / 1000 for name, one in plain.items()}
+        self._statements = {
+            name: (of(one) / 1000 - self._requests[name]) / STATEMENTS
+            for name, one in busy.items()
+        }
+
+    def request(self, name: str, base: str) -> float:
+        """Return the microseconds that a request takes beyond another set-up."""
+        return self._requests[name] - self._requests[base]
+
+    def statement(self, name: str, base: str) -> float:
+        """Return the microseconds that a statement takes beyond another set-up."""
+        return self._statements[name] - self._statements[base]
+
+    def table(self, what: str) -> str:
+        """Return the costs as a table."""
+        request, statement = self._requests[BARE], self._statements[BARE]
+        lines = [
+            ["bare, all of it", f"{request:.1f}", NOTHING, f"{statement:.1f}", NOTHING]
+        ]
+        for name in [*self._requests][1:]:
+            cells = [f"{self.request(name, base):+.1f}" for base in _BASES]
+            if name in self._statements:
+                cells += [f"{self.statement(name, base):+.1f}" for base in _BASES]
+            else:
+                cells += [NOTHING, NOTHING]
+            lines.append([name, *cells])
+        names = [
+            f"{what} beyond {base}"
+            for what in ("request", "statement")
+            for base in ("none", "no-op")
+        ]
+        return table([f"µs, by {what}", *names], lines)
+
+    def aims(self) -> str:
+        """Return what is aimed at, beside what was measured."""
+        found = [
+            (f"request, {name}", limit, self.request(name, NO_OP))
+            for name, limit in AIMS
+        ]
+        for name, _ in AIMS:
+            taken = self.statement(name, NO_OP)
+            found.append((f"statement, {name}", STATEMENT_AIM, taken))
+        return table(
+            ["µs beyond no-op receivers", "aim", "measured", "reached"],
+            [
+                [name, f"{limit}", f"{taken:.1f}", "yes" if taken <= limit else "no"]
+                for name, limit, taken in found
+            ],
+        )
+
+
+_BASES = (NOBODY, NO_OP)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Workers whose files are full: a process of its own, which ``live_polls`` starts.
+
+``python -m benchmarks.live_workers FOLDER`` fills the files of eight workers, prints a
+line with what they take as JSON, and then changes them once for each line that it
+reads. One process has all of them, which makes no difference to a reader.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import tracemalloc
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any
+from typing import TYPE_CHECKING
+from wsgiref.util import setup_testing_defaults
+
+from signalpost import SignalMiddleware
+from signalpost.exchange import current_exchange
+from signalpost.lifecycle import sql_executed
+from signalpost.live import LiveRecorder
+from signalpost.live._writer import flush
+from signalpost.wsgi.routes import record_route
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+    from _typeshed.wsgi import WSGIEnvironment
+
+WORKERS = 8
+REQUESTS = 700
+"""How many each serves: more than a file has records."""
+ROUTES = 95
+SHAPES = 195
+FAILURES = 50
+REFERRERS = 195
+IN_FLIGHT = 20
+CHANGES = 20
+"""How many requests each serves between two polls."""
+
+
+class Worker:
+    """An application with a recorder of its own."""
+
+    def __init__(self, folder: str) -> None:
+        def application(
+            environ: WSGIEnvironment, start_response: StartResponse
+        ) -> Iterable[bytes]:
+            return _answer(environ, start_response)
+
+        self._layer = SignalMiddleware(application)
+        self._numbers = count()
+        self._open: list[Any] = []
+        self._recorder = LiveRecorder(folder=folder)
+        self._recorder.connect(application)
+
+    def fill(self) -> None:
+        """Serve so many requests that nothing more has room; leave some open."""
+        self.serve(REQUESTS)
+        self._open = [self._called(fails=False) for _ in range(IN_FLIGHT)]
+
+    def serve(self, requests: int) -> None:
+        """Serve requests, of which some fail."""
+        for _ in range(requests):
+            # A failure is raised by the application, as for a server.
+            with suppress(LookupError):
+                body = self._called()
+                for _chunk in body:
+                    pass
+                body.close()
+
+    def end(self) -> None:
+        """Close what is open."""
+        for body in self._open:
+            body.close()
+        self._recorder.disconnect()
+
+    def _called(self, *, fails: bool = True) -> Any:
+        number = next(self._numbers)
+        environ: WSGIEnvironment = {
+            "PATH_INFO": f"/mugs/{number}/of/a/colour",
+            "HTTP_REFERER": f"https://search.example/{number % REFERRERS}",
+            "HTTP_X_REQUEST_ID": f"{number:032x}",
+            "benchmarks.number": number,
+            "benchmarks.fails": fails and number % 7 == 0,
+        }
+        setup_testing_defaults(environ)
+        return self._layer(environ, _start_response)
+
+
+class _Engine:
+    """Sends statements, as an engine of SQLAlchemy's does."""
+
+    class dialect:  # noqa: N801  # as SQLAlchemy has it
+        name = "sqlite"
+
+
+_engine = _Engine()
+
+
+def _answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    number = environ["benchmarks.number"]
+    record_route(environ, f"/mugs/<int:mug>/in/shop/{number % ROUTES}")
+    for step in range(3):
+        _execute(f"SELECT colour_{(3 * number + step) % SHAPES}, 7")
+    if environ["benchmarks.fails"]:
+        raise _failure(number // 7 % FAILURES)("the mug is not on its shelf")
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+
+
+def _execute(statement: str) -> None:
+    sql_executed.send(
+        _engine,
+        statement=statement,
+        parameters=None,
+        parameters_count=1,
+        duration_seconds=0.001,
+        row_count=1,
+        is_executemany=False,
+        exception=None,
+        exchange=current_exchange(),
+    )
+
+
+@cache
+def _failure(number: int) -> type[LookupError]:
+    return type(f"Failure{number}", (LookupError,), {})
+
+
+def _start_response(
+    status: str, headers: list[tuple[str, str]], exc_info: object = None, /
+) -> Any:
+    return bytes
+
+
+def _bytes_of_a_worker(folder: str) -> int:
+    """Return what a full worker keeps in memory, beside its file."""
+    tracemalloc.start()
+    worker = Worker(folder)
+    # What the first request makes once for the process.
+    worker.serve(1)
+    gc.collect()
+    before, _ = tracemalloc.get_traced_memory()
+    worker.fill()
+    gc.collect()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    worker.end()
+    return after - before
+
+
+def main(folder: str) -> None:
+    """Fill files, and change them until the input ends."""
+    memory = _bytes_of_a_worker(f"{folder}/one")
+    own = f"{folder}/live"
+    workers = [Worker(own) for _ in range(WORKERS)]
+    for worker in workers:
+        worker.fill()
+    flush()
+    files = {
+        kind: max(file.stat().st_size for file in Path(own).glob(f"*.{kind}"))
+        for kind in ("live", "lists")
+    }
+    print(json.dumps({"memory": memory, **files}), flush=True)
+    for _ in sys.stdin:
+        for worker in workers:
+            worker.serve(CHANGES)
+        flush()
+        print(flush=True)
+    for worker in workers:
+        worker.end()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

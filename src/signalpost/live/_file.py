@@ -6,11 +6,13 @@ import errno
 import mmap
 import os
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import suppress
 from struct import Struct
+from sys import byteorder
 from weakref import WeakSet
-from zlib import crc32
+from zlib import adler32
 
 from ..receivers.own_folder import OwnFolder
 from ..receivers.paths import OTHER_ROUTES
@@ -18,25 +20,32 @@ from ..receivers.paths import UNMATCHED_ROUTE
 from ._folder import hold
 from ._folder import opened
 from ._folder import remove_dead
-from ._layout import bucket_of
+from ._layout import ABORTED
+from ._layout import BOUNDS
 from ._layout import BUCKETS
 from ._layout import COUNTS
+from ._layout import ENDED_AT
+from ._layout import FAILED
 from ._layout import INDEX_ENTRY
 from ._layout import INDEXED
+from ._layout import LAST_AT
 from ._layout import Layout
-from ._layout import LIVE_AT
-from ._layout import LIVE_BYTES
-from ._layout import live_bytes
 from ._layout import MINUTE_PERIODS
 from ._layout import NAME_BYTES
+from ._layout import OVERFLOW
 from ._layout import PERIOD_BYTES
 from ._layout import PERIOD_SECONDS
 from ._layout import PERIODS
 from ._layout import RECORD_HEAD
+from ._layout import REQUESTS
 from ._layout import RING_BYTES
+from ._layout import ROUTE_COUNT
 from ._layout import SECOND
 from ._layout import SECONDS
+from ._layout import SEQUENCE
 from ._layout import SLOT
+from ._layout import SLOT_PATH_BYTES
+from ._layout import SLOT_REST
 from ._layout import SLOTS
 from ._layout import Start
 from ._layout import start_bytes
@@ -49,15 +58,10 @@ __all__ = ["Closed", "WorkerFile"]
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
 
 # Module variables save an attribute look-up for each request.
-_pack_second = SECOND.pack
-_pack_totals = TOTALS.pack
-_pack_counts = COUNTS.pack
-_pack_count = Struct("<I").pack
+_pack_slot = SLOT_REST.pack
 _pack_head = RECORD_HEAD.pack
 _pack_entry = INDEX_ENTRY.pack
-_unpack_buckets = Struct(f"<{BUCKETS}I").unpack_from
-_LIVE_END = LIVE_AT + LIVE_BYTES
-_FREE = bytes(8)
+_unpack_buckets = Struct(f"={BUCKETS}I").unpack_from
 _EMPTY_PERIOD = bytes(4 * BUCKETS)
 
 
@@ -79,8 +83,8 @@ class WorkerFile:
     """The file of this process: its size is fixed and reserved on the disk at once.
 
     Any thread may open and close slots. Only one thread at a time may call the other
-    methods. Each value is written in one piece: with struct.pack_into, a reader could
-    find a zero in between.
+    methods. Each value is written in one piece, by a slice or by a view of the numbers
+    in the file: with struct.pack_into, a reader could find a zero in between.
 
     :param folder: The folder that the file is made in.
     :param max_routes: The number of routes that have rows of their own.
@@ -115,20 +119,24 @@ class WorkerFile:
             folder.remove(name)
             raise
         self._versions: dict[str, int] = {}
+        self.is_open = True
         # The system provides all pages now, so that no request waits for one.
         self._page[:] = bytes(layout.size)
+        view = memoryview(self._page)
+        self._shorts, self._ints = view.cast("H"), view.cast("I")
+        self._longs, self._doubles = view.cast("Q"), view.cast("d")
+        self._views = (self._shorts, self._ints, self._longs, self._doubles, view)
         self._free = [layout.slots + number * SLOT.size for number in range(SLOTS)]
         self._free.reverse()
         self._rows: dict[str | None, _Row] = {}
         self._requests = self.failed = self.aborted = 0
         self._sequence = self._overflow = self._route_count = 0
         self._ring_at = 0
-        self._ended_at = 0.0
         self._period = -1
         self._add_row(None, UNMATCHED_ROUTE)
         self._other = self._add_row(OTHER_ROUTES, OTHER_ROUTES)
         self._second = self._begin_second(int(now))
-        self._write_live(now)
+        self._doubles[LAST_AT] = now
         # It is written last: a reader takes it for the sign that the rest is complete.
         page_start = start_bytes(start)
         self._page[: len(page_start)] = page_start
@@ -143,32 +151,33 @@ class WorkerFile:
             slot = self._free.pop()
         except IndexError:
             return -1
-        text = path.encode("utf-8", "backslashreplace")[:224]
-        data = SLOT.pack(started_at, 0, len(text), method.encode(), text)
+        text = path.encode("utf-8", "backslashreplace")[:SLOT_PATH_BYTES]
+        data = _pack_slot(0, len(text), method.encode()) + text
+        at = slot + 8
+        self._page[at : at + len(data)] = data
         # The start time marks the slot as used, so it is written last.
-        self._page[slot + 8 : slot + SLOT.size] = data[8:]
-        self._page[slot : slot + 8] = data[:8]
+        self._doubles[slot >> 3] = started_at
         return slot
 
     def set_status(self, slot: int, status: int) -> None:
         """Write that the response to a request in flight begins."""
-        if self._page.closed:
-            return
-        self._page[slot + 8 : slot + 10] = (status & 0xFFFF).to_bytes(2, "little")
+        if self.is_open:
+            self._shorts[(slot >> 1) + 4] = status & 0xFFFF
 
     def close_slot(self, slot: int) -> None:
         """Write that a request is no longer in flight."""
-        self._page[slot : slot + 8] = _FREE
+        self._doubles[slot >> 3] = 0.0
         self._free.append(slot)
 
     def touch(self, at: float, overflow: int = 0) -> None:
         """Write that a request has begun.
 
         :param at: When, in seconds since the epoch.
-        :param overflow: 1 if there was no slot for it.
+        :param overflow: 1 if there was no slot for it; -1 once that is over.
         """
         self._overflow += overflow
-        self._write_live(at)
+        self._ints[OVERFLOW] = self._overflow
+        self._doubles[LAST_AT] = at
 
     def close(self, closed: Closed, overflow: int) -> float:
         """Write that a request is over.
@@ -178,7 +187,8 @@ class WorkerFile:
         :returns: The time, in seconds since the epoch.
         """
         now = time.time()
-        self._overflow -= overflow
+        if overflow:
+            self.touch(now, -1)
         second = self._second
         if not second.tick <= now < second.tick + 1:
             second = self._second = self._begin_second(int(now))
@@ -186,41 +196,37 @@ class WorkerFile:
         row = self._rows.get(closed.route) or self._row_of(closed.route)
         if row.tick != second.period:
             self._begin_row(row, second.period)
-        self._requests += 1
-        second.requests += 1
-        row.requests += 1
-        row.minute_requests += 1
+        ints, longs = self._ints, self._longs
+        self._requests = longs[REQUESTS] = self._requests + 1
+        second.requests = ints[second.at + 1] = second.requests + 1
+        row.requests = longs[row.totals_at] = row.requests + 1
+        row.minute_requests = ints[row.counts_at] = row.minute_requests + 1
         if closed.is_failed or closed.is_aborted:
-            for one in (self, second, row):
-                one.failed += closed.is_failed
-                one.aborted += closed.is_aborted
-            row.minute_failed += closed.is_failed
-            row.minute_aborted += closed.is_aborted
-        self._write_counts(second, row, closed.response_seconds)
+            self._count_failed(closed, second, row)
+        seconds = closed.response_seconds
+        if seconds is not None:
+            bucket = bisect_right(BOUNDS, seconds)
+            buckets = row.buckets
+            buckets[bucket] = ints[row.buckets_at + bucket] = buckets[bucket] + 1
+            buckets = self._buckets
+            buckets[bucket] = ints[self._buckets_at + bucket] = buckets[bucket] + 1
         self._add_record(closed)
-        self._write_live(now)
+        self._doubles[LAST_AT] = now
         return now
 
-    def _write_counts(self, second: _Second, row: _Row, seconds: float | None) -> None:
-        page = self._page
-        page[second.at : second.end] = _pack_second(
-            second.tick, second.requests, second.failed, second.aborted
-        )
-        page[row.totals_at : row.totals_end] = _pack_totals(
-            row.requests, row.failed, row.aborted
-        )
-        page[row.counts_at : row.counts_end] = _pack_counts(
-            row.minute_requests, row.minute_failed, row.minute_aborted
-        )
-        if seconds is None:
-            return
-        bucket = bucket_of(seconds)
-        row.buckets[bucket] = count = row.buckets[bucket] + 1
-        at = row.buckets_at + 4 * bucket
-        page[at : at + 4] = _pack_count(count)
-        self._buckets[bucket] = count = self._buckets[bucket] + 1
-        at = self._buckets_at + 4 * bucket
-        page[at : at + 4] = _pack_count(count)
+    def _count_failed(self, closed: Closed, second: _Second, row: _Row) -> None:
+        ints, longs = self._ints, self._longs
+        for one in (self, second, row):
+            one.failed += closed.is_failed
+            one.aborted += closed.is_aborted
+        row.minute_failed += closed.is_failed
+        row.minute_aborted += closed.is_aborted
+        longs[FAILED], longs[ABORTED] = self.failed, self.aborted
+        ints[second.at + 2], ints[second.at + 3] = second.failed, second.aborted
+        at = row.totals_at
+        longs[at + 1], longs[at + 2] = row.failed, row.aborted
+        at = row.counts_at
+        ints[at + 1], ints[at + 2] = row.minute_failed, row.minute_aborted
 
     def write_list(self, kind: str, data: bytes) -> None:
         """Write lists.
@@ -233,33 +239,32 @@ class WorkerFile:
 
     def end(self) -> None:
         """Write that the worker ends in order, and close the file."""
-        if self.pid == os.getpid() and not self._page.closed:
-            self._ended_at = time.time()
-            self._write_live(self._ended_at)
+        if self.pid == os.getpid() and self.is_open:
+            self._doubles[ENDED_AT] = self._doubles[LAST_AT] = time.time()
         self.let_go()
 
     def let_go(self) -> None:
         """Close the file; a forked process does so with its copy, too."""
         _files.discard(self)
         self._free.clear()
-        if not self._page.closed:
+        if self.is_open:
+            self.is_open = False
+            for view in self._views:
+                view.release()
             self._page.close()
             for descriptor in (self._descriptor, self._lists):
                 with suppress(OSError):
                     os.close(descriptor)
 
-    @property
-    def is_open(self) -> bool:
-        """Return whether the file can be written."""
-        return not self._page.closed
-
     def _begin_second(self, tick: int) -> _Second:
         """Return the counts of a second: 0, or those in the file already."""
         at = self._layout.seconds + tick % SECONDS * SECOND.size
-        second = _Second(tick, at)
+        second = _Second(tick, at // 4)
         known, *counts = SECOND.unpack_from(self._page, at)
         if known == tick:
             second.requests, second.failed, second.aborted = counts
+        else:
+            self._page[at : at + SECOND.size] = SECOND.pack(tick, 0, 0, 0)
         if second.period != self._period:
             self._begin_period(second.period)
         return second
@@ -270,8 +275,8 @@ class WorkerFile:
         if TICK.unpack_from(page, at)[0] != tick:
             page[at : at + PERIOD_BYTES] = TICK.pack(tick) + _EMPTY_PERIOD
         self._period = tick
-        self._buckets_at = at + TICK.size
-        self._buckets = _buckets_at(page, self._buckets_at)
+        self._buckets_at = (at + TICK.size) // 4
+        self._buckets = _buckets_at(page, at + TICK.size)
         at = layout.minute + tick % MINUTE_PERIODS * layout.minute_bytes
         if TICK.unpack_from(page, at)[0] != tick:
             empty = bytes(layout.minute_bytes - TICK.size)
@@ -280,15 +285,16 @@ class WorkerFile:
 
     def _begin_row(self, row: _Row, tick: int) -> None:
         row.tick = tick
-        row.counts_at = self._minute_at + row.number * COUNTS.size
-        row.counts_end = row.counts_at + COUNTS.size
+        at = self._minute_at + row.number * COUNTS.size
+        row.counts_at = at // 4
         row.minute_requests, row.minute_failed, row.minute_aborted = COUNTS.unpack_from(
-            self._page, row.counts_at
+            self._page, at
         )
-        row.buckets_at = (
+        at = (
             self._minute_at + self._layout.rows * COUNTS.size + 4 * BUCKETS * row.number
         )
-        row.buckets = _buckets_at(self._page, row.buckets_at)
+        row.buckets_at = at // 4
+        row.buckets = _buckets_at(self._page, at)
 
     def _row_of(self, route: str | None) -> _Row:
         if self._route_count >= self._layout.rows:
@@ -298,69 +304,64 @@ class WorkerFile:
 
     def _add_row(self, route: str | None, name: str) -> _Row:
         number = self._route_count
-        row = _Row(number, self._layout.totals + number * TOTALS.size)
+        row = _Row(number, (self._layout.totals + number * TOTALS.size) // 8)
         self._rows[route] = row
         self._add_name(name, number)
-        self._route_count = number + 1
+        self._route_count = self._ints[ROUTE_COUNT] = number + 1
         return row
 
     def _add_name(self, name: str, row: int) -> None:
         text = name.encode("utf-8", "backslashreplace")[: NAME_BYTES - 2]
-        data = len(text).to_bytes(2, "little") + text
+        data = len(text).to_bytes(2, byteorder) + text
         at = self._layout.names + row * NAME_BYTES
         self._page[at : at + len(data)] = data
 
     def _add_record(self, closed: Closed) -> None:
-        page, layout = self._page, self._layout
         self._sequence = sequence = self._sequence + 1
         record = closed.record
-        if not record:
-            return
-        data = _pack_head(sequence, crc32(record)) + record
-        length = len(data)
-        ring_at = self._ring_at
-        if ring_at + length > RING_BYTES:
-            ring_at = 0
-        at = layout.ring + ring_at
-        page[at : at + length] = data
-        at = layout.index + sequence % INDEXED * 24
-        page[at : at + 24] = _pack_entry(sequence, closed.started_at, ring_at, length)
-        self._ring_at = ring_at + length
-
-    def _write_live(self, last_at: float) -> None:
-        self._page[LIVE_AT:_LIVE_END] = live_bytes(
-            last_at,
-            self._requests,
-            self.failed,
-            self.aborted,
-            self._sequence,
-            self._route_count,
-            self._overflow,
-            self._ended_at,
-        )
+        if record:
+            data = _pack_head(sequence, adler32(record)) + record
+            length = len(data)
+            ring_at = self._ring_at
+            if ring_at + length > RING_BYTES:
+                ring_at = 0
+            page, layout = self._page, self._layout
+            at = layout.ring + ring_at
+            page[at : at + length] = data
+            at = layout.index + sequence % INDEXED * 24
+            entry = _pack_entry(sequence, closed.started_at, ring_at, length)
+            page[at : at + 24] = entry
+            self._ring_at = ring_at + length
+        self._longs[SEQUENCE] = sequence
 
 
 class _Second:
-    """The counts of one second."""
+    """The counts of one second.
 
-    __slots__ = ("aborted", "at", "end", "failed", "period", "requests", "tick")
+    :param at: Where they are in the file, in numbers of 4 bytes.
+    """
+
+    __slots__ = ("aborted", "at", "failed", "period", "requests", "tick")
 
     def __init__(self, tick: int, at: int) -> None:
         self.tick = tick
         self.period = tick // PERIOD_SECONDS
-        self.at, self.end = at, at + SECOND.size
+        self.at = at
         self.requests = self.failed = self.aborted = 0
 
 
 class _Row:
-    """The counts of one route: since the start, and in a period."""
+    """The counts of one route: since the start, and in a period.
+
+    :param totals_at: Where the former are in the file, in numbers of 8 bytes. Where the
+        others are is in numbers of 4 bytes.
+    """
 
     __slots__ = (
         "aborted",
         "buckets",
         "buckets_at",
         "counts_at",
-        "counts_end",
         "failed",
         "minute_aborted",
         "minute_failed",
@@ -369,16 +370,15 @@ class _Row:
         "requests",
         "tick",
         "totals_at",
-        "totals_end",
     )
 
     def __init__(self, number: int, totals_at: int) -> None:
         self.number = number
-        self.totals_at, self.totals_end = totals_at, totals_at + TOTALS.size
+        self.totals_at = totals_at
         self.requests = self.failed = self.aborted = 0
         self.tick = -1
         self.minute_requests = self.minute_failed = self.minute_aborted = 0
-        self.counts_at = self.counts_end = self.buckets_at = 0
+        self.counts_at = self.buckets_at = 0
         self.buckets: list[int] = []
 
 

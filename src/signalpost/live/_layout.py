@@ -1,40 +1,50 @@
-"""The layout of a worker's file, and the buckets that durations are counted in."""
+"""The layout of a worker's file, and the buckets that durations are counted in.
+
+Numbers have the byte order of the machine, as only its own processes read the file. So
+a single number is written through a view of the file, without bytes in between.
+"""
 
 from __future__ import annotations
 
 import zlib
-from math import log2
 from struct import Struct
 from typing import Final
 from typing import NamedTuple
 
 __all__ = [
+    "ABORTED",
+    "BOUNDS",
     "BUCKETS",
     "COUNTS",
+    "ENDED_AT",
+    "FAILED",
     "HISTORY_SECONDS",
     "INDEXED",
     "INDEX_ENTRY",
-    "LIVE_AT",
-    "LIVE_BYTES",
+    "LAST_AT",
     "MINUTE_PERIODS",
     "NAME_BYTES",
+    "OVERFLOW",
     "PERIODS",
     "PERIOD_BYTES",
     "PERIOD_SECONDS",
     "QUANTILE_ERROR",
     "RECORD_HEAD",
+    "REQUESTS",
     "RING_BYTES",
+    "ROUTE_COUNT",
     "SECOND",
     "SECONDS",
+    "SEQUENCE",
     "SLOT",
     "SLOTS",
+    "SLOT_PATH_BYTES",
+    "SLOT_REST",
     "TICK",
     "TOTALS",
     "Layout",
     "LiveFields",
     "Start",
-    "bucket_of",
-    "live_bytes",
     "live_fields",
     "middle_of",
     "start_bytes",
@@ -42,7 +52,7 @@ __all__ = [
 ]
 
 _MAGIC: Final = b"splive\r\n"
-_VERSION: Final = 2
+_VERSION: Final = 3
 
 HISTORY_SECONDS: Final = 600
 """The length of the charts, and the time that files of dead workers are kept."""
@@ -58,36 +68,51 @@ _LOWEST: Final = -14
 BUCKETS: Final = 80
 """The buckets of a histogram: four for each doubling from 2**-14 s to 2**6 s."""
 
+BOUNDS: Final = tuple(2.0 ** (_LOWEST + n / _STEPS) for n in range(1, BUCKETS))
+"""The least duration of each bucket but the first, in seconds."""
+
 QUANTILE_ERROR: Final = 2 ** (1 / (2 * _STEPS)) - 1
 """The largest error of a quantile, as a share of the true one: about 9 %."""
 
 SLOTS: Final = 64
-SLOT: Final = Struct("<dHH20s224s")
+SLOT: Final = Struct("=dHH20s224s")
 """A request in flight: when it started (0 for none), status, length of the path in
 bytes, method, path."""
+SLOT_REST: Final = Struct("=HH20s")
+"""What is between its start and its path."""
+SLOT_PATH_BYTES: Final = 224
 
-SECOND: Final = Struct("<IIII")
+SECOND: Final = Struct("=IIII")
 """The counts of a second: its number, requests, failed ones, aborted ones."""
 
-TICK: Final = Struct("<Q")
+TICK: Final = Struct("=Q")
 PERIOD_BYTES: Final = 8 + 4 * BUCKETS
 
 NAME_BYTES: Final = 256
-TOTALS: Final = Struct("<QQQ")
-COUNTS: Final = Struct("<III")
+TOTALS: Final = Struct("=QQQ")
+COUNTS: Final = Struct("=III")
 
 INDEXED: Final = 512
 """The number of records that the index has."""
-INDEX_ENTRY: Final = Struct("<QdII")
+INDEX_ENTRY: Final = Struct("=QdII")
 """A record in the index: sequence number, start of the request, place, length."""
 RING_BYTES: Final = 1 << 20
-RECORD_HEAD: Final = Struct("<QI")
-"""The head of a record: its sequence number, and the checksum of its text."""
+RECORD_HEAD: Final = Struct("=QI")
+"""The head of a record: its sequence number, and the Adler-32 checksum of the rest."""
 
-_FIXED: Final = Struct("<8sIIIIIddI")
-LIVE_AT: Final = 64
-_LIVE: Final = Struct("<dQQQQIId")
-LIVE_BYTES: Final = _LIVE.size
+_FIXED: Final = Struct("=8sIIIIIddI")
+_LIVE_AT: Final = 64
+_LIVE: Final = Struct("=dQQQQIId")
+
+# Where the fields of LiveFields are, in numbers of their size from the beginning.
+LAST_AT: Final = _LIVE_AT // 8
+REQUESTS: Final = LAST_AT + 1
+FAILED: Final = LAST_AT + 2
+ABORTED: Final = LAST_AT + 3
+SEQUENCE: Final = LAST_AT + 4
+ROUTE_COUNT: Final = 2 * (LAST_AT + 5)
+OVERFLOW: Final = ROUTE_COUNT + 1
+ENDED_AT: Final = LAST_AT + 6
 _HEADER_BYTES: Final = 128
 
 
@@ -144,13 +169,9 @@ def start_of(data: bytes) -> Start:
     return Start(size, max_routes, pid, bool(flags), started_at, slow_seconds)
 
 
-live_bytes = _LIVE.pack
-"""Returns the fields that change, as they are written."""
-
-
 def live_fields(data: bytes) -> LiveFields:
     """Return the fields that change."""
-    return LiveFields(*_LIVE.unpack_from(data, LIVE_AT))
+    return LiveFields(*_LIVE.unpack_from(data, _LIVE_AT))
 
 
 class Layout:
@@ -186,13 +207,6 @@ class Layout:
         self.index = self.minute + MINUTE_PERIODS * self.minute_bytes
         self.ring = self.index + INDEXED * INDEX_ENTRY.size
         self.size = self.ring + RING_BYTES
-
-
-def bucket_of(seconds: float) -> int:
-    """Return the bucket that a duration is counted in."""
-    if seconds <= 2.0**_LOWEST:
-        return 0
-    return min(BUCKETS - 1, int((log2(seconds) - _LOWEST) * _STEPS))
 
 
 def middle_of(bucket: int) -> float:

@@ -10,6 +10,7 @@ from itertools import accumulate
 from math import ceil
 from operator import add
 from struct import Struct
+from sys import byteorder
 from typing import Final
 from typing import NamedTuple
 from typing import TypeAlias
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 _HISTOGRAM_BYTES: Final = 4 * BUCKETS
-_counts_of = Struct(f"<{BUCKETS}I").unpack
+_counts_of = Struct(f"={BUCKETS}I").unpack
 _MASK: Final = (1 << (8 * _HISTOGRAM_BYTES)) - 1
 _MIDDLES: Final = tuple(map(middle_of, range(BUCKETS)))
 
@@ -56,7 +57,7 @@ def quantiles(histogram: int) -> Quantiles:
     if not histogram:
         return None, None, None
     # In a damaged file, the counts may be too large, and their sum may overflow.
-    data = (histogram & _MASK).to_bytes(_HISTOGRAM_BYTES, "little")
+    data = (histogram & _MASK).to_bytes(_HISTOGRAM_BYTES, byteorder)
     totals = [*accumulate(_counts_of(data))]
     count = totals[-1]
     if not count:
@@ -124,7 +125,7 @@ def periods_of(
             at = begin + tick % PERIODS * PERIOD_BYTES
             if TICK.unpack_from(data, at)[0] == tick:
                 histograms[tick] += int.from_bytes(
-                    data[at + 8 : at + PERIOD_BYTES], "little"
+                    data[at + 8 : at + PERIOD_BYTES], byteorder
                 )
     rows = [quantiles(histograms[tick]) for tick in range(first, last + 1)]
     p50, p90, p99 = map(tuple, zip(*rows, strict=True))
@@ -202,8 +203,8 @@ def _minute_of(worker: Worker, tick: int) -> _Minute | None:
     at += 8
     histograms_at = at + layout.rows * COUNTS.size
     end = histograms_at + layout.rows * _HISTOGRAM_BYTES
-    counts = Struct(f"<{3 * layout.rows}I").unpack_from(data, at)
-    histograms = int.from_bytes(data[histograms_at:end], "little")
+    counts = Struct(f"={3 * layout.rows}I").unpack_from(data, at)
+    histograms = int.from_bytes(data[histograms_at:end], byteorder)
     return _Minute(counts[::3], counts[1::3], counts[2::3], histograms)
 
 
@@ -224,7 +225,7 @@ def _add(
     ]
     size = layout.rows * _HISTOGRAM_BYTES
     whole = sum(one.histograms for one in some) & ((1 << (8 * size)) - 1)
-    histograms = whole.to_bytes(size, "little")
+    histograms = whole.to_bytes(size, byteorder)
     for row, name in enumerate(worker.routes()):
         route = routes.get(name)
         if route is None:
@@ -236,7 +237,7 @@ def _add(
             route.aborted += aborted[row]
             at = row * _HISTOGRAM_BYTES
             route.histogram += int.from_bytes(
-                histograms[at : at + _HISTOGRAM_BYTES], "little"
+                histograms[at : at + _HISTOGRAM_BYTES], byteorder
             )
         totals = TOTALS.unpack_from(worker.data, layout.totals + row * TOTALS.size)
         a, b, c = map(add, route.totals, totals)

@@ -7,6 +7,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from functools import lru_cache
+from sys import byteorder
 from typing import Any
 from typing import Final
 from typing import NamedTuple
@@ -159,7 +160,7 @@ class Worker:
             return None
         sequence, check = RECORD_HEAD.unpack_from(data)
         text = data[RECORD_HEAD.size :]
-        if sequence != entry.sequence or check != zlib.crc32(text):
+        if sequence != entry.sequence or check != zlib.adler32(text):
             return None
         try:
             head, more = unpacked(text, with_events=with_events)
@@ -173,7 +174,7 @@ def _names(data: bytes) -> tuple[str, ...]:
     """Return the names of rows; cached, as polls seldom find other names."""
     names = []
     for at in range(0, len(data), NAME_BYTES):
-        length = int.from_bytes(data[at : at + 2], "little")
+        length = int.from_bytes(data[at : at + 2], byteorder)
         names.append(_text(data[at + 2 : at + 2 + min(length, NAME_BYTES - 2)]))
     return tuple(names)
 

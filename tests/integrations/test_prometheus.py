@@ -43,7 +43,7 @@ from signalpost.integrations.prometheus import blueprint_of
 from signalpost.integrations.prometheus import NO_EXCHANGE
 from signalpost.integrations.prometheus import OTHER
 from signalpost.integrations.prometheus import PrometheusMetrics
-from signalpost.integrations.prometheus._values import warn
+from signalpost.integrations.prometheus._log import warn
 from signalpost.receivers.paths import UNMATCHED_ROUTE
 
 if t.TYPE_CHECKING:

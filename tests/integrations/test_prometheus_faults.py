@@ -33,10 +33,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client import Counter
 from prometheus_client import ProcessCollector
 
-from signalpost.integrations.prometheus import _directory
 from signalpost.integrations.prometheus import _store
 from signalpost.integrations.prometheus import clear_metrics
 from signalpost.integrations.prometheus import PrometheusMetrics
+from signalpost.receivers.own_folder import OwnFolder
 from tests.integrations.test_prometheus import DURATION
 from tests.integrations.test_prometheus import figure
 from tests.integrations.test_prometheus import IN_FLIGHT
@@ -214,15 +214,15 @@ def test_a_file_that_is_made_again_beneath_a_scrape_is_counted(
     metrics = PrometheusMetrics()
     worker.ask("record")
     assert figure(metrics, REQUESTS) == 1
-    names_in = _directory.Directory._names
+    names_in = OwnFolder.names
 
-    def slow(found: _directory.Directory) -> t.Any:
+    def slow(found: OwnFolder) -> list[str]:
         listed = names_in(found)
-        monkeypatch.setattr(_directory.Directory, "_names", names_in)
+        monkeypatch.setattr(OwnFolder, "names", names_in)
         assert worker.ask("read") == "1.0"
         return listed
 
-    monkeypatch.setattr(_directory.Directory, "_names", slow)
+    monkeypatch.setattr(OwnFolder, "names", slow)
     empty(directory)
     assert figure(metrics, REQUESTS) == 1
 

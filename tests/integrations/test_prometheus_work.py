@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import typing as t
 from collections.abc import Callable
 from collections.abc import Generator
 from pathlib import Path
@@ -20,6 +19,7 @@ from tests.wsgi.serving import hello
 
 pytest.importorskip("prometheus_client", reason="prometheus-client is not installed")
 
+from signalpost.integrations.prometheus import _directory
 from signalpost.integrations.prometheus import NO_EXCHANGE
 from signalpost.integrations.prometheus import PrometheusMetrics
 from tests.integrations.test_prometheus import counting
@@ -143,12 +143,11 @@ def test_files_of_processes_that_end_do_not_pile_up(
 def test_a_scrape_merges_what_many_dead_processes_have_left(
     shared: PrometheusMetrics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    directory: t.Any = shared._store._directory
-    monkeypatch.setattr(directory, "_enough", 10_000)
+    monkeypatch.setattr(_directory, "_MOST_DEAD", 10_000)
     for _ in range(20):
         in_child(lambda: begin_work("ship", hello).finish())
     assert len(os.listdir(tmp_path)) >= 40
-    monkeypatch.setattr(directory, "_enough", 30)
+    monkeypatch.setattr(_directory, "_MOST_DEAD", 30)
     assert figure(shared, UNITS, name="ship") == 20
     assert len(os.listdir(tmp_path)) < 12
     assert figure(shared, UNITS, name="ship") == 20

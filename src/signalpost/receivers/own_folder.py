@@ -94,7 +94,13 @@ class OwnFolder:
 
     def names(self) -> list[str]:
         """Return the names of what is in it."""
-        return sorted(os.listdir(self.descriptor))
+        # Threads and forked processes share the position of a descriptor.
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        descriptor = os.open(".", flags, dir_fd=self.descriptor)
+        try:
+            return sorted(os.listdir(descriptor))
+        finally:
+            os.close(descriptor)
 
     def address(self, name: str) -> str:
         """Return the path by which a socket in it is bound or connected."""

@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from hmac import compare_digest
 
 from ..._engine.unseen import checked
+from ._log import log
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 __all__ = ["Access"]
 
-_log = logging.getLogger("signalpost.prometheus")
 _MOST_CHARACTERS = 10_000
 
 
@@ -67,7 +67,7 @@ class Access:
         try:
             expected = self._expected()
         except (OSError, ValueError) as error:
-            checked(_log, logging.ERROR).error(
+            checked(log, logging.ERROR).error(
                 "the token file is of no use, so no client may read: %r", str(error)
             )
             return "503 Service Unavailable", []
@@ -81,7 +81,7 @@ class Access:
         try:
             is_allowed = self._allows is None or self._allows(environ) is True
         except Exception:  # noqa: BLE001  # no one may read by mistake
-            checked(_log, logging.ERROR).exception(
+            checked(log, logging.ERROR).exception(
                 "the access check of the metrics failed, so none is given"
             )
             is_allowed = False

@@ -22,12 +22,12 @@ from prometheus_client.metrics_core import Metric
 
 from ...receivers.own_folder import OwnFolder
 from ._contents import add_values
-from ._contents import Contents
+from ._contents import content_of
 from ._contents import file_of
 from ._contents import Found
-from ._contents import Identity
+from ._contents import summed
 from ._contents import Values
-from ._values import warn
+from ._log import warn
 
 __all__ = ["Directory", "directory_at"]
 
@@ -37,13 +37,44 @@ _MOST_PASSES = 20
 _MOST_DEAD = 30
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 _NAME = re.compile(
-    r"(?P<kind>counter|histogram|summary|gauge)_(?:(?P<mode>[a-z]+)_)?"
-    r"(?P<pid>[0-9]+)(?P<ours>-signalpost-[0-9a-z]+)?\.db",
+    rf"(?P<kind>{'|'.join(_SUMMED)}|gauge_(?P<mode>{'|'.join(sorted(_MODES))}))"
+    r"_(?P<pid>[0-9]+)(?P<ours>-signalpost-[0-9a-z]+)?\.db",
     re.ASCII,
 )
 _LOCK = ".signalpost-merge"
 _PATIENCE_SECONDS = 1.0
-_NOBODY = 0  # as the number of a process
+
+Identity: t.TypeAlias = tuple[str, int, int]
+"""The name of a file, its number, and when it was last changed."""
+
+
+class _Open(t.NamedTuple):
+    """A file of a process, open; or the merged one of a kind."""
+
+    name: str
+    descriptor: int
+    kind: str
+    mode: str
+    """That of a gauge, or an empty string."""
+    pid: str
+    is_ours: bool
+    is_merged: bool
+
+    @property
+    def is_living(self) -> bool:
+        """``True`` while a process holds the file; the client's are not held."""
+        return self.is_ours and _is_locked(self.descriptor)
+
+    @property
+    def identity(self) -> Identity:
+        found = os.fstat(self.descriptor)
+        return self.name, found.st_ino, found.st_mtime_ns
+
+    def is_over(self, dead: set[str]) -> bool:
+        """Return whether it is to be merged, or else a gauge that is to go."""
+        if self.is_merged or (self.mode and not self.mode.startswith("live")):
+            return False
+        return not self.is_living if self.is_ours else self.pid in dead
 
 
 class Directory:
@@ -58,62 +89,55 @@ class Directory:
     :raises OSError: If it is not there, or not safe; with the reason.
     """
 
+    folder: OwnFolder
+    """Where the files are; another one after :meth:`reopen` if it was replaced."""
+
     def __init__(self, path: str) -> None:
         self.path = path
         self._logged: set[str] = set()
-        self._contents = Contents(self._logged)
         self._lock, self._merge_lock = Lock(), Lock()
         self._process = os.getpid()
-        self._seen: set[tuple[str, int]] = set()
         self._dead: set[str] = set()
-        # Files of living processes, to be read on when another removes them.
-        self._kept: dict[str, int] = {}
-        self._enough = _MOST_DEAD
-        finalize(self, _close_all, self._kept)
-        self._end: finalize[[], Directory] | None = None
-        self.opened = 0
+        # Files of living processes stay open, to be read when another removes them.
+        self._held: dict[str, _Open] = {}
+        finalize(self, _close_all, self._held)
         self._open()
 
     def _open(self) -> None:
         path = Path(self.path)
         owner = path.lstat().st_uid if os.geteuid() == 0 else None
-        folder = OwnFolder(path, owner=owner, closed=_WRITABLE)
-        if self._end is not None:
-            self._end()
-        self._folder = folder
-        self._end = finalize(self, folder.close)
+        self.folder = OwnFolder(path, owner=owner, closed=_WRITABLE)
+        finalize(self, self.folder.close)
         self._lock_shared()
-        self.opened += 1
 
     def _lock_shared(self) -> None:
         with suppress(OSError):
-            fcntl.flock(self._folder.descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(self.folder.descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def reopen(self) -> None:
         """Open it again if another has replaced it, and make it if it was removed.
 
         :raises OSError: If that cannot be.
         """
+        before = self.folder
         try:
             found = os.stat(self.path, follow_symlinks=False)
-            if os.path.samestat(found, os.fstat(self._folder.descriptor)):
+            if os.path.samestat(found, os.fstat(before.descriptor)):
                 return
         except PermissionError:
             # Workers of another user may have no way to it, and need none.
             return
         except FileNotFoundError:
-            pass
-        with suppress(FileExistsError):
-            os.mkdir(self.path, stat.S_IRWXU)
+            with suppress(FileExistsError):
+                os.mkdir(self.path, stat.S_IRWXU)
         self._open()
+        before.close()
 
     def begin_in_child(self) -> None:
         """Leave what is the parent's to it; once, whichever store asks first."""
-        if self._process == os.getpid():
-            return
-        self._process = os.getpid()
-        self._lock, self._merge_lock = Lock(), Lock()
-        _close_all(self._kept)
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._lock, self._merge_lock = Lock(), Lock()
 
     @contextmanager
     def replacing(self, name: str) -> Generator[int]:
@@ -121,7 +145,7 @@ class Directory:
 
         :raises OSError: If there is no room; what there was stays then.
         """
-        folder, new = self._folder.descriptor, f".{name}"
+        folder, new = self.folder.descriptor, f".{name}"
         self._remove(new)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(new, flags, 0o600, dir_fd=folder)
@@ -140,20 +164,20 @@ class Directory:
             os.close(descriptor)
 
     def look(self) -> None:
-        """Open the files of processes that have come, unless a scrape does."""
+        """Open the files of processes that have come, and merge those of many dead.
+
+        It waits for nothing: a scrape does the same. No hook reports the end of some
+        processes, such as the workers of a queue.
+        """
         if self._lock.acquire(blocking=False):
             try:
-                listed = set(self._listed().items())
-                for name, _ in sorted(listed - self._seen):
-                    match = _NAME.fullmatch(name)
-                    if match is not None and match["ours"]:
-                        with suppress(OSError), self._opened(name) as descriptor:
-                            self._is_living(name, match, descriptor)
-                self._seen = listed
-                for name in [*self._kept]:
-                    if not _is_locked(self._kept[name]):
-                        os.close(self._kept.pop(name))
-                self._merge_many(len(listed))
+                # Another process merges, or has merged, if not.
+                gone = suppress(FileNotFoundError, TimeoutError)
+                with gone, self._opened(self._held) as files:
+                    if sum(file.is_over(set()) for file in files) > _MOST_DEAD:
+                        self.merge(patience_seconds=0)
+            except OSError as error:
+                warn(self._logged, "files of ended processes are not merged", error)
             finally:
                 self._lock.release()
 
@@ -166,242 +190,183 @@ class Directory:
         with self._lock:
             for number in range(_MOST_PASSES):
                 before = self._merges()
-                found = self._read_all()
-                if found is not None and self._merges() == before:
-                    return [*self._contents.summed(found)]
+                why: object = "it changed meanwhile"
+                try:
+                    with self._opened(self._held) as files:
+                        found = self._sums(files)
+                    if self._merges() == before:
+                        return summed(found, self._logged)
+                except (FileNotFoundError, BlockingIOError) as error:
+                    why = error
                 time.sleep(0.001 * number)
-        raise TimeoutError(f"{self.path} changed during each of {_MOST_PASSES} reads")
+        raise TimeoutError(f"{self.path} was read {_MOST_PASSES} times: {why}")
 
-    def _merge_many(self, files: int) -> None:
-        """Merge the files of dead processes if there are many, and never wait.
-
-        No hook reports the end of some processes, such as the workers of a queue.
-        """
-        if files > self._enough:
-            try:
-                self.merge(_NOBODY, patience_seconds=0)
-            except TimeoutError:
-                pass  # another process does it
-            except OSError as error:
-                warn(self._logged, "files of ended processes are not merged", error)
-            self._enough = len(self._listed()) + _MOST_DEAD
-
-    def merge(self, pid: int, *, patience_seconds: float = _PATIENCE_SECONDS) -> None:
+    def merge(self, dead: str = "", *, patience_seconds: float | None = None) -> None:
         """Add the files of dead processes to one file, and remove them.
 
-        :param pid: A dead process that locks no file, as those of the client.
+        :param dead: The number of one that locks no files, as those of the client.
         :param patience_seconds: How long to wait for another process that merges.
         :raises OSError: If it fails; the files are as before then, and the next call
             merges them.
         """
-        self._dead.add(str(pid))
+        self._dead.add(dead)
         # A signal of the next child may come during this.
         while self._dead and self._merge_lock.acquire(blocking=False):
             try:
-                dead = {*self._dead}
-                with self._locked(patience_seconds):
-                    for kind in _SUMMED:
-                        self._merge(kind, dead)
-                    for name, match in self._names().items():
-                        is_live = (match["mode"] or "").startswith("live")
-                        if is_live and self._is_dead(name, match, dead):
-                            self._remove(name)
-                self._dead -= dead
+                numbers = {*self._dead}
+                with (
+                    self._locked(patience_seconds),
+                    suppress(FileNotFoundError),  # it is done again then
+                    self._opened({}) as files,
+                ):
+                    self._merge(files, numbers)
+                    self._dead -= numbers
             finally:
                 self._merge_lock.release()
 
     def clear(self) -> bool:
         """Remove the files of earlier runs; return whether no other process uses it."""
-        folder = self._folder.descriptor
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.folder.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            # The attempt releases the lock that was held.
-            self._lock_shared()
             return False
-        for name in self._listed():
-            found = _NAME.fullmatch(name.removeprefix("."))
-            if name == _LOCK or (found and not self._is_locked(name)):
-                self._remove(name)
-        self._lock_shared()
-        return True
+        else:
+            for name in self.folder.names():
+                if name == _LOCK or _NAME.fullmatch(name.removeprefix(".")):
+                    self._remove(name)
+            return True
+        finally:
+            # Also the attempt releases the lock that was held.
+            self._lock_shared()
 
     def give_to(self, user: int, group: int) -> None:
         """Let workers of another user write to it, if root has made it for them.
 
         :raises PermissionError: If it has other files, or belongs to another user.
         """
-        folder = self._folder.descriptor
-        if os.geteuid() != 0 or os.fstat(folder).st_uid == user:
+        folder = self.folder.descriptor
+        owner = os.fstat(folder).st_uid
+        if os.geteuid() != 0 or owner == user:
             return
-        names = self._listed().keys() - {_LOCK}
-        if os.fstat(folder).st_uid != 0 or not all(map(_NAME.fullmatch, names)):
+        names = {*self.folder.names()} - {_LOCK}
+        if owner != 0 or not all(map(_NAME.fullmatch, names)):
             raise PermissionError(
                 f"{self.path} must belong to the user {user} of the workers; run chown"
                 f" {user} on it, or choose another directory"
             )
         os.fchown(folder, user, group)
 
-    def _listed(self) -> dict[str, int]:
-        """Return the names of the files in it, each with the inode of the file."""
-        # Threads and forked processes share the position of a descriptor.
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        descriptor = os.open(".", flags, dir_fd=self._folder.descriptor)
-        try:
-            with os.scandir(descriptor) as entries:
-                return {entry.name: entry.inode() for entry in entries}
-        finally:
-            os.close(descriptor)
-
-    def _names(self) -> dict[str, re.Match[str]]:
-        """Return the names of the files to read, with the parts of each name."""
-        names = sorted(self._listed())
-        found = {name: match for name in names if (match := _NAME.fullmatch(name))}
-        return {
-            name: match
-            for name, match in found.items()
-            if (match["mode"] in _MODES) == (match["kind"] == "gauge")
-        }
-
     def _merges(self) -> list[tuple[int, int] | None]:
         """Return which merged files there are."""
-        return [self._identity(_merged(kind)) for kind in _SUMMED]
-
-    def _identity(self, name: str) -> tuple[int, int] | None:
-        with suppress(FileNotFoundError):
-            found = self._folder.stat(name)
-            return found.st_ino, found.st_mtime_ns
-        return None
+        found: list[tuple[int, int] | None] = []
+        for kind in _SUMMED:
+            try:
+                state = self.folder.stat(_merged(kind))
+                found.append((state.st_ino, state.st_mtime_ns))
+            except FileNotFoundError:
+                found.append(None)
+        return found
 
     def _remove(self, name: str) -> None:
         with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
-            self._folder.remove(name)
+            self.folder.remove(name)
 
     @contextmanager
-    def _opened(self, name: str) -> Generator[int]:
-        if not stat.S_ISREG(self._folder.stat(name).st_mode):
-            raise PermissionError(f"{name} is no plain file")
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(name, flags, dir_fd=self._folder.descriptor)
+    def _opened(self, held: dict[str, _Open]) -> Generator[list[_Open]]:
+        """Give all files, open; those of living processes stay so in ``held``.
+
+        :raises FileNotFoundError: If one goes meanwhile.
+        """
         try:
-            yield descriptor
+            names = self.folder.names()
+            for name in names:
+                match = _NAME.fullmatch(name)
+                if match is not None:
+                    self._hold(held, name, match)
+            for name in held.keys() - names:
+                # It was removed; its process, if it lives, will write another.
+                if not held[name].is_living:
+                    raise FileNotFoundError(f"{name} has gone")
+            yield [held[name] for name in sorted(held)]
         finally:
-            os.close(descriptor)
+            for name in [*held]:
+                if held is not self._held or not held[name].is_living:
+                    os.close(held.pop(name).descriptor)
 
-    def _read_all(self) -> Found | None:
-        """Return what is in all files; ``None`` if one goes meanwhile."""
-        names = self._names()
-        found: Found = {(kind, "", ""): {} for kind in _SUMMED}
-        merged: set[Identity] = set()
-        for kind in _SUMMED:
-            names.pop(_merged(kind), None)
-            found[kind, "", ""], more = self._merged_content(kind)
-            merged |= more
-        for name, match in names.items():
-            try:
-                with self._left_out(name), self._opened(name) as descriptor:
-                    self._read(found, merged, name, match, descriptor)
-            except FileNotFoundError:
-                return None
-        missing = self._kept.keys() - names.keys()
-        for name in missing:
-            # It was removed; its process, if it lives, will write another.
-            descriptor = self._kept[name]
-            if not _is_locked(descriptor):
-                os.close(self._kept.pop(name))
-                continue
-            match = t.cast("re.Match[str]", _NAME.fullmatch(name))
-            self._read(found, merged, name, match, descriptor)
-        # A file that is gone may have been replaced since the names were read.
-        return found if missing <= self._kept.keys() else None
-
-    def _read(
-        self,
-        found: Found,
-        merged: set[Identity],
-        name: str,
-        match: re.Match[str],
-        descriptor: int,
-    ) -> None:
-        """Add the contents of a file."""
-        is_living = self._is_living(name, match, descriptor)
-        mode = match["mode"] or ""
-        is_over = mode.startswith("live") and match["ours"] and not is_living
-        if is_over or _identity(name, descriptor) in merged:
-            return
-        values, is_behind = self._contents.read(name, descriptor)
-        if is_behind and is_living:
-            raise OSError(f"the process of {name} has values that it cannot file now")
-        which = (match["kind"], mode, match["pid"] if mode else "")
-        add_values(found.setdefault(which, {}), values)
-
-    def _is_living(self, name: str, match: re.Match[str], descriptor: int) -> bool:
-        """Return whether the process of a file of ours lives; keep the file then."""
-        if not match["ours"] or not _is_locked(descriptor):
-            return False
-        kept = self._kept.get(name)
-        is_new = kept is None or not os.path.sameopenfile(kept, descriptor)
-        if is_new and match["kind"] != "gauge":
-            with suppress(OSError):
-                self._kept[name] = os.dup(descriptor)
-                if kept is not None:
-                    os.close(kept)
-        return True
-
-    def _is_dead(self, name: str, match: re.Match[str], dead: set[str]) -> bool:
-        if not match["ours"]:
-            return match["pid"] in dead
-        return name != _merged(match["kind"]) and not self._is_locked(name)
-
-    def _is_locked(self, name: str) -> bool:
-        """Return whether a living process holds a file; so if there is none."""
+    def _hold(self, held: dict[str, _Open], name: str, match: re.Match[str]) -> None:
+        found = self.folder.stat(name)
+        if name in held:
+            if os.path.samestat(found, os.fstat(held[name].descriptor)):
+                return
+            os.close(held.pop(name).descriptor)
+        kind, mode, pid, ours = match.group("kind", "mode", "pid", "ours")
         try:
-            with self._opened(name) as descriptor:
-                return _is_locked(descriptor)
-        except FileNotFoundError:
-            return True
-        except PermissionError:
-            return False
-
-    def _merged_content(self, kind: str) -> tuple[Values, set[Identity]]:
-        name = _merged(kind)
-        is_gone = suppress(FileNotFoundError)
-        with self._left_out(name), is_gone, self._opened(name) as descriptor:
-            return self._contents.read_merged(descriptor)
-        return {}, set()
-
-    @contextmanager
-    def _left_out(self, name: str) -> Generator[None]:
-        """Skip a file that this process has no permission to read."""
-        try:
-            yield
+            descriptor = self._descriptor_of(name, found)
         except PermissionError as error:
             warn(self._logged, f"{name} cannot be read, and is left out", error)
+            return
+        is_merged = name == _merged(kind)
+        held[name] = _Open(
+            *(name, descriptor, kind, mode or "", pid, bool(ours), is_merged)
+        )
 
-    def _merge(self, kind: str, dead: set[str]) -> None:
-        names = self._names()
-        values, merged = self._merged_content(kind)
-        listed = []
-        for name, match in names.items():
-            if match["kind"] == kind and self._is_dead(name, match, dead):
-                with suppress(PermissionError), self._opened(name) as descriptor:
-                    listed.append(_identity(name, descriptor))
-                    if listed[-1] not in merged:
-                        add_values(values, self._contents.read(name, descriptor)[0])
-        if listed:
-            # A reader counts the dead in it once it is there, however this ends.
-            with self.replacing(_merged(kind)) as descriptor:
-                with open(os.dup(descriptor), "wb") as file:
-                    file.write(file_of(values) + json.dumps(listed).encode())
-                os.fsync(descriptor)
-            for name, *_ in listed:
-                self._remove(name)
+    def _descriptor_of(self, name: str, found: os.stat_result) -> int:
+        if not stat.S_ISREG(found.st_mode):
+            raise PermissionError(f"{name} is no plain file")
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        return os.open(name, flags, dir_fd=self.folder.descriptor)
+
+    def _sums(self, files: list[_Open]) -> Found:
+        """Return the sums; by names, that of the merged file of a kind is first."""
+        found: Found = {}
+        merged: set[Identity] = set()
+        for file in files:
+            is_living = file.is_living
+            is_gone = file.is_ours and file.mode.startswith("live") and not is_living
+            if is_gone or file.identity in merged:
+                continue
+            content = content_of(file.name, file.descriptor, self._logged)
+            if content.is_behind and is_living:
+                raise BlockingIOError(f"{file.name} is not whole now")
+            if file.is_merged:
+                merged |= self._listed(content.rest)
+            which = file.kind.partition("_")[0], file.mode, file.mode and file.pid
+            add_values(found.setdefault(which, {}), content.values)
+        return found
+
+    def _listed(self, text: bytes) -> set[Identity]:
+        """Return which files a merged file contains."""
+        try:
+            return {(str(a), int(b), int(c)) for a, b, c in json.loads(text)}
+        except (ValueError, TypeError, RecursionError) as error:
+            warn(self._logged, "the merged file is damaged", error)
+            return set()
+
+    def _merge(self, files: list[_Open], dead: set[str]) -> None:
+        for kind in _SUMMED:
+            over = [one for one in files if one.kind == kind and one.is_over(dead)]
+            if over:
+                before = [one for one in files if one.kind == kind and one.is_merged]
+                values: Values = self._sums([*before, *over]).get((kind, "", ""), {})
+                listed = json.dumps([one.identity for one in over])
+                # A reader counts the dead in it once it is there, however this ends.
+                with self.replacing(_merged(kind)) as descriptor:
+                    with open(os.dup(descriptor), "wb") as file:
+                        file.write(file_of(values) + listed.encode())
+                    os.fsync(descriptor)
+                for one in over:
+                    self._remove(one.name)
+        for one in files:
+            if one.mode and one.is_over(dead):
+                self._remove(one.name)
 
     @contextmanager
-    def _locked(self, patience_seconds: float) -> Generator[None]:
+    def _locked(self, patience_seconds: float | None) -> Generator[None]:
         """Keep other processes from merging; scrapes go on."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(_LOCK, flags, 0o600, dir_fd=self._folder.descriptor)
+        descriptor = os.open(_LOCK, flags, 0o600, dir_fd=self.folder.descriptor)
+        if patience_seconds is None:
+            patience_seconds = _PATIENCE_SECONDS
         try:
             deadline = time.monotonic() + patience_seconds
             while _is_locked(descriptor, fcntl.LOCK_EX):
@@ -432,18 +397,13 @@ def directory_at(path: str) -> Directory:
     return found
 
 
-def _close_all(descriptors: dict[str, int]) -> None:
-    while descriptors:
-        os.close(descriptors.popitem()[1])
+def _close_all(files: dict[str, _Open]) -> None:
+    while files:
+        os.close(files.popitem()[1].descriptor)
 
 
 def _merged(kind: str) -> str:
     return f"{kind}_0-signalpost-merged.db"
-
-
-def _identity(name: str, descriptor: int) -> Identity:
-    found = os.fstat(descriptor)
-    return name, found.st_ino, found.st_mtime_ns
 
 
 def _is_locked(descriptor: int, lock: int = fcntl.LOCK_SH) -> bool:

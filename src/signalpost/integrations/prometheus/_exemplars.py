@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from reprlib import repr as short_repr
 
 from ...exchange import Exchange
+from ._log import warn
 from ._options import is_name
-from ._values import warn
 
 __all__ = ["ExemplarFunction", "exemplar_of"]
 

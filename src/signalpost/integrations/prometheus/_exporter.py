@@ -21,13 +21,13 @@ from ._exporter_options import names_of
 from ._groups import DURATION
 from ._groups import Limits
 from ._groups import status_text
+from ._log import warn
 from ._store import Store
 from ._values import counter
 from ._values import Group
 from ._values import histogram
 from ._values import Label
 from ._values import OTHER
-from ._values import warn
 
 __all__ = ["ExporterMetrics", "exporter_metrics"]
 

@@ -2,84 +2,155 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 import typing as t
-from collections.abc import Iterable
-from contextlib import suppress
 from struct import pack
-from struct import Struct
 
-from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.samples import Exemplar
 
-from ._values import Value
-from ._values import warn
+from ._contents import entry_of
+from ._contents import HEADER_BYTES
+from ._contents import VALUE_BYTES
+from ._log import warn
 
 if t.TYPE_CHECKING:
     from ._directory import Directory
 
-__all__ = ["ProcessFiles"]
+__all__ = ["ProcessFiles", "Value"]
 
 _FIRST_BYTES = 1 << 16
-_pair = Struct("dd").pack
+_NUMBER_BYTES = 8
 
 
-class _File(MmapedDict):
-    """A file of the client's, whose room is reserved before it is used."""
+class Value:
+    """A number of a series, as the client's ``ValueClass``.
 
-    def __init__(self, descriptor: int) -> None:
-        parent: t.Any = super()  # the client's class has no types
-        try:
-            parent.__init__(descriptor)
-        except BaseException:
-            self._f.close()
-            raise
+    It takes no lock: the client's would be taken again by a receiver that the garbage
+    collection calls in the same thread. The store calls for one thread at a time.
+    """
 
-    def _init_value(self, key: str) -> None:
-        # A page of a sparse file that the disk has no room for would end the process.
-        needed = self._used + len(key.encode()) + 32
-        capacity = self._capacity
-        while capacity < needed:
-            capacity *= 2
-        if capacity > self._capacity:
-            reserve(self._f.fileno(), capacity)
-        parent: t.Any = super()
-        parent._init_value(key)  # noqa: SLF001  # it is this one
+    __slots__ = ("_files", "exemplar", "file", "key", "kind", "place", "value")
 
-    def put(self, place: int, value: float, timestamp: float) -> None:
-        """Write a value in one piece, as the client does."""
-        self._m[place : place + 16] = _pair(value, timestamp)
+    def __init__(self, files: ProcessFiles | None, kind: str, key: str) -> None:
+        self._files = files
+        self.kind = kind
+        self.key = key
+        self.value = 0.0
+        self.exemplar: Exemplar | None = None
+        self.file: _File | None = None
+        self.place = 0
+        if files is not None:
+            files.add(self)
+
+    def inc(self, amount: float) -> None:
+        """Add to the number."""
+        self.value += amount
+        if self.file is not None:
+            self.file.numbers[self.place] = self.value
+        elif self._files is not None:
+            self._files.write(self)
+
+    def set(self, value: float) -> None:
+        """Set the number."""
+        self.value = 0.0
+        self.inc(value)
+
+    def get(self) -> float:
+        """Return the number."""
+        return self.value
+
+    def set_exemplar(self, exemplar: Exemplar) -> None:
+        """Keep an exemplar, in memory."""
+        self.exemplar = exemplar
+
+    def get_exemplar(self) -> Exemplar | None:
+        """Return the latest exemplar."""
+        return self.exemplar
+
+
+class _File:
+    """A file of the client's format, whose room is reserved before it is used.
+
+    The system ends a process that writes to a page that the disk has no room for, as
+    that of a sparse file, or beyond the end of a file.
+
+    It is marked as one without all of the values, by its size or in the padding of its
+    header, until :meth:`finish`.
+
+    :param descriptor: A new file; the caller closes the descriptor.
+    :param folder: The folder that it is in.
+    """
+
+    numbers: memoryview[float]
+    """What the file has, as numbers; each value by its place."""
+
+    def __init__(self, descriptor: int, folder: object) -> None:
+        self._file = open(os.dup(descriptor), "r+b", buffering=0)  # noqa: SIM115  # closed later
+        self._folder = folder
+        self._map: mmap.mmap | None = None
+        self._used = HEADER_BYTES
+        self._capacity = 0
 
     def take(self, value: Value) -> None:
         """Give a value its place."""
-        file: t.Any = self
-        file.write_value(value.key, value.value, value.timestamp)
-        value.place = self._positions[value.key]
+        entry = entry_of(value.key.encode(), (value.value, 0.0))
+        end = self._used + len(entry)
+        map_ = self._mapped(end)
+        map_[self._used : end] = entry
+        self._used = end
+        map_[:4] = pack("i", end)
+        value.place = (end - VALUE_BYTES) // _NUMBER_BYTES
         value.file = self
 
-    def mark(self, is_behind: bool) -> None:  # noqa: FBT001  # what it is marked with
-        """Mark the file as one without all of the values, in the header's padding."""
-        self._m[4:8] = pack("i", is_behind)
+    def finish(self, *, is_whole: bool = True) -> None:
+        """Mark the file as one with all of the values, or not."""
+        if self._map is not None:
+            self._map[:HEADER_BYTES] = pack("ii", self._used, not is_whole)
 
-    def state(self) -> tuple[bool, bool]:
+    def state(self, folder: object) -> tuple[bool, bool]:
         """Return whether another has removed it, and whether it was cut short."""
-        found = os.fstat(self._f.fileno())
-        return found.st_nlink == 0, found.st_size < self._capacity
+        found = os.fstat(self._file.fileno())
+        is_removed = found.st_nlink == 0 or folder is not self._folder
+        return is_removed, found.st_size < self._capacity
 
+    def close(self) -> None:
+        """Close it; it stays."""
+        self._unmap()
+        self._file.close()
 
-def reserve(descriptor: int, size: int) -> None:
-    """Have room for a file on the disk."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:  # pragma: no cover  # as on macOS
-        os.ftruncate(descriptor, size)
+    def _mapped(self, needed: int) -> mmap.mmap:
+        if self._map is not None and needed <= self._capacity:
+            return self._map
+        capacity = max(self._capacity, _FIRST_BYTES)
+        while capacity < needed:
+            capacity *= 2
+        descriptor = self._file.fileno()
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, capacity)
+        else:  # pragma: no cover  # as on macOS
+            os.ftruncate(descriptor, capacity)
+        found = mmap.mmap(descriptor, capacity)
+        is_first = self._map is None
+        self._unmap()
+        self._map, self._capacity = found, capacity
+        self.numbers = memoryview(found).cast("d")
+        if is_first:
+            self.finish(is_whole=False)
+        return found
+
+    def _unmap(self) -> None:
+        if self._map is not None:
+            self.numbers.release()
+            self._map.close()
 
 
 class ProcessFiles:
     """The files of this process in a directory, each held by a lock while it lives.
 
-    The values in memory are what counts. What cannot be filed now leaves the files
-    behind, and marks them: a scrape fails then, until :meth:`mend` has made them again.
+    What cannot be filed now is kept in memory, and a file that is not whole is marked:
+    a scrape fails then, until :meth:`mend` has filed it.
 
     :param directory: The directory.
     :param logged: What was logged already.
@@ -90,11 +161,9 @@ class ProcessFiles:
         self._logged = logged
         # The number of a process may come again, while a file of it is there.
         self._suffix = f"{os.getpid()}-signalpost-{time.time_ns():x}"
-        self._files: dict[str, t.Any] = {}
-        self._claims: dict[str, int] = {}
+        self._files: dict[str, _File] = {}
         self._values: dict[str, list[Value]] = {}
-        self._lost: set[str] = set()
-        self._opened = directory.opened
+        self._behind: set[str] = set()
 
     def add(self, value: Value) -> None:
         """File a new value; at the first change, if there is no file of its kind."""
@@ -103,102 +172,78 @@ class ProcessFiles:
             self.write(value)
 
     def write(self, value: Value) -> None:
-        """File a change. It is left to :meth:`mend` if that cannot be now."""
+        """File a value that is in no file. It is left to :meth:`mend` if need be."""
         kind = value.kind
-        if kind in self._lost:
+        if kind in self._behind:
             return
         try:
             if kind in self._files:
                 self._files[kind].take(value)
             else:
-                self._make(kind)
-        except (OSError, ValueError, IndexError) as error:
-            self._lose(kind, error)
+                self._catch_up(kind)
+        except (OSError, ValueError) as error:
+            self._fall_behind(kind, error)
 
     def find_lost(self) -> bool:
-        """Return whether a file was removed or cut short since the last call.
-
-        To write where a file ends no more would end the process.
-        """
-        before = len(self._lost)
+        """Return whether a file was removed or cut short since the last call."""
+        before = len(self._behind)
         for kind, file in [*self._files.items()]:
-            is_removed, is_cut = file.state()
+            is_removed, is_cut = file.state(self._directory.folder)
             if is_cut:
-                self._release(kind)
-                self._files.pop(kind).close()
-            if is_removed or is_cut or self._opened != self._directory.opened:
+                self._drop(kind)
+            if is_removed or is_cut:
                 # It is in use on, as others read it, until another is made.
-                self._lost.add(kind)
+                self._behind.add(kind)
                 what = (
                     f"files in {self._directory.path} were removed or cut while in use"
                 )
                 warn(self._logged, what, "they are written again from memory")
-        self._opened = self._directory.opened
-        return len(self._lost) > before
-
-    def _release(self, kind: str) -> None:
-        for value in self._values[kind]:
-            value.file = None
+        return len(self._behind) > before
 
     def mend(self) -> None:
-        """Make again what was lost.
+        """File what is not filed yet.
 
-        :raises OSError: If it cannot be made now.
+        :raises OSError: If it cannot be filed now.
         """
         self._directory.reopen()
         self.find_lost()
-        for kind in sorted(self._lost):
+        for kind in sorted(self._behind):
             try:
-                self._make(kind)
+                self._catch_up(kind)
             except (OSError, ValueError) as error:
-                self._lose(kind, error)
+                self._fall_behind(kind, error)
                 raise
-            self._lost.discard(kind)
-        self._mark()
 
     def close(self) -> None:
         """Close the files, which stay."""
-        while self._files:
-            self._files.popitem()[1].close()
-        while self._claims:
-            os.close(self._claims.popitem()[1])
+        for kind in [*self._files]:
+            self._drop(kind)
 
-    def _lose(self, kind: str, error: Exception) -> None:
-        self._lost.add(kind)
-        self._release(kind)
+    def _catch_up(self, kind: str) -> None:
+        """Have a file with all values of a kind."""
+        folder = self._directory.folder
+        file = self._files.get(kind)
+        if file is None or file.state(folder)[0]:
+            name = f"{kind}_{self._suffix}.db"
+            with self._directory.replacing(name) as descriptor:
+                file = _File(descriptor, folder)
+            self._drop(kind)
+            self._files[kind] = file
+        for value in self._values[kind]:
+            if value.file is None:
+                file.take(value)
+        file.finish()
+        self._behind.discard(kind)
+
+    def _drop(self, kind: str) -> None:
+        if kind in self._files:
+            self._files.pop(kind).close()
+            for value in self._values[kind]:
+                value.file = None
+
+    def _fall_behind(self, kind: str, error: Exception) -> None:
+        self._behind.add(kind)
+        if kind in self._files:
+            self._files[kind].finish(is_whole=False)
         what = f"{self._directory.path} takes no more; scrapes fail until it does"
         warn(self._logged, what, error)
-        self._mark()
-
-    def _mark(self) -> None:
-        for file in self._files.values():
-            file.mark(bool(self._lost))
-
-    def _make(self, kind: str) -> None:
-        """Make a file of all values of a kind, in the place of the one there is."""
-        name = f"{kind}_{self._suffix}.db"
-        try:
-            with self._directory.replacing(name) as descriptor:
-                reserve(descriptor, _FIRST_BYTES)
-                file = self._filled(os.dup(descriptor), self._values[kind])
-        except OSError:
-            if kind not in self._files and kind not in self._claims:
-                # An empty one takes no room, and shows that something is missing.
-                with suppress(OSError), self._directory.replacing(name) as descriptor:
-                    self._claims[kind] = os.dup(descriptor)
-            raise
-        if kind in self._claims:
-            os.close(self._claims.pop(kind))
-        if kind in self._files:
-            self._files[kind].close()
-        self._files[kind] = file
-
-    def _filled(self, descriptor: int, values: Iterable[Value]) -> t.Any:
-        file: t.Any = _File(descriptor)
-        try:
-            for value in values:
-                file.take(value)
-        except BaseException:
-            file.close()
-            raise
-        return file

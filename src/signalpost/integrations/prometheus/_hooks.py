@@ -7,11 +7,12 @@ of the signals that :mod:`signalpost.integrations.gunicorn` sends for these hook
 from __future__ import annotations
 
 import logging
-import os
 import typing as t
 
 from ..._engine.unseen import checked
 from ...errors import ConfigurationError
+from ._log import log
+from ._options import directory_of
 from ._options import DIRECTORY_VARIABLE
 
 if t.TYPE_CHECKING:
@@ -19,7 +20,6 @@ if t.TYPE_CHECKING:
 
 __all__ = ["clear_metrics", "merge_worker"]
 
-_log = logging.getLogger("signalpost.prometheus")
 # The server holds its lock, and so do the workers that it forks.
 _held: list[Directory] = []
 
@@ -43,7 +43,7 @@ def clear_metrics(server: t.Any) -> None:
         if settings is not None:
             directory.give_to(settings.uid, settings.gid)
         if not getattr(server, "master_pid", 0) and not directory.clear():
-            checked(_log, logging.WARNING).warning(
+            checked(log, logging.WARNING).warning(
                 "processes of another start use %r, so its metrics are kept; give each"
                 " server a directory of its own",
                 directory.path,
@@ -67,24 +67,20 @@ def merge_worker(server: t.Any, worker: t.Any) -> None:
     .. versionadded:: 0.1
     """
     try:
-        _directory().merge(worker.pid)
+        _directory().merge(str(worker.pid))
     except Exception:  # noqa: BLE001  # it would end the server
-        checked(_log, logging.ERROR).exception(
+        checked(log, logging.ERROR).exception(
             "the metrics of worker %s are not merged", worker.pid
         )
 
 
 def _directory() -> Directory:
-    path = os.environ.get(DIRECTORY_VARIABLE, "")
-    if not os.path.isdir(path):
+    found = directory_of(None)
+    if found is None:
         raise ConfigurationError(
-            f"{DIRECTORY_VARIABLE} must name a directory, got {path!r}; set it, and"
-            " make the directory, before the server starts",
+            f"{DIRECTORY_VARIABLE} must name a directory; set it, and make the"
+            " directory, before the server starts",
             key=DIRECTORY_VARIABLE,
         )
-    # As there are none of the locks on Windows.
-    from ._directory import directory_at
-
-    directory = directory_at(path)
-    _held[:] = [directory]
-    return directory
+    _held[:] = [found]
+    return found

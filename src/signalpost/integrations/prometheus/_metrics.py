@@ -38,6 +38,7 @@ from ._exporter import exporter_metrics
 from ._exporter_options import FlaskExporterOptions
 from ._groups import Groups
 from ._groups import Limits
+from ._log import warn
 from ._mount import mounted_metrics
 from ._options import access_of
 from ._options import bounds_of
@@ -54,9 +55,7 @@ from ._options import truth_of
 from ._serving import MetricsServer
 from ._serving import scrape
 from ._sql import SqlMetrics
-from ._store import Both
 from ._store import Store
-from ._values import warn
 from ._work import WorkMetrics
 
 if t.TYPE_CHECKING:
@@ -215,7 +214,7 @@ class PrometheusMetrics:
         self._exporter = exporter_metrics(flask_exporter, self._own, limits)
         directory_found = directory_of(directory)
         self.directory = None if directory_found is None else directory_found.path
-        self._store = Store(self._groups.flights, directory_found, registry)
+        self._store = Store(self._groups.flights, directory_found)
         self._add_groups()
         self._applications: dict[t.Hashable, Callable[[], object]] = {}
         self._work = WorkMetrics(self._groups, self._store)
@@ -250,7 +249,8 @@ class PrometheusMetrics:
                 # The store adds the metrics that are computed.
                 registry.unregister(self._store)
                 registry = CollectorRegistry()
-                registry.register(Both(self._store, given))
+                self._store.beside = given
+                registry.register(self._store)
             if self._exporter is not None:
                 is_own = given is None and self.directory is None
                 self._exporter.register(registry, is_own=is_own)

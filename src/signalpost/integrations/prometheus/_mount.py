@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import typing as t
 from collections.abc import Iterable
 from weakref import ref
@@ -11,6 +10,7 @@ from ...wsgi.mount import Mount
 from ...wsgi.mount import route_is_taken
 from ...wsgi.mount import rules_of
 from ...wsgi.routes import record_route
+from ._log import log
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -18,8 +18,6 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 __all__ = ["mounted_metrics"]
-
-_log = logging.getLogger("signalpost.prometheus")
 
 
 def mounted_metrics(
@@ -75,7 +73,7 @@ class _Scrapes:
             return False
         if not self._has_logged:
             self._has_logged = True
-            _log.error(
+            log.error(
                 "the metrics are not served, as the application has got a route %s;"
                 " choose another path, or remove that route",
                 self._path,

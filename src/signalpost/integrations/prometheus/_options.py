@@ -202,7 +202,7 @@ def directory_of(directory: str | None) -> Directory | None:
         return None
     if not isinstance(found, str) or not os.path.isdir(found):
         raise option_error(
-            f"the directory, which {DIRECTORY_VARIABLE} names unless the option does,"
+            f"the option or else {DIRECTORY_VARIABLE} must name a directory, which"
             " must be there before the metrics are made",
             found,
             "directory",

@@ -25,6 +25,7 @@ from prometheus_client.exposition import ThreadingWSGIServer
 from ..._engine.unseen import checked
 from ...receivers.lines import single_line
 from ._access import Access
+from ._log import log
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -33,7 +34,6 @@ if t.TYPE_CHECKING:
 
 __all__ = ["MetricsServer", "scrape"]
 
-_log = logging.getLogger("signalpost.prometheus")
 
 _VERSIONS = re.compile(r"version[^;]*")
 _VERSION = re.compile(r"version=[0-9]{1,3}(?:\.[0-9]{1,3}){0,2} *", re.ASCII)
@@ -65,7 +65,7 @@ def scrape(
     try:
         status, headers, body = _scraped(registry, asked)
     except Exception as error:  # noqa: BLE001  # no client of the application sees it
-        checked(_log, logging.WARNING).warning(
+        checked(log, logging.WARNING).warning(
             "a scrape failed: %s", single_line(str(error) or repr(error))
         )
         return _plainly("503 Service Unavailable", [], start_response)

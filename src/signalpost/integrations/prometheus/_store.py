@@ -20,13 +20,13 @@ from prometheus_client.metrics_core import Metric
 
 from ...exchange import Exchange
 from ._files import ProcessFiles
+from ._log import warn
 from ._values import Group
-from ._values import warn
 
 if t.TYPE_CHECKING:
     from ._directory import Directory
 
-__all__ = ["Both", "Store"]
+__all__ = ["Store"]
 
 _MOST_WAITING = 100_000
 _BATCH = 64
@@ -42,26 +42,21 @@ class Store:
 
     :param flights: The group of the one gauge of requests in flight, or ``None``.
     :param directory: Where the files are, or ``None``.
-    :param beside: What else a scrape of the files gives: collectors of this process.
     """
 
     refresh: Callable[[], None] | None
     """Sets gauges to what they are now: before a scrape, and now and then."""
+    beside: CollectorRegistry | None
+    """What else a scrape of the files gives: collectors of this process."""
 
-    def __init__(
-        self,
-        flights: Group | None,
-        directory: Directory | None,
-        beside: CollectorRegistry | None = None,
-    ) -> None:
+    def __init__(self, flights: Group | None, directory: Directory | None) -> None:
         self.logged: set[str] = set()
-        self.refresh = None
+        self.refresh = self.beside = None
         self._flights = flights
         self._groups = [] if flights is None else [flights]
         self._directory = directory
-        self._beside = beside
         self._files: ProcessFiles | None = None
-        self._end: finalize[[], Store] | None = None
+        self._end: Callable[[], object] = lambda: None
         self._forked_lock = threading.Lock()
         self._begin()
         _stores.add(self)
@@ -75,14 +70,13 @@ class Store:
     def _begin(self) -> None:
         """Begin without metrics: at first, and in a process that was forked."""
         if self._directory is not None:
-            if self._end is not None:
-                self._end()
-                self._directory.begin_in_child()
+            self._end()
+            self._directory.begin_in_child()
             self._files = ProcessFiles(self._directory, self.logged)
-            self._end = finalize(self, self._files.close)
-            self._end.atexit = False
-        self._open: dict[int, ReferenceType[Exchange]] = {}
-        self._most_open = 100
+            self._end = end = finalize(self, self._files.close)
+            end.atexit = False
+        # Each goes with its exchange, also if its close is not sent.
+        self._open: set[ReferenceType[Exchange]] = set()
         self._filed_open = 0
         # What has happened waits here to be counted, so that no request waits for a
         # lock: least of all one that is found lost by the garbage collection, in a
@@ -93,46 +87,39 @@ class Store:
         # Many at a time take less time each. Not if others read the files, where what
         # still waits is missing, and lost if this process is killed.
         self._batch = _BATCH if self._files is None else 1
-        self._lock = threading.Lock()
         self._next_check = self._next_look = 0.0
         for group in self._groups:
             group.begin(self._files)
         self._gauge = None if self._flights is None else self._flights.row(())[0]
+        self._begin_locks()
+
+    def _begin_locks(self) -> None:
+        self._lock = threading.Lock()
         self._process = os.getpid()
 
     def begin_in_child(self) -> None:
         """Leave to the process that this one was forked from what is its own."""
-        # Locks may have been held there.
-        self._forked_lock = threading.Lock()
-        if self._directory is None:
-            # The metrics of one process go on in its copy.
-            self._lock = threading.Lock()
-        else:
-            self._begin()
-
-    def _begin_if_forked(self) -> None:
-        """Do the same in a process whose fork Python did not see, as of uWSGI."""
-        if self._directory is not None and self._process != os.getpid():
+        if self._process != os.getpid():
             with self._forked_lock:
                 if self._process != os.getpid():  # no other thread has
-                    self._begin()
+                    # The metrics of one process go on in its copy.
+                    (self._begin if self._directory else self._begin_locks)()
 
     def open(self, exchange: Exchange) -> None:
         """Record that an exchange is in flight."""
-        self._begin_if_forked()
-        self._open[id(exchange)] = ref(exchange)
+        # Python does not see each fork, as those of uWSGI.
+        self.begin_in_child()
+        self._open.add(ref(exchange, self._open.discard))
         if self._files is not None:
             self._put(_nothing)
-        if len(self._open) > self._most_open:
-            self._most_open = 100 + 2 * self._in_flight()
 
     def close(self, exchange: Exchange) -> None:
         """Record that an exchange is in flight no more; call :meth:`put` after it."""
-        self._open.pop(id(exchange), None)
+        self._open.discard(ref(exchange))
 
     def put(self, note: Callable[..., None], *arguments: t.Any) -> None:
         """Call a function that adds to metrics; soon, and before they are read."""
-        self._begin_if_forked()
+        self.begin_in_child()
         self._put(note, *arguments)
 
     def _put(self, note: Callable[..., None], *arguments: t.Any) -> None:
@@ -149,19 +136,21 @@ class Store:
                 lock.release()
 
     def describe(self) -> Iterable[Metric]:
-        """Return the metrics without samples, for a registry."""
-        return [found for group in self._groups for found in group.described()]
+        """Return metrics whose names a scrape can select."""
+        found = [one for group in self._groups for one in group.described()]
+        with suppress(Exception):  # they are not selected by name then
+            found += () if self.beside is None else self.beside.collect()
+        return found
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics of this process; with a directory, the sums of all.
 
         :raises OSError: If sums would be too small.
         """
-        self._begin_if_forked()
+        self.begin_in_child()
         with self._lock:
             self._next_check = 0.0
             self._count(self._waiting)
-            self._set_in_flight(self._in_flight())
             self._refresh()
             if self._files is None:
                 found = [one for group in self._groups for one in group.collected()]
@@ -176,7 +165,7 @@ class Store:
 
     def _computed(self, filed: set[str]) -> Iterable[Metric]:
         """Return what collectors compute in this process, with its number."""
-        for metric in () if self._beside is None else self._beside.collect():
+        for metric in () if self.beside is None else self.beside.collect():
             if metric.name not in filed:
                 metric.samples = [
                     one._replace(labels={"pid": str(self._process), **one.labels})
@@ -199,8 +188,9 @@ class Store:
                 note(*arguments)
             except Exception as error:  # noqa: BLE001  # the others are counted
                 warn(self.logged, "something could not be counted", error)
-        if files is not None:
-            self._set_in_flight(len(self._open))
+        if self._gauge is not None and len(self._open) != self._filed_open:
+            self._filed_open = len(self._open)
+            self._gauge.set(self._filed_open)
 
     def _refresh(self) -> None:
         try:
@@ -217,33 +207,6 @@ class Store:
         except (OSError, ValueError) as error:
             warn(self.logged, "files could not be written", error)
 
-    def _set_in_flight(self, number: int) -> None:
-        if self._gauge is not None and number != self._filed_open:
-            self._filed_open = number
-            self._gauge.set(number)
-
-    def _in_flight(self) -> int:
-        """Return how many are open, and forget those whose close was not sent."""
-        for key, reference in [*self._open.items()]:
-            exchange = reference()
-            if exchange is None or not exchange.is_open:
-                self._open.pop(key, None)
-        return len(self._open)
-
-
-class Both:
-    """A collector of the store and of a registry beside it, whose names it has."""
-
-    def __init__(self, store: Store, beside: CollectorRegistry) -> None:
-        self.collect = store.collect
-        self._described = [*store.describe()]
-        with suppress(Exception):  # it is not selected by name then
-            self._described += beside.collect()
-
-    def describe(self) -> Iterable[Metric]:
-        """Return the metrics whose names a scrape can select."""
-        return self._described
-
 
 def _nothing() -> None:
     """Add nothing, but have the number in flight written."""
@@ -254,6 +217,7 @@ _stores: WeakSet[Store] = WeakSet()
 
 def _begin_in_child() -> None:
     for store in [*_stores]:
+        store._forked_lock = threading.Lock()  # noqa: SLF001  # one may hold it there
         store.begin_in_child()
 
 

@@ -1,8 +1,7 @@
-"""The client's metrics, with bounded labels and values that a process can file."""
+"""The client's metrics, with bounded labels and with values of our own."""
 
 from __future__ import annotations
 
-import logging
 import typing as t
 from collections.abc import Callable
 from collections.abc import Hashable
@@ -15,100 +14,17 @@ from prometheus_client import Gauge
 from prometheus_client import Histogram
 from prometheus_client.metrics_core import Metric
 from prometheus_client.mmap_dict import mmap_key
-from prometheus_client.samples import Exemplar
+from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
-from ..._engine.unseen import checked
-from ...receivers.lines import single_line
 from ...receivers.lines import truncated
+from ._files import ProcessFiles
+from ._files import Value
 
-__all__ = ["OTHER", "Group", "Label", "Value", "counter", "gauge", "histogram", "warn"]
+__all__ = ["OTHER", "Group", "Label", "counter", "gauge", "histogram"]
 
 OTHER: t.Final = "<other>"
 """The value of a label in place of all values beyond its bound."""
-
-_MOST_WARNINGS = 100
-_log = logging.getLogger("signalpost.prometheus")
-
-
-def warn(logged: set[str], what: str, error: object) -> None:
-    """Log a warning, if it is the first of its kind.
-
-    :param logged: The warnings that were logged already; 100 kinds at most.
-    """
-    if what not in logged and len(logged) < _MOST_WARNINGS:
-        logged.add(what)
-        checked(_log, logging.WARNING).warning(
-            "%s: %s; logged once", single_line(what), single_line(str(error))
-        )
-
-
-class File(t.Protocol):
-    """A file of values."""
-
-    def put(self, place: int, value: float, timestamp: float) -> None:
-        """Write a value that has a place in it."""
-
-
-class Files(t.Protocol):
-    """Where a process files its values for others."""
-
-    def add(self, value: Value) -> None:
-        """File a new value."""
-
-    def write(self, value: Value) -> None:
-        """File a change of a value that is in no file; at once, or later."""
-
-
-class Value:
-    """A number of a series, as the client's ``ValueClass``.
-
-    It takes no lock: the client's would be taken again by a receiver that the garbage
-    collection calls in the same thread. The store calls for one thread at a time.
-    """
-
-    __slots__ = (
-        *("_files", "exemplar", "file", "key", "kind", "place"),
-        *("timestamp", "value"),
-    )
-
-    def __init__(self, files: Files | None, kind: str, key: str) -> None:
-        self._files = files
-        self.kind = kind
-        self.key = key
-        self.value = 0.0
-        self.timestamp = 0.0
-        self.exemplar: Exemplar | None = None
-        self.file: File | None = None
-        self.place = 0
-        if files is not None:
-            files.add(self)
-
-    def inc(self, amount: float) -> None:
-        """Add to the number."""
-        self.value += amount
-        if self.file is not None:
-            self.file.put(self.place, self.value, self.timestamp)
-        elif self._files is not None:
-            self._files.write(self)
-
-    def set(self, value: float, timestamp: float | None = None) -> None:
-        """Set the number."""
-        self.timestamp = timestamp or 0.0
-        self.value = 0.0
-        self.inc(value)
-
-    def get(self) -> float:
-        """Return the number."""
-        return self.value
-
-    def set_exemplar(self, exemplar: Exemplar) -> None:
-        """Keep an exemplar, in memory."""
-        self.exemplar = exemplar
-
-    def get_exemplar(self) -> Exemplar | None:
-        """Return the latest exemplar."""
-        return self.exemplar
 
 
 # The client chooses the class of values and the folder once, for all of its metrics in
@@ -116,7 +32,9 @@ class Value:
 class _Filed:
     _kwargs: dict[str, t.Any]
 
-    def __init__(self, *given: t.Any, files: Files | None, **more: t.Any) -> None:
+    def __init__(
+        self, *given: t.Any, files: ProcessFiles | None, **more: t.Any
+    ) -> None:
         self._files = files
         super().__init__(*given, **more)
         self._kwargs["files"] = files  # for the children, one for each set of values
@@ -130,6 +48,12 @@ class _Filed:
         name, text = self._name, self._documentation
         key = mmap_key(name, name + suffix, names, values, text)
         return Value(self._files, kind, key)
+
+    def _child_samples(self) -> Iterable[Sample]:
+        """Return the samples without the time when the metric was made."""
+        parent: t.Any = super()
+        found: Iterable[Sample] = parent._child_samples()  # noqa: SLF001  # it is this one
+        return [one for one in found if one.name != "_created"]
 
 
 class _Counter(_Filed, Counter):
@@ -217,7 +141,7 @@ class Group:
         self._makers = makers
         self.begin(None)
 
-    def begin(self, files: Files | None) -> None:
+    def begin(self, files: ProcessFiles | None) -> None:
         """Begin without series; the values of the labels stay."""
         names = [label.name for label in self._labels]
         self.metrics = [make(names, files=files) for make in self._makers]
@@ -250,10 +174,10 @@ class Group:
         return [found for metric in self.metrics for found in metric.describe()]
 
     def collected(self) -> Iterable[Metric]:
-        """Return the metrics that have samples; without the times of their making."""
-        for metric in self.metrics:
-            for found in metric.collect():
-                made = f"{found.name}_created"
-                found.samples = [one for one in found.samples if one.name != made]
-                if found.samples:
-                    yield found
+        """Return the metrics that have samples."""
+        return [
+            found
+            for metric in self.metrics
+            for found in metric.collect()
+            if found.samples
+        ]

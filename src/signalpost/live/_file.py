@@ -109,15 +109,7 @@ class WorkerFile:
         start = Start(
             layout.size, max_routes, self.pid, has_waterfall, now, slow_seconds
         )
-        name = f"{self.worker}.live"
-        self._page, self._descriptor = _made(folder, name, layout.size)
-        try:
-            self._lists = opened(folder, f"{self.worker}.lists", _NEW)
-        except BaseException:
-            self._page.close()
-            os.close(self._descriptor)
-            folder.remove(name)
-            raise
+        self._make_files(folder)
         self._versions: dict[str, int] = {}
         self.is_open = True
         # The system provides all pages now, so that no request waits for one.
@@ -141,6 +133,18 @@ class WorkerFile:
         page_start = start_bytes(start)
         self._page[: len(page_start)] = page_start
         _files.add(self)
+
+    def _make_files(self, folder: OwnFolder) -> None:
+        """Make both files of the worker, or neither."""
+        name = f"{self.worker}.live"
+        self._page, self._descriptor = _made(folder, name, self._layout.size)
+        try:
+            self._lists = opened(folder, f"{self.worker}.lists", _NEW)
+        except BaseException:
+            self._page.close()
+            os.close(self._descriptor)
+            folder.remove(name)
+            raise
 
     def open_slot(self, started_at: float, method: str, path: str) -> int:
         """Write that a request is in flight.

@@ -79,7 +79,7 @@ SLOT: Final = Struct("=dHH20s224s")
 """A request in flight: when it started (0 for none), status, length of the path in
 bytes, method, path."""
 SLOT_REST: Final = Struct("=HH20s")
-"""What is between its start and its path."""
+"""The part between its start and its path."""
 SLOT_PATH_BYTES: Final = 224
 
 SECOND: Final = Struct("=IIII")

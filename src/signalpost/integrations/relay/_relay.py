@@ -81,7 +81,7 @@ class Relay:
     source: str
     """The name of this application in events."""
     sends_later: bool
-    """Whether events wait in this process until a thread sends them."""
+    """``True`` if events wait in this process until a thread sends them."""
 
     def __init__(  # noqa: PLR0913  # options, by keyword
         self,

@@ -404,6 +404,12 @@ UNPRINTABLE: dict[str, str] = {
     "half-pairs": "\ud800",
     "beside-others": "é\x1b中\u2028\\",
     "many-beside-others": "".join(map(chr, range(0x250))),
+    "beside-astral": "\U0001f600\u202e\U000e0001\U0001fffe'\"\n",
+    "quotes-and-line-ends": "'\"\\\n= \t",
+    "quotes-and-escapes": "'\"\\\x1b",
+    "all-of-ascii": "".join(map(chr, range(0x80))),
+    "all-of-ascii-beside-others": "".join(map(chr, range(0x80))) + "é",
+    "ideographs-beside-escapes": "".join(map(chr, range(0x4E00, 0xA000))) + "~^|`\\\n",
 }
 
 
@@ -423,6 +429,17 @@ def test_long_unprintable_text_reads_as_short_text_does(
     often = written(f"< {text * 50}>").removeprefix(start).removesuffix(end)
     assert often == once * 50
     assert often.isprintable()
+
+
+@pytest.mark.parametrize("length", [1, 4096, 4097, 100_000, 1 << 19])
+@pytest.mark.parametrize("end", ["", "\u202e'\"\\\n", "中", "中\u202e'\"\\\n"])
+def test_what_is_printable_after_much_that_is_not_stays(length: int, end: str) -> None:
+    for one in ("\u202e", "\x1b", "\U0010ffff"):
+        escape = one.encode("unicode_escape").decode("ascii")
+        escaped_end = end.replace("\n", "\\n").replace("\u202e", "\\u202e")
+        record = record_of(msg=one * length + end)
+        line = TextFormatter("%(message)s").format(record)
+        assert line == escape * length + escaped_end
 
 
 def calls_of(function: Callable[[], object]) -> int:
@@ -449,6 +466,6 @@ def test_unprintable_text_takes_no_step_a_character(
     formatter: logging.Formatter, text: str
 ) -> None:
     record = record_of(odd="-")
-    record.msg = text * 10_000
-    steps = 30 * len(text) + 1_000
-    assert calls_of(lambda: formatter.format(record)) < steps
+    record.msg = text * (1_000_000 // len(text))
+    formatter.format(record)  # The first long text makes a table.
+    assert calls_of(lambda: formatter.format(record)) < 10_000

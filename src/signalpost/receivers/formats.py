@@ -20,6 +20,9 @@ from typing import TypeAlias
 
 from .context import add_context
 from .context import FIELDS_BY_ATTRIBUTE
+from .escapes import indented_parts
+from .escapes import line_parts
+from .escapes import word_parts
 from .lines import logfmt_value
 from .lines import single_line
 from .tracebacks import is_large
@@ -123,24 +126,23 @@ class TextFormatter(logging.Formatter):
             for number, part in enumerate(_unprintable.split(fmt))
             if part
         ]
-        self._parts_around = self._parts
-        if style == "%" and "%%" not in fmt:
+        self._parts_around: list[_Part] | None = None
+        if style == "%" and not _other_message.search(fmt):
             self._parts_around = [*_around_message(self._parts, defaults)]
         self._names = {*_names_in(fmt, style)} - _KEYS_OF_LOGGING
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as text, without a line end."""
-        message = single_line(record.getMessage())
-        is_long = len(message) > _LONGEST_SIMPLE
-        record.message = _SingleLine(message) if is_long else message
+        message = record.getMessage()
+        is_apart = len(message) > _LONGEST_SIMPLE and self._parts_around is not None
+        record.message = message if is_apart else single_line(message)
         if self.usesTime():
             record.asctime = self.formatTime(record, self.datefmt)
         text = self.formatMessage(record)
         traceback = _traceback(self, record)
         if traceback is None:
             return text
-        indented = (f"  {single_line(line)}" for line in traceback.split("\n"))
-        return "\n".join((text, *indented))
+        return "".join((text, "\n", *indented_parts(traceback)))
 
     def formatTime(  # noqa: N802 - as logging has it
         self, record: logging.LogRecord, datefmt: str | None = None
@@ -183,24 +185,17 @@ class TextFormatter(logging.Formatter):
         return _record_of(values | {name: fit(values[name]) for name in names})
 
     def _written(self, record: logging.LogRecord) -> str:
-        is_escaped = type(record.message) is _SingleLine
-        parts = self._parts_around if is_escaped else self._parts
-        return "".join(
-            [
-                part
-                if isinstance(part, str)
-                else (
-                    record.message if part is None else single_line(part.format(record))
-                )
-                for part in parts
-            ]
-        )
-
-
-class _SingleLine(str):
-    """A long message that is escaped, which is not to be looked through again."""
-
-    __slots__ = ()
+        parts = self._parts
+        if len(record.message) > _LONGEST_SIMPLE:
+            parts = self._parts_around or parts
+        written: list[str] = []
+        for part in parts:
+            if isinstance(part, str):
+                written.append(part)
+            else:
+                text = record.message if part is None else part.format(record)
+                written += line_parts(text)
+        return "".join(written)
 
 
 _Part: TypeAlias = str | logging.PercentStyle | None
@@ -302,10 +297,13 @@ class LogfmtFormatter(logging.Formatter):
         if not all(map(_is_simple, entry.values())):
             fit = FittedValues().fitted
             entry = {key: fit(value) for key, value in entry.items()}
-        keys, pairs = FreeKeys(), dict[str, str]()
+        keys, pairs = FreeKeys(), dict[str, Iterable[str]]()
         for key, value in entry.items():
             pairs[keys.free(_unfit_for_key.sub("_", key), pairs)] = _word(value)
-        return " ".join([f"{key}={word}" for key, word in pairs.items()])
+        written: list[str] = []
+        for key, word in pairs.items():
+            written += (" ", key, "=", *word)
+        return "".join(written[1:])
 
 
 def add_fields(
@@ -344,10 +342,13 @@ _KEYS_OF_LOGGING = frozenset(
 # A key may have letters of any script, but nothing that separates pairs.
 _unfit_for_key = re.compile(r"[^\w!#-<>-~]|^$")
 
+# What is no message in a format of percent signs, or one of which a part is written.
+_other_message = re.compile(r"%%|%\(message\)(?!s)")
+
 _unprintable = re.compile(r"([\x00-\x1f\x7f-\x9f\u2028\u2029]+)")
 
 _LONGEST_SIMPLE = 1024
-"""The longest text that is written without a look at what was written before."""
+"""The longest text that is written with others, and without a look at those."""
 
 # The errors of a record's time that is outside of the calendar, or no number.
 _NO_MOMENT = (OverflowError, OSError, TypeError, ValueError)
@@ -438,11 +439,13 @@ def _is_container(value: object) -> bool:
     return issubclass(type(value), CONTAINERS)
 
 
-def _word(value: object) -> str:
-    """Return a fitted value as one word, whatever its length."""
+def _word(value: object) -> Iterable[str]:
+    """Return a fitted value as the parts of one word, whatever its length."""
     if value is None:
-        return ""
+        return ()
     if value is True or value is False:
-        return "true" if value else "false"
+        return ("true" if value else "false",)
     text = _encode(value) if isinstance(value, (dict, list)) else text_of(value)
-    return logfmt_value(text, len(text))
+    if len(text) <= _LONGEST_SIMPLE:
+        return (logfmt_value(text, _LONGEST_SIMPLE),)
+    return word_parts(text)

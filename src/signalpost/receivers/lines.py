@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import re
 
+from .escapes import line_parts
+from .escapes import word_parts
+
 __all__ = ["LONGEST_FIELD", "chosen_logger", "logfmt_value", "single_line", "truncated"]
 
 LONGEST_FIELD = 512
@@ -50,12 +53,7 @@ def logfmt_value(text: str, longest: int = LONGEST_FIELD) -> str:
     """
     if len(text) <= longest and _is_plain(text):
         return text
-    text = truncated(text, longest)
-    if not text.isprintable() or "\\" in text:
-        text = _escaped(text)
-    if not text or any(mark in text for mark in ' "='):
-        text = '"' + text.replace('"', '\\"') + '"'
-    return text
+    return "".join(word_parts(truncated(text, longest)))
 
 
 def single_line(text: str) -> str:
@@ -70,21 +68,7 @@ def single_line(text: str) -> str:
 
     .. versionadded:: 0.1
     """
-    if text.isprintable():
-        return text
-    escaped = _escaped(text)
-    # No other escape ends or begins with a literal backslash.
-    return escaped.replace("\\\\", "\\") if "\\" in text else escaped
-
-
-def _escaped(text: str) -> str:
-    """Return text with escapes for backslashes and all that is not printable.
-
-    As :func:`repr` has them, which is the quickest way to escape that and no more.
-    """
-    # With this mark in it, a repr is between apostrophes, and escapes each within.
-    escaped = repr(f'{text}"')[1:-2]
-    return escaped.replace("\\'", "'") if "'" in text else escaped
+    return text if text.isprintable() else "".join(line_parts(text))
 
 
 def chosen_logger(chosen: logging.Logger | str | None, default: str) -> logging.Logger:

@@ -167,7 +167,9 @@ class FailureLogger:
         if handled:
             self.signals = {**type(self).signals, "exchange-closed": "closed"}
         self._again_seconds = checked_seconds(
-            "again_seconds", again_seconds, "write 3600, or None for only once"
+            "again_seconds",
+            again_seconds,
+            "write 3600, or inf, in Python None, for once",
         )
         self._max_fingerprints = checked_whole_number(
             "max_fingerprints", max_fingerprints, "write 1000"

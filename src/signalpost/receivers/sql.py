@@ -90,7 +90,7 @@ class SqlLogger:
         logger: logging.Logger | str | None = None,
     ) -> None:
         self._slow_seconds = checked_seconds(
-            "slow_seconds", slow_seconds, "write None to log failures only"
+            "slow_seconds", slow_seconds, "write inf, in Python None, for failures only"
         )
         self._with_values = checked_with_values(with_values)
         self._logger = chosen_logger(logger, "signalpost.sql")

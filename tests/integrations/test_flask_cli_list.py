@@ -25,6 +25,7 @@ from signalpost.config import enabled_for
 from signalpost.errors import SenderWarning
 from signalpost.integrations.flask import Signalpost
 from signalpost.integrations.flask_cli import signalpost
+from signalpost.integrations.sqlalchemy import instrument
 from signalpost.lifecycle import catalogue
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import message_flashed
@@ -371,11 +372,12 @@ def test_warnings_about_a_configuration_are_lines_of_the_check(
     config = {"SIGNALPOST_CONFIG": folder / "shop.toml"}
     result = result_of(config, "check")
     assert result.exit_code == 0
-    (line,) = result.stderr.splitlines()
+    line, unsent = result.stderr.splitlines()
+    assert "no engine is instrumented" in unsent
     assert line.startswith(f"Warning: {folder}/shop.toml, line 2, [signalpost.receive")
     assert "pip install 'signalpost[sqlalchemy]'" in line
-    (warning,) = json.loads(result_of(config, "check", "--json").stdout)["warnings"]
-    assert line == f"Warning: {warning}"
+    found = json.loads(result_of(config, "check", "--json").stdout)["warnings"]
+    assert [line, unsent] == [f"Warning: {warning}" for warning in found]
 
 
 def test_other_warnings_of_an_application_are_given_as_ever(folder: Path) -> None:
@@ -414,3 +416,66 @@ def test_an_option_that_json_has_no_word_for_is_text() -> None:
     enabled_for(app).disable_all()
     by_name = {one["name"]: one for one in data["receivers"]}
     assert by_name["latency"]["enabled"]["options"] == {"slow_seconds": "inf"}
+
+
+def never_called_in(app: flask.Flask) -> list[str]:
+    return [one["receiver"] for one in data_of(app, "list")["never_called"]]
+
+
+SQL_RECEIVERS = {"latency": True, "sql": True, "sql-totals": True, "sql-repeats": True}
+
+
+def test_receivers_of_statements_are_listed_while_no_engine_is_instrumented() -> None:
+    gc.collect()
+    app = new_app(SIGNALPOST_RECEIVERS=SQL_RECEIVERS)
+    sql_failed.connect(receive)
+    output = listed(app)
+    checked = run(app, "check")
+    names = ["sql", "sql-totals", "sql-repeats", f"{__name__}.receive"]
+    assert never_called_in(app) == names
+    assert (
+        "  sql-executed  sql: no engine is instrumented: enable the receiver"
+        " sqlalchemy, or call signalpost.integrations.sqlalchemy.instrument()"
+        ' (app.config["SIGNALPOST_RECEIVERS"])\n'
+    ) in output
+    assert (
+        "Warning: sql-totals will never be called by sql-executed: no engine is"
+        " instrumented:"
+    ) in checked.stderr
+    assert checked.exit_code == 0
+    engine = sqlalchemy.create_engine("sqlite://")
+    with instrument(engine):
+        assert never_called_in(app) == []
+    assert never_called_in(app) == names
+    sql_failed.disconnect(receive)
+
+
+def test_receivers_of_statements_are_called_where_all_engines_are_instrumented() -> (
+    None
+):
+    app = new_app(SIGNALPOST_RECEIVERS={**SQL_RECEIVERS, "sqlalchemy": True})
+    assert never_called_in(app) == []
+    enabled_for(app).disable_all()
+
+
+def test_what_also_receives_requests_needs_no_engine() -> None:
+    names = ("prometheus", "opentelemetry", "live", "watch")
+    app = new_app(SIGNALPOST_RECEIVERS=dict.fromkeys(names, True))
+    assert never_called_in(app) == []
+    enabled_for(app).disable_all()
+
+
+def test_what_is_enabled_and_needs_no_signal_now_is_listed_with_its_line(
+    folder: Path,
+) -> None:
+    (folder / "shop.toml").write_text(
+        "[signalpost.receivers]\nlatency = true\nwatch = true\n"
+    )
+    app = new_app(SIGNALPOST_CONFIG="shop.toml")
+    title = "Receivers that are enabled and need no signal now:\n"
+    section = listed(app).partition(title)
+    assert section[2] == "  watch  shop.toml:3\n"
+    assert data_of(app, "list")["without_signals"] == [
+        {"name": "watch", "file": os.fspath(folder / "shop.toml"), "line": 3}
+    ]
+    enabled_for(app).disable_all()

@@ -29,6 +29,7 @@ from .finding import refers_to
 from .kinds import has_method
 
 __all__ = [
+    "instrumentations",
     "layers",
     "layers_by_sender",
     "reason_unsent",
@@ -42,6 +43,8 @@ layers_by_sender: weakref.WeakValueDictionary[int, Layer] = (
     weakref.WeakValueDictionary()
 )
 """A layer by the ``id`` of the sender that it was made with, which may be gone."""
+instrumentations: weakref.WeakSet[object] = weakref.WeakSet()
+"""Every object in this process that makes engines of a database send signals."""
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 _VALUES = (str, bytes, int, float, type(None))
@@ -53,7 +56,7 @@ def reason_unsent(signal: NamedSignal, sender: t.Any) -> str | None:
     :returns: ``None`` if it may come.
     """
     if sender is ANY:
-        return None
+        return _reason_by_engines(signal)
     if type(sender) is SenderName:
         reasons = [reason_unsent(signal, one) for one in sender.senders]
         if not reasons:
@@ -68,6 +71,16 @@ def reason_unsent(signal: NamedSignal, sender: t.Any) -> str | None:
     is_sender = any(one is sender for _, one in _senders())
     is_application = is_sender or _is_application(sender)
     return _reason_by_others(signal) if is_application else None
+
+
+def _reason_by_engines(signal: NamedSignal) -> str | None:
+    """Return why no engine sends a signal of engines."""
+    if signal not in SIGNALS_WITHIN or instrumentations:
+        return None
+    return (
+        "no engine is instrumented: enable the receiver sqlalchemy, or call"
+        " signalpost.integrations.sqlalchemy.instrument()"
+    )
 
 
 def _reason_by_others(signal: NamedSignal) -> str:

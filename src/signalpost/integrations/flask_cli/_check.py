@@ -68,7 +68,7 @@ def _checked_application(info: ScriptInfo) -> CheckedFile:
         tuple(enabled),
         (*_mistakes_of_layer(app),),
         tuple(unseen_lines(enabled)),
-        (*warnings, *(one.text for one in never_called())),
+        (*warnings, *(one.text for one in never_called(enabled))),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing as t
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 
@@ -42,6 +43,7 @@ _DIED = (
     "Receivers that died before they were called, as nothing kept them; keep them in a"
     " variable, connect them to the application, or connect them with weak=False:"
 )
+_WITHOUT_SIGNALS = "Receivers that are enabled and need no signal now:"
 _HEADER = Row("RECEIVER", "HOW", "WHERE")
 
 
@@ -53,8 +55,8 @@ def list_signals(info: ScriptInfo, *, is_json: bool) -> None:
 
     With the file and line where each receiver was connected or enabled, whether it is
     held strongly or weakly, and how often it was called, if it was observed. At the
-    end are receivers that will never be called. The mistakes of the configuration are
-    printed first.
+    end are enabled receivers that need no signal now, and receivers that will never be
+    called. The mistakes of the configuration are printed first.
     """
     app, mistakes = loaded(info)
     state = state_of(app)
@@ -68,14 +70,19 @@ def list_signals(info: ScriptInfo, *, is_json: bool) -> None:
             "application": app.name,
             "mistakes": mistakes_data(mistakes),
             "signals": [_data(one) for one in groups],
-            "never_called": [one._asdict() for one in never_called()],
+            "without_signals": [
+                {"name": one.name, "file": one.origin, "line": one.line}
+                for one in _without_signals(state.enabled, groups)
+            ],
+            "never_called": [one._asdict() for one in never_called(state.enabled)],
             "died": [one._asdict() for one in died()],
         }
         print_lines([document(data)])
         return
     show_mistakes(mistakes)
     print_lines(_table_lines(groups, width()))
-    print_lines(_unreached_lines(width()))
+    print_lines(_enabled_lines(_without_signals(state.enabled, groups), width()))
+    print_lines(_unreached_lines(state.enabled, width()))
 
 
 class _Received(t.NamedTuple):
@@ -180,8 +187,28 @@ def _table_lines(groups: Sequence[_Group], columns: int | None) -> Iterator[str]
         yield from table([one.row for one in group.received], all_rows, columns)
 
 
-def _unreached_lines(columns: int | None) -> Iterator[str]:
-    unreached = never_called()
+def _without_signals(
+    enabled: Enabled, groups: Iterable[_Group]
+) -> list[EnabledReceiver]:
+    """Return the enabled receivers that are connected to no signal of these."""
+    shown = {
+        one.enabled.name for group in groups for one in group.received if one.enabled
+    }
+    return [one for one in enabled.values() if one.name not in shown]
+
+
+def _enabled_lines(
+    receivers: Sequence[EnabledReceiver], columns: int | None
+) -> Iterator[str]:
+    if receivers:
+        yield from wrapped("", _WITHOUT_SIGNALS, columns)
+    for one in receivers:
+        where = location(one.origin, one.line)
+        yield from wrapped(f"  {one.name}", f"  {where}", columns, indent=4)
+
+
+def _unreached_lines(enabled: Enabled, columns: int | None) -> Iterator[str]:
+    unreached = never_called(enabled)
     if unreached:
         yield bold("Receivers that will never be called, as things are:")
     for one in unreached:

@@ -7,11 +7,18 @@ from collections.abc import Iterator
 
 from ... import lifecycle
 from ..._engine.cleanup import deaths
+from ..._engine.identity import ANY
 from ..._engine.introspection import ConnectionInfo
+from ..._engine.signal import Signal
+from ...config import Enabled
+from ...config import EnabledReceiver
 from ...console.layout import location
 from ...wsgi.unsent import reason_unsent
 
 __all__ = ["Died", "NeverCalled", "died", "location_of", "never_called"]
+
+
+_OWN_MODULES = __name__.partition(".")[0] + "."
 
 
 class NeverCalled(t.NamedTuple):
@@ -24,35 +31,71 @@ class NeverCalled(t.NamedTuple):
     reason: str
     """The reason, and what to do."""
     where: str
-    """The file and line that connected it."""
+    """The file and line that connected or enabled it."""
+    is_enabled_by_name: bool = False
+    """``True`` if a configuration has enabled it."""
 
     @property
     def text(self) -> str:
         """The same as one sentence."""
+        how = "enabled" if self.is_enabled_by_name else "connected"
         return (
             f"{self.receiver} will never be called by {self.signal}: {self.reason}"
-            f" (connected at {self.where})"
+            f" ({how} at {self.where})"
         )
 
 
-def never_called() -> list[NeverCalled]:
+def never_called(enabled: Enabled) -> list[NeverCalled]:
     """Return the receivers of the catalogue that are connected to what sends nothing.
 
     As the process is now: what is set up later may send.
+
+    :param enabled: The receivers that are enabled by name.
     """
-    found = []
+    found: list[NeverCalled] = []
+    seen: set[str] = set()
     for signal in lifecycle.catalogue.values():
         for one in signal.connections:
             reason = reason_unsent(signal, one.sender)
-            # What is connected to the whole catalogue misses nothing.
-            is_missed = (
-                not one.whole_namespace or signal not in lifecycle.SENT_BY_OTHERS
-            )
-            if reason is not None and is_missed:
+            owner = enabled.owner_of(one.receiver)
+            if reason is None or not _is_missed(signal, one, owner):
+                continue
+            if owner is None:
+                where = location_of(one)
+                found.append(NeverCalled(signal.name, one.name, reason, where))
+            elif owner.name not in seen:
+                seen.add(owner.name)
                 found.append(
-                    NeverCalled(signal.name, one.name, reason, location_of(one))
+                    NeverCalled(
+                        signal.name,
+                        owner.name,
+                        reason,
+                        location(owner.origin, owner.line),
+                        is_enabled_by_name=True,
+                    )
                 )
     return found
+
+
+def _is_missed(
+    signal: Signal, connection: ConnectionInfo, owner: EnabledReceiver | None
+) -> bool:
+    """Return whether a receiver misses what it is for, if this signal is not sent.
+
+    What is connected to the whole catalogue does not, nor does what receives signals
+    of requests, too.
+    """
+    if signal not in lifecycle.SENT_BY_OTHERS:
+        return True
+    if connection.whole_namespace:
+        return False
+    if connection.sender is not ANY:
+        return True
+    if owner is not None:
+        others = {one.name for one in lifecycle.SENT_BY_OTHERS}
+        return bool(owner.signals) and others.issuperset(owner.signals)
+    module = getattr(connection.receiver, "__module__", None) or ""
+    return not module.startswith(_OWN_MODULES)
 
 
 class Died(t.NamedTuple):

@@ -20,6 +20,7 @@ from ...exchange import current_exchange
 from ...lifecycle import sql_executed
 from ...lifecycle import sql_failed
 from ...receivers.statements import is_further_part
+from ...wsgi.unsent import instrumentations
 from . import _catalogue as signals
 from ._engines import INSTRUMENTATION
 from ._engines import sender_of
@@ -152,6 +153,7 @@ class Instrumentation:
         self._sender = sender_of(target) if isinstance(target, Engine) else None
         self._listeners = LazyListeners(_SIGNALS, self._sources_of)
         setattr(target, INSTRUMENTATION, self)
+        instrumentations.add(self)
         self._listeners.begin()
         if isinstance(target, Engine):
             watch_pool(target)
@@ -182,6 +184,7 @@ class Instrumentation:
         Not while threads use the engines: see :func:`instrument`, and
         :attr:`is_paused`.
         """
+        instrumentations.discard(self)
         if vars(self._target).get(INSTRUMENTATION) is self:
             delattr(self._target, INSTRUMENTATION)
             if self._target is Engine:

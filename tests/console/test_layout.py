@@ -108,3 +108,36 @@ def test_places_are_relative_to_where_the_reader_is(
     assert location(f"{packages}/shop/views.py", 3) == "shop/views.py:3"
     assert location(beside, 3) == f"{beside}:3"
     assert location('app.config["X"]') == 'app.config["X"]'
+
+
+def columns_of(line: str) -> int:
+    return sum(2 if one == "漢" else 1 for one in line)
+
+
+@pytest.mark.parametrize("width", [30, 31, 60, 80])
+def test_wide_characters_count_as_two_columns(width: int) -> None:
+    text = f"shop.toml, line 4: unknown receiver {'漢' * 50}; 漢 is wide"
+    lines = wrapped("", text, width, indent=4)
+    assert all(columns_of(line) <= width for line in lines)
+    assert "".join("".join(lines).split()) == "".join(text.split())
+    assert max(map(columns_of, lines)) > width / 2
+
+
+def test_columns_of_a_table_are_under_each_other_beside_wide_characters() -> None:
+    rows = [Row("漢漢", "weak", "shop.py:1"), Row("latency", "strong", "漢.py:2")]
+    assert lines_of(80, rows) == [
+        "  漢漢     weak    shop.py:1",
+        "  latency  strong  漢.py:2",
+    ]
+
+
+@pytest.mark.parametrize("width", [30, 31])
+def test_a_wide_place_is_cut_to_the_terminal(width: int) -> None:
+    rows = [Row("shop", "weak", f"{'漢' * 40}.py:98765")]
+    lines = lines_of(width, rows)
+    assert all(columns_of(line) <= width for line in lines)
+    assert lines[-1].endswith("漢.py:98765")
+
+
+def test_text_that_is_escaped_has_no_filler() -> None:
+    assert wrapped("", "漢\0漢", 80) == ["漢\\x00漢"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -263,15 +264,16 @@ def two_workers(folder: Path) -> Served:
 
 
 class Terminal:
-    """A shell in tmux, on a screen of 60 columns."""
+    """A shell in tmux."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, columns: int = 60) -> None:
+        self._columns = str(columns)
         self._command = ["tmux", "-u", "-f", "/dev/null", "-S", str(folder / "tmux")]
         self._folder = folder
 
     def __enter__(self) -> t.Self:
         shell = ["env", "PS1=READY> ", "ENV=", "sh"]
-        self._run("new-session", "-d", "-x", "60", "-y", "60", *shell)
+        self._run("new-session", "-d", "-x", self._columns, "-y", "60", *shell)
         until(lambda: self.screen().startswith("READY>"))
         return self
 
@@ -297,10 +299,23 @@ class Terminal:
         return self._run("capture-pane", "-p", *options).rstrip("\n")
 
     def flask(self, words: str) -> None:
-        script = self._folder / "flask"
+        self._python("flask", f"--app shop signalpost {words}")
+
+    def signalpost(self, words: str) -> None:
+        self._python("signalpost", words)
+
+    def _python(self, module: str, words: str) -> None:
+        script = self._folder / module
         if not script.exists():
-            script.write_text(f'exec "{sys.executable}" -m flask --app shop "$@"\n')
-        self.type(f"clear; sh ./flask signalpost {words}; echo code $?", "Enter")
+            script.write_text(f'exec "{sys.executable}" -m {module} "$@"\n')
+        self.type(f"clear; sh ./{module} {words}; echo code $?", "Enter")
+
+    def until_code(self, code: int) -> list[str]:
+        """Return the lines of a command that has ended with a code."""
+        until(lambda: f"code {code}" in self.screen())
+        # Its beginning may have left the screen.
+        lines = self.screen("-S", "-").splitlines()
+        return lines[: lines.index(f"code {code}")]
 
 
 def test_requests_of_a_development_server_are_shown_to_each_watcher(
@@ -495,7 +510,7 @@ def test_a_list_fits_a_narrow_terminal(folder: Path) -> None:
         lines = terminal.screen().splitlines()
         coloured = terminal.screen("-e")
     # A line that is longer goes on in the first column of the next one.
-    starts = ("  ", *SIGNALS, "code", "READY>")
+    starts = ("  ", *SIGNALS, "Receivers that", "code", "READY>")
     assert all(line.startswith(starts) for line in lines)
     number = module.read_text().count("\n")
     start = next(i for i, one in enumerate(lines) if one.startswith("exchange-closed"))
@@ -505,3 +520,118 @@ def test_a_list_fits_a_narrow_terminal(folder: Path) -> None:
         f"    weak, any sender  shop.py:{number}",
     ]
     assert "\x1b[1mlatency" in coloured
+
+
+MISTAKES = """
+[signalpst]
+x = 1
+
+[signalpost]
+fromat = "text"
+
+[signalpost.receivers]
+latncy = true
+latency = {slow = 1, slow_seconds = "much"}
+"a.module.whose.name.has.no.space.for.more.than.the.columns.of.a.terminal.of.eighty:x" = true
+"漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字" = true
+"""  # noqa: E501  # a name that is longer than the terminal is wide
+
+
+def columns_of(line: str) -> int:
+    return sum(2 if "一" <= one <= "龥" else 1 for one in line)
+
+
+@in_tmux
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("by_flask", [False, True], ids=["signalpost", "flask"])
+def test_many_mistakes_of_a_file_are_broken_between_words(
+    folder: Path, columns: int, by_flask: bool
+) -> None:
+    (folder / "bad.toml").write_text(MISTAKES)
+    with Terminal(folder, columns) as terminal:
+        (terminal.flask if by_flask else terminal.signalpost)("check bad.toml")
+        lines = terminal.until_code(1)
+    done = subprocess.run(
+        [sys.executable, "-m", "signalpost", "check", "bad.toml"],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    piped = done.stderr.splitlines()
+    assert lines[0] == piped[0] == "Error: 7 mistakes in the configuration:"
+    assert len(piped) == 8
+    assert len(lines) > 8
+    assert "".join("".join(lines).split()) == "".join("".join(piped).split())
+    assert all(columns_of(line) <= columns for line in lines)
+    # Each mistake begins alike, and goes on further in.
+    starts = [line for line in lines[1:] if not line.startswith("    ")]
+    assert len(starts) == 7
+    assert all(line.startswith("  bad.toml, line ") for line in starts)
+    broken = [line for line in lines if columns_of(line) > columns - 20]
+    assert broken
+
+
+@in_tmux
+@pytest.mark.parametrize("command", ["list", "receivers", "check"])
+def test_mistakes_of_an_application_are_broken_between_words(
+    folder: Path, command: str
+) -> None:
+    module = folder / "shop.py"
+    key = 'app.config["SIGNALPOST_RECEIVERS"]'
+    module.write_text(
+        module.read_text().replace(
+            "Signalpost(app)",
+            f"{key}['latncy'] = {key}['recoder'] = True\nSignalpost(app)",
+        )
+    )
+    with Terminal(folder, 80) as terminal:
+        terminal.flask(command)
+        lines = terminal.until_code(1 if command == "check" else 0)
+    assert lines[:3] == [
+        "Error: 2 mistakes in the configuration:",
+        f"  {key}, [signalpost.receivers] latncy: unknown",
+        "    receiver 'latncy'; known are failures, flask-login, id-header, latency,",
+    ]
+    assert "recoder" in " ".join(lines[3:9])
+
+
+@in_tmux
+@pytest.mark.parametrize("columns", [80, 120])
+def test_both_workers_of_gunicorn_are_shown_in_colour(
+    folder: Path, columns: int
+) -> None:
+    with (
+        Terminal(folder, columns) as terminal,
+        two_workers(folder) as server,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        terminal.flask("watch --signal exchange-closed --path '/meet/*'")
+        until(lambda: "(Ctrl-C ends it)" in " ".join(terminal.screen("-J").split()))
+
+        def have_met() -> bool:
+            for file in folder.glob("*.came"):
+                file.unlink()
+            assert [*threads.map(server.get, ["/meet/1", "/meet/2"])] == [200, 200]
+            return is_so_soon(
+                lambda: all(f"/meet/{one} 200" in terminal.screen() for one in "12")
+            )
+
+        until(have_met)
+        workers = {file.name for file in folder.glob("*.came")}
+        coloured = terminal.screen("-e").splitlines()
+        terminal.type("C-c")
+        until(lambda: "code 0" in terminal.screen())
+        plain = terminal.screen().splitlines()
+    assert len(workers) == 2
+    shown = [line for line in coloured if "exchange-closed" in line]
+    assert shown
+    green = re.compile(
+        r"[\d:.]{12} exchange-closed GET /meet/[12] \x1b\[32m200\x1b\[39m"
+        r" \x1b\[32mcomplete\x1b\[39m [\d.]+ ms"
+    )
+    assert all(green.fullmatch(line) for line in shown)
+    assert plain[-2] == "code 0"
+    assert "Traceback" not in "".join(plain)

@@ -28,6 +28,7 @@ from .layout import wrapped
 from .starting import start_configuration
 from .texts import check_data
 from .texts import document
+from .texts import error_lines
 from .texts import mistakes_text
 from .texts import receiver_data
 from .texts import receiver_lines
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         # A full disk, as a rule: what is in the buffer has no place either.
         _drop_output()
-        _print([f"Error: the output cannot be written: {error}"], sys.stderr)
+        _print_error(f"the output cannot be written: {error}")
         return _WRONG
     except KeyboardInterrupt:
         return 130  # as a shell reports it
@@ -122,7 +123,7 @@ def _check(chosen: argparse.Namespace) -> int:
         data = check_data(chosen.file, checked.receivers, checked.mistakes, reasons)
         _print([document(data)])
     elif checked.mistakes:
-        _print([f"Error: {mistakes_text(checked.mistakes)}"], sys.stderr)
+        _print_error(mistakes_text(checked.mistakes))
     else:
         _print(wrapped("", right_text(checked.receivers), width_of(sys.stdout)))
     if not chosen.json:
@@ -138,10 +139,14 @@ def _init(chosen: argparse.Namespace) -> int:
     try:
         text = start_configuration(chosen.file, replaces=chosen.force)
     except OSError as error:
-        _print([f"Error: {error}"], sys.stderr)
+        _print_error(str(error))
         return _WRONG
     _print(wrapped("", text, width_of(sys.stdout)))
     return _RIGHT
+
+
+def _print_error(message: str) -> None:
+    _print(error_lines(message, width_of(sys.stderr)), sys.stderr)
 
 
 def _print(lines: Iterable[str], stream: t.TextIO | None = None) -> None:

@@ -11,6 +11,7 @@ import typing as t
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from unicodedata import east_asian_width
 
 from ..receivers.lines import single_line
 
@@ -36,6 +37,9 @@ _CODES: t.Final = {
 }
 _style = re.compile(r"\x1b\[\d+m")
 _GAP = 2
+# Printable text has none.
+_FILLER = "\0"
+_WIDE = ("W", "F")
 _INSTALLED = (f"{os.sep}site-packages", f"{os.sep}dist-packages")
 
 
@@ -86,12 +90,28 @@ def wrapped(
 
 
 def _broken(text: str, width: int, indent: int = 0) -> list[str]:
-    return textwrap.wrap(
-        text,
-        max(width, indent + 1),
+    filled = _filled(text)
+    # A line may end between a wide character and its filler.
+    is_wide = len(filled) > len(text)
+    lines = textwrap.wrap(
+        filled,
+        max(width - is_wide, indent + 1),
         subsequent_indent=" " * indent,
         break_on_hyphens=False,
-    ) or [""]
+    )
+    return [line.replace(_FILLER, "") for line in lines] or [""]
+
+
+def _filled(text: str) -> str:
+    """Return text that has as many characters as it takes columns of a terminal.
+
+    East Asian wide characters take two; fillers are removed before text is printed.
+    """
+    if text.isascii():
+        return text
+    return "".join(
+        one + _FILLER if east_asian_width(one) in _WIDE else one for one in text
+    )
 
 
 def cut(text: str, width: int) -> str:
@@ -102,6 +122,7 @@ def cut(text: str, width: int) -> str:
     """
     if len(text) <= width:
         return text
+    width -= _FILLER in text
     end = max(width - 1, 1) // 2
     start = max(width - 1 - end, 0)
     return f"{text[:start]}…{text[len(text) - end :]}"
@@ -127,8 +148,16 @@ def table(rows: Iterable[Row], all_rows: Sequence[Row], width: int | None) -> li
     rows = [Row(*map(single_line, row)) for row in rows]
     if width is None:
         return [f"  {bold(name)}  {how}  {where}" for name, how, where in rows]
-    widths = _widths([Row(*map(single_line, row)) for row in all_rows], width)
-    return [line for row in rows for line in _lines_of(row, widths, width)]
+    widths = _widths([_filled_row(row) for row in all_rows], width)
+    return [
+        line.replace(_FILLER, "")
+        for row in rows
+        for line in _lines_of(_filled_row(row), widths, width)
+    ]
+
+
+def _filled_row(row: Row) -> Row:
+    return Row(*(_filled(single_line(part)) for part in row))
 
 
 def _widths(rows: Sequence[Row], width: int) -> tuple[int, ...]:

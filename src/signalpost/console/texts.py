@@ -20,6 +20,7 @@ from .layout import wrapped
 __all__ = [
     "check_data",
     "document",
+    "error_lines",
     "mistakes_data",
     "mistakes_text",
     "receiver_data",
@@ -102,6 +103,19 @@ def mistakes_text(mistakes: Iterable[ConfigurationError]) -> str:
     whole = ConfigurationError.together(with_causes(mistakes))
     notes = "".join(f"\n({note})" for note in getattr(whole, "__notes__", ()))
     return f"{whole}{notes}"
+
+
+def error_lines(message: str, width: int | None) -> list[str]:
+    """Return the lines of an error, as each command prints it.
+
+    :param message: May have several lines, as :func:`mistakes_text` has.
+    :param width: Where lines are broken, between words; ``None`` for never.
+    """
+    return [
+        one
+        for line in f"Error: {message}".split("\n")
+        for one in wrapped("", line, width, indent=4 if line[:1] == " " else 2)
+    ]
 
 
 def mistakes_data(mistakes: Iterable[ConfigurationError]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import click
 from ...config import template
 from ...console.layout import wrapped
 from ...console.starting import start_configuration
+from ._printing import CommandError
 from ._printing import print_lines
 from ._printing import width
 
@@ -27,5 +28,5 @@ def init(file: str | None, *, replaces: bool) -> None:
     try:
         text = start_configuration(file, replaces=replaces)
     except OSError as error:
-        raise click.ClickException(str(error)) from None
+        raise CommandError(str(error)) from None
     print_lines(wrapped("", text, width()))

@@ -16,6 +16,7 @@ from ...live.serving import LiveServer
 from ._endings import ended_by_signals
 from ._loading import application_of
 from ._loading import state_of
+from ._printing import CommandError
 from ._printing import print_error_lines
 from ._printing import print_lines
 from ._printing import width
@@ -51,7 +52,7 @@ def live(info: ScriptInfo, folder: str | None, port: int) -> None:
         try:
             server = LiveServer(chosen, port)
         except OSError as error:
-            raise click.ClickException(_problem_of(error, port)) from None
+            raise CommandError(_problem_of(error, port)) from None
         with server:
             _note(f"The live page of {os.fspath(chosen)} (Ctrl-C ends it):")
             print_lines([server.url])

@@ -16,6 +16,7 @@ from ...errors import ConfigurationError
 from ..flask import kept_errors
 from ..flask import Signalpost
 from ..flask import State
+from ._printing import CommandError
 
 __all__ = ["application_of", "loaded", "refusal", "show_mistakes", "state_of"]
 
@@ -58,11 +59,11 @@ def state_of(app: flask.Flask) -> State:
     if isinstance(state, State):
         return state
     if is_disabled():
-        raise click.ClickException(
+        raise CommandError(
             f"the application {app.name!r} is not set up, as {DISABLED_VARIABLE} is set"
             " in the environment; unset it to see what is configured"
         )
-    raise click.ClickException(
+    raise CommandError(
         f"the application {app.name!r} is not set up; call"
         f" {Signalpost.__module__}.{Signalpost.__name__}(app) where it is made"
     )
@@ -70,7 +71,7 @@ def state_of(app: flask.Flask) -> State:
 
 def refusal(mistakes: Iterable[ConfigurationError]) -> click.ClickException:
     """Return what is wrong with a configuration, without a traceback."""
-    return click.ClickException(mistakes_text(mistakes))
+    return CommandError(mistakes_text(mistakes))
 
 
 def show_mistakes(mistakes: Sequence[ConfigurationError]) -> None:

@@ -10,10 +10,20 @@ import click
 
 from ...console.layout import encodable
 from ...console.layout import width_of
+from ...console.texts import error_lines
 
-__all__ = ["as_json", "print_error_lines", "print_lines", "width"]
+__all__ = ["CommandError", "as_json", "print_error_lines", "print_lines", "width"]
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
+
+
+class CommandError(click.ClickException):
+    """What ends a command, whose lines a terminal breaks between words."""
+
+    def show(self, file: t.IO[t.Any] | None = None) -> None:
+        """Print the message to standard error."""
+        columns = width(is_error=True)
+        print_error_lines(error_lines(self.message, columns))
 
 
 def as_json(text: str) -> t.Callable[[F], F]:

@@ -25,6 +25,7 @@ from ._messages import line_of
 from ._messages import text_of
 from ._messages import Wanted
 from ._printing import as_json
+from ._printing import CommandError
 from ._printing import print_error_lines
 from ._printing import print_lines
 from ._printing import width
@@ -129,6 +130,6 @@ def _cli_errors() -> Generator[None]:
                 f"{error.filename or 'the folder'} cannot be used: {error.strerror};"
                 ' choose another by --folder, and by the option folder of "watch"'
             )
-        raise click.ClickException(reason) from None
+        raise CommandError(reason) from None
     except ValueError as error:
-        raise click.ClickException(str(error)) from None
+        raise CommandError(str(error)) from None

@@ -29,28 +29,31 @@ class Value:
 
     It takes no lock: the client's would be taken again by a receiver that the garbage
     collection calls in the same thread. The store calls for one thread at a time.
+
+    :param file: Where others read it, or ``None``.
+    :param key: Its key there.
     """
 
-    __slots__ = ("_files", "exemplar", "file", "key", "kind", "place", "value")
+    __slots__ = ("_file", "exemplar", "key", "place", "value")
 
-    def __init__(self, files: ProcessFiles | None, kind: str, key: str) -> None:
-        self._files = files
-        self.kind = kind
+    def __init__(self, file: _ProcessFile | None, key: str) -> None:
+        self._file = file
         self.key = key
         self.value = 0.0
         self.exemplar: Exemplar | None = None
-        self.file: _File | None = None
+        # Which of the numbers of the file; the first one is its header.
         self.place = 0
-        if files is not None:
-            files.add(self)
+        if file is not None:
+            file.add(self)
 
-    def inc(self, amount: float) -> None:
+    def inc(self, amount: float = 1.0) -> None:
         """Add to the number."""
         self.value += amount
-        if self.file is not None:
-            self.file.numbers[self.place] = self.value
-        elif self._files is not None:
-            self._files.write(self)
+        if self._file is not None:
+            if self.place:
+                self._file.numbers[self.place] = self.value
+            else:
+                self._file.write()
 
     def set(self, value: float) -> None:
         """Set the number."""
@@ -70,87 +73,148 @@ class Value:
         return self.exemplar
 
 
-class _File:
-    """A file of the client's format, whose room is reserved before it is used.
+class _ProcessFile:
+    """The values of one kind, and a file of the client's format that others read.
 
-    The system ends a process that writes to a page that the disk has no room for, as
-    that of a sparse file, or beyond the end of a file.
+    It is made at the first change of a value. Its room is reserved before it is used:
+    the system ends a process that writes to a page that the disk has no room for, or
+    beyond the end of a file. Until it has all values it is marked, by its size or in
+    the padding of its header: a scrape fails then.
 
-    It is marked as one without all of the values, by its size or in the padding of its
-    header, until :meth:`finish`.
-
-    :param descriptor: A new file; the caller closes the descriptor.
-    :param folder: The folder that it is in.
+    :param directory: Where it is.
+    :param kind: Its kind, as the client names it.
+    :param logged: What was logged already.
     """
 
     numbers: memoryview[float]
     """What the file has, as numbers; each value by its place."""
 
-    def __init__(self, descriptor: int, folder: object) -> None:
-        self._file = open(os.dup(descriptor), "r+b", buffering=0)  # noqa: SIM115  # closed later
-        self._folder = folder
+    def __init__(self, directory: Directory, kind: str, logged: set[str]) -> None:
+        self._directory = directory
+        # The number of a process may come again, while a file of it is there.
+        self._name = f"{kind}_{os.getpid()}-signalpost-{time.time_ns():x}.db"
+        self._logged = logged
+        self._values: list[Value] = []
+        self._is_behind = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._descriptor = -1
+        self._folder: object = None
         self._map: mmap.mmap | None = None
+        self._filed = 0
         self._used = HEADER_BYTES
         self._capacity = 0
 
-    def take(self, value: Value) -> None:
-        """Give a value its place."""
+    def add(self, value: Value) -> None:
+        """Keep a new value."""
+        self._values.append(value)
+        if self._descriptor >= 0:
+            self.write()
+
+    def write(self) -> None:
+        """File the values that are not filed; :meth:`mend` does if that cannot be."""
+        if not self._is_behind:
+            self._is_behind = True
+            try:
+                self._catch_up()
+            except (OSError, ValueError) as error:
+                self._report(error)
+
+    def is_lost(self) -> bool:
+        """Return whether it was removed or cut short since the last call."""
+        if self._descriptor < 0:
+            return False
+        found = os.fstat(self._descriptor)
+        if found.st_size < self._capacity:
+            self.close()
+        elif found.st_nlink > 0 and self._folder is self._directory.folder:
+            return False
+        if self._is_behind:
+            return False
+        # It is in use on, as others read it, until another is made.
+        self._is_behind = True
+        what = f"files in {self._directory.path} were removed or cut while in use"
+        warn(self._logged, what, "they are written again from memory")
+        return True
+
+    def mend(self) -> None:
+        """File what is not filed.
+
+        :raises OSError: If it cannot be filed now.
+        """
+        if self._is_behind:
+            try:
+                self._catch_up()
+            except (OSError, ValueError) as error:
+                self._report(error)
+                raise
+
+    def close(self) -> None:
+        """Close the file, which stays."""
+        self._unmap()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        for value in self._values[: self._filed]:
+            value.place = 0
+        self._clear()
+
+    def _catch_up(self) -> None:
+        folder = self._directory.folder
+        is_new = self._descriptor < 0 or self._folder is not folder
+        if is_new or not os.fstat(self._descriptor).st_nlink:
+            with self._directory.replacing(self._name) as descriptor:
+                new = os.dup(descriptor)
+            self.close()
+            self._descriptor, self._folder = new, folder
+        while self._filed < len(self._values):
+            self._take(self._values[self._filed])
+            self._filed += 1
+        self._mark(is_whole=True)
+        self._is_behind = False
+
+    def _take(self, value: Value) -> None:
         entry = entry_of(value.key.encode(), (value.value, 0.0))
         end = self._used + len(entry)
-        map_ = self._mapped(end)
+        if self._map is None or end > self._capacity:
+            self._grow(end)
+        map_ = t.cast("mmap.mmap", self._map)
         map_[self._used : end] = entry
         self._used = end
         map_[:4] = pack("i", end)
         value.place = (end - VALUE_BYTES) // _NUMBER_BYTES
-        value.file = self
 
-    def finish(self, *, is_whole: bool = True) -> None:
-        """Mark the file as one with all of the values, or not."""
-        if self._map is not None:
-            self._map[:HEADER_BYTES] = pack("ii", self._used, not is_whole)
-
-    def state(self, folder: object) -> tuple[bool, bool]:
-        """Return whether another has removed it, and whether it was cut short."""
-        found = os.fstat(self._file.fileno())
-        is_removed = found.st_nlink == 0 or folder is not self._folder
-        return is_removed, found.st_size < self._capacity
-
-    def close(self) -> None:
-        """Close it; it stays."""
-        self._unmap()
-        self._file.close()
-
-    def _mapped(self, needed: int) -> mmap.mmap:
-        if self._map is not None and needed <= self._capacity:
-            return self._map
+    def _grow(self, needed: int) -> None:
         capacity = max(self._capacity, _FIRST_BYTES)
         while capacity < needed:
             capacity *= 2
-        descriptor = self._file.fileno()
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(descriptor, 0, capacity)
+            os.posix_fallocate(self._descriptor, 0, capacity)
         else:  # pragma: no cover  # as on macOS
-            os.ftruncate(descriptor, capacity)
-        found = mmap.mmap(descriptor, capacity)
-        is_first = self._map is None
+            os.ftruncate(self._descriptor, capacity)
+        found = mmap.mmap(self._descriptor, capacity)
         self._unmap()
         self._map, self._capacity = found, capacity
         self.numbers = memoryview(found).cast("d")
-        if is_first:
-            self.finish(is_whole=False)
-        return found
+        self._mark(is_whole=False)
 
     def _unmap(self) -> None:
         if self._map is not None:
             self.numbers.release()
             self._map.close()
 
+    def _mark(self, *, is_whole: bool) -> None:
+        if self._map is not None:
+            self._map[:HEADER_BYTES] = pack("ii", self._used, not is_whole)
 
-class ProcessFiles:
-    """The files of this process in a directory, each held by a lock while it lives.
+    def _report(self, error: Exception) -> None:
+        self._mark(is_whole=False)
+        what = f"{self._directory.path} takes no more; scrapes fail until it does"
+        warn(self._logged, what, error)
 
-    What cannot be filed now is kept in memory, and a file that is not whole is marked:
-    a scrape fails then, until :meth:`mend` has filed it.
+
+class ProcessFiles(dict[str, _ProcessFile]):
+    """The files of this process in a directory, by kinds; each is made when asked for.
 
     :param directory: The directory.
     :param logged: What was logged already.
@@ -159,91 +223,26 @@ class ProcessFiles:
     def __init__(self, directory: Directory, logged: set[str]) -> None:
         self._directory = directory
         self._logged = logged
-        # The number of a process may come again, while a file of it is there.
-        self._suffix = f"{os.getpid()}-signalpost-{time.time_ns():x}"
-        self._files: dict[str, _File] = {}
-        self._values: dict[str, list[Value]] = {}
-        self._behind: set[str] = set()
 
-    def add(self, value: Value) -> None:
-        """File a new value; at the first change, if there is no file of its kind."""
-        self._values.setdefault(value.kind, []).append(value)
-        if value.kind in self._files:
-            self.write(value)
-
-    def write(self, value: Value) -> None:
-        """File a value that is in no file. It is left to :meth:`mend` if need be."""
-        kind = value.kind
-        if kind in self._behind:
-            return
-        try:
-            if kind in self._files:
-                self._files[kind].take(value)
-            else:
-                self._catch_up(kind)
-        except (OSError, ValueError) as error:
-            self._fall_behind(kind, error)
+    def __missing__(self, kind: str) -> _ProcessFile:
+        self[kind] = found = _ProcessFile(self._directory, kind, self._logged)
+        return found
 
     def find_lost(self) -> bool:
-        """Return whether a file was removed or cut short since the last call."""
-        before = len(self._behind)
-        for kind, file in [*self._files.items()]:
-            is_removed, is_cut = file.state(self._directory.folder)
-            if is_cut:
-                self._drop(kind)
-            if is_removed or is_cut:
-                # It is in use on, as others read it, until another is made.
-                self._behind.add(kind)
-                what = (
-                    f"files in {self._directory.path} were removed or cut while in use"
-                )
-                warn(self._logged, what, "they are written again from memory")
-        return len(self._behind) > before
+        """Return whether files were removed or cut short since the last call."""
+        return sum(file.is_lost() for file in self.values()) > 0
 
     def mend(self) -> None:
-        """File what is not filed yet.
+        """File what is not filed.
 
         :raises OSError: If it cannot be filed now.
         """
         self._directory.reopen()
         self.find_lost()
-        for kind in sorted(self._behind):
-            try:
-                self._catch_up(kind)
-            except (OSError, ValueError) as error:
-                self._fall_behind(kind, error)
-                raise
+        for file in self.values():
+            file.mend()
 
     def close(self) -> None:
         """Close the files, which stay."""
-        for kind in [*self._files]:
-            self._drop(kind)
-
-    def _catch_up(self, kind: str) -> None:
-        """Have a file with all values of a kind."""
-        folder = self._directory.folder
-        file = self._files.get(kind)
-        if file is None or file.state(folder)[0]:
-            name = f"{kind}_{self._suffix}.db"
-            with self._directory.replacing(name) as descriptor:
-                file = _File(descriptor, folder)
-            self._drop(kind)
-            self._files[kind] = file
-        for value in self._values[kind]:
-            if value.file is None:
-                file.take(value)
-        file.finish()
-        self._behind.discard(kind)
-
-    def _drop(self, kind: str) -> None:
-        if kind in self._files:
-            self._files.pop(kind).close()
-            for value in self._values[kind]:
-                value.file = None
-
-    def _fall_behind(self, kind: str, error: Exception) -> None:
-        self._behind.add(kind)
-        if kind in self._files:
-            self._files[kind].finish(is_whole=False)
-        what = f"{self._directory.path} takes no more; scrapes fail until it does"
-        warn(self._logged, what, error)
+        for file in self.values():
+            file.close()

@@ -56,8 +56,8 @@ class Store:
         self._groups = [] if flights is None else [flights]
         self._directory = directory
         self._files: ProcessFiles | None = None
-        self._end: Callable[[], object] = lambda: None
         self._forked_lock = threading.Lock()
+        self._end: Callable[[], object] = lambda: None
         self._begin()
         _stores.add(self)
 
@@ -86,7 +86,7 @@ class Store:
         )
         # Many at a time take less time each. Not if others read the files, where what
         # still waits is missing, and lost if this process is killed.
-        self._batch = _BATCH if self._files is None else 1
+        self._batch = 1 if self._directory else _BATCH
         self._next_check = self._next_look = 0.0
         for group in self._groups:
             group.begin(self._files)
@@ -110,7 +110,7 @@ class Store:
         # Python does not see each fork, as those of uWSGI.
         self.begin_in_child()
         self._open.add(ref(exchange, self._open.discard))
-        if self._files is not None:
+        if self._directory is not None:
             self._put(_nothing)
 
     def close(self, exchange: Exchange) -> None:

@@ -47,7 +47,7 @@ class _Filed:
         values = [*self._labelvalues, *bound]
         name, text = self._name, self._documentation
         key = mmap_key(name, name + suffix, names, values, text)
-        return Value(self._files, kind, key)
+        return Value(None if self._files is None else self._files[kind], key)
 
     def _child_samples(self) -> Iterable[Sample]:
         """Return the samples without the time when the metric was made."""

@@ -12,13 +12,13 @@
 from __future__ import annotations
 
 from ._exporter_options import FlaskExporterOptions
-from ._groups import NO_EXCHANGE
 from ._gunicorn import GunicornMetrics
 from ._hooks import clear_metrics
 from ._hooks import merge_worker
 from ._metrics import PrometheusMetrics
 from ._options import blueprint_of
 from ._options import DIRECTORY_VARIABLE
+from ._requests import NO_EXCHANGE
 from ._serving import MetricsServer
 from ._values import OTHER
 

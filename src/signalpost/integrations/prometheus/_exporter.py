@@ -18,15 +18,15 @@ from ...exchange import Exchange
 from ...receivers.lines import LONGEST_FIELD
 from ._exporter_options import ExporterNames
 from ._exporter_options import names_of
-from ._groups import DURATION
-from ._groups import Limits
-from ._groups import status_text
 from ._log import warn
+from ._requests import DURATION
+from ._requests import status_text
 from ._store import Store
 from ._values import counter
 from ._values import Group
 from ._values import histogram
 from ._values import Label
+from ._values import Limits
 from ._values import OTHER
 
 __all__ = ["ExporterMetrics", "exporter_metrics"]

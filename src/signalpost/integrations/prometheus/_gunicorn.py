@@ -93,7 +93,7 @@ class GunicornMetrics:
         text = "Time from the server in front to a worker that has read the head."
         queue = histogram(f"{start}request_queue_seconds", text, bounds)
         self._queue = Group(1, [], queue)
-        self._store = Store(None, found)
+        self._store = Store(found)
         self._store.add(self._starts, self._exits)
         self._store.add(self._workers, self._busy, self._queue)
 

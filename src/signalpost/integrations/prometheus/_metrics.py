@@ -14,15 +14,10 @@ from weakref import WeakSet
 from prometheus_client import CollectorRegistry
 
 from ..._engine.identity import ANY
-from ..._engine.identity import describe
 from ..._engine.identity import sender_key
-from ..._engine.observing import Delivery
-from ..._engine.observing import Observation
-from ..._engine.observing import observe
 from ...errors import ConfigurationError
 from ...exchange import Exchange
 from ...exchange import EXCHANGE_KEY
-from ...lifecycle import catalogue
 from ...lifecycle import exchange_closed
 from ...lifecycle import exchange_opened
 from ...lifecycle import got_request_exception
@@ -32,12 +27,11 @@ from ...receivers.response_times import response_times
 from ...receivers.response_times import seconds_of
 from ...wsgi.finding import sender_of
 from ...wsgi.mount import Mount
+from ._deliveries import DeliveryMetrics
 from ._exemplars import exemplar_of
 from ._exemplars import ExemplarFunction
 from ._exporter import exporter_metrics
 from ._exporter_options import FlaskExporterOptions
-from ._groups import Groups
-from ._groups import Limits
 from ._log import warn
 from ._mount import mounted_metrics
 from ._options import access_of
@@ -52,10 +46,13 @@ from ._options import path_of
 from ._options import prefix_of
 from ._options import route_of
 from ._options import truth_of
+from ._requests import RequestMetrics
+from ._requests import route_label
 from ._serving import MetricsServer
 from ._serving import scrape
 from ._sql import SqlMetrics
 from ._store import Store
+from ._values import Limits
 from ._work import WorkMetrics
 
 if t.TYPE_CHECKING:
@@ -194,7 +191,7 @@ class PrometheusMetrics:
             raise option_error("exemplar must be callable", exemplar, "exemplar")
         self._exemplar = exemplar
         with_sql = truth_of("with_sql", with_sql)
-        self._with_receivers = truth_of("with_receivers", with_receivers)
+        with_receivers = truth_of("with_receivers", with_receivers)
         self._with_scrapes = truth_of("with_scrapes", with_scrapes)
         self._counted = counted_of(exclude)
         self._path = path_of(path)
@@ -204,37 +201,29 @@ class PrometheusMetrics:
             number_of("max_routes", max_routes),
             number_of("max_label_sets", max_label_sets),
         )
-        self._groups = Groups(
-            prefix_of(namespace),
-            bounds_of(buckets),
-            bounds_of(stream_buckets, "stream_buckets"),
-            self._own,
-            limits,
-        )
+        prefix, route = prefix_of(namespace), route_label(limits.routes)
+        times = bounds_of(buckets), bounds_of(stream_buckets, "stream_buckets")
         self._exporter = exporter_metrics(flask_exporter, self._own, limits)
         directory_found = directory_of(directory)
         self.directory = None if directory_found is None else directory_found.path
-        self._store = Store(self._groups.flights, directory_found)
-        self._add_groups()
-        self._applications: dict[t.Hashable, Callable[[], object]] = {}
-        self._work = WorkMetrics(self._groups, self._store)
-        self._sql = (
-            SqlMetrics(self._groups, self._store, self._applications)
-            if with_sql
-            else None
+        self._store = store = Store(directory_found)
+        self._requests = RequestMetrics(
+            prefix, *times, self._own, limits, route=route, store=store
         )
+        if self._exporter is not None:
+            store.add(*self._exporter.groups)
+        self._applications: dict[t.Hashable, Callable[[], object]] = {}
+        self._work = WorkMetrics(prefix, limits, store)
+        self._sql: SqlMetrics | None = None
+        if with_sql:
+            known = self._applications
+            self._sql = SqlMetrics(prefix, limits.label_sets, route, store, known)
+        self._deliveries: DeliveryMetrics | None = None
+        if with_receivers:
+            self._deliveries = DeliveryMetrics(prefix, limits, store)
         self._mounts: dict[t.Hashable, Mount] = {}
-        self._observation: Observation | None = None
         self._scrapes: WeakSet[Exchange] = WeakSet()
         self.registry = self._registered(registry)
-
-    def _add_groups(self) -> None:
-        found = self._groups
-        self._store.add(found.exchanges, found.streams, found.failures)
-        if self._with_receivers:
-            self._store.add(found.deliveries)
-        if self._exporter is not None:
-            self._store.add(*self._exporter.groups)
 
     def _registered(self, given: CollectorRegistry | None) -> CollectorRegistry:
         if given is not None and not isinstance(given, CollectorRegistry):
@@ -294,8 +283,8 @@ class PrometheusMetrics:
         self._work.connect(sender)
         if self._sql is not None:
             self._sql.connect(counted)
-        if self._with_receivers and self._observation is None:
-            self._observation = observe(self._delivered, catalogue)
+        if self._deliveries is not None:
+            self._deliveries.connect()
 
     def disconnect(self, application: t.Any = ANY) -> None:
         """Count no more of what an application does. May be called twice.
@@ -322,9 +311,8 @@ class PrometheusMetrics:
         if not self._applications:
             if self._sql is not None:
                 self._sql.disconnect()
-            observation, self._observation = self._observation, None
-            if observation is not None:
-                observation.stop()
+            if self._deliveries is not None:
+                self._deliveries.disconnect()
 
     def opened(self, sender: object, *, exchange: Exchange) -> None:
         """Count an exchange as in flight."""
@@ -352,7 +340,7 @@ class PrometheusMetrics:
         if self._exemplar is not None and response_seconds is not None:
             exemplar = exemplar_of(self._exemplar, exchange, self._store.logged)
         self._store.put(
-            self._note_exchange,
+            self._requests.note,
             key,
             exchange.body_bytes,
             response_seconds,
@@ -360,11 +348,11 @@ class PrometheusMetrics:
             exemplar,
         )
         if stream_seconds is not None:
-            self._store.put(self._note_stream, key, stream_seconds)
+            self._store.put(self._requests.note_stream, key, stream_seconds)
 
     def failed(self, sender: object, *, exchange: Exchange, where: str) -> None:
         """Count an exception that left the application."""
-        self._store.put(self._note_failure, (route_of(exchange), where))
+        self._store.put(self._requests.note_failure, (route_of(exchange), where))
         if self._exporter is not None:
             self._exporter.failed(self._store, exchange, self._own_values(exchange))
 
@@ -412,46 +400,3 @@ class PrometheusMetrics:
             what = f"the function of the label {name!r} failed"
             warn(self._store.logged, what, error)
             return _FAILED
-
-    def _delivered(self, delivery: Delivery) -> None:
-        signal = getattr(delivery.signal, "name", "")
-        self._store.put(
-            self._note_delivery,
-            (signal, describe(delivery.receiver)),
-            delivery.duration_seconds,
-            delivery.exception is not None,
-        )
-
-    def _note_exchange(
-        self,
-        key: tuple[t.Any, ...],
-        body_bytes: int,
-        response_seconds: float | None,
-        seconds_to_headers: float | None,
-        exemplar: dict[str, str] | None,
-    ) -> None:
-        requests, sizes, durations, headers = self._groups.exchanges.row(key)
-        requests.inc()
-        if body_bytes:
-            sizes.inc(body_bytes)
-        if response_seconds is not None:
-            durations.observe(response_seconds, exemplar)
-        if seconds_to_headers is not None:
-            headers.observe(seconds_to_headers)
-
-    def _note_stream(self, key: tuple[t.Any, ...], seconds: float) -> None:
-        self._groups.streams.row(key)[0].observe(seconds)
-
-    def _note_failure(self, key: tuple[t.Any, ...]) -> None:
-        self._groups.failures.row(key)[0].inc()
-
-    def _note_delivery(
-        self,
-        key: tuple[t.Any, ...],
-        duration_seconds: float,
-        has_failed: bool,  # noqa: FBT001  # as it waited
-    ) -> None:
-        calls, failures, seconds = self._groups.deliveries.row(key)
-        calls.inc()
-        failures.inc(has_failed)
-        seconds.inc(duration_seconds)

@@ -15,37 +15,90 @@ from ...exchange import Exchange
 from ...lifecycle import sql_executed
 from ...lifecycle import sql_failed
 from ...lifecycle import sql_pool_changed
+from ...receivers.sql_pools import MOST_NAMES
 from ...receivers.sql_pools import pool_states
 from ...receivers.sql_pools import PoolState
 from ...receivers.statements import operation_of
-from ._groups import Groups
-from ._groups import NO_EXCHANGE
+from ...receivers.statements import OPERATIONS
 from ._options import route_of
+from ._requests import NO_EXCHANGE
 from ._store import Store
+from ._values import counter
+from ._values import gauge
+from ._values import Group
+from ._values import histogram
+from ._values import Label
 
 __all__ = ["SqlMetrics"]
+
+_MOST_POOLS = MOST_NAMES + 1
+# The operations of statements, other failed operations, and one for all others.
+_MOST_OPERATIONS = len(OPERATIONS) + 10
+# The bounds that OpenTelemetry's conventions advise for a database.
+_BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
+_LEVELS = {
+    "waiting": "Callers that wait for a connection of the pool.",
+    "overflow_connections": "Open connections beyond the size of the pool.",
+    "max_idle_connections": "How many connections the pool keeps.",
+    "max_connections": "How many connections the pool may open.",
+}
 
 
 class SqlMetrics:
     """Counts what databases do, for the exchanges of some applications and for none.
 
-    :param groups: The metrics.
-    :param store: Where they are kept.
+    :param prefix: The prefix of each name.
+    :param most: The most sets of labels of statements.
+    :param route: The label.
+    :param store: Where the metrics are kept.
     :param applications: The applications, by their keys as senders.
     """
 
     def __init__(
-        self, groups: Groups, store: Store, applications: Container[Hashable]
+        self,
+        prefix: str,
+        most: int,
+        route: Label,
+        store: Store,
+        applications: Container[Hashable],
     ) -> None:
-        self._groups = groups
         self._put = store.put
         self._store = store
         self._applications = applications
         # What the gauges of each pool are, in this process.
         self._shown: dict[str, PoolState] = {}
         self._process = os.getpid()
-        store.add(groups.statements, groups.statement_durations)
-        store.add(groups.pools, groups.pool_levels, groups.pool_connections)
+        start = f"{prefix}sql_statement"
+        labels = [Label("operation", _MOST_OPERATIONS), Label("outcome", 2)]
+        text = "Statements that the database executed or failed to."
+        self._statements = Group(
+            *(most, [route, *labels]),
+            counter(f"{start}s", text),
+            counter(f"{start}_seconds", "Time that the database driver took."),
+        )
+        text = "Time that the database driver took for a statement."
+        durations = histogram(f"{start}_duration_seconds", text, _BOUNDS)
+        self._durations = Group(2 * _MOST_OPERATIONS, labels, durations)
+        self._add_pools(f"{prefix}sql_pool_")
+        store.add(self._statements, self._durations)
+        store.add(self._pools, self._levels, self._connections)
+
+    def _add_pools(self, start: str) -> None:
+        labels = [Label("pool", _MOST_POOLS)]
+        text = "Time until a caller had a connection of the pool."
+        waits = histogram(f"{start}wait_seconds", text, _BOUNDS)
+        text = "Time that a connection of the pool was in use."
+        uses = histogram(f"{start}use_seconds", text, _BOUNDS)
+        text = "Callers that no connection of the pool was free for in time."
+        timeouts = counter(f"{start}timeouts", text)
+        self._pools = Group(_MOST_POOLS, labels, waits, uses, timeouts)
+        self._levels = Group(
+            *(_MOST_POOLS, labels),
+            *(gauge(f"{start}{name}", text) for name, text in _LEVELS.items()),
+        )
+        connections = gauge(f"{start}connections", "Open connections of the pool.")
+        labels = [*labels, Label("state", 2)]
+        self._connections = Group(2 * _MOST_POOLS, labels, connections)
 
     def connect(self, counted: Callable[..., bool] | None) -> None:
         """Count; the calls after the first change nothing.
@@ -117,19 +170,19 @@ class SqlMetrics:
         return sender_key(exchange.sender) in self._applications
 
     def _note_statement(self, key: tuple[t.Any, ...], duration_seconds: float) -> None:
-        statements, seconds = self._groups.statements.row(key)
+        statements, seconds = self._statements.row(key)
         statements.inc()
         seconds.inc(duration_seconds)
-        (durations,) = self._groups.statement_durations.row(key[1:])
+        (durations,) = self._durations.row(key[1:])
         durations.observe(duration_seconds)
 
     def _note_failure(self, key: tuple[t.Any, ...]) -> None:
-        self._groups.statements.row(key)[0].inc()
+        self._statements.row(key)[0].inc()
 
     def _note_pool(
         self, name: str, change: str, seconds: float | None, state: PoolState
     ) -> None:
-        waits, uses, timeouts = self._groups.pools.row((name,))
+        waits, uses, timeouts = self._pools.row((name,))
         if change == "timed-out":
             timeouts.inc()
         elif change == "taken" and seconds is not None:
@@ -144,15 +197,15 @@ class SqlMetrics:
         if self._process != os.getpid():
             self._process = os.getpid()
             self._shown.clear()
-        name, groups, before = state.name, self._groups, self._shown.get(state.name)
+        name, before = state.name, self._shown.get(state.name)
         if state == before:
             return
         self._shown[name] = state
         for which, number in (("used", state.used), ("idle", state.idle)):
-            groups.pool_connections.row((name, which))[0].set(number)
+            self._connections.row((name, which))[0].set(number)
         levels = _levels_of(state)
         if before is None or levels != _levels_of(before):
-            gauges = groups.pool_levels.row((name,))
+            gauges = self._levels.row((name,))
             for gauge, level in zip(gauges, levels, strict=True):
                 gauge.set(inf if level is None else level)
 

@@ -40,20 +40,20 @@ class Store:
     Any thread and greenlet may add to them at any moment, from the garbage collection
     too: only a scrape waits for a lock.
 
-    :param flights: The group of the one gauge of requests in flight, or ``None``.
     :param directory: Where the files are, or ``None``.
     """
 
     refresh: Callable[[], None] | None
     """Sets gauges to what they are now: before a scrape, and now and then."""
+    flights: Group | None
+    """The group of the one gauge of requests in flight."""
     beside: CollectorRegistry | None
     """What else a scrape of the files gives: collectors of this process."""
 
-    def __init__(self, flights: Group | None, directory: Directory | None) -> None:
+    def __init__(self, directory: Directory | None) -> None:
         self.logged: set[str] = set()
-        self.refresh = self.beside = None
-        self._flights = flights
-        self._groups = [] if flights is None else [flights]
+        self.refresh = self.flights = self.beside = None
+        self._groups: list[Group] = []
         self._directory = directory
         self._files: ProcessFiles | None = None
         self._forked_lock = threading.Lock()
@@ -90,7 +90,6 @@ class Store:
         self._next_check = self._next_look = 0.0
         for group in self._groups:
             group.begin(self._files)
-        self._gauge = None if self._flights is None else self._flights.row(())[0]
         self._begin_locks()
 
     def _begin_locks(self) -> None:
@@ -188,9 +187,9 @@ class Store:
                 note(*arguments)
             except Exception as error:  # noqa: BLE001  # the others are counted
                 warn(self.logged, "something could not be counted", error)
-        if self._gauge is not None and len(self._open) != self._filed_open:
+        if self.flights is not None and len(self._open) != self._filed_open:
             self._filed_open = len(self._open)
-            self._gauge.set(self._filed_open)
+            self.flights.row(())[0].set(self._filed_open)
 
     def _refresh(self) -> None:
         try:

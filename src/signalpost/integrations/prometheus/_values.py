@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Iterable
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from prometheus_client import Counter
@@ -21,7 +22,7 @@ from ...receivers.lines import truncated
 from ._files import ProcessFiles
 from ._files import Value
 
-__all__ = ["OTHER", "Group", "Label", "counter", "gauge", "histogram"]
+__all__ = ["OTHER", "Group", "Label", "Limits", "counter", "gauge", "histogram"]
 
 OTHER: t.Final = "<other>"
 """The value of a label in place of all values beyond its bound."""
@@ -93,6 +94,18 @@ def gauge(name: str, help_text: str, mode: str = "livesum") -> Maker:
 def histogram(name: str, help_text: str, bounds: Sequence[float]) -> Maker:
     """Return what makes a histogram of these upper bounds."""
     return partial(_Histogram, name, help_text, registry=None, buckets=bounds)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most values of each kind; later ones are counted together."""
+
+    values: int
+    """Values of each further label of the exchanges."""
+    routes: int
+    """Routes."""
+    label_sets: int
+    """Sets of values of a group's labels."""
 
 
 class Label:

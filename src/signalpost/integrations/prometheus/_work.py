@@ -8,23 +8,39 @@ import typing as t
 from ...lifecycle import work_finished
 from ...lifecycle import work_started
 from ...work import Work
-from ._groups import Groups
 from ._store import Store
+from ._values import counter
+from ._values import gauge
+from ._values import Group
+from ._values import histogram
+from ._values import Label
+from ._values import Limits
 
 __all__ = ["WorkMetrics"]
+
+_BOUNDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
 
 
 class WorkMetrics:
     """Counts units of work, by their names.
 
-    :param groups: The metrics.
-    :param store: Where they are kept.
+    :param prefix: The prefix of each name.
+    :param limits: How many values there are of each label.
+    :param store: Where the metrics are kept.
     """
 
-    def __init__(self, groups: Groups, store: Store) -> None:
-        self._groups = groups
+    def __init__(self, prefix: str, limits: Limits, store: Store) -> None:
+        most, name = limits.label_sets, Label("name", limits.routes)
+        text = "Time from the start to the end of a unit of work."
+        self._ended = Group(
+            *(most, [name, Label("outcome", 10)]),
+            counter(f"{prefix}work_units", "Units of work that are over."),
+            histogram(f"{prefix}work_duration_seconds", text, _BOUNDS),
+        )
+        flights = gauge(f"{prefix}work_in_flight", "Units of work under way.")
+        self._flights = Group(most, [name], flights)
         self._put = store.put
-        store.add(groups.work, groups.work_flights)
+        store.add(self._ended, self._flights)
 
     def connect(self, sender: t.Any) -> None:
         """Count those of a sender."""
@@ -51,10 +67,10 @@ class WorkMetrics:
         self._put(self._note_end, (exchange.name, exchange.outcome), seconds)
 
     def _note_flight(self, name: str, change: int) -> None:
-        self._groups.work_flights.row((name,))[0].inc(change)
+        self._flights.row((name,))[0].inc(change)
 
     def _note_end(self, key: tuple[t.Any, ...], seconds: float | None) -> None:
-        units, durations = self._groups.work.row(key)
+        units, durations = self._ended.row(key)
         units.inc()
         if seconds is not None:
             durations.observe(seconds)

@@ -165,9 +165,12 @@ class SqlMetrics:
             self._set_pool(state)
 
     def _is_of_ours(self, exchange: Exchange | None) -> bool:
-        if exchange is None or sender_key(ANY) in self._applications:
-            return True
-        return sender_key(exchange.sender) in self._applications
+        known = self._applications
+        return (
+            exchange is None
+            or sender_key(exchange.sender) in known
+            or sender_key(ANY) in known
+        )
 
     def _note_statement(self, key: tuple[t.Any, ...], duration_seconds: float) -> None:
         statements, seconds = self._statements.row(key)

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from collections.abc import Iterable
 from contextlib import suppress
+from os import getpid
 from time import monotonic
 from weakref import finalize
 from weakref import ref
@@ -32,6 +33,13 @@ _MOST_WAITING = 100_000
 _BATCH = 64
 _CHECK_SECONDS = 0.05
 _LOOK_SECONDS = 1.0
+
+
+_Note: t.TypeAlias = tuple[Callable[..., object], tuple[t.Any, ...]]
+"""A function that adds to metrics, and its arguments."""
+
+# It adds nothing, but has the number in flight written.
+_NOTHING: t.Final[_Note] = (tuple, ())
 
 
 class Store:
@@ -81,9 +89,7 @@ class Store:
         # What has happened waits here to be counted, so that no request waits for a
         # lock: least of all one that is found lost by the garbage collection, in a
         # thread that holds it.
-        self._waiting: deque[tuple[Callable[..., None], tuple[t.Any, ...]]] = deque(
-            maxlen=_MOST_WAITING
-        )
+        self._waiting: deque[_Note] = deque(maxlen=_MOST_WAITING)
         # Many at a time take less time each. Not if others read the files, where what
         # still waits is missing, and lost if this process is killed.
         self._batch = 1 if self._directory else _BATCH
@@ -94,23 +100,26 @@ class Store:
 
     def _begin_locks(self) -> None:
         self._lock = threading.Lock()
-        self._process = os.getpid()
+        self._process = getpid()
 
     def begin_in_child(self) -> None:
         """Leave to the process that this one was forked from what is its own."""
-        if self._process != os.getpid():
+        if self._process != getpid():
             with self._forked_lock:
-                if self._process != os.getpid():  # no other thread has
+                if self._process != getpid():  # no other thread has
                     # The metrics of one process go on in its copy.
                     (self._begin if self._directory else self._begin_locks)()
 
     def open(self, exchange: Exchange) -> None:
         """Record that an exchange is in flight."""
-        # Python does not see each fork, as those of uWSGI.
-        self.begin_in_child()
+        if self._files is None:
+            self._open.add(ref(exchange, self._open.discard))
+            return
+        if self._process != getpid():
+            self.begin_in_child()
         self._open.add(ref(exchange, self._open.discard))
-        if self._directory is not None:
-            self._put(_nothing)
+        self._waiting.append(_NOTHING)
+        self._count_now()
 
     def close(self, exchange: Exchange) -> None:
         """Record that an exchange is in flight no more; call :meth:`put` after it."""
@@ -118,21 +127,20 @@ class Store:
 
     def put(self, note: Callable[..., None], *arguments: t.Any) -> None:
         """Call a function that adds to metrics; soon, and before they are read."""
-        self.begin_in_child()
-        self._put(note, *arguments)
+        # Python does not see each fork, as those of uWSGI.
+        if self._files is not None and self._process != getpid():
+            self.begin_in_child()
+        self._waiting.append((note, arguments))
+        if len(self._waiting) >= self._batch:
+            self._count_now()
 
-    def _put(self, note: Callable[..., None], *arguments: t.Any) -> None:
-        waiting = self._waiting
-        waiting.append((note, arguments))
-        if len(waiting) < self._batch:
-            return
-        lock = self._lock
-        # If another has the lock, it counts this, as it looks again after.
-        while waiting and lock.acquire(blocking=False):
+    def _count_now(self) -> None:
+        # If another has the lock, it counts what waits, as it looks again after.
+        while self._waiting and self._lock.acquire(blocking=False):
             try:
-                self._count(waiting)
+                self._count(self._waiting)
             finally:
-                lock.release()
+                self._lock.release()
 
     def describe(self) -> Iterable[Metric]:
         """Return metrics whose names a scrape can select."""
@@ -156,7 +164,8 @@ class Store:
             else:
                 self._files.mend()
         # What came meanwhile was left to this.
-        self.put(_nothing)
+        self._waiting.append(_NOTHING)
+        self._count_now()
         if self._directory is not None:
             found = self._directory.metrics()
             found += self._computed({metric.name for metric in found})
@@ -172,9 +181,7 @@ class Store:
                 ]
                 yield metric
 
-    def _count(
-        self, waiting: deque[tuple[Callable[..., None], tuple[t.Any, ...]]]
-    ) -> None:
+    def _count(self, waiting: deque[_Note]) -> None:
         files = self._files
         if files is not None and (now := monotonic()) > self._next_check:
             self._next_check = now + _CHECK_SECONDS
@@ -205,10 +212,6 @@ class Store:
             t.cast("Directory", self._directory).look()
         except (OSError, ValueError) as error:
             warn(self.logged, "files could not be written", error)
-
-
-def _nothing() -> None:
-    """Add nothing, but have the number in flight written."""
 
 
 _stores: WeakSet[Store] = WeakSet()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing as t
+from bisect import bisect_left
 from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Iterable
@@ -58,17 +59,33 @@ class _Filed:
 
 
 class _Counter(_Filed, Counter):
+    def counted_by(self) -> Value:
+        return t.cast("Value", self._value)
+
     def _metric_init(self) -> None:
         self._value = self._value_of("_total")
         self._created = 0.0
 
 
 class _Gauge(_Filed, Gauge):
+    def counted_by(self) -> Value:
+        return t.cast("Value", self._value)
+
     def _metric_init(self) -> None:
         self._value = self._value_of("")
 
 
 class _Histogram(_Filed, Histogram):
+    def counted_by(self) -> _Histogram:
+        return self
+
+    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
+        if exemplar:
+            super().observe(amount, exemplar)
+            return
+        self._sum.inc(amount)
+        self._buckets[bisect_left(self._upper_bounds, amount)].inc(1)
+
     def _metric_init(self) -> None:
         self._created = 0.0
         # The last first: a histogram that is read meanwhile has its total at least.
@@ -163,7 +180,10 @@ class Group:
         self._known: dict[Hashable, tuple[t.Any, ...]] = {}
 
     def row(self, key: tuple[t.Any, ...]) -> tuple[t.Any, ...]:
-        """Return the metrics, in their order, of what was read for each label."""
+        """Return what counts for the values that were read for each label.
+
+        :returns: In the order of the metrics: histograms, and the values of others.
+        """
         return self._known.get(key) or self._found(key)
 
     def _found(self, key: tuple[t.Any, ...]) -> tuple[t.Any, ...]:
@@ -174,7 +194,7 @@ class Group:
                 values = (OTHER,) * len(key)
             if values not in self._rows:
                 self._rows[values] = tuple(
-                    metric.labels(*values) if values else metric
+                    (metric.labels(*values) if values else metric).counted_by()
                     for metric in self.metrics
                 )
         row = self._rows[values]

@@ -6,7 +6,6 @@ import typing as t
 from collections.abc import Collection
 from collections.abc import Iterable
 from importlib import metadata
-from weakref import WeakSet
 
 from prometheus_client import CollectorRegistry
 from prometheus_client import GCCollector
@@ -17,7 +16,6 @@ from prometheus_client.metrics_core import Metric
 from ...exchange import Exchange
 from ...receivers.lines import LONGEST_FIELD
 from ._exporter_options import ExporterNames
-from ._exporter_options import names_of
 from ._log import warn
 from ._requests import DURATION
 from ._requests import status_text
@@ -29,7 +27,7 @@ from ._values import Label
 from ._values import Limits
 from ._values import OTHER
 
-__all__ = ["ExporterMetrics", "exporter_metrics"]
+__all__ = ["ExporterMetrics"]
 
 _NONE: t.Final = "None"
 """The label of prometheus-flask-exporter for no endpoint and no rule."""
@@ -44,22 +42,20 @@ class ExporterMetrics:
     :param names: The options.
     :param own: The names of further labels, which functions of the exchange give.
     :param limits: How many values and rows there are.
+    :param store: Where the metrics are kept.
     """
 
-    groups: tuple[Group, ...]
-    """By method, group, status: durations. By method and status: requests; and
-    exceptions. Each by the further labels, too."""
     with_new_names: bool
     """``True`` if requests are counted under the names of signalpost, too."""
 
     def __init__(
-        self, names: ExporterNames, own: Collection[str], limits: Limits
+        self, names: ExporterNames, own: Collection[str], limits: Limits, store: Store
     ) -> None:
+        self._store = store
         self.with_new_names = names.with_new_names
         self._names = names
         self._constants = tuple(names.constant_labels.values())
         self._unmatched: set[str] = set()
-        self._left_out: WeakSet[Exchange] = WeakSet()
         method, status = Label("method", 20), Label("status", 505, status_text)
         most = names.max_groups + _MOST_UNMATCHED
         group = Label(names.group_label, most, always=(_NONE, OTHER))
@@ -78,22 +74,16 @@ class ExporterMetrics:
             most, labels, counter(f"{start}_total", "Requests whose response closed.")
         )
         self._exceptions = Group(most, labels, counter(f"{start}_exceptions", text))
-        self.groups = (self._durations, self._totals, self._exceptions)
-
-    def leave_out(self, exchange: Exchange) -> None:
-        """Do not count an exchange: it is a scrape."""
-        self._left_out.add(exchange)
+        store.add(self._durations, self._totals, self._exceptions)
 
     def closed(
         self,
-        store: Store,
         exchange: Exchange,
         own: tuple[str, ...],
         response_seconds: float | None,
     ) -> None:
         """Count an exchange that has closed.
 
-        :param store: Where the metrics are kept.
         :param exchange: The exchange.
         :param own: The values of the further labels.
         :param response_seconds: Its response time, or ``None`` if it has none.
@@ -104,20 +94,19 @@ class ExporterMetrics:
         if status is None and exchange.outcome == "error":
             # The server makes an error page of what has left the application.
             status = 500
-        group = self._group_of(store, exchange)
+        group = self._group_of(exchange)
         key = (exchange.method, group, status, *own, *self._constants)
-        store.put(self._note_request, key, response_seconds)
+        self._store.put(self._note_request, key, response_seconds)
 
-    def failed(self, store: Store, exchange: Exchange, own: tuple[str, ...]) -> None:
+    def failed(self, exchange: Exchange, own: tuple[str, ...]) -> None:
         """Count an exception that left the application, with status 500 always.
 
-        :param store: Where the metrics are kept.
         :param exchange: The exchange.
         :param own: The values of the further labels.
         """
         if not self._is_excluded(exchange):
             key = (exchange.method, 500, *own, *self._constants)
-            store.put(self._note_exception, key)
+            self._store.put(self._note_exception, key)
 
     def register(self, registry: CollectorRegistry, *, is_own: bool) -> None:
         """Add the metrics that are the same at each scrape to a registry.
@@ -133,11 +122,9 @@ class ExporterMetrics:
 
     def _is_excluded(self, exchange: Exchange) -> bool:
         excluded = self._names.exclude_endpoints
-        return exchange in self._left_out or (
-            bool(excluded) and exchange.endpoint in excluded
-        )
+        return bool(excluded) and exchange.endpoint in excluded
 
-    def _group_of(self, store: Store, exchange: Exchange) -> str:
+    def _group_of(self, exchange: Exchange) -> str:
         by = self._names.group_by
         try:
             if by == "path":
@@ -150,7 +137,7 @@ class ExporterMetrics:
                 found = t.cast("t.Callable[[Exchange], t.Any]", by)(exchange)
             return str(found)[:LONGEST_FIELD]
         except Exception as error:  # noqa: BLE001  # the request is counted even so
-            warn(store.logged, "the function of group_by failed", error)
+            warn(self._store.logged, "the function of group_by failed", error)
             return _FAILED
 
     def _path_of(self, exchange: Exchange) -> str:
@@ -171,20 +158,6 @@ class ExporterMetrics:
 
     def _note_exception(self, key: tuple[t.Any, ...]) -> None:
         self._exceptions.row(key)[0].inc()
-
-
-def exporter_metrics(
-    options: object, own: Collection[str], limits: Limits
-) -> ExporterMetrics | None:
-    """Return what counts under these names; ``None`` if they are not asked for.
-
-    :param options: The value of the option ``flask_exporter``.
-    :param own: The names of further labels, which functions of the exchange give.
-    :param limits: How many values and rows there are.
-    :raises ConfigurationError: If an option does not fit.
-    """
-    names = names_of(options, own)
-    return None if names is None else ExporterMetrics(names, own, limits)
 
 
 class _Information:

@@ -7,14 +7,15 @@ from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
-from pkgutil import resolve_name
 
 from ...errors import ConfigurationError
 from ...exchange import Exchange
 from ._options import bounds_of
+from ._options import function_of
 from ._options import is_name
 from ._options import number_of
 from ._options import option_error
+from ._options import prefix_of
 from ._options import truth_of
 
 __all__ = ["ExporterNames", "FlaskExporterOptions", "GroupFunction", "names_of"]
@@ -90,7 +91,7 @@ class ExporterNames:
         with_new_names: bool = True,
         with_process_metrics: bool = True,
     ) -> None:
-        self.prefix = _prefix_of(prefix)
+        self.prefix = prefix_of(prefix, f"{_KEY}.prefix")
         self.group_label, self.group_by = _group_of(group_by)
         self.bounds = bounds_of(buckets, f"{_KEY}.buckets")
         self.constant_labels = _labels_of(constant_labels or {}, "constant_labels")
@@ -135,32 +136,13 @@ def names_of(options: object, own: Collection[str]) -> ExporterNames | None:
     return ExporterNames(own, **options)
 
 
-def _prefix_of(prefix: object) -> str:
-    if prefix == "":
-        return ""
-    if not is_name(prefix):
-        raise option_error(
-            f'{_KEY}.prefix must be letters, digits and underscores, or "" for none',
-            prefix,
-            _KEY,
-        )
-    return f"{prefix}_"
-
-
 def _group_of(group_by: object) -> tuple[str, str | GroupFunction]:
     """Return the label that durations are grouped by, and by what."""
     if group_by in _GROUPS:
         return str(group_by), str(group_by)
-    function = group_by
+    function: t.Any = group_by
     if isinstance(group_by, str) and ":" in group_by:
-        try:
-            function = resolve_name(group_by)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise option_error(
-                f"the function of {_KEY}.group_by is not found ({error})",
-                group_by,
-                _KEY,
-            ) from error
+        function = function_of(group_by, f"{_KEY}.group_by", _KEY)
     name = getattr(function, "__name__", None)
     if not callable(function) or not is_name(name):
         raise option_error(

@@ -30,8 +30,9 @@ from ...wsgi.mount import Mount
 from ._deliveries import DeliveryMetrics
 from ._exemplars import exemplar_of
 from ._exemplars import ExemplarFunction
-from ._exporter import exporter_metrics
+from ._exporter import ExporterMetrics
 from ._exporter_options import FlaskExporterOptions
+from ._exporter_options import names_of
 from ._log import warn
 from ._mount import mounted_metrics
 from ._options import access_of
@@ -203,15 +204,16 @@ class PrometheusMetrics:
         )
         prefix, route = prefix_of(namespace), route_label(limits.routes)
         times = bounds_of(buckets), bounds_of(stream_buckets, "stream_buckets")
-        self._exporter = exporter_metrics(flask_exporter, self._own, limits)
+        names = names_of(flask_exporter, self._own)
         directory_found = directory_of(directory)
         self.directory = None if directory_found is None else directory_found.path
         self._store = store = Store(directory_found)
         self._requests = RequestMetrics(
             prefix, *times, self._own, limits, route=route, store=store
         )
-        if self._exporter is not None:
-            store.add(*self._exporter.groups)
+        self._exporter: ExporterMetrics | None = None
+        if names is not None:
+            self._exporter = ExporterMetrics(names, self._own, limits, store)
         self._applications: dict[t.Hashable, Callable[[], object]] = {}
         self._work = WorkMetrics(prefix, limits, store)
         self._sql: SqlMetrics | None = None
@@ -321,7 +323,8 @@ class PrometheusMetrics:
     def closed(self, sender: object, *, exchange: Exchange) -> None:
         """Count an exchange that has closed."""
         self._store.close(exchange)
-        if not self._with_scrapes and exchange in self._scrapes:
+        is_scrape = bool(self._scrapes) and exchange in self._scrapes
+        if is_scrape and not self._with_scrapes:
             return
         route = route_of(exchange)
         status, outcome = exchange.status, exchange.outcome
@@ -330,7 +333,8 @@ class PrometheusMetrics:
             key += self._own_values(exchange)
         response_seconds, stream_seconds = response_times(exchange)
         if self._exporter is not None:
-            self._exporter.closed(self._store, exchange, key[4:], response_seconds)
+            if not is_scrape:
+                self._exporter.closed(exchange, key[4:], response_seconds)
             if not self._exporter.with_new_names:
                 return
         exemplar = headers_seconds = None
@@ -354,7 +358,7 @@ class PrometheusMetrics:
         """Count an exception that left the application."""
         self._store.put(self._requests.note_failure, (route_of(exchange), where))
         if self._exporter is not None:
-            self._exporter.failed(self._store, exchange, self._own_values(exchange))
+            self._exporter.failed(exchange, self._own_values(exchange))
 
     def metrics_app(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -365,11 +369,10 @@ class PrometheusMetrics:
         asks for that; of some metrics only by ``?name[]=``. GET and HEAD.
         """
         exchange = environ.get(EXCHANGE_KEY)
-        if self._exporter is not None and isinstance(exchange, Exchange):
-            self._exporter.leave_out(exchange)
-        if not self._with_scrapes and isinstance(exchange, Exchange):
+        if isinstance(exchange, Exchange):
             self._scrapes.add(exchange)
-            self._store.close(exchange)
+            if not self._with_scrapes:
+                self._store.close(exchange)
         return scrape(self.registry, self._access, environ, start_response)
 
     def metrics_view(self) -> WSGIApplication:

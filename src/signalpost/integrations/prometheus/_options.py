@@ -30,6 +30,7 @@ __all__ = [
     "bounds_of",
     "counted_of",
     "directory_of",
+    "function_of",
     "functions_of",
     "is_name",
     "number_of",
@@ -112,15 +113,19 @@ def option_error(expected: str, given: object, key: str) -> ConfigurationError:
     return ConfigurationError(f"{expected}, got {short_repr(given)}", key=key)
 
 
-def prefix_of(namespace: object) -> str:
-    """Return what names begin with."""
-    if namespace == "":
+def prefix_of(prefix: object, name: str = "namespace") -> str:
+    """Return what names begin with.
+
+    :param prefix: The value of an option.
+    :param name: Its name, for the error.
+    """
+    if prefix == "":
         return ""
-    if not is_name(namespace):
+    if not is_name(prefix):
         raise option_error(
-            "namespace must be letters, digits and underscores", namespace, "namespace"
+            f"{name} must be letters, digits and underscores", prefix, name
         )
-    return f"{namespace}_"
+    return f"{prefix}_"
 
 
 def bounds_of(buckets: Sequence[float], name: str = "buckets") -> tuple[float, ...]:
@@ -148,6 +153,18 @@ def bounds_of(buckets: Sequence[float], name: str = "buckets") -> tuple[float, .
     return bounds
 
 
+def function_of(function: t.Any, what: str, key: str) -> t.Any:
+    """Return a function; the one at a location, as ``"shop.metrics:page"``."""
+    if not isinstance(function, str):
+        return function
+    try:
+        return resolve_name(function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise option_error(
+            f"the function of {what} is not found ({error})", function, key
+        ) from error
+
+
 def functions_of(labels: object) -> dict[str, LabelFunction]:
     """Return the functions of further labels by their names."""
     if not isinstance(labels, Mapping):
@@ -163,15 +180,7 @@ def functions_of(labels: object) -> dict[str, LabelFunction]:
                 name,
                 "labels",
             )
-        if isinstance(function, str):
-            try:
-                function = resolve_name(function)
-            except (ImportError, AttributeError, ValueError) as error:
-                raise option_error(
-                    f"the function of the label {name!r} is not found ({error})",
-                    function,
-                    "labels",
-                ) from error
+        function = function_of(function, f"the label {name!r}", "labels")
         if not callable(function):
             raise option_error(
                 f"the label {name!r} must have a function of the exchange",

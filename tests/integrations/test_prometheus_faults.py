@@ -53,6 +53,7 @@ from tests.wsgi.serving import Server
 from tests.wsgi.serving import streamed
 
 ROOT = Path(__file__).parents[2]
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
 
 WORKER = """
 import sys
@@ -353,6 +354,44 @@ def test_a_mapping_that_fails_half_way_loses_nothing(
     assert figure(metrics, f"{DURATION}_count") == 301
 
 
+def test_a_file_that_is_not_whole_for_a_moment_is_waited_for(
+    directory: Path,  # noqa: F811
+) -> None:
+    whole = write_other(directory, f"counter_{DEAD}.db", 7)
+    descriptor = os.open(directory / "counter_7-signalpost-1a.db", NEW, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    metrics = PrometheusMetrics()
+    assert scraped(metrics).status == "503 Service Unavailable"
+    timer = threading.Timer(0.02, os.write, (descriptor, whole.read_bytes()))
+    timer.start()
+    assert figure(metrics, "orders_total") == 14
+    timer.join()
+    os.close(descriptor)
+
+
+def test_files_that_are_removed_from_a_full_disk_lose_nothing(
+    directory: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> t.NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    metrics, other = PrometheusMetrics(), PrometheusMetrics()
+    record(metrics)
+    record(other)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", fail)
+        empty(directory)
+        for reader in (metrics, other):
+            record(reader)
+            assert scraped(reader).status == "503 Service Unavailable"
+    # Each writes its own when it counts or reads.
+    for reader in (metrics, other):
+        scraped(reader)
+    for reader in (metrics, other):
+        assert figure(reader, REQUESTS) == 4
+
+
 NO_DESCRIPTORS = """
 import os, resource
 from signalpost.integrations.prometheus import PrometheusMetrics
@@ -533,6 +572,9 @@ POWER_CUTS: dict[str, Callable[[bytes], bytes]] = {
     "half": lambda data: data[: len(data) // 2],
     "no list": lambda data: data[: int.from_bytes(data[:4], "little")],
     "half a list": lambda data: data[:-3],
+    "a list without an end": lambda data: (
+        data[: int.from_bytes(data[:4], "little")] + b"[" * 100_000
+    ),
     "another list": lambda data: data[:-1] + b", 7]",
 }
 

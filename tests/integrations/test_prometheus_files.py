@@ -266,6 +266,9 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "no JSON": lambda data: data.replace(b"[", b"{"),
     "no text": lambda data: data.replace(b"orders", b"\xff\xfe\xff\xfe\xff\xfe"),
     "another JSON": lambda data: data.replace(b'"orders",', b"7       ,"),
+    "a key without an end": lambda data: (
+        struct.pack("iii", 100_036, 0, 100_000) + b"[" * 100_004 + data[-16:]
+    ),
     "a lone surrogate": lambda data: data.replace(b"ordered", b"\\ud800 "),
     "no number": lambda data: data.replace(
         struct.pack("d", 7.0), struct.pack("d", float("nan"))

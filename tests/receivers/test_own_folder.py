@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 import typing as t
 from collections.abc import Generator
 from pathlib import Path
@@ -58,6 +59,25 @@ class Swapping:
             self._folder.rename(self._folder.with_name("ours"))
             self.other.rename(self._folder)
         return descriptor
+
+
+def test_threads_that_list_a_folder_at_a_time_miss_no_name(above: Path) -> None:
+    for number in range(400):
+        (above / f"{number}.sock").touch()
+    above.chmod(0o700)
+    found: list[int] = []
+    with OwnFolder(above) as folder:
+        threads = [
+            threading.Thread(
+                target=lambda: found.extend(len(folder.names()) for _ in range(30))
+            )
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == [400] * 120
 
 
 @on_linux

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 from typing import Final
+from typing import TypeAlias
 
 from ..exchange import Exchange
 from ._file import Closed
@@ -14,7 +16,8 @@ from ._records import NO_STATUS
 from ._records import NO_TEXT
 from ._records import NOWHERE
 from ._records import packed
-from ._records import packed_event
+from ._records import packed_events
+from ._records import TEMPLATE
 from ._records import UNKNOWN
 from ._text import fit
 from ._text import fit_or_none
@@ -22,28 +25,22 @@ from ._text import LONGEST_STATEMENT
 from ._tops import Failure
 
 __all__ = [
-    "EXCEPTION",
-    "SIGNAL",
-    "SQL",
-    "TEMPLATE",
     "Trace",
     "has_referrer",
     "record_of",
 ]
 
-SIGNAL: Final = 0
-TEMPLATE: Final = 1
-SQL: Final = 2
-EXCEPTION: Final = 3
-
 _MOST_EVENTS: Final = 40
 _MOST_SHAPES: Final = 256
 _MOST_BYTES: Final = 8192
-_LONGEST_PLACE: Final = 200
 _LONGEST_REFERRER: Final = 256
 
 
 _METHODS: Final = ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE")
+
+
+Event: TypeAlias = tuple[int, str, float, float | None, str | None, bool]
+"""Kind, name, begin by :func:`time.perf_counter`, seconds, place, whether it failed."""
 
 
 class Trace(Closed):
@@ -58,6 +55,10 @@ class Trace(Closed):
     failure: Failure | None = None
     left_out: int = 0
     rendering: list[float] | None = None
+    request_started: float | None = None
+    request_finished: float | None = None
+    room: int = _MOST_EVENTS
+    """The number of events that there is still room for."""
     shapes: dict[str, list[Any]] | None = None
     sql_count: int = 0
     sql_seconds: float = 0.0
@@ -66,7 +67,8 @@ class Trace(Closed):
         self.file = file
         self.slot = slot
         self.path = path
-        self.events: list[tuple[int, str, float, float | None, str | None, bool]] = []
+        self.events: list[Event] = []
+        self.statements: list[tuple[str, float, bool]] = []
 
     def add(  # noqa: PLR0913  # the fields of an event
         self,
@@ -82,15 +84,16 @@ class Trace(Closed):
 
         :param at: When it began, by :func:`time.perf_counter`.
         """
-        if len(self.events) < _MOST_EVENTS:
+        if self.takes_one():
             self.events.append((kind, name, at, seconds, place, is_failed))
-        else:
-            self.left_out += 1
 
-    @property
-    def has_room(self) -> bool:
-        """Return whether one more event would be kept."""
-        return len(self.events) < _MOST_EVENTS
+    def takes_one(self) -> bool:
+        """Return whether there is room for one more event, and count it."""
+        if self.room > 0:
+            self.room -= 1
+            return True
+        self.left_out += 1
+        return False
 
     def begin_template(self) -> None:
         """Note that a template begins."""
@@ -106,8 +109,19 @@ class Trace(Closed):
         seconds = None if began is None else now - began
         self.add(TEMPLATE, name, now if began is None else began, seconds)
 
-    def count(self, shape: str, seconds: float, *, is_failed: bool) -> None:
-        """Count a statement. One thread at a time."""
+    def count_statements(self) -> None:
+        """Count the statements so far. One thread at a time.
+
+        A statement is only noted when it is executed: to append it takes no lock.
+        """
+        statements = self.statements
+        count = len(statements)
+        for shape, seconds, is_failed in statements[:count]:
+            self._count(shape, seconds, is_failed=is_failed)
+        # The same list, as another thread may be about to append to it.
+        del statements[:count]
+
+    def _count(self, shape: str, seconds: float, *, is_failed: bool) -> None:
         self.sql_count += 1
         self.sql_seconds += seconds
         shapes = self.shapes
@@ -173,63 +187,69 @@ def record_of(
 def _record(
     start: float, trace: Trace, numbers: tuple[Any, ...], texts: tuple[str, ...]
 ) -> bytes:
-    if not trace.events:
-        return packed(numbers, texts, left_out=trace.left_out)
-    events = _Events(start, trace)
+    events = trace.events
+    begun, ended = trace.request_started, trace.request_finished
+    moments = (
+        UNKNOWN if begun is None else begun - start,
+        UNKNOWN if ended is None else ended - start,
+    )
+    if not events:
+        return packed(numbers, texts, moments, b"", trace.left_out)
     while True:
-        left_out = trace.left_out + events.left_out
-        data = packed(numbers, texts, events.texts, events.rows, left_out)
+        left_out = trace.left_out + len(trace.events) - len(events)
+        data = packed(numbers, texts, moments, _events(start, trace, events), left_out)
         # In UTF-8, a character may take four bytes.
-        if len(data) <= _MOST_BYTES or not events.rows:
+        if len(data) <= _MOST_BYTES or not events:
             return data
-        events.halve()
+        events = events[: len(events) // 2]
+
+
+def _events(start: float, trace: Trace, events: Sequence[Event]) -> bytes:
+    """Return events as they are written, each text of them once.
+
+    :param start: When the exchange began, by :func:`time.perf_counter`.
+    """
+    if not events:
+        return b""
+    numbers: dict[str, int] = {}
+    number_of_text = numbers.setdefault
+    fields: list[Any] = []
+    for kind, name, at, seconds, place, is_failed in events:
+        fields += (
+            kind,
+            is_failed,
+            number_of_text(name, len(numbers)),
+            at - start,
+            UNKNOWN if seconds is None else seconds,
+            NOWHERE if place is None else number_of_text(place, len(numbers)),
+        )
+    shapes = trace.shapes
+    times: Sequence[int] = ()
+    if shapes is not None:
+        times = [shapes[one][0] if one in shapes else 0 for one in numbers]
+    if _known_fit.issuperset(numbers):
+        return packed_events(numbers, times, fields)
+    return packed_events([*map(_shown, numbers)], times, fields)
+
+
+_known_fit: set[str] = set()
+"""Names and places that are fit for the page as they are: most come again and again."""
+_MOST_KNOWN: Final = 2048
+
+
+def _shown(text: str) -> str:
+    shown = fit(text, LONGEST_STATEMENT)
+    if shown is text:
+        if len(_known_fit) >= _MOST_KNOWN:
+            _known_fit.clear()
+        _known_fit.add(text)
+    return shown
 
 
 def _checked(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the numbers of a record; a value that is no number is unknown or 0."""
     counts = [number_of(one) or 0 for one in numbers[:2]]
     return (*counts, *numbers[2:5], *map(_seconds, numbers[5:]))
-
-
-class _Events:
-    """The events of an exchange, each text of them once.
-
-    :param start: When the exchange began, by :func:`time.perf_counter`.
-    """
-
-    def __init__(self, start: float, trace: Trace) -> None:
-        self._numbers: dict[str, int] = {}
-        self.texts: list[str] = []
-        self.rows: list[bytes] = []
-        self.left_out = 0
-        shapes, number, add = trace.shapes or {}, self._number, self.rows.append
-        for kind, name, at, seconds, place, is_failed in trace.events:
-            add(
-                packed_event(
-                    kind,
-                    is_failed,
-                    number(name, LONGEST_STATEMENT),
-                    at - start,
-                    UNKNOWN if seconds is None else seconds,
-                    NOWHERE if place is None else number(place, _LONGEST_PLACE),
-                    shapes[name][0] if kind == SQL and name in shapes else 0,
-                )
-            )
-
-    def halve(self) -> None:
-        """Drop the last half of the events, and texts that no other event can have."""
-        kept = len(self.rows) // 2
-        self.left_out += len(self.rows) - kept
-        del self.rows[kept:]
-        # Each event adds two texts at most, in the order of the events.
-        del self.texts[2 * kept :]
-
-    def _number(self, text: str, longest: int) -> int:
-        number = self._numbers.get(text)
-        if number is None:
-            number = self._numbers[text] = len(self.texts)
-            self.texts.append(fit(text, longest))
-        return number
 
 
 def number_of(value: object) -> int | None:

@@ -7,7 +7,10 @@ Each text is printable. Line breaks separate the texts, and the null character m
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
+from functools import lru_cache
 from struct import Struct
 from typing import Any
 from typing import Final
@@ -15,13 +18,17 @@ from typing import NamedTuple
 from typing import TypeAlias
 
 __all__ = [
+    "EXCEPTION",
     "NOWHERE",
     "NO_STATUS",
     "NO_TEXT",
+    "SIGNAL",
+    "SQL",
+    "TEMPLATE",
     "UNKNOWN",
     "Head",
     "packed",
-    "packed_event",
+    "packed_events",
     "unpacked",
 ]
 
@@ -32,9 +39,13 @@ NO_STATUS: Final = 0
 UNKNOWN: Final = float("nan")
 """Seconds that are not known."""
 
-_HEAD: Final = Struct("<qqIIBdddddIII")
+SIGNAL: Final = 0
+TEMPLATE: Final = 1
+SQL: Final = 2
+EXCEPTION: Final = 3
+
+_HEAD: Final = Struct("<qqIIBdddddddIII")
 _pack_head = _HEAD.pack
-_EVENT: Final = Struct("<BBHddHI")
 NOWHERE: Final = 0xFFFF
 
 Event: TypeAlias = tuple[int, int, float, float | None, int | None, int | None, int]
@@ -68,8 +79,8 @@ class Head(NamedTuple):
 def packed(
     numbers: Sequence[Any],
     texts: Sequence[str],
-    names: Sequence[str] = (),
-    events: Sequence[bytes] = (),
+    moments: tuple[float, float] = (UNKNOWN, UNKNOWN),
+    events: bytes = b"",
     left_out: int = 0,
 ) -> bytes:
     """Return a record.
@@ -79,24 +90,48 @@ def packed(
         headers, until the first byte.
     :param texts: Method, path, route, outcome, type of the exception, id, referrer,
         fingerprint.
-    :param names: The texts of the events.
-    :param events: The events.
+    :param moments: Seconds until ``request-started`` and ``request-finished``. Nearly
+        every exchange has both, and many have no other event.
+    :param events: The other events, as of :func:`packed_events`.
     :param left_out: How many events are left out.
     :raises struct.error: If a number is none, or too large.
     :raises TypeError: If a text is none.
     """
     text = "\n".join(texts).encode()
-    if not events:
-        return _pack_head(*numbers, len(text), 0, left_out) + text
-    more = "\n".join(names).encode()
-    head = _pack_head(*numbers, len(text), len(more), left_out)
-    return b"".join((head, text, more, *events))
+    head = _pack_head(*numbers, *moments, len(text), len(events), left_out)
+    return head + text + events
 
 
-packed_event = _EVENT.pack
-"""Returns an event: its kind, 1 if it failed, the number of its name, seconds until
-its begin, those that it took, the number of its place (65535 for none), how often its
-statement came (0 if it is none)."""
+def packed_events(
+    texts: Iterable[str], times: Sequence[int], fields: Sequence[Any]
+) -> bytes:
+    """Return the events of a record, at least one.
+
+    :param texts: Their names and places, each once.
+    :param times: How often the statement of each text came, 0 if it is none; nothing if
+        there is no statement.
+    :param fields: Of all events, one after the other: kind, 1 if it failed, number of
+        its name, seconds until its begin, those that it took, number of its place
+        (65535 for none).
+    """
+    text = "\n".join(texts).encode()
+    form = _events_form(len(times), len(fields) // _FIELDS)
+    return form(len(text), len(times), len(fields) // _FIELDS, *times, *fields) + text
+
+
+_FIELDS: Final = 6
+_COUNTS: Final = Struct("<IHH")
+
+
+# The most events by the most texts would be many, but most applications have few.
+@lru_cache(maxsize=512)
+def _events_form(texts: int, events: int) -> Callable[..., bytes]:
+    """Return what packs so many texts and events: one call for all of them."""
+    return _events_struct(texts, events).pack
+
+
+def _events_struct(texts: int, events: int) -> Struct:
+    return Struct(f"<IHH{texts}I{'BBHddH' * events}")
 
 
 def unpacked(data: bytes, *, with_events: bool) -> tuple[Head, list[Any]]:
@@ -108,23 +143,26 @@ def unpacked(data: bytes, *, with_events: bool) -> tuple[Head, list[Any]]:
     try:
         *numbers, length, more, left_out = _HEAD.unpack_from(data)
         at = _HEAD.size + length
-        texts = _texts(data[_HEAD.size : at])
-        method, path, route, outcome, exception, request_id, referrer, mark = texts
-        status, size, count, most, failed, sql, *times = numbers
-        response, duration, headers, first_byte = map(_seconds, times)
-        status = None if status == NO_STATUS else status
-        head = Head(
-            *(method, path, route, status, outcome, response, duration, size),
-            *(count, _seconds(sql) or 0.0, most, failed, exception, request_id),
-            *(headers, first_byte, referrer, mark),
-        )
+        head = _head_of(numbers[:10], _texts(data[_HEAD.size : at]))
         if not with_events:
             return head, []
-        end = at + more
-        rows = [*map(_event, _EVENT.iter_unpack(data[end:]))]
-        return head, [_texts(data[at:end]), rows, left_out]
-    except struct.error as error:
+        names, rows = _unpacked_events(data[at : at + more]) if more else ([], [])
+    except (struct.error, IndexError) as error:
         raise ValueError("it is no record") from error
+    _add_moments(names, rows, numbers[10:])
+    return head, [names, rows, left_out]
+
+
+def _head_of(numbers: list[Any], texts: list[str | None]) -> Head:
+    method, path, route, outcome, exception, request_id, referrer, mark = texts
+    status, size, count, most, failed, sql, *times = numbers
+    response, duration, headers, first_byte = map(_seconds, times)
+    status = None if status == NO_STATUS else status
+    return Head(
+        *(method, path, route, status, outcome, response, duration, size),
+        *(count, _seconds(sql) or 0.0, most, failed, exception, request_id),
+        *(headers, first_byte, referrer, mark),
+    )
 
 
 def _texts(data: bytes) -> list[str | None]:
@@ -136,14 +174,33 @@ def _seconds(value: float) -> float | None:
     return round(value, 6) if -1e9 < value < 1e9 else None
 
 
-def _event(fields: tuple[Any, ...]) -> Event:
-    kind, failed, name, begin, seconds, place, times = fields
+def _unpacked_events(data: bytes) -> tuple[list[str | None], list[Event]]:
+    length, texts, events = _COUNTS.unpack_from(data)
+    _, _, _, *numbers = _events_struct(texts, events).unpack_from(data)
+    times, fields = numbers[:texts], numbers[texts:]
+    names = _texts(data[len(data) - length :])
+    each = zip(*(fields[n::_FIELDS] for n in range(_FIELDS)), strict=True)
+    return names, [_event(one, times) for one in each]
+
+
+def _add_moments(
+    names: list[str | None], rows: list[Event], moments: Iterable[float]
+) -> None:
+    for name, at in zip(("request-started", "request-finished"), moments, strict=True):
+        seconds = _seconds(at)
+        if seconds is not None:
+            rows.append((SIGNAL, len(names), seconds, None, None, None, 0))
+            names.append(name)
+
+
+def _event(fields: tuple[Any, ...], times: list[int]) -> Event:
+    kind, failed, name, begin, seconds, place = fields
     return (
         kind,
         name,
         _seconds(begin) or 0.0,
         _seconds(seconds),
         None if place == NOWHERE else place,
-        times or None,
+        (times[name] or None) if kind == SQL and times else None,
         failed,
     )

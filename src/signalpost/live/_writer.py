@@ -107,13 +107,37 @@ class Writer:
         # The parent process still has the request, and counts it.
         if file is not None and not file.is_open and file.pid != os.getpid():
             return
+        # Nearly always no other thread writes: then nothing has to wait in the queue.
+        if (
+            file is not self._file or self._pending or not self._lock.acquire(False)  # noqa: FBT003  # a name takes longer
+        ):
+            self._close_later(trace)
+        else:
+            try:
+                self._close_now(file, trace)
+            finally:
+                self._lock.release()
+            if self._pending:
+                self._drain()
+        if file is not None and trace.slot >= 0 and file.is_open:
+            file.close_slot(trace.slot)
+
+    def _close_now(self, file: WorkerFile | None, trace: Trace) -> None:
+        if self._is_busy or file is None or not file.is_open:
+            self._close_later(trace)
+            return
+        self._is_busy = True
+        try:
+            self._has_written(file, self._write_closed(file, trace))
+        finally:
+            self._is_busy = False
+
+    def _close_later(self, trace: Trace) -> None:
         # The file has room for no more records; the request itself is still counted.
         if len(self._pending) > _MOST_RECORDS:
             trace.record = b""
         self._pending.append((_CLOSED, trace, None))
         self._drain()
-        if file is not None and trace.slot >= 0 and file.is_open:
-            file.close_slot(trace.slot)
 
     def fail(self, failure: Failure, traceback: str | None) -> None:
         """Count a failure."""
@@ -211,7 +235,10 @@ class Writer:
                 file.touch(first, second)
             else:
                 self.tops.statements.add(first, second)
-        now = now or time.time()
+        self._has_written(file, now or time.time())
+
+    def _has_written(self, file: WorkerFile, now: float) -> None:
+        """Write the lists if they are due."""
         # The clock may be set back, so the range has two ends.
         if not self._tops_at - _AGAIN_SECONDS <= now < self._tops_at:
             self._write_tops(file, now)

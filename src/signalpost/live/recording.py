@@ -37,12 +37,9 @@ from ..receivers.response_times import response_times
 from ..receivers.statements import is_further_part
 from ..wsgi.finding import sender_of
 from ..wsgi.mount import Mount
-from ._events import EXCEPTION
 from ._events import has_referrer
 from ._events import number_of
 from ._events import record_of
-from ._events import SIGNAL
-from ._events import SQL
 from ._events import Trace
 from ._failures import failed_response
 from ._failures import failure_of
@@ -55,6 +52,9 @@ from ._options import bool_of
 from ._options import path_of
 from ._options import routes_of
 from ._options import seconds_of
+from ._records import EXCEPTION
+from ._records import SIGNAL
+from ._records import SQL
 from ._signals import Deliveries
 from ._text import fit
 from ._text import fit_or_none
@@ -63,6 +63,9 @@ from ._writer import Writer
 from .page import LivePage
 
 __all__ = ["LiveRecorder"]
+
+# The statements of an exchange that are noted before they are counted.
+_MOST_NOTED = 100
 
 
 class LiveRecorder:
@@ -243,15 +246,22 @@ class LiveRecorder:
     def started(self, sender: object, *, exchange: Exchange) -> None:
         """Keep when the application began."""
         trace = self._trace_of(exchange)
-        if trace is not None:
+        if trace is None:
+            return
+        if trace.request_started is not None:
             trace.add(SIGNAL, "request-started", perf_counter())
+        elif trace.takes_one():
+            trace.request_started = perf_counter()
 
     def finished(self, sender: object, *, response: Any, exchange: Exchange) -> None:
         """Keep when the response was ready, and write its status."""
         trace = self._trace_of(exchange)
         if trace is None:
             return
-        trace.add(SIGNAL, "request-finished", perf_counter())
+        if trace.request_finished is not None:
+            trace.add(SIGNAL, "request-finished", perf_counter())
+        elif trace.takes_one():
+            trace.request_finished = perf_counter()
         status = number_of(getattr(response, "status_code", None))
         if status is not None and trace.slot >= 0 and trace.file is not None:
             trace.file.set_status(trace.slot, status)
@@ -271,9 +281,10 @@ class LiveRecorder:
     def flashed(self, sender: object) -> None:
         """Keep that a message was flashed, without the message."""
         trace = self._current_trace()
-        if trace is not None and trace.has_room:
+        if trace is not None and trace.takes_one():
             place = location_of(sys._getframe(1))  # inspect reads files
-            trace.add(SIGNAL, "message-flashed", perf_counter(), None, place)
+            event = SIGNAL, "message-flashed", perf_counter(), None, place, False
+            trace.events.append(event)
 
     def executed(  # the signal's payload
         self,
@@ -292,21 +303,23 @@ class LiveRecorder:
                 shape = shape_of(statement, sender)
                 writer.execute(shape, duration_seconds, is_failed=is_failed)
             return
-        trace = self._trace_of(exchange)
+        state = exchange._state
+        trace = None if state is None else state.get(self)
         # It may be of another application in this process.
         if trace is None:
             return
         shape = shape_of(statement, sender)
-        if self._has_waterfall and trace.has_room:
+        if self._has_waterfall and trace.takes_one():
             at = perf_counter() - duration_seconds
             place = location_of(sys._getframe(1))  # inspect reads files
-            trace.add(SQL, shape, at, duration_seconds, place, is_failed=is_failed)
-        elif self._has_waterfall:
-            trace.left_out += 1
+            event = SQL, shape, at, duration_seconds, place, is_failed
+            trace.events.append(event)
         # SQLAlchemy splits an INSERT of many rows, which the application sent once.
         if not is_further_part.get():
-            with self._sql_lock:
-                trace.count(shape, duration_seconds, is_failed=is_failed)
+            trace.statements.append((shape, duration_seconds, is_failed))
+            if len(trace.statements) >= _MOST_NOTED:
+                with self._sql_lock:
+                    trace.count_statements()
 
     def database_failed(
         self,
@@ -378,6 +391,8 @@ class LiveRecorder:
             trace.has_referrer = True
             referrer = exchange.referrer
             writer.tops.count_referrer(exchange)
+        if trace.statements:
+            trace.count_statements()
         trace.record = record_of(exchange, trace, status, referrer)
         writer.close(trace)
 

@@ -132,8 +132,10 @@ class IdHeaders:
         server in front.
         """
         for key, read in self._readers:
-            value = environ.get(key)
-            if value is not None and type(value) is str:
+            if key not in environ:
+                continue
+            value = environ[key]
+            if type(value) is str:
                 found = read(value) if len(value) <= _LONGEST_HEADER else None
                 if found is not None:
                     return found

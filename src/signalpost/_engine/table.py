@@ -336,6 +336,12 @@ class Table(Serial):
             self.run_waiting()
         if self.any or not self.by_sender:
             return bool(self.any)
+        any_route = self.routes.any_route
+        if any_route is not None:
+            # As in route_for(): a sender that sends often has a route at hand.
+            route = self.routes.by_id.get(id(sender))
+            if route is not None and route.base is any_route:
+                return bool(route.connections)
         sender = resolved(sender)
         if not self.store.shared_count:
             return self.store.record_of(sender) is not None

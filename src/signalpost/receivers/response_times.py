@@ -80,11 +80,22 @@ def seconds_of(value: object) -> float | None:
 
 
 def _response_times(exchange: Exchange) -> tuple[float | None, float | None]:
-    whole = seconds_of(exchange.duration_seconds)
+    whole, started = exchange.duration_seconds, exchange.seconds_to_headers
+    environ = exchange._environ
+    if (
+        type(whole) is float is type(started)
+        and whole - started < STREAMED_SECONDS
+        and exchange.outcome == "complete"
+        and exchange.status != 101
+        and environ is not None
+        and "HTTP_UPGRADE" not in environ
+    ):
+        # Nearly every response is whole and closed at once.
+        return whole, None
+    whole = seconds_of(whole)
     if whole is None or exchange.outcome in _UNTIMED or is_websocket(exchange):
         return None, None
-    started = seconds_of(exchange.seconds_to_headers)
-    # Nearly every response is closed at once, so that the rest need not be read.
+    started = seconds_of(started)
     if started is None or whole - started < STREAMED_SECONDS:
         return whole, None
     headers = _seconds_to_sendable_headers(exchange, started)

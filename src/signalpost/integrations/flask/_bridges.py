@@ -208,9 +208,11 @@ class Bridge:
         bridged = self._bridges.bridged(app)
         if bridged is None:
             return
-        since = bridged.bridges.get(self)
-        if since is None or since > self._period:
-            self._forward(bridged, app, sent)
+        if bridged.bridges:
+            since = bridged.bridges.get(self)
+            if since is not None and since <= self._period:
+                return
+        self._forward(bridged, app, sent)
 
     def forward_own(self, app: flask.Flask, /, **sent: t.Any) -> None:
         """Forward the signal of an application with receivers of its own."""

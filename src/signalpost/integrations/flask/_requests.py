@@ -45,7 +45,8 @@ def exchange_of(app: flask.Flask) -> Exchange:
             exchange = kept[EXCHANGE_KEY] = Exchange(environ, app)
     # Soon Flask drops its request. It is given, as the exchange's own environment has
     # none if Flask got a copy of it.
-    exchange._read_route(request)
+    if exchange._route is None:
+        exchange._read_route(request)
     return exchange
 
 
@@ -58,7 +59,8 @@ def is_of(exchange: object, app: flask.Flask) -> t.TypeGuard[Exchange]:
 def current_request() -> flask.Request:
     """Return the request behind Flask's proxy."""
     proxy: t.Any = flask.request
-    return t.cast("flask.Request", proxy._get_current_object())  # public
+    request: flask.Request = proxy._get_current_object()  # public
+    return request
 
 
 def find_request(exchange: Exchange) -> flask.Request | None:

@@ -127,17 +127,28 @@ def test_worker_that_is_killed_loses_nothing(server: RedisServer, site: Path) ->
 def test_two_workers_share_and_stop_without_repeating(
     server: RedisServer, site: Path
 ) -> None:
-    sent(server.url, range(200), total=0.005)
     workers = [worker(site, server.url) for _ in range(2)]
+    number = 0
+
+    def both_receive() -> bool:
+        nonlocal number
+        if len(noted(site)) == number:
+            sent(server.url, range(number, number + 4), total=0.005)
+            number += 4
+        return len([one for one in site.glob("orders-*") if one.stat().st_size]) == 2
+
     try:
-        eventually(lambda: sum(noted(site).values()) >= 50, 60)
+        eventually(both_receive, 60)
+        sent(server.url, range(number, number + 200), total=0.01)
+        number += 200
     finally:
         codes = [ended(one, signal.SIGTERM) for one in workers]
     assert codes == [0, 0]
     # What they had not begun is there for the next one at once, not after a lease.
+    assert len(noted(site)) < number
     process = worker(site, server.url)
     try:
-        eventually(lambda: len(noted(site)) == 200, 60)
+        eventually(lambda: len(noted(site)) == number, 60)
     finally:
         assert ended(process, signal.SIGTERM) == 0
     assert set(noted(site).values()) == {1}

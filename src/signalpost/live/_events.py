@@ -19,14 +19,13 @@ from ._records import packed
 from ._records import packed_events
 from ._records import TEMPLATE
 from ._records import UNKNOWN
-from ._text import fit
+from ._text import are_known
 from ._text import fit_or_none
-from ._text import LONGEST_STATEMENT
+from ._text import known_fit
 from ._tops import Failure
 
 __all__ = [
     "Trace",
-    "has_referrer",
     "record_of",
 ]
 
@@ -227,23 +226,9 @@ def _events(start: float, trace: Trace, events: Sequence[Event]) -> bytes:
     times: Sequence[int] = ()
     if shapes is not None:
         times = [shapes[one][0] if one in shapes else 0 for one in numbers]
-    if _known_fit.issuperset(numbers):
+    if are_known(numbers):
         return packed_events(numbers, times, fields)
-    return packed_events([*map(_shown, numbers)], times, fields)
-
-
-_known_fit: set[str] = set()
-"""Names and places that are fit for the page as they are: most come again and again."""
-_MOST_KNOWN: Final = 2048
-
-
-def _shown(text: str) -> str:
-    shown = fit(text, LONGEST_STATEMENT)
-    if shown is text:
-        if len(_known_fit) >= _MOST_KNOWN:
-            _known_fit.clear()
-        _known_fit.add(text)
-    return shown
+    return packed_events([known_fit(one) or "" for one in numbers], times, fields)
 
 
 def _checked(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -268,9 +253,3 @@ def _seconds(value: object) -> float:
 def _text(value: object, longest: int) -> str:
     shown = fit_or_none(value, longest)
     return NO_TEXT if shown is None else shown
-
-
-def has_referrer(exchange: Exchange) -> bool:
-    """Return whether a request has a referrer, while its exchange is open."""
-    environ = exchange._environ
-    return environ is not None and "HTTP_REFERER" in environ

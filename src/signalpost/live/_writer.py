@@ -108,29 +108,28 @@ class Writer:
         if file is not None and not file.is_open and file.pid != os.getpid():
             return
         # Nearly always no other thread writes: then nothing has to wait in the queue.
-        if (
-            file is not self._file or self._pending or not self._lock.acquire(False)  # noqa: FBT003  # a name takes longer
-        ):
+        if file is None or self._pending or not self._begin(file):
             self._close_later(trace)
         else:
             try:
-                self._close_now(file, trace)
+                self._has_written(file, self._write_closed(file, trace))
             finally:
+                self._is_busy = False
                 self._lock.release()
             if self._pending:
                 self._drain()
         if file is not None and trace.slot >= 0 and file.is_open:
             file.close_slot(trace.slot)
 
-    def _close_now(self, file: WorkerFile | None, trace: Trace) -> None:
-        if self._is_busy or file is None or not file.is_open:
-            self._close_later(trace)
-            return
+    def _begin(self, file: WorkerFile) -> bool:
+        """Return whether this thread may write now, until it is no longer busy."""
+        if not self._lock.acquire(False):  # noqa: FBT003  # a name takes longer
+            return False
+        if self._is_busy or file is not self._file or not file.is_open:
+            self._lock.release()
+            return False
         self._is_busy = True
-        try:
-            self._has_written(file, self._write_closed(file, trace))
-        finally:
-            self._is_busy = False
+        return True
 
     def _close_later(self, trace: Trace) -> None:
         # The file has room for no more records; the request itself is still counted.

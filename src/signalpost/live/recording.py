@@ -37,7 +37,6 @@ from ..receivers.response_times import response_times
 from ..receivers.statements import is_further_part
 from ..wsgi.finding import sender_of
 from ..wsgi.mount import Mount
-from ._events import has_referrer
 from ._events import number_of
 from ._events import record_of
 from ._events import Trace
@@ -58,7 +57,7 @@ from ._records import SQL
 from ._signals import Deliveries
 from ._text import fit
 from ._text import fit_or_none
-from ._text import LONGEST_ROUTE
+from ._text import known_fit
 from ._writer import Writer
 from .page import LivePage
 
@@ -240,8 +239,14 @@ class LiveRecorder:
         writer = self._writer
         if writer is None or self._is_left_out(exchange):
             return
-        trace = writer.open(exchange.started_at, exchange.method, _path_of(exchange))
-        exchange.state[self] = trace
+        path = fit(exchange.script_name + exchange.path)
+        trace = writer.open(exchange.started_at, exchange.method, path)
+        state = exchange._state
+        if state is None:
+            # As exchange.state makes it, without a call.
+            exchange._state = {self: trace}
+        else:
+            state[self] = trace
 
     def started(self, sender: object, *, exchange: Exchange) -> None:
         """Keep when the application began."""
@@ -365,29 +370,27 @@ class LiveRecorder:
 
     def closed(self, sender: object, *, exchange: Exchange) -> None:
         """Write that a request is over."""
-        writer, trace = self._writer, self._trace_of(exchange)
+        writer, state = self._writer, exchange._state
         if writer is None:
             return
+        trace: Trace | None = None if state is None else state.get(self)
         if trace is None:
             # It was opened before this was connected.
             if self._is_left_out(exchange):
                 return
-            trace = Trace(None, -1, _path_of(exchange))
-        status, outcome = number_of(exchange.status), exchange.outcome
-        if outcome == "error" or (status is not None and status >= 500):
-            trace.is_failed = True
-            if trace.failure is None and status is not None and status >= 500:
-                trace.failure = failed_response(status, exchange)
-                writer.fail(trace.failure, None)
-        elif outcome == "aborted":
-            trace.is_aborted = True
+            trace = Trace(None, -1, fit(exchange.script_name + exchange.path))
+        status = exchange.status
+        # A receiver may have set any value.
+        if type(status) is not int:
+            status = None
+        if exchange.outcome != "complete" or (status is not None and status >= 500):
+            self._note_outcome(writer, trace, status, exchange)
         trace.started_at = exchange.started_at
         trace.response_seconds = response_times(exchange)[0]
-        route = exchange.route
-        if route is not None:
-            trace.route = fit_or_none(route, LONGEST_ROUTE)
+        trace.route = known_fit(exchange.route)
         referrer = None
-        if has_referrer(exchange):
+        environ = exchange._environ
+        if environ is not None and "HTTP_REFERER" in environ:
             trace.has_referrer = True
             referrer = exchange.referrer
             writer.tops.count_referrer(exchange)
@@ -395,6 +398,19 @@ class LiveRecorder:
             trace.count_statements()
         trace.record = record_of(exchange, trace, status, referrer)
         writer.close(trace)
+
+    def _note_outcome(
+        self, writer: Writer, trace: Trace, status: int | None, exchange: Exchange
+    ) -> None:
+        """Note how a request ended that is not complete, or has failed."""
+        outcome, has_failed = exchange.outcome, status is not None and status >= 500
+        if outcome == "error" or has_failed:
+            trace.is_failed = True
+            if trace.failure is None and status is not None and has_failed:
+                trace.failure = failed_response(status, exchange)
+                writer.fail(trace.failure, None)
+        elif outcome == "aborted":
+            trace.is_aborted = True
 
     def _connections(self) -> list[tuple[NamedSignal, Any]]:
         found: list[tuple[NamedSignal, Any]] = [
@@ -421,9 +437,9 @@ class LiveRecorder:
         return page_around
 
     def _is_left_out(self, exchange: Exchange) -> bool:
-        if self._is_excluded is not None and self._is_excluded(exchange):
+        path, is_excluded = self._path, self._is_excluded
+        if is_excluded is not None and is_excluded(exchange):
             return True
-        path = self._path
         return path is not None and (
             exchange.path == path or exchange.path.startswith(path + "/")
         )
@@ -435,7 +451,3 @@ class LiveRecorder:
     def _current_trace(self) -> Trace | None:
         exchange = current_exchange()
         return None if exchange is None else self._trace_of(exchange)
-
-
-def _path_of(exchange: Exchange) -> str:
-    return fit(exchange.script_name + exchange.path)

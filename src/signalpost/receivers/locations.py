@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
+from types import CodeType
 from types import FrameType
 
 __all__ = ["is_generated", "is_of_application", "location_of"]
@@ -71,22 +72,51 @@ def location_of(frame: FrameType) -> str:
     :param frame: Where to begin.
     :returns: As ``"/srv/shop/orders.py:31:names_of"``; ``"-"`` if not found.
     """
+    found = _found_below(frame)
+    if found is None:
+        below = map(_found_below, _waiting_frames())
+        found = next((one for one in below if one is not None), "-")
+    return found
+
+
+def _found_below(frame: FrameType) -> str | None:
     # Called for each statement, some twenty frames below the application's: so without
     # a generator, and without a call for each frame.
     known = _known.get
-    step: FrameType | None
-    for step in _innermost_frames(frame):
-        while step is not None:
-            file = step.f_code.co_filename
-            is_ours = known(file)
-            if is_ours is None:
-                is_ours = _learn(file)
-            if is_ours:
-                file, line = _file_and_line(step)
-                return f"{file}:{line}:{step.f_code.co_qualname}"
-            step = step.f_back
-    return "-"
+    step: FrameType | None = frame
+    while step is not None:
+        file = step.f_code.co_filename
+        is_ours = known(file)
+        if is_ours is None:
+            is_ours = _learn(file)
+        if is_ours:
+            return _shown(step)
+        step = step.f_back
+    return None
 
+
+def _shown(frame: FrameType) -> str:
+    """Return a frame's line as text; cached, as few lines execute most statements."""
+    code = frame.f_code
+    # Not by the code object, whose hash is that of all that is in it.
+    key = id(code), frame.f_lasti
+    found = _texts.get(key)
+    # The code that is kept with a text lives on, so no other has its id.
+    if found is not None:
+        return found[1]
+    file, line = _file_and_line(frame)
+    text = f"{file}:{line}:{code.co_qualname}"
+    # An application may make templates as it goes, and they would be kept.
+    if _TEMPLATE not in frame.f_globals:
+        if len(_texts) >= _MOST_TEXTS:
+            _texts.clear()
+        _texts[key] = code, text
+    return text
+
+
+_texts: dict[tuple[int, int], tuple[CodeType, str]] = {}
+_MOST_TEXTS = 1024
+_TEMPLATE = "__jinja_template__"
 
 _known: dict[str, bool] = {}
 _MOST_KNOWN = 4096
@@ -102,7 +132,7 @@ def _learn(file: str) -> bool:
 def _file_and_line(frame: FrameType) -> tuple[str, int | None]:
     """Return the line that a frame is at; of a Jinja template, the template's own."""
     file, line = frame.f_code.co_filename, frame.f_lineno
-    template = frame.f_globals.get("__jinja_template__")
+    template = frame.f_globals.get(_TEMPLATE)
     if template is None or line is None:
         return file, line
     # One that comes from no file has a name all the same.
@@ -111,13 +141,12 @@ def _file_and_line(frame: FrameType) -> tuple[str, int | None]:
     return file, template.get_corresponding_lineno(line)
 
 
-def _innermost_frames(frame: FrameType) -> Iterator[FrameType]:
-    """Yield a frame, and that of each greenlet which waits for the one that it is in.
+def _waiting_frames() -> Iterator[FrameType]:
+    """Yield the frame of each greenlet that waits for the one that runs.
 
     An async engine runs in a greenlet, whose own frames end where it was started; the
     coroutine that waits for it is on those of its parent.
     """
-    yield frame
     greenlets = sys.modules.get("greenlet")
     greenlet = None if greenlets is None else greenlets.getcurrent().parent
     while greenlet is not None:

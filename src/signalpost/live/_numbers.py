@@ -25,7 +25,6 @@ from ._layout import PERIODS
 from ._layout import SECOND
 from ._layout import SECONDS
 from ._layout import TICK
-from ._layout import TOTALS
 from ._worker import Worker
 from .snapshot import Chart
 from .snapshot import Periods
@@ -146,12 +145,20 @@ class _Minute(NamedTuple):
 class _Route:
     """A route of all workers."""
 
-    __slots__ = ("aborted", "chart", "failed", "histogram", "totals")
+    __slots__ = (
+        "aborted",
+        "all_aborted",
+        "all_failed",
+        "chart",
+        "failed",
+        "histogram",
+        "requests",
+    )
 
     def __init__(self) -> None:
         self.chart: Sequence[int] = (0,) * MINUTE_PERIODS
         self.failed = self.aborted = self.histogram = 0
-        self.totals = (0, 0, 0)
+        self.requests = self.all_failed = self.all_aborted = 0
 
 
 class Minutes:
@@ -196,11 +203,10 @@ class Minutes:
 
 def _minute_of(worker: Worker, tick: int) -> _Minute | None:
     layout = worker.layout
-    at = layout.minute + tick % MINUTE_PERIODS * layout.minute_bytes
-    data = worker.data
-    if TICK.unpack_from(data, at)[0] != tick:
+    data = worker.minute(tick % MINUTE_PERIODS)
+    if TICK.unpack_from(data)[0] != tick:
         return None
-    at += 8
+    at = TICK.size
     histograms_at = at + layout.rows * COUNTS.size
     end = histograms_at + layout.rows * _HISTOGRAM_BYTES
     counts = Struct(f"={3 * layout.rows}I").unpack_from(data, at)
@@ -226,22 +232,25 @@ def _add(
     size = layout.rows * _HISTOGRAM_BYTES
     whole = sum(one.histograms for one in some) & ((1 << (8 * size)) - 1)
     histograms = whole.to_bytes(size, byteorder)
-    for row, name in enumerate(worker.routes()):
+    names = worker.routes()
+    totals = Struct(f"={3 * len(names)}Q").unpack_from(worker.data, layout.totals)
+    for row, name in enumerate(names):
         route = routes.get(name)
         if route is None:
             route = routes[name] = _Route()
+        chart = charts[row]
         # In most minutes, most routes have no requests.
-        if any(charts[row]):
-            route.chart = [*map(add, route.chart, charts[row])]
+        if any(chart):
+            route.chart = [*map(add, route.chart, chart)] if route.histogram else chart
             route.failed += failed[row]
             route.aborted += aborted[row]
             at = row * _HISTOGRAM_BYTES
             route.histogram += int.from_bytes(
                 histograms[at : at + _HISTOGRAM_BYTES], byteorder
             )
-        totals = TOTALS.unpack_from(worker.data, layout.totals + row * TOTALS.size)
-        a, b, c = map(add, route.totals, totals)
-        route.totals = a, b, c
+        route.requests += totals[3 * row]
+        route.all_failed += totals[3 * row + 1]
+        route.all_aborted += totals[3 * row + 2]
 
 
 def _row(name: str, route: _Route, window_seconds: float) -> RouteRow:
@@ -253,6 +262,8 @@ def _row(name: str, route: _Route, window_seconds: float) -> RouteRow:
         route.failed,
         route.aborted,
         *quantiles(route.histogram),
-        *route.totals,
+        route.requests,
+        route.all_failed,
+        route.all_aborted,
         tuple(route.chart),
     )

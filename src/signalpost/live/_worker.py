@@ -16,6 +16,7 @@ from ..receivers.own_folder import OwnFolder
 from ._folder import is_held
 from ._folder import opened
 from ._layout import INDEX_ENTRY
+from ._layout import INDEXED
 from ._layout import Layout
 from ._layout import live_fields
 from ._layout import LiveFields
@@ -31,6 +32,7 @@ from ._records import unpacked
 __all__ = ["Entry", "Slot", "Worker"]
 
 _MOST_NAMED: Final = 16
+_WINDOW_BYTES: Final = 1 << 15
 
 
 class Entry(NamedTuple):
@@ -63,7 +65,10 @@ class Worker:
 
     __slots__ = (
         "_descriptor",
+        "_index",
+        "_window",
         "data",
+        "in_flight",
         "is_alive",
         "is_new",
         "layout",
@@ -72,9 +77,17 @@ class Worker:
         "start",
     )
 
+    data: bytes
+    """The file up to the minutes of the routes."""
+    in_flight: tuple[Slot, ...]
+    """The requests in flight that have slots."""
+    live: LiveFields
+    """The fields that change with each request."""
+
     def __init__(self, folder: OwnFolder, name: str) -> None:
         self.name = name.removesuffix(".live")
         self._descriptor = opened(folder, name, os.O_RDONLY)
+        self._window = 0, b""
         try:
             self._read()
         except BaseException:
@@ -99,12 +112,29 @@ class Worker:
             raise ValueError(
                 f"it has {found.st_size} bytes, and must have {layout.size}"
             )
-        self.data: bytes = os.pread(self._descriptor, layout.ring, 0)
-        if len(self.data) != layout.ring:
-            raise ValueError("it was cut while it was read")
-        self.live: LiveFields = live_fields(self.data)
+        self.data = self._part(0, layout.minute)
+        # After the counts, so that it has each record that is counted.
+        self._index = self._part(layout.index, layout.ring)
+        self.live = live_fields(self.data)
         if not 2 <= self.live.route_count <= layout.rows:
             raise ValueError("its counts are damaged")
+        self.in_flight = self._slots()
+
+    def _part(self, begin: int, end: int) -> bytes:
+        data = os.pread(self._descriptor, end - begin, begin)
+        if len(data) != end - begin:
+            raise ValueError("it was cut while it was read")
+        return data
+
+    def minute(self, number: int) -> bytes:
+        """Return a period of the routes' last minute; nothing if the file was cut.
+
+        :param number: Its place, from 0.
+        """
+        size = self.layout.minute_bytes
+        at = self.layout.minute + number * size
+        data = os.pread(self._descriptor, size, at)
+        return data if len(data) == size else bytes(size)
 
     def close(self) -> None:
         """Close the file."""
@@ -119,17 +149,16 @@ class Worker:
             return "alive"
         return "ended" if self.live.ended_at else "killed"
 
-    def slots(self) -> list[Slot]:
-        """Return the requests in flight that have slots."""
+    def _slots(self) -> tuple[Slot, ...]:
         begin = self.layout.slots
         data = self.data[begin : begin + SLOTS * SLOT.size]
-        return [
+        return tuple(
             Slot(
                 started_at, status or None, _text(method.rstrip(b"\0")), _text(path[:n])
             )
             for started_at, status, n, method, path in SLOT.iter_unpack(data)
             if 0 < started_at < 1e11
-        ]
+        )
 
     def routes(self) -> tuple[str, ...]:
         """Return the names of the rows that are used."""
@@ -142,11 +171,11 @@ class Worker:
 
         :param after: Only those with a higher number.
         """
-        last = self.live.sequence
-        for sequence, at, offset, length in INDEX_ENTRY.iter_unpack(
-            self.data[self.layout.index :]
-        ):
-            if after < sequence <= last and offset + length <= RING_BYTES:
+        last, index = self.live.sequence, self._index
+        for number in range(max(after, last - INDEXED) + 1, last + 1):
+            place = number % INDEXED * INDEX_ENTRY.size
+            sequence, at, offset, length = INDEX_ENTRY.unpack_from(index, place)
+            if sequence == number and offset + length <= RING_BYTES:
                 yield Entry(at, sequence, offset, length, self)
 
     def record(self, entry: Entry, *, with_events: bool = False) -> list[Any] | None:
@@ -154,8 +183,7 @@ class Worker:
 
         :param with_events: Whether the events follow the fields.
         """
-        at = self.layout.ring + entry.offset
-        data = os.pread(self._descriptor, entry.length, at)
+        data = self._record_bytes(entry.offset, entry.length)
         if len(data) != entry.length or entry.length < RECORD_HEAD.size:
             return None
         sequence, check = RECORD_HEAD.unpack_from(data)
@@ -167,6 +195,16 @@ class Worker:
         except ValueError:
             return None
         return [*head, *more]
+
+    def _record_bytes(self, offset: int, length: int) -> bytes:
+        begin, window = self._window
+        if not begin <= offset <= offset + length <= begin + len(window):
+            # The records before it are read next, as a rule.
+            begin = max(0, offset + length - _WINDOW_BYTES)
+            at = self.layout.ring + begin
+            window = os.pread(self._descriptor, offset + length - begin, at)
+            self._window = begin, window
+        return window[offset - begin : offset - begin + length]
 
 
 @lru_cache(maxsize=_MOST_NAMED)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from contextlib import ExitStack
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from typing import Final
@@ -227,8 +228,7 @@ class Reader:
     ) -> LiveSnapshot:
         workers, lists = files.workers, self._lists
         span = _span_of(workers, now)
-        in_flight = _in_flight(workers, now)
-        shown = in_flight[:_MOST_IN_FLIGHT]
+        shown = _in_flight(workers, now)
         count = _count_in_flight(workers, is_alive_only=False)
         parts: dict[str, Any] = {
             **self._numbers(workers, span, cursor),
@@ -376,7 +376,7 @@ def _total(workers: Sequence[Worker], span: _Span, minute: Quantiles) -> Total:
 
 def _count_in_flight(workers: Sequence[Worker], *, is_alive_only: bool) -> int:
     return sum(
-        len(one.slots()) + one.live.overflow
+        len(one.in_flight) + one.live.overflow
         for one in workers
         if one.is_alive or not is_alive_only
     )
@@ -384,26 +384,29 @@ def _count_in_flight(workers: Sequence[Worker], *, is_alive_only: bool) -> int:
 
 def _in_flight(workers: Sequence[Worker], now: float) -> list[InFlightRow]:
     """Return the requests in flight, longest first; those of dead workers are last."""
-    rows = [
+    found = [
+        (not worker.is_alive, slot.started_at, slot, worker)
+        for worker in workers
+        for slot in worker.in_flight
+    ]
+    found.sort(key=itemgetter(0, 1))
+    return [
         InFlightRow(
             worker.name,
             worker.start.pid,
             slot.method,
             slot.path,
             slot.started_at,
-            max(0.0, round(now - slot.started_at, 3)) if worker.is_alive else None,
+            None if is_dead else max(0.0, round(now - slot.started_at, 3)),
             slot.status,
-            not worker.is_alive,
+            is_dead,
         )
-        for worker in workers
-        for slot in worker.slots()
+        for is_dead, _, slot, worker in found[:_MOST_IN_FLIGHT]
     ]
-    rows.sort(key=lambda row: (row.is_dead, row.started_at))
-    return rows
 
 
 def _worker_row(worker: Worker, span: _Span) -> WorkerRow:
-    live, slots = worker.live, worker.slots()
+    live, slots = worker.live, worker.in_flight
     in_flight = len(slots) + live.overflow
     return WorkerRow(
         worker.name,

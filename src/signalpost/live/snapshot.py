@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 __all__ = [
@@ -406,16 +407,15 @@ class LiveSnapshot:
     files: FileTotals
 
 
-_names: dict[type, tuple[tuple[str, str], ...]] = {}
+_forms: dict[type, tuple[tuple[str, ...], attrgetter[tuple[Any, ...]]]] = {}
 
 
 def json_default(value: Any) -> dict[str, Any]:
     """Return a snapshot, or a part of one, as a dict for :func:`json.dumps`."""
     kind = type(value)
-    names = _names.get(kind)
-    if names is None:
-        names = _names[kind] = tuple(
-            ("from" if one.name == "begin" else one.name, one.name)
-            for one in fields(value)
-        )
-    return {name: getattr(value, attribute) for name, attribute in names}
+    form = _forms.get(kind)
+    if form is None:
+        attributes = [one.name for one in fields(value)]
+        names = ("from" if one == "begin" else one for one in attributes)
+        form = _forms[kind] = tuple(names), attrgetter(*attributes)
+    return dict(zip(form[0], form[1](value), strict=True))

@@ -223,12 +223,8 @@ def _add(
     zeros = (0,) * layout.rows
     columns = [zeros if one is None else one.requests for one in minutes]
     charts = [*zip(*columns, strict=True)]
-    failed = [
-        sum(row) for row in zip(zeros, *(one.failed for one in some), strict=True)
-    ]
-    aborted = [
-        sum(row) for row in zip(zeros, *(one.aborted for one in some), strict=True)
-    ]
+    failed = _summed(one.failed for one in some if any(one.failed))
+    aborted = _summed(one.aborted for one in some if any(one.aborted))
     size = layout.rows * _HISTOGRAM_BYTES
     whole = sum(one.histograms for one in some) & ((1 << (8 * size)) - 1)
     histograms = whole.to_bytes(size, byteorder)
@@ -242,8 +238,10 @@ def _add(
         # In most minutes, most routes have no requests.
         if any(chart):
             route.chart = [*map(add, route.chart, chart)] if route.histogram else chart
-            route.failed += failed[row]
-            route.aborted += aborted[row]
+            if failed:
+                route.failed += failed[row]
+            if aborted:
+                route.aborted += aborted[row]
             at = row * _HISTOGRAM_BYTES
             route.histogram += int.from_bytes(
                 histograms[at : at + _HISTOGRAM_BYTES], byteorder
@@ -251,6 +249,11 @@ def _add(
         route.requests += totals[3 * row]
         route.all_failed += totals[3 * row + 1]
         route.all_aborted += totals[3 * row + 2]
+
+
+def _summed(columns: Iterable[Sequence[int]]) -> list[int]:
+    """Return the sums of the rows of columns; nothing if there is no column."""
+    return [*map(sum, zip(*columns, strict=True))]
 
 
 def _row(name: str, route: _Route, window_seconds: float) -> RouteRow:

@@ -14,7 +14,6 @@ from functools import lru_cache
 from struct import Struct
 from typing import Any
 from typing import Final
-from typing import NamedTuple
 from typing import TypeAlias
 
 __all__ = [
@@ -26,7 +25,6 @@ __all__ = [
     "SQL",
     "TEMPLATE",
     "UNKNOWN",
-    "Head",
     "packed",
     "packed_events",
     "unpacked",
@@ -51,29 +49,6 @@ NOWHERE: Final = 0xFFFF
 Event: TypeAlias = tuple[int, int, float, float | None, int | None, int | None, int]
 """Kind, number of its name, seconds until its begin, those that it took, number of its
 place, how often its statement came, whether it failed."""
-
-
-class Head(NamedTuple):
-    """The fields of a recorded exchange, without its events."""
-
-    method: str | None
-    path: str | None
-    route: str | None
-    status: int | None
-    outcome: str | None
-    response_seconds: float | None
-    duration_seconds: float | None
-    body_bytes: int
-    sql_count: int
-    sql_seconds: float
-    most_repeats: int
-    is_failed: int
-    exception: str | None
-    request_id: str | None
-    seconds_to_headers: float | None
-    seconds_to_first_byte: float | None
-    referrer: str | None
-    fingerprint: str | None
 
 
 def packed(
@@ -134,10 +109,16 @@ def _events_struct(texts: int, events: int) -> Struct:
     return Struct(f"<IHH{texts}I{'BBHddH' * events}")
 
 
-def unpacked(data: bytes, *, with_events: bool) -> tuple[Head, list[Any]]:
-    """Return what a record has of an exchange; and texts, events, and left out ones.
+def unpacked(data: bytes, *, with_events: bool) -> list[Any]:
+    """Return what a record has of an exchange.
 
-    :param with_events: Whether the latter are read; else there are none.
+    That is its method, path, route, status, outcome, response time, duration, bytes,
+    statements, their seconds, the most of one, whether it failed, the type of its
+    exception, its id, the seconds until its headers and its first byte, its referrer,
+    the fingerprint of its failure; and the texts of its events, these, and how many are
+    left out.
+
+    :param with_events: Whether the last three are read; else there are none.
     :raises ValueError: If it is no record.
     """
     try:
@@ -145,24 +126,24 @@ def unpacked(data: bytes, *, with_events: bool) -> tuple[Head, list[Any]]:
         at = _HEAD.size + length
         head = _head_of(numbers[:10], _texts(data[_HEAD.size : at]))
         if not with_events:
-            return head, []
+            return head
         names, rows = _unpacked_events(data[at : at + more]) if more else ([], [])
     except (struct.error, IndexError) as error:
         raise ValueError("it is no record") from error
     _add_moments(names, rows, numbers[10:])
-    return head, [names, rows, left_out]
+    return [*head, names, rows, left_out]
 
 
-def _head_of(numbers: list[Any], texts: list[str | None]) -> Head:
+def _head_of(numbers: list[Any], texts: list[str | None]) -> list[Any]:
     method, path, route, outcome, exception, request_id, referrer, mark = texts
     status, size, count, most, failed, sql, *times = numbers
     response, duration, headers, first_byte = map(_seconds, times)
     status = None if status == NO_STATUS else status
-    return Head(
+    return [
         *(method, path, route, status, outcome, response, duration, size),
         *(count, _seconds(sql) or 0.0, most, failed, exception, request_id),
         *(headers, first_byte, referrer, mark),
-    )
+    ]
 
 
 def _texts(data: bytes) -> list[str | None]:

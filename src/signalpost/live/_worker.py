@@ -191,10 +191,9 @@ class Worker:
         if sequence != entry.sequence or check != zlib.adler32(text):
             return None
         try:
-            head, more = unpacked(text, with_events=with_events)
+            return unpacked(text, with_events=with_events)
         except ValueError:
             return None
-        return [*head, *more]
 
     def _record_bytes(self, offset: int, length: int) -> bytes:
         begin, window = self._window

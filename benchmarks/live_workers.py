@@ -1,8 +1,8 @@
-"""Workers whose files are full: a process of its own, which ``live_polls`` starts.
+"""Workers whose files are full, for ``live_polls``.
 
-``python -m benchmarks.live_workers FOLDER`` fills the files of eight workers, prints a
-line with what they take as JSON, and then changes them once for each line that it
-reads. One process has all of them, which makes no difference to a reader.
+``python -m benchmarks.live_workers FOLDER`` starts eight of them. Once their files are
+full, it prints a line with what they take as JSON. Then it changes all of them for each
+line that it reads.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from itertools import count
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from typing import TYPE_CHECKING
@@ -41,6 +42,9 @@ REFERRERS = 195
 IN_FLIGHT = 20
 CHANGES = 20
 """How many requests each serves between two polls."""
+
+_CHANGE = "change"
+_END = "end"
 
 
 class Worker:
@@ -154,26 +158,50 @@ def _bytes_of_a_worker(folder: str) -> int:
     return after - before
 
 
+def _work(folder: str, pipe: Any) -> None:
+    """Fill the file of this process, and change it until there is no more to do."""
+    worker = Worker(folder)
+    worker.fill()
+    flush()
+    pipe.send(None)
+    while pipe.recv() == _CHANGE:
+        worker.serve(CHANGES)
+        flush()
+        pipe.send(None)
+    worker.end()
+
+
 def main(folder: str) -> None:
-    """Fill files, and change them until the input ends."""
+    """Start the workers, and let them change their files until the input ends."""
     memory = _bytes_of_a_worker(f"{folder}/one")
     own = f"{folder}/live"
-    workers = [Worker(own) for _ in range(WORKERS)]
-    for worker in workers:
-        worker.fill()
-    flush()
+    context = get_context("fork")
+    pipes, processes = [], []
+    for _ in range(WORKERS):
+        pipe, other = context.Pipe()
+        processes.append(context.Process(target=_work, args=(own, other)))
+        processes[-1].start()
+        pipes.append(pipe)
+    _wait(pipes)
     files = {
         kind: max(file.stat().st_size for file in Path(own).glob(f"*.{kind}"))
         for kind in ("live", "lists")
     }
     print(json.dumps({"memory": memory, **files}), flush=True)
     for _ in sys.stdin:
-        for worker in workers:
-            worker.serve(CHANGES)
-        flush()
+        for pipe in pipes:
+            pipe.send(_CHANGE)
+        _wait(pipes)
         print(flush=True)
-    for worker in workers:
-        worker.end()
+    for pipe in pipes:
+        pipe.send(_END)
+    for process in processes:
+        process.join()
+
+
+def _wait(pipes: Iterable[Any]) -> None:
+    for pipe in pipes:
+        pipe.recv()
 
 
 if __name__ == "__main__":

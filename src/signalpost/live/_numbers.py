@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from itertools import accumulate
-from math import ceil
 from operator import add
 from struct import Struct
 from sys import byteorder
@@ -61,11 +60,12 @@ def quantiles(histogram: int) -> Quantiles:
     count = totals[-1]
     if not count:
         return None, None, None
-    p50, p90, p99 = (
-        _MIDDLES[bisect_left(totals, max(1, ceil(round(q * count, 9))))]
-        for q in (0.5, 0.9, 0.99)
+    # The nearest rank, rounded up in whole numbers.
+    return (
+        _MIDDLES[bisect_left(totals, -(count * -50 // 100))],
+        _MIDDLES[bisect_left(totals, -(count * -90 // 100))],
+        _MIDDLES[bisect_left(totals, -(count * -99 // 100))],
     )
-    return p50, p90, p99
 
 
 def chart_of(workers: Iterable[Worker], first: int, last: int) -> Chart:

@@ -31,7 +31,8 @@ PLUGIN = "signalpost.integrations.pytest_plugin"
 IS_INSTALLED = any(one.value == PLUGIN for one in entry_points(group="pytest11"))
 
 # Warnings are errors in each run, as they are in many a project.
-OPTIONS = ("-W", "error")
+# Some tests of a run are about the one before, so no plugin may change their order.
+OPTIONS = ("-W", "error", "-p", "no:randomly", "-p", "no:random_order")
 
 # Where signalpost was installed without it, it is given to each run.
 PLUGINS = () if IS_INSTALLED else (pytest_plugin,)

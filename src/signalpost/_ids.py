@@ -99,7 +99,7 @@ class IdHeaders:
     """Their names."""
 
     def __init__(self, names: Collection[str]) -> None:
-        if isinstance(names, str) or not isinstance(names, Collection):
+        if isinstance(names, (str, Mapping)) or not isinstance(names, Collection):
             raise TypeError(
                 "id_headers must be a collection of names of headers, got"
                 f' {short_repr(names)}; write ["X-Request-ID"]'

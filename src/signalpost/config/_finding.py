@@ -285,6 +285,9 @@ def instance_of(kind: type, options: Mapping[str, Any], location: Location) -> A
                 raise location.error(f"unknown option {quoted(name)}; {advice}", name)
             annotation = _annotation(kind, parameters.get(name))
             given[name] = _value_of(name, value, annotation, location)
+    missing = [name for name in _required(parameters) if name not in options]
+    if missing:
+        mistakes.add(location.error(f"it needs {_named(missing)}; {has}"))
     if mistakes:
         for error in _wrong_values(kind, given, location):
             mistakes.add(error)
@@ -299,6 +302,19 @@ def instance_of(kind: type, options: Mapping[str, Any], location: Location) -> A
         if isinstance(error, SystemExit):
             reason = f"SystemExit: {reason}"
         raise location.error(scrubbed(f"{reason}; {has}", given)) from error
+
+
+def _required(parameters: Mapping[str, inspect.Parameter]) -> Iterable[str]:
+    """Return the names of the options that have no default."""
+    return [
+        name
+        for name, one in parameters.items()
+        if one.kind in _BY_NAME and one.default is inspect.Parameter.empty
+    ]
+
+
+def _named(options: Collection[str]) -> str:
+    return f"the option{'' if len(options) == 1 else 's'} {joined(options)}"
 
 
 def _value_of(name: str, value: Any, annotation: Any, location: Location) -> Any:

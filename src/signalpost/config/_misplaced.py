@@ -18,6 +18,7 @@ from ._location import joined
 from ._location import Location
 from ._location import nearest
 from ._output import FORMATS
+from ._shown import shown_name
 from ._shown import shown_value
 from ._tables import RECEIVERS
 from ._tables import SECTION
@@ -74,13 +75,29 @@ def misplaced(
         if advice is not None:
             kind = "section" if isinstance(value, Mapping) else "key"
             yield location_of("", name).error(f"unknown {kind}; {advice}")
-    tools = table.get("tool")
-    for name in tools if isinstance(tools, Mapping) else ():
-        if is_near(name, SECTION):
-            yield location_of("tool", name).error(
-                "unknown section, as nothing is read below tool; did you mean"
-                f" [{SECTION}]?"
+    for name, value in table.items():
+        if name != SECTION and isinstance(value, Mapping):
+            yield from _below(name, value, location_of)
+
+
+def _below(
+    section: str, table: Mapping[str, Any], location_of: LocationOf
+) -> Iterable[ConfigurationError]:
+    """Yield an error for each section of ours within another's."""
+    for name, value in table.items():
+        if is_near(name, SECTION) and (section == "tool" or _has_receivers(value)):
+            yield location_of(section, name).error(
+                f"unknown section, as nothing is read below {shown_name(section)}; did"
+                f" you mean [{SECTION}]?"
             )
+        elif isinstance(value, Mapping):
+            yield from _below(f"{section}.{name}", value, location_of)
+
+
+def _has_receivers(value: Any) -> bool:
+    """Return whether a section is ours, and none about the logger of our name."""
+    names = value if isinstance(value, Mapping) else ()
+    return any(is_near(name, "receivers") for name in names)
 
 
 def _advice(name: str, value: Any) -> str | None:

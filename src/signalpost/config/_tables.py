@@ -320,9 +320,13 @@ def _options_in_text(text: str, location: Location) -> dict[str, Any]:
     for line in lines_in(text):
         name, equals, value = line.partition("=")
         if not equals:
+            # A truth with lines below is not one, but looks like one by itself.
             raise location.error(
                 "expected yes, no, or a line NAME = VALUE for each option, got"
-                f" {shown_value(line)}"
+                f" {shown_value(text if line.lower() in TRUTHS else line)}"
             )
-        options[name.strip()] = RawValue(value.strip())
+        name = name.strip()
+        if name in options:
+            raise location.error(f"option {shown_name(name)} is given twice", name)
+        options[name] = RawValue(value.strip())
     return options

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from importlib import import_module
+
+from .options import is_collection
 
 __all__ = ["ignored_classes"]
 
@@ -15,7 +16,7 @@ def ignored_classes(ignore: object) -> tuple[type[BaseException], ...]:
     :raises TypeError: If it is no collection of them.
     :raises ValueError: If a path leads to no class of exceptions.
     """
-    if isinstance(ignore, (str, bytes)) or not isinstance(ignore, Collection):
+    if not is_collection(ignore):
         raise TypeError(
             "ignore must be a collection of exceptions, or of their paths, got"
             f' {ignore!r}; write ["shop.errors:Expected"]'

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from collections.abc import Mapping
 from reprlib import repr as short_repr
+from typing import Any
+from typing import TypeGuard
 
 __all__ = [
     "checked_seconds",
     "checked_statuses",
     "checked_truth",
     "checked_whole_number",
+    "is_collection",
     "is_number",
 ]
 
@@ -17,6 +21,13 @@ __all__ = [
 def is_number(value: object) -> bool:
     """Return whether a value is a number, and not ``True`` or ``False``."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_collection(value: object) -> TypeGuard[Collection[Any]]:
+    """Return whether a value holds others, and is neither text nor a table."""
+    if isinstance(value, (str, bytes, Mapping)):
+        return False
+    return isinstance(value, Collection)
 
 
 def checked_seconds(option: str, seconds: float | None, advice: str) -> float | None:
@@ -81,7 +92,7 @@ def checked_statuses(option: str, statuses: object) -> frozenset[int]:
     :raises TypeError: If it is not a collection of whole numbers.
     :raises ValueError: If one is not from 100 to 999.
     """
-    if isinstance(statuses, (str, bytes)) or not isinstance(statuses, Collection):
+    if not is_collection(statuses):
         raise TypeError(
             f"{option} must be a collection of statuses, got {short_repr(statuses)};"
             " write [503]"

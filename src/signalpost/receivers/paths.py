@@ -9,6 +9,7 @@ from typing import Final
 from typing import Literal
 
 from ..exchange import Exchange
+from .options import is_collection
 
 __all__ = ["OTHER_ROUTES", "UNMATCHED_ROUTE", "exclusion_of", "route_or_path"]
 
@@ -52,7 +53,7 @@ def exclusion_of(patterns: Collection[str]) -> Callable[[Exchange], bool] | None
 
     .. versionadded:: 0.1
     """
-    if isinstance(patterns, (str, bytes)) or not isinstance(patterns, Collection):
+    if not is_collection(patterns):
         raise TypeError(
             f"exclude must be a collection of patterns, got {patterns!r};"
             ' write ["/healthz"]'

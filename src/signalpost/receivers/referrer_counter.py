@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from collections.abc import Mapping
 from dataclasses import dataclass
+from reprlib import repr as short_repr
 from threading import RLock
 from typing import ClassVar
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from ..exchange import Exchange
 from .lines import logfmt_value
 from .lines import LONGEST_FIELD
 from .options import checked_whole_number
+from .options import is_collection
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -124,6 +126,9 @@ class ReferrerCounter:
                 f"own_origins must be a collection of origins, got the string"
                 f" {own_origins!r}; write [{own_origins!r}]"
             )
+        for name, given in (("paths", paths), ("own_origins", own_origins)):
+            if given is not None and not is_collection(given):
+                raise TypeError(f"{name} must be a collection, got {short_repr(given)}")
         checked_whole_number(
             "max_referrers", max_referrers, "write a number of rows, as 1000"
         )

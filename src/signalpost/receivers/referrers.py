@@ -13,6 +13,7 @@ from .formats import Line
 from .lines import chosen_logger
 from .lines import logfmt_value
 from .lines import truncated
+from .options import is_collection
 
 __all__ = ["ReferrerLogger", "log_referrer"]
 
@@ -88,7 +89,7 @@ def _chosen_paths(paths: object) -> frozenset[str] | None:
             f"paths must be a collection of paths, got the string {paths!r};"
             f" write [{paths!r}]"
         )
-    if not isinstance(paths, Collection):
+    if not is_collection(paths):
         raise TypeError(
             f'paths must be a collection of paths, got {paths!r}; write ["/"]'
         )

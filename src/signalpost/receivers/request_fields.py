@@ -16,6 +16,7 @@ from .formats import Field
 from .lines import logfmt_value
 from .lines import LONGEST_FIELD
 from .lines import truncated
+from .options import is_collection
 
 __all__ = ["RequestFields", "text_of_fields"]
 
@@ -41,7 +42,7 @@ class RequestFields:
     def __init__(
         self, names: Collection[str], clients: ClientReader, taken: Collection[str]
     ) -> None:
-        if isinstance(names, str) or not isinstance(names, Collection):
+        if not is_collection(names):
             raise TypeError(
                 f"fields must be a collection of names, got {short_repr(names)}; write"
                 ' ["client", "user"]'

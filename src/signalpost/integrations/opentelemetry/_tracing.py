@@ -10,7 +10,6 @@ from collections.abc import Callable
 from collections.abc import Collection
 from functools import partial
 from importlib import metadata
-from reprlib import repr as short_repr
 
 from opentelemetry import trace
 from opentelemetry.context import attach
@@ -58,6 +57,9 @@ from ._database_metrics import DatabaseObserver
 from ._engines import KnownEngines
 from ._layer import Layer
 from ._metrics import ServerMetrics
+from ._options import check_objects
+from ._options import check_truths
+from ._options import checked_keys
 from ._record import parent_for
 from ._record import Record
 from ._suppressing import is_suppressed
@@ -120,7 +122,7 @@ class OpenTelemetry(DatabaseObserver):
         values are replaced by ``?``, and messages are cut where they begin.
     :param with_receiver_spans: Whether each call of a receiver of a signal of the
         catalogue is a span.
-    :raises TypeError: If ``query_keys`` or ``exclude`` is no collection of strings.
+    :raises TypeError: If an option has the wrong type.
     :raises ValueError: If a pattern has no meaning.
 
     .. versionadded:: 0.1
@@ -140,7 +142,15 @@ class OpenTelemetry(DatabaseObserver):
         with_sql_values: bool = False,
         with_receiver_spans: bool = False,
     ) -> None:
-        self._query_keys = _checked_keys(query_keys)
+        self._query_keys = checked_keys(query_keys)
+        check_truths(
+            with_size_metrics=with_size_metrics,
+            with_sql_spans=with_sql_spans,
+            with_sql_metrics=with_sql_metrics,
+            with_sql_values=with_sql_values,
+            with_receiver_spans=with_receiver_spans,
+        )
+        check_objects(tracer_provider, meter_provider, propagator)
         self._is_excluded = exclusion_of(exclude)
         version = metadata.version("signalpost")
         self._tracer = trace.get_tracer(
@@ -477,14 +487,3 @@ def _sender_of(application: t.Any) -> t.Any:
     """
     # The middleware checks what can be an application, or its proxy.
     return SignalMiddleware(application).sender
-
-
-def _checked_keys(keys: Collection[str] | None) -> frozenset[str] | None:
-    if keys is None:
-        return None
-    if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
-        raise TypeError(
-            f"query_keys must be a collection of strings, got {short_repr(keys)}; write"
-            ' ["page"]'
-        )
-    return frozenset(keys)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 import typing as t
 from collections.abc import Callable
 from collections.abc import Iterable
 from hmac import compare_digest
+from reprlib import repr as short_repr
 
 from ..._engine.unseen import checked
+from ...receivers.options import is_collection
 from ._log import log
 
 if t.TYPE_CHECKING:
@@ -29,7 +32,8 @@ class Access:
     :param allows: What else decides by the environment, or ``None``.
     :raises OSError: If the file cannot be read.
     :raises ValueError: If a token or network is none, or both tokens are given.
-    :raises TypeError: If ``allows`` cannot be called.
+    :raises TypeError: If ``allows`` cannot be called, or another value has the wrong
+        type.
     """
 
     def __init__(
@@ -41,12 +45,18 @@ class Access:
     ) -> None:
         if token is not None and token_file is not None:
             raise ValueError("token and token_file were both given; leave one out")
+        # A number would be the descriptor of an open file, which would be closed.
+        if token_file is not None and not isinstance(token_file, (str, os.PathLike)):
+            raise TypeError(
+                f"token_file must be the path of a file, got {short_repr(token_file)}"
+            )
         self._token = token
         self._token_file = token_file
         self._expected()
-        if isinstance(networks, str):
+        if networks is not None and not is_collection(networks):
+            network = networks if isinstance(networks, str) else "127.0.0.1/32"
             raise TypeError(
-                f'networks must be a list, got {networks!r}; write ["{networks}"]'
+                f'networks must be a list, got {networks!r}; write ["{network}"]'
             )
         if allows is not None and not callable(allows):
             raise TypeError(

@@ -179,7 +179,7 @@ def _info_of(info: object) -> dict[str, dict[str, str]]:
 
 def _endpoints_of(endpoints: object) -> frozenset[str]:
     if (
-        isinstance(endpoints, (str, bytes))
+        isinstance(endpoints, (str, bytes, Mapping))
         or not isinstance(endpoints, Collection)
         or not all(isinstance(one, str) for one in endpoints)
     ):

@@ -19,6 +19,7 @@ from ..._engine.signal import NamedSignal
 from ...exchange import current_exchange
 from ...lifecycle import sql_executed
 from ...lifecycle import sql_failed
+from ...receivers.options import checked_truth
 from ...receivers.statements import is_further_part
 from ...wsgi.unsent import instrumentations
 from . import _catalogue as signals
@@ -106,11 +107,13 @@ def instrument(
         is the engine's ``pool_logging_name`` or ``logging_name``, or else server and
         database, as ``"db.example:5432/shop"``. Pools with one name are added up.
     :returns: What undoes it; it may be dropped.
-    :raises TypeError: If ``target`` is something else, or ``pool_name`` is given for
-        all engines or is no string.
+    :raises TypeError: If ``target`` is something else, ``with_parameters`` is neither
+        ``True`` nor ``False``, or ``pool_name`` is given for all engines or is no
+        string.
 
     .. versionadded:: 0.1
     """
+    checked_truth("with_parameters", with_parameters)
     found = getattr(target, "sync_engine", target)
     if found is not Engine and not isinstance(found, Engine):
         raise TypeError(
@@ -427,7 +430,7 @@ class EveryEngine:
     _connected: t.ClassVar[set[EveryEngine]] = set()
 
     def __init__(self, *, with_parameters: bool = False) -> None:
-        self._with_parameters = with_parameters
+        self._with_parameters = checked_truth("with_parameters", with_parameters)
 
     def connect(self) -> None:
         """Let every engine send."""

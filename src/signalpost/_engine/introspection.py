@@ -49,7 +49,7 @@ class ConnectionInfo(t.NamedTuple):
     when: tuple[Predicate, ...] = ()
     """The predicates, one of which must be true; empty if it is always called."""
     strict: bool = False
-    """``True`` if what it raises goes through isolated sends."""
+    """``True`` if isolated sends raise its exceptions."""
     whole_namespace: bool = False
     """``True`` if the receiver is connected to the whole namespace at once."""
 

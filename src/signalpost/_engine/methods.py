@@ -121,8 +121,8 @@ _OPTIONS = {"once", "priority", "dispatch_uid", "subclasses", "when", "strict"}
 def connect_methods(instance: object) -> None:
     """Connect each marked method of an instance, as long as the instance lives.
 
-    Inherited ones, too. A method that a subclass replaces is connected if the
-    subclass marks it.
+    Inherited methods are connected, too. If a subclass replaces a method, it is
+    connected only if the subclass marks it.
 
     :param instance: The instance, as ``self`` in ``__init__``.
     """
@@ -133,7 +133,7 @@ def connect_methods(instance: object) -> None:
 
 
 def disconnect_methods(instance: object) -> None:
-    """Disconnect what :func:`connect_methods` has connected."""
+    """Disconnect the methods that :func:`connect_methods` has connected."""
     for method, marks in _marked_methods(instance):
         for mark in marks:
             for signal in mark.signals:

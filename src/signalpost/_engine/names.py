@@ -50,8 +50,8 @@ class SenderName:
     def bind(self, sender: Any) -> None:
         """Let ``sender`` be one of this name, as long as it lives.
 
-        Receivers connected to the name get what it sends from then on. Several
-        senders may have one name, as the applications that a factory makes have.
+        Receivers of the name are called for its sends from then on. Several senders may
+        have one name, such as the applications of a factory.
 
         :param sender: Any object that can be weakly referenced.
         :raises TypeError: If it cannot.

@@ -78,10 +78,10 @@ class Signal:
     Every method may be called from any thread, and from finalisers.
 
     :param doc: The documentation of this one signal, kept as its ``__doc__``.
-    :param payload: The names that every send carries, for instance
-        ``("environ", "exchange")``. Receivers then take only the names that they
-        read, and what does not fit is an error at :meth:`connect`. Without it any
-        keywords may be sent, and every receiver is called with all of them.
+    :param payload: The names that every send carries, for instance ``("environ",
+        "exchange")``. Receivers then take only the names that they read, and
+        :meth:`connect` raises an error for a receiver that does not fit. Without it,
+        any keywords may be sent, and every receiver is called with all of them.
     :raises PayloadError: If ``payload`` is not a collection of names, or ``doc`` not a
         string.
 
@@ -142,7 +142,7 @@ class Signal:
         """Sent after :meth:`disconnect` has disconnected something.
 
         *Sender*: this signal. *Payload*: ``receiver``, ``sender``, as given to
-        :meth:`disconnect`. Not sent when a receiver or a sender dies.
+        :meth:`disconnect`. Not sent when a receiver or a sender is freed.
         """
         return self.table.run_now(_signal_of, self.table, "disconnected")
 
@@ -219,8 +219,8 @@ class Signal:
     ) -> Any:
         """Call ``receiver`` whenever ``sender`` sends this signal.
 
-        Receivers run in the order in which they were connected. Connecting a
-        connected receiver again keeps its place, and a strong connection strong.
+        Receivers run in the order in which they were connected. If you connect a
+        receiver again, it keeps its place, and a strong connection stays strong.
 
         :param receiver: A callable that takes the sender by position and the
             payload by keyword. Without it a decorator is returned, as in
@@ -229,23 +229,22 @@ class Signal:
             :func:`~signalpost.named` for one that may not exist yet. Strings and
             ints match by value, everything else by identity; a proxy such as Flask's
             ``current_app`` is resolved.
-        :param weak: Hold the receiver weakly: it is disconnected when it dies.
-            ``False`` keeps it alive as long as it is connected, as a lambda needs.
+        :param weak: Hold the receiver weakly: it is disconnected when it is freed.
+            ``False`` keeps it alive as long as it is connected; a lambda needs this.
         :param once: Disconnect the receiver before its first call. Of several
             threads that send at once, one calls it.
         :param priority: Receivers of a higher priority run first.
         :param dispatch_uid: Anything hashable that identifies the receiver. For one
             sender the first receiver with a uid is connected, and others with the
             same one are not; as in Django.
-        :param subclasses: The sender is a class, and the receiver gets what its
-            subclasses send, too. Their instances are senders of their own.
-        :param when: A predicate, called with what the receiver would be called with.
-            While it returns something false, the receiver is not called.
-        :param strict: An exception of the receiver passes through :meth:`send_robust`
-            and the middleware, which isolate receivers otherwise.
-        :param replace: Take the place of the receiver with the same ``dispatch_uid``,
-            as needed by a module that is loaded again. Without a uid, the function's
-            module and qualified name are the uid.
+        :param subclasses: The sender is a class, and the receiver is also called for
+            its subclasses. Their instances are separate senders. :param when: A
+            predicate, called with the receiver's arguments. If it returns a false
+            value, the receiver is not called. :param strict: :meth:`send_robust` and
+            the middleware raise an exception of the receiver, instead of isolating it.
+            :param replace: Replace the receiver with the same ``dispatch_uid``, for a
+            module that is loaded again. Without a uid, the function's module and
+            qualified name are the uid.
         :returns: The receiver, so that ``connect`` can decorate.
         :raises ReceiverError: If ``receiver`` is not callable, is an async generator
             function, or cannot be held weakly although ``weak`` is true; or for
@@ -332,11 +331,11 @@ class Signal:
     def connected_to(
         self, receiver: Receiver, sender: Any = ANY, *, priority: float = 0
     ) -> ConnectedBlock:
-        """Connect ``receiver`` for the length of a ``with`` block.
+        """Connect ``receiver`` during a ``with`` block.
 
-        Afterwards the signal is as it was before: a connection that ``receiver``
-        had already, to this sender or to others, stays. As a decorator of a function,
-        async or not, for the length of each call.
+        At the end of the block, earlier connections of ``receiver``, to this sender or
+        to others, are as before. It also decorates functions, async or not: each call
+        is a block.
 
         :param receiver: As for :meth:`connect`; the block holds it.
         :param sender: As for :meth:`connect`.
@@ -350,11 +349,11 @@ class Signal:
     def disconnected_from(
         self, receiver: Receiver, sender: Any = ANY
     ) -> DisconnectedBlock:
-        """Disconnect ``receiver`` for the length of a ``with`` block.
+        """Disconnect ``receiver`` during a ``with`` block.
 
-        Afterwards its connections are as they were, in the same places. As a decorator
-        of a function, async or not, for the length of each call. It holds for all
-        threads.
+        At the end of the block its connections are restored, in the same places. It
+        affects all threads. It also decorates functions, async or not: each call is a
+        block.
 
         :param receiver: A receiver; one that is not connected is no error.
         :param sender: As for :meth:`disconnect`.
@@ -404,7 +403,7 @@ class Signal:
         return is_disconnected
 
     def disconnect_all(self) -> int:
-        """Disconnect every receiver from every sender, as a reload or a test needs.
+        """Disconnect every receiver from every sender, for instance in a test.
 
         ``receiver_disconnected`` is not sent.
 
@@ -415,24 +414,24 @@ class Signal:
         return self.table.run(self.table.clear) or 0
 
     def muted(self) -> Muted:
-        """Call no receiver for the length of a ``with`` block, in this context.
+        """Call no receiver during a ``with`` block, in this context.
 
-        Other threads and tasks still send. Blocks nest. A thread or task started
-        within the block, with a copy of its context, is muted until the block ends.
-        As a decorator of a function, async or not, for the length of each call.
+        Other threads and tasks still send. Blocks nest. A thread or task that is
+        started in the block, with a copy of its context, is muted until the block ends.
+        It also decorates functions, async or not: each call is a block.
 
         .. versionadded:: 0.1
         """
         return Muted(self.table)
 
     def held(self) -> Held:
-        """Hold back what is sent in a ``with`` block, in this context.
+        """Delay the sends of a ``with`` block until its end, in this context.
 
-        When the block ends, it is sent in order; when the block raises, it is
-        dropped. A send that waits returns an empty list. Blocks nest: what waits in
-        an inner one goes on to wait in the outer one. For :meth:`send_async` write
-        ``async with``. As a decorator of a function, async or not, for the length of
-        each call.
+        When the block ends, they are sent in order. If the block raises, they are
+        dropped. A waiting send returns an empty list. Blocks nest: at the end of an
+        inner block, its sends wait for the end of the outer one. For :meth:`send_async`
+        write ``async with``. It also decorates functions, async or not: each call is a
+        block.
 
         .. versionadded:: 0.1
         """
@@ -448,15 +447,14 @@ class Signal:
     ) -> list[tuple[Receiver, Any]]:
         """Call every receiver that is connected to ``sender`` or to :data:`ANY`.
 
-        In connection order, each receiver once, in the caller's thread and context.
-        The receivers are those connected when the send begins; one that is
-        disconnected or dies before its turn is skipped.
+        Each receiver is called once, in the order of connection, in the thread and
+        context of the caller. The receivers are those that are connected when the send
+        begins. If a receiver is disconnected or freed before its turn, it is skipped.
 
         :param sender: The sender, by position.
-        :param _async_wrapper: Makes a function to call out of an async receiver,
-            for instance :meth:`flask.Flask.ensure_sync`.
-        :param payload: The keywords that the receivers get.
-        :returns: Each receiver with what it returned.
+        :param _async_wrapper: Converts an async receiver into a function, for instance
+            :meth:`flask.Flask.ensure_sync`. :param payload: The keywords that the
+            receivers get. :returns: Each receiver with its return value.
         :raises AsyncReceiverError: If a receiver is async and there is no
             ``_async_wrapper``; no receiver has been called then.
         :raises PayloadError: If the signal declares its payload, a receiver is
@@ -530,10 +528,10 @@ class Signal:
     ) -> list[Outcome]:
         """Call every receiver as :meth:`send` does, even if some of them raise.
 
-        Each failure is logged with its traceback by the logger
-        ``signalpost.signals``. Only an :exc:`Exception` is kept from the caller;
-        ``KeyboardInterrupt``, ``SystemExit`` and their like go through, and so does
-        what a receiver raises that is connected with ``strict=True``.
+        The logger ``signalpost.signals`` logs each failure with its traceback. Only an
+        :exc:`Exception` is caught. ``KeyboardInterrupt``, ``SystemExit`` and similar
+        exceptions propagate, and so do exceptions of a receiver that is connected with
+        ``strict=True``.
 
         :param sender: The sender, by position.
         :param _async_wrapper: As for :meth:`send`; without it an async receiver
@@ -616,12 +614,12 @@ class Signal:
     ) -> list[tuple[Receiver, Any]]:
         """Call every receiver in order, and await those results that can be awaited.
 
-        One after the other, under whichever event loop awaits this; or together, if
-        ``_gather`` is given.
+        The receivers run one after the other, in the running event loop, or at the same
+        time if ``_gather`` is given.
 
         :param sender: The sender, by position.
-        :param _sync_wrapper: Makes an async function out of a receiver that is
-            not, for instance one that runs it in a thread.
+        :param _sync_wrapper: Converts a receiver that is not async into an async
+            function, for instance one that runs it in a thread.
         :param _gather: An async function that runs the coroutines it is given at
             the same time and returns their results in order, such as
             :func:`asyncio.gather`. The receivers are those of the beginning; they
@@ -651,8 +649,8 @@ class Signal:
     ) -> list[Outcome]:
         """Call every receiver as :meth:`send_async` does, even if some of them raise.
 
-        Failures are logged and kept as by :meth:`send_robust`; a cancellation goes
-        through.
+        Failures are logged and returned as by :meth:`send_robust`; a cancellation
+        propagates.
 
         :param sender: As for :meth:`send_async`, and so are the others.
         :returns: An :class:`Outcome` for each receiver.
@@ -668,7 +666,7 @@ class Signal:
         return outcomes(await deliver_async(dispatch, route, _gather, log_failure))
 
     def has_receivers_for(self, sender: Any) -> bool:
-        """Return whether a receiver is connected for what ``sender`` sends.
+        """Return whether a receiver would be called for ``sender``.
 
         :param sender: A sender; for :data:`ANY`, whether a receiver is connected to it.
         """

@@ -25,7 +25,7 @@ PAGE = Path(__file__).parents[1] / "docs/migrating/prometheus-flask-exporter.rst
 @pytest.fixture
 def page() -> dict[str, t.Any]:
     """Run the page up to its list of differences, and return its names."""
-    text, found, _ = PAGE.read_text(encoding="utf-8").partition("\nIntended differences\n")
+    text, found, _ = PAGE.read_text("utf-8").partition("\nIntended differences\n")
     assert found
     names: dict[str, t.Any] = {}
     for example in doctest.DocTestParser().get_examples(text):

@@ -64,7 +64,7 @@ def names_with(opt_in: str | None) -> list[str]:
 
 @pytest.mark.parametrize(("opt_in", "column"), [(None, 0), ("http", 1)])
 def test_each_name_is_in_its_column(opt_in: str | None, column: int) -> None:
-    table = PAGE.read_text(encoding="utf-8").partition("signalpost\n   * - ``http.method``")
+    table = PAGE.read_text("utf-8").partition("signalpost\n   * - ``http.method``")
     text = table[1] + table[2].partition("\nOptions\n")[0]
     rows = [row.split("\n     - ") for row in text.split("   * - ")[1:]]
     named = " ".join(row[column] for row in rows)

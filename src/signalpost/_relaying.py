@@ -59,8 +59,9 @@ relay_failed: NamedSignal = relay_signals.signal(
 *Sender*: the :class:`~signalpost.integrations.relay.Relay`.
 
 *Sent when*: too many events wait already, or the relay was closed before the broker
-could be reached, or ``sends="now"`` raised. Not for a try in the background that is
-repeated. Also when a dispatcher, its sender then, has set an event of an outbox aside.
+could be reached, or ``sends="now"`` raised. Not sent for a try in the background that
+is repeated. Also sent when a dispatcher, which is then the sender, has set an event of
+an outbox aside.
 
 *Payload*:
 
@@ -78,8 +79,8 @@ relay_delayed: NamedSignal = relay_signals.signal(
 *Sender*: the :class:`~signalpost.integrations.relay.Relay`; for events of an outbox,
 the :class:`~signalpost.integrations.relay.outbox.Dispatcher`.
 
-*Sent when*: after each try in the background that the broker, or the database of an
-outbox, could not be reached for: each 5 seconds or more often.
+*Sent when*: after each try in the background for which the broker, or the database of
+an outbox, could not be reached: every 5 seconds or more often.
 
 *Payload*:
 
@@ -106,7 +107,7 @@ received before.
 
 - ``event``: the :class:`~signalpost.integrations.relay.Event`.
 - ``duration_seconds``: how long all of its receivers took.
-- ``exception``: what the first that failed has raised, or ``None``.
+- ``exception``: the exception of the first failed receiver, or ``None``.
 
 .. versionadded:: 0.1
 """
@@ -114,7 +115,7 @@ received before.
 relay_buried: NamedSignal = relay_signals.signal(
     "relay-buried", "An event was put aside.", payload=("event", "body", "why")
 )
-"""An event was put aside: it is a dead letter of the group now.
+"""An event has become a dead letter of the group.
 
 *Sender*: the :class:`~signalpost.integrations.relay.Listener`.
 
@@ -124,7 +125,7 @@ relay_buried: NamedSignal = relay_signals.signal(
 
 - ``event``: the :class:`~signalpost.integrations.relay.Event`; ``None`` if it cannot
   be read.
-- ``body``: what came, as bytes.
+- ``body``: the received message, as bytes.
 - ``why``: the :class:`~signalpost.integrations.relay.Why`.
 
 .. versionadded:: 0.1
@@ -132,11 +133,11 @@ relay_buried: NamedSignal = relay_signals.signal(
 
 
 class OpenRelay(t.Protocol):
-    """What others read of a relay, and how it is closed."""
+    """The part of a relay that metrics and the live page read."""
 
     source: str
     sends_later: bool
-    """Whether events wait in this process until a thread sends them."""
+    """``True`` if events wait in this process until a thread sends them."""
 
     @property
     def waiting(self) -> int:

@@ -24,12 +24,12 @@ class RouteReader:
 
     :attr:`Exchange.route <signalpost.exchange.Exchange.route>` is the rule, as
     ``"/items/<number:int>"``, with the mount point in front, and the endpoint is the
-    name of the route, if it has one. A path that matches no route has none, nor has a
-    method that is not allowed.
+    name of the route, if it has one. There is no route if no path matches, or if the
+    method is not allowed.
 
-    Install it before other plugins: Bottle calls the plugin that was installed first
-    before the others, so that a request that another plugin refuses has its route. An
-    application that is mounted needs a reader of its own, as it does of each plugin.
+    Install it before other plugins: Bottle calls the plugin first that was installed
+    first. So a request that another plugin refuses has its route. A mounted application
+    needs its own reader, because Bottle applies no plugin to it.
 
     .. versionadded:: 0.1
     """
@@ -40,9 +40,9 @@ class RouteReader:
     def apply(
         self, callback: Callable[..., t.Any], route: t.Any
     ) -> Callable[..., t.Any]:
-        """Return a callback that records the route first; as Bottle asks of a plugin.
+        """Return a callback that records the route first; Bottle calls this.
 
-        :param callback: What answers the request.
+        :param callback: The callback that answers the request.
         :param route: The :class:`bottle.Route`.
         """
 

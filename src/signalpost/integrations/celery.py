@@ -39,21 +39,21 @@ def connect_celery(celery_app: t.Any, sender: object = None) -> None:
         queue = Celery("shop", broker="redis://localhost")
         connect_celery(queue, app)
 
-    Call it where the Celery application is made, for what sends tasks and for the
-    workers, whichever pool they use. A message then has a header with what
-    :func:`~signalpost.receivers.context.request_context` returns where it is sent.
+    Call it where the Celery application is created, in the processes that send tasks
+    and in the workers, with any pool. Each message then has a header with the result of
+    :func:`~signalpost.receivers.context.request_context`.
 
-    A task that raises has the outcome ``"error"``; one that asks for a retry, or is
-    rejected or ignored, ``"aborted"``. Each try is a unit of work. If a process of the
-    worker was killed, by a time limit for example, the main process sends both with
-    the outcome ``"lost"`` and Celery's exception. The process itself may have sent
-    ``"aborted"`` before, if it was ended by ``SIGTERM``.
+    A task that raises has the outcome ``"error"``. A task that requests a retry, or is
+    rejected or ignored, has ``"aborted"``. Each try is a unit of work. If a process of
+    the worker was killed, for example by a time limit, the main process sends both
+    signals with the outcome ``"lost"`` and Celery's exception. If ``SIGTERM`` ended the
+    process, the process may have sent ``"aborted"`` before.
 
     :param celery_app: The Celery application.
-    :param sender: What sends ``work-started`` and ``work-finished``: the Flask or WSGI
-        application whose receivers are called. Without it, ``celery_app`` does. It
-        lives as long as ``celery_app``. Another call replaces it.
-    :raises TypeError: If ``celery_app`` is no Celery application.
+    :param sender: The sender of ``work-started`` and ``work-finished``: the Flask or
+        WSGI application whose receivers are called. Without it, the sender is
+        ``celery_app``. It lives as long as ``celery_app``. Another call replaces it.
+    :raises TypeError: If ``celery_app`` is not a Celery application.
 
     .. versionadded:: 0.1
     """

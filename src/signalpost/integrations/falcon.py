@@ -23,8 +23,9 @@ class RouteReader:
 
     :attr:`Exchange.route <signalpost.exchange.Exchange.route>` is the template, as
     ``"/items/{number:int}"``, with the mount point in front. Falcon's routes have no
-    names, so there is no endpoint. A path that matches no route has none, nor has a
-    sink or a static file. A method that the resource does not have keeps its route.
+    names, so there is no endpoint. There is no route if no path matches, and none for a
+    sink or a static file. If the resource does not have the method, the route is
+    recorded.
 
     Put it before other middlewares, so that a request that another one refuses in
     ``process_resource`` has its route.

@@ -22,10 +22,11 @@ __all__ = ["UserReader"]
 class UserReader:
     """Keep the id of the user of each request in its :attr:`.Exchange.state`.
 
-    It is the id that the user's ``get_id()`` has returned, and is kept as ``"user"``.
-    An anonymous user has none, nor has a request in which the application has
-    not loaded the user: no user is loaded for this. With a ``request_loader``,
-    ``get_id()`` is called once more, as the user need not be the session's.
+    The id is the result of the user's ``get_id()``, and is stored as ``"user"``. An
+    anonymous user has no id. If the application has not loaded the user during the
+    request, there is no id either: the reader does not load a user. With a
+    ``request_loader``, ``get_id()`` is called once more, because the user may differ
+    from the session's user.
 
     .. versionadded:: 0.1
     """

@@ -22,9 +22,9 @@ __all__ = ["ClosingClient"]
 class ClosingClient(FlaskClient):
     """A test client that reads and closes each response before its call returns.
 
-    A server closes each response. Flask's own client leaves that to the test, so the
-    exchange of a response that is kept in a variable stays open: a receiver of
-    ``exchange-closed`` has not been called yet, and a counter is one short. ::
+    A server closes each response, but Flask's own client does not. So the exchange of a
+    response in a variable stays open: receivers of ``exchange-closed`` have not been
+    called yet, and a counter is one short. ::
 
         app.test_client_class = ClosingClient
 

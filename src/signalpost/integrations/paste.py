@@ -13,12 +13,12 @@
 
 Options of both:
 
-``config``
-    The TOML or INI file to load for the application; it may be the very file that holds
-    the stack. A relative path starts where that file is. Without it, no receiver is
-    enabled.
+``config`` The TOML or INI file to load for the application; it may be the same file as
+the stack. A relative path is relative to the file of the stack. Without this option, no
+receiver is enabled.
 ``strict``
-    ``yes`` lets a receiver's exception through, for tests; ``no`` is the default.
+    ``yes`` raises a receiver's exception in the application, for tests; ``no`` is the
+    default.
 
 With ``SIGNALPOST_DISABLED=1`` in the environment nothing is read, and the application
 is left as it is.
@@ -53,7 +53,7 @@ __all__ = ["filter_app_factory", "filter_factory"]
 def filter_factory(
     global_conf: Mapping[str, str] | None, **local_conf: str
 ) -> Callable[[WSGIApplication], WSGIApplication]:
-    """Return what wraps applications in the middleware; ``paste.filter_factory``.
+    """Return a wrapper of applications; ``paste.filter_factory``.
 
     :param global_conf: Paste Deploy's defaults; of these, ``here`` and ``__file__``.
     :param local_conf: ``config`` and ``strict``.

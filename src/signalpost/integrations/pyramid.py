@@ -10,8 +10,8 @@ or, in an INI file, ``pyramid.includes = signalpost.integrations.pyramid``.
 :attr:`Exchange.route <signalpost.exchange.Exchange.route>` is the pattern, as
 ``"/items/{number}"``, with the mount point in front, and the endpoint is the name of
 the route. It is recorded before the root factory runs, so a request that fails after
-the matching has its route. Traversal has no patterns: such a request has the route that
-led to it, as ``"/files/*traverse"``, or none.
+the matching has its route. Traversal has no patterns: a request with traversal has the
+route that leads to it, such as ``"/files/*traverse"``, or none.
 """
 
 from __future__ import annotations

@@ -32,11 +32,11 @@ class WorkJob:
 
         $ rq worker --job-class shop.ShopJob
 
-    A queue needs it for the id of the request, which is kept in the ``meta`` of the
-    job. A worker needs it for all else. Each try of a job is a unit of work, and one
-    that raises has the outcome ``"error"``.
+    The queue needs this class for the id of the request, which is stored in the
+    ``meta`` of the job. The worker needs it for everything else. Each try of a job is a
+    unit of work; a try that raises has the outcome ``"error"``.
 
-    :raises TypeError: If a class has it not before :class:`rq.job.Job`.
+    :raises TypeError: If a class does not have it before :class:`rq.job.Job`.
 
     .. versionadded:: 0.1
     """
@@ -58,7 +58,7 @@ class WorkJob:
 
     @classmethod
     def create(cls, *arguments: t.Any, **options: t.Any) -> t.Self:
-        """Make a job, with what lines have of the current request."""
+        """Create a job with the id, method and route of the current request."""
         parent: t.Any = super()
         job: t.Self = parent.create(*arguments, **options)
         context = request_context()

@@ -1,4 +1,4 @@
-"""The Flask extension: an application's course in signals, by one call."""
+"""The Flask extension: one call makes an application send all signals."""
 
 from __future__ import annotations
 
@@ -66,29 +66,30 @@ class Signalpost:
         signalpost = Signalpost()
         signalpost.init_app(app)
 
-    It wraps ``app.wsgi_app``, and is connected to Flask's own signals as long as ours
-    have receivers. A receiver of ``named("shop")`` gets the signals of the application
-    with that :attr:`~flask.Flask.name`. This object keeps no state, so one serves any
-    number of applications. Async receivers run by :meth:`flask.Flask.ensure_sync`.
+    It wraps ``app.wsgi_app``, and is connected to Flask's own signals while
+    signalpost's signals have receivers. A receiver of ``named("shop")`` gets the
+    signals of the application with that :attr:`~flask.Flask.name`. This object keeps no
+    state, so you can use one for any number of applications.
+    :meth:`flask.Flask.ensure_sync` runs async receivers.
 
     A receiver of the application lives as long as the application, or until it is
     disconnected; so a factory may connect local functions and objects::
 
         exchange_closed.connect(LatencyLogger(slow_seconds=0.5), app)
 
-    A receiver that is connected without a sender is held weakly, as by any signal.
+    A receiver that is connected without a sender is held weakly, as with any signal.
 
-    Keep the application object: the layer around ``app.wsgi_app`` does not keep it. An
-    application is freed as soon as no reference to it is left, as without this
-    extension. A factory that adds another middleware returns the application, too::
+    Keep a reference to the application: the middleware around ``app.wsgi_app`` does not
+    hold it. An application is freed with the last reference to it, as without this
+    extension. A factory that adds another middleware must return the application::
 
         app.wsgi_app = ProxyFix(app.wsgi_app)            # not: return ProxyFix(…)
         return app
 
-    A receiver written for Flask's signals works after a change of its import. If it
-    raises an :exc:`~werkzeug.exceptions.HTTPException`, as :func:`~flask.abort` does,
-    Flask answers with that, as for its own signal: the view does not run. Any other
-    exception is logged, and the request goes on, unless the receiver was connected with
+    To move a receiver of Flask's signals, change its import. If the receiver raises an
+    :exc:`~werkzeug.exceptions.HTTPException`, as :func:`~flask.abort` does, Flask sends
+    that response, as for its own signal: the view does not run. Any other exception is
+    logged, and the request continues, unless the receiver was connected with
     ``strict=True``. Receivers of ``exchange-opened`` and ``exchange-closed`` cannot
     refuse a request.
 
@@ -96,7 +97,7 @@ class Signalpost:
 
     ``SIGNALPOST_STRICT``
         ``True`` raises a receiver's exception in the application, for tests; ``False``
-        (the default) logs it and goes on.
+        (the default) logs it.
     ``SIGNALPOST_RECEIVERS``
         The receivers to enable for the application, by name, with their options:
         ``{"latency": {"slow_seconds": 0.5}, "failures": True}``.

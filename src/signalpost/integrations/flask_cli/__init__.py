@@ -1,6 +1,6 @@
-"""``flask signalpost``: what receives an application's signals, and what could.
+"""``flask signalpost``: commands that list and follow an application's signals.
 
-Flask finds these commands by itself where signalpost is installed.
+Flask finds these commands if signalpost is installed.
 """
 
 from __future__ import annotations

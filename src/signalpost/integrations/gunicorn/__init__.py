@@ -1,6 +1,6 @@
-"""gunicorn: its server hooks as signals, beside an application's own hooks.
+"""gunicorn: server hooks as signals, in addition to your own hooks.
 
-The last line of ``gunicorn.conf.py`` brings all of them::
+Add this as the last line of ``gunicorn.conf.py``::
 
     from signalpost.integrations.gunicorn import install_server_hooks
 
@@ -8,13 +8,14 @@ The last line of ``gunicorn.conf.py`` brings all of them::
 
 Each signal is named after its hook. The sender is the hook's first argument, the
 arbiter (gunicorn's master) or the worker; the payload has the other arguments by
-gunicorn's names. So a function that was written as a hook connects as it is::
+gunicorn's names. So you can connect a function that was written as a hook::
 
     def child_exit(server, worker):
         server.log.info("worker %s is gone", worker.pid)
 
-Receivers are isolated: one that raises is logged by the logger ``signalpost.signals``,
-and the server goes on. ``ssl_context`` has no signal: gunicorn asks it for an answer.
+Receivers are isolated: if one raises, the logger ``signalpost.signals`` logs it, and
+the server continues. ``ssl_context`` has no signal, because gunicorn needs its return
+value.
 """
 
 from __future__ import annotations

@@ -31,10 +31,10 @@ class OpenRequest(t.NamedTuple):
     """The path without its query, as the client sent it, escapes and all. In
     :data:`child_exit` it may be cut short."""
     started_at: float
-    """When the worker had read its head, in seconds since the epoch."""
+    """When the worker had read its headers, in seconds since the epoch."""
     exchange: Exchange | None = None
     """The exchange that the middleware recorded, if it did; ``None`` in
-    :data:`child_exit`, as it ended with the worker."""
+    :data:`child_exit`, because it ended with the worker."""
 
 
 class Request:

@@ -45,22 +45,22 @@ def install_server_hooks(
     """Make gunicorn's server hooks send signals.
 
     Call it in ``gunicorn.conf.py``, as the last line. Hooks that are defined above it
-    keep working: each is called, with what gunicorn gave, after the signal's
-    receivers. One that is defined below it would take the place of the signal's. So
-    would a signal that is imported below it, as it has the name of its hook.
+    keep working: each is called after the signal's receivers, with gunicorn's
+    arguments. A hook that is defined below it would replace that of the signal. So
+    would a signal that is imported below it, because a signal has the name of its hook.
 
-    When gunicorn runs the file again on SIGHUP, what the old run of it had connected,
-    to these signals and to those of :mod:`signalpost.lifecycle`, is disconnected.
+    When gunicorn runs the file again on SIGHUP, the connections of the earlier run, to
+    these signals and to those of :mod:`signalpost.lifecycle`, are disconnected.
 
     :param namespace: The ``globals()`` of the configuration file.
-    :param queue_header: The name of a header in which a front, such as nginx, sends
-        the time at which it took the request, as ``"X-Request-Start"``: seconds,
-        milliseconds or microseconds since the epoch, with or without
-        ``t=``. The front must set it in place of any that a client sends. A value
-        that is no such time, given twice, more than an hour old or more than a second
-        ahead is ignored.
-    :raises ConfigurationError: If ``namespace`` is no dict, ``queue_header`` no name
-        of a header, or gunicorn would not take one of its hooks.
+    :param queue_header: The name of a header in which a proxy, such as nginx, sends the
+        time when it received the request, as ``"X-Request-Start"``: seconds,
+        milliseconds or microseconds since the epoch, with or without ``t=``. The proxy
+        must overwrite a client's header. A value is ignored if it is not such a time,
+        is given twice, is more than an hour old, or is more than a second in the
+        future. :raises ConfigurationError: If ``namespace`` is not a dict, if
+        ``queue_header`` cannot be the name of a header, or if gunicorn would not accept
+        one of its hooks.
 
     .. versionadded:: 0.1
     """

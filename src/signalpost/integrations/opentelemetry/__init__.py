@@ -1,12 +1,12 @@
 """Traces and metrics of each exchange, by OpenTelemetry's API.
 
 Spans and metrics are named by OpenTelemetry's semantic conventions for HTTP servers
-and databases (stable since 1.23.0 and 1.33.0). What records and exports them is the
-user's to bring: without an SDK nothing is recorded, and next to nothing is done.
+and databases (stable since 1.23.0 and 1.33.0). Install and configure an SDK and an
+exporter yourself: without an SDK nothing is recorded, at almost no cost.
 
-Once this package is imported, lines that have the current request
+If this package is imported, log lines with the current request
 (:mod:`signalpost.receivers.context`) have the ids of the current span, too, whichever
-instrumentation has begun it.
+instrumentation created the span.
 """
 
 from __future__ import annotations

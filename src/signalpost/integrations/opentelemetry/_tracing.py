@@ -90,27 +90,26 @@ class OpenTelemetry(DatabaseObserver):
 
         OpenTelemetry().connect(app)
 
-    Each exchange is a server span, from the server's call to its ``close()``, below
-    what the client sent in ``traceparent``; it is current in the view, in the body as
-    it is produced, and for receivers of ``exchange-closed``, which may set attributes
-    of their own. Its metrics are ``http.server.request.duration`` and
-    ``http.server.active_requests``; their attributes come from the application, or
-    are one of a known few. Statements that :data:`~signalpost.lifecycle.sql_executed`
-    is sent for are client spans below it. Other failures, such as a commit's, are such
+    Each exchange is a server span, from the server's call to its ``close()``, below the
+    span that the client sent in ``traceparent``. It is current in the view, in the body
+    while it is produced, and in receivers of ``exchange-closed``, which may set
+    attributes. The metrics are ``http.server.request.duration`` and
+    ``http.server.active_requests``; their attributes come from the application or have
+    few values. Each statement of :data:`~signalpost.lifecycle.sql_executed` is a client
+    span below it. Other failures of the database, such as that of a commit, are client
     spans without a duration.
 
-    A unit of work (:mod:`signalpost.work`) is an internal span, below what is current.
+    A unit of work (:mod:`signalpost.work`) is an internal span below the current span.
 
-    A mounted application's exchange is an internal span below that of the exchange
-    around it, and is not counted once more.
+    The exchange of a mounted application is an internal span below that of the outer
+    exchange, and is not counted again.
 
-    :param tracer_provider: What makes the spans; the global one if not given, also if
-        that is set later.
-    :param meter_provider: The same for the metrics.
-    :param propagator: What reads the headers of a request; the global one if not given.
-    :param query_keys: Record query strings, with the values of these keys; those of
-        others are hidden. Without it no query string is recorded.
-    :param exclude: Patterns of paths to record nothing of, statements included: see
+    :param tracer_provider: The provider of the tracer; the global one by default, even
+        if that is set later. :param meter_provider: The same for the metrics. :param
+        propagator: The propagator that reads a request's headers; the global one by
+        default. :param query_keys: Record query strings, with the values of these keys;
+        other values are hidden. Without it no query string is recorded. :param exclude:
+        Patterns of paths whose requests and statements are not recorded: see
         :func:`~signalpost.receivers.paths.exclusion_of`.
     :param with_size_metrics: Measure ``http.server.request.body.size``, by its header,
         and ``http.server.response.body.size`` as well.
@@ -181,8 +180,7 @@ class OpenTelemetry(DatabaseObserver):
     def connect(self, application: object) -> None:
         """Record the exchanges of an application, until :meth:`disconnect`.
 
-        Once connected, it does nothing again. Exchanges that are open already are
-        left out.
+        A second call has no effect. Exchanges that are already open are left out.
 
         :param application: A :class:`flask.Flask` or another object with a
             ``wsgi_app``, a WSGI application, or a
@@ -200,10 +198,10 @@ class OpenTelemetry(DatabaseObserver):
     def disconnect(self, application: object = None) -> bool:
         """Record no more exchanges of an application.
 
-        Those that are open are recorded to their end.
+        Open exchanges are recorded to their end.
 
-        :param application: As for :meth:`connect`; ``None`` forgets those that are
-            gone.
+        :param application: As for :meth:`connect`; ``None`` for applications that were
+            freed.
         :returns: Whether it was connected.
 
         .. versionadded:: 0.1

@@ -38,13 +38,13 @@ Found: t.TypeAlias = dict[tuple[str, str, str], Values]
 
 
 class Content(t.NamedTuple):
-    """What a file has."""
+    """The contents of a file."""
 
     values: Values
     is_behind: bool
-    """Whether it is marked as one without all of the values."""
+    """``True`` if it is marked as incomplete."""
     rest: bytes
-    """What is after the values."""
+    """The bytes after the values."""
 
 
 class _Key(t.NamedTuple):

@@ -58,8 +58,8 @@ class FlaskExporterOptions(t.TypedDict, total=False):
     exclude_endpoints: Collection[str]
     """The endpoints of views that are not counted under these names."""
     max_groups: int
-    """The most paths, or other values of ``group_by``, with numbers of their own; 1000.
-    At most 100 of them are paths that no route matched."""
+    """The most paths, or other values of ``group_by``, with their own series; 1000. At
+    most 100 of them are paths that no route matched."""
     with_new_names: bool
     """``True``, the default, counts requests under the names of signalpost, too."""
     with_process_metrics: bool

@@ -87,7 +87,7 @@ class _ProcessFile:
     """
 
     numbers: memoryview[float]
-    """What the file has, as numbers; each value by its place."""
+    """The contents of the file as numbers; each value has a position."""
 
     def __init__(self, directory: Directory, kind: str, logged: set[str]) -> None:
         self._directory = directory

@@ -27,7 +27,7 @@ _connected: dict[tuple[str, str], GunicornMetrics] = {}
 
 
 class GunicornMetrics:
-    """Count what gunicorn does with its workers; for ``gunicorn.conf.py``.
+    """Count gunicorn's workers, their exits and queue times; for ``gunicorn.conf.py``.
 
     ::
 
@@ -38,25 +38,26 @@ class GunicornMetrics:
         GunicornMetrics().connect(server_signals)
         install_server_hooks(globals(), queue_header="X-Request-Start")
 
-    The arbiter and the workers write these to the directory of metrics, so that each
+    The arbiter and the workers write these metrics to the directory, so that each
     scrape of the application has them:
 
-    - ``gunicorn_worker_starts_total``: how many workers were forked.
-    - ``gunicorn_worker_exits_total``: how many ended, by ``reason``: ``"aborted"`` by
-      the arbiter for a timeout; ``"silent"``, without a ``worker-exit``, as one that
-      was killed or has crashed; else ``"exited"``.
-    - ``gunicorn_workers`` and ``gunicorn_busy_workers``: how many workers have loaded
-      the application and live, and how many of these have a request under way.
+    - ``gunicorn_worker_starts_total``: the number of forked workers.
+    - ``gunicorn_worker_exits_total``: the number of ended workers, by ``reason``:
+      ``"aborted"`` by the arbiter for a timeout; ``"silent"``, without a
+      ``worker-exit``, because the worker was killed or has crashed; otherwise
+      ``"exited"``.
+    - ``gunicorn_workers`` and ``gunicorn_busy_workers``: the number of running workers
+      that have loaded the application, and how many of these handle a request.
     - ``gunicorn_request_queue_seconds``: a histogram of the time that requests waited,
-      from what the server in front has written to the ``queue_header`` of
-      :func:`~signalpost.integrations.gunicorn.install_server_hooks`, until a worker has
-      read the head. There is none without such a header.
+      from the time in the ``queue_header`` of
+      :func:`~signalpost.integrations.gunicorn.install_server_hooks` until a worker has
+      read the headers. Without such a header it is empty.
 
-    :param namespace: What each name begins with, as for :class:`PrometheusMetrics`.
+    :param namespace: The prefix of each name, as for :class:`PrometheusMetrics`.
     :param buckets: The upper bounds of the buckets of the time in the queue, in
         seconds, ascending.
-    :param directory: Where the processes keep their files; without it, what
-        ``PROMETHEUS_MULTIPROC_DIR`` names.
+    :param directory: The directory of the processes' files; by default that of
+        ``PROMETHEUS_MULTIPROC_DIR``.
     :raises ConfigurationError: If an option does not fit, or there is no directory.
 
     .. versionadded:: 0.1
@@ -98,10 +99,10 @@ class GunicornMetrics:
         self._store.add(self._workers, self._busy, self._queue)
 
     def connect(self, signals: Mapping[str, t.Any]) -> None:
-        """Count what the signals of gunicorn's hooks report.
+        """Connect to the signals of gunicorn's hooks.
 
-        It replaces what an earlier call connected for the same directory and
-        namespace, as gunicorn runs its configuration file again on SIGHUP.
+        It replaces the connections of an earlier call for the same directory and
+        namespace, because gunicorn runs its configuration file again on SIGHUP.
 
         :param signals: :data:`signalpost.integrations.gunicorn.server_signals`.
         :raises ConfigurationError: If these are other signals.
@@ -123,7 +124,7 @@ class GunicornMetrics:
         _connected[self._key] = self
 
     def disconnect(self) -> None:
-        """Count no more. May be called twice."""
+        """Stop counting. May be called twice."""
         for name, receiver in self._receivers().items():
             if name in self._signals:
                 self._signals[name].disconnect(receiver)

@@ -27,13 +27,13 @@ _held: list[Directory] = []
 def clear_metrics(server: t.Any) -> None:
     """Remove the files of an earlier run of the server; ``on_starting``.
 
-    Files that processes of another start use stay, and this is logged: all processes
-    are in one sum then, also those of an arbiter that takes over (SIGUSR2). A
-    directory that root has made is given to the user of the workers.
+    If processes of another run use files, these stay and a warning is logged: then all
+    processes are summed, also those of a new arbiter (SIGUSR2). A directory that root
+    created is given to the user of the workers.
 
     :param server: gunicorn's arbiter.
-    :raises ConfigurationError: If ``PROMETHEUS_MULTIPROC_DIR`` names no directory that
-        is safe.
+    :raises ConfigurationError: If ``PROMETHEUS_MULTIPROC_DIR`` does not name a safe
+        directory.
 
     .. versionadded:: 0.1
     """
@@ -55,11 +55,11 @@ def clear_metrics(server: t.Any) -> None:
 
 
 def merge_worker(server: t.Any, worker: t.Any) -> None:
-    """Keep what a worker that is gone has counted, in one file; ``child_exit``.
+    """Merge the metrics of a worker that has exited into one file; ``child_exit``.
 
-    Its gauges go. If that fails, it is logged, and its files are read as they are.
-    The client library's files of the process are treated alike, so that its
-    ``mark_process_dead()`` need not be called.
+    Its gauges are removed. If the merge fails, this is logged, and the worker's files
+    are read as before. The client library's files of the process are merged, too, so
+    you need not call its ``mark_process_dead()``.
 
     :param server: gunicorn's arbiter.
     :param worker: The worker, of which ``pid`` is read.

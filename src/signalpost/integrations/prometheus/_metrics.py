@@ -81,9 +81,9 @@ class PrometheusMetrics:
     outcome:
 
     - ``http_server_requests_total``: the number of closed exchanges.
-    - ``http_server_request_duration_seconds``: a histogram of response times: until
-      the server closed the response, or until the headers if it was streamed. A
-      WebSocket has none, nor has a response that was never closed
+    - ``http_server_request_duration_seconds``: a histogram of response times: until the
+      server closed the response, or until the headers if it was streamed, without
+      WebSockets and responses that were never closed
       (:func:`~signalpost.receivers.response_times.response_times`).
     - ``http_server_stream_duration_seconds``: a histogram of the time until the close,
       of streamed responses only.
@@ -97,14 +97,13 @@ class PrometheusMetrics:
     - ``http_server_requests_in_flight``: the number of open exchanges.
     - ``http_server_failures_total``: exceptions, by ``route`` and ``where``.
     - ``sql_statements_total`` and ``sql_statement_seconds_total``: by ``route``,
-      ``operation`` and ``outcome``; of statements that ``sql-executed`` is sent for.
-      Other operations that fail are counted with them, under ``commit``, ``connect``
-      and the like.
+      ``operation`` and ``outcome``, for the statements of ``sql-executed``. Other
+      operations that fail are counted with them, as ``commit``, ``connect`` and others.
     - ``sql_statement_duration_seconds``: a histogram of the same statements, by
       ``operation`` and ``outcome``.
     - ``sql_pool_…``: connection pools, by ``pool``.
     - ``work_units_total``, ``work_duration_seconds`` and ``work_in_flight``: units of
-      work beside the requests (:mod:`signalpost.work`), by ``name`` and ``outcome``.
+      work (:mod:`signalpost.work`), by ``name`` and ``outcome``.
     - ``signalpost_receiver_calls_total``, ``signalpost_receiver_failures_total`` and
       ``signalpost_receiver_seconds_total``, if asked for: by ``signal`` and
       ``receiver``, of all of :mod:`signalpost.lifecycle` in this process.
@@ -117,10 +116,10 @@ class PrometheusMetrics:
     gives the sum of all processes. There are no exemplars then: an exemplar belongs to
     one process.
 
-    :param registry: Where the metrics are registered; without it, a registry of its
-        own, so that they collide with none. With a directory, the metrics that the
-        registry's own collectors compute are added to each scrape: those of the process
-        that answers it, with its number as the label ``pid``.
+    :param registry: The registry of the metrics; by default a new one, so that names do
+        not collide. With a directory, the metrics of the registry's own collectors are
+        added to each scrape: those of the process that answers it, with its process id
+        as the label ``pid``.
     :param namespace: The prefix of each name, as ``"shop"`` for
         ``shop_http_server_requests_total``.
     :param buckets: The upper bounds of the buckets of the duration and of the time to
@@ -141,15 +140,16 @@ class PrometheusMetrics:
     :param with_scrapes: Count a request that reads the metrics through the application.
     :param exclude: Patterns of paths whose requests and statements are not counted:
         see :func:`~signalpost.receivers.paths.exclusion_of`.
-    :param path: Where a Flask application serves the metrics, as ``"/metrics"``. An
-        error if it has such a route; one that is added later is served instead.
-    :param directory: Where the processes of one machine keep their files; without it,
-        the directory of ``PROMETHEUS_MULTIPROC_DIR``, if that is set.
+    :param path: The path at which a Flask application serves the metrics, as
+        ``"/metrics"``. It is an error if a route has this path; a route that is added
+        later is served instead. :param directory: The directory of the files of all
+        processes of one machine; by default that of ``PROMETHEUS_MULTIPROC_DIR``, if it
+        is set.
     :param token: The token that a reader must send as ``Authorization: Bearer …``.
     :param token_file: A file that holds the token.
-    :param networks: The networks that readers must be in, as ``["10.0.0.0/8"]``, by
-        ``REMOTE_ADDR``.
-    :param allows: Takes the WSGI environment and returns whether it may read.
+    :param networks: The allowed networks of readers, as ``["10.0.0.0/8"]``, by
+        ``REMOTE_ADDR``. :param allows: A function that takes the WSGI environment and
+        returns whether the client may read the metrics.
     :param flask_exporter: Count under the names of prometheus-flask-exporter, too:
         ``True``, or its :class:`options <FlaskExporterOptions>`.
     :raises ConfigurationError: If an option does not fit, or another metric of the
@@ -258,13 +258,13 @@ class PrometheusMetrics:
         return f"<{type(self).__name__} of {where}>"
 
     def connect(self, application: t.Any = ANY) -> None:
-        """Count what an application does. One object serves several, in one sum.
+        """Count the requests of an application; several applications are summed.
 
-        The connections are held until :meth:`disconnect`, or as long as the
-        application lives.
+        It stays connected until :meth:`disconnect`, or as long as the application
+        exists.
 
-        :param application: The sender: the application, or the middleware around it;
-            without it, all there are.
+        :param application: The sender: the application, or the middleware around it; by
+            default all applications.
         """
         sender, key = sender_of(application), sender_key(sender_of(application))
         if self._path is not None and key not in self._mounts:
@@ -289,7 +289,7 @@ class PrometheusMetrics:
             self._deliveries.connect()
 
     def disconnect(self, application: t.Any = ANY) -> None:
-        """Count no more of what an application does. May be called twice.
+        """Stop counting the requests of an application. May be called twice.
 
         :param application: As for :meth:`connect`.
         """
@@ -365,8 +365,8 @@ class PrometheusMetrics:
     ) -> Iterable[bytes]:
         """Answer a scrape, as a WSGI application does, whatever the path.
 
-        In Prometheus' text or OpenMetrics, as the client asks for, compressed if it
-        asks for that; of some metrics only by ``?name[]=``. GET and HEAD.
+        The response is Prometheus' text or OpenMetrics, and is compressed, as the
+        client requests. ``?name[]=`` selects metrics. GET and HEAD are allowed.
         """
         exchange = environ.get(EXCHANGE_KEY)
         if isinstance(exchange, Exchange):
@@ -380,7 +380,7 @@ class PrometheusMetrics:
         return self.metrics_app
 
     def serve(self, port: int = 0, *, host: str = "127.0.0.1") -> MetricsServer:
-        """Serve the metrics on a port of their own.
+        """Serve the metrics on a separate port.
 
         :param port: The port; 0 for any that is free.
         :param host: The address to listen at; ``"0.0.0.0"`` for all.

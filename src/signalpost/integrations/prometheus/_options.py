@@ -59,7 +59,7 @@ def is_name(name: object) -> bool:
 
 
 def blueprint_of(exchange: Exchange) -> str:
-    """Return the innermost blueprint of an exchange, or ``""``; to label by.
+    """Return the innermost blueprint of an exchange, or ``""``; for use as a label.
 
     .. versionadded:: 0.1
     """

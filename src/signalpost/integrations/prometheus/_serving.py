@@ -110,11 +110,11 @@ def _plainly(
 
 
 class MetricsServer:
-    """Metrics on a port of their own, until :meth:`stop` or a ``with`` block's end.
+    """Serves metrics on a separate port, until :meth:`stop` or the end of a block.
 
-    Got from :meth:`PrometheusMetrics.serve`. It serves in threads that do not keep the
-    process alive, eight clients at a time and each for 30 seconds at most. A process
-    that is forked later does not serve.
+    Returned by :meth:`PrometheusMetrics.serve`. It serves in threads that do not keep
+    the process alive, eight clients at a time and each for 30 seconds at most. A
+    process that is forked later does not serve.
 
     .. versionadded:: 0.1
     """
@@ -137,7 +137,7 @@ class MetricsServer:
         return self._server.server_port
 
     def stop(self) -> None:
-        """Serve no more. May be called twice."""
+        """Stop serving. May be called twice."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()

@@ -56,7 +56,7 @@ class Store:
     flights: Group | None
     """The group of the one gauge of requests in flight."""
     beside: CollectorRegistry | None
-    """What else a scrape of the files gives: collectors of this process."""
+    """Collectors of this process, whose metrics a scrape of the files adds."""
 
     def __init__(self, directory: Directory | None) -> None:
         self.logged: set[str] = set()

@@ -1,8 +1,8 @@
 """Fixtures, a marker and an option for pytest 8 and 9.
 
-pytest finds the plugin by itself where signalpost is installed. There is nothing to
-import, and ``-p no:signalpost`` turns it off. Until a test uses it, it adds nothing to
-a run: the rest of signalpost is not imported, and no function is called for each test.
+pytest finds the plugin if signalpost is installed. You need no import, and ``-p
+no:signalpost`` turns it off. If no test uses the plugin, it adds nothing to a run: the
+rest of signalpost is not imported, and no function is called for each test.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ _chained: set[tuple[str, str]] = set()
 
 
 def current_event() -> Event | None:
-    """Return the event that the running code was called for.
+    """Return the event for which the running code was called.
 
     ::
 
@@ -54,7 +54,7 @@ def current_event() -> Event | None:
             if event is not None:  # sent by another process
                 ...
 
-    :returns: ``None`` if the signal was sent in this process, or no signal was.
+    :returns: ``None`` if the signal was sent in this process, or outside of a receiver.
 
     .. versionadded:: 0.1
     """

@@ -10,13 +10,13 @@ __all__ = ["read_backlog"]
 
 
 def read_backlog(url: str, group: str, *, prefix: str = "signalpost") -> Backlog:
-    """Return what waits for a group at the broker now.
+    """Return the numbers of events that wait for a group at the broker.
 
-    It connects, asks and disconnects, in 5 seconds at most for each question.
+    It connects, queries the broker and disconnects; each query takes at most 5 seconds.
 
-    :param url: Where the broker is, as for :class:`Relay`.
+    :param url: The URL of the broker, as for :class:`Relay`.
     :param group: The name of the group.
-    :param prefix: What the names of streams and queues in the broker begin with.
+    :param prefix: The prefix of the names of streams and queues in the broker.
     :raises RelayError: If the broker cannot be reached, or has no such group.
     :raises ValueError: If the URL cannot be one.
     :raises ImportError: If the package for such a URL is not installed.

@@ -31,20 +31,20 @@ class ConfiguredRelay:
         source = "shop"
         forward = ["shop.events:order_placed"]
 
-    It is a :class:`Relay`; if several applications of a process ask for the same one,
+    It is a :class:`Relay`; if several applications of a process configure the same one,
     they share it, and each event is sent once.
 
     :param source: As for :class:`Relay`, and so are the others.
     :param forward: The paths of signals; at least one.
-    :param url: Where the broker is; else the environment variable
-        ``SIGNALPOST_RELAY_URL`` has it.
-    :param sends: When: ``"thread"``, ``"now"`` or ``"outbox"``, which has no URL.
+    :param url: The URL of the broker; by default that of the environment variable
+        ``SIGNALPOST_RELAY_URL``. :param sends: When to send: ``"thread"``, ``"now"`` or
+        ``"outbox"``, which has no URL.
     :param outbox: For ``sends="outbox"``, the path of the
         :class:`~signalpost.integrations.relay.outbox.OutboxTable`, as
         ``"shop.models:outbox"``.
-    :param session_of: For ``sends="outbox"``, the path of what returns the session of
-        the running code, as ``"shop.models:session"``; that of Flask-SQLAlchemy unless
-        given.
+    :param session_of: For ``sends="outbox"``, the path of a function that returns the
+        current session, as ``"shop.models:session"``; by default the session is
+        Flask-SQLAlchemy's.
 
     .. versionadded:: 0.1
     """

@@ -45,20 +45,20 @@ _STOP_SECONDS: t.Final = 0.05  # until stop() is noticed
 class Dispatcher:
     """Publish the events of an outbox, each once its transaction is committed.
 
-    Events of one sender are published in order: while one cannot be, those behind it
-    wait. Each is published at least once; it may be twice if this process is killed
-    before it has deleted the row. Several dispatchers may run at once.
+    Events of one sender are published in order: while one cannot be published, later
+    ones wait. Each is published at least once, and possibly twice if this process is
+    killed before it has deleted the row. Several dispatchers may run at once.
 
     :param url: The broker, as ``"redis://broker/0"`` or ``"amqp://broker//"``.
     :param database: The URL of the database, or an engine.
     :param outbox: The outbox; the one with the default name unless given.
-    :param prefix: What the names of streams, queues and exchanges begin with.
-    :param batch: How many events to publish at once.
-    :param poll_seconds: How often to look for events when there were none.
-    :param max_tries: After how many tries an event that the broker refuses is set
-        aside, so that others pass it: its ``next_at`` is ``NULL`` then. Unless given,
-        it is tried for ever. A broker that is away does not count.
-    :raises OutboxError: If the database is none that can be used.
+    :param prefix: The prefix of the names of streams, queues and exchanges. :param
+        batch: How many events to publish at once. :param poll_seconds: How often to
+        look for events when there were none. :param max_tries: The number of tries
+        after which an event that the broker refuses is set aside, so that later events
+        are published: then its ``next_at`` is ``NULL``. By default it is tried for
+        ever. Tries while the broker is down do not count. :raises OutboxError: If the
+        database cannot be used.
 
     .. versionadded:: 0.1
     """
@@ -102,11 +102,11 @@ class Dispatcher:
     def run(self) -> None:
         """Publish until :meth:`stop` is called.
 
-        In the main thread, SIGTERM and SIGINT stop it, too. A broker or a database that
-        is away is waited for.
+        In the main thread, SIGTERM and SIGINT stop it, too. It waits for a broker or a
+        database that is down.
 
         :raises OutboxError: If the outbox is not in the database, or if listeners read
-            it themselves, without a broker.
+            it without a broker.
         """
         self._is_stopping = False
         try:

@@ -21,8 +21,8 @@ class EventLogger:
 
         relay_received.connect(log_event)
 
-    The line has the signal, the source, whether its receivers have failed, how long
-    they took, how old the event was when they began, and which try it was::
+    The line has the signal, the source, the outcome of its receivers, their duration,
+    the age of the event when they began, and the number of the try::
 
         order-placed from shop complete 12.3 ms, after 0.2 s, try 1
 

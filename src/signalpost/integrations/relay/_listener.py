@@ -66,24 +66,22 @@ class Listener:
 
     The listeners of a group share the events; each group gets all of them. An event
     whose receivers have failed is tried again after 1, 2, 4 … seconds, and becomes a
-    dead letter of the group after ``max_tries``; one that cannot be read does so at
-    once. Receivers must expect to be called twice for an event, as after a power cut:
-    ``current_event().id`` is the same then.
+    dead letter of the group after ``max_tries``. An event that cannot be read becomes a
+    dead letter at once. Receivers may be called twice for an event, for instance after
+    a power cut: then ``current_event().id`` is the same.
 
-    :param url: Where the broker is, as for :class:`Relay`.
+    :param url: The URL of the broker, as for :class:`Relay`.
     :param group: The name of the group.
     :param signals: The signals, with a name and a declared payload; receivers are
         connected to each of them.
     :param max_tries: How often an event is tried.
-    :param dedupe: How many events are remembered, so that one that comes again is not
-        received again; 0 for none.
-    :param codecs: How values of types of yours are read, by type.
-    :param prefix: What the names of streams and queues in the broker begin with.
-    :param retry_seconds: The pause before the second try; it doubles with each one.
-    :param around: Returns a context manager for the receivers of one event, as
-        ``app.app_context``.
-    :param async_wrapper: Makes a function to call out of an async receiver.
-    :raises ValueError: If an argument cannot be one.
+    :param dedupe: The number of events that are remembered, so that a repeated event is
+        not received again; 0 for none. :param codecs: Codecs for your own types, by
+        type. :param prefix: The prefix of the names of streams and queues in the
+        broker. :param retry_seconds: The pause before the second try; it doubles with
+        each try. :param around: Returns a context manager for the receivers of one
+        event, as ``app.app_context``. :param async_wrapper: Converts an async receiver
+        into a function. :raises ValueError: If an argument is invalid.
     :raises ImportError: If the package for such a URL is not installed.
 
     .. versionadded:: 0.1
@@ -94,11 +92,11 @@ class Listener:
     received: int = 0
     """How many events were received."""
     repeated: int = 0
-    """How many came again that had been received."""
+    """How many events were received again and skipped."""
     failed: int = 0
     """How many tries have failed."""
     buried: int = 0
-    """How many events were put aside."""
+    """How many events became dead letters."""
 
     def __init__(  # noqa: PLR0913  # options, by keyword
         self,
@@ -149,8 +147,8 @@ class Listener:
     def run(self) -> None:
         """Receive events until :meth:`stop`.
 
-        In the main thread, SIGTERM and SIGINT stop it, too; a second one interrupts the
-        receivers that run. A broker that cannot be reached is waited for.
+        In the main thread, SIGTERM and SIGINT stop it, too; a second signal interrupts
+        the running receivers. It waits for a broker that cannot be reached.
 
         :raises ReceiverError: If a signal has no receiver in this process.
         """

@@ -46,7 +46,7 @@ _NOW_SECONDS: t.Final = 2.0
 
 
 class Relay:
-    """Forwards what signals send, over a broker, to receivers elsewhere.
+    """Forwards signals over a broker to receivers in other processes.
 
     ::
 
@@ -55,24 +55,22 @@ class Relay:
 
     Receivers are called by a :class:`Listener`, in another process.
 
-    :param url: Where the broker is, with credentials and options: ``redis://…``,
+    :param url: The URL of the broker, with credentials and options: ``redis://…``,
         ``rediss://…``, ``unix://…``, ``amqp://…`` or ``amqps://…``. For tests,
-        ``inline://``: each signal is sent again at once, in the same thread, with what
-        was written and read.
-    :param source: The name of this application in events.
-    :param sends: When. ``"thread"``: a thread sends in the background, and ``send``
+        ``inline://``: each event is written and read at once, and its signal is sent
+        again in the same thread. :param source: The name of this application in events.
+        :param sends: When to send. ``"thread"``: a thread sends in the background, and
+        ``send``
         never waits for the broker. ``"now"``: ``send`` waits, for 2 seconds at most,
         and raises :exc:`~signalpost.errors.RelayError` if the broker has not taken the
         event. ``"outbox"``: the event becomes a row of a table, in the transaction of
         the caller, which ``signalpost relay dispatch`` sends.
     :param max_waiting: How many events may wait in this process; further ones are
         dropped, and counted.
-    :param codecs: How values of types of yours are written, by type.
-    :param prefix: What the names of streams and queues in the broker begin with.
-    :param outbox: The table, for ``sends="outbox"``.
-    :param session_of: Returns the session of the running code, for
-        ``sends="outbox"``.
-    :raises ValueError: If an argument cannot be one.
+    :param codecs: Codecs for your own types, by type. :param prefix: The prefix of the
+        names of streams and queues in the broker. :param outbox: The table, for
+        ``sends="outbox"``. :param session_of: Returns the current session, for
+        ``sends="outbox"``. :raises ValueError: If an argument is invalid.
     :raises ImportError: If the package for such a URL is not installed.
 
     .. versionadded:: 0.1
@@ -130,21 +128,20 @@ class Relay:
     def forward(
         self, *signals: NamedSignal, sender: t.Any = ANY, again: bool = False
     ) -> t.Self:
-        """Forward what signals send from now on.
+        """Forward the given signals from now on.
 
-        The signal's ``send`` raises :exc:`~signalpost.errors.NotSendableError` if
-        something in the payload cannot be sent.
+        The signal's ``send`` raises :exc:`~signalpost.errors.NotSendableError` if a
+        value of the payload cannot be sent.
 
         A signal that a listener sends in this process is not forwarded again.
 
         :param signals: Signals with a name and a declared payload.
-        :param sender: Whose sends; :data:`ANY` for all. Receivers elsewhere get a name
-            for it: a string itself, else its ``name`` or that of its class.
-        :param again: Forward a signal also when it was received from elsewhere, to
-            bring it to another broker. What comes back from there is ignored.
-        :returns: The relay.
-        :raises TypeError: If one is no signal with a name.
-        :raises PayloadError: If one does not declare its payload.
+        :param sender: The sender; :data:`ANY` for all. Receivers in other processes get
+            a name for it: a string itself, otherwise its ``name`` or the name of its
+            class. :param again: Also forward a signal that was received from another
+            process, to another broker. If it comes back from there, it is ignored.
+            :returns: The relay. :raises TypeError: If one is not a signal with a name.
+            :raises PayloadError: If one does not declare its payload.
         """
         for signal in map(checked_signal, signals):
             self._signals.add(signal)
@@ -201,11 +198,11 @@ class Relay:
         return self._counts.failures
 
     def close(self, seconds: float = 5.0) -> int:
-        """Forward no more, and send what waits.
+        """Stop forwarding, and send the waiting events.
 
-        Done when the process ends, too, for 2 seconds.
+        This also happens when the process exits, for up to 2 seconds.
 
-        :param seconds: For how long at most.
+        :param seconds: The maximum time.
         :returns: How many events are left; they are lost.
         """
         for signal, forward in self._forwarders.items():

@@ -41,17 +41,17 @@ _NAME = String(_LONGEST_NAME)
 class OutboxTable:
     """Add the outbox to the tables of an application.
 
-    The application makes the tables as it makes its own: with Alembic, or with
+    Create the tables as you create your own: with Alembic, or with
     ``metadata.create_all(engine)``. They must be in the database whose changes the
-    events report, as one transaction writes both.
+    events report, because one transaction writes both.
 
     - ``signalpost_outbox`` has a row for each event that is not yet published.
-    - ``signalpost_outbox_groups`` and ``signalpost_outbox_deliveries`` are used only
-      by listeners that read the outbox themselves, without a broker: which groups
-      there are, and how far each of them is with each event.
+    - ``signalpost_outbox_groups`` and ``signalpost_outbox_deliveries`` are used only by
+      listeners that read the outbox without a broker: they have the groups, and the
+      progress of each group with each event.
 
-    :param metadata: Where the application's own tables are declared; ``db.metadata``
-        with Flask-SQLAlchemy, ``Base.metadata`` with declarative classes.
+    :param metadata: The metadata of the application's own tables: ``db.metadata`` with
+        Flask-SQLAlchemy, ``Base.metadata`` with declarative classes.
     :param name: The name of the first table; the two others begin with it.
     :param schema: The tables' schema, if not the database's default.
 

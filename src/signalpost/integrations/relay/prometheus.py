@@ -1,4 +1,4 @@
-"""Metrics of relays and listeners, and of what waits at the broker, for Prometheus.
+"""Metrics of relays and listeners, and of the backlog at the broker, for Prometheus.
 
 ::
 
@@ -42,26 +42,26 @@ Waiting: t.TypeAlias = Callable[[], tuple[int, float | None]]
 class RelayCollector:
     """Compute the metrics of relays when they are scraped.
 
-    Of this process, by ``source``, for its relays:
+    For the relays of this process, by ``source``:
 
-    - ``signalpost_relay_waiting_events`` and ``signalpost_relay_oldest_seconds``: what
-      the broker has not taken yet.
+    - ``signalpost_relay_waiting_events`` and ``signalpost_relay_oldest_seconds``:
+      events that the broker has not taken yet.
     - ``signalpost_relay_sent_events_total``, ``…_dropped_events_total``,
       ``…_tries_total`` and ``…_failures_total``.
 
-    By ``group``, for the listeners that run in this process:
+    For the listeners that run in this process, by ``group``:
     ``signalpost_listener_received_events_total``, ``…_repeated_events_total``,
     ``…_failed_tries_total`` and ``…_buried_events_total``.
 
-    With a URL, by ``group``, what the broker has:
+    With a URL, for each group at the broker, by ``group``:
 
     - ``signalpost_group_waiting_events`` and ``signalpost_group_oldest_seconds``.
     - ``signalpost_group_dead_letters`` and ``signalpost_group_listeners``.
-    - ``signalpost_broker_up``: 1 if the broker has answered, else 0, and there are none
-      of the other four then.
+    - ``signalpost_broker_up``: 1 if the broker has answered; otherwise 0, without the
+      other four.
 
     With an outbox, ``signalpost_outbox_waiting_events`` and
-    ``signalpost_outbox_oldest_seconds``: what no dispatcher has published.
+    ``signalpost_outbox_oldest_seconds``: events that no dispatcher has published.
 
     :param url: Where the broker is, as for
         :class:`~signalpost.integrations.relay.Relay`; ``None`` to ask none.
@@ -111,7 +111,7 @@ class RelayCollector:
         after_fork(self, RelayCollector._forget)
 
     def describe(self) -> Iterable[Metric]:
-        """Return the metrics without values: to register asks no broker."""
+        """Return the metrics without values, so that registering contacts no broker."""
         yield from _of_relays(is_empty=True)
         yield from _of_listeners(is_empty=True)
         if self._address is not None:

@@ -1,4 +1,4 @@
-"""Signals of what a database does, for SQLAlchemy 2.0 and 2.1.
+"""Signals for SQL statements, transactions, pools and models of SQLAlchemy 2.0 and 2.1.
 
 ::
 

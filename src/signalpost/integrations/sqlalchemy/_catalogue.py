@@ -20,15 +20,15 @@ connection_checked_out: NamedSignal = catalogue.signal(
 
 *Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
 
-*Sent when*: ``engine.connect()``, a session or the like has got a connection of the
-driver's. Not sent for ``engine.raw_connection()``, nor for the new connection that one
-gets after its own was lost, nor if no connection was free in time.
+*Sent when*: ``engine.connect()`` or a session has got a driver's connection. Not sent
+for ``engine.raw_connection()``, for a new connection after the old one was lost, or if
+no connection was free in time.
 
 *Payload*:
 
-- ``waited_seconds``: how long it took the pool to hand it over: to wait until one was
-  given back, to make a new one, to try whether it still is alive. ``None`` for the
-  first connection of an engine, if all engines are instrumented and not this one.
+- ``waited_seconds``: how long the pool took: to wait until a connection was given back,
+  to open a new one, and to test it. ``None`` for the first connection of an engine, if
+  all engines are instrumented and not this one alone.
 - ``exchange``: as for :data:`~signalpost.lifecycle.sql_executed`.
 
 .. versionadded:: 0.1
@@ -44,13 +44,13 @@ connection_checked_in: NamedSignal = catalogue.signal(
 *Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
 
 *Sent when*: a connection of :data:`connection_checked_out` is returned, just before
-others can take it. Not sent for one that is detached from its pool. With a
-``StaticPool``, which gives one connection to all at once, it is sent only for the last
-one that took it.
+others can take it. Not sent for a connection that is detached from its pool. A
+``StaticPool`` has one connection for all callers: there it is sent only for the last
+caller.
 
 *Payload*:
 
-- ``held_seconds``: how long it was out, from when it was handed over.
+- ``held_seconds``: how long it was checked out.
 - ``exchange``: as for :data:`~signalpost.lifecycle.sql_executed`.
 
 .. versionadded:: 0.1
@@ -76,7 +76,7 @@ transaction_committing: NamedSignal = catalogue.signal(
     "A transaction is about to be committed.",
     payload=("exchange",),
 )
-"""A transaction is about to be committed. SQLAlchemy offers no moment after it.
+"""A transaction is about to be committed. SQLAlchemy has no event after it.
 
 *Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
 
@@ -92,8 +92,8 @@ transaction_rolling_back: NamedSignal = catalogue.signal(
     "A transaction is about to be rolled back.",
     payload=("exchange",),
 )
-"""A transaction is about to be rolled back: by the application, or as its connection
-was closed without a commit.
+"""A transaction is about to be rolled back: by the application, or because its
+connection was closed without a commit.
 
 *Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
 
@@ -125,7 +125,7 @@ savepoint_releasing: NamedSignal = catalogue.signal(
     "A savepoint is about to be released.",
     payload=("name", "exchange"),
 )
-"""A savepoint is about to be released: what was done since then stays.
+"""A savepoint is about to be released: changes since then stay.
 
 *Sender*: the engine, as for :data:`~signalpost.lifecycle.sql_executed`.
 

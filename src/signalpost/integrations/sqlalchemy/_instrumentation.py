@@ -54,52 +54,53 @@ def instrument(
     with_parameters: bool = False,
     pool_name: str | None = None,
 ) -> Instrumentation:
-    """Let one engine, or all of them, send what they do.
+    """Make one engine, or all of them, send signals.
 
-    That is :data:`~signalpost.lifecycle.sql_executed`,
+    The signals are :data:`~signalpost.lifecycle.sql_executed`,
     :data:`~signalpost.lifecycle.sql_failed`,
     :data:`~signalpost.lifecycle.sql_pool_changed`, and the signals of transactions and
-    connections of this module. Also
-    :func:`~signalpost.receivers.sql_pools.pool_states` reads the pools of the engines.
+    connections of this module. Then :func:`~signalpost.receivers.sql_pools.pool_states`
+    reads the pools of the engines, too.
 
     ::
 
         instrument()                     # every engine, those made later too
         instrument(engine)               # this one
 
-    Signals are sent only while they have receivers; connect and disconnect at any time.
-    Until the first receiver, a statement costs nothing more; after the last receiver
-    was disconnected, what SQLAlchemy needs to call one function that returns at once.
-    As soon as a signal of transactions or connections of this module has had a
-    receiver, SQLAlchemy goes through its lists for each statement too, which takes it
+    Signals are sent only while they have receivers. You can connect and disconnect
+    receivers at any time. Before the first receiver, a statement costs nothing more.
+    After the last receiver was disconnected, SQLAlchemy still calls one function that
+    returns at once. When a signal of transactions or connections of this module has had
+    a receiver, SQLAlchemy also loops over its lists for each statement, which takes
     some microseconds.
 
     The pool of an engine is counted from now on; with ``instrument()``, from the first
-    connection that the pool opens after that. For this the pool becomes an object of a
-    subclass of its class, which has the same name, and stays one.
+    connection that the pool opens after that. For this, the class of the pool is
+    replaced by a subclass with the same name, and stays replaced.
 
-    An engine that is instrumented twice, or alone and with all others, sends nothing
-    twice; the last call decides whether parameters are sent, for all if it was for all.
+    If an engine is instrumented twice, or alone and with all others, nothing is sent
+    twice. The last call decides whether parameters are sent; a call for all engines
+    decides for all.
 
-    Call it, and connect what is to stay, where engines are made, before threads use
-    them. SQLAlchemy's lists of functions to call must not change while another function
-    on them is being called for a statement: the first receiver of each signal adds to
-    them, and :meth:`Instrumentation.undo` removes.
+    Call it, and connect permanent receivers, where engines are created, before threads
+    use them. SQLAlchemy's lists of functions must not change while one of these
+    functions is being called for a statement. The first receiver of each signal adds to
+    the lists, and :meth:`Instrumentation.undo` removes from them.
 
-    The driver is called by this module instead of SQLAlchemy, at its events
-    ``do_execute``, ``do_executemany``, ``do_execute_no_params`` and ``do_connect``.
-    Your own functions for them are still called, in the order of the lists. But an
-    earlier function that calls the driver itself hides the statement, and an earlier
-    one for ``handle_error`` that raises, instead of returning what is to be raised,
-    hides the failure.
+    This module calls the driver instead of SQLAlchemy, at the events ``do_execute``,
+    ``do_executemany``, ``do_execute_no_params`` and ``do_connect``. Your own functions
+    for these events are still called, in the order of the lists. But if an earlier
+    function calls the driver itself, the statement is not sent. If an earlier function
+    for ``handle_error`` raises, instead of returning the exception, the failure is not
+    sent.
 
-    What is done within OpenTelemetry's ``suppress_instrumentation()`` is not sent, so
-    that what exports telemetry to a database reports nothing of it.
+    Within OpenTelemetry's ``suppress_instrumentation()``, nothing is sent. So an
+    exporter that writes to a database does not report its own statements.
 
-    A receiver runs between the statement and the application, so what it raises is
-    logged by ``signalpost.signals`` and goes no further, and an async one is refused
-    like that. One that executes statements itself should do so within
-    ``sql_executed.muted()``, or it is called for them, too.
+    A receiver runs between the statement and the application. So if it raises, the
+    exception is logged by ``signalpost.signals`` and does not propagate; an async
+    receiver is refused in the same way. If a receiver executes statements, it should do
+    so within ``sql_executed.muted()``; otherwise it is called for them, too.
 
     :param target: An engine, sync or async, or the class for all engines.
     :param with_parameters: Send the values, which may be secrets of your users.
@@ -182,7 +183,7 @@ class Instrumentation:
         self._listeners.is_paused = is_paused
 
     def undo(self) -> None:
-        """Let the engines send no more. Done once, it does nothing again.
+        """Stop sending. A second call has no effect.
 
         Not while threads use the engines: see :func:`instrument`, and
         :attr:`is_paused`.
@@ -433,12 +434,12 @@ class EveryEngine:
         self._with_parameters = checked_truth("with_parameters", with_parameters)
 
     def connect(self) -> None:
-        """Let every engine send."""
+        """Make every engine send signals."""
         self._connected.add(self)
         instrument(with_parameters=self._with_parameters)
 
     def disconnect(self) -> None:
-        """Let them send no more, unless another one is connected."""
+        """Stop sending, unless another object is connected."""
         self._connected.discard(self)
         instrumentation: Instrumentation | None = vars(Engine).get(INSTRUMENTATION)
         if instrumentation is not None and not self._connected:

@@ -29,9 +29,9 @@ that ``session.merge()`` makes or that is unpickled: no ``__init__`` runs for th
 *Payload*:
 
 - ``instance``: the object, with nothing set.
-- ``args``: what the class was called with by position, a tuple.
-- ``kwargs``: what it was called with by keyword. To change this dict changes what
-  ``__init__`` gets.
+- ``args``: the positional arguments of the class, a tuple.
+- ``kwargs``: its keyword arguments. If a receiver changes this dict, ``__init__`` gets
+  the changes.
 - ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
 
 What a receiver raises goes to the caller of the class.
@@ -48,22 +48,22 @@ post_init: NamedSignal = model_catalogue.signal(
 
 *Sender*: as for :data:`pre_init`.
 
-*Sent when*: the outermost ``__init__`` has returned; and, as Django's is too, when the
-session has loaded an object that it did not have, or made one to merge another into.
-Not when an object that is there already is refreshed, nor for one that is unpickled.
+*Sent when*: the outermost ``__init__`` has returned. Also, as in Django, when the
+session has loaded a new object, or created one to merge another into. Not sent when an
+existing object is refreshed, nor for one that is unpickled.
 
 *Payload*:
 
-- ``instance``: the object. Of one that is loaded, relationships and further columns
-  must be left alone: the query that loads it is still at work.
-- ``is_loaded``: whether it was loaded or merged, so that no ``__init__`` has run.
+- ``instance``: the object. Do not use relationships and further columns of a loaded
+  object: the query that loads it is still running.
+- ``is_loaded``: ``True`` if it was loaded or merged, so that no ``__init__`` has run.
 - ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
 
 What a receiver raises goes to the caller of the class, or of the query.
 
 SQLAlchemy has no event after ``__init__``. So, from the first receiver of this signal
-until :meth:`ModelInstrumentation.undo`, the ``__init__`` that SQLAlchemy has put on
-each mapped class is wrapped in one of ours. Nothing else that it has is replaced.
+until :meth:`ModelInstrumentation.undo`, SQLAlchemy's ``__init__`` of each mapped class
+is wrapped. Nothing else of the class is replaced.
 
 .. versionadded:: 0.1
 """
@@ -77,16 +77,16 @@ pre_save: NamedSignal = model_catalogue.signal(
 
 *Sender*: as for :data:`pre_init`.
 
-*Sent when*: a flush has come to the object, before its statement. Not for an object of
-which nothing has changed, and never for statements that do without objects:
-``session.execute(update(Order))``, ``query.delete()``, bulk methods, and what the
-database does by itself, such as ``ON DELETE CASCADE``.
+*Sent when*: a flush has reached the object, before its statement. Not sent for an
+unchanged object, and never for statements without objects:
+``session.execute(update(Order))``, ``query.delete()``, bulk methods, and changes that
+the database makes by itself, such as ``ON DELETE CASCADE``.
 
 *Payload*:
 
-- ``instance``: the object. Its columns may still be set; other objects, and the
-  session, must be left alone within a flush.
-- ``created``: whether it is inserted, not updated.
+- ``instance``: the object. A receiver may set its columns. It must not change other
+  objects or the session during a flush.
+- ``created``: ``True`` if it is inserted, not updated.
 - ``connection``: the :class:`~sqlalchemy.engine.Connection` of the flush, for further
   statements in the same transaction.
 - ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
@@ -105,10 +105,10 @@ post_save: NamedSignal = model_catalogue.signal(
 
 *Sender*: as for :data:`pre_init`.
 
-*Sent when*: within the flush, after the statement. Statements of many objects may be
-executed together, so it can come after those of others.
+*Sent when*: during the flush, after the statement. Statements of many objects may be
+executed together, so it may be sent after the statements of others.
 
-*Payload*: as for :data:`pre_save`; to set columns now would change nothing.
+*Payload*: as for :data:`pre_save`; setting columns has no effect now.
 
 .. versionadded:: 0.1
 """
@@ -122,8 +122,8 @@ pre_delete: NamedSignal = model_catalogue.signal(
 
 *Sender*: as for :data:`pre_init`.
 
-*Sent when*: a flush has come to the object, before its statement; as for
-:data:`pre_save`, not for statements that do without objects.
+*Sent when*: a flush has reached the object, before its statement; as for
+:data:`pre_save`, not for statements without objects.
 
 *Payload*: ``instance``, ``connection`` and ``exchange``, as for :data:`pre_save`.
 
@@ -155,19 +155,18 @@ m2m_changed: NamedSignal = model_catalogue.signal(
 """Objects are put into a many-to-many relationship, or taken out of it.
 
 *Sender*: the class of the object that has the relationship, as for :data:`pre_init`.
-Django's is the class of the table between; here that is a mere table, of which no class
-need to be mapped, and which cannot be connected to before it is there.
+(In Django, it is the class of the table between the two. In SQLAlchemy, this table
+needs no class, and a receiver could not be connected to it before it exists.)
 
-*Sent when*: a flush writes what was done to the relationship since the last one: so
-that what was put in and taken out again is not sent, nor what was not written. A
-relationship that both classes know (``back_populates``) is sent by each of them for its
-own objects, whichever of them was changed: to connect to one of them is enough to get
-everything (before SQLAlchemy 2.0.19, not by the one that was not changed, unless its
-relationship is loaded).
+*Sent when*: a flush writes the changes of the relationship since the last flush. So an
+object that was added and removed again is not sent. If both classes have the
+relationship (``back_populates``), each sends it for its own objects, whichever side was
+changed: it is enough to connect to one of them. (Before SQLAlchemy 2.0.19, the side
+that was not changed sends it only if its relationship is loaded.)
 
-Not sent for changes that the session does not make by the relationship: statements on
-the table between, relationships that are ``viewonly``, the rows that go when their
-object is deleted, and tables between that are mapped themselves, whose objects have
+Not sent for changes that the session does not make through the relationship: statements
+on the table between, relationships that are ``viewonly``, rows that are deleted with
+their object, and a table between that is itself mapped, whose objects have
 :data:`post_save` and :data:`post_delete`.
 
 *Payload*:
@@ -175,15 +174,15 @@ object is deleted, and tables between that are mapped themselves, whose objects 
 - ``instance``: the object whose relationship it is.
 - ``relationship``: its name, as ``"tags"``.
 - ``action``: ``"pre_remove"`` and ``"pre_add"`` at the beginning of the flush, before
-  any statement of it; ``"post_remove"`` and ``"post_add"`` at its end, when the
-  transaction may still be rolled back. Django's ``clear`` is the removal of all that
-  the relationship had.
+  its statements; ``"post_remove"`` and ``"post_add"`` at its end, when the transaction
+  may still be rolled back. Django's ``clear`` is a removal of all objects.
 - ``objects``: the other objects, a tuple.
 - ``model``: their class, as the relationship has it; they may be of its subclasses.
 - ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
 
-What a receiver raises ends the flush. A receiver of a ``pre`` action may change the
-session, and what it changes is flushed; one of a ``post`` action must leave it alone.
+If a receiver raises, the flush is aborted. A receiver of a ``pre`` action may change
+the session, and its changes are flushed. A receiver of a ``post`` action must not
+change it.
 
 .. versionadded:: 0.1
 """
@@ -199,27 +198,28 @@ committed: NamedSignal = model_catalogue.signal(
 
 *Sent when*: the outermost transaction of a session has been committed and has ended, so
 that the session can load again; once for each object that the transaction inserted,
-updated or deleted by a flush, in the order in which it first did. Not for an object
-that was created and deleted in one transaction, nor for what a rollback has undone, of
-a savepoint too. A session that takes part in a transaction of its connection, as in
-tests, sends at its own commit; a rollback of that transaction comes too late.
+updated or deleted by a flush, in the order of the first change. Not sent for an object
+that was created and deleted in one transaction, nor for changes that a rollback undid,
+even one to a savepoint. If a session takes part in a transaction of its connection, as
+in tests, it is sent at the session's commit; a later rollback of that transaction is
+too late.
 
 *Payload*:
 
-- ``instance``: the object. Every column and every lazy relationship can be read; what
-  is not loaded takes a statement. Written objects are not kept until the commit, so one
-  that nothing else refers to is loaded again, if a receiver reads ``instance``. Of one
-  that was deleted, only what was loaded before can be read. ``None``, if the object
-  cannot be loaded, as when another transaction has deleted it meanwhile.
+- ``instance``: the object. Every column and every lazy relationship can be read; values
+  that are not loaded need a statement. Written objects are not kept until the commit.
+  If nothing else refers to an object and a receiver reads ``instance``, it is loaded
+  again. Of a deleted object, only loaded values can be read. ``None`` if the object
+  cannot be loaded, for instance because another transaction has deleted it.
 - ``identity``: the primary key, a tuple as ``(7,)``. A receiver that reads only this
   and ``change`` causes no statement.
 - ``change``: ``"created"``, also if it was updated after that, ``"updated"`` or
   ``"deleted"``.
 - ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
 
-What a receiver raises is logged by ``signalpost.signals`` and does not harm the commit,
-as nothing can be undone. A receiver may use the session, which is in a new transaction
-then; commit there what it adds.
+If a receiver raises, ``signalpost.signals`` logs the exception and the commit is not
+affected, because it cannot be undone. A receiver may use the session, which is then in
+a new transaction. If it adds objects, it must commit them.
 
 .. versionadded:: 0.1
 """

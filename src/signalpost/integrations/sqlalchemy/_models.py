@@ -25,16 +25,16 @@ from ._session_queue import note_commit_of_any
 
 
 def instrument_models() -> ModelInstrumentation:
-    """Let all mapped classes send the signals of objects, those mapped later too.
+    """Make all mapped classes send signals of objects, also later classes.
 
     ::
 
         instrument_models()
         post_save.connect(index, sender=Order)
 
-    Signals are sent only while they have receivers, and nothing is done for one that
-    has had none yet. Call it, and connect what is to stay, before threads use sessions,
-    as for :func:`instrument`.
+    Signals are sent only while they have receivers. A signal that never had a receiver
+    costs nothing. Call it, and connect permanent receivers, before threads use
+    sessions, as for :func:`instrument`.
 
     :returns: What undoes it; it may be dropped. The same one until it is undone.
 
@@ -60,7 +60,7 @@ class ModelInstrumentation:
         self._listeners.begin()
 
     def undo(self) -> None:
-        """Let the classes send no more. Done once, it does nothing again."""
+        """Stop sending. A second call has no effect."""
         global _instrumentation  # as above
         with _lock:
             if _instrumentation is self:

@@ -29,7 +29,7 @@ def held_until_commit(
     session: AnySession,
     *signals: Signal,
 ) -> HeldUntilCommit:
-    """Let what signals send in a ``with`` block wait for the commit of a session.
+    """Delay the sends of a ``with`` block until the commit of a session.
 
     ::
 
@@ -37,35 +37,36 @@ def held_until_commit(
             order_placed.send(shop, order=order)  # waits
             db.session.commit()  # commits, then sends
 
-    Each commit sends what waits, in order, when the session can be used again. A
-    rollback, or the end of the transaction without a commit, drops what waits; the
-    rollback of a savepoint drops what was sent since the savepoint began. When the
-    block ends, what it sent since the last commit is dropped. When it raises, too.
+    Each commit sends the waiting sends, in order, when the session can be used again. A
+    rollback, or the end of the transaction without a commit, drops them. The rollback
+    of a savepoint drops the sends since the savepoint began. When the block ends or
+    raises, its sends since the last commit are dropped.
 
-    In two places it is not dropped at the end, but waits for the commit that is still
-    to come: in another block of the same session, and in a ``with`` block of
+    In two places they are not dropped at the end of the block, but wait for the next
+    commit: in another block of the same session, and in a ``with`` block of
     ``session.begin()``, ``begin_nested()`` or ``sessionmaker.begin()``.
 
-    What holds for :meth:`~signalpost.Signal.held` holds here: only sends of this
-    context wait, and a send that waits returns an empty list. Further:
+    As with :meth:`~signalpost.Signal.held`, only sends of this context wait, and a
+    waiting send returns an empty list. In addition:
 
-    - What receivers send while they are called after the commit is sent at once.
-    - What a receiver raises is logged by ``signalpost.signals`` and goes no further, as
-      the transaction is committed: the caller of ``commit()`` must not take it for a
-      failure. What waits behind it is sent.
-    - A receiver may use the session; it is in a new transaction then. What it does not
-      commit is rolled back if a ``with`` block of ``begin()`` is what commits, or if a
-      receiver raises.
-    - A rollback before the session has begun a transaction does nothing, as SQLAlchemy
-      has it, and drops nothing.
+    - If a receiver that is called after the commit sends signals, they are sent at
+      once.
+    - If a receiver raises, the exception is logged by ``signalpost.signals`` and does
+      not reach the caller of ``commit()``, because the commit did not fail. The other
+      waiting sends continue.
+    - A receiver may use the session, which is then in a new transaction. Changes that
+      it does not commit are rolled back if a ``with`` block of ``begin()`` commits, or
+      if a receiver raises.
+    - A rollback before the session has begun a transaction does nothing in SQLAlchemy,
+      and drops nothing.
 
-    A block is for one session: of a ``scoped_session`` the one that is current when the
-    block begins.
+    A block is for one session: for a ``scoped_session``, the one that is current when
+    the block begins.
 
     It is a plain ``with`` block for an ``AsyncSession``, too. There
-    :meth:`~signalpost.Signal.send_async` waits as ``send`` does, and is awaited in
-    ``await session.commit()``. As a decorator of a function, async or not, it is a
-    block for each call.
+    :meth:`~signalpost.Signal.send_async` waits like ``send``, and ``await
+    session.commit()`` awaits it. It also decorates functions, async or not: each call
+    is a block.
 
     :param session: A ``Session``, a ``scoped_session`` such as Flask-SQLAlchemy's
         ``db.session``, an ``AsyncSession`` or an ``async_scoped_session``.
@@ -101,16 +102,16 @@ def send_after_commit(
         send_after_commit(db.session, order_placed, shop, order=order)
         db.session.commit()  # commits, then sends
 
-    It is :func:`held_until_commit` for one send: a rollback, or the end of the
-    transaction without a commit, drops it, and so does the rollback of a savepoint
-    that it was called in. The same holds for receivers. It needs no
-    ``with`` block, so the commit may be anywhere.
+    It is :func:`held_until_commit` for one send. A rollback, or the end of the
+    transaction without a commit, drops it, and so does the rollback of a savepoint in
+    which it was called. The rules for receivers are the same. It needs no ``with``
+    block, so the commit may be anywhere.
 
     :param session: As for :func:`held_until_commit`. With an ``AsyncSession`` receivers
         may be async.
     :param signal: The signal.
     :param sender: The sender, as for :meth:`~signalpost.Signal.send`.
-    :param payload: What the receivers get as keywords.
+    :param payload: The keywords that the receivers get.
     :raises TypeError: If ``session`` or ``signal`` is something else.
 
     .. versionadded:: 0.1

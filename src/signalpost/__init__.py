@@ -1,4 +1,4 @@
-"""Signals for Flask and WSGI applications, and what sends and receives them.
+"""Signals for Flask and WSGI applications, middleware that sends them, and receivers.
 
 The name PYTEST_DONT_REWRITE is for pytest, which would otherwise warn if signalpost is
 imported before pytest looks for plugins. signalpost has no assertion to rewrite.

@@ -98,7 +98,7 @@ class ApplicationError(SignalpostError, TypeError):
 
 
 class ApplicationGoneError(SignalpostError, ReferenceError):
-    """A layer was called whose application has been freed."""
+    """A middleware was called whose application has been freed."""
 
 
 class ExtensionError(SignalpostError, RuntimeError):
@@ -196,13 +196,13 @@ def _with_notes(error: ConfigurationError) -> str:
 
 
 class ExchangeClosedError(SignalpostError, RuntimeError):
-    """Something was read that an exchange drops when it closes."""
+    """A value was read that an exchange drops when it closes."""
 
 
 class ExchangeNotRecordedError(SignalpostError, RuntimeError):
-    """A method needs an exchange that a layer records, and so closes.
+    """A method needs an exchange that a middleware records, and so closes.
 
-    The layer was not called for this request.
+    The middleware was not called for this request.
     """
 
 
@@ -246,7 +246,7 @@ class RelayError(SignalpostError, ConnectionError):
 
 
 class NotSendableError(SignalpostError, TypeError):
-    """Something in a payload cannot be sent to other processes.
+    """A value of a payload cannot be sent to other processes.
 
     :param message: What it is, and what to send in its place.
     :param field: Where it is, as ``"payload.order"``.
@@ -283,7 +283,7 @@ class WeakReceiverWarning(UserWarning):
 class ProxySenderWarning(UserWarning):
     """A receiver was connected to a proxy that has no object now.
 
-    Senders are matched by identity, so what the object sends later does not reach it.
+    Senders are matched by identity, so sends of the object do not reach the receiver.
     """
 
 

@@ -94,10 +94,10 @@ class Exchange(Handling):
     """The path of the mount point, decoded; ``""`` for the root."""
     status: int | None
     """The status code of the response; ``None`` if there was none, or only an error
-    page for a client that had left during its upload."""
+    page for a client that disconnected during its upload."""
     outer: Exchange | None
-    """The open exchange that this one is part of. This one is a mounted application's
-    then, or that of a request that the application has made of itself with the same
+    """The open exchange that this one is part of. Then this one belongs to a mounted
+    application, or to a request with which the application calls itself, with the same
     environment or a copy of it."""
     start: float
     """When the server called, by :func:`time.perf_counter`."""
@@ -119,9 +119,8 @@ class Exchange(Handling):
 
     - ``"complete"``: the whole body was handed to the server. An error page is a
       complete response.
-    - ``"aborted"``: the server closed the response before its end; as a rule,
-      because the client had left. Or the client left while the application read what
-      it uploaded.
+    - ``"aborted"``: the server closed the response before its end, usually because the
+          client disconnected. Or the client disconnected during its upload.
     - ``"error"``: an exception left the application.
     - ``"hijacked"``: the application took the connection over, as for a WebSocket.
     - ``"lost"``: the server dropped the response before its end, without closing it.
@@ -195,9 +194,9 @@ class Exchange(Handling):
     def id(self) -> str:
         """The id of the request, for log lines and for other services.
 
-        The server in front may send it, well-formed: up to 128 characters of
-        ``A-Z a-z 0-9 . _ ~ + / = : @ -``. Else it is made when it is first read: a UUID
-        of version 7 (RFC 9562). It is that of the exchange around this one, if any.
+        A proxy may send it. A well-formed id has up to 128 characters of ``A-Z a-z 0-9
+        . _ ~ + / = : @ -``. Otherwise the id is created when it is first read: a UUID
+        of version 7 (RFC 9562). An exchange within another one has the same id.
         """
         ids = self._ids
         if not ids:
@@ -209,10 +208,10 @@ class Exchange(Handling):
     def route(self) -> str | None:
         """The route's template with its mount point, as ``"/shop/items/<int:id>"``.
 
-        ``None`` if no route matched, or before the matching. It is read from Werkzeug's
-        request, so under Flask; for other frameworks a reader records it. What the
-        application sets stays; endpoint and blueprints are those of the route
-        that matched.
+        ``None`` if no route matched, or before the matching. With Flask, it is read
+        from Werkzeug's request; for other frameworks a reader records it. If the
+        application sets a route, that route stays; endpoint and blueprints belong to
+        the route that matched.
         """
         if self._own_route is not None:
             return self._own_route[0]
@@ -226,15 +225,15 @@ class Exchange(Handling):
 
     @property
     def has_started(self) -> bool:
-        """``True`` once ``request-started`` was due: the application has begun.
+        """``True`` once the application has begun, at ``request-started``.
 
-        Under Flask it is due as soon as a route was looked for.
+        With Flask, that is after the routing.
         """
         return self._is_started or self._read_route()
 
     @property
     def has_finished(self) -> bool:
-        """``True`` once ``request-finished`` was due: the response has started."""
+        """``True`` once the response has started, at ``request-finished``."""
         if self._find_request is None:
             return self._is_finished
         # Flask sends that just before the start, when there may be a status already.
@@ -262,9 +261,9 @@ class Exchange(Handling):
         """The page that linked here, by the Referer header (RFC 9110, 10.1.3).
 
         Origin and path only: user names, passwords, queries, fragments and parameters
-        (``;jsessionid=…``) are dropped. Of what is no URL with a host, or none that
-        can be split safely, only the scheme is left: ``"mailto:…"``, or else ``"…"``.
-        It is what the client sent, whatever its length and characters. ``None`` if the
+        (``;jsessionid=…``) are dropped. If the value is not a URL with a host, or
+        cannot be split safely, only the scheme is kept: ``"mailto:…"``, or else
+        ``"…"``. The client can send any length and any characters. ``None`` if the
         header is absent or empty.
         """
         return shown_referrer(decoded(self._referrer)) or None
@@ -295,10 +294,10 @@ class Exchange(Handling):
     ) -> None:
         """Call ``function`` when this exchange closes, to release what it acquired.
 
-        The server has closed the response then, so a streamed body may use it to its
-        end. It is called whatever the outcome. The last function is called first, after
-        the receivers of ``exchange-closed``. A function that raises is logged by the
-        logger ``signalpost.exchanges``, and the others are called.
+        At that time the server has closed the response, so a streamed body may use the
+        resource to its end. The function is called for every outcome. The last function
+        is called first, after the receivers of ``exchange-closed``. If a function
+        raises, the logger ``signalpost.exchanges`` logs it, and the others are called.
 
         ::
 
@@ -309,8 +308,8 @@ class Exchange(Handling):
         :param named: Its arguments by name.
         :raises TypeError: If ``function`` cannot be called.
         :raises ExchangeClosedError: If the exchange is closed already.
-        :raises ExchangeNotRecordedError: If no layer has opened the exchange: it is
-            never closed, and the function would not be called.
+        :raises ExchangeNotRecordedError: If no middleware has opened the exchange: it
+            is never closed, and the function would not be called.
         """
         if not callable(function):
             raise TypeError(
@@ -423,16 +422,17 @@ class ResponseStart:
 
 
 def current_exchange() -> Exchange | None:
-    """Return the exchange that the running code works for; ``None`` outside of one.
+    """Return the exchange for which the running code works; ``None`` outside of one.
 
     Call it anywhere below the request: in a view, in a receiver of database signals, in
     a template filter, while the body is produced, in code that runs at the close. Also
     in a thread, a task or a greenlet that was started with a copy of the context
     (:func:`contextvars.copy_context`) of the call. A request inside another, such as
-    one of a test client, has its own; so has each of several bodies that are produced
-    in turns in one thread.
+    one of a test client, has its own exchange. If one thread produces several bodies in
+    turns, each body has its own exchange.
 
-    After the close of the exchange it returns ``None``, also in a thread that goes on.
+    After the close of the exchange it returns ``None``, even in a thread that
+    continues.
 
     .. versionadded:: 0.1
     """

@@ -1,4 +1,4 @@
-"""The catalogue: the signals of an application in the course of a request.
+"""The catalogue: the signals of an application for each stage of a request.
 
 Each signal has one moment, whichever code sends it. The sender is the application
 object: the :class:`~flask.Flask` instance, or the callable given to
@@ -6,8 +6,8 @@ object: the :class:`~flask.Flask` instance, or the callable given to
 :data:`sql_failed`, :data:`sql_pool_changed` and :data:`post_config_load`.
 
 An *exchange* is one request and its response, from the server's call to ``close()``.
-Every exchange sends ``exchange-opened`` once and ``exchange-closed`` once, whatever
-happens in between; the signals in between are those of the request's own course.
+Every exchange sends ``exchange-opened`` once and ``exchange-closed`` once, in every
+case. The signals in between depend on the request.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ exchange_opened: NamedSignal = catalogue.signal(
     "First thing in the middleware, once for every exchange.",
     payload=("environ", "exchange"),
 )
-"""A server handed over a request.
+"""A server has passed a request to the application.
 
 *Sender*: the application.
 
-*Sent when*: first thing in the middleware, once for every exchange. Under Flask no
-context is pushed yet.
+*Sent when*: first thing in the middleware, once for every exchange. Flask has not
+pushed a context yet.
 
 *Payload*:
 
-- ``environ``: the WSGI environment (:pep:`3333`), the very dict that the application
+- ``environ``: the WSGI environment (:pep:`3333`), the same dict that the application
   gets.
 - ``exchange``: the :class:`~signalpost.exchange.Exchange`. Method, path, referrer and
-  start are known; the rest grows.
+  start are set; the other fields are set later.
 """
 
 request_started: NamedSignal = catalogue.signal(
@@ -96,8 +96,7 @@ before_render_template: NamedSignal = catalogue.signal(
 *Payload*:
 
 - ``template``: the :class:`jinja2.Template`.
-- ``context``: the dict of variables that it is rendered with. A change to it is seen
-  by the template.
+- ``context``: the dict of variables for the template. The template gets changes to it.
 """
 
 template_rendered: NamedSignal = catalogue.signal(
@@ -127,7 +126,7 @@ message_flashed: NamedSignal = catalogue.signal(
 
 *Payload*:
 
-- ``message``: what was flashed.
+- ``message``: the flashed message.
 - ``category``: its category, ``"message"`` unless one was given.
 """
 
@@ -141,18 +140,20 @@ got_request_exception: NamedSignal = catalogue.signal(
 *Sender*: the application.
 
 *Sent when*: at the moment of Flask's ``got_request_exception`` (not for an error that
-an error handler took; ``abort()`` is no error); and for what leaves the application
-while it is called, while its body is iterated or when its body is closed, of which
-Flask reports nothing. ``SystemExit`` and its like are sent too. The exception goes
-on its way unchanged. Some extensions, such as Flask-RESTX, send Flask's signal for
-each error that they answer, 404 included: an ``HTTPException`` with a code below 500
-is not sent on, unless Flask is configured to trap it. Nor is an exception of the
-server's input that means that the client left during its upload.
+an error handler handled, and not for ``abort()``). Also for exceptions that leave the
+application while it is called, while its body is iterated or when its body is closed,
+for which Flask sends no signal. ``SystemExit`` and similar exceptions are sent, too.
+The exception is raised unchanged. Some extensions, such as Flask-RESTX, send Flask's
+signal for each error that they answer, even for 404: an ``HTTPException`` with a code
+below 500 is not sent on, unless Flask is configured to trap it. An exception of the
+server's input that means that the client disconnected during its upload is not sent
+either.
 
 *Payload*:
 
-- ``exception``: the exception. Also one that the application gives to
-  ``start_response`` as ``exc_info`` (:pep:`3333`), unless it is the answer, as a 404.
+- ``exception``: the exception. Also one that the application passes to
+  ``start_response`` as ``exc_info`` (:pep:`3333`), unless it is the response, such as a
+  404.
 - ``where``: ``"view"`` (Flask's moment), ``"call"``, ``"iteration"`` or ``"close"``.
 - ``environ`` and ``exchange``: as for :data:`exchange_opened`.
 """
@@ -167,17 +168,17 @@ request_finished: NamedSignal = catalogue.signal(
 *Sender*: the application.
 
 *Sent when*: with the Flask extension, at the moment of Flask's ``request_finished``.
-Otherwise when the application has returned and its status is known; for one that
-calls ``start_response`` only while its body is iterated, after the first chunk.
-Not sent when the call raises, and by Flask not in all cases; to see each request
-once, use :data:`exchange_closed`.
+Otherwise when the application has returned and its status is known; if the application
+calls ``start_response`` only while its body is iterated, after the first chunk. Not
+sent if the call raises, and with Flask not in all cases. To receive each request once,
+use :data:`exchange_closed`.
 
 *Payload*:
 
 - ``response``: Flask's response object, or a
-  :class:`~signalpost.exchange.ResponseStart`. Both have ``status``, ``status_code``
-  and ``headers``. A header that is set on Flask's reaches the client; a change of the
-  other one's copy does nothing (:ref:`what to do there <header-changes>`).
+  :class:`~signalpost.exchange.ResponseStart`. Both have ``status``, ``status_code`` and
+  ``headers``. The client gets a header that you set on Flask's response. The other one
+  is a copy, and changes have no effect (:ref:`what to do instead <header-changes>`).
 - ``environ`` and ``exchange``: as for :data:`exchange_opened`.
 """
 
@@ -244,15 +245,15 @@ exchange_closed: NamedSignal = catalogue.signal(
     "The server has closed the response, once for every exchange.",
     payload=("environ", "exchange"),
 )
-"""An exchange is over: everything about it is known.
+"""An exchange is over: all its fields are set.
 
 *Sender*: the application.
 
 *Sent when*: exactly once for each :data:`exchange_opened`: when the server has closed
-the response, or before an exception of the call goes on its way, or, should the
-server never close the response, when Python frees it. No Flask context is pushed. If
-Python frees it within another request, receivers run in an empty context: they see
-neither that request nor its context variables.
+the response, or before the middleware raises an exception of the call. If the server
+never closes the response, when Python frees it. No Flask context is pushed. If Python
+frees the response during another request, receivers run in an empty context, without
+that request and its context variables.
 
 *Payload*: ``environ`` and ``exchange``, as for :data:`exchange_opened`. After the
 receivers have run, the exchange drops the environment.
@@ -275,32 +276,33 @@ sql_executed: NamedSignal = catalogue.signal(
 """The database has executed a statement, or failed to.
 
 *Sender*: the engine of the database, not the application. With SQLAlchemy it is the
-:class:`~sqlalchemy.engine.Engine`. Of an ``AsyncEngine`` it is
-``async_engine.sync_engine``; of what ``engine.execution_options()`` returns, the engine
-that it was made from.
+:class:`~sqlalchemy.engine.Engine`. For an ``AsyncEngine`` it is
+``async_engine.sync_engine``. For the result of ``engine.execution_options()``, it is
+the original engine.
 
 *Sent when*: once for each call of the driver, when it has returned or raised, in the
-thread or task that made it. A large ``INSERT`` of many rows may be several statements,
-each of which is sent. Not sent: what never got to the driver, as a statement with a
-parameter missing; statements of the driver's own (``BEGIN``, ``COMMIT``); what is
-executed on the driver's own connection.
+thread or task of the call. A large ``INSERT`` of many rows may be several statements,
+each of which is sent. Not sent for statements that never reach the driver, such as one
+with a missing parameter; for the driver's own statements (``BEGIN``, ``COMMIT``); and
+for statements on the driver's own connection.
 
 *Payload*:
 
-- ``statement``: the text that the driver got. Values are in it only where the
-  application wrote them there.
-- ``parameters``: what the driver got with it, or ``None`` unless
-  :func:`~signalpost.integrations.sqlalchemy.instrument` was called for them.
-- ``parameters_count``: how many values the statement got; how many sets of them if
+- ``statement``: the text that the driver got. It contains values only if the
+  application wrote them into it.
+- ``parameters``: the parameters that the driver got; ``None`` unless
+  :func:`~signalpost.integrations.sqlalchemy.instrument` was called with
+  ``with_parameters=True``.
+- ``parameters_count``: the number of values, or of sets of values if
   ``is_executemany``.
-- ``duration_seconds``: how long the driver took. Rows that are fetched later are not
-  in it, whichever driver: some fetch all of them, others none.
+- ``duration_seconds``: how long the driver took, without rows that are fetched later.
+  Some drivers fetch all rows during the call, others none.
 - ``row_count``: the number of rows that the driver reports as affected or, with some
   drivers, found; ``None`` if it reports none, or the statement failed.
-- ``is_executemany``: whether it is a call of the driver's ``executemany``.
-- ``exception``: what the application is about to get, or ``None``. Its text has the
-  parameters in it, unless the engine was made with ``hide_parameters=True``, and a
-  database may add values of its own.
+- ``is_executemany``: ``True`` for a call of the driver's ``executemany``.
+- ``exception``: the exception that the application is about to get, or ``None``. Its
+  text contains the parameters, unless the engine was created with
+  ``hide_parameters=True``, and a database may add other values.
 - ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``. Also
   ``None`` for the statements by which SQLAlchemy reads the database's version and
   settings when an engine connects first: they do not belong to the request.
@@ -308,41 +310,42 @@ executed on the driver's own connection.
 
 sql_failed: NamedSignal = catalogue.signal(
     "sql-failed",
-    "The database has failed at something else than to execute a statement.",
+    "The database has failed at another operation than a statement.",
     payload=("operation", "statement", "exception", "exchange"),
 )
-"""The database has failed at something else than to execute a statement.
+"""The database has failed at another operation than a statement.
 
 *Sender*: the engine, as for :data:`sql_executed`.
 
-*Sent when*: an operation beside the statements has raised, before the application gets
-the exception, in the thread or task that it happened in. A statement that fails is sent
-as :data:`sql_executed`.
+*Sent when*: an operation that is not a statement has raised, before the application
+gets the exception, in the same thread or task. A failed statement is sent as
+:data:`sql_executed`.
 
 *Payload*:
 
-- ``operation``: what failed. ``"connect"``: a connection could not be made. ``"pool"``:
-  no connection of the pool was free in time. ``"fetch"``: rows of a statement that had
-  been executed could not be fetched. ``"begin"``, ``"prepare"``, ``"commit"`` and
-  ``"rollback"``: of a transaction. ``"other"``: another call of the driver, such
-  as that for the isolation level.
+- ``operation``: the failed operation. ``"connect"``: a connection could not be made.
+  ``"pool"``: no connection of the pool was free in time. ``"fetch"``: rows of an
+  executed statement could not be fetched. ``"begin"``, ``"prepare"``, ``"commit"`` and
+  ``"rollback"``: of a transaction. ``"other"``: another call of the driver, such as
+  that for the isolation level.
 - ``statement``: for ``"fetch"``, the text that the driver got; otherwise ``None``.
-- ``exception``: what the application is about to get, as for :data:`sql_executed`.
+- ``exception``: the exception that the application is about to get, as for
+  :data:`sql_executed`.
 - ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
 """
 
 sql_pool_changed: NamedSignal = catalogue.signal(
     "sql-pool-changed",
-    "A connection was taken from its pool, or given back, or could not be had.",
+    "A connection was taken from its pool or given back, or none was free.",
     payload=("name", "change", "seconds", "state"),
 )
-"""A connection was taken from its pool, or given back, or could not be had.
+"""A connection was taken from its pool or given back, or none was free.
 
 *Sender*: the engine, as for :data:`sql_executed`.
 
-*Sent when*: the pool has changed, in the thread or task that changed it. Not sent for a
-connection that the garbage collector gives back, as a receiver must not run there: the
-next signal of that pool has the right state.
+*Sent when*: the pool has changed, in the thread or task that changed it. Not sent if
+the garbage collector gives a connection back, because a receiver must not run there;
+the next signal of the pool has the right state.
 
 *Payload*:
 
@@ -361,9 +364,9 @@ next signal of that pool has the right state.
 work_started: NamedSignal = catalogue.signal(
     "work-started", "A unit of work begins, beside the requests.", payload=("exchange",)
 )
-"""A unit of work begins: a task, a command, what a thread does.
+"""A unit of work begins: a task, a command, the work of a thread.
 
-*Sender*: the one that was given to :class:`~signalpost.work.work`, as a rule the
+*Sender*: the sender that was given to :class:`~signalpost.work.work`, usually the
 application.
 
 *Sent when*: first thing in the unit of work, once for each. No signal of a request is
@@ -384,13 +387,13 @@ work_finished: NamedSignal = catalogue.signal(
 
 *Sender*: as for :data:`work_started`.
 
-*Sent when*: once for each :data:`work_started`, whether the work raised or not. Not
-sent if the process was killed meanwhile.
+*Sent when*: once for each :data:`work_started`, even if the work raised. Not sent if
+the process was killed.
 
 *Payload*:
 
 - ``exchange``: the :class:`~signalpost.work.Work`, with its outcome, its duration and
-  what it raised. It is still the current exchange.
+  its exception. It is still the current exchange.
 """
 
 post_config_load: NamedSignal = catalogue.signal(
@@ -398,13 +401,14 @@ post_config_load: NamedSignal = catalogue.signal(
     "The configuration has been read and what it names enabled.",
     payload=("application",),
 )
-"""The configuration has been read, and what it names is imported and enabled.
+"""The configuration has been loaded: its modules are imported, its receivers are
+enabled.
 
 *Sender*: the :class:`~signalpost.config.Configuration`, whose sections can be read.
 
 *Sent when*: a configuration has been loaded for an application, once for each. A module
-that the configuration imports can connect a receiver of it, which reads the module's
-own section and connects its receivers.
+that the configuration imports can connect a receiver to this signal. The receiver reads
+the module's section and connects other receivers.
 
 *Payload*:
 
@@ -414,11 +418,11 @@ own section and connects its receivers.
 request_arrived: NamedSignal = NamedSignal(
     "request-arrived", "A layer got a request; sent before anything is recorded."
 )
-"""A layer got a request. It is not in the catalogue, and has no payload.
+"""A middleware got a request. The signal is not in the catalogue, and has no payload.
 
-For what must look at each request and costs too much if it has the request recorded:
-a receiver of it alone lets no exchange be recorded. What such a receiver connects gets
-the signals of that request already.
+It is for receivers that must run at each request without the cost of a record: a
+receiver of this signal alone causes no exchange to be recorded. If it connects other
+receivers, they get the signals of the same request.
 
 *Sender*: the application.
 

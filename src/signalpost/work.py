@@ -1,8 +1,8 @@
-"""Units of work beside requests: a task of a queue, a command, what a thread does.
+"""Units of work outside of requests: a task, a command, the work of a thread.
 
-A unit of work has a record as a request has: statements, failures and log lines belong
-to it, and it has an id. :data:`~signalpost.lifecycle.work_started` and
-:data:`~signalpost.lifecycle.work_finished` are sent for it, and no signal of a request.
+A unit of work has a record like a request: statements, failures and log lines belong to
+it, and it has an id. Its signals are :data:`~signalpost.lifecycle.work_started` and
+:data:`~signalpost.lifecycle.work_finished`; signals of requests are not sent for it.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Work(Exchange):
     the unit of work, that it was begun in.
 
     ``outcome`` is ``"complete"``; ``"error"`` if the work raised; ``"aborted"`` if it
-    was ended from outside (``KeyboardInterrupt``, a cancelled task, a task that asks
-    for a retry); or ``"lost"`` if the process was gone before the end.
+    was interrupted (``KeyboardInterrupt``, a cancelled task, a task that requests a
+    retry); or ``"lost"`` if the process died before the end.
 
     .. versionadded:: 0.1
     """
@@ -165,17 +165,17 @@ class work(Block):  # noqa: N801  # reads as a statement, as contextlib's do
 
     As ``async with``, or for an async function, receivers may be async. Threads, tasks
     and processes may use one object at the same time. A block in a generator must not
-    ``yield``: code outside would belong to the work. For this reason it decorates no
-    generator function.
+    ``yield``, because code outside would belong to the work. For the same reason,
+    generator functions cannot be decorated.
 
-    :param name: The name of the task. One of a few, as a route is: a number in it would
-        make a new line in each list of names.
+    :param name: The name of the work. Use few names, because each is a label of
+        metrics, as a route is: do not put a number into it.
     :param sender: Sends the signals: the application whose receivers are called.
         A proxy, such as :data:`flask.current_app`, means its application.
     :param context: The result of :func:`~signalpost.receivers.context.request_context`
-        where the work was ordered: its id is the id of the work. Without it, the id is
-        that of the exchange or work around, or else a new one. As it may come from
-        outside, values that are not well-formed are left out.
+        where the work was requested: the work gets its id. Without it, the work has the
+        id of the surrounding exchange or work, or a new one. Values that are not
+        well-formed are ignored, because the context may come from outside.
     :raises TypeError: If ``name`` is no string.
     :raises ValueError: If ``name`` is empty.
 

@@ -13,15 +13,14 @@ The operator decides which receivers run, not the application::
     "shop.stock:reserve" = {signal = "shop.events:order_placed"}
 
 ``auto-import`` names modules to import, in order. ``format`` is ``"text"``, ``"json"``
-or ``"logfmt"``: what the loggers below ``signalpost`` log, from level ``INFO`` up, is
-then written to standard error in that form, and by no other logger's means. The
-receivers are named as in :data:`BUILTIN_RECEIVERS`, or ``package.module:object``, or
-as another distribution names them under the entry-point group
-``signalpost.receivers``; the value is a table of options, or ``true`` for none, or
-``false`` to leave it out.
+or ``"logfmt"``: the loggers below ``signalpost`` then write to standard error in that
+form, from level ``INFO`` up, and other loggers do not get these records. A receiver's
+name is one of :data:`BUILTIN_RECEIVERS`, ``package.module:object``, or a name that
+another distribution publishes under the entry-point group ``signalpost.receivers``. The
+value is a table of options, ``true`` for the defaults, or ``false`` to leave it out.
 
-Nothing is ignored: a name that is not known here, or that is only like one of these, is
-an error. Sections of others, as ``[tool.black]``, are none of these.
+No mistake is ignored: an unknown name, or a name that resembles one of these, is an
+error. Sections of other tools, such as ``[tool.black]``, are allowed.
 """
 
 from __future__ import annotations

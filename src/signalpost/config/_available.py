@@ -32,7 +32,8 @@ class Option(t.NamedTuple):
     is_required: bool
     """``True`` if it has no default."""
     default: Any
-    """Its default, with ``…`` for what may be a secret; ``None`` if it has none."""
+    """Its default, with ``…`` in place of a possible secret; ``None`` if it has
+    none."""
     is_exact: bool
     """``True`` if ``default`` is the real default, of a type that a file can hold."""
 
@@ -62,7 +63,7 @@ class AvailableReceiver:
     install: str | None
     """The command that installs the package, or ``None``."""
     needs: tuple[str, ...]
-    """The options that must be given; ``signal`` is one for what receives any."""
+    """The required options; ``signal`` is one of them for a receiver of any signal."""
     is_found: bool
     """``True`` if it can be imported."""
 
@@ -72,7 +73,7 @@ def available_receivers(
 ) -> list[AvailableReceiver]:
     """Return every receiver that can be enabled by name, sorted by name.
 
-    The list has the ready receivers, those that installed distributions publish, and
+    The list has the built-in receivers, those that installed distributions publish, and
     those that are enabled. They are imported to read their options; a receiver that
     cannot be imported is in the list, too.
 

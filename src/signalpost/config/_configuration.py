@@ -50,11 +50,11 @@ class Configuration(Mapping[str, Any]):
     >>> configuration["shop.audit"]["days"]
     30
 
-    A section is a configuration of its own. A dotted name reaches through tables, and
-    a section whose name is dotted is the same as tables in each other. The values of an
-    INI file are strings.
+    A section is a configuration, too. A dotted name reads nested tables, and a section
+    with a dotted name is the same as nested tables. The values of an INI file are
+    strings.
 
-    Made by one of :meth:`from_mapping`, :meth:`from_toml`, :meth:`from_ini` and
+    Create it with :meth:`from_mapping`, :meth:`from_toml`, :meth:`from_ini` or
     :meth:`from_file`.
 
     .. versionadded:: 0.1
@@ -95,7 +95,7 @@ class Configuration(Mapping[str, Any]):
             with dotted names: ``{"signalpost.receivers": {"latency": True}}``.
             Copied.
         :param source: The name of the mapping in messages.
-        :raises ConfigurationError: If a name is no string, or given twice.
+        :raises ConfigurationError: If a name is not a string, or given twice.
         """
         return cls._from_tables(mapping, source)
 
@@ -113,8 +113,9 @@ class Configuration(Mapping[str, Any]):
     def from_ini(cls, path: str | os.PathLike[str]) -> Configuration:
         """Read an INI file.
 
-        Names and values are divided by ``=``, as ``:`` is part of names. An option of
-        a receiver has a line of its own, below its name or in its own section::
+        ``=`` separates names from values, because ``:`` is part of names. Each option
+        of a receiver has its own line, below the receiver's name or in the receiver's
+        section::
 
             [signalpost]
             auto-import = shop.audit shop.stock
@@ -131,13 +132,12 @@ class Configuration(Mapping[str, Any]):
                 /static/**
                 /health
 
-        As the values are strings, options are converted to what the receiver's
-        annotations or its defaults ask for: numbers, yes and no, several words or
-        lines, lines of ``NAME = VALUE``. There is no interpolation, and no section
-        is the default of others.
+        The values are strings, so options are converted by the receiver's annotations
+        or defaults: numbers, yes and no, several words or lines, lines of ``NAME =
+        VALUE``. There is no interpolation, and no section has defaults for others.
 
         :param path: The file; UTF-8.
-        :raises ConfigurationError: If it cannot be read, or is no INI file.
+        :raises ConfigurationError: If it cannot be read, or is not an INI file.
         """
         source, text = text_of(path)
         return cls._from_tables(ini_tables(text, source), source, Lines(text))
@@ -147,8 +147,8 @@ class Configuration(Mapping[str, Any]):
         """Read a file whose name ends in ``.toml`` or ``.ini``.
 
         :param path: The file; UTF-8.
-        :raises ConfigurationError: If the name ends otherwise, or for the
-            reasons of :meth:`from_toml` and :meth:`from_ini`.
+        :raises ConfigurationError: If the name ends in something else, or as for
+            :meth:`from_toml` and :meth:`from_ini`.
         """
         source = os.fsdecode(path)
         suffix = os.path.splitext(source)[1].lower()
@@ -188,10 +188,10 @@ class Configuration(Mapping[str, Any]):
         return f"<Configuration {self.source}{section}>"
 
     def merged(self, upper: Configuration) -> Configuration:
-        """Return this configuration with another laid over it.
+        """Return this configuration merged with another one.
 
-        :param upper: Its values win: whole receivers, whole keys of other sections.
-            Messages name its source for them.
+        :param upper: Its values have precedence: whole receivers, and whole keys of
+            other sections. Messages name its source for them.
         """
         table = merged(self._table, upper._table, depth=2)
         layers = self._layers + upper._layers
@@ -223,8 +223,8 @@ class Configuration(Mapping[str, Any]):
         :param application: The sender: a :class:`flask.Flask`, a WSGI application, or
             the :class:`~signalpost.SignalMiddleware` around it.
         :returns: The receivers that are enabled for the application.
-        :raises ConfigurationError: If the configuration names a thing that does not
-            exist, or has one that would be ignored. It reports all mistakes: see
+        :raises ConfigurationError: If the configuration names something that does not
+            exist, or has a part that would be ignored. It reports all mistakes: see
             :attr:`ConfigurationError.errors
             <signalpost.errors.ConfigurationError.errors>`.
         :raises Exception: An exception of a receiver of ``post-config-load``.

@@ -20,8 +20,8 @@ leave it as it is, and read no configuration."""
 def is_disabled() -> bool:
     """Return whether the environment disables the package for applications.
 
-    :raises ConfigurationError: If the variable has another value than ``1``, ``0`` and
-        the like, or its name is misspelt.
+    :raises ConfigurationError: If the value is not ``1``, ``0`` or a similar word, or
+        if the name of the variable is misspelt.
 
     .. versionadded:: 0.1
     """

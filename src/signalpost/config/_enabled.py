@@ -59,8 +59,8 @@ class EnabledReceiver:
     source: str
     """Its location: ``"shop.toml, line 7, [signalpost.receivers] latency"``."""
     signals: tuple[str, ...]
-    """The names of the signals that it receives, or where your own are; empty if it
-    connects itself."""
+    """The names of the signals that it receives, or the paths of your own; empty if it
+    has methods ``connect`` and ``disconnect``."""
     origin: str = ""
     """The beginning of :attr:`source`: the file, as ``"shop.toml"``, or another source;
     for :meth:`Enabled.enable`, the file of the calling code."""
@@ -69,10 +69,10 @@ class EnabledReceiver:
 
     @property
     def shown_options(self) -> Mapping[str, Any]:
-        """The options to be shown, with ``…`` for what may be a secret.
+        """The options with ``…`` in place of possible secrets.
 
-        That is decided by the names of options and the form of their values: of a URL
-        its host is left, of an object its type.
+        The names of options and the form of their values decide this. Of a URL, the
+        host is shown; of an object, its type.
 
         .. versionadded:: 0.1
         """
@@ -82,9 +82,9 @@ class EnabledReceiver:
 class Enabled(Mapping[str, EnabledReceiver]):
     """The receivers that are enabled for one application, by name.
 
-    Got from :meth:`Configuration.load` or :func:`enabled_for`. It holds the
-    receivers, and is held as long as the application lives; a receiver that keeps
-    its sender therefore keeps the application. Any thread may enable and disable.
+    Returned by :meth:`Configuration.load` and :func:`enabled_for`. It holds the
+    receivers, and exists as long as the application. So a receiver that refers to its
+    sender keeps the application alive. Any thread may enable and disable.
 
     .. versionadded:: 0.1
     """
@@ -109,13 +109,13 @@ class Enabled(Mapping[str, EnabledReceiver]):
 
     @property
     def format(self) -> str | None:
-        """The format that was asked for, or ``None``."""
+        """The configured format, or ``None``."""
         return self._format
 
     def enable(self, name: str, /, **options: Any) -> EnabledReceiver:
         """Enable a receiver.
 
-        One that is enabled already with the same options goes on as it is.
+        If it is already enabled with the same options, nothing changes.
 
         :param name: As in a configuration.
         :param options: As in a configuration.
@@ -246,7 +246,7 @@ _by_id_lock = threading.Lock()
 
 
 def enabled_for(application: object) -> Enabled:
-    """Return what is enabled for an application; the same object each time.
+    """Return the enabled receivers of an application; the same object each time.
 
     :param application: As for :meth:`Configuration.load`.
 

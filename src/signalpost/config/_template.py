@@ -47,8 +47,8 @@ _ON: t.Final[Mapping[str, Mapping[str, Any]]] = {
 def template() -> str:
     """Return a TOML configuration with every receiver that can be enabled.
 
-    A few of the ready ones are enabled. The others, and all further options with their
-    defaults, are comments: each becomes a setting without its ``#``.
+    A few of the built-in receivers are enabled. The others, and all further options
+    with their defaults, are comments: remove the ``#`` to enable one.
 
     .. versionadded:: 0.1
     """

@@ -1,8 +1,8 @@
-"""The command ``signalpost``, for what takes no application and no other package.
+"""The command ``signalpost``, which needs no application and no other package.
 
 ``signalpost receivers`` lists what a configuration can enable, ``signalpost check``
-checks one, and ``signalpost init`` writes one to begin with. ``python -m signalpost``
-is the same command. What needs an application is below ``flask signalpost``. Commands
+checks a file, and ``signalpost init`` writes a new one. ``python -m signalpost`` is the
+same command. Commands that need an application are below ``flask signalpost``. Commands
 of integrations are imported when they are used.
 """
 

@@ -1,4 +1,4 @@
-"""The live page: what an application does now, to look at.
+"""The live page: shows what an application does now.
 
 A :class:`LiveRecorder` records requests, in one file of fixed size for each process. A
 :class:`LivePage` shows what all processes of a machine have recorded; so does

@@ -74,24 +74,24 @@ class LiveRecorder:
 
         LiveRecorder().connect(app)
 
-    Its own :meth:`connect` and :meth:`disconnect` take the place of those of a signal.
-    :class:`~signalpost.live.LivePage` and ``flask signalpost live`` show what the
-    processes of one machine have recorded.
+    Use its own methods :meth:`connect` and :meth:`disconnect`, not those of a signal.
+    :class:`~signalpost.live.LivePage` and ``flask signalpost live`` show the records of
+    all processes of one machine.
 
-    A file is made with the first request of a process, about 1.5 MB in a folder that
-    only this user can enter, and stays that large. Beside it are the lists of
-    statements, failures and referrers, which are written once a second at most, while
-    requests close. There is no thread, no socket and no database, and a request never
-    waits: neither for a reader nor for another request. If the disk is full, or the
-    folder belongs to someone else, a warning is logged, once, and nothing is recorded;
-    that is tried again every half a minute.
+    The first request of a process creates a file of about 1.5 MB, which does not grow,
+    in a folder that only this user can enter. Further files have the lists of
+    statements, failures and referrers; they are written at most once a second, when
+    requests close. There is no thread, no socket and no database. A request never waits
+    for a reader or for another request. If the disk is full, or the folder belongs to
+    another user, a warning is logged once and nothing is recorded; the recorder tries
+    again every half a minute.
 
-    Recorded are: of each request method, path, route, status, outcome, times, size and
-    id, the origin and path of its referrer, and its statements by their shape, without
-    values; of each exception that was not handled its type, message and traceback.
-    Never recorded are headers, cookies, queries, bodies, parameters of statements and
-    local variables. Texts are cut and escaped. An exception's message may hold a secret
-    all the same: see ``messages``.
+    For each request it records the method, path, route, status, outcome, times, size
+    and id, the origin and path of the referrer, and the shape of each statement,
+    without values. For each unhandled exception it records the type, message and
+    traceback. It never records headers, cookies, queries, bodies, parameters of
+    statements and local variables. Texts are cut and escaped. An exception's message
+    may still contain a secret: see ``messages``.
 
     With a ``path`` it serves the page, too, as :class:`~signalpost.live.LivePage` does.
 
@@ -99,20 +99,21 @@ class LiveRecorder:
         :func:`~signalpost.live.live_folder` of the application that it is connected to.
     :param waterfall: Whether the signals, templates and statements of each request are
         kept with their times and places, up to 40 of them.
-    :param slow_seconds: From which response time on the page marks a request as slow.
+    :param slow_seconds: The response time from which the page marks a request as slow.
     :param messages: Whether messages of exceptions are kept. Values of a database are
         cut from them in any case.
     :param exclude: Patterns of paths to record nothing of: see
         :func:`~signalpost.receivers.paths.exclusion_of`.
     :param max_routes: How many routes have rows of their own, up to 1000; those that
         come first.
-    :param with_receivers: Whether calls of receivers are counted and timed, of all
-        signals of the catalogue: so it costs at each call.
-    :param path: Where the application serves the page, as ``"/_signalpost"``; ``None``
-        for nowhere. It takes a token or ``allows``.
-    :param token: What opens the page: 16 to 200 characters.
-    :param token_env: The environment variable that has the token.
-    :param allows: What else decides who may see the page, by the WSGI environment.
+    :param with_receivers: Whether calls of receivers of all built-in signals are
+        counted and timed, which takes time at each call.
+    :param path: The path at which the application serves the page, as
+        ``"/_signalpost"``; ``None`` to serve no page. It needs a token or ``allows``.
+        :param token: The token that opens the page: 16 to 200 characters. :param
+        token_env: The environment variable that has the token. :param allows: A
+        function that takes the WSGI environment and returns whether the client may see
+        the page.
     :raises ConfigurationError: If a page would be open to everyone.
     :raises OSError: If this system has no locks of files.
     :raises TypeError: If an option has the wrong type.

@@ -31,10 +31,10 @@ class LiveServer:
             print(server.url)
             server.serve_until_stopped()
 
-    Its token is new each time. It is in the fragment of the URL, which a browser sends
-    to no server, so that it is in no log. Only requests for the loopback address by
-    its own name are answered, so that a page of another site cannot reach it by a name
-    that leads there.
+    Its token is new each time. It is in the fragment of the URL, which a browser does
+    not send to a server, so it is in no log. Only requests for the loopback address by
+    its own name are answered. So a page of another site cannot reach it through a host
+    name of that site.
 
     :param folder: The folder of a :class:`~signalpost.live.LiveRecorder`.
     :param port: The port; 0 for any that is free.

@@ -1,4 +1,4 @@
-"""Ready receivers: one module for each question that people have."""
+"""Built-in receivers: latency, referrers, failures, SQL and others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The request on each line that an application logs, and with work that it hands on."""
+"""Add the current request to log lines, and pass its id to other processes."""
 
 from __future__ import annotations
 
@@ -100,15 +100,14 @@ class ContextFilter(logging.Filter):
         handler.addFilter(ContextFilter())
         handler.setFormatter(logging.Formatter("%(exchange_id)s %(message)s"))
 
-    It lets every record pass. A record gets the attributes ``exchange_id``,
+    The filter drops no record. A record gets the attributes ``exchange_id``,
     ``exchange_method``, ``exchange_route``, ``exchange_trace_id`` and
-    ``exchange_span_id``, all of them strings of one line; a dash outside a request, or
-    where there is no route or no span. Formatters of
-    :mod:`~signalpost.receivers.formats` write those that there are as ``request_id``,
-    ``method``, ``route``, ``trace_id`` and ``span_id``.
+    ``exchange_span_id``, all of them strings of one line. A missing value is a dash.
+    The formatters of :mod:`~signalpost.receivers.formats` write them as ``request_id``,
+    ``method``, ``route``, ``trace_id`` and ``span_id``, without missing values.
 
-    Add it to handlers: a filter of a logger does not see what the loggers below it log.
-    While it lives, the exchanges of all applications are recorded.
+    Add it to handlers, because a filter of a logger does not apply to the loggers below
+    it. While the filter exists, the exchanges of all applications are recorded.
 
     .. versionadded:: 0.1
     """
@@ -158,14 +157,14 @@ class ContextRecordFactory:
 
 
 class ContextProcessor:
-    """Put the current request into what structlog writes: a processor.
+    """Add the current request to structlog's entries: a processor.
 
     ::
 
         structlog.configure(processors=[ContextProcessor(), ...])
 
     The keys are ``request_id``, ``method``, ``route``, ``trace_id`` and ``span_id``;
-    none outside a request. A key that is there already stays as it is.
+    none outside a request. An existing key is not changed.
 
     .. versionadded:: 0.1
     """
@@ -206,10 +205,10 @@ def put_request(record: logging.LogRecord) -> bool:
 
 
 def request_context() -> dict[str, str]:
-    """Return what the lines have of the current request, to pass it on as plain values.
+    """Return the id, method and route of the current request, as plain values.
 
-    For a process, a queue, or a thread that goes on when the response is closed. There,
-    :func:`carried` puts it on the lines again.
+    For a process, a queue, or a thread that continues after the response is closed.
+    There, :func:`carried` adds them to the lines again.
 
     :returns: ``request_id``, ``method`` and ``route``, as far as there are any; empty
         outside a request.
@@ -226,7 +225,7 @@ def request_context() -> dict[str, str]:
 
 @contextmanager
 def carried(context: object) -> Generator[None]:
-    """Let lines within a ``with`` block have the request that work was started for.
+    """Add the request for which work was started to the lines of a ``with`` block.
 
     ::
 
@@ -235,8 +234,8 @@ def carried(context: object) -> Generator[None]:
         with carried(context):                      # where it is taken out
             work(order)
 
-    Only the lines have it: the exchange itself is another process's, or closed. Where
-    there is a current exchange, that is the one on the lines.
+    Only the lines have it: the exchange itself is in another process, or closed. If
+    there is a current exchange, the lines have that one instead.
 
     :param context: The result of :func:`request_context`. As it may come from outside,
         values that are not well-formed are left out.

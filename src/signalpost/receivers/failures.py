@@ -45,7 +45,7 @@ _REPORTED = "signalpost.failures"
 
 
 class FailureCount(NamedTuple):
-    """How many times the same failure was seen; from :meth:`FailureLogger.counts`.
+    """One failure and its count; from :meth:`FailureLogger.counts`.
 
     .. versionadded:: 0.1
     """
@@ -79,64 +79,65 @@ class FailureLogger:
         GET /products/<slug> - view LookupError at=/srv/shop/stock.py:31:take times=1
         fingerprint=5f0c93b1a2d4 message="no such thing"
 
-    (in one line). The path takes the place of a route that is not known; a dash, that
-    of the status while no response has begun, as is so in a view. The place is the
-    innermost line of the application's own code, and also what the record gives as
-    its ``pathname``, ``lineno`` and ``funcName``.
+    (in one line). Without a route, the line has the path. While no response has begun,
+    as in a view, a dash replaces the status. The location is the innermost line of the
+    application's own code. The record has it also as ``pathname``, ``lineno`` and
+    ``funcName``.
 
-    What fails again is counted instead of printed again: one line without a traceback
-    for the 10th, 100th, 1000th … time, and the traceback once more when
-    ``again_seconds`` have passed since it was last printed. Two exceptions are the same
-    failure if they have the same fingerprint: the type, and file, line and function of
-    the innermost 5 frames of the application, whatever the message is. For a
-    :exc:`RecursionError` they are the outermost 5, as it depends on chance how deep it
-    gets. The application is all that is neither installed (``site-packages``,
+    If the same failure happens again, it is counted: the 10th, 100th, 1000th … time,
+    one line without a traceback is logged. When ``again_seconds`` have passed since the
+    last traceback, the next failure is logged with its traceback. Two exceptions are
+    the same failure if they have the same fingerprint: the type, and file, line and
+    function of the innermost 5 frames of the application, whatever the message is. For
+    a :exc:`RecursionError` the outermost 5 frames count, because its depth varies. The
+    application is all code that is neither installed (``site-packages``,
     ``dist-packages``), nor Python's library, nor signalpost's, nor made by
-    :func:`exec`; if an exception passed nothing of the kind, all its frames count, up
-    to 64. Code that was made by :func:`exec`, such as SQLAlchemy's wrappers and the
-    ``__init__`` of attrs, is never the place that is shown. It only distinguishes
+    :func:`exec`. If no frame of an exception is the application's, all its frames
+    count, up to 64. Code that was made by :func:`exec`, such as SQLAlchemy's wrappers
+    and the ``__init__`` of attrs, is never shown as the location. It only distinguishes
     failures that pass the same lines of the application.
 
-    A traceback holds up to 64 frames of each exception, and 200 lines. Of what the
-    exception came from, and of the members of groups, up to 50 are shown, each once.
-    Each line is indented and escaped, so that no line of a message passes for one of
-    the log. The exception itself is given to the log as ``exc_info``, and not kept
-    here: a handler that makes a text of it by itself shows its whole message. An
-    exception that leaves one application and then another around it, each with a
-    layer of its own, is one of each exchange, and counted as two.
+    A traceback has up to 64 frames of each exception, and 200 lines. Up to 50 causes,
+    contexts and members of groups are shown, each once. Each line is indented and
+    escaped, so that a line of a message does not look like a log line. The exception
+    itself is passed to the log as ``exc_info``, and not kept here: if a handler formats
+    it itself, the whole message is shown. If an exception leaves one application and
+    then another around it, each with its own middleware, it belongs to both exchanges
+    and is counted twice.
 
     The message of the record is a :class:`~signalpost.receivers.formats.Line` named
     ``failure``, with the fields ``method``, ``route`` (or ``path`` where there is no
     route), ``status``, ``where``, ``exception_type``, ``exception_message``,
     ``location``, ``times`` and ``fingerprint``. Its level is ``ERROR``.
 
-    With ``handled=True`` a response with a status from 500 up is a failure, too, if no
-    exception was reported for the request: an error handler, or the view itself, made
-    it. Connect :meth:`closed` to ``exchange-closed`` for it; a configuration does so.
-    Such a line has the status and the route, ``response`` as ``where``, no exception
-    and no traceback; those of one route and status are the same failure.
+    With ``handled=True``, a response with a status from 500 up is a failure, too, if no
+    exception was reported for the request: an error handler or the view made the
+    response. For this, connect :meth:`closed` to ``exchange-closed``; a configuration
+    does so. The line has the status and the route, ``response`` as ``where``, no
+    exception and no traceback. Responses with the same route and status are the same
+    failure.
 
-    What a unit of work raises (:mod:`signalpost.work`) is logged in the same way, with
-    ``WORK`` as the method and the name of the work as the route: connect
+    An exception of a unit of work (:mod:`signalpost.work`) is logged in the same way,
+    with ``WORK`` as the method and the name of the work as the route: connect
     :meth:`finished` to ``work-finished``. A configuration does so.
 
-    :param ignore: Which exceptions are left out, neither logged nor counted: classes,
-        or where they are, as ``"shop.errors:Expected"``, ``"shop.errors.Expected"`` or
-        ``"KeyError"``. Subclasses are left out with them, and groups that hold nothing
+    :param ignore: The exceptions that are neither logged nor counted: classes, or their
+        paths, as ``"shop.errors:Expected"``, ``"shop.errors.Expected"`` or
+        ``"KeyError"``. Subclasses are ignored, too, and groups that contain nothing
         else.
-    :param ignore_statuses: Failures of which responses are left out, as ``(503,)``: by
-        the response's status, or, where none has begun, by the ``code`` of an
-        exception that makes a response, as Werkzeug's HTTP exceptions do: one that
-        has a method ``get_response``.
+    :param ignore_statuses: Statuses of responses whose failures are ignored, as
+        ``(503,)``. If no response has begun, the ``code`` of the exception counts, but
+        only if the exception has a method ``get_response``, as Werkzeug's HTTP
+        exceptions have.
     :param handled: Count responses from 500 up without an exception as failures.
-    :param again_seconds: After how long a traceback is printed again; ``None`` for
+    :param again_seconds: The time after which a traceback is logged again; ``None`` for
         never.
     :param with_values: Show the whole messages of database errors. Otherwise they are
-        cut where values begin, as parameters of a statement and PostgreSQL's
+        cut where values begin, such as parameters of a statement and PostgreSQL's
         ``DETAIL:``, in the line and in the traceback.
-    :param max_fingerprints: How many failures are counted apart. The one that was not
-        seen for the longest time is forgotten for a new one.
-    :param logger: Where to: a logger or its name; without it ``signalpost.failures``.
+    :param max_fingerprints: The number of failures that are counted separately. For a
+        new failure, the one that has not occurred for the longest time is dropped.
+    :param logger: The logger or its name; ``signalpost.failures`` by default.
     :raises ValueError: If an option has the right type, and no meaning; also if a
         class of ``ignore`` is not found.
     :raises TypeError: If an option has the wrong type.
@@ -259,7 +260,7 @@ class FailureLogger:
         return status in self._ignored_statuses
 
     def counts(self) -> list[FailureCount]:
-        """Return what was seen, the most frequent failure first.
+        """Return the failures so far, the most frequent one first.
 
         :returns: One :class:`FailureCount` for each fingerprint, at most
             ``max_fingerprints``.

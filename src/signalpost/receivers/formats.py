@@ -57,9 +57,9 @@ class Line:
     Any formatter writes its text; those of this module can also write its fields.
 
     :param name: The subject of the line, one word for all lines of a kind.
-    :param fields: The values by name; text of a client is raw, but truncated.
-    :param text: Makes the plain text. It is called each time the text is written, so
-        that a line that is dropped, or written as fields, costs nothing.
+    :param fields: The values by name; text of a client is raw, but truncated. :param
+        text: Returns the plain text. It is called when the text is written, so a line
+        that is dropped, or written as fields, costs nothing.
 
     .. versionadded:: 0.1
     """
@@ -92,12 +92,11 @@ class TextFormatter(logging.Formatter):
 
         2026-01-31 12:00:00,000 INFO signalpost.latency GET / 200 complete 1.2 ms ...
 
-    A record is one physical line, whichever code logged it and whatever its message,
-    its ``extra`` or the name of its logger holds: what is not printable is escaped. Of
-    ``fmt`` itself line ends and tabs stay. A traceback follows on lines of its
-    own, each of them indented, so that none can pass for a record. Fields that are not
-    in the text are not written. A time outside the calendar is written as the record
-    has it, in seconds since the epoch.
+    A record is one physical line, whichever code logged it: characters in its message,
+    its ``extra`` and the name of its logger that are not printable are escaped. Line
+    ends and tabs of ``fmt`` itself stay. A traceback follows on separate lines. Each is
+    indented, so that it does not look like a record. Fields that are not in the text
+    are not written. A time outside the calendar is written as seconds since the epoch.
 
     :param fmt: As for :class:`logging.Formatter`; ``None`` for the above.
     :param datefmt: As for :class:`logging.Formatter`.
@@ -246,17 +245,17 @@ class JsonFormatter(logging.Formatter):
          "logger": "signalpost.latency", "message": "GET / 200 ...", "line": "latency",
          "method": "GET", ...}
 
-    (All in one line.) ``time`` is that of :rfc:`3339`, in UTC; ``line`` is the name of
-    a :class:`Line`; then come its fields, what others gave as ``extra``, and what
-    :class:`~signalpost.receivers.context.ContextFilter` has put on the record. An
-    exception is the text of its traceback, as ``exception``. A field that has the name
-    of one before it gets an underscore at its end.
+    (All in one line.) ``time`` has the form of :rfc:`3339`, in UTC. ``line`` is the
+    name of a :class:`Line`. Its fields follow, then values of ``extra``, and the fields
+    of :class:`~signalpost.receivers.context.ContextFilter`. ``exception`` is the text
+    of a traceback. If a field has the same name as an earlier one, its name gets an
+    underscore at the end.
 
-    What JSON cannot hold is ``null`` (infinity and not-a-number) or its ``str()``; a
-    set is an array. Containers within themselves, below 64 levels, or again and again
-    in one record are written as ``<dict within itself>`` and the like, so that the line
-    is no longer than what it was made of. A time outside the calendar is written as the
-    record has it.
+    Infinity and not-a-number are ``null``; other values that JSON lacks are written as
+    their ``str()``; a set is an array. A container that contains itself, is below 64
+    levels, or occurs repeatedly in one record is written as text such as ``<dict within
+    itself>``, so that the line is no longer than its values. A time outside the
+    calendar is written as seconds since the epoch.
 
     The arguments are those that :mod:`logging.config` passes; none is read.
 
@@ -280,11 +279,11 @@ class LogfmtFormatter(logging.Formatter):
         time=2026-01-31T12:00:00.000000Z level=INFO logger=signalpost.latency
         line=latency method=GET route=/ status=200 ...
 
-    (All in one line.) The keys are those of :class:`JsonFormatter`, but that a
-    :class:`Line` has no ``message``: its fields have the same. Values with a space, a
-    quotation mark or an equals sign are quoted, and what is not printable is escaped,
-    the line ends of a traceback too. Nothing after the equals sign means
-    ``None``; what is neither text nor a number is written as JSON.
+    (All in one line.) The keys are those of :class:`JsonFormatter`, except that a
+    :class:`Line` has no ``message``, because its fields have the same content. Values
+    with a space, a quotation mark or an equals sign are quoted. Characters that are not
+    printable are escaped, also the line ends of a traceback. An empty value means
+    ``None``. Values that are neither text nor numbers are written as JSON.
 
     The arguments are those that :mod:`logging.config` passes; none is read.
 
@@ -309,10 +308,10 @@ class LogfmtFormatter(logging.Formatter):
 def add_fields(
     _logger: object, _method: str, entry: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Add the fields of a :class:`Line` to what structlog writes.
+    """Add the fields of a :class:`Line` to structlog's entries.
 
-    A processor for the ``foreign_pre_chain`` of structlog's ``ProcessorFormatter``. A
-    key that is there already stays as it is, and the field gets an underscore.
+    A processor for the ``foreign_pre_chain`` of structlog's ``ProcessorFormatter``. An
+    existing key is not changed; the name of the field then gets an underscore.
 
     :param entry: The values of the record in structlog, by name.
     :returns: The same, with ``line`` and the fields.

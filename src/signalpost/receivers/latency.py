@@ -77,25 +77,24 @@ class LatencyLogger:
 
         exchange_closed.connect(log_latency)
 
-    The line has method, route, status, outcome, duration and size; for a streamed body
-    also when its headers left; if statements are counted
-    (:class:`~signalpost.receivers.sql_totals.SqlTotalsCounter`), how many there were
-    and how long they took; and the id of the request, if the server in front sent it
-    or the application has read it (:attr:`.Exchange.id`)::
+    The line has the method, route, status, outcome, duration and size. For a streamed
+    body it also has the time to the headers. If statements are counted
+    (:class:`~signalpost.receivers.sql_totals.SqlTotalsCounter`), it has their number
+    and duration. It has the id of the request if a proxy sent it or the application has
+    read it (:attr:`.Exchange.id`)::
 
         GET /products/<slug> 200 complete 12.3 ms 4096 bytes 3 statements in 2.1 ms
         GET /export 200 complete 812.0 ms (headers 3.1 ms) ~52100 bytes id=f3-09
 
-    The duration lasts until the server closed the response, a streamed body included.
+    The duration ends when the server has closed the response, also for a streamed body.
     A response counts as streamed if it was closed
     :data:`~signalpost.receivers.response_times.STREAMED_SECONDS` or more after its
-    headers, whether the application or the client took the time. Long is not slow: a
-    streamed response is slow if its headers were late, and a WebSocket never
+    headers, whether the application or the client took the time. A streamed response is
+    slow if its headers were late, and a WebSocket is never slow
     (:func:`~signalpost.receivers.response_times.response_times`).
 
-    Where no route matched, or none is known, the line has the path instead, escaped. A
-    dash is written if there was no status. A ``~`` before the bytes means that
-    they were read from a header, not counted.
+    Without a route, the line has the path, escaped. Without a status, it has a dash. A
+    ``~`` before the bytes means that they were read from a header, not counted.
 
     The message of the record is a :class:`~signalpost.receivers.formats.Line` named
     ``latency``, with the fields ``method``, ``route`` (or ``path`` where there is no
@@ -109,34 +108,31 @@ class LatencyLogger:
 
         WORK nightly-report complete 812.0 ms 3 statements in 2.1 ms id=0197f3...
 
-    :param slow_seconds: A response that took at least so long is slow; a streamed one
-        if its headers did. ``None`` for nothing.
-    :param levels: The names of logging levels, by what an exchange was: an outcome
-        (``"complete"``, ``"aborted"``, ``"error"``, ``"hijacked"``, ``"lost"``),
-        ``"5xx"`` for a status from 500 up, or ``"slow"``. The highest that applies is
-        taken. Those left out are ``ERROR`` for ``"error"`` and ``"5xx"``,
-        ``WARNING`` for ``"slow"`` and ``INFO`` for the rest.
-    :param exclude: Patterns of paths to log nothing of, failures included. Each is
-        compared with the whole path from the root, mount point included, without
-        host and query: ``*`` matches any characters within a segment, once a
-        segment; ``**``, a segment by itself, for any characters, slashes too, once a
-        pattern: ``"/healthz"``, ``"/items/*/image"``, ``"/static/**"``.
-    :param sample: Shares to log, by route, as in ``{"/healthz": 0.01, "*": 0.1}``;
-        ``"*"`` for all others together; a path takes the place of a route that is not
-        known. Of a share of ``0.01`` it is the first and then each hundredth.
-        Errors, statuses from 500 up, and what was slow, aborted or lost are always
-        logged.
-    :param fields: What to add to each line, by name: ``"request_id"`` for an id on
-        every line, made if need be; ``"client"``, ``"host"``, ``"user_agent"``; or a
-        key of :attr:`.Exchange.state`, as ``"user"``. A dash, or ``null``, is for what
-        a request does not have.
-    :param trusted_proxies: For ``"client"``: how many proxies of your own are in front
-        of the server. The address that the outermost of them has seen is taken.
-    :param forwarded_header: For ``"client"``: what these proxies send it in,
-        ``"X-Forwarded-For"`` or ``"Forwarded"`` (:rfc:`7239`).
-    :param slow_stream_seconds: A streamed response that took at least so long as a
-        whole is slow, too. ``None`` for nothing.
-    :param logger: Where to: a logger or its name; without it ``signalpost.latency``.
+    :param slow_seconds: A response that took at least so long is slow; for a streamed
+        response, its headers count. ``None`` for no limit. :param levels: The names of
+        logging levels, by an outcome (``"complete"``, ``"aborted"``, ``"error"``,
+        ``"hijacked"``, ``"lost"``), by ``"5xx"`` for a status from 500 up, or by
+        ``"slow"``. If several apply, the highest level wins. The defaults are ``ERROR``
+        for ``"error"`` and ``"5xx"``, ``WARNING`` for ``"slow"`` and ``INFO`` for the
+        rest. :param exclude: Patterns of paths for which nothing is logged, not even
+        failures. Each is compared with the whole path from the root, mount point
+        included, without host and query. ``*`` matches any characters within a segment,
+        once in a segment. ``**``, as a whole segment, matches any characters, slashes
+        too, once in a pattern: ``"/healthz"``, ``"/items/*/image"``, ``"/static/**"``.
+        :param sample: Shares to log, by route, as in ``{"/healthz": 0.01, "*": 0.1}``;
+        ``"*"`` for all others together. Without a route, the path counts. With a share
+        of ``0.01``, the first request is logged, and then every hundredth. Errors,
+        statuses from 500 up, and slow, aborted and lost requests are always logged.
+        :param fields: Further fields of each line, by name: ``"request_id"`` for an id
+        on every line, created if necessary; ``"client"``, ``"host"``, ``"user_agent"``;
+        or a key of :attr:`.Exchange.state`, as ``"user"``. A missing value is a dash,
+        or ``null``. :param trusted_proxies: For ``"client"``: the number of your own
+        proxies before the server. The logged address is the one that connected to the
+        outermost of them. :param forwarded_header: For ``"client"``: the header that
+        these proxies send, ``"X-Forwarded-For"`` or ``"Forwarded"`` (:rfc:`7239`).
+        :param slow_stream_seconds: A streamed response whose whole duration is at least
+        so long is slow, too. ``None`` for no limit. :param logger: The logger or its
+        name; ``signalpost.latency`` by default.
     :raises ValueError: If an option has the right type, and no meaning.
     :raises TypeError: If an option has the wrong type.
 

@@ -24,13 +24,13 @@ __all__ = [
 _STEPS: Final = 64
 
 RELATIVE_ERROR: Final = 1 / (2 * _STEPS)
-"""How far a quantile may be off, as a share of the true one: under 0.8 %."""
+"""The largest error of a quantile, as a share of the true one: under 0.8 %."""
 
 SHORTEST_SECONDS: Final = 2.0**-20
-"""About a microsecond; what is shorter counts as zero."""
+"""About a microsecond; shorter durations count as zero."""
 
 LONGEST_SECONDS: Final = 2.0**17
-"""About 36 hours; what is longer counts as this long."""
+"""About 36 hours; longer durations count as this long."""
 
 
 class DurationHistogram:

@@ -1,4 +1,4 @@
-"""Rate and latency now: how many requests, how fast, how many failed, how many open."""
+"""Request rate, latency, errors and open requests of the last minute, in memory."""
 
 from __future__ import annotations
 
@@ -131,31 +131,30 @@ class LatencyRecorder:
     *The last minute* is the current period of 5 seconds and the 11 before it. Counts
     since the start are given beside it.
 
-    *Failed* is a request whose outcome is ``"error"`` or whose status is 500 or
-    above. A request that the client broke off has not failed, nor has a 4xx.
+    *Failed* is a request whose outcome is ``"error"`` or whose status is 500 or above.
+    Requests that the client aborted, and statuses of 4xx, are not failed.
 
     *Durations* are response times: until the server closed the response, or until the
     headers if the response was streamed
     (:func:`~signalpost.receivers.response_times.response_times`). So a long stream does
-    not raise a quantile; how long streams last as a whole is given beside it. A
-    quantile is the nearest rank's, off by
-    :data:`~signalpost.receivers.quantiles.RELATIVE_ERROR` of it at most, which is
-    under 0.8 %. WebSockets and responses that the server never closed are counted, but
-    not timed.
+    not raise a quantile; the whole durations of streams are separate values. A quantile
+    is a nearest-rank percentile with an error of at most
+    :data:`~signalpost.receivers.quantiles.RELATIVE_ERROR`, which is under 0.8 %.
+    WebSockets and responses that the server never closed are counted, but not timed.
 
     *In flight* are the exchanges that were opened while :meth:`opened` was connected
-    and are still open, by the routes that they are known to have.
+    and are still open, by their routes so far.
 
-    Memory is fixed: routes beyond ``max_routes`` share one row, all that matched no
-    route another. A row takes 300 kB at most, if its durations are of all lengths
-    there are at any time, and as much again for streams; that of a busy route takes
-    70 kB as a rule.
+    Memory is bounded: routes beyond ``max_routes`` share one row, and requests without
+    a route share another. A row takes 300 kB at most, if its durations are of all
+    possible lengths, and as much again for streams. The row of a busy route usually
+    takes 70 kB.
 
     Any thread may call it. A request never waits for another, nor for a reader.
 
-    :param max_routes: How many routes have rows of their own; those that come first.
-    :param exclude: Patterns of paths to record nothing of, as those of health checks:
-        see :func:`~signalpost.receivers.paths.exclusion_of`.
+    :param max_routes: The number of routes with their own rows; the first ones get
+        them. :param exclude: Patterns of paths that are not recorded, such as health
+        checks: see :func:`~signalpost.receivers.paths.exclusion_of`.
     :param clock: Returns the time in seconds, for tests.
     :raises TypeError: If an option has the wrong type.
     :raises ValueError: If ``max_routes`` is less than 1, or a pattern has no meaning.

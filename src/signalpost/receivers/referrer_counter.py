@@ -1,4 +1,4 @@
-"""Count where visitors come from, in fixed memory."""
+"""Count referrers, in bounded memory."""
 
 from __future__ import annotations
 
@@ -77,20 +77,21 @@ class ReferrerCounter:
             print(row.count, row.referrer)
 
     A referrer is origin and path; user names, passwords, queries and fragments may
-    hold secrets and are dropped. Scheme and host are lowered and a default port is
-    left out, so that one page is one row. Requests without a referrer are counted
-    apart, and so are those from the application's own origin: the scheme of the
-    request and its ``Host``. Behind a proxy that ends TLS these are right only if the
-    application uses Werkzeug's ``ProxyFix`` or its like; else name the origins.
+    contain secrets and are dropped. Scheme and host are written in lower case and a
+    default port is left out, so that one page is one row. Requests without a referrer
+    are counted separately, and so are those from the application's own origin: the
+    scheme of the request and its ``Host``. Behind a proxy that ends TLS, these are
+    right only if the application uses Werkzeug's ``ProxyFix`` or a similar middleware;
+    otherwise name the origins.
 
-    *What the list holds*: after ``n`` requests from elsewhere, every referrer of more
-    than ``n / max_referrers`` of them. No count is too low. None is too high by more
-    than ``n / max_referrers``, and each row has its largest error. While there
-    were no more than ``max_referrers`` referrers, all counts are exact. This is the
-    Space-Saving algorithm (Metwally, Agrawal, El Abbadi: Efficient Computation of
+    *Guarantees*: after ``n`` requests from elsewhere, the list has every referrer of
+    more than ``n / max_referrers`` of them. No count is too low. No count is too high
+    by more than ``n / max_referrers``, and each row has its largest error. As long as
+    there are no more than ``max_referrers`` referrers, all counts are exact. This is
+    the Space-Saving algorithm (Metwally, Agrawal, El Abbadi: Efficient Computation of
     Frequent and Top-k Elements in Data Streams, 2005).
 
-    Memory is fixed: ``max_referrers`` rows of 512 characters each. Any thread may
+    Memory is bounded: ``max_referrers`` rows of 512 characters each. Any thread may
     call it.
 
     :param paths: The paths to count, below the application's mount point, for
@@ -147,7 +148,7 @@ class ReferrerCounter:
         self._lock = RLock()
 
     def __call__(self, sender: object, *, exchange: Exchange) -> None:
-        """Count where a request came from, if its path is one to count."""
+        """Count the referrer of a request, if its path is to be counted."""
         if self._paths is not None and exchange.path not in self._paths:
             return
         referrer = exchange.referrer
@@ -177,7 +178,7 @@ class ReferrerCounter:
         return rows[:n]
 
     def totals(self) -> ReferrerTotals:
-        """Return how many requests were counted, and as what."""
+        """Return the numbers of counted requests, by kind."""
         with self._lock:
             rows = self._top.rows()
             none = self._none

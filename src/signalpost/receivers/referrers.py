@@ -1,4 +1,4 @@
-"""Log where visitors come from, one line for each request of a page."""
+"""Log referrers, one line for each request of a page."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class ReferrerLogger:
 
         GET / https://search.example/results
 
-    Of the referrer only origin and path are logged, as
-    :attr:`Exchange.referrer <signalpost.exchange.Exchange.referrer>` has them: user
-    names, passwords, queries and fragments may hold secrets. Long values are cut.
+    Of the referrer only origin and path are logged, as :attr:`Exchange.referrer
+    <signalpost.exchange.Exchange.referrer>` has them: user names, passwords, queries
+    and fragments may contain secrets. Long values are cut.
 
     The message of the record is a :class:`~signalpost.receivers.formats.Line` named
     ``referrer``, with the fields ``method``, ``path`` and ``referrer``.
 
     :param paths: The paths to log, below the application's mount point, for instance
         ``("/",)`` for the homepage. ``None`` for all.
-    :param logger: Where to, at level ``INFO``: a logger or its name; without it
-        ``signalpost.referrers``.
+    :param logger: The logger or its name; ``signalpost.referrers`` by default. The
+        level is ``INFO``.
     :raises TypeError: If an option has the wrong type; also for one string of paths.
     :raises ValueError: If a path does not begin with a slash.
 
@@ -60,7 +60,7 @@ class ReferrerLogger:
         self._visibility = Visibility(self._logger, logging.INFO)
 
     def __call__(self, sender: object, *, exchange: Exchange) -> None:
-        """Log where a request came from, if its path is one to log."""
+        """Log the referrer of a request, if its path is to be logged."""
         if self._paths is not None and exchange.path not in self._paths:
             return
         if not self._visibility.takes(logging.INFO):

@@ -1,4 +1,4 @@
-"""Headers that are added to responses: the id of the request, and where time went."""
+"""Add headers to responses: the id of the request, and durations for the browser."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class IdHeader:
 
         exchange_opened.connect(IdHeader(), weak=False)
 
-    The client gets :attr:`.Exchange.id` with whatever the application answers: pages
-    and error pages, streams and files. If the application has set a header of this
-    name itself, that stays, and none is added. What the server answers by itself, as
-    when an exception leaves the application, has no such header.
+    The client gets :attr:`.Exchange.id` with every response of the application: pages
+    and error pages, streams and files. If the application has set a header of this name
+    itself, that header stays, and none is added. Responses of the server itself, as
+    after an exception that left the application, have no such header.
 
     :param name: The name of the header.
     :raises TypeError: If ``name`` is no string.
@@ -70,17 +70,17 @@ class ServerTiming:
 
         exchange_opened.connect(ServerTiming(), weak=False)
 
-    Browsers show it beside the times that they have measured themselves. The header is
-    that of W3C's Server Timing, in milliseconds::
+    Browsers show it with the times that they have measured themselves. The header
+    follows W3C's Server Timing, in milliseconds::
 
         Server-Timing: total;dur=12.3, sql;dur=2.1;desc="3 statements"
 
-    ``total`` lasts from the server's call until the headers; nothing of a body that is
-    sent later is in it. ``sql`` is there if statements are counted
-    (:class:`~signalpost.receivers.sql_totals.SqlTotalsCounter`) and any were. An
-    application's own ``Server-Timing`` stays as well, as a response may have several.
+    ``total`` is the time from the server's call to the headers, without the body.
+    ``sql`` is added if statements are counted
+    (:class:`~signalpost.receivers.sql_totals.SqlTotalsCounter`) and there was one. An
+    application's own ``Server-Timing`` stays, too, because a response may have several.
 
-    Each client can read it. Only the outermost of exchanges within each other adds it.
+    Every client can read the header. For nested exchanges, only the outermost adds it.
 
     .. versionadded:: 0.1
     """

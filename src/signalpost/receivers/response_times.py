@@ -27,18 +27,18 @@ def response_times(exchange: Exchange) -> tuple[float | None, float | None]:
     duration, and so is that of an exchange without headers, such as one that a worker's
     timeout has ended.
 
-    Headers cannot leave before the application's call has returned or written a body
-    (:pep:`3333`, "The start_response() Callable"). So an application that calls
-    ``start_response`` first and works afterwards has the time of its work, too.
+    Headers cannot be sent before the application's call has returned or written a body
+    (:pep:`3333`, "The start_response() Callable"). So if an application calls
+    ``start_response`` first and works afterwards, the response time includes the work.
 
     There is no response time if the connection was taken over (``"hijacked"``), if the
-    server never closed the response (``"lost"``), or if a WebSocket was asked for
-    (:func:`is_websocket`).
+    server never closed the response (``"lost"``), or if the request asked for a
+    WebSocket (:func:`is_websocket`).
 
     :param exchange: A closed exchange, while ``exchange-closed`` is sent.
-    :returns: Both in seconds since the server's call: the response time, ``None`` if
-        it has none; and the whole duration if the response was streamed, else
-        ``None``. Never raises, whatever a receiver has set on the exchange.
+    :returns: Both in seconds since the server's call: the response time, ``None`` if it
+        has none; and the whole duration if the response was streamed, else ``None``.
+        The function never raises, whatever a receiver has set on the exchange.
 
     .. versionadded:: 0.1
     """

@@ -1,4 +1,4 @@
-"""Which statements were slow or failed, and which ones a request repeats."""
+"""Log statements that were slow, that failed, or that a request repeats."""
 
 from __future__ import annotations
 
@@ -38,35 +38,35 @@ class SqlLogger:
         sql_executed.connect(logger, weak=False)
         sql_failed.connect(logger.failed, weak=False)
 
-    The line has the operation, how long the driver took, what is known of rows and
-    parameters, and which exchange it belongs to, if any::
+    The line begins with ``slow`` or ``failed``. It has the duration, the numbers of
+    rows and parameters, the statement, and the exchange, if any::
 
         slow 312.0 ms 40 rows 1 parameters "SELECT ... WHERE name = ?" GET /search
         failed IntegrityError 0.4 ms 2 parameters "INSERT INTO orders ..." POST /orders
 
-    A failure beside a statement is named: ``connect``, ``pool``,
-    ``commit`` and the like (:data:`~signalpost.lifecycle.sql_failed`)::
+    For other failures, the line names the operation: ``connect``, ``pool``, ``commit``
+    and others (:data:`~signalpost.lifecycle.sql_failed`)::
 
         failed commit IntegrityError POST /orders
         failed fetch OperationalError "SELECT ... FROM orders" GET /report
 
-    Of the parameters, only how many there were; nor is the text of the exception
-    logged, which repeats them. The statement is one line, white space joined, and cut
-    if it is long. Values in its text are replaced by ``?``, and comments are left out.
+    Only the number of parameters is logged. The text of the exception is not logged,
+    because it repeats the parameters. The statement is one line, and cut if it is long.
+    Values in its text are replaced by ``?``, and comments are left out.
 
     The message of the record is a :class:`~signalpost.receivers.formats.Line` named
     ``sql``, with the fields ``statement``, ``operation`` (its first word, as
     ``"SELECT"``, or ``None``), ``duration_seconds``, ``row_count``,
     ``parameters_count``, ``is_executemany``, ``exception`` (the name of its class, or
-    ``None``) and, within an exchange, ``method`` and ``route`` (or ``path`` where
-    there is no route). Beside statements it is named ``sql-failed``, with the fields
-    ``operation`` (what failed, as ``"commit"``), ``exception``, for a fetch
-    ``statement``, and those of the exchange. The level is ``WARNING``: many
-    applications expect some failures, as of a unique key, and an exception that leaves
-    the application is logged elsewhere.
+    ``None``) and, within an exchange, ``method`` and ``route`` (or ``path`` where there
+    is no route). For other failures, the line is named ``sql-failed``, with the fields
+    ``operation`` (as ``"commit"``), ``exception``, ``statement`` for a fetch, and those
+    of the exchange. The level is ``WARNING``, because many applications expect some
+    failures, such as a duplicate key, and an exception that leaves the application is
+    logged elsewhere.
 
-    :param slow_seconds: What took at least so long is logged. ``None`` for failures
-        only.
+    :param slow_seconds: Statements that took at least so long are logged. ``None`` for
+        failures only.
     :param with_values: Log statements as the driver got them, with the values and the
         comments in their text.
     :param logger: Where to: a logger or its name; without it ``signalpost.sql``.
@@ -170,32 +170,31 @@ class RepeatLogger:
 
         sql_executed.connect(RepeatLogger(most_times=10), weak=False)
 
-    The line comes once for each statement of an exchange, when it is executed once
-    more than it may, so the number in it is not the last::
+    One line is logged for each statement of an exchange, when it exceeds the limit for
+    the first time. So the final number may be higher::
 
         GET /orders repeated 11 times at=/srv/shop/orders.py:31:names_of
         "SELECT ... WHERE customer.id = ?"
 
-    (In one line.) Statements are the same if their text is, but for values in it,
-    comments, white space, and the length of lists such as those behind ``IN`` and
-    ``VALUES``. An ``INSERT`` of many rows is counted once, also if SQLAlchemy splits it
+    (In one line.) Statements are the same if their text is the same, except for values,
+    comments, white space, and the length of lists such as those after ``IN`` and
+    ``VALUES``. An ``INSERT`` of many rows is counted once, even if SQLAlchemy splits it
     into several statements. ``at`` is the innermost line of the application's code that
-    led to the repetition at hand; the application is all that is neither installed
+    executed the statement; the application is all code that is neither installed
     (``site-packages``, ``dist-packages``), nor a part of Python, nor made by
-    :func:`exec`. Templates of Jinja's are a part of it. ``at`` is a dash if there is
-    none.
+    :func:`exec`. Jinja templates belong to it. Without such a line, ``at`` is a dash.
 
-    Of one exchange, the first 256 different statements are counted. Outside of an
-    exchange nothing is.
+    For one exchange, the first 256 different statements are counted. Outside of an
+    exchange, nothing is counted.
 
     The message of the record is a :class:`~signalpost.receivers.formats.Line` named
     ``sql-repeated``, at level ``WARNING``, with the fields ``statement``,
     ``operation``, ``times``, ``at``, ``method`` and ``route`` (or ``path`` where there
     is no route).
 
-    :param most_times: How often an exchange may execute a statement.
-    :param with_values: Log the statement that was once too often as the driver got it,
-        with the values and the comments in its text.
+    :param most_times: How often an exchange may execute a statement. :param
+        with_values: Log the repeated statement as the driver got it, with the values
+        and the comments in its text.
     :param logger: Where to: a logger or its name; without it ``signalpost.sql``.
     :raises TypeError: If an option has the wrong type.
     :raises ValueError: If ``most_times`` is less than 1.

@@ -17,7 +17,7 @@ MOST_NAMES = 100
 class PoolState:
     """The state of a connection pool at one moment; from :func:`pool_states`.
 
-    Of several pools with one name it is the sum of all.
+    If several pools have the same name, this is their sum.
 
     .. versionadded:: 0.1
     """

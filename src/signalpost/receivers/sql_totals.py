@@ -95,7 +95,7 @@ count_sql: SqlTotalsCounter = SqlTotalsCounter()
 
 
 def sql_totals(exchange: Exchange) -> SqlTotals | None:
-    """Return what the statements of an exchange are together, so far.
+    """Return the totals of the statements of an exchange, so far.
 
     :param exchange: The exchange; it may be closed.
     :returns: The totals; ``None`` if it has none, or no :class:`SqlTotalsCounter` is

@@ -67,15 +67,15 @@ class WatchSender:
 
         WatchSender().connect()
 
-    Its own :meth:`connect` and :meth:`disconnect` take the place of those of a signal.
-
-    While there is no watcher, it receives no signal of the catalogue, has no exchange
-    recorded, and adds little more than a look at the clock to a request. When it is
-    connected, and at the first request of each second, it looks for watchers in the
-    folder; there is no thread. So a watcher gets the first request that comes a second
-    after it, and all that follows. While there is one, it receives every signal, later
-    ones too, and each is one datagram to the Unix socket of each :class:`Watcher`.
-    Nothing waits: a message that a watcher has no room for is dropped, and counted.
+    Use its own methods :meth:`connect` and :meth:`disconnect`, not those of a signal.
+    While there is no watcher, it receives no signals, causes no exchange to be
+    recorded, and only reads the clock in a request. When it is connected, and at the
+    first request of each second, it looks for watchers in the folder; there is no
+    thread. So a watcher gets the first request that begins a second after it, and
+    everything after that. While there is a watcher, the sender receives every signal,
+    also signals that are created later, and sends each as one datagram to the Unix
+    socket of each :class:`Watcher`. Nothing waits: if a watcher has no room for a
+    message, the message is dropped and counted.
 
     A message is one JSON object of at most :data:`MOST_BYTES`, with
 
@@ -88,18 +88,17 @@ class WatchSender:
       are counted, see :mod:`signalpost.receivers.sql_totals`;
     - ``exception`` (its type) and ``where``, if it carries an exception.
 
-    It has no header, query, message of an exception or variable of a template. Texts
-    are cut, and otherwise as the client sent them: escape them before you show them.
+    A message has no headers, query, message of an exception or variables of a template.
+    Texts are cut, and otherwise as the client sent them: escape them before you show
+    them. Everyone who can enter the folder can read the messages. They are sent only if
+    the folder belongs to the user of this process and no other user can enter it;
+    otherwise a warning is logged once. On Linux, the opened folder itself is checked,
+    even if folders are renamed meanwhile. On other systems the path is used, and the
+    folder is refused if others could rename a folder above it.
 
-    Anyone who can enter the folder can read all this. Messages are sent only if it
-    belongs to the user of this process and no other can enter it; if not, a warning
-    is logged, once. On Linux that is checked of the folder that is used, even if
-    folders are renamed meanwhile. On other systems the path is used, and the folder is
-    refused if others could rename one above it.
-
-    :param folder: Where watchers have their sockets, the same as for :class:`Watcher`.
-        ``None`` for the :func:`watch_folder` of the application given to
-        :meth:`connect`.
+    :param folder: The folder of the watchers' sockets, the same as for
+        :class:`Watcher`. ``None`` for the :func:`watch_folder` of the application given
+        to :meth:`connect`.
     :raises OSError: If this system has no Unix sockets.
     :raises TypeError: If ``folder`` is no path.
     :raises ValueError: If the path of ``folder`` is too long for a socket in it; never
@@ -369,14 +368,15 @@ def _has_more(link: socket.socket, timeout_seconds: float | None) -> bool:
 
 
 def watch_folder(application: object = None) -> Path:
-    """Return the folder in which watcher and sender of an application meet.
+    """Return the folder for the sockets of an application's watchers.
 
-    :param application: An application. If it has an ``instance_path``, as Flask's
-        have, that is where the folder is, unless the path is too long for a socket,
-        which it cannot be on Linux.
-        Otherwise it is one for each user in the system's folder for temporary files,
-        which is another one for a service that has its own (``TMPDIR``, or systemd's
-        ``PrivateTmp``): choose a folder there.
+    :param application: An application. If it has an ``instance_path``, as Flask
+        applications have, the folder is below it, unless the path is too long for a
+        socket, which does not happen on Linux.
+
+        Otherwise there is one folder for each user in the system's folder for temporary
+        files. A service may have its own such folder (``TMPDIR``, or systemd's
+        ``PrivateTmp``): then choose a folder.
     :raises OSError: If this system has no Unix sockets.
     :raises ValueError: If the path is too long for a socket in any case.
 

@@ -1,4 +1,4 @@
-"""A layer for servers and adapters that do not close what an application returns."""
+"""A middleware for servers and adapters that do not close responses."""
 
 from __future__ import annotations
 
@@ -28,18 +28,19 @@ class ReadAndClose:
     """Read the body of each response to its end, and close it, within the call.
 
     Some adapters never call ``close()``, which :pep:`3333` requires. Then an exchange
-    is closed when Python frees its response, which may be later and within another
-    request. With this layer around the application, it is closed with its request::
+    is closed when Python frees its response, which may be later, during another
+    request. With this middleware around the application, it is closed during its own
+    request::
 
         Signalpost(app)
         app.wsgi_app = ReadAndClose(app.wsgi_app)
 
-    It must be outside of the layer that sends the signals, so it comes after it. If it
-    is inside, that is logged once, by the logger ``signalpost.exchanges``.
+    It must be outside of the middleware that sends the signals, so add it later. If it
+    is inside, the logger ``signalpost.exchanges`` logs this once.
 
-    The server gets a list, so the whole response is in memory, a stream or a file as
-    well, and nothing is sent before the end of it. No client that leaves is seen.
-    Behind a server that closes responses, this layer is not needed.
+    The server gets a list. So the whole response is in memory, also a stream or a file,
+    and nothing is sent before its end. A client that disconnects is not detected. With
+    a server that closes responses, this middleware is not needed.
 
     :param app: A WSGI application, or an object that has a ``wsgi_app``, such as a
         :class:`flask.Flask`.

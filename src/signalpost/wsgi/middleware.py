@@ -1,4 +1,4 @@
-"""The middleware: one record of each exchange, and the signals of its course."""
+"""The middleware: records each exchange and sends its signals."""
 
 from __future__ import annotations
 
@@ -71,31 +71,31 @@ class SignalMiddleware(Layer):
     """Wrap a WSGI application so that it sends the signals of each exchange.
 
     The client gets the same response as without the middleware. While no receiver is
-    connected, the application's own response is returned untouched. Receivers are
-    isolated: one that raises is logged by the logger ``signalpost.signals`` and
-    counted, and the request goes on. Only what is no :exc:`Exception` goes through:
-    ``SystemExit``, ``KeyboardInterrupt`` and their like are meant for the server. So a
-    receiver that must refuse requests is connected with ``strict=True``.
+    connected, the application's own response is returned unchanged. Receivers are
+    isolated: if one raises, the logger ``signalpost.signals`` logs it, it is counted,
+    and the request continues. Only ``SystemExit``, ``KeyboardInterrupt`` and others
+    that are not an :exc:`Exception` propagate, because they are meant for the server.
+    So connect a receiver that must refuse requests with ``strict=True``.
 
     ::
 
         app.wsgi_app = SignalMiddleware(app)
 
-    A second layer for the same sender adds nothing.
+    A second middleware for the same sender has no effect.
 
-    :param app: A WSGI application; or an object whose ``wsgi_app`` is its inside, such
-        as a :class:`flask.Flask`. It is called as the server would call it, so that its
-        own ``__call__`` runs; if the layer becomes its ``wsgi_app``, what that was
-        before is called.
-    :param sender: The sender of the signals. Without it, the application: the object
-        that has the ``wsgi_app``, also if ``app`` is a middleware around it that keeps
-        it as an attribute; or else ``app`` itself.
-    :param strict: Let a receiver's exception through to the application and the
-        server. For tests.
-    :param id_headers: The headers that may have the id of a request, in order, if they
-        are not ``X-Request-ID``, ``X-Correlation-ID``, ``X-Amzn-Trace-Id`` (its
+    :param app: A WSGI application; or an object with a ``wsgi_app``, such as a
+        :class:`flask.Flask`. The object is called as the server would call it, so that
+        its own ``__call__`` runs. If the middleware becomes its ``wsgi_app``, the
+        earlier ``wsgi_app`` is called.
+    :param sender: The sender of the signals. Without it, the sender is the object with
+        the ``wsgi_app``, even if ``app`` is a middleware that keeps the object as an
+        attribute; otherwise it is ``app`` itself.
+    :param strict: Raise a receiver's exception in the application and the server. For
+        tests.
+    :param id_headers: The headers that may have the id of a request, in order. The
+        default is ``X-Request-ID``, ``X-Correlation-ID``, ``X-Amzn-Trace-Id`` (its
         ``Root``) and ``traceparent`` (its trace id); see :attr:`.Exchange.id`. They
-        are the sender's, whichever of its layers they are given to.
+        apply to the sender, whichever of its middlewares has the option.
     :raises ApplicationError: If ``app`` cannot be called as a WSGI application.
     :raises TypeError: If ``id_headers`` is no collection of strings.
     :raises ValueError: If one of them cannot be the name of a header.

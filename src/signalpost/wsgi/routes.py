@@ -1,4 +1,4 @@
-"""Routes of frameworks that are not built on Werkzeug, for their integrations."""
+"""Record routes of frameworks that do not use Werkzeug."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def record_route(
 ) -> None:
     """Record the route that a framework has matched.
 
-    The mount point, which is the environment's ``SCRIPT_NAME``, is put in front. The
-    first route stays, unless another one is of an application that is mounted further
-    down, at a path without placeholders. What the application assigns to
-    :attr:`Exchange.route <signalpost.exchange.Exchange.route>` wins. If no exchange is
-    open, nothing is done.
+    The mount point, which is the environment's ``SCRIPT_NAME``, is added in front. The
+    first route stays, unless a later one belongs to an application that is mounted
+    below it, at a path without placeholders. If the application assigns
+    :attr:`Exchange.route <signalpost.exchange.Exchange.route>`, that route has
+    precedence. If no exchange is open, nothing is done.
 
     ::
 

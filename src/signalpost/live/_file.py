@@ -114,8 +114,10 @@ class WorkerFile:
         self.is_open = True
         # The system provides all pages now, so that no request waits for one.
         self._page[:] = bytes(layout.size)
-        self._views = [memoryview(self._page).cast(one) for one in "HIQd"]
-        self._shorts, self._ints, self._longs, self._doubles = self._views
+        view = memoryview(self._page)
+        self._shorts, self._ints = view.cast("H"), view.cast("I")
+        self._longs, self._doubles = view.cast("Q"), view.cast("d")
+        self._views = (self._shorts, self._ints, self._longs, self._doubles, view)
         self._free = [layout.slots + number * SLOT.size for number in range(SLOTS)]
         self._free.reverse()
         self._rows: dict[str | None, _Row] = {}

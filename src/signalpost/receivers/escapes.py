@@ -125,7 +125,7 @@ def _run_of(part: str) -> int:
 def _run() -> re.Pattern[str]:
     """Return a pattern for what has no printable character beyond ASCII.
 
-    Of the higher planes it knows the private ones and those without characters.
+    Of the higher planes it has the private ones and those without characters.
     """
     unprintable = filterfalse(str.isprintable, map(chr, range(0x80, 0x10000)))
     return re.compile(f"[\0-\x7f{''.join(unprintable)}\U000e1000-\U0010ffff]*")

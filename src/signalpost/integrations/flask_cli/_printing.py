@@ -18,7 +18,7 @@ F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 
 
 class CommandError(click.ClickException):
-    """What ends a command, whose lines a terminal breaks between words."""
+    """Error that ends a command, and is printed in lines that fit the terminal."""
 
     def show(self, file: t.IO[t.Any] | None = None) -> None:
         """Print the message to standard error."""

@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any
 from typing import Final
 
+from ..work import METHOD as WORK
 from ._worker import Entry
 from ._worker import Worker
 from .snapshot import EventRow
@@ -19,6 +20,7 @@ __all__ = ["detail_of", "filter_of", "newest", "row_of"]
 
 _KINDS: Final = ("signal", "template", "sql", "exception")
 _MOST_ROWS: Final = 200
+_OF_WORK: Final = {"requests": False, "work": True}
 
 
 def newest(workers: list[tuple[Worker, int]]) -> list[ExchangeRow]:
@@ -112,8 +114,9 @@ def filter_of(asked: Mapping[str, str]) -> Filter:
     """Return what decides whether an exchange is asked for.
 
     :param asked: What to compare, by ``route``, ``status`` (``"5xx"`` for a class),
-        ``outcome``, ``slow_seconds`` (at least so long) and ``id`` (how it begins).
-    :raises ValueError: If ``slow_seconds`` is no number.
+        ``outcome``, ``slow_seconds`` (at least so long), ``id`` (how it begins) and
+        ``kind``, which is ``"requests"`` or ``"work"``.
+    :raises ValueError: If ``slow_seconds`` is no number, or ``kind`` is another.
     """
     checks: list[Filter] = []
     if route := asked.get("route"):
@@ -125,6 +128,11 @@ def filter_of(asked: Mapping[str, str]) -> Filter:
     if slow := asked.get("slow_seconds"):
         seconds = float(slow)
         checks.append(lambda row: _duration_of(row) >= seconds)
+    if kind := asked.get("kind"):
+        if kind not in _OF_WORK:
+            raise ValueError("kind must be requests or work")
+        is_work = _OF_WORK[kind]
+        checks.append(lambda row: (row.method == WORK) == is_work)
     if request_id := asked.get("id"):
         checks.append(lambda row: (row.request_id or "").startswith(request_id))
     return lambda row: all(check(row) for check in checks)

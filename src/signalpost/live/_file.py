@@ -52,6 +52,13 @@ from ._layout import start_bytes
 from ._layout import TICK
 from ._layout import TOTALS
 from ._list_file import write_list
+from ._relay_file import Faults
+from ._relay_file import Queues
+from ._tallies import Key
+from ._tallies import Tallies
+from ._tallies import WORK_ABORTED
+from ._tallies import WORK_DONE
+from ._tallies import WORK_FAILED
 
 __all__ = ["Closed", "WorkerFile"]
 
@@ -81,6 +88,8 @@ class Closed:
 
 class WorkerFile:
     """The file of this process: its size is fixed and reserved on the disk at once.
+
+    ``work``, ``relay``, ``queues`` and ``faults`` write what is not of requests.
 
     Any thread may open and close slots. Only one thread at a time may call the other
     methods. Each value is written in one piece, by a slice or by a view of the numbers
@@ -128,6 +137,7 @@ class WorkerFile:
         self._add_row(None, UNMATCHED_ROUTE)
         self._other = self._add_row(OTHER_ROUTES, OTHER_ROUTES)
         self._second = self._begin_second(int(now))
+        self._begin_beside(layout)
         self._doubles[LAST_AT] = now
         # It is written last: a reader takes it for the sign that the rest is complete.
         page_start = start_bytes(start)
@@ -145,6 +155,12 @@ class WorkerFile:
             os.close(self._descriptor)
             folder.remove(name)
             raise
+
+    def _begin_beside(self, layout: Layout) -> None:
+        self.work = Tallies(self._page, layout.work)
+        self.relay = Tallies(self._page, layout.relay)
+        self.queues = Queues(self._page, layout.queues)
+        self.faults = Faults(self._page, layout.faults)
 
     def open_slot(self, started_at: float, method: str, path: str) -> int:
         """Write that a request is in flight.
@@ -174,7 +190,7 @@ class WorkerFile:
         self._free.append(slot)
 
     def touch(self, at: float, overflow: int = 0) -> None:
-        """Write that a request has begun.
+        """Write that a request has begun, or that something else was recorded.
 
         :param at: When, in seconds since the epoch.
         :param overflow: 1 if there was no slot for it; -1 once that is over.
@@ -217,6 +233,23 @@ class WorkerFile:
         self._add_record(closed)
         self._doubles[LAST_AT] = now
         return now
+
+    def close_work(self, closed: Closed, seconds: float) -> None:
+        """Write that a unit of work is over; it is counted beside the requests.
+
+        :param closed: The work; its route is its name.
+        :param seconds: How long it took.
+        """
+        now = time.time()
+        key = Key(0, closed.route or OTHER_ROUTES)
+        counters = (
+            WORK_DONE,
+            *((WORK_FAILED,) if closed.is_failed else ()),
+            *((WORK_ABORTED,) if closed.is_aborted else ()),
+        )
+        self.work.add(key, counters, now, seconds)
+        self._add_record(closed)
+        self._doubles[LAST_AT] = now
 
     def _count_failed(self, closed: Closed, second: _Second, row: _Row) -> None:
         ints, longs = self._ints, self._longs

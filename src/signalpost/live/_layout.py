@@ -15,9 +15,12 @@ __all__ = [
     "ABORTED",
     "BOUNDS",
     "BUCKETS",
+    "COUNTERS",
     "COUNTS",
     "ENDED_AT",
     "FAILED",
+    "FAULT",
+    "FAULTS",
     "HISTORY_SECONDS",
     "INDEXED",
     "INDEX_ENTRY",
@@ -29,6 +32,8 @@ __all__ = [
     "PERIOD_BYTES",
     "PERIOD_SECONDS",
     "QUANTILE_ERROR",
+    "QUEUE",
+    "QUEUES",
     "RECORD_HEAD",
     "REQUESTS",
     "RING_BYTES",
@@ -40,6 +45,13 @@ __all__ = [
     "SLOTS",
     "SLOT_PATH_BYTES",
     "SLOT_REST",
+    "TALLY_HEAD",
+    "TALLY_MINUTE",
+    "TALLY_PERIOD",
+    "TALLY_ROWS",
+    "TALLY_ROW_BYTES",
+    "TALLY_TOP",
+    "TALLY_TOTALS",
     "TICK",
     "TOTALS",
     "Layout",
@@ -52,7 +64,7 @@ __all__ = [
 ]
 
 _MAGIC: Final = b"splive\r\n"
-_VERSION: Final = 3
+_VERSION: Final = 4
 
 HISTORY_SECONDS: Final = 600
 """The length of the charts, and the time that files of dead workers are kept."""
@@ -113,6 +125,36 @@ SEQUENCE: Final = LAST_AT + 4
 ROUTE_COUNT: Final = 2 * (LAST_AT + 5)
 OVERFLOW: Final = ROUTE_COUNT + 1
 ENDED_AT: Final = LAST_AT + 6
+COUNTERS: Final = 8
+"""The number of counters of a row beside the requests: of work, or of events."""
+TALLY_ROWS: Final = 64
+TALLY_HEAD: Final = Struct("<BxHH2x200s104s")
+"""Such a row: a direction, the lengths of two texts in bytes, the texts."""
+TALLY_TOTALS: Final = Struct(f"<{COUNTERS}Qddddd")
+"""Its counters since the start, seconds in all and at most, ages in all and at most,
+when it was last written."""
+TALLY_PERIOD: Final = Struct(f"<I{COUNTERS}I")
+"""Its counters of a period: the number of the period, then as the totals begin."""
+TALLY_MINUTE: Final = MINUTE_PERIODS * TALLY_PERIOD.size
+TALLY_ROW_BYTES: Final = TALLY_HEAD.size + TALLY_TOTALS.size + TALLY_MINUTE
+TALLY_TOP: Final = Struct("<II")
+"""What a table begins with: how many of its rows are used, and how many units of work
+in flight have no slot."""
+_TALLY_BYTES: Final = TALLY_TOP.size + TALLY_ROWS * TALLY_ROW_BYTES
+
+QUEUES: Final = 8
+QUEUE: Final = Struct("<IH2xQQd104s")
+"""The queue of a relay: checksum of the rest, length of its name, events that wait,
+dropped ones, when the oldest one was sent, name."""
+FAULTS: Final = 20
+FAULT: Final = Struct("<IBxHHHIIdd200s104s804s")
+"""What failed in the relay: checksum of the rest, kind, the lengths of three texts,
+tries, times, when it was first and last, signal, source or group, reason."""
+
+_FIXED: Final = Struct("<8sIIIIIddI")
+LIVE_AT: Final = 64
+_LIVE: Final = Struct("<dQQQQIId")
+LIVE_BYTES: Final = _LIVE.size
 _HEADER_BYTES: Final = 128
 
 
@@ -181,17 +223,21 @@ class Layout:
     """
 
     __slots__ = (
+        "faults",
         "index",
         "minute",
         "minute_bytes",
         "names",
         "periods",
+        "queues",
+        "relay",
         "ring",
         "rows",
         "seconds",
         "size",
         "slots",
         "totals",
+        "work",
     )
 
     def __init__(self, max_routes: int) -> None:
@@ -204,7 +250,11 @@ class Layout:
         self.minute = self.totals + self.rows * TOTALS.size
         # A period has its number, the counts of all routes, and their histograms.
         self.minute_bytes = 8 + self.rows * (COUNTS.size + 4 * BUCKETS)
-        self.index = self.minute + MINUTE_PERIODS * self.minute_bytes
+        self.work = self.minute + MINUTE_PERIODS * self.minute_bytes
+        self.relay = self.work + _TALLY_BYTES
+        self.queues = self.relay + _TALLY_BYTES
+        self.faults = self.queues + QUEUES * QUEUE.size
+        self.index = self.faults + FAULTS * FAULT.size
         self.ring = self.index + INDEXED * INDEX_ENTRY.size
         self.size = self.ring + RING_BYTES
 

@@ -28,6 +28,8 @@ from ._layout import SLOTS
 from ._layout import Start
 from ._layout import start_of
 from ._records import unpacked
+from ._tallies import any_in
+from ._tallies import overflow_in
 
 __all__ = ["Entry", "Slot", "Worker"]
 
@@ -144,10 +146,24 @@ class Worker:
 
     @property
     def state(self) -> str:
-        """Return the state of the worker: ``"alive"``, ``"ended"`` or ``"killed"``."""
+        """Return the state of the worker: ``"alive"``, ``"ended"`` or ``"killed"``.
+
+        A process of a queue may end without a function of :mod:`atexit`. One that has
+        done units of work, and none when it ended, was not killed in any.
+        """
         if self.is_alive:
             return "alive"
-        return "ended" if self.live.ended_at else "killed"
+        live, layout = self.live, self.layout
+        if live.ended_at:
+            return "ended"
+        is_of_work = not live.requests and any_in(self.data, layout.work)
+        is_at_rest = is_of_work and not self.in_flight and not self.work_overflow
+        return "ended" if is_at_rest else "killed"
+
+    @property
+    def work_overflow(self) -> int:
+        """Return how many units of work in flight have no slot."""
+        return overflow_in(self.data, self.layout.work)
 
     def _slots(self) -> tuple[Slot, ...]:
         begin = self.layout.slots

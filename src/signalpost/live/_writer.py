@@ -8,23 +8,28 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from typing import Final
 from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 from .._engine.unseen import checked
+from .._relaying import close_relays
 from ..receivers.lines import single_line
 from ..receivers.own_folder import OwnFolder
+from ..work import METHOD as WORK
 from ._events import Trace
 from ._file import WorkerFile
+from ._relay_file import write_queues
 from ._signals import connected
 from ._signals import Deliveries
 from ._tops import Failure
 from ._tops import Tops
 
-__all__ = ["Writer", "flush"]
+__all__ = ["Writer", "flush", "is_first"]
 
 _log = logging.getLogger("signalpost.live")
 
@@ -40,6 +45,8 @@ _OPENED: Final = "opened"
 _CLOSED: Final = "closed"
 _FAILED: Final = "failed"
 _EXECUTED: Final = "executed"
+_NOTED: Final = "noted"
+_WORKED: Final = "worked"
 
 
 class Writer:
@@ -83,7 +90,7 @@ class Writer:
         self._pending: deque[tuple[str, Any, Any]] = deque(maxlen=_MOST_PENDING)
         # Reentrant: the garbage collection may close an exchange on any line.
         self._lock = threading.RLock()
-        self._is_busy = self._has_new_lists = False
+        self._is_busy = self._has_new_lists = self._has_worked = False
         self._tops_at = 0.0
 
     def open(self, started_at: float, method: str, path: str) -> Trace:
@@ -149,6 +156,43 @@ class Writer:
         self._pending.append((_EXECUTED, shape, row))
         self._drain()
 
+    def begin(self) -> None:
+        """Make the file, if there is none."""
+        self.note(_touch)
+
+    def open_work(self, started_at: float, name: str) -> Trace:
+        """Write that a unit of work is in flight."""
+        if self._file is None:
+            self.begin()
+        file = self._file
+        if file is None:
+            return Trace(None, -1, name)
+        slot = file.open_slot(started_at, WORK, name)
+        if slot < 0:
+            self.note(_add_overflow, 1)
+        return Trace(file, slot, name)
+
+    def close_work(self, trace: Trace, seconds: float, traceback: str | None) -> None:
+        """Write that a unit of work is over, and what it failed with.
+
+        :param traceback: As for :meth:`fail`.
+        """
+        file = trace.file
+        # As for a request: the parent process still has it.
+        if file is not None and not file.is_open and file.pid != os.getpid():
+            return
+        if len(self._pending) > _MOST_RECORDS:
+            trace.record = b""
+        self._pending.append((_WORKED, trace, (seconds, traceback)))
+        self._drain()
+        if file is not None and trace.slot >= 0 and file.is_open:
+            file.close_slot(trace.slot)
+
+    def note(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call a function with the file of this process, the time and arguments."""
+        self._pending.append((_NOTED, function, arguments))
+        self._drain()
+
     def flush(self) -> None:
         """Write the lists if they have changed and no other thread writes."""
         if not self._has_new_lists or not self._lock.acquire(blocking=False):
@@ -172,11 +216,12 @@ class Writer:
             self._drain()
             self._has_ended = True
             file, self._file = self._file, None
-            if file is None:
-                return
-            if file.is_open and file.pid == os.getpid():
-                self._write_tops(file, time.time())
-            file.end()
+            if file is not None:
+                if file.is_open and file.pid == os.getpid():
+                    self._write_tops(file, time.time())
+                file.end()
+            if _firsts.get(self.folder) is self:
+                del _firsts[self.folder]
 
     def _drain(self) -> None:
         """Write the entries that wait, unless a thread is writing already."""
@@ -223,7 +268,7 @@ class Writer:
         if file is None:
             pending.clear()
             return
-        now = 0.0
+        now, has_lists = 0.0, False
         while pending:
             kind, first, second = pending.popleft()
             if kind is _CLOSED:
@@ -232,9 +277,11 @@ class Writer:
                 self.tops.add_failure(first, second)
             elif kind is _OPENED:
                 file.touch(first, second)
-            else:
-                self.tops.statements.add(first, second)
-        self._has_written(file, now or time.time())
+            elif not self._write_other(file, kind, first, second):
+                continue
+            has_lists = True
+        if has_lists:
+            self._has_written(file, now or time.time())
 
     def _has_written(self, file: WorkerFile, now: float) -> None:
         """Write the lists if they are due."""
@@ -252,9 +299,38 @@ class Writer:
             self.tops.no_referrer += 1
         return file.close(trace, trace.slot < 0 and trace.file is file)
 
+    def _write_other(
+        self, file: WorkerFile, kind: str, first: Any, second: Any
+    ) -> bool:
+        """Write what is of no request; return whether the lists have changed."""
+        if kind is _NOTED:
+            now = time.time()
+            file.touch(now)
+            first(file, now, *second)
+            return False
+        if kind is _EXECUTED:
+            self.tops.statements.add(first, second)
+            return True
+        seconds, traceback = second
+        if first.failure is not None:
+            self.tops.add_failure(first.failure, traceback)
+        for shape, row in (first.shapes or {}).items():
+            self.tops.statements.add(shape, row)
+        if first.slot < 0 and first.file is file:
+            file.work.add_overflow(-1)
+        file.close_work(first, seconds)
+        # A process may be made for one unit of work, and end without a function of
+        # atexit: so the first one is written at once.
+        if not self._has_worked:
+            self._has_worked = True
+            self._tops_at = 0.0
+        return True
+
     def _write_tops(self, file: WorkerFile, now: float) -> None:
         self._tops_at = now + _TOPS_SECONDS
         self._has_new_lists = False
+        if is_first(self):
+            write_queues(file.queues, now)
         try:
             signals = connected(self._deliveries)
             file.write_list("tops", self.tops.encoded(signals, now))
@@ -277,7 +353,25 @@ class Writer:
         checked(_log, logging.WARNING).warning("%s: %s", what, single_line(problem))
 
 
+def _touch(file: WorkerFile, now: float) -> None:
+    """Write nothing more than that the process is at work."""
+
+
+def _add_overflow(file: WorkerFile, now: float, more: int) -> None:
+    file.work.add_overflow(more)
+
+
 _writers: WeakSet[Writer] = WeakSet()
+_firsts: WeakValueDictionary[Path, Writer] = WeakValueDictionary()
+
+
+def is_first(writer: Writer) -> bool:
+    """Return whether no other writer of this process writes into the same folder.
+
+    What is sent by no application is recorded by one of them only, so that it is
+    counted once.
+    """
+    return _firsts.setdefault(writer.folder, writer) is writer
 
 
 def flush() -> None:
@@ -292,6 +386,8 @@ def _start_all_over() -> None:
 
 
 def _end_all() -> None:
+    # What waits in relays is sent first, or is recorded as lost.
+    close_relays()
     for writer in [*_writers]:
         with suppress(Exception):  # the interpreter may be half gone
             writer.end()

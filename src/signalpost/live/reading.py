@@ -19,6 +19,10 @@ from typing import Final
 from typing import NamedTuple
 
 from ..receivers.own_folder import OwnFolder
+from ..work import METHOD as WORK
+from ._beside import events_of
+from ._beside import parts_beside
+from ._beside import work_of
 from ._exchanges import detail_of
 from ._exchanges import filter_of
 from ._exchanges import newest
@@ -229,11 +233,12 @@ class Reader:
         workers, lists = files.workers, self._lists
         span = _span_of(workers, now)
         shown = _in_flight(workers, now)
-        count = _count_in_flight(workers, is_alive_only=False)
+        count = sum(map(_count_in_flight, workers))
         parts: dict[str, Any] = {
             **self._numbers(workers, span, cursor),
             **_exchanges(workers, cursor),
             **_changed_lists(lists, cursor),
+            **parts_beside(workers, span.period - MINUTE_PERIODS + 1, span.period, now),
         }
         return LiveSnapshot(
             now=round(now, 3),
@@ -364,7 +369,7 @@ def _total(workers: Sequence[Worker], span: _Span, minute: Quantiles) -> Total:
         failed,
         sum(chart.aborted),
         failed / requests if requests else None,
-        _count_in_flight(workers, is_alive_only=True),
+        sum(_requests_in_flight(one) for one in workers if one.is_alive),
         minute[0],
         minute[1],
         minute[2],
@@ -374,16 +379,18 @@ def _total(workers: Sequence[Worker], span: _Span, minute: Quantiles) -> Total:
     )
 
 
-def _count_in_flight(workers: Sequence[Worker], *, is_alive_only: bool) -> int:
-    return sum(
-        len(one.in_flight) + one.live.overflow
-        for one in workers
-        if one.is_alive or not is_alive_only
-    )
+def _count_in_flight(worker: Worker) -> int:
+    """Return how many requests and units of work are in flight."""
+    return len(worker.in_flight) + worker.live.overflow + worker.work_overflow
+
+
+def _requests_in_flight(worker: Worker) -> int:
+    requests = [one for one in worker.in_flight if one.method != WORK]
+    return len(requests) + worker.live.overflow
 
 
 def _in_flight(workers: Sequence[Worker], now: float) -> list[InFlightRow]:
-    """Return the requests in flight, longest first; those of dead workers are last."""
+    """Return what is in flight, longest first; what dead workers had is last."""
     found = [
         (not worker.is_alive, slot.started_at, slot, worker)
         for worker in workers
@@ -407,7 +414,7 @@ def _in_flight(workers: Sequence[Worker], now: float) -> list[InFlightRow]:
 
 def _worker_row(worker: Worker, span: _Span) -> WorkerRow:
     live, slots = worker.live, worker.in_flight
-    in_flight = len(slots) + live.overflow
+    in_flight = _count_in_flight(worker)
     return WorkerRow(
         worker.name,
         worker.start.pid,
@@ -423,6 +430,8 @@ def _worker_row(worker: Worker, span: _Span) -> WorkerRow:
             minute_counts(worker, span.minute_first, span.second) / span.window_seconds,
             3,
         ),
+        *work_of(worker),
+        events_of(worker),
         worker.start.size,
     )
 

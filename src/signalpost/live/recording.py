@@ -54,10 +54,12 @@ from ._options import seconds_of
 from ._records import EXCEPTION
 from ._records import SIGNAL
 from ._records import SQL
+from ._relay import RelayReceivers
 from ._signals import Deliveries
 from ._text import fit
 from ._text import fit_or_none
 from ._text import known_fit
+from ._work import WorkReceivers
 from ._writer import Writer
 from .page import LivePage
 
@@ -68,7 +70,7 @@ _MOST_NOTED = 100
 
 
 class LiveRecorder:
-    """Record requests for the live page, in one file of fixed size for each process.
+    """Record requests and work for the live page, in one file of fixed size a process.
 
     ::
 
@@ -78,13 +80,17 @@ class LiveRecorder:
     :class:`~signalpost.live.LivePage` and ``flask signalpost live`` show the records of
     all processes of one machine.
 
-    The first request of a process creates a file of about 1.5 MB, which does not grow,
+    The first request of a process creates a file of about 1.7 MB, which does not grow,
     in a folder that only this user can enter. Further files have the lists of
     statements, failures and referrers; they are written at most once a second, when
     requests close. There is no thread, no socket and no database. A request never waits
     for a reader or for another request. If the disk is full, or the folder belongs to
     another user, a warning is logged once and nothing is recorded; the recorder tries
     again every half a minute.
+
+    Units of work (:class:`~signalpost.work.work`) are recorded like requests, and
+    counted apart from them. So are the events that the relays and listeners of this
+    process send and receive, without their payloads.
 
     For each request it records the method, path, route, status, outcome, times, size
     and id, the origin and path of the referrer, and the shape of each statement,
@@ -162,6 +168,8 @@ class LiveRecorder:
                 key="path",
             )
         self._writer: Writer | None = None
+        self._work: WorkReceivers | None = None
+        self._relay: RelayReceivers | None = None
         self._sender: Any = None
         self._mount: Mount | None = None
         self._observation: Observation | None = None
@@ -195,8 +203,16 @@ class LiveRecorder:
             self._deliveries,
             has_waterfall=self._has_waterfall,
         )
+        self._work = WorkReceivers(
+            self,
+            self._writer,
+            with_messages=self._has_messages,
+            has_waterfall=self._has_waterfall,
+        )
+        self._relay = RelayReceivers(self._writer, with_messages=self._has_messages)
         for signal, receiver in self._connections():
             signal.connect(receiver, sender, weak=False)
+        self._relay.connect()
         sql_executed.connect(self.executed, weak=False)
         if self._has_waterfall:
             sql_failed.connect(self.database_failed, weak=False)
@@ -206,6 +222,15 @@ class LiveRecorder:
             # Statements are not sent by the application, and would keep this alive.
             self._end_with_sender = finalize(sender, self.disconnect)
             self._end_with_sender.atexit = False
+
+    def begin(self) -> None:
+        """Make the file of this process now, and not with what is recorded first.
+
+        For a process that may have nothing to do for long, as a worker of a queue: the
+        page shows from then on that it is alive. Not for a server before it forks.
+        """
+        if self._writer is not None:
+            self._writer.begin()
 
     def disconnect(self, application: object = None) -> bool:
         """Record no more; what the files hold stays for ten minutes.
@@ -225,6 +250,8 @@ class LiveRecorder:
         if sender is not None:
             for signal, receiver in self._connections():
                 signal.disconnect(receiver, sender)
+        if self._relay is not None:
+            self._relay.disconnect()
         sql_executed.disconnect(self.executed)
         sql_failed.disconnect(self.database_failed)
         if self._observation is not None:
@@ -419,6 +446,8 @@ class LiveRecorder:
             (got_request_exception, self.failed),
             (exchange_closed, self.closed),
         ]
+        if self._work is not None:
+            found += self._work.connections()
         if self._has_waterfall:
             found += [
                 (request_started, self.started),

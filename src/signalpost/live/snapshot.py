@@ -7,6 +7,10 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
+from .background import RelayQueueRow
+from .background import RelayRow
+from .background import WorkRow
+
 __all__ = [
     "Chart",
     "EventRow",
@@ -35,7 +39,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """All requests of the last minute, and since the start.
+    """All requests of the last minute, and since the start; no work.
 
     .. versionadded:: 0.1
     """
@@ -114,7 +118,9 @@ class RouteRow:
 
 @dataclass(frozen=True, slots=True)
 class InFlightRow:
-    """One request in flight, or one whose worker died during it.
+    """One request or unit of work in flight, or one whose worker died during it.
+
+    The method of work is ``"WORK"``, and the path is its name.
 
     .. versionadded:: 0.1
     """
@@ -133,7 +139,9 @@ class InFlightRow:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeRow:
-    """One exchange that is over.
+    """One exchange, or unit of work, that is over.
+
+    The method of work is ``"WORK"``, and its path and route are its name.
 
     .. versionadded:: 0.1
     """
@@ -342,6 +350,11 @@ class WorkerRow:
     failed: int
     aborted: int
     requests_per_second: float
+    work: int
+    """Units of work that have ended, in whatever way."""
+    work_failed: int
+    events: int
+    """Events of a relay that were sent or received."""
     bytes: int
 
 
@@ -402,6 +415,11 @@ class LiveSnapshot:
     failures: FailureList | None
     referrers: ReferrerList | None
     signals: SignalList | None
+    work: tuple[WorkRow, ...]
+    work_left_out: int
+    relay: tuple[RelayRow, ...]
+    relay_left_out: int
+    relay_queues: tuple[RelayQueueRow, ...]
     workers: tuple[WorkerRow, ...]
     workers_left_out: int
     files: FileTotals

@@ -304,3 +304,18 @@ def test_a_process_is_there_before_its_first_work(folder: Path) -> None:
     recorder.disconnect()
     recorder.begin()
     assert [one.state for one in read_live(folder).workers] == ["ended"]
+
+
+def test_many_short_processes_leave_those_of_a_server(folder: Path) -> None:
+    with recorded(folder) as served:
+        get(served, "/")
+    for _ in range(12):
+        app, recorder = application_of(folder)
+        with work("pack", app):
+            pass
+        recorder.disconnect()
+    snapshot = read_live(folder)
+    assert snapshot.total.requests_since_start == 1
+    # The last one came after the files before it were removed.
+    assert sum(one.done_since_start for one in snapshot.work) == 8
+    assert len([*folder.glob("*.live")]) == 10

@@ -19,6 +19,8 @@ import pytest
 from prometheus_client import generate_latest
 
 from signalpost.integrations.prometheus import PrometheusMetrics
+from signalpost.live import LiveSnapshot
+from signalpost.live import read_live
 from tests.servers.launch import ROOT
 
 PAGES = ROOT / "docs" / "howto"
@@ -109,6 +111,7 @@ class Shop:
             # A database of Redis for each test.
             "REDIS_URL": f"{redis_url}/{number}",
             "FIGURES": str(folder / "figures"),
+            "LIVE": str(folder / "live"),
         }
 
     def run(self, code: str) -> str:
@@ -157,6 +160,17 @@ class Shop:
         metrics = PrometheusMetrics(directory=self.environment["FIGURES"])
         return generate_latest(metrics.registry).decode()
 
+    def shown(self) -> tuple[LiveSnapshot, dict[str, tuple[int, int, int]]]:
+        """Return what the live page shows, and the counts of work by name."""
+        snapshot = read_live(self.environment["LIVE"])
+        return snapshot, {
+            one.name: (
+                *(one.done_since_start, one.failed_since_start),
+                one.aborted_since_start,
+            )
+            for one in snapshot.work
+        }
+
     def text(self) -> str:
         return self.output.read_text(errors="replace")
 
@@ -179,6 +193,12 @@ from signalpost.integrations.prometheus import PrometheusMetrics
 
 metrics = PrometheusMetrics(directory=os.environ["FIGURES"])
 metrics.connect(app)
+"""
+
+LIVE = """
+from signalpost.live import LiveRecorder
+
+LiveRecorder(folder=os.environ["LIVE"]).connect(app)
 """
 
 EXTRA = f"""{FIGURES}
@@ -217,7 +237,7 @@ def test_tasks_of_celery_are_units_of_work(
     pool: str, redis_url: str, tmp_path: Path
 ) -> None:
     shop = Shop(
-        tmp_path, code_of("celery.rst") + EXTRA, redis_url, [*POOLS].index(pool)
+        tmp_path, code_of("celery.rst") + EXTRA + LIVE, redis_url, [*POOLS].index(pool)
     )
     with shop.worker(*worker_of_celery(pool)):
         # Meanwhile, the worker starts.
@@ -263,6 +283,16 @@ def test_tasks_of_celery_are_units_of_work(
     assert timed["shop.pack", "complete"] == number
     assert ("shop.hang", "lost") not in timed
     assert not any(values_in(scraped, "work_in_flight").values())
+    snapshot, counts = shop.shown()
+    hung = {"shop.hang": (2, 1, 1)} if pool == "prefork" else {}
+    assert counts == {
+        "shop.pack": (number, 0, 0),
+        "shop.ship": (2 * number, number, number),
+        **hung,
+    }
+    assert snapshot.total.requests_since_start == number + bool(hung)
+    assert snapshot.in_flight == ()
+    assert {one.state for one in snapshot.workers} == {"ended"}
 
 
 def has_finished(shop: Shop, pool: str) -> bool:
@@ -291,7 +321,7 @@ def test_jobs_of_rq_are_units_of_work(
     kind: str, redis_url: str, tmp_path: Path
 ) -> None:
     number = 4 if kind.endswith(".Worker") else 5
-    shop = Shop(tmp_path, code_of("rq.rst") + FIGURES, redis_url, number)
+    shop = Shop(tmp_path, code_of("rq.rst") + FIGURES + LIVE, redis_url, number)
     served = shop.order(*IDS)
     assert lines_in(served) == [
         f"POST /orders/<int:number> 200 complete … ms 8 bytes id={one}" for one in IDS
@@ -320,3 +350,16 @@ def test_jobs_of_rq_are_units_of_work(
     assert len(failed) == (3 if kind.endswith(".Worker") else 1)
     (line,) = {*failed}
     assert line == f"WORK shop.ship - call LookupError at={place_in('rq.rst')}"
+    snapshot, counts = shop.shown()
+    assert counts == {
+        "shop.pack": (len(IDS), 0, 0),
+        "shop.ship": (len(IDS), len(IDS), 0),
+    }
+    assert {one.state for one in snapshot.workers} == {"ended"}
+    assert snapshot.failures is not None
+    assert [(one.route, one.times) for one in snapshot.failures.rows] == [
+        ("shop.ship", len(IDS))
+    ]
+    assert snapshot.statements is not None
+    assert [one.times for one in snapshot.statements.rows] == [len(IDS)]
+    assert snapshot.total.requests_since_start == len(IDS)

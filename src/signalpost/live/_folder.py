@@ -12,6 +12,9 @@ from pathlib import Path
 
 from ..receivers.own_folder import OwnFolder
 from ._layout import HISTORY_SECONDS
+from ._layout import LIVE_AT
+from ._layout import LIVE_BYTES
+from ._layout import live_fields
 
 try:
     import fcntl
@@ -19,6 +22,7 @@ except ImportError:  # pragma: no cover  # as on Windows
     fcntl = None  # type: ignore[assignment]
 
 __all__ = [
+    "MOST_DEAD",
     "check_system",
     "checked_folder",
     "hold",
@@ -29,7 +33,9 @@ __all__ = [
     "remove_dead",
 ]
 
-_MOST_DEAD = 8
+MOST_DEAD = 8
+"""How many dead workers are kept of those that served requests, and of others."""
+
 _NEW_SECONDS = 10
 
 is_worker = re.compile(r"[0-9]{1,10}-[0-9a-f]{1,16}\.live").fullmatch
@@ -112,21 +118,21 @@ def is_held(descriptor: int) -> bool:
 
 
 def remove_dead(folder: OwnFolder) -> None:
-    """Remove the files of dead workers, but those of the newest that are not old."""
-    dead: dict[str, float] = {}
+    """Remove the files of dead workers, but those of the newest that are not old.
+
+    The newest are those of each kind: many short processes of a queue, or commands,
+    must not take the place of a server's workers.
+    """
+    dead: dict[bool, dict[str, float]] = {True: {}, False: {}}
     names = folder.names()
     for name in filter(is_worker, names):
         with suppress(OSError):
             modified_at = folder.stat(name).st_mtime
-            if not _is_alive(folder, name):
-                dead[name.removesuffix(".live")] = modified_at
+            served = _has_served(folder, name)
+            if served is not None:
+                dead[served][name.removesuffix(".live")] = modified_at
+    removed = {*_old_of(dead[True]), *_old_of(dead[False])}
     now = time.time()
-    by_age = sorted(dead, key=dead.__getitem__, reverse=True)
-    removed = {
-        one
-        for number, one in enumerate(by_age)
-        if number >= _MOST_DEAD or now - dead[one] > HISTORY_SECONDS
-    }
     kept = {name.removesuffix(".live") for name in names if is_worker(name)} - removed
     for name in names:
         found = _is_ours(name)
@@ -139,14 +145,35 @@ def remove_dead(folder: OwnFolder) -> None:
                 folder.remove(name)
 
 
-def _is_alive(folder: OwnFolder, name: str) -> bool:
-    """Return whether a worker holds its file, or may be about to."""
+def _old_of(times: dict[str, float]) -> list[str]:
+    """Return the dead workers that are old, or not among the newest.
+
+    :param times: When each was last written.
+    """
+    now = time.time()
+    by_age = sorted(times, key=times.__getitem__, reverse=True)
+    return [
+        one
+        for number, one in enumerate(by_age)
+        if number >= MOST_DEAD or now - times[one] > HISTORY_SECONDS
+    ]
+
+
+def _has_served(folder: OwnFolder, name: str) -> bool | None:
+    """Return whether a dead worker has served a request.
+
+    :returns: ``None`` if the worker holds its file, or may be about to.
+    """
     descriptor = opened(folder, name, os.O_RDONLY)
     try:
         if is_held(descriptor):
-            return True
+            return None
+        head = os.pread(descriptor, LIVE_AT + LIVE_BYTES, 0)
         # What it begins with is written last, when it is held.
-        is_new = not any(os.pread(descriptor, 8, 0))
-        return is_new and time.time() - os.fstat(descriptor).st_ctime < _NEW_SECONDS
+        is_new = not any(head[:8])
+        if is_new and time.time() - os.fstat(descriptor).st_ctime < _NEW_SECONDS:
+            return None
+        is_whole = len(head) == LIVE_AT + LIVE_BYTES
+        return is_whole and live_fields(head).requests > 0
     finally:
         os.close(descriptor)

@@ -6,6 +6,7 @@ import os
 import re
 import threading
 import time
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from ._exchanges import row_of
 from ._folder import check_system
 from ._folder import checked_folder
 from ._folder import is_worker
+from ._folder import MOST_DEAD
 from ._layout import HISTORY_SECONDS
 from ._layout import MINUTE_PERIODS
 from ._layout import PERIOD_SECONDS
@@ -57,7 +59,6 @@ __all__ = ["Found", "Reader", "read_live"]
 
 _POLL_SECONDS: Final = 2
 _MOST_WORKERS: Final = 100
-_MOST_DEAD: Final = 8
 _MOST_ROUTES: Final = 200
 _MOST_IN_FLIGHT: Final = 100
 _MOST_SKIPPED: Final = 20
@@ -222,8 +223,7 @@ class Reader:
                 if not worker.is_new:
                     workers.append(worker)
             workers.sort(key=lambda one: (not one.is_alive, -one.start.started_at))
-            alive = sum(one.is_alive for one in workers)
-            shown = workers[: alive + _MOST_DEAD]
+            shown = [*_alive_or_newest(workers)]
             left_out = len(workers) - len(shown) + max(0, len(names) - _MOST_WORKERS)
             yield _Files(shown, left_out, skipped, folder)
 
@@ -308,6 +308,21 @@ def _exchanges(workers: Sequence[Worker], cursor: _Cursor | None) -> dict[str, A
     recorded = sum(max(0, one.live.sequence - after) for one, after in known)
     left_out = max(0, recorded - len(exchanges))
     return {"exchanges": tuple(exchanges), "exchanges_left_out": left_out}
+
+
+def _alive_or_newest(workers: Iterable[Worker]) -> Iterator[Worker]:
+    """Yield the workers that are shown: all alive ones, and the first dead ones.
+
+    :param workers: The newest first.
+    """
+    dead = {True: 0, False: 0}
+    for one in workers:
+        if not one.is_alive:
+            has_served = one.live.requests > 0
+            dead[has_served] += 1
+            if dead[has_served] > MOST_DEAD:
+                continue
+        yield one
 
 
 def _reason_of(error: Exception) -> str:

@@ -17,10 +17,12 @@ from urllib.parse import urlsplit
 from ..._engine.signal import NamedSignal
 from ..._relaying import relay_received
 from ._cli_broker import add_command
+from ._cli_broker import add_live
 from ._cli_broker import address_of
 from ._cli_broker import opened_for
 from ._cli_broker import Parser
 from ._cli_broker import print_lines
+from ._cli_broker import recorded
 from ._cli_dead import add_dead
 from ._cli_groups import add_forget
 from ._cli_groups import lines_of_groups
@@ -92,6 +94,7 @@ def _add_listen(commands: t.Any) -> None:
         help="a context manager for each event, as shop:app.app_context",
     )
     listen.add_argument("--log", action="store_true", help="log a line for each event")
+    add_live(listen)
     listen.add_argument(
         "--codecs", metavar="PATH", help="a dict of codecs, as shop.events:codecs"
     )
@@ -125,7 +128,8 @@ def _listen(chosen: argparse.Namespace) -> int:
         chosen.group,
         ", ".join(chosen.words),
     )
-    listener.run()
+    with recorded(chosen):
+        listener.run()
     return _RIGHT
 
 

@@ -19,7 +19,16 @@ from ._transport import Address
 from ._transport import opened
 from ._transport import Transport
 
-__all__ = ["Parser", "Run", "add_command", "address_of", "opened_for", "print_lines"]
+__all__ = [
+    "Parser",
+    "Run",
+    "add_command",
+    "add_live",
+    "address_of",
+    "opened_for",
+    "print_lines",
+    "recorded",
+]
 
 Run: t.TypeAlias = Callable[[argparse.Namespace], int]
 
@@ -105,6 +114,38 @@ def opened_for(address: Address) -> Iterator[Transport]:
         yield transport
     finally:
         transport.close()
+
+
+def add_live(parser: argparse.ArgumentParser) -> None:
+    """Add the option that records what a command does for the live page."""
+    parser.add_argument(
+        "--live",
+        metavar="FOLDER",
+        help="record for the live page, in the folder that the server records in",
+    )
+
+
+@contextmanager
+def recorded(chosen: argparse.Namespace) -> Iterator[None]:
+    """Record what a block does for the live page, if that was asked for.
+
+    :raises ValueError: If this system cannot.
+    """
+    if chosen.live is None:
+        yield
+        return
+    from ...live import LiveRecorder  # only for those who ask
+
+    try:
+        recorder = LiveRecorder(folder=chosen.live)
+    except OSError as error:
+        raise ValueError(f"--live cannot be used: {error}") from error
+    recorder.connect()
+    recorder.begin()
+    try:
+        yield
+    finally:
+        recorder.disconnect()
 
 
 def print_lines(lines: Iterable[str]) -> None:

@@ -12,8 +12,10 @@ from sqlalchemy.exc import DBAPIError
 
 from ...errors import OutboxError
 from ._cli_broker import add_command
+from ._cli_broker import add_live
 from ._cli_broker import address_of
 from ._cli_broker import print_lines
+from ._cli_broker import recorded
 from ._dispatch import Dispatcher
 from ._table import OutboxTable
 
@@ -60,6 +62,7 @@ def add_dispatch(commands: t.Any) -> None:
     dispatch.add_argument(
         "--once", action="store_true", help="publish what is there, and end"
     )
+    add_live(dispatch)
 
 
 def _dispatch(chosen: argparse.Namespace) -> int:
@@ -80,11 +83,13 @@ def _dispatch(chosen: argparse.Namespace) -> int:
     )
     logging.basicConfig(level=logging.INFO, format=_LINES)
     if chosen.once:
-        return _publish_once(dispatcher)
+        with recorded(chosen):
+            return _publish_once(dispatcher)
     logging.getLogger("signalpost.relay").info(
         "relay: publishes %s to %s", chosen.table, address.shown
     )
-    dispatcher.run()
+    with recorded(chosen):
+        dispatcher.run()
     return _RIGHT
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from signalpost.console import main
+from signalpost.live import read_live
 from tests.integrations.relay.outboxes import open_shop
 from tests.integrations.relay.outboxes import Shop
 
@@ -27,6 +28,31 @@ def test_once_publishes_what_is_there(
         assert main(["relay", "dispatch", *words]) == 0
         assert broker.orders() == [*range(30)]
     assert capsys.readouterr().out == "Published 30 events; 0 wait.\n"
+
+
+def test_live_records_what_is_published(shop: Shop, tmp_path: Path) -> None:
+    shop.place_all(*range(3))
+    folder = tmp_path / "live"
+    with open_shop(tmp_path / "broker.db") as broker:
+        words = [broker.url, "--database", shop.url, "--once", "--live", str(folder)]
+        assert main(["relay", "dispatch", *words]) == 0
+    snapshot = read_live(folder)
+    assert [(one.name, one.party, one.events) for one in snapshot.relay] == [
+        ("order-placed", "signalpost_outbox", 3)
+    ]
+    assert [one.state for one in snapshot.workers] == ["ended"]
+
+
+def test_folder_that_cannot_be_written_holds_up_nothing(
+    shop: Shop, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop.place_all(1)
+    (tmp_path / "file").touch()
+    with open_shop(tmp_path / "broker.db") as broker:
+        words = [broker.url, "--database", shop.url, "--once", "--live"]
+        assert main(["relay", "dispatch", *words, str(tmp_path / "file")]) == 0
+        assert broker.orders() == [1]
+    assert "nothing is recorded for the live page" in caplog.text
 
 
 def test_table_and_database_may_be_named_elsewhere(

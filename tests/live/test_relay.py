@@ -106,7 +106,11 @@ def test_events_are_counted_by_name_direction_and_party(
     received(sender=Sender("shipping"))
     rows = rows_of(folder)
     sent = rows["sent", "order-placed", "shop"]
-    assert (sent.events, sent.events_since_start, sent.lost_since_start) == (3, 3, 1)
+    assert (sent.events, sent.events_since_start, sent.given_up_since_start) == (
+        3,
+        3,
+        1,
+    )
     assert rows["sent", "order-paid", "shop"].events == 1
     assert rows["received", "order-placed", "shop"].events == 1
     assert rows["received", "order-placed", "shipping"].events == 1
@@ -121,7 +125,7 @@ def test_tries_and_their_times_are_counted(
     received(error=LookupError("no stock"), tries=2, age=500)
     received(tries=3, age=900)
     [row] = read_live(folder).relay
-    assert (row.events, row.failed, row.retried, row.lost) == (1, 2, 2, 0)
+    assert (row.events, row.failed, row.retried, row.given_up) == (1, 2, 2, 0)
     assert (row.mean_seconds, row.longest_seconds) == (0.25, 0.25)
     # From sending to the first try: later ones have the pauses in it.
     assert row.mean_age_seconds == pytest.approx(10, abs=0.2)
@@ -148,7 +152,7 @@ def test_a_dead_letter_is_shown_with_its_reason(
     buried(None, "an event must be JSON in UTF-8, got b'secret': ValueError", 1)
     rows = rows_of(folder)
     row = rows["received", "order-placed", "shop"]
-    assert (row.lost, row.failed) == (1, 1)
+    assert (row.given_up, row.failed) == (1, 1)
     assert {(one.kind, one.reason, one.tries) for one in row.faults} == {
         ("buried", "LookupError: no stock", 5),
         ("failed", "LookupError: no stock", 5),
@@ -372,7 +376,7 @@ def test_events_that_are_lost_at_the_end_are_recorded(folder: Path, order: int) 
     snapshot = read_live(folder)
     assert [one.state for one in snapshot.workers] == ["ended"]
     [row] = snapshot.relay
-    assert (row.name, row.lost_since_start) == ("order-placed", 1)
+    assert (row.name, row.given_up_since_start) == ("order-placed", 1)
     assert "the relay was closed" in [one.reason for one in row.faults]
 
 

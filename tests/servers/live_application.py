@@ -10,8 +10,11 @@ import signal
 import threading
 import typing as t
 from collections.abc import Iterator
+from datetime import datetime
+from datetime import UTC
 from urllib.parse import unquote
 
+from flask import current_app
 from flask import Flask
 from flask import render_template_string
 from flask import request
@@ -20,7 +23,14 @@ from sqlalchemy import create_engine
 from sqlalchemy import NullPool
 from sqlalchemy import text
 
+from signalpost._relaying import open_relays
 from signalpost.integrations.flask import Signalpost
+from signalpost.integrations.relay import Event
+from signalpost.integrations.relay import relay_delayed
+from signalpost.integrations.relay import relay_received
+from signalpost.integrations.relay import relay_sent
+from signalpost.integrations.relay import WrittenEvent
+from signalpost.work import work
 
 PATH = "/_signalpost"
 REPEATS = 8
@@ -48,6 +58,8 @@ def new_app(folder: str) -> Flask:
     app.add_url_rule("/slow", view_func=slow)
     app.add_url_rule("/stream", view_func=stream)
     app.add_url_rule("/die", view_func=die)
+    app.add_url_rule("/work", view_func=work_now)
+    app.add_url_rule("/place", view_func=place)
     return app
 
 
@@ -88,6 +100,50 @@ def stream() -> Response:
             threading.Event().wait(0.05)
 
     return Response(lines(), mimetype="text/plain")
+
+
+def work_now() -> str:
+    """Do units of work, one of which fails; the query names them."""
+    name = unquote(request.args.get("name", "pack"))
+    with work(name, current_app):
+        pass
+    try:
+        with work(f"{name}-again", current_app):
+            raise LookupError("no lorry")
+    except LookupError:
+        return "done"
+
+
+def place() -> str:
+    """Report events of a relay; the query names them."""
+    name = unquote(request.args.get("name", "order-placed"))
+    error = LookupError(unquote(request.args.get("message", "no stock")))
+    event = Event("7", "shop", name, {}, time=datetime.now(UTC))
+    for exception in (error, None):
+        relay_received.send(
+            SHIPPING, event=event, duration_seconds=0.5, exception=exception
+        )
+    relay_sent.send(SHOP, event=WrittenEvent("7", name, None, b""))
+    open_relays.add(SHOP)
+    SHOP.waiting, SHOP.oldest_seconds = int(request.args.get("waiting", "0")), 30.0
+    relay_delayed.send(SHOP, waiting=SHOP.waiting, reason="Connection refused")
+    return "placed"
+
+
+class Party:
+    """A relay, or a listener, as others see it."""
+
+    sends_later = True
+    waiting, dropped, oldest_seconds = 0, 0, 0.0
+
+    def __init__(self, name: str) -> None:
+        self.source = self.group = name
+
+    def close(self, seconds: float) -> int:
+        return 0
+
+
+SHOP, SHIPPING = Party("shop"), Party("shipping")
 
 
 def die() -> t.NoReturn:

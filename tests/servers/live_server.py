@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -192,7 +193,7 @@ class Seen:
     def is_live(self) -> None:
         expect(self.page.get_by_role("status")).to_have_text("Live, as of")
 
-    def tab(self, name: str) -> None:
+    def tab(self, name: str | re.Pattern[str]) -> None:
         """Open a list."""
         self.page.get_by_role("tab", name=name).click()
         # A list does not move while the pointer is over it.

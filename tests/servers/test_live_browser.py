@@ -40,6 +40,8 @@ TABS = (
     *("Routes", "In flight", "Requests", "SQL"),
     *("Failures", "Referrers", "Signals", "Workers"),
 )
+# They are there when there is something in them.
+RARE_TABS = (re.compile(r"^Work\s?\d"), re.compile(r"^Relay\s?\d"))
 PHONE = {"width": 390, "height": 844}
 
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
@@ -250,6 +252,94 @@ def rest(seen: Seen) -> str:
     return str(seen.page.locator("#exchanges .rest").inner_text())
 
 
+@needs_browser
+def test_work_and_events_have_lists_once_there_are_any(
+    browser: Browser, tmp_path: Path
+) -> None:
+    context = new_context(browser)
+    with (
+        serving_live(tmp_path) as site,
+        contextlib.closing(context),
+        opened(context) as seen,
+    ):
+        seen.log_in(site.url)
+        site.get("/page")
+        seen.next_polls()
+        tabs = seen.page.get_by_role("tab").all_inner_texts()
+        assert [re.sub(r"[\d !]+$", "", one) for one in tabs] == [*TABS]
+        site.get("/work")
+        site.get("/place")
+        for name in RARE_TABS:
+            expect(seen.page.get_by_role("tab", name=name)).to_be_visible()
+        assert seen.problems() == []
+
+
+@needs_browser
+def test_work_is_shown_by_its_name_and_among_the_requests(
+    site: LiveSite, seen: Seen
+) -> None:
+    for _ in range(3):
+        site.get("/work?name=resize")
+    before = site.requests
+    seen.tab(RARE_TABS[0])
+    expect(seen.row("resize-again")).to_contain_text("3")
+    name, minute, all_, failed, *_ = seen.cells("resize-again")
+    assert (name, minute, all_, failed) == ("resize-again", "3", "3", "3")
+    expect(seen.figure("Requests")).to_contain_text(f"{before:,} in all")
+    seen.row("resize-again").click()
+    seen.page.get_by_role("button", name="Show its requests").click()
+    seen.page.mouse.move(1, 1)
+    rows = seen.page.locator("#exchanges tr.row")
+    seen.wait(lambda: rows.count() == 3, "only these are shown")
+    expect(rows.first).to_contain_text("WORK resize-again")
+    expect(rows.first).to_contain_text("– error")
+    rows.first.click()
+    seen.page.get_by_role("button", name="Show its traceback").click()
+    expect(seen.row("no lorry")).to_contain_text("resize-again")
+
+
+@needs_browser
+def test_work_and_requests_are_filtered_by_kind(site: LiveSite, seen: Seen) -> None:
+    site.get("/work")
+    seen.tab("Requests")
+    rows = seen.page.locator("#exchanges tr.row td:first-child")
+    for kind, is_work in (("work", True), ("requests", False)):
+        seen.page.locator("#filters").get_by_label("Kind").select_option(kind)
+        seen.page.mouse.move(1, 1)
+        seen.wait(lambda: rows.count() > 0, f"there are rows of {kind}")
+        texts = rows.all_inner_texts()
+        assert {one.startswith("WORK ") for one in texts} == {is_work}
+        expect(seen.page.locator("#exchanges .rest")).to_contain_text("fit")
+
+
+@needs_browser
+def test_events_are_shown_with_what_waits_and_what_failed(
+    site: LiveSite, seen: Seen
+) -> None:
+    site.get("/place?name=order-paid&waiting=2")
+    tab = seen.page.get_by_role("tab", name=RARE_TABS[1])
+    expect(tab).to_contain_text("!")
+    seen.tab(RARE_TABS[1])
+    sent = seen.page.locator("#relay tr.row", has_text="sent by shop")
+    received = seen.page.locator("#relay tr.row", has_text="received by shipping")
+    expect(sent.filter(has_text="order-paid")).to_have_count(1)
+    row = received.filter(has_text="order-paid")
+    cells = row.locator("td").all_inner_texts()
+    assert cells[2:7] == ["1", "1", "1", "0", "0"]
+    assert cells[7] == "500 ms"
+    assert cells[9] == "LookupError: no stock"
+    note = seen.page.locator("#relay .rest")
+    expect(note).to_contain_text(
+        re.compile(r"shop: 2 wait, the oldest for 3\d\.\d s, Connection refused")
+    )
+    row.click()
+    failures = seen.page.get_by_role("region", name="Failures")
+    expect(failures).to_contain_text("1×  failed  LookupError: no stock")
+    site.get("/place?name=order-paid")
+    seen.tab("Workers")
+    expect(seen.row("alive")).to_be_visible()
+
+
 # --- Filters, order, focus ---
 
 
@@ -278,7 +368,8 @@ def test_filters_leave_what_fits(site: LiveSite, seen: Seen) -> None:
     only("Route", "/fail", 3, "/fail")
     only("Route", "<unmatched>", 3, "–")
     only("Status", "5xx", 4, r"5\d\d.*")
-    only("Outcome", "complete", 4, r"\d+")
+    # Work has no status.
+    only("Outcome", "complete", 4, r"\d+|–")
     only("At least, s", "0.2", 5, r"[2-9]\d\d ms|[\d.]+ s")
     only("Id begins with", "harbour", 7, "harbour-1")
     seen.page.locator("#filters").get_by_label("Id begins with").fill("nobody")
@@ -420,6 +511,8 @@ def test_a_phone_needs_no_sideways_scroll(
 ) -> None:
     site.get("/orders")
     site.get("/" + "x" * 200)
+    site.get(f"/work?name={'x' * 200}")
+    site.get(f"/place?name={'x' * 200}&message={'x' * 200}")
     phone = new_context(
         browser,
         viewport=PHONE,
@@ -429,7 +522,7 @@ def test_a_phone_needs_no_sideways_scroll(
     with contextlib.closing(phone), opened(phone) as seen:
         seen.page.goto(site.url)
         seen.is_live()
-        for name in TABS:
+        for name in (*TABS, *RARE_TABS):
             seen.tab(name)
             assert (name, seen.overflow()) == (name, 0)
             openers = seen.page.locator(".opener:visible")
@@ -560,8 +653,11 @@ def test_hostile_texts_are_only_text(site: LiveSite, seen: Seen) -> None:
         site.get("/items/1", Referer=referrer)
     message = "%3Cimg%20src=x%20onerror=alert(3)%3E%E2%80%AE%1b[2J%0Anext"
     site.get(f"/fail?message={message}")
+    hostile = "%3Cscript%3Ealert(4)%3C/script%3E%E2%80%AE%1b[2J"
+    site.get(f"/work?name={hostile}")
+    site.get(f"/place?name={hostile}&message={message}")
     site.write_lists()
-    for name in TABS:
+    for name in (*TABS, *RARE_TABS):
         seen.tab(name)
         seen.next_polls(1)
         for opener in seen.page.locator(".opener:visible").all()[:3]:
@@ -575,6 +671,9 @@ def test_hostile_texts_are_only_text(site: LiveSite, seen: Seen) -> None:
     assert seen.page.get_by_text("<script>alert(1)").count() > 0
     seen.tab("Failures")
     assert seen.page.get_by_text("onerror=alert(3)").count() > 0
+    for name in RARE_TABS:
+        seen.tab(name)
+        assert seen.row("<script>alert(4)</script>").count() > 0
     marks = "document.querySelectorAll('.event b').length"
     assert seen.page.evaluate(elements) - seen.page.evaluate(marks) == before
     assert seen.problems() == []

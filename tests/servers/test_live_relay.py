@@ -100,10 +100,10 @@ def test_both_sides_of_a_relay_are_shown(
         def received() -> t.Any:
             return row_of(read_live(folder), "received")
 
-        eventually(lambda: received() and received().lost_since_start)
+        eventually(lambda: received() and received().given_up_since_start)
         row = received()
         assert (row.name, row.party) == ("order-placed", "shipping")
-        assert (row.events, row.failed, row.retried, row.lost) == (9, 2, 1, 1)
+        assert (row.events, row.failed, row.retried, row.given_up) == (9, 2, 1, 1)
         assert {one.kind: one.reason for one in row.faults} == {
             "failed": "LookupError: no stock",
             "buried": "LookupError: no stock",

@@ -69,12 +69,12 @@ class RelayRow:
     """Tries of receivers that failed."""
     retried: int
     """Tries after the first one."""
-    lost: int
+    given_up: int
     """Those that were dropped, or buried."""
     events_since_start: int
     failed_since_start: int
     retried_since_start: int
-    lost_since_start: int
+    given_up_since_start: int
     mean_seconds: float | None
     """How long receivers took; ``None`` for events that were sent."""
     longest_seconds: float | None

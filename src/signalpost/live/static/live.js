@@ -119,7 +119,7 @@ function drawFigures() {
 	const alive = workers.filter((one) => one.state === "alive");
 	const killed = workers.filter((one) => one.state === "killed").length;
 	const busy = alive.filter((one) => one.is_busy).length;
-	const longest = open.find((one) => !one.is_dead);
+	const longest = open.find((one) => !one.is_dead && !isWork(one));
 	const all = (name) => `${count(total[`${name}_since_start`])} in all`;
 	[
 		[`${rate(total.requests_per_second)} /s`, all("requests")],
@@ -257,10 +257,12 @@ const took = (row) => row.response_seconds ?? row.duration_seconds;
 const GET = {
 	took,
 	mean: (row) => row.total_seconds / (row.times ?? row.calls) || null,
+	fault: (row) => row.faults[0]?.reason,
 };
 const above0 = (tone) => (n) => (n > 0 ? tone : "soft");
 const often = (n) => (n < REPEATED ? "soft" : "warn");
 const isWhole = (row) => row.outcome === "complete";
+const isWork = (row) => row.method === "WORK";
 /** The text of a value, and its tone, each by the value and its row. */
 const KINDS = {
 	bad: [count, above0("bad")],
@@ -273,6 +275,8 @@ const KINDS = {
 	took: [time, (_, row) => (row.is_slow ? "warn" : "")],
 	request: [(path, row) => `${row.method} ${path}`],
 	raised: [(name, row) => name + (row.message ? `: ${row.message}` : "")],
+	event: [(name, row) => `${row.direction === "sent" ? "→" : "←"} ${name}`],
+	way: [(party, row) => `${row.direction} by ${party}`],
 	state: [
 		(name) => `${{ alive: "●", ended: "○" }[name] ?? "✕"} ${name}`,
 		(name) => ({ alive: "good", killed: "bad" })[name] ?? "soft",
@@ -482,6 +486,7 @@ function list(id, label, key, empty, lines, more) {
 		panel.hidden = id !== chosen;
 		if (!data) return;
 		const [rows, left] = read();
+		tab.hidden = self.isRare && id !== chosen && !rows.length && !self.read()[2];
 		const isAlarm = self.isAlarm?.(rows);
 		mark(size, "class", isAlarm ? "bad" : "");
 		write(size, count(rows.length + left) + (isAlarm ? " !" : ""));
@@ -496,6 +501,11 @@ async function ask(query) {
 	const body = await answer.json();
 	if (!answer.ok) throw new Error(body.error);
 	return body;
+}
+
+function quote(cell, name, lines) {
+	const names = { tabindex: 0, role: "region", "aria-label": name };
+	cell.append(make("pre", names, lines.join("\n")));
 }
 
 /** Show what a row has beyond its line, once it has come. */
@@ -559,6 +569,14 @@ function showExchange(cell, { exchange }) {
 
 // Lists
 
+function showRequests(cell, route) {
+	cell.append(button("Show its requests", () => {
+		goTo("exchanges");
+		filters.reset();
+		filters.route.value = route;
+	}));
+}
+
 list("routes", "Routes", "route", "No request has been recorded yet.", `
 Route||route|c
 /s|4|requests_per_second|n|rate
@@ -572,11 +590,7 @@ In all||requests_since_start|nw
 Errors in all||failed_since_start|x
 Aborted in all||aborted_since_start|x
 Last minute|7|chart|sm`, {
-	detail: (cell, { route }) => cell.append(button("Show its requests", () => {
-		goTo("exchanges");
-		filters.reset();
-		filters.route.value = route;
-	})),
+	detail: (cell, { route }) => showRequests(cell, route),
 });
 
 list("in_flight", "In flight", "worker started_at method path",
@@ -605,6 +619,50 @@ Exception||exception|x`, {
 	read: readExchanges,
 });
 
+list("work", "Work", "name", "No unit of work has ended.", `
+Name||name|c
+Last minute|6.4|done|nmd
+In all||done_since_start|n
+Failed|4.8|failed_since_start|n|bad
+Aborted||aborted_since_start|nw|warn
+Mean||mean_seconds|n
+Slowest||longest_seconds|nm
+Last||last_at|nm
+Failed in the last minute||failed|x
+Aborted in the last minute||aborted|x`, {
+	detail: (cell, { name }) => showRequests(cell, name),
+	isRare: true,
+});
+
+list("relay", "Relay", "direction party name", "No event was sent or received.", `
+Event||name|c|event
+By|13|party|m|way
+Last minute|6.4|events|nw
+In all||events_since_start|nd
+Failed|4.8|failed_since_start|n|bad
+Retried||retried_since_start|nw|warn
+Given up||given_up_since_start|n|bad
+Took||mean_seconds|nw
+Age||mean_age_seconds|nm
+Last failure|14|fault|cw
+Failed in the last minute||failed|x
+Given up in the last minute||given_up|x
+Retried in the last minute||retried|x
+Longest||longest_seconds|x
+Greatest age||longest_age_seconds|x
+Last||last_at|x`, {
+	detail: (cell, { faults }) => faults.length && quote(cell, "Failures", faults.map((one) =>
+		`${day(one.last_at)}  ${one.times}×  ${one.kind}  ${plain(one.reason)}`)),
+	read: () => [data.relay, data.relay_left_out, data.relay_queues.map((one) => [
+		`${one.source}: ${count(one.waiting)} wait`,
+		one.waiting && `the oldest for ${time(one.oldest_seconds)}`,
+		one.waiting && one.faults[0]?.reason,
+		one.left_behind && `${count(one.left_behind)} lost in killed processes`,
+	].filter(Boolean).join(", ")).join("; ")],
+	isAlarm: (rows) => rows.some((row) => row.failed || row.given_up),
+	isRare: true,
+});
+
 list("statements", "SQL", "statement",
 	"No statement is recorded; the receiver “sqlalchemy” makes engines send them.", `
 Statement||statement|c
@@ -627,10 +685,8 @@ First||first_at|x|day
 In the||where|x
 Method||method|x
 Fingerprint||fingerprint|x`, {
-	detail: (cell, { fingerprint }) =>
-		later(cell, { failure: fingerprint }, ({ failure }) => cell.append(make("pre",
-			{ tabindex: 0, role: "region", "aria-label": "Traceback" },
-			failure.traceback.join("\n")))),
+	detail: (cell, { fingerprint }) => later(cell, { failure: fingerprint },
+		({ failure }) => quote(cell, "Traceback", failure.traceback)),
 	isAlarm: (rows) => rows.some((row) => data.now - row.last_at < 60),
 });
 
@@ -659,8 +715,10 @@ In flight||in_flight|nm|soft
 Requests||requests|n
 Errors|4.8|failed|n|bad
 Aborted||aborted|nw|warn
+Work|4.6|work|nw
+Events|4.8|events|nw
 Started||started_at|nm
-Last request|7.4|last_at|nm
+Last||last_at|nm
 File||bytes|nw`, { isAlarm: (rows) => rows.some((row) => row.state === "killed") });
 
 // Filters of the requests
@@ -672,7 +730,8 @@ let found = [], foundLeft = 0, shown = null, asked = 0;
 /** Return what is filtered by, in the words of data.json. */
 const query = () => Object.fromEntries([...new FormData(filters)].filter(([, text]) => text));
 
-const fits = ({ route, status, outcome, id = "", slow_seconds: least = 0 }) => (row) =>
+const fits = ({ kind, route, status, outcome, id = "", slow_seconds: least = 0 }) => (row) =>
+	(!kind || isWork(row) === (kind === "work")) &&
 	(!route || (row.route ?? "<unmatched>") === route) &&
 	(!status || `${row.status}`[0] === status[0]) &&
 	(!outcome || row.outcome === outcome) &&
@@ -701,7 +760,8 @@ function renew() {
 
 function readExchanges() {
 	const { route: select } = filters;
-	const names = new Set(data.routes.map((one) => one.route).sort());
+	const named = data.routes.concat(data.work).map((one) => one.route ?? one.name);
+	const names = new Set(named.sort());
 	for (const { value } of select.options) names.delete(value);
 	for (const value of names) select.append(make("option", { value }, value));
 	const wanted = query();
@@ -736,7 +796,7 @@ function goTo(id, key = lists[id].openKey) {
 }
 
 $("tabs").onkeydown = (event) => {
-	const ids = Object.keys(lists);
+	const ids = Object.keys(lists).filter((id) => !lists[id].tab.hidden);
 	const at = ids.indexOf(chosen);
 	const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1 }[event.key];
 	if (to === undefined) return;

@@ -188,7 +188,7 @@ def _start_response(
 def _files_of(page: LivePage) -> list[bytes]:
     """Return what a browser loads first."""
     static = Path(signalpost.live.__file__).with_name("static")
-    names = ("index.html", "live.css", "live.js", "uplot.css", "uplot.js", "icon.svg")
+    names = ("index.html", "live.css", "live.js", "uplot.js", "icon.svg")
     return [(static / name).read_bytes() for name in names]
 
 

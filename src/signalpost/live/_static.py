@@ -17,7 +17,6 @@ _TYPES: Final = {
     "live.js": "text/javascript; charset=utf-8",
     "live.css": "text/css; charset=utf-8",
     "uplot.js": "text/javascript; charset=utf-8",
-    "uplot.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 """The files that are served, and no others."""

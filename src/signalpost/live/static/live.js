@@ -36,9 +36,8 @@ function follow(parent, nodes) {
 	if (focused.isConnected) focused.focus({ preventScroll: true });
 }
 
-// Numbers and times as text
-
 const plain = (value) => `${value ?? "–"}`;
+const joined = (...parts) => parts.filter(Boolean).join("; ");
 const count = (n) => n?.toLocaleString("en") ?? "–";
 const rate = (n) => (n < 99.95 ? n.toFixed(1) : count(Math.round(n)));
 const share = (n) => `${+(n * 100).toFixed(n < 0.0995 ? 1 : 0)} %`;
@@ -53,13 +52,12 @@ function time(seconds) {
 	if (seconds < 0.0009995) return `${(seconds * 1e6).toFixed()} µs`;
 	if (seconds < 0.9995) return `${(seconds * 1e3).toPrecision(3)} ms`;
 	if (seconds < 59.95) return `${seconds.toPrecision(3)} s`;
-	const [m, h] = [Math.floor(seconds / 60), Math.floor(seconds / 3600)];
-	if (h < 48) return h ? `${h} h ${m % 60} m` : `${m} m ${Math.floor(seconds % 60)} s`;
+	const [s, m, h] = [1, 60, 3600].map((one) => Math.floor(seconds / one));
+	if (h < 48) return h ? `${h} h ${m % 60} m` : `${m} m ${s % 60} s`;
 	return `${Math.floor(h / 24)} days`;
 }
 
-// Logging in: a link's token is in its fragment, so in no log
-
+// A link's token is in its fragment, so in no log.
 const token = new URLSearchParams(location.hash.slice(1)).get("token");
 if (token !== null) history.replaceState(null, "", location.pathname);
 
@@ -75,8 +73,6 @@ if ($("login")) {
 	if (token) logIn().catch(() => write($("message"), "The server does not answer."));
 	return;
 }
-
-// What was received
 
 const SERIES = {
 	seconds: ["requests", "failed", "aborted"],
@@ -112,8 +108,6 @@ function receive(fresh) {
 	data = fresh;
 }
 
-// Figures
-
 function drawFigures() {
 	const { total, workers, in_flight: open } = data;
 	const alive = workers.filter((one) => one.state === "alive");
@@ -138,8 +132,6 @@ function drawFigures() {
 	write($("since"), data.since === null ? "nothing is recorded yet"
 		: `counted since ${day(data.since)} (${time(data.now - data.since)})`);
 }
-
-// Charts
 
 const STYLES = [["solid"], ["solid"], ["dashed", [7, 3]], ["dotted", [2, 3]]];
 
@@ -251,13 +243,10 @@ function spark(place) {
 	};
 }
 
-// How a field of a row is shown
-
 const took = (row) => row.response_seconds ?? row.duration_seconds;
 const GET = {
 	took,
 	mean: (row) => row.total_seconds / (row.times ?? row.calls) || null,
-	fault: (row) => row.faults[0]?.reason,
 };
 const above0 = (tone) => (n) => (n > 0 ? tone : "soft");
 const often = (n) => (n < REPEATED ? "soft" : "warn");
@@ -276,7 +265,9 @@ const KINDS = {
 	request: [(path, row) => `${row.method} ${path}`],
 	raised: [(name, row) => name + (row.message ? `: ${row.message}` : "")],
 	event: [(name, row) => `${row.direction === "sent" ? "→" : "←"} ${name}`],
-	way: [(party, row) => `${row.direction} by ${party}`],
+	fault: [([first]) => plain(first?.reason)],
+	faults: [(all) => joined(...all.map((one) =>
+		`${one.times}× ${one.kind} until ${clock(one.last_at)}: ${plain(one.reason)}`)) || "–"],
 	state: [
 		(name) => `${{ alive: "●", ended: "○" }[name] ?? "✕"} ${name}`,
 		(name) => ({ alive: "good", killed: "bad" })[name] ?? "soft",
@@ -298,11 +289,10 @@ const KINDS = {
 	],
 	most: [(n) => `${n < REPEATED ? "" : "▲ "}${n}×`, often],
 };
-/** Read "label|width in rem|field|flags|kind".
+/** Read "label|width in rem|field|flags|kind"; the field's name can have the unit.
  *
  * Flags: n number, m not on a phone, w only if wide, x only in an open row, c code,
- * s small chart, d first order; each is a class, too. Without a kind, the field's name
- * tells its unit.
+ * s small chart, d first order; each is a class, too.
  */
 function column(line) {
 	const [label, width, field, flags, kind] = line.split("|");
@@ -336,12 +326,11 @@ function shower({ is, get, text, tone }, node) {
 	};
 }
 
-// A tab and a table, all of one kind
-
 const lists = {};
 let chosen = location.hash.slice(1);
 
-/** `id` names the list in the data, `key` the fields that identify its rows. */
+/** `id` names the list in the data, `key` the fields that identify its rows; without
+ * a text for `empty`, an empty one is hidden. */
 function list(id, label, key, empty, lines, more) {
 	const columns = lines.trim().split("\n").map(column);
 	const cells = columns.filter((one) => !one.is("x"));
@@ -413,8 +402,7 @@ function list(id, label, key, empty, lines, more) {
 			(nodes[Math.min(at, nodes.length - 1)]?.querySelector("button") ?? tab).focus();
 		}
 		none.hidden = rows.length > 0;
-		const rest = left && `${count(left)} more are not in this list`;
-		write(note, [rest, more].filter(Boolean).join("; "));
+		write(note, joined(left && `${count(left)} more are not in this list`, more));
 	}
 
 	function newRow(at) {
@@ -486,7 +474,7 @@ function list(id, label, key, empty, lines, more) {
 		panel.hidden = id !== chosen;
 		if (!data) return;
 		const [rows, left] = read();
-		tab.hidden = self.isRare && id !== chosen && !rows.length && !self.read()[2];
+		tab.hidden = !empty && id !== chosen && !rows.length && !self.read()[2];
 		const isAlarm = self.isAlarm?.(rows);
 		mark(size, "class", isAlarm ? "bad" : "");
 		write(size, count(rows.length + left) + (isAlarm ? " !" : ""));
@@ -503,11 +491,6 @@ async function ask(query) {
 	return body;
 }
 
-function quote(cell, name, lines) {
-	const names = { tabindex: 0, role: "region", "aria-label": name };
-	cell.append(make("pre", names, lines.join("\n")));
-}
-
 /** Show what a row has beyond its line, once it has come. */
 async function later(cell, query, show) {
 	const wait = make("p", { class: "soft" }, "Loading …");
@@ -519,8 +502,6 @@ async function later(cell, query, show) {
 		write(wait, `This cannot be shown: ${error.message}`);
 	}
 }
-
-// What happened in an exchange
 
 function eventRow({ kind, name, at_seconds: at, seconds, place, times, ...one }, whole) {
 	const x = Math.min(99.4, (at / whole) * 100);
@@ -558,22 +539,19 @@ function showExchange(cell, { exchange }) {
 	cell.append(make("div",
 		{ class: "events", role: "list", "aria-label": "What happened, in order" },
 		...events.map((one) => eventRow(one, whole))));
-	cell.append(make("p", { class: "soft" }, [
+	cell.append(make("p", { class: "soft" }, joined(
 		left && `${count(left)} more events are not kept`,
 		!data.has_waterfall && "signals, templates and SQL are not recorded",
-		exchange.referrer && `referrer ${exchange.referrer}`,
-	].filter(Boolean).join("; ")));
+		exchange.referrer && `referrer ${exchange.referrer}`)));
 	const show = () => goTo("failures", fingerprint);
 	if (fingerprint) cell.append(button("Show its traceback", show));
 }
 
-// Lists
-
-function showRequests(cell, route) {
+function showRequests(cell, { route, name }) {
 	cell.append(button("Show its requests", () => {
 		goTo("exchanges");
 		filters.reset();
-		filters.route.value = route;
+		filters.route.value = route ?? name;
 	}));
 }
 
@@ -590,7 +568,7 @@ In all||requests_since_start|nw
 Errors in all||failed_since_start|x
 Aborted in all||aborted_since_start|x
 Last minute|7|chart|sm`, {
-	detail: (cell, { route }) => showRequests(cell, route),
+	detail: showRequests,
 });
 
 list("in_flight", "In flight", "worker started_at method path",
@@ -619,7 +597,7 @@ Exception||exception|x`, {
 	read: readExchanges,
 });
 
-list("work", "Work", "name", "No unit of work has ended.", `
+list("work", "Work", "name", "", `
 Name||name|c
 Last minute|6.4|done|nmd
 In all||done_since_start|n
@@ -627,16 +605,11 @@ Failed|4.8|failed_since_start|n|bad
 Aborted||aborted_since_start|nw|warn
 Mean||mean_seconds|n
 Slowest||longest_seconds|nm
-Last||last_at|nm
-Failed in the last minute||failed|x
-Aborted in the last minute||aborted|x`, {
-	detail: (cell, { name }) => showRequests(cell, name),
-	isRare: true,
-});
+Last||last_at|nm`, { detail: showRequests });
 
-list("relay", "Relay", "direction party name", "No event was sent or received.", `
+list("relay", "Relay", "direction party name", "", `
 Event||name|c|event
-By|13|party|m|way
+Source or group|9.4|party|m
 Last minute|6.4|events|nw
 In all||events_since_start|nd
 Failed|4.8|failed_since_start|n|bad
@@ -644,23 +617,18 @@ Retried||retried_since_start|nw|warn
 Given up||given_up_since_start|n|bad
 Took||mean_seconds|nw
 Age||mean_age_seconds|nm
-Last failure|14|fault|cw
-Failed in the last minute||failed|x
-Given up in the last minute||given_up|x
-Retried in the last minute||retried|x
-Longest||longest_seconds|x
-Greatest age||longest_age_seconds|x
-Last||last_at|x`, {
-	detail: (cell, { faults }) => faults.length && quote(cell, "Failures", faults.map((one) =>
-		`${day(one.last_at)}  ${one.times}×  ${one.kind}  ${plain(one.reason)}`)),
-	read: () => [data.relay, data.relay_left_out, data.relay_queues.map((one) => [
+Last failure|14|faults|w|fault
+In the last minute failed||failed|x
+retried||retried|x
+given up||given_up|x
+Failures||faults|x|faults`, {
+	detail() {},
+	read: () => [data.relay, data.relay_left_out, joined(...data.relay_queues.flatMap((one) => [
 		`${one.source}: ${count(one.waiting)} wait`,
-		one.waiting && `the oldest for ${time(one.oldest_seconds)}`,
-		one.waiting && one.faults[0]?.reason,
+		one.waiting && `the oldest for ${time(one.oldest_seconds)}, ${one.faults[0]?.reason}`,
 		one.left_behind && `${count(one.left_behind)} lost in killed processes`,
-	].filter(Boolean).join(", ")).join("; ")],
+	]))],
 	isAlarm: (rows) => rows.some((row) => row.failed || row.given_up),
-	isRare: true,
 });
 
 list("statements", "SQL", "statement",
@@ -686,7 +654,9 @@ In the||where|x
 Method||method|x
 Fingerprint||fingerprint|x`, {
 	detail: (cell, { fingerprint }) => later(cell, { failure: fingerprint },
-		({ failure }) => quote(cell, "Traceback", failure.traceback)),
+		({ failure }) => cell.append(make("pre",
+			{ tabindex: 0, role: "region", "aria-label": "Traceback" },
+			failure.traceback.join("\n")))),
 	isAlarm: (rows) => rows.some((row) => data.now - row.last_at < 60),
 });
 
@@ -720,8 +690,6 @@ Events|4.8|events|nw
 Started||started_at|nm
 Last||last_at|nm
 File||bytes|nw`, { isAlarm: (rows) => rows.some((row) => row.state === "killed") });
-
-// Filters of the requests
 
 const filters = $("filters");
 const fresh = $("fresh");
@@ -784,8 +752,6 @@ filters.onreset = () => setTimeout(filtersChanged);
 fresh.onclick = renew;
 lists.exchanges.panel.prepend(filters);
 
-// Tabs, and the whole page
-
 function goTo(id, key = lists[id].openKey) {
 	chosen = id;
 	lists[id].openKey = key;
@@ -822,8 +788,6 @@ function redraw() {
 	drawFoot();
 }
 
-// Polling, never while paused or hidden
-
 let timer = 0, turn = 0, misses = 0, isPaused = false, problem;
 
 function say(state, text) {
@@ -832,6 +796,7 @@ function say(state, text) {
 	write($("now"), data ? clock(data.now) : "the start");
 }
 
+/** Poll, but not while the page is paused or hidden. */
 async function tick() {
 	const mine = stop();
 	if (isPaused || document.hidden) return;

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 from typing import Final
+from typing import TypeAlias
 
 from ._relay_file import Fault
 from ._relay_file import FAULT_KINDS
@@ -34,75 +36,96 @@ from .background import RelayQueueRow
 from .background import RelayRow
 from .background import WorkRow
 
-__all__ = ["events_of", "parts_beside", "work_of"]
+__all__ = ["Beside"]
 
 _MOST_ROWS: Final = 100
 _MOST_FAULTS: Final = 5
 _DIRECTIONS: Final = {OUTWARDS: "sent", INWARDS: "received"}
 
 
-def parts_beside(
-    workers: Sequence[Worker], first_tick: int, last_tick: int, now: float
-) -> dict[str, Any]:
-    """Return the parts of a snapshot that are of no request.
+class Beside:
+    """What workers have recorded beside requests, read once.
 
+    :param workers: The workers.
     :param first_tick: The number of the first period of the last minute.
     :param last_tick: The number of the last one.
     """
 
-    def rows_of(table: str) -> list[Tally]:
-        found: dict[Key, Tally] = {}
+    def __init__(
+        self, workers: Sequence[Worker], first_tick: int, last_tick: int
+    ) -> None:
+        self._workers = workers
+        self._work: dict[str, list[Tally]] = {}
+        self._relay: dict[str, list[Tally]] = {}
         for one in workers:
-            at = getattr(one.layout, table)
-            for row in tallies_in(one.data, at, first_tick, last_tick):
-                known = found.get(row.key)
-                found[row.key] = row if known is None else _both(known, row)
-        # A row that is damaged may have any number.
-        return sorted(found.values(), key=lambda row: row.key)
+            layout = one.layout
+            for rows, at in ((self._work, layout.work), (self._relay, layout.relay)):
+                place = at - layout.work
+                rows[one.name] = [*tallies_in(one.beside, place, first_tick, last_tick)]
 
-    faults = [
-        fault for one in workers for fault in faults_in(one.data, one.layout.faults)
-    ]
-    work, relay = rows_of("work"), rows_of("relay")
-    events = [_relay_row(row, faults) for row in relay if row.key[0] in _DIRECTIONS]
-    return {
-        "work": tuple(map(_work_row, work[:_MOST_ROWS])),
-        "work_left_out": max(0, len(work) - _MOST_ROWS),
-        "relay": tuple(events[:_MOST_ROWS]),
-        "relay_left_out": max(0, len(events) - _MOST_ROWS),
-        "relay_queues": _queues(workers, faults, now),
-    }
+    def parts(self, now: float) -> dict[str, Any]:
+        """Return the parts of a snapshot.
+
+        :param now: The time, in seconds since the epoch.
+        """
+        faults: _Faults = {}
+        for one in self._workers:
+            for fault in faults_in(one.beside, one.layout.faults - one.layout.work):
+                faults.setdefault((fault.name, fault.party), []).append(fault)
+        work, relay = _merged(self._work), _merged(self._relay)
+        # A row that is damaged may have any direction.
+        events = [
+            _relay_row(row, faults) for row in relay if row.key.direction in _DIRECTIONS
+        ]
+        return {
+            "work": tuple(map(_work_row, work[:_MOST_ROWS])),
+            "work_left_out": max(0, len(work) - _MOST_ROWS),
+            "relay": tuple(events[:_MOST_ROWS]),
+            "relay_left_out": max(0, len(events) - _MOST_ROWS),
+            "relay_queues": _queues(self._workers, faults, now),
+        }
+
+    def work_of(self, worker: Worker) -> tuple[int, int]:
+        """Return how many units of work a worker has done, and how many failed."""
+        rows = self._work[worker.name]
+        return _sum(rows, WORK_DONE), _sum(rows, WORK_FAILED)
+
+    def events_of(self, worker: Worker) -> int:
+        """Return how many events a worker has sent and received."""
+        rows = self._relay[worker.name]
+        return _sum(rows, SENT) + _sum(rows, RECEIVED)
 
 
-def work_of(worker: Worker) -> tuple[int, int]:
-    """Return how many units of work a worker has done, and how many have failed."""
-    rows = [*tallies_in(worker.data, worker.layout.work, 0, 0)]
-    return _sum(rows, WORK_DONE), _sum(rows, WORK_FAILED)
-
-
-def events_of(worker: Worker) -> int:
-    """Return how many events a worker has sent and received."""
-    rows = [*tallies_in(worker.data, worker.layout.relay, 0, 0)]
-    return _sum(rows, SENT) + _sum(rows, RECEIVED)
+_Faults: TypeAlias = dict[tuple[str, str], list[Fault]]
 
 
 def _sum(rows: Iterable[Tally], counter: int) -> int:
     return sum(row.counts[counter] for row in rows)
 
 
-def _both(one: Tally, other: Tally) -> Tally:
-    def sums(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:
-        return tuple(x + y for x, y in zip(a, b, strict=True))
+def _merged(rows: Mapping[str, Iterable[Tally]]) -> list[Tally]:
+    """Return the rows of all workers, in the order of their keys."""
+    found: dict[Key, list[Tally]] = {}
+    for row in chain.from_iterable(rows.values()):
+        found.setdefault(row.key, []).append(row)
+    return [_sum_of(found[key]) for key in sorted(found)]
 
+
+def _sum_of(rows: list[Tally]) -> Tally:
+    if len(rows) == 1:
+        return rows[0]
+    keys, counts, minutes, seconds, longest, ages, oldest, last = zip(
+        *rows, strict=True
+    )
     return Tally(
-        one.key,
-        sums(one.counts, other.counts),
-        sums(one.minute, other.minute),
-        one.seconds + other.seconds,
-        max(one.longest_seconds, other.longest_seconds),
-        one.age_seconds + other.age_seconds,
-        max(one.oldest_seconds, other.oldest_seconds),
-        max(one.last_at, other.last_at),
+        keys[0],
+        tuple(map(sum, zip(*counts, strict=True))),
+        tuple(map(sum, zip(*minutes, strict=True))),
+        sum(seconds),
+        max(longest),
+        sum(ages),
+        max(oldest),
+        max(last),
     )
 
 
@@ -125,7 +148,7 @@ def _work_row(row: Tally) -> WorkRow:
     )
 
 
-def _relay_row(row: Tally, faults: Iterable[Fault]) -> RelayRow:
+def _relay_row(row: Tally, faults: _Faults) -> RelayRow:
     direction, name, party = row.key
     is_inwards = direction == INWARDS
     done, lost = (RECEIVED, BURIED) if is_inwards else (SENT, DROPPED)
@@ -149,10 +172,7 @@ def _relay_row(row: Tally, faults: Iterable[Fault]) -> RelayRow:
         round(row.oldest_seconds, 6) if aged else None,
         round(row.last_at, 3),
         _fault_rows(
-            faults,
-            lambda one: (
-                (one.name, one.party) == (name, party) and _kind_of(one) in kinds
-            ),
+            one for one in faults.get((name, party), ()) if _kind_of(one) in kinds
         ),
     )
 
@@ -161,12 +181,10 @@ def _kind_of(fault: Fault) -> str:
     return FAULT_KINDS[fault.kind % len(FAULT_KINDS)]
 
 
-def _fault_rows(
-    faults: Iterable[Fault], is_wanted: Callable[[Fault], bool]
-) -> tuple[RelayFaultRow, ...]:
+def _fault_rows(faults: Iterable[Fault]) -> tuple[RelayFaultRow, ...]:
     """Return failures as they are shown; those of several workers are one."""
     rows: dict[tuple[str, str], RelayFaultRow] = {}
-    for one in filter(is_wanted, faults):
+    for one in faults:
         row = RelayFaultRow(
             _kind_of(one),
             one.reason or None,
@@ -190,16 +208,17 @@ def _fault_rows(
 
 
 def _queues(
-    workers: Sequence[Worker], faults: Sequence[Fault], now: float
+    workers: Iterable[Worker], faults: _Faults, now: float
 ) -> tuple[RelayQueueRow, ...]:
     found: dict[str, list[tuple[Worker, Queue]]] = {}
     for worker in workers:
-        for queue in queues_in(worker.data, worker.layout.queues):
+        layout = worker.layout
+        for queue in queues_in(worker.beside, layout.queues - layout.work):
             found.setdefault(queue.source, []).append((worker, queue))
     # A dispatcher has no queue of its own, as the table has it.
-    for fault in faults:
-        if not fault.name:
-            found.setdefault(fault.party, [])
+    for name, party in faults:
+        if not name:
+            found.setdefault(party, [])
     return tuple(
         _queue_row(source, found[source], faults, now) for source in sorted(found)
     )[:_MOST_ROWS]
@@ -208,7 +227,7 @@ def _queues(
 def _queue_row(
     source: str,
     queues: Sequence[tuple[Worker, Queue]],
-    faults: Iterable[Fault],
+    faults: _Faults,
     now: float,
 ) -> RelayQueueRow:
     alive = [queue for worker, queue in queues if worker.is_alive]
@@ -220,5 +239,5 @@ def _queue_row(
         None if oldest_at is None else max(0.0, round(now - oldest_at, 3)),
         sum(queue.dropped for _, queue in queues),
         sum(one.waiting for one in dead),
-        _fault_rows(faults, lambda one: not one.name and one.party == source),
+        _fault_rows(faults.get(("", source), ())),
     )

@@ -69,6 +69,7 @@ class Worker:
         "_descriptor",
         "_index",
         "_window",
+        "beside",
         "data",
         "in_flight",
         "is_alive",
@@ -81,6 +82,8 @@ class Worker:
 
     data: bytes
     """The file up to the minutes of the routes."""
+    beside: bytes
+    """The part of the file with what is of no request."""
     in_flight: tuple[Slot, ...]
     """The requests in flight that have slots."""
     live: LiveFields
@@ -121,6 +124,7 @@ class Worker:
         if not 2 <= self.live.route_count <= layout.rows:
             raise ValueError("its counts are damaged")
         self.in_flight = self._slots()
+        self.beside = self._part(layout.work, layout.index)
 
     def _part(self, begin: int, end: int) -> bytes:
         data = os.pread(self._descriptor, end - begin, begin)
@@ -153,17 +157,17 @@ class Worker:
         """
         if self.is_alive:
             return "alive"
-        live, layout = self.live, self.layout
+        live = self.live
         if live.ended_at:
             return "ended"
-        is_of_work = not live.requests and any_in(self.data, layout.work)
+        is_of_work = not live.requests and any_in(self.beside, 0)
         is_at_rest = is_of_work and not self.in_flight and not self.work_overflow
         return "ended" if is_at_rest else "killed"
 
     @property
     def work_overflow(self) -> int:
         """Return how many units of work in flight have no slot."""
-        return overflow_in(self.data, self.layout.work)
+        return overflow_in(self.beside, 0)
 
     def _slots(self) -> tuple[Slot, ...]:
         begin = self.layout.slots

@@ -21,9 +21,7 @@ from typing import NamedTuple
 
 from ..receivers.own_folder import OwnFolder
 from ..work import METHOD as WORK
-from ._beside import events_of
-from ._beside import parts_beside
-from ._beside import work_of
+from ._beside import Beside
 from ._exchanges import detail_of
 from ._exchanges import filter_of
 from ._exchanges import newest
@@ -234,11 +232,12 @@ class Reader:
         span = _span_of(workers, now)
         shown = _in_flight(workers, now)
         count = sum(map(_count_in_flight, workers))
+        beside = Beside(workers, span.period - MINUTE_PERIODS + 1, span.period)
         parts: dict[str, Any] = {
             **self._numbers(workers, span, cursor),
             **_exchanges(workers, cursor),
             **_changed_lists(lists, cursor),
-            **parts_beside(workers, span.period - MINUTE_PERIODS + 1, span.period, now),
+            **beside.parts(now),
         }
         return LiveSnapshot(
             now=round(now, 3),
@@ -253,7 +252,7 @@ class Reader:
             quantile_error=round(QUANTILE_ERROR, 4),
             in_flight=tuple(shown),
             in_flight_left_out=max(0, count - len(shown)),
-            workers=tuple(_worker_row(one, span) for one in workers),
+            workers=tuple(_worker_row(one, span, beside) for one in workers),
             workers_left_out=files.left_out,
             files=_file_totals(workers, [*files.skipped, *lists.skipped]),
             **parts,
@@ -427,7 +426,7 @@ def _in_flight(workers: Sequence[Worker], now: float) -> list[InFlightRow]:
     ]
 
 
-def _worker_row(worker: Worker, span: _Span) -> WorkerRow:
+def _worker_row(worker: Worker, span: _Span, beside: Beside) -> WorkerRow:
     live, slots = worker.live, worker.in_flight
     in_flight = _count_in_flight(worker)
     return WorkerRow(
@@ -445,8 +444,8 @@ def _worker_row(worker: Worker, span: _Span) -> WorkerRow:
             minute_counts(worker, span.minute_first, span.second) / span.window_seconds,
             3,
         ),
-        *work_of(worker),
-        events_of(worker),
+        *beside.work_of(worker),
+        beside.events_of(worker),
         worker.start.size,
     )
 

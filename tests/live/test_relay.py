@@ -353,15 +353,14 @@ def test_what_waited_in_a_killed_process_is_lost(folder: Path) -> None:
 # Who records, and where
 
 LEAVING = """
-    import warnings
+    import logging
+    logging.disable()
     from signalpost import Namespace
     %s
     placed = Namespace().signal("order-placed", payload=("order",))
     LiveRecorder(folder=folder).connect()
     relay = Relay("redis://127.0.0.1:1/0", source="shop").forward(placed)
     placed.send(None, order=1)
-    import logging
-    logging.disable()
 """
 IMPORTS = (
     "from signalpost.live import LiveRecorder",

@@ -113,11 +113,12 @@ RECORD_HEAD: Final = Struct("=QI")
 """The head of a record: its sequence number, and the Adler-32 checksum of the rest."""
 
 _FIXED: Final = Struct("=8sIIIIIddI")
-_LIVE_AT: Final = 64
+LIVE_AT: Final = 64
 _LIVE: Final = Struct("=dQQQQIId")
+LIVE_BYTES: Final = _LIVE.size
 
 # Where the fields of LiveFields are, in numbers of their size from the beginning.
-LAST_AT: Final = _LIVE_AT // 8
+LAST_AT: Final = LIVE_AT // 8
 REQUESTS: Final = LAST_AT + 1
 FAILED: Final = LAST_AT + 2
 ABORTED: Final = LAST_AT + 3
@@ -125,37 +126,33 @@ SEQUENCE: Final = LAST_AT + 4
 ROUTE_COUNT: Final = 2 * (LAST_AT + 5)
 OVERFLOW: Final = ROUTE_COUNT + 1
 ENDED_AT: Final = LAST_AT + 6
+_HEADER_BYTES: Final = 128
+
 COUNTERS: Final = 8
 """The number of counters of a row beside the requests: of work, or of events."""
 TALLY_ROWS: Final = 64
-TALLY_HEAD: Final = Struct("<BxHH2x200s104s")
+TALLY_HEAD: Final = Struct("=BxHH2x200s104s")
 """Such a row: a direction, the lengths of two texts in bytes, the texts."""
-TALLY_TOTALS: Final = Struct(f"<{COUNTERS}Qddddd")
+TALLY_TOTALS: Final = Struct(f"={COUNTERS}Qddddd")
 """Its counters since the start, seconds in all and at most, ages in all and at most,
 when it was last written."""
-TALLY_PERIOD: Final = Struct(f"<I{COUNTERS}I")
+TALLY_PERIOD: Final = Struct(f"=I{COUNTERS}I")
 """Its counters of a period: the number of the period, then as the totals begin."""
 TALLY_MINUTE: Final = MINUTE_PERIODS * TALLY_PERIOD.size
 TALLY_ROW_BYTES: Final = TALLY_HEAD.size + TALLY_TOTALS.size + TALLY_MINUTE
-TALLY_TOP: Final = Struct("<II")
+TALLY_TOP: Final = Struct("=II")
 """What a table begins with: how many of its rows are used, and how many units of work
 in flight have no slot."""
 _TALLY_BYTES: Final = TALLY_TOP.size + TALLY_ROWS * TALLY_ROW_BYTES
 
 QUEUES: Final = 8
-QUEUE: Final = Struct("<IH2xQQd104s")
+QUEUE: Final = Struct("=IH2xQQd104s")
 """The queue of a relay: checksum of the rest, length of its name, events that wait,
 dropped ones, when the oldest one was sent, name."""
 FAULTS: Final = 20
-FAULT: Final = Struct("<IBxHHHIIdd200s104s804s")
+FAULT: Final = Struct("=IBxHHHIIdd200s104s804s")
 """What failed in the relay: checksum of the rest, kind, the lengths of three texts,
 tries, times, when it was first and last, signal, source or group, reason."""
-
-_FIXED: Final = Struct("<8sIIIIIddI")
-LIVE_AT: Final = 64
-_LIVE: Final = Struct("<dQQQQIId")
-LIVE_BYTES: Final = _LIVE.size
-_HEADER_BYTES: Final = 128
 
 
 class Start(NamedTuple):
@@ -213,7 +210,7 @@ def start_of(data: bytes) -> Start:
 
 def live_fields(data: bytes) -> LiveFields:
     """Return the fields that change."""
-    return LiveFields(*_LIVE.unpack_from(data, _LIVE_AT))
+    return LiveFields(*_LIVE.unpack_from(data, LIVE_AT))
 
 
 class Layout:

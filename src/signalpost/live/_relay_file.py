@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from sys import byteorder
 from typing import Any
 from typing import Final
 from typing import NamedTuple
@@ -162,14 +163,14 @@ def _packed(fault: Fault) -> bytes:
 def _write(page: mmap.mmap, at: int, data: bytes) -> None:
     """Write a record whose first four bytes are to be the checksum of the rest."""
     rest = data[_CHECK:]
-    page[at : at + len(data)] = crc32(rest).to_bytes(_CHECK, "little") + rest
+    page[at : at + len(data)] = crc32(rest).to_bytes(_CHECK, byteorder) + rest
 
 
 def _whole(data: bytes, at: int, size: int, most: int) -> Iterator[bytes]:
     """Yield the records that are whole; one may be half written."""
     for place in range(most):
         record = data[at + place * size : at + (place + 1) * size]
-        check = int.from_bytes(record[:_CHECK], "little")
+        check = int.from_bytes(record[:_CHECK], byteorder)
         if check and check == crc32(record[_CHECK:]):
             yield record
 

@@ -55,13 +55,13 @@ _PARTY_BYTES: Final = 104
 # A whole row: to read it in one call is faster.
 _ROW: Final = Struct(
     TALLY_HEAD.format
-    + TALLY_TOTALS.format.removeprefix("<")
-    + MINUTE_PERIODS * TALLY_PERIOD.format.removeprefix("<")
+    + TALLY_TOTALS.format.removeprefix("=")
+    + MINUTE_PERIODS * TALLY_PERIOD.format.removeprefix("=")
 )
 _TOTALS_AT: Final = 5
 _SECONDS_AT: Final = _TOTALS_AT + COUNTERS
 _PERIODS_AT: Final = _SECONDS_AT + 5
-_NONE: Final = (0,) * COUNTERS
+_NONE: Final[tuple[int, ...]] = (0,) * COUNTERS
 
 
 class Key(NamedTuple):

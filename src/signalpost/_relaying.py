@@ -148,8 +148,20 @@ class OpenRelay(t.Protocol):
         """Return for how long the oldest of them has waited; 0 if none waits."""
 
     @property
+    def sent(self) -> int:
+        """Return how many events the broker has taken."""
+
+    @property
     def dropped(self) -> int:
         """Return how many events were given up."""
+
+    @property
+    def tries(self) -> int:
+        """Return how many times the broker was called."""
+
+    @property
+    def failures(self) -> int:
+        """Return how many of these calls failed."""
 
     def close(self, seconds: float) -> int:
         """Send what waits, and return how many events are left."""

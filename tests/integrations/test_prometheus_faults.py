@@ -336,6 +336,23 @@ def test_a_moment_without_room_or_descriptors_loses_nothing(
         assert figure(reader, f"{DURATION}_bucket", le="+Inf") == counted + 80
 
 
+def test_a_file_system_that_cannot_reserve_is_written_to(
+    directory: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def cannot(*_: object) -> t.NoReturn:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", cannot)
+    metrics = PrometheusMetrics()
+    for status in range(100, 300):
+        record(metrics, status=status)
+    assert scraped(metrics).status == "200 OK"
+    assert figure(metrics, REQUESTS) == 200
+    for path in directory.iterdir():
+        assert path.stat().st_blocks * 512 >= path.stat().st_size >= 1 << 16
+
+
 def test_a_mapping_that_fails_half_way_loses_nothing(
     directory: Path,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,

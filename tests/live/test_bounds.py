@@ -20,12 +20,12 @@ from signalpost.lifecycle import exchange_closed
 from signalpost.live import LivePage
 from signalpost.live import LiveRecorder
 from signalpost.live import read_live
-from signalpost.live._folder import opened
 from signalpost.live._list_file import LIST_BYTES
 from signalpost.live._mount import mounted_page
 from signalpost.live._tops import Failure
 from signalpost.live._tops import Tops
 from signalpost.live.reading import Reader
+from signalpost.receivers.own_files import opened
 from tests.live.shop import execute
 from tests.live.shop import recorded
 from tests.live.shop import shop

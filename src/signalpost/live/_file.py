@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
 import time
 from bisect import bisect_right
-from collections.abc import Callable
 from contextlib import suppress
 from struct import Struct
 from sys import byteorder
 from weakref import WeakSet
 from zlib import adler32
 
+from ..receivers.own_files import hold
+from ..receivers.own_files import opened
+from ..receivers.own_files import reserve
 from ..receivers.own_folder import OwnFolder
 from ..receivers.paths import OTHER_ROUTES
 from ..receivers.paths import UNMATCHED_ROUTE
-from ._folder import hold
-from ._folder import opened
 from ._folder import remove_dead
 from ._layout import ABORTED
 from ._layout import BOUNDS
@@ -428,34 +427,13 @@ def _made(folder: OwnFolder, name: str, size: int) -> tuple[mmap.mmap, int]:
     descriptor = opened(folder, name, _NEW)
     try:
         hold(descriptor)
-        _reserve(descriptor, size)
+        reserve(descriptor, size)
         return mmap.mmap(descriptor, size), descriptor
     except BaseException:
         os.close(descriptor)
         with suppress(OSError):
             folder.remove(name)
         raise
-
-
-def _reserve(descriptor: int, size: int) -> None:
-    """Set the size of a file, and reserve room on the disk for it.
-
-    In a sparse file, a write to a page without room on the disk ends the process.
-    """
-    fallocate: Callable[[int, int, int], None] | None
-    fallocate = getattr(os, "posix_fallocate", None)
-    try:
-        if fallocate is not None:
-            fallocate(descriptor, 0, size)
-            return
-    except OSError as error:
-        # Some file systems cannot reserve room.
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise
-    block = bytes(1 << 16)
-    done = 0
-    while done < size:
-        done += os.write(descriptor, block[: size - done])
 
 
 _files: WeakSet[WorkerFile] = WeakSet()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from ..receivers.own_files import is_held
+from ..receivers.own_files import opened
 from ..receivers.own_folder import OwnFolder
 from ._layout import HISTORY_SECONDS
 from ._layout import LIVE_AT
@@ -25,11 +26,8 @@ __all__ = [
     "MOST_DEAD",
     "check_system",
     "checked_folder",
-    "hold",
-    "is_held",
     "is_worker",
     "live_folder",
-    "opened",
     "remove_dead",
 ]
 
@@ -88,33 +86,6 @@ def checked_folder(folder: str | os.PathLike[str]) -> Path:
             f"folder must be the path of a folder, got {folder!r}; leave it out for"
             " the usual one"
         ) from None
-
-
-def opened(folder: OwnFolder, name: str, flags: int) -> int:
-    """Open a file in a folder, never one that a link points to.
-
-    :returns: The descriptor.
-    """
-    flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-    return os.open(name, flags, stat.S_IRUSR | stat.S_IWUSR, dir_fd=folder.descriptor)
-
-
-def hold(descriptor: int) -> None:
-    """Hold a file as long as its descriptor, or one made of it by a fork, is open."""
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def is_held(descriptor: int) -> bool:
-    """Return whether the worker of a file is alive.
-
-    :param descriptor: One that was opened for this question, not the worker's own.
-    """
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
-    return False
 
 
 def remove_dead(folder: OwnFolder) -> None:

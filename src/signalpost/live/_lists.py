@@ -13,8 +13,8 @@ from typing import Any
 from typing import Final
 from zlib import crc32
 
+from ..receivers.own_files import opened
 from ..receivers.own_folder import OwnFolder
-from ._folder import opened
 from ._list_file import LIST_BYTES
 from ._list_file import newest_version
 from ._list_file import read_list

@@ -12,9 +12,9 @@ from typing import Any
 from typing import Final
 from typing import NamedTuple
 
+from ..receivers.own_files import is_held
+from ..receivers.own_files import opened
 from ..receivers.own_folder import OwnFolder
-from ._folder import is_held
-from ._folder import opened
 from ._layout import INDEX_ENTRY
 from ._layout import INDEXED
 from ._layout import Layout

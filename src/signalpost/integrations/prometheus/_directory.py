@@ -9,6 +9,7 @@ import re
 import stat
 import time
 import typing as t
+from collections.abc import Container
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextlib import suppress
@@ -20,6 +21,9 @@ from weakref import WeakValueDictionary
 from prometheus_client import Gauge
 from prometheus_client.metrics_core import Metric
 
+from ...receivers.own_files import hold
+from ...receivers.own_files import is_held
+from ...receivers.own_files import opened
 from ...receivers.own_folder import OwnFolder
 from ._contents import add_values
 from ._contents import content_of
@@ -48,7 +52,7 @@ Identity: t.TypeAlias = tuple[str, int, int]
 """The name of a file, its number, and when it was last changed."""
 
 
-class _Open(t.NamedTuple):
+class _File(t.NamedTuple):
     """A file of a process, open; or the merged one of a kind."""
 
     name: str
@@ -58,20 +62,23 @@ class _Open(t.NamedTuple):
     """That of a gauge, or an empty string."""
     pid: str
     is_ours: bool
-    is_merged: bool
+
+    @property
+    def is_merged(self) -> bool:
+        return self.name == _merged(self.kind)
 
     @property
     def is_living(self) -> bool:
         """``True`` while a process holds the file; the client's are not held."""
-        return self.is_ours and _is_locked(self.descriptor)
+        return self.is_ours and is_held(self.descriptor)
 
     @property
     def identity(self) -> Identity:
         found = os.fstat(self.descriptor)
         return self.name, found.st_ino, found.st_mtime_ns
 
-    def is_over(self, dead: set[str]) -> bool:
-        """Return whether it is to be merged, or else a gauge that is to go."""
+    def is_over(self, dead: Container[str] = ()) -> bool:
+        """Return whether it is to be merged, or a gauge that is to go."""
         if self.is_merged or (self.mode and not self.mode.startswith("live")):
             return False
         return not self.is_living if self.is_ours else self.pid in dead
@@ -99,7 +106,7 @@ class Directory:
         self._process = os.getpid()
         self._dead: set[str] = set()
         # Files of living processes stay open, to be read when another removes them.
-        self._held: dict[str, _Open] = {}
+        self._held: dict[str, _File] = {}
         finalize(self, _close_all, self._held)
         self._open()
 
@@ -147,14 +154,13 @@ class Directory:
         """
         folder, new = self.folder.descriptor, f".{name}"
         self._remove(new)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(new, flags, 0o600, dir_fd=folder)
+        descriptor = opened(self.folder, new, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             os.fchmod(descriptor, 0o600)  # whatever the umask
             if os.geteuid() == 0:
                 owner = os.fstat(folder)
                 os.fchown(descriptor, owner.st_uid, owner.st_gid)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(descriptor)
             yield descriptor
             os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
@@ -174,8 +180,8 @@ class Directory:
                 # Another process merges, or has merged, if not.
                 gone = suppress(FileNotFoundError, TimeoutError)
                 with gone, self._opened(self._held) as files:
-                    if sum(file.is_over(set()) for file in files) > _MOST_DEAD:
-                        self.merge(patience_seconds=0)
+                    if sum(file.is_over() for file in files) > _MOST_DEAD:
+                        self.merge()
             except OSError as error:
                 warn(self._logged, "files of ended processes are not merged", error)
             finally:
@@ -201,11 +207,11 @@ class Directory:
                 time.sleep(0.001 * number)
         raise TimeoutError(f"{self.path} was read {_MOST_PASSES} times: {why}")
 
-    def merge(self, dead: str = "", *, patience_seconds: float | None = None) -> None:
+    def merge(self, dead: str = "") -> None:
         """Add the files of dead processes to one file, and remove them.
 
-        :param dead: The number of one that locks no files, as those of the client.
-        :param patience_seconds: How long to wait for another process that merges.
+        :param dead: The number of one that may hold no files, as those of the client;
+            with it, another process that merges is waited for.
         :raises OSError: If it fails; the files are as before then, and the next call
             merges them.
         """
@@ -215,7 +221,7 @@ class Directory:
             try:
                 numbers = {*self._dead}
                 with (
-                    self._locked(patience_seconds),
+                    self._locked(_PATIENCE_SECONDS if dead else 0),
                     suppress(FileNotFoundError),  # it is done again then
                     self._opened({}) as files,
                 ):
@@ -272,7 +278,7 @@ class Directory:
             self.folder.remove(name)
 
     @contextmanager
-    def _opened(self, held: dict[str, _Open]) -> Generator[list[_Open]]:
+    def _opened(self, held: dict[str, _File]) -> Generator[list[_File]]:
         """Give all files, open; those of living processes stay so in ``held``.
 
         :raises FileNotFoundError: If one goes meanwhile.
@@ -293,7 +299,7 @@ class Directory:
                 if held is not self._held or not held[name].is_living:
                     os.close(held.pop(name).descriptor)
 
-    def _hold(self, held: dict[str, _Open], name: str, match: re.Match[str]) -> None:
+    def _hold(self, held: dict[str, _File], name: str, match: re.Match[str]) -> None:
         found = self.folder.stat(name)
         if name in held:
             if os.path.samestat(found, os.fstat(held[name].descriptor)):
@@ -301,32 +307,23 @@ class Directory:
             os.close(held.pop(name).descriptor)
         kind, mode, pid, ours = match.group("kind", "mode", "pid", "ours")
         try:
-            descriptor = self._descriptor_of(name, found)
+            if not stat.S_ISREG(found.st_mode):
+                raise PermissionError("it is no plain file")  # noqa: TRY301  # as below
+            descriptor = opened(self.folder, name, os.O_RDONLY)
         except PermissionError as error:
             warn(self._logged, f"{name} cannot be read, and is left out", error)
-            return
-        is_merged = name == _merged(kind)
-        held[name] = _Open(
-            *(name, descriptor, kind, mode or "", pid, bool(ours), is_merged)
-        )
+        else:
+            held[name] = _File(name, descriptor, kind, mode or "", pid, bool(ours))
 
-    def _descriptor_of(self, name: str, found: os.stat_result) -> int:
-        if not stat.S_ISREG(found.st_mode):
-            raise PermissionError(f"{name} is no plain file")
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        return os.open(name, flags, dir_fd=self.folder.descriptor)
-
-    def _sums(self, files: list[_Open]) -> Found:
+    def _sums(self, files: list[_File]) -> Found:
         """Return the sums; by names, that of the merged file of a kind is first."""
         found: Found = {}
         merged: set[Identity] = set()
         for file in files:
-            is_living = file.is_living
-            is_gone = file.is_ours and file.mode.startswith("live") and not is_living
-            if is_gone or file.identity in merged:
+            if (file.mode and file.is_over()) or file.identity in merged:
                 continue
             content = content_of(file.name, file.descriptor, self._logged)
-            if content.is_behind and is_living:
+            if content.is_behind and file.is_living:
                 raise BlockingIOError(f"{file.name} is not whole now")
             if file.is_merged:
                 merged |= self._listed(content.rest)
@@ -342,7 +339,7 @@ class Directory:
             warn(self._logged, "the merged file is damaged", error)
             return set()
 
-    def _merge(self, files: list[_Open], dead: set[str]) -> None:
+    def _merge(self, files: list[_File], dead: set[str]) -> None:
         for kind in _SUMMED:
             over = [one for one in files if one.kind == kind and one.is_over(dead)]
             if over:
@@ -361,19 +358,19 @@ class Directory:
                 self._remove(one.name)
 
     @contextmanager
-    def _locked(self, patience_seconds: float | None) -> Generator[None]:
+    def _locked(self, patience_seconds: float) -> Generator[None]:
         """Keep other processes from merging; scrapes go on."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(_LOCK, flags, 0o600, dir_fd=self.folder.descriptor)
-        if patience_seconds is None:
-            patience_seconds = _PATIENCE_SECONDS
+        descriptor = opened(self.folder, _LOCK, os.O_RDWR | os.O_CREAT)
         try:
             deadline = time.monotonic() + patience_seconds
-            while _is_locked(descriptor, fcntl.LOCK_EX):
-                if time.monotonic() > deadline:
-                    raise TimeoutError(
-                        f"{_LOCK} in {self.path} was locked for too long"
-                    )
+            while True:
+                try:
+                    hold(descriptor)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        what = f"{_LOCK} in {self.path} was locked for too long"
+                        raise TimeoutError(what) from None
                 time.sleep(0.005)
             yield
         finally:
@@ -397,21 +394,10 @@ def directory_at(path: str) -> Directory:
     return found
 
 
-def _close_all(files: dict[str, _Open]) -> None:
+def _close_all(files: dict[str, _File]) -> None:
     while files:
         os.close(files.popitem()[1].descriptor)
 
 
 def _merged(kind: str) -> str:
     return f"{kind}_0-signalpost-merged.db"
-
-
-def _is_locked(descriptor: int, lock: int = fcntl.LOCK_SH) -> bool:
-    """Return whether another holds a file; if not, ``LOCK_EX`` locks it."""
-    try:
-        fcntl.flock(descriptor, lock | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    if lock == fcntl.LOCK_SH:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-    return False

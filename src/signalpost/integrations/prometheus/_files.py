@@ -10,6 +10,7 @@ from struct import pack
 
 from prometheus_client.samples import Exemplar
 
+from ...receivers.own_files import reserve
 from ._contents import entry_of
 from ._contents import HEADER_BYTES
 from ._contents import VALUE_BYTES
@@ -188,10 +189,7 @@ class _ProcessFile:
         capacity = max(self._capacity, _FIRST_BYTES)
         while capacity < needed:
             capacity *= 2
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(self._descriptor, 0, capacity)
-        else:  # pragma: no cover  # as on macOS
-            os.ftruncate(self._descriptor, capacity)
+        reserve(self._descriptor, capacity)
         found = mmap.mmap(self._descriptor, capacity)
         self._unmap()
         self._map, self._capacity = found, capacity

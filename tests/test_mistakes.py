@@ -8,9 +8,11 @@ import importlib
 import logging
 import pickle
 import re
+import sys
 import typing as t
 import warnings
 from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
 from reprlib import repr as short_repr
 
@@ -65,6 +67,10 @@ def warning_of(kind: type[Warning], mistake: Callable[[], object]) -> str:
 
 
 def receive(sender: object, exchange: Exchange) -> None:
+    pass
+
+
+def anything_else(sender: object, **extra: object) -> None:
     pass
 
 
@@ -386,6 +392,112 @@ def test_a_receiver_with_a_wrong_parameter() -> None:
     )
 
 
+class Shelves:
+    def count(self, sender: object, exchange: Exchange) -> None:
+        pass
+
+    def count_later(self, sender: object, **extra: object) -> Iterator[None]:
+        yield
+
+
+def test_a_method_that_is_taken_from_its_class() -> None:
+    mistake: t.Any = Shelves.count
+    assert message_of(PayloadError, lambda: exchange_closed.connect(mistake)) == (
+        "receiver Shelves.count takes 'sender', which <NamedSignal 'exchange-closed'>"
+        " does not send; it is a method of a class: connect that of an object"
+    )
+
+
+class Later:
+    def __call__(self, sender: object, **extra: object) -> Iterator[None]:
+        yield
+
+
+def later(sender: object, **extra: object) -> Iterator[None]:
+    yield
+
+
+@pytest.mark.parametrize(
+    ("receiver", "name"),
+    [
+        (later, "later"),
+        (functools.partial(later, note=1), "later"),
+        (Shelves().count_later, "Shelves.count_later"),
+        (Later(), "Later object"),
+    ],
+)
+@pytest.mark.parametrize("to_any", [True, False])
+def test_a_generator_function_whose_body_would_not_run(
+    receiver: t.Any, name: str, to_any: bool
+) -> None:
+    senders = () if to_any else (flask.Flask("shop"),)
+
+    def connect() -> None:
+        exchange_closed.connect(receiver, *senders)
+
+    def connect_for_a_block() -> None:
+        with exchange_closed.connected_to(receiver, *senders):
+            pass
+
+    for mistake in (connect, connect_for_a_block):
+        message = message_of(ReceiverError, mistake)
+        assert message.startswith("receiver ")
+        assert message.endswith(
+            f"{name} is a generator function, whose body would never run, as nothing"
+            " reads what receivers of exchange-closed return; connect a function"
+            " without yield"
+        )
+    assert exchange_closed.connections == ()
+
+
+def test_a_decorator_that_runs_a_generator_is_no_mistake() -> None:
+    ran: list[None] = []
+
+    @functools.wraps(later)
+    def run(sender: object, **extra: object) -> None:
+        ran.extend(later(sender))
+
+    with exchange_closed.connected_to(run):
+        exchange_closed.send(None, environ={}, exchange=None)
+    assert ran == [None]
+
+
+def test_a_generator_of_a_signal_whose_results_are_read_is_no_mistake() -> None:
+    collecting = signalpost.NamedSignal("collecting")
+    with collecting.connected_to(later):
+        ((_, found),) = collecting.send(None)
+    assert [*found] == [None]
+
+
+@pytest.mark.parametrize("receiver", [receive, anything_else])
+def test_connect_via_without_its_sender(receiver: t.Any) -> None:
+    mistake = functools.partial(exchange_closed.connect_via, receiver)
+    assert message_of(PayloadError, mistake) == (
+        f"connect_via() takes the sender, got {receiver.__name__}, which looks like a"
+        " receiver of <NamedSignal 'exchange-closed'>; write @connect_via(sender) above"
+        " it, or @connect for any sender"
+    )
+
+
+def test_a_function_that_is_an_application_is_a_sender() -> None:
+    found: list[object] = []
+
+    @exchange_closed.connect_via(hello)
+    def note(sender: object, exchange: Exchange) -> None:
+        found.append(sender)
+
+    Server().serve(SignalMiddleware(hello))
+    assert found == [hello]
+    assert exchange_closed.disconnect(note, hello)
+
+
+def test_the_name_of_a_signal_in_its_place() -> None:
+    mistake: t.Any = "exchange-closed"
+    assert message_of(TypeError, lambda: signalpost.receiver(mistake)(receive)) == (
+        "receiver() takes a signal or several, got 'exchange-closed'"
+    )
+
+
 def test_a_receiver_without_a_place_for_the_sender() -> None:
     def note(exchange: Exchange) -> None:
         pass
@@ -482,6 +594,20 @@ def test_a_string_as_the_sender(name: str) -> None:
             ),
         ),
         (
+            [flask.Flask("shop")],
+            (
+                "anything was connected to [<Flask 'shop'>]; a collection sends no"
+                " signals: connect to each application"
+            ),
+        ),
+        (
+            sys,
+            (
+                "anything was connected to <module 'sys' (built-in)>; a module sends no"
+                " signals: connect to the application object"
+            ),
+        ),
+        (
             8000,
             (
                 "anything was connected to 8000; a value sends no signals: connect to"
@@ -492,7 +618,19 @@ def test_a_string_as_the_sender(name: str) -> None:
 )
 def test_a_value_as_the_sender(sender: object, expected: str) -> None:
     for signal in (exchange_closed, sql_executed):
-        assert warning_of(SenderWarning, connected(signal, sender)) == expected
+        message = warning_of(SenderWarning, connected(signal, sender))
+        assert message == without_addresses(expected)
+
+
+def test_a_layer_as_the_sender() -> None:
+    layer = SignalMiddleware(hello)
+    assert warning_of(SenderWarning, connected(exchange_closed, layer)).endswith(
+        "; a layer sends no signals, its application does: connect to that"
+    )
+    around = SignalMiddleware(hello, sender=layer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        connected(exchange_closed, around.sender)()
 
 
 ENGINES_SEND = (

@@ -88,8 +88,8 @@ def prepare(  # noqa: PLR0913, PLR0917  # the arguments of connect, without a de
         connection.sender = ANY
     else:
         connection.sender = sender_key(sender)
-        if table.sender_check is not None:
-            table.sender_check(receiver, sender, options)
+    if table.connection_check is not None:
+        table.connection_check(receiver, sender, options)
     connection.strong = None if weak else receiver
     connection.block_count = 0
     connection.statistics = None

@@ -162,7 +162,11 @@ def _signals(signals: Signal | Iterable[Signal], taker: str) -> tuple[Signal, ..
             f"{taker}() takes signals, got a namespace; namespace.connect(receiver)"
             " connects to all of its signals"
         )
-    found = tuple(signals) if isinstance(signals, Iterable) else (signals,)
+    found = (
+        tuple(signals)
+        if isinstance(signals, Iterable) and not isinstance(signals, (str, bytes))
+        else (signals,)
+    )
     if not found:
         raise TypeError(f"{taker}() takes at least one signal, got none")
     for signal in found:

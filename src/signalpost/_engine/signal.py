@@ -63,6 +63,7 @@ from .lifetime import references
 from .lifetime import REFERENCES_OF_A_TEMPORARY
 from .lifetime import warn_of_loss
 from .payload import check_doc
+from .payload import check_no_receiver
 from .payload import check_sent
 from .payload import declared_names
 from .results import Outcome
@@ -312,6 +313,8 @@ class Signal:
 
         :param sender: As for :meth:`connect`, and so are the others.
         :param weak: As for :meth:`connect`; strong unless given.
+        :raises PayloadError: If ``sender`` is the function to be decorated, and the
+            signal declares its payload.
 
         .. versionadded:: 0.1
         """
@@ -324,6 +327,7 @@ class Signal:
             when=when,
             strict=strict,
         )
+        check_no_receiver(sender, self.table.declared, self)
         sender = sender if sender is ANY else real_sender(sender)
         arguments = Arguments(sender, weak, options, dispatch_uid, replace)
         return decorator((self.table,), arguments)

@@ -50,13 +50,13 @@ class Table(Serial):
         "by_sender",
         "cleanup",
         "connected",
+        "connection_check",
         "declared",
         "disconnected",
         "has_names",
         "observers",
         "open_blocks",
         "routes",
-        "sender_check",
         "signal",
         "store",
     )
@@ -85,8 +85,9 @@ class Table(Serial):
     """The signal that is sent after a receiver was connected, made on first use."""
     disconnected: Sends | None
     """The one that is sent after a receiver was disconnected."""
-    sender_check: Callable[[object, object, Options], None] | None
-    """Called with a receiver and its sender before they are connected."""
+    connection_check: Callable[[object, object, Options], None] | None
+    """Called with a receiver, its sender or :data:`ANY`, and the options, before they
+    are connected."""
 
     def __init__(
         self, signal: Callable[[], object], declared: frozenset[str] | None
@@ -103,7 +104,7 @@ class Table(Serial):
         self.open_blocks = 0
         self.observers = ()
         self.has_names = False
-        self.connected = self.disconnected = self.sender_check = None
+        self.connected = self.disconnected = self.connection_check = None
         self._count = count()
 
     # Changes, to be run one at a time: table.run(table.insert, …).

@@ -54,10 +54,10 @@ from .reading import response_start
 from .reading import text_of
 from .sendfile import FILE_WRAPPER
 from .sendfile import wrap_file_wrapper
+from .unsent import check_connection
 from .unsent import layers
 from .unsent import layers_by_sender
 from .unsent import warn_of_receivers
-from .unsent import warn_of_sender
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -489,6 +489,6 @@ _known_factory = BODY_FACTORIES.get
 _arrivals = request_arrived.table
 
 for _signal in catalogue.values():
-    _signal.table.sender_check = partial(warn_of_sender, _signal)
+    _signal.table.connection_check = partial(check_connection, _signal)
 
 codes_that_set.add(SignalMiddleware._recorded.__code__)  # this module's

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+import types
 import typing as t
 import warnings
 import weakref
@@ -11,12 +13,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from reprlib import repr as short_repr
 
+from .._engine.asyncness import CO_GENERATOR
+from .._engine.asyncness import CO_ITERABLE_COROUTINE
 from .._engine.connection import Options
 from .._engine.identity import ANY
 from .._engine.identity import describe
 from .._engine.names import SenderName
 from .._engine.signal import NamedSignal
 from ..errors import ApplicationGoneError
+from ..errors import ReceiverError
 from ..errors import SenderWarning
 from ..lifecycle import EXCHANGE_SIGNALS
 from ..lifecycle import SENT_BY_OTHERS
@@ -29,12 +34,12 @@ from .finding import refers_to
 from .kinds import has_method
 
 __all__ = [
+    "check_connection",
     "instrumentations",
     "layers",
     "layers_by_sender",
     "reason_unsent",
     "warn_of_receivers",
-    "warn_of_sender",
 ]
 
 layers: weakref.WeakSet[Layer] = weakref.WeakSet()
@@ -48,6 +53,17 @@ instrumentations: weakref.WeakSet[object] = weakref.WeakSet()
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
 _VALUES = (str, bytes, int, float, type(None))
+_REASONS_BY_KIND: t.Final = (
+    (type, "a class sends no signals: connect to the application object"),
+    (
+        (list, tuple, set, frozenset, dict),
+        "a collection sends no signals: connect to each application",
+    ),
+    (
+        types.ModuleType,
+        "a module sends no signals: connect to the application object",
+    ),
+)
 
 
 def reason_unsent(signal: NamedSignal, sender: t.Any) -> str | None:
@@ -126,8 +142,11 @@ def _reason_by_layers(signal: NamedSignal, sender: object) -> str | None:
 def _reason_by_kind(sender: t.Any) -> str | None:
     """Return why a sender of such a kind sends nothing."""
     kind = type(sender)
-    if issubclass(kind, type):
-        return "a class sends no signals: connect to the application object"
+    for kinds, reason in _REASONS_BY_KIND:
+        if issubclass(kind, kinds):
+            return reason
+    if any(layer is sender for layer in layers):
+        return _reason_of_layer(sender)
     if not issubclass(kind, _VALUES):
         return None
     if any(type(one) is kind and one == sender for _, one in _senders()):
@@ -137,6 +156,12 @@ def _reason_by_kind(sender: t.Any) -> str | None:
     return "a value sends no signals: connect to the application object"
 
 
+def _reason_of_layer(layer: t.Any) -> str | None:
+    if any(one is layer for _, one in _senders()):
+        return None
+    return "a layer sends no signals, its application does: connect to that"
+
+
 def _senders() -> Iterator[tuple[Layer, object]]:
     """Yield every layer and its sender, if that is there."""
     for layer in [*layers]:
@@ -144,7 +169,44 @@ def _senders() -> Iterator[tuple[Layer, object]]:
             yield layer, layer.sender
 
 
-def warn_of_sender(
+def check_connection(
+    signal: NamedSignal, receiver: object, sender: t.Any, options: Options
+) -> None:
+    """Refuse a receiver that would not run, and warn of a wrong sender.
+
+    :raises ReceiverError: If it is a generator function: what receivers of the
+        catalogue return is not read.
+    """
+    if _is_generator_function(receiver):
+        raise ReceiverError(
+            f"receiver {describe(receiver)} is a generator function, whose body would"
+            f" never run, as nothing reads what receivers of {signal.name} return;"
+            " connect a function without yield",
+            receiver,
+        )
+    if sender is not ANY:
+        _warn_of_sender(signal, receiver, sender, options)
+
+
+def _is_generator_function(receiver: t.Any) -> bool:
+    """Return whether a call would run nothing of a receiver's own function.
+
+    A decorator may run a generator, so what it wraps is not looked at.
+    """
+    while issubclass(type(receiver), functools.partial):
+        receiver = receiver.func
+    function = receiver
+    if type(receiver) is types.MethodType:
+        function = receiver.__func__
+    elif type(receiver) is not types.FunctionType:
+        function = type(receiver).__call__
+    if type(function) is not types.FunctionType:
+        return False
+    flags = function.__code__.co_flags
+    return bool(flags & CO_GENERATOR) and not flags & CO_ITERABLE_COROUTINE
+
+
+def _warn_of_sender(
     signal: NamedSignal, receiver: object, sender: t.Any, options: Options
 ) -> None:
     """Warn if a receiver is connected to a sender that does not send the signal.

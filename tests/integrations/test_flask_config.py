@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import re
 import typing as t
 import weakref
@@ -15,6 +16,7 @@ from signalpost.config import Configuration
 from signalpost.config import enabled_for
 from signalpost.config import KNOWN_KEYS
 from signalpost.errors import ConfigurationError
+from signalpost.errors import ConfigurationWarning
 from signalpost.integrations.flask import Signalpost
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import post_config_load
@@ -456,4 +458,28 @@ def test_other_variables_of_the_environment_are_no_mistakes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SIGNALPOST_RECORDS", "x")
+    configured()
+
+
+@pytest.mark.parametrize("name", ["SIGNALPOST_CONFIG", "SIGNALPOST_FORMAT"])
+def test_a_variable_that_is_named_as_a_key_is_not_ignored_in_silence(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "shop.toml")
+    with pytest.warns(ConfigurationWarning) as caught:
+        configured()
+    (one,) = caught
+    assert str(one.message) == (
+        f"the environment, {name}: it is not read, as only SIGNALPOST_DISABLED is;"
+        f' write app.config["{name}"] = os.environ["{name}"]'
+    )
+
+
+def test_a_variable_that_an_application_reads_itself_is_no_mistake(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALPOST_CONFIG", os.fspath(path))
+    app = configured(SIGNALPOST_CONFIG=os.environ["SIGNALPOST_CONFIG"])
+    assert "latency" in enabled_for(app)
+    monkeypatch.setenv("SIGNALPOST_CONFIG", "")
     configured()

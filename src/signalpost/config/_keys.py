@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import typing as t
+import warnings
 from collections.abc import Iterator
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -11,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 from ..errors import ConfigurationError
+from ..errors import ConfigurationWarning
 from ._configuration import Configuration
 from ._disabled import DISABLED_VARIABLE
 from ._finding import BUILTIN_RECEIVERS
@@ -58,6 +60,7 @@ def configuration_of_keys(
 
     .. versionadded:: 0.1
     """
+    _warn_of_variables(keys)
     configuration = Configuration.from_mapping({}, "app.config")
     mistakes = Mistakes(_wrong_keys(keys))
     path = keys.get(_CONFIG)
@@ -72,6 +75,21 @@ def configuration_of_keys(
                 upper = Configuration.from_mapping(section, f'app.config["{key}"]')
                 configuration = configuration.merged(upper)
     return configuration.reporting(mistakes)
+
+
+def _warn_of_variables(keys: Mapping[str, Any]) -> None:
+    """Warn of variables of the environment that are named as keys, and not read.
+
+    An application may read them itself, and put them into its keys.
+    """
+    for name in sorted(KNOWN_KEYS):
+        if os.environ.get(name) and name not in keys:
+            warnings.warn(
+                f"the environment, {name}: it is not read, as only {DISABLED_VARIABLE}"
+                f' is; write app.config["{name}"] = os.environ["{name}"]',
+                ConfigurationWarning,
+                stacklevel=2,
+            )
 
 
 def is_own_key(key: object, value: Any) -> bool:

@@ -85,7 +85,8 @@ def _below(
 ) -> Iterable[ConfigurationError]:
     """Yield an error for each section of ours within another's."""
     for name, value in table.items():
-        if is_near(name, SECTION) and (section == "tool" or _has_receivers(value)):
+        is_ours = section == "tool" or _has_receivers(value)
+        if is_ours and is_near(name, SECTION):
             yield location_of(section, name).error(
                 f"unknown section, as nothing is read below {shown_name(section)}; did"
                 f" you mean [{SECTION}]?"

@@ -120,7 +120,7 @@ load: $(VENV)/.test  ## Drive gunicorn for a minute, and compare who counted wha
 		|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install \
 			-qq --no-install-recommends wrk; } > /dev/null \
 		|| echo "apt could not install wrk" >&2
-	$(BIN)/python -m benchmarks.load
+	$(BIN)/python -m tests.servers.load
 
 # --- Check ---
 

@@ -1,9 +1,9 @@
 """Drives gunicorn with everything on, and compares who counted what.
 
-``python -m benchmarks.load`` takes a minute and ends with 1 if the counts differ: the
-clients' own, gunicorn's access log, the log lines of exchanges that closed, Prometheus'
-counter, and the live page. The load comes from wrk and from clients that leave in the
-middle of a body; it stays on the loopback interface.
+``python -m tests.servers.load`` takes a minute and ends with 1 if the counts differ:
+the clients' own, gunicorn's access log, the log lines of exchanges that closed,
+Prometheus' counter, and the live page. The load comes from wrk and from clients that
+leave in the middle of a body; it stays on the loopback interface.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ CONNECTIONS = 8
 MOST_GROWTH = 1.05
 """How much larger the workers may be at the end than after a third of the time."""
 
-ROOT = Path(__file__).parent.parent
+APPLICATION = "tests.servers.load_application"
+ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_suffix(".lua")
 
 
@@ -58,14 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     if shutil.which("wrk") is None:
-        print("wrk is missing; on Debian or Ubuntu: apt install wrk")
+        _say("wrk is missing; on Debian or Ubuntu: apt install wrk")
         return 1
     with tempfile.TemporaryDirectory() as folder:
         return _drive(Path(folder), options)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.load")
+    parser = argparse.ArgumentParser(prog="python -m tests.servers.load")
     parser.add_argument("--seconds", type=int, default=60, help="how long")
     parser.add_argument("--workers", type=int, default=4, help="gunicorn's")
     parser.add_argument(
@@ -114,8 +115,8 @@ def _drive(folder: Path, options: argparse.Namespace) -> int:
     _report(counts, closed, counted, memory)
     complaints = _complaints(counts, logged, closed, counted, memory, options)
     for complaint in complaints:
-        print(f"WRONG: {complaint}")
-    print("the counts differ" if complaints else "the counts agree")
+        _say(f"WRONG: {complaint}")
+    _say("the counts differ" if complaints else "the counts agree")
     return 1 if complaints else 0
 
 
@@ -128,7 +129,12 @@ def _served(
         figures = folder / "figures"
         figures.mkdir()
         command = [
-            *(sys.executable, "-m", "gunicorn", "benchmarks.load_app:create_app()"),
+            *(
+                sys.executable,
+                "-m",
+                "gunicorn",
+                "tests.servers.load_application:create_app()",
+            ),
             *("--bind", f"fd://{bound.fileno()}", "--worker-tmp-dir", str(folder)),
             *("--workers", str(options.workers), "--threads", "4"),
             *("--worker-class", options.worker_class, "--log-level", "error"),
@@ -137,7 +143,7 @@ def _served(
             *("--max-requests-jitter", str(options.max_requests // 10)),
             *("--access-logfile", str(folder / "access.log")),
             *("--access-logformat", "%({x-request-id}i)s"),
-            *("--config", str(ROOT / "benchmarks" / "load_conf.py")),
+            *("--config", f"python:{APPLICATION}"),
         ]
         environment = {
             **os.environ,
@@ -146,7 +152,7 @@ def _served(
         }
         with (
             (folder / "lines.log").open("ab") as lines,
-            subprocess.Popen(  # noqa: S603  # what stands above
+            subprocess.Popen(  # what stands above
                 command,
                 cwd=ROOT,
                 env=environment,
@@ -227,7 +233,7 @@ class Memory:
 
 def _wrk(address: tuple[str, int], seconds: int) -> subprocess.Popen[str]:
     # One connection a thread, which ends between an answer and the next request.
-    return subprocess.Popen(  # noqa: S603  # what stands below
+    return subprocess.Popen(  # what stands below
         [
             *("wrk", "--threads", str(CONNECTIONS), "--connections", str(CONNECTIONS)),
             # The script ends it; so much later wrk itself looks whether it has.
@@ -250,7 +256,7 @@ def _said_by(wrk: subprocess.Popen[str]) -> dict[str, int]:
         name, _, number = line.rpartition(" ")
         if name in ("sent", "answered", "errors") or name.startswith("status "):
             said[name] = int(number)
-    print(out)
+    _say(out)
     return said
 
 
@@ -310,12 +316,12 @@ def _report(
     memory: Memory,
 ) -> None:
     for name, number in counts._asdict().items():
-        print(f"{name.replace('_', ' '):<16} {number:>9,}")
+        _say(f"{name.replace('_', ' '):<16} {number:>9,}")
     by_kind = _by_kind(closed)
-    print(f"\n{'status outcome':<16} {'exchanges':>9} {'prometheus':>10}")
+    _say(f"\n{'status outcome':<16} {'exchanges':>9} {'prometheus':>10}")
     for kind in sorted({*by_kind, *counted}):
-        print(f"{' '.join(kind):<16} {by_kind[kind]:>9,} {counted[kind]:>10,}")
-    print(
+        _say(f"{' '.join(kind):<16} {by_kind[kind]:>9,} {counted[kind]:>10,}")
+    _say(
         f"\nworkers' memory: {memory.seen[0] / 1024:.1f} MiB at first,"
         f" {memory.seen[-1] / 1024:.1f} at the end; × {memory.growth:.3f} since a third"
         " of the time"
@@ -357,6 +363,10 @@ def _complaints(
     if not options.max_requests and memory.growth > MOST_GROWTH:
         found.append(f"memory has grown to {memory.growth:.3f} times")
     return found
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
 
 
 if __name__ == "__main__":

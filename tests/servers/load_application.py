@@ -1,4 +1,4 @@
-"""The application under load: answers of every kind, each told thrice."""
+"""The application under load, and gunicorn's hooks: answers of every kind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from collections.abc import Iterator
 import flask
 
 from signalpost.integrations.flask import Signalpost
+from signalpost.integrations.prometheus import clear_metrics
+from signalpost.integrations.prometheus import merge_worker
 from signalpost.integrations.prometheus import PrometheusMetrics
+
+# The names of gunicorn's hooks: the metrics of a worker that is replaced are kept.
+on_starting = clear_metrics
+child_exit = merge_worker
 
 CHUNK = b"x" * 16_384
 

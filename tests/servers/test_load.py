@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from benchmarks import load
+from tests.servers import load
 
 pytest.importorskip("gunicorn")
 needs_wrk = pytest.mark.skipif(

@@ -1,36 +1,34 @@
-"""Measures and prints: ``python -m benchmarks --help`` tells the options."""
+"""Measures and prints: ``python -m benchmarks --help`` lists the options."""
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import platform
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from . import committed
-from . import libraries
-from . import lines
 from . import memory
 from . import middleware
 from . import peers
 from . import race
+from . import report
 from . import send
 from . import sql
-from .report import as_json
-from .report import head_line
-from .report import NANOSECONDS
-from .report import NOTHING
-from .report import table
-from .report import tables
-from .timing import Figure
+from .libraries import libraries
+from .libraries import OURS
+from .timing import Figures
 from .timing import measure
-from .timing import Row
 
 ROUNDS = 250
 
-Timed = dict[str, tuple[Sequence[Row], Sequence[dict[str, Figure]]]]
-"""Rows and their figures, by the name of the table."""
+Kept = dict[str, Any]  # what the file of numbers has
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,238 +37,173 @@ def main(arguments: Sequence[str] | None = None) -> None:
     :param arguments: Those of the command line, without the program's name.
     """
     options = _parser().parse_args(arguments)
-    found, missing = libraries.installed()
-    printed = _Printed()
-    printed.add(head_line())
-    for line in missing:
-        printed.add(line)
-    if options.growth or options.race:
-        if options.growth:
-            _show_growth(printed, options.pairs)
-        if options.race:
-            _show_race(printed, found, options.seconds)
-    else:
-        if options.requests or options.sql or options.lines:
-            timed: Timed = {}
-            if options.requests:
-                timed |= _show_requests(printed, options.rounds)
-            if options.sql:
-                timed |= _show_statements(printed, options.rounds)
-            if options.lines:
-                timed |= _show_lines(printed, options.rounds)
-            figures = as_json(options.rounds, timed)
-        else:
-            figures = _show_tables(printed, found, options.rounds)
-        figures["packages"].update(peers.versions())
-        figures["packages"].update(sql.versions())
-        if options.json is not None:
-            text = json.dumps(figures, indent=2)
-            options.json.write_text(text + "\n", encoding="utf-8")
+    kept: Kept = {
+        "implementation": platform.python_implementation(),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "packages": {},
+        "rounds": options.rounds,
+    }
+    printed = [report.head_line(), *libraries()[1]]
+    print("\n\n".join(printed), flush=True)
+    for name in options.benchmarks or DEFAULT:
+        for paragraph in BENCHMARKS[name](options, kept):
+            print(f"\n{paragraph}", flush=True)
+            printed.append(paragraph)
+    for packages in report.PACKAGES:
+        kept["packages"] |= report.versions(packages)
+    if options.json is not None:
+        options.json.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     if options.rst is not None:
-        options.rst.write_text(printed.text(), encoding="utf-8")
+        options.rst.write_text("\n\n".join(printed) + "\n", encoding="utf-8")
 
 
-class _Printed:
-    """Paragraphs that are printed at once, and kept for a file."""
-
-    def __init__(self) -> None:
-        self._paragraphs: list[str] = []
-
-    def add(self, paragraph: str) -> None:
-        if self._paragraphs:
-            print()
-        print(paragraph, flush=True)
-        self._paragraphs.append(paragraph)
-
-    def text(self) -> str:
-        return "\n\n".join(self._paragraphs) + "\n"
+def _sends(options: argparse.Namespace, kept: Kept) -> Iterable[str]:
+    yield send.LEGEND
+    rows = send.rows(libraries()[0])
+    figures = measure(rows, options.rounds)
+    # The signals go first: blinker's takes seconds if 10,000 of its receivers do.
+    receivers = [row.kept for row in rows]
+    del rows
+    gc.collect()
+    del receivers
+    kept["send"] = _plain(figures)
+    yield from report.compared(figures)
 
 
-def _show_tables(
-    printed: _Printed, found: Sequence[libraries.Library], rounds: int
-) -> dict[str, Any]:
-    send_rows = send.rows(found)
-    printed.add(send.LEGEND)
-    sends = measure(send_rows, rounds)
-    for paragraph in tables(send_rows, sends, NANOSECONDS):
-        printed.add(paragraph)
-
-    timed: Timed = {"send": (send_rows, sends)}
-    timed |= _show_requests(printed, rounds)
-    timed |= _show_statements(printed, rounds)
-    timed |= _show_lines(printed, rounds)
-    figures = as_json(rounds, timed)
-    # The rows hold signals and receivers of which there are many.
-    del send_rows, timed
-
-    taken = memory.bytes_a_connection(found)
-    names = list(taken["functions, any sender"])
-    printed.add(f"Memory of {memory.CONNECTIONS:,} connections, without receivers:")
-    printed.add(
-        table(
-            ["bytes a connection", *names],
-            [
-                [kind]
-                + [f"{by[name]:.0f}" if name in by else NOTHING for name in names]
-                for kind, by in taken.items()
-            ],
-        )
-    )
-    return {**figures, "memory": taken}
-
-
-def _show_requests(printed: _Printed, rounds: int) -> Timed:
+def _requests(options: argparse.Namespace, kept: Kept) -> Iterable[str]:
     rows, missing = middleware.rows()
-    packages = peers.versions().items()
-    printed.add(
+    yield (
         "A request, watched in several ways; beside the versions above: "
-        + ", ".join(f"{name} {number}" for name, number in packages)
+        + report.versions_text("requests")
     )
-    for line in missing:
-        printed.add(line)
-    printed.add(peers.LEGEND)
-    figures = middleware.measure_all(rows, rounds)
-    for paragraph in middleware.shown(rows, figures):
-        printed.add(paragraph)
-    return {"middleware": (rows, figures)}
+    yield from missing
+    yield peers.LEGEND
+    figures = middleware.measure_all(rows, options.rounds)
+    kept["requests"] = _plain(figures)
+    yield from report.added(figures)
+    yield middleware.aims_table(figures)
 
 
-def _show_statements(printed: _Printed, rounds: int) -> Timed:
+def _statements(options: argparse.Namespace, kept: Kept) -> Iterable[str]:
     with sql.rows() as (rows, missing):
-        packages = sql.versions().items()
-        printed.add(
+        yield (
             "A statement, with several observers; beside the versions above: "
-            + ", ".join(f"{name} {number}" for name, number in packages)
+            + report.versions_text("sql")
         )
-        for line in missing:
-            printed.add(line)
-        figures = []
-        if rows:
-            printed.add(sql.LEGEND)
-            figures = sql.measure_all(rows, rounds)
-            for paragraph in sql.shown(rows, figures):
-                printed.add(paragraph)
-            printed.add("Objects that a session has written:")
-            printed.add(committed.LEGEND)
-            # With a few rounds, as in a test, a few objects.
-            objects = min(committed.OBJECTS, rounds * committed.AT_ONCE)
-            printed.add(committed.shown(committed.taken(objects), objects))
-    return {"sql": (rows, figures)}
+        yield from missing
+        if not rows:
+            return
+        yield sql.LEGEND
+        figures = measure(rows, options.rounds)
+    kept["sql"] = _plain(figures)
+    yield from report.added(figures)
+    yield sql.aims_table(figures)
+    yield "Objects that a session has written:"
+    yield memory.OBJECTS_LEGEND
+    # With a few rounds, as in a test, a few objects.
+    objects = min(memory.OBJECTS, options.rounds * memory.AT_ONCE)
+    yield memory.objects_table(memory.bytes_of_objects(objects), objects)
 
 
-def _show_lines(printed: _Printed, rounds: int) -> Timed:
-    rows = lines.rows()
-    printed.add("An id, and a line of a log with the request on it:")
-    printed.add(lines.LEGEND)
-    figures = measure(rows, rounds)
-    for paragraph in lines.shown(figures):
-        printed.add(paragraph)
-    return {"lines": (rows, figures)}
+def _connections(options: argparse.Namespace, kept: Kept) -> Iterable[str]:
+    count = min(memory.CONNECTIONS, options.rounds * memory.CHUNK)
+    taken = kept["memory"] = memory.bytes_a_connection(libraries()[0], count)
+    yield f"Memory of {count:,} connections, without receivers:"
+    yield memory.bytes_table(taken)
 
 
-def _show_growth(printed: _Printed, pairs: int) -> None:
-    grown = memory.growth(libraries.OURS.new_channel, pairs)
-    printed.add(
-        f"signalpost after {memory.CHUNK * memory.FIRST_CHUNKS:,} connections that"
-        " came and went:"
-        f" {grown.bytes_before:,} bytes; after {pairs:,}: {grown.bytes_after:,} bytes"
+def _growth(options: argparse.Namespace, kept: Kept) -> Iterable[str]:
+    grown = memory.growth(OURS, options.pairs)
+    yield (
+        f"signalpost after {grown.first:,} connections that came and went:"
+        f" {grown.bytes_before:,} bytes; after {options.pairs:,}:"
+        f" {grown.bytes_after:,} bytes"
     )
     before, after = grown.process_bytes_before, grown.process_bytes_after
     if before is not None and after is not None:
-        printed.add(
+        yield (
             f"the whole process: {before / 2**20:.1f} MiB, and then"
             f" {after / 2**20:.1f} MiB"
         )
 
 
-def _show_race(
-    printed: _Printed, found: Sequence[libraries.Library], seconds: float
-) -> None:
-    heading = ["switching threads", "sends", "raised", "unraisable", "missed"]
-    counted = []
-    for interval_seconds, name in (
-        (None, "by default"),
-        (race.SHORT_INTERVAL_SECONDS, "every 10 µs"),
-    ):
-        for library in found:
-            channel = library.new_channel()
-            if library in (libraries.OURS, libraries.BLINKER) and isinstance(
-                channel, libraries.SignalChannel
-            ):
-                outcome = race.race(channel.signal, seconds, interval_seconds)
-                counts = (
-                    outcome.sends,
-                    outcome.raised,
-                    outcome.unraisable,
-                    outcome.missed,
-                )
-                counted.append([f"{library.name}, {name}", *map(str, counts)])
-    printed.add(f"Five threads at one signal for {seconds:g} s:")
-    printed.add(table(heading, counted))
+def _race(options: argparse.Namespace, kept: Kept) -> Iterable[str]:
+    yield f"Five threads at one signal for {options.seconds:g} s:"
+    yield race.shown(libraries()[0], options.seconds)
+
+
+def _relay(options: argparse.Namespace, kept: Kept) -> Iterable[str]:
+    try:
+        relay = import_module(".relay", __package__)
+    except ImportError as error:
+        yield f"the relay is left out: {error}"
+    else:
+        yield "Events for other processes, and a transaction with one:"
+        yield from relay.shown(options.rounds)
+
+
+BENCHMARKS: dict[str, Callable[[argparse.Namespace, Kept], Iterable[str]]] = {
+    "send": _sends,
+    "requests": _requests,
+    "sql": _statements,
+    "memory": _connections,
+    "growth": _growth,
+    "race": _race,
+    "relay": _relay,
+}
+DEFAULT = ("send", "requests", "sql", "memory")
+
+
+def _plain(figures: Figures) -> dict[str, Any]:
+    return {
+        row: {name: asdict(figure) for name, figure in by_name.items()}
+        for row, by_name in figures.items()
+    }
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure a send beside other libraries', connections' memory and"
-        " the middleware.",
+        description="Measure what signalpost costs, beside similar libraries.",
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
+        "benchmarks",
+        nargs="*",
+        type=_benchmark,
+        metavar="BENCHMARK",
+        help=f"one of {', '.join(BENCHMARKS)} (default: {' '.join(DEFAULT)})",
+    )
+    add(
         "--rounds",
         type=_positive,
         default=ROUNDS,
-        metavar="N",
         help=f"batches of a millisecond for each figure (default: {ROUNDS})",
     )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the figures here as well"
-    )
-    parser.add_argument(
-        "--rst",
-        type=Path,
-        metavar="FILE",
-        help="write here what is printed, which is reStructuredText",
-    )
-    parser.add_argument(
-        "--requests",
-        action="store_true",
-        help="measure only what watching a request adds to it",
-    )
-    parser.add_argument(
-        "--sql",
-        action="store_true",
-        help="measure only what hearing a statement of SQLAlchemy adds to it",
-    )
-    parser.add_argument(
-        "--lines",
-        action="store_true",
-        help="measure only an id, and a line of a log with the request on it",
-    )
-    parser.add_argument(
-        "--growth",
-        action="store_true",
-        help="instead, see whether memory grows with connections that come and go",
-    )
-    parser.add_argument(
+    add("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    add("--rst", type=Path, metavar="FILE", help="write here what is printed")
+    add(
         "--pairs",
         type=_positive,
         default=memory.PAIRS,
-        metavar="N",
-        help=f"how many connections --growth makes (default: {memory.PAIRS})",
+        help=f"how many connections growth makes (default: {memory.PAIRS})",
     )
-    parser.add_argument(
-        "--race",
-        action="store_true",
-        help="instead, let threads connect, disconnect and send at the same time",
-    )
-    parser.add_argument(
+    add(
         "--seconds",
         type=float,
         default=race.SECONDS,
-        metavar="N",
-        help=f"how long each --race takes (default: {race.SECONDS:g})",
+        help=f"how long each race takes (default: {race.SECONDS:g})",
     )
     return parser
+
+
+def _benchmark(name: str) -> str:
+    if name not in BENCHMARKS:
+        raise argparse.ArgumentTypeError(
+            f"must be one of {', '.join(BENCHMARKS)}, got {name!r}"
+        )
+    return name
 
 
 def _positive(text: str) -> int:

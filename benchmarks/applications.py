@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from wsgiref.util import setup_testing_defaults
 
 from .timing import Batch
+from .timing import Row
 from .timing import Variant
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ FLASK_HELLO = "Flask hello"
 FLASK_STREAM = "Flask stream"
 
 _BODY = b"Hello, world!\n"
+_TYPE = ("Content-Type", "text/plain; charset=utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,6 @@ class SetUp:
     fits_flask: bool = True
     """Whether it can watch a Flask application."""
 
-    def fits(self, application: Application) -> bool:
-        """Whether there is something to measure."""
-        return self.fits_flask if application.is_flask else self.fits_raw
-
 
 def applications() -> tuple[list[Application], list[str]]:
     """Return what is served, and a line for each framework that is missing."""
@@ -85,29 +83,37 @@ def applications() -> tuple[list[Application], list[str]]:
         import flask  # noqa: F401
     except ImportError:
         return found, ["the Flask applications are left out: flask is not installed"]
-    found += [
-        Application(
-            name, partial(_flask, view), {view.__code__: 1} | calls, is_flask=True
-        )
-        for name, view, calls in (
-            (FLASK_HELLO, _say_hello, {}),
-            (FLASK_STREAM, _flow, whole),
-        )
-    ]
+    for name, view, calls in (
+        (FLASK_HELLO, _view_hello, {_view_hello.__code__: 1}),
+        (FLASK_STREAM, _view_stream, {_view_stream.__code__: 1} | whole),
+    ):
+        found.append(Application(name, partial(_flask, view), calls, is_flask=True))
     return found, []
 
 
-def variant(
-    application: Application, set_up: SetUp, unheard: Sequence[CodeType] = ()
-) -> Variant:
-    """Return requests to a new application, watched in one way.
+def rows_of(
+    served: Sequence[Application],
+    set_ups: Sequence[SetUp],
+    unused: Sequence[CodeType] = (),
+) -> list[Row]:
+    """Return a row an application: requests to it, watched in each way that fits.
 
-    :param unheard: Code that must not run, unless the set-up says that it must.
+    :param unused: Code that must not run, unless a set-up must run it.
     """
-    calls = {**dict.fromkeys(unheard, 0), **application.calls, **set_up.calls}
-    app = application.new()
-    batch = requests(set_up.wrap(app))
-    return Variant(set_up.name, batch, calls, partial(set_up.setting, app))
+    none = dict.fromkeys(unused, 0)
+    rows = []
+    for application in served:
+        variants = []
+        for one in set_ups:
+            if one.fits_flask if application.is_flask else one.fits_raw:
+                app = application.new()
+                calls = {**none, **application.calls, **one.calls}
+                setting = partial(one.setting, app)
+                variants.append(
+                    Variant(one.name, requests(one.wrap(app)), calls, setting)
+                )
+        rows.append(Row(application.name, variants))
+    return rows
 
 
 def around(
@@ -133,19 +139,13 @@ def alone(app: Any) -> WSGIApplication:
 
 def hello(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Answer any request with one line, which costs next to nothing."""
-    start_response(
-        "200 OK",
-        [
-            ("Content-Type", "text/plain; charset=utf-8"),
-            ("Content-Length", str(len(_BODY))),
-        ],
-    )
+    start_response("200 OK", [_TYPE, ("Content-Length", str(len(_BODY)))])
     return [_BODY]
 
 
 def stream(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer any request with a thousand chunks, of which nobody knows the length."""
-    start_response("200 OK", [("Content-Type", "text/plain; charset=utf-8")])
+    """Answer any request with a thousand chunks, whose length is not sent."""
+    start_response("200 OK", [_TYPE])
     return chunks()
 
 
@@ -155,9 +155,9 @@ def chunks() -> Generator[bytes]:
         yield _BODY
 
 
-def requests(app: WSGIApplication) -> Batch:
+def requests(app: WSGIApplication, method: str = "GET") -> Batch:
     """Return what a server does for each request, as :pep:`3333` has it."""
-    blank: WSGIEnvironment = {}
+    blank: WSGIEnvironment = {"REQUEST_METHOD": method}
     setup_testing_defaults(blank)
 
     def batch(jobs: int) -> None:
@@ -190,11 +190,11 @@ def _flask(view: Callable[[], Any]) -> Any:
     return app
 
 
-def _say_hello() -> str:
+def _view_hello() -> str:
     return "Hello, world!\n"
 
 
-def _flow() -> Any:
+def _view_stream() -> Any:
     from flask import Response
 
     return Response(chunks(), mimetype="text/plain")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -28,13 +29,13 @@ def set_ups() -> list[SetUp]:
     """Return the floors: one that times, one that logs too, one that counts too."""
     logger = new_logger()
     return [
-        SetUp(TIMES, around(_Timing), {_TimedBody.close.__code__: 1}),
+        SetUp(TIMES, around(_layer(_TimedBody)), {_TimedBody.close.__code__: 1}),
         SetUp(
             LOGS,
-            around(lambda app: _Logging(app, logger)),
+            around(lambda app: _logging(app, logger)),
             {_LoggedBody.close.__code__: 1, _Nowhere.write.__code__: 1},
         ),
-        SetUp(COUNTS, around(_Counting), {_CountedBody.close.__code__: 1}),
+        SetUp(COUNTS, around(_layer(_CountedBody)), {_TimedBody.close.__code__: 1}),
     ]
 
 
@@ -58,80 +59,28 @@ class _Nowhere(io.TextIOBase):
         pass
 
 
-class _Timing:
-    """Times a request from the call to the close, and does nothing else."""
+def _layer(
+    kind: type[_TimedBody],
+) -> Callable[[WSGIApplication], WSGIApplication]:
+    """Return a middleware that does nothing but what the body does."""
 
-    def __init__(self, app: WSGIApplication) -> None:
-        self._app = app
+    def wrap(app: WSGIApplication) -> WSGIApplication:
+        def layer(
+            environ: WSGIEnvironment, start_response: StartResponse
+        ) -> Iterable[bytes]:
+            start = perf_counter()
+            return kind(app(environ, start_response), start)
 
-    def __call__(
-        self, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
-        start = perf_counter()
-        return _TimedBody(self._app(environ, start_response), start)
+        return layer
 
-
-class _TimedBody:
-    __slots__ = ("_body", "_start", "duration_seconds")
-
-    def __init__(self, body: Iterable[bytes], start: float) -> None:
-        self._body = body
-        self._start = start
-        self.duration_seconds = 0.0
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._body)
-
-    def close(self) -> None:
-        close = getattr(self._body, "close", None)
-        if close is not None:
-            close()
-        self.duration_seconds = perf_counter() - self._start
+    return wrap
 
 
-class _Counting:
-    """Times a request, and counts the bytes of its body."""
+def _logging(app: WSGIApplication, logger: logging.Logger) -> WSGIApplication:
+    """Time a request and log one line; bytes are those of its Content-Length."""
 
-    def __init__(self, app: WSGIApplication) -> None:
-        self._app = app
-
-    def __call__(
-        self, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
-        start = perf_counter()
-        return _CountedBody(self._app(environ, start_response), start)
-
-
-class _CountedBody:
-    __slots__ = ("_body", "_start", "body_bytes", "duration_seconds")
-
-    def __init__(self, body: Iterable[bytes], start: float) -> None:
-        self._body = body
-        self._start = start
-        self.body_bytes = 0
-        self.duration_seconds = 0.0
-
-    def __iter__(self) -> Generator[bytes]:
-        for chunk in self._body:
-            self.body_bytes += len(chunk)
-            yield chunk
-
-    def close(self) -> None:
-        close = getattr(self._body, "close", None)
-        if close is not None:
-            close()
-        self.duration_seconds = perf_counter() - self._start
-
-
-class _Logging:
-    """Times a request and logs one line; bytes are those of its Content-Length."""
-
-    def __init__(self, app: WSGIApplication, logger: logging.Logger) -> None:
-        self._app = app
-        self._logger = logger
-
-    def __call__(
-        self, environ: WSGIEnvironment, start_response: StartResponse
+    def layer(
+        environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         start = perf_counter()
         code = length = "-"
@@ -146,41 +95,53 @@ class _Logging:
                     length = value
             return start_response(status, headers, exc_info)
 
-        body = self._app(environ, noting_start)
-        return _LoggedBody(body, start, environ, (code, length), self._logger)
+        body = _LoggedBody(app(environ, noting_start), start)
+        body.noted = environ, code, length, logger
+        return body
+
+    return layer
 
 
-class _LoggedBody:
-    __slots__ = ("_body", "_environ", "_logger", "_noted", "_start")
+class _TimedBody:
+    __slots__ = ("body", "duration_seconds", "start")
 
-    def __init__(
-        self,
-        body: Iterable[bytes],
-        start: float,
-        environ: WSGIEnvironment,
-        noted: tuple[str, str],
-        logger: logging.Logger,
-    ) -> None:
-        self._body = body
-        self._start = start
-        self._environ = environ
-        self._noted = noted
-        self._logger = logger
+    def __init__(self, body: Iterable[bytes], start: float) -> None:
+        self.body = body
+        self.start = start
+        self.duration_seconds = 0.0
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self._body)
+        return iter(self.body)
 
     def close(self) -> None:
-        close = getattr(self._body, "close", None)
+        close = getattr(self.body, "close", None)
         if close is not None:
             close()
-        duration_seconds = perf_counter() - self._start
-        code, length = self._noted
-        self._logger.info(
+        self.duration_seconds = perf_counter() - self.start
+
+
+class _CountedBody(_TimedBody):
+    __slots__ = ("body_bytes",)
+
+    def __iter__(self) -> Generator[bytes]:
+        self.body_bytes = 0
+        for chunk in self.body:
+            self.body_bytes += len(chunk)
+            yield chunk
+
+
+class _LoggedBody(_TimedBody):
+    __slots__ = ("noted",)
+    noted: tuple[WSGIEnvironment, str, str, logging.Logger]
+
+    def close(self) -> None:
+        _TimedBody.close(self)
+        environ, code, length, logger = self.noted
+        logger.info(
             "%s %s %s %.1f ms %s bytes",
-            self._environ["REQUEST_METHOD"],
-            self._environ["PATH_INFO"],
+            environ["REQUEST_METHOD"],
+            environ["PATH_INFO"],
             code,
-            duration_seconds * 1000,
+            self.duration_seconds * 1000,
             length,
         )

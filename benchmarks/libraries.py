@@ -1,54 +1,66 @@
 """How each library connects and sends, spelt as its users spell it.
 
-Every batch has its own loop with the library's own call in it: an adapter between
-the two would cost as much as some of the sends.
+Besides the senders and receivers to measure with, which do nothing.
 """
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 from collections.abc import Callable
-from collections.abc import Generator
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace
+from importlib import import_module
 from itertools import count
-from itertools import repeat
+from types import CodeType
 from typing import Any
-from typing import ClassVar
-from typing import Protocol
+from typing import TypeAlias
 
 from signalpost import Signal
 
-from .receivers import Receiver
+from .report import installed
+from .timing import async_batch_of
 from .timing import Batch
+from .timing import batch_of
+from .timing import Setting
 
-AsyncBatch = tuple[Batch, Callable[[], AbstractContextManager[object]]]
-"""A batch, and the event loop that must be there around it."""
+Receiver: TypeAlias = Callable[..., Any]
+Names: TypeAlias = dict[str, Any]
+"""Values of the names in the statements of a library."""
 
 
-class Channel(Protocol):
-    """One signal of some library, or what stands for it there."""
+class Sender:
+    """An object that sends, of which there are many."""
 
-    takes_exact_receivers: ClassVar[bool] = False
-    """Whether a receiver must list the payload that it takes."""
 
-    def connect(self, receiver: Receiver, sender: object = None) -> None:
-        """Connect a receiver to one sender, or to any for ``None``."""
+class Keeper:
+    """An object whose method is connected."""
 
-    def sending(self, sender: object) -> Batch:
-        """Return a batch that sends without a payload."""
+    def receive(self, sender: object, **payload: object) -> None:
+        """Do nothing: it is the way here that is timed."""
 
-    def sending_keywords(self, sender: object) -> Batch:
-        """Return a batch that sends a payload of three."""
 
-    def connecting(self, receiver: Receiver) -> Batch:
-        """Return a batch that connects a receiver to any sender, and disconnects."""
+def new_receiver() -> Receiver:
+    """Return a function that no other receiver is."""
 
-    def disconnect(self, receiver: Receiver) -> None:
-        """Disconnect a receiver that was connected to any sender."""
+    def receive(sender: object, **payload: object) -> None:
+        pass
+
+    return receive
+
+
+def new_exact_receiver() -> Receiver:
+    """Return the same for libraries that look at the parameters."""
+
+    def receive(sender: object, first: int, second: int, third: int) -> None:
+        pass
+
+    return receive
+
+
+def code_of(receiver: Receiver) -> CodeType:
+    """Return what is run when a receiver is called, to count the calls."""
+    code: CodeType = receiver.__code__
+    return code
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,380 +69,178 @@ class Library:
 
     name: str
     """The heading of its column."""
-    new_channel: Callable[[], Channel]
-    """Returns a signal that nobody is connected to."""
+    new: Callable[[Names], Names]
+    """Returns the names in the statements, ``signal`` among them, for a signal that has
+    no receivers; or for another one beside it, given the names of the first one."""
+    connect: str = "signal.connect(receiver)"
+    disconnect: str = "signal.disconnect(receiver)"
+    connect_to_sender: str | None = "signal.connect(receiver, sender)"
+    """``None`` where senders are not distinguished: each gets a signal of its own."""
+    send: str = "signal.send(sender)"
+    send_keywords: str = "signal.send(sender, first=1, second=2, third=3)"
+    send_async: str | None = None
+    is_exact: bool = False
+    """Whether a receiver must list the payload that it takes."""
 
 
-class SignalChannel:
-    """A signal of signalpost or of blinker, or of Django, which is called alike."""
+class Channel:
+    """One signal of a library, or what there is instead."""
 
-    takes_exact_receivers: ClassVar[bool] = False
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self._names = library.new({})
+        self._by_sender: dict[int, Names] = {}
 
-    def __init__(self, signal: Any) -> None:
-        self.signal = signal
-
-    def connect(self, receiver: Receiver, sender: object = None) -> None:
-        if sender is None:
-            self.signal.connect(receiver)
-        else:
-            self.signal.connect(receiver, sender)
-
-    def disconnect(self, receiver: Receiver) -> None:
-        self.signal.disconnect(receiver)
-
-    def sending(self, sender: object) -> Batch:
-        signal = self.signal
-
-        def batch(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                signal.send(sender)
-
-        return batch
-
-    def sending_keywords(self, sender: object) -> Batch:
-        signal = self.signal
-
-        def batch(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                signal.send(sender, first=1, second=2, third=3)
-
-        return batch
-
-    def connecting(self, receiver: Receiver) -> Batch:
-        signal = self.signal
-
-        def batch(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                signal.connect(receiver)
-                signal.disconnect(receiver)
-
-        return batch
-
-    def sending_async(self, sender: object) -> AsyncBatch:
-        """Return a batch that awaits the receivers, and what runs it."""
-        signal = self.signal
-
-        async def send(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                await signal.send_async(sender)
-
-        return in_event_loop(send)
-
-
-class DjangoChannel(SignalChannel):
-    """A signal of Django."""
-
-    def sending_async(self, sender: object) -> AsyncBatch:
-        signal = self.signal
-
-        async def send(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                await signal.asend(sender)
-
-        return in_event_loop(send)
-
-
-class SeparateChannels:
-    """What stands in where senders are not told apart: a channel for each of them."""
-
-    takes_exact_receivers: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        self._shared = self.new()
-        self._by_sender: dict[int, Any] = {}
-
-    def new(self) -> Any:
-        """Return a signal, or a name that nothing else has."""
-        raise NotImplementedError
-
-    def attach(self, channel: Any, receiver: Receiver) -> None:
-        """Connect a receiver to what :meth:`new` returned."""
-        raise NotImplementedError
+    @property
+    def signal(self) -> Any:
+        """The signal."""
+        return self._names["signal"]
 
     def connect(self, receiver: Receiver, sender: object = None) -> None:
-        if sender is None:
-            channel = self._shared
-        else:
-            channel = self._by_sender[id(sender)] = self.new()
-        self.attach(channel, receiver)
-
-    def channel_of(self, sender: object) -> Any:
-        """Return what a sender sends to."""
-        return self._by_sender.get(id(sender), self._shared)
-
-
-class PsygnalChannel(SeparateChannels):
-    """A signal of psygnal, which passes a payload by position."""
-
-    takes_exact_receivers: ClassVar[bool] = True
-
-    def new(self) -> Any:
-        return importlib.import_module("psygnal").SignalInstance((object,) * 4)
-
-    def attach(self, channel: Any, receiver: Receiver) -> None:
-        channel.connect(receiver)
+        """Connect a receiver to one sender, or to any for ``None``."""
+        names, statement = self._names, self.library.connect
+        if sender is not None:
+            to_sender = self.library.connect_to_sender
+            if to_sender is None:
+                names = self._by_sender[id(sender)] = self.library.new(names)
+            else:
+                names, statement = {**names, "sender": sender}, to_sender
+        batch_of(statement, **names, receiver=receiver)(1)
 
     def disconnect(self, receiver: Receiver) -> None:
-        self._shared.disconnect(receiver)
-
-    def sending(self, sender: object) -> Batch:
-        signal = self.channel_of(sender)
-
-        def batch(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                signal.emit(sender)
-
-        return batch
-
-    def sending_keywords(self, sender: object) -> Batch:
-        signal = self.channel_of(sender)
-
-        def batch(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                signal.emit(sender, 1, 2, 3)
-
-        return batch
+        """Disconnect a receiver that was connected to any sender."""
+        batch_of(self.library.disconnect, **self._names, receiver=receiver)(1)
 
     def connecting(self, receiver: Receiver) -> Batch:
-        signal = self._shared
-
-        def batch(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                signal.connect(receiver)
-                signal.disconnect(receiver)
-
-        return batch
-
-
-class FastPsygnalChannel(PsygnalChannel):
-    """The same, sent without looking after anything but the calls."""
+        """Return a batch that connects a receiver to any sender, and disconnects."""
+        statements = f"{self.library.connect}\n{self.library.disconnect}"
+        return batch_of(statements, **self._names, receiver=receiver)
 
     def sending(self, sender: object) -> Batch:
-        signal = self.channel_of(sender)
-
-        def batch(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                signal.emit_fast(sender)
-
-        return batch
+        """Return a batch that sends without a payload."""
+        return batch_of(self.library.send, **self._names_of(sender))
 
     def sending_keywords(self, sender: object) -> Batch:
-        signal = self.channel_of(sender)
+        """Return a batch that sends a payload of three."""
+        return batch_of(self.library.send_keywords, **self._names_of(sender))
 
-        def batch(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                signal.emit_fast(sender, 1, 2, 3)
+    def sending_async(self, sender: object) -> tuple[Batch, Setting]:
+        """Return a batch that awaits the receivers, and its event loop."""
+        return async_batch_of(
+            f"await {self.library.send_async}", **self._names_of(sender)
+        )
 
-        return batch
-
-
-class PyDispatcherChannel:
-    """A signal of PyDispatcher, which is any object."""
-
-    takes_exact_receivers: ClassVar[bool] = False
-
-    def __init__(self) -> None:
-        self._dispatcher = importlib.import_module("pydispatch.dispatcher")
-        self._signal = object()
-
-    def connect(self, receiver: Receiver, sender: object = None) -> None:
-        if sender is None:
-            self._dispatcher.connect(receiver, self._signal)
-        else:
-            self._dispatcher.connect(receiver, self._signal, sender)
-
-    def disconnect(self, receiver: Receiver) -> None:
-        self._dispatcher.disconnect(receiver, self._signal)
-
-    def sending(self, sender: object) -> Batch:
-        send, signal = self._dispatcher.send, self._signal
-
-        def batch(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                send(signal, sender)
-
-        return batch
-
-    def sending_keywords(self, sender: object) -> Batch:
-        send, signal = self._dispatcher.send, self._signal
-
-        def batch(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                send(signal, sender, first=1, second=2, third=3)
-
-        return batch
-
-    def connecting(self, receiver: Receiver) -> Batch:
-        connect, disconnect = self._dispatcher.connect, self._dispatcher.disconnect
-        signal = self._signal
-
-        def batch(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                connect(receiver, signal)
-                disconnect(receiver, signal)
-
-        return batch
+    def _names_of(self, sender: object) -> Names:
+        return {**self._by_sender.get(id(sender), self._names), "sender": sender}
 
 
-class PypubsubChannel(SeparateChannels):
-    """A topic of Pypubsub, which learns its payload from the first receiver."""
-
-    takes_exact_receivers: ClassVar[bool] = True
-
-    _numbers = count()
-
-    def __init__(self) -> None:
-        self._pub = importlib.import_module("pubsub.pub")
-        super().__init__()
-
-    def new(self) -> str:
-        return f"topic{next(self._numbers)}"
-
-    def attach(self, channel: str, receiver: Receiver) -> None:
-        self._pub.subscribe(receiver, channel)
-
-    def disconnect(self, receiver: Receiver) -> None:
-        self._pub.unsubscribe(receiver, self._shared)
-
-    def sending(self, sender: object) -> Batch:
-        send, topic = self._pub.sendMessage, self.channel_of(sender)
-
-        def batch(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                send(topic, sender=sender)
-
-        return batch
-
-    def sending_keywords(self, sender: object) -> Batch:
-        send, topic = self._pub.sendMessage, self.channel_of(sender)
-
-        def batch(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                send(topic, sender=sender, first=1, second=2, third=3)
-
-        return batch
-
-    def connecting(self, receiver: Receiver) -> Batch:
-        connect, disconnect = self._pub.subscribe, self._pub.unsubscribe
-        topic = self._shared
-
-        def batch(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                connect(receiver, topic)
-                disconnect(receiver, topic)
-
-        return batch
+def _blinker(_: Names) -> Names:
+    return {"signal": import_module("blinker").Signal()}
 
 
-class PyeeChannel(SeparateChannels):
-    """What pyee tells by name from the others of one object; it returns nothing."""
-
-    _numbers = count()
-
-    def __init__(self) -> None:
-        self._all = importlib.import_module("pyee").EventEmitter()
-        super().__init__()
-
-    def new(self) -> str:
-        return f"name{next(self._numbers)}"
-
-    def attach(self, channel: str, receiver: Receiver) -> None:
-        self._all.on(channel, receiver)
-
-    def disconnect(self, receiver: Receiver) -> None:
-        self._all.remove_listener(self._shared, receiver)
-
-    def sending(self, sender: object) -> Batch:
-        all_names, name = self._all, self.channel_of(sender)
-
-        def batch(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                all_names.emit(name, sender)
-
-        return batch
-
-    def sending_keywords(self, sender: object) -> Batch:
-        all_names, name = self._all, self.channel_of(sender)
-
-        def batch(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                all_names.emit(name, sender, first=1, second=2, third=3)
-
-        return batch
-
-    def connecting(self, receiver: Receiver) -> Batch:
-        all_names, name = self._all, self._shared
-
-        def batch(jobs: int) -> None:
-            for _ in repeat(None, jobs):
-                all_names.on(name, receiver)
-                all_names.remove_listener(name, receiver)
-
-        return batch
+def _django(_: Names) -> Names:
+    return {"signal": import_module("django.dispatch").Signal()}
 
 
-def in_event_loop(send: Callable[[int], Any]) -> AsyncBatch:
-    """Return a batch that runs an async function, and the event loop for it."""
-    runners: list[asyncio.Runner] = []
-
-    @contextmanager
-    def setting() -> Generator[None]:
-        with asyncio.Runner() as runner:
-            runner.get_loop()
-            runners.append(runner)
-            try:
-                yield
-            finally:
-                runners.pop()
-
-    def batch(jobs: int) -> None:
-        runners[-1].run(send(jobs))
-
-    return batch, setting
+def _cached_django(_: Names) -> Names:
+    return {"signal": import_module("django.dispatch").Signal(use_caching=True)}
 
 
-def _blinker() -> SignalChannel:
-    return SignalChannel(importlib.import_module("blinker").Signal())
+def _psygnal(_: Names) -> Names:
+    return {"signal": import_module("psygnal").SignalInstance((object,) * 4)}
 
 
-def _django() -> DjangoChannel:
-    return DjangoChannel(importlib.import_module("django.dispatch").Signal())
+def _pydispatcher(_: Names) -> Names:
+    module = import_module("pydispatch.dispatcher")
+    names = ("connect", "disconnect", "send")
+    return {**{name: getattr(module, name) for name in names}, "signal": object()}
 
 
-def _django_cached() -> DjangoChannel:
-    signals = importlib.import_module("django.dispatch")
-    return DjangoChannel(signals.Signal(use_caching=True))
+def _pypubsub(_: Names) -> Names:
+    pub = import_module("pubsub.pub")
+    return {
+        "subscribe": pub.subscribe,
+        "unsubscribe": pub.unsubscribe,
+        "send": pub.sendMessage,
+        "signal": f"topic{next(_numbers)}",
+    }
 
 
-OURS = Library("signalpost", lambda: SignalChannel(Signal()))
-BLINKER = Library("blinker", _blinker)
-DJANGO = Library("Django", _django)
-CACHED_DJANGO = Library("Django cached", _django_cached)
+def _pyee(first: Names) -> Names:
+    emitter = first.get("emitter") or import_module("pyee").EventEmitter()
+    return {"emitter": emitter, "signal": f"name{next(_numbers)}"}
+
+
+_numbers = count()
+
+OURS = Library(
+    "signalpost", lambda _: {"signal": Signal()}, send_async="signal.send_async(sender)"
+)
+BLINKER = Library("blinker", _blinker, send_async="signal.send_async(sender)")
+DJANGO = Library("Django", _django, send_async="signal.asend(sender)")
+CACHED_DJANGO = replace(DJANGO, name="Django cached", new=_cached_django)
+_PSYGNAL = Library(
+    "psygnal ~",
+    _psygnal,
+    connect_to_sender=None,
+    send="signal.emit(sender)",
+    send_keywords="signal.emit(sender, 1, 2, 3)",
+    is_exact=True,
+)
+_FAST_PSYGNAL = replace(
+    _PSYGNAL,
+    name="psygnal fast ~",
+    send="signal.emit_fast(sender)",
+    send_keywords="signal.emit_fast(sender, 1, 2, 3)",
+)
+_PYDISPATCHER = Library(
+    "PyDispatcher",
+    _pydispatcher,
+    connect="connect(receiver, signal)",
+    disconnect="disconnect(receiver, signal)",
+    connect_to_sender="connect(receiver, signal, sender)",
+    send="send(signal, sender)",
+    send_keywords="send(signal, sender, first=1, second=2, third=3)",
+)
+_PYPUBSUB = Library(
+    "Pypubsub ~",
+    _pypubsub,
+    connect="subscribe(receiver, signal)",
+    disconnect="unsubscribe(receiver, signal)",
+    connect_to_sender=None,
+    send="send(signal, sender=sender)",
+    send_keywords="send(signal, sender=sender, first=1, second=2, third=3)",
+    is_exact=True,
+)
+_PYEE = Library(
+    "pyee ~",
+    _pyee,
+    connect="emitter.on(signal, receiver)",
+    disconnect="emitter.remove_listener(signal, receiver)",
+    connect_to_sender=None,
+    send="emitter.emit(signal, sender)",
+    send_keywords="emitter.emit(signal, sender, first=1, second=2, third=3)",
+)
 
 _PEERS = (
     ("blinker", (BLINKER,)),
     ("django", (DJANGO, CACHED_DJANGO)),
-    (
-        "psygnal",
-        (
-            Library("psygnal ~", PsygnalChannel),
-            Library("psygnal fast ~", FastPsygnalChannel),
-        ),
-    ),
-    ("PyDispatcher", (Library("PyDispatcher", PyDispatcherChannel),)),
-    ("Pypubsub", (Library("Pypubsub ~", PypubsubChannel),)),
-    ("pyee", (Library("pyee ~", PyeeChannel),)),
+    ("psygnal", (_PSYGNAL, _FAST_PSYGNAL)),
+    ("PyDispatcher", (_PYDISPATCHER,)),
+    ("Pypubsub", (_PYPUBSUB,)),
+    ("pyee", (_PYEE,)),
 )
 
 
-def installed() -> tuple[Sequence[Library], list[str]]:
+def libraries() -> tuple[list[Library], list[str]]:
     """Return the libraries that are here, and a line for each that is missing."""
-    found, missing = [OURS], []
-    for name, libraries in _PEERS:
-        try:
-            libraries[0].new_channel()
-        except ImportError:
-            missing.append(f"{name} is left out: it is not installed")
-        else:
-            found += libraries
-    return found, missing
+
+    def imported(found: Sequence[Library]) -> Callable[[], Sequence[Library]]:
+        def use() -> Sequence[Library]:
+            found[0].new({})
+            return found
+
+        return use
+
+    found, missing = installed(*((name, imported(ways)) for name, ways in _PEERS))
+    return [OURS, *found], missing

@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
 from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import replace
-from statistics import median
 from types import CodeType
 from typing import Any
 from typing import TYPE_CHECKING
@@ -32,13 +32,14 @@ from . import live_polls
 from .applications import alone
 from .applications import Application
 from .applications import requests
+from .applications import rows_of
 from .applications import SetUp
-from .applications import variant
-from .integrated import extended
-from .integrated import recorded
+from .middleware import extended
+from .report import BARE
 from .report import head_line
 from .report import NOTHING
 from .report import table
+from .report import versions_text
 from .timing import Batch
 from .timing import Figure
 from .timing import measure
@@ -51,18 +52,14 @@ if TYPE_CHECKING:
     from sqlalchemy import TextClause
 
 ROUNDS = 200
-ROUNDS_AT_A_TIME = 10
-"""How many rounds a turn has."""
-
 STATEMENTS = 10
 """How many statements the second application executes for a request."""
 
 WARMING = 10
 """How many requests come before each batch."""
 
-BARE = "bare"
 AGAIN = "bare, another"
-NOBODY = "no receiver"
+NEVER = "no receiver"
 NO_OP = "no-op receivers"
 PLAIN = "LiveRecorder, no waterfall"
 WATERFALL = "LiveRecorder"
@@ -97,11 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(head_line())
     with ExitStack() as stack:
         rows, missing = _rows(stack)
-        packages = live_peers.versions().items()
-        beside = ", ".join(f"{name} {number}" for name, number in packages)
-        for text in (f"Beside the versions above: {beside}", *missing, LEGEND):
+        beside = f"Beside the versions above: {versions_text('live')}"
+        for text in (beside, *missing, LEGEND):
             print(f"\n{text}")
-        for text in _shown(*_measured(rows, options.rounds)):
+        for text in _shown(*measure(rows, options.rounds).values()):
             print(f"\n{text}")
     print(f"\n{live_polls.LEGEND}")
     for text in live_polls.shown(options.polls):
@@ -119,19 +115,10 @@ def _rows(stack: ExitStack) -> tuple[list[Row], list[str]]:
         {_execute.__code__: STATEMENTS},
         is_flask=True,
     )
-    ours = _ours()
-    return [
-        _row(plain, [*ours, *beside]),
-        # The peers record no statement of an engine that is not Flask-SQLAlchemy's.
-        _row(busy, ours),
-    ], missing
-
-
-def _row(application: Application, set_ups: Sequence[SetUp]) -> Row:
-    return Row(
-        application.name,
-        [variant(application, _warmed(one), _UNHEARD) for one in set_ups],
-    )
+    ours, others = ([*map(_warmed, some)] for some in (_ours(), beside))
+    # The peers record no statement of an engine that is not Flask-SQLAlchemy's.
+    rows = rows_of([plain], [*ours, *others], _UNUSED) + rows_of([busy], ours, _UNUSED)
+    return rows, missing
 
 
 def _warmed(set_up: SetUp) -> SetUp:
@@ -164,20 +151,26 @@ def _ours() -> list[SetUp]:
     return [
         SetUp(BARE, alone),
         SetUp(AGAIN, alone),
-        SetUp(NOBODY, alone, setting=_instrumented),
-        SetUp(NO_OP, alone, nothing, _with_receivers),
-        SetUp(PLAIN, alone, closed, _recorded(live, waterfall=False)),
-        SetUp(WATERFALL, alone, closed, _recorded(live, waterfall=True)),
+        SetUp(NEVER, extended, setting=_instrumented),
+        SetUp(NO_OP, extended, nothing, _with_receivers),
+        SetUp(PLAIN, extended, closed, _recorded(live, waterfall=False)),
+        SetUp(WATERFALL, extended, closed, _recorded(live, waterfall=True)),
     ]
 
 
 def _recorded(kind: Any, *, waterfall: bool) -> Callable[[Any], Any]:
-    recording = recorded(kind, waterfall=waterfall)
-
     @contextmanager
     def setting(app: Any) -> Generator[None]:
-        with _instrumented_engine(app), recording(app):
-            yield
+        with (
+            _instrumented(app),
+            tempfile.TemporaryDirectory(prefix="signalpost-bench-") as folder,
+        ):
+            recorder = kind(folder=f"{folder}/live", waterfall=waterfall)
+            recorder.connect(app)
+            try:
+                yield
+            finally:
+                recorder.disconnect(app)
 
     return setting
 
@@ -192,24 +185,15 @@ def _receive_statement(
     """Do nothing with a statement."""
 
 
-_UNHEARD: tuple[CodeType, ...] = (_receive.__code__,)
-
-
-@contextmanager
-def _instrumented_engine(app: Any) -> Generator[None]:
-    from signalpost.integrations.sqlalchemy import instrument
-
-    engine = app.extensions.get("engine")
-    if engine is None:
-        yield
-        return
-    with instrument(engine):
-        yield
+_UNUSED: tuple[CodeType, ...] = (_receive.__code__,)
 
 
 @contextmanager
 def _instrumented(app: Any) -> Generator[None]:
-    with _instrumented_engine(app), extended(app):
+    from signalpost.integrations.sqlalchemy import instrument
+
+    engine = app.extensions.get("engine")
+    with nullcontext() if engine is None else instrument(engine):
         yield
 
 
@@ -261,27 +245,6 @@ def _texts(count: int) -> list[TextClause]:
 
 def _execute(connection: Connection, text: TextClause) -> None:
     connection.execute(text).close()
-
-
-def _measured(
-    rows: Sequence[Row], rounds: int
-) -> tuple[Mapping[str, Figure], Mapping[str, Figure]]:
-    """Return the figures of both applications, by the names of the set-ups."""
-    turns = [
-        measure(rows, min(ROUNDS_AT_A_TIME, rounds - done))
-        for done in range(0, rounds, ROUNDS_AT_A_TIME)
-    ]
-    plain, busy = (
-        {
-            name: Figure(
-                min(one[name].minimum_ns for one in of_turns),
-                median(one[name].median_ns for one in of_turns),
-            )
-            for name in of_turns[0]
-        }
-        for of_turns in zip(*turns, strict=True)
-    )
-    return plain, busy
 
 
 def _shown(plain: Mapping[str, Figure], busy: Mapping[str, Figure]) -> list[str]:
@@ -351,7 +314,7 @@ class _Costs:
         )
 
 
-_BASES = (NOBODY, NO_OP)
+_BASES = (NEVER, NO_OP)
 
 
 if __name__ == "__main__":

@@ -9,26 +9,19 @@ from functools import partial
 from typing import Any
 from typing import TYPE_CHECKING
 
+from .applications import alone
 from .applications import SetUp
-from .peers import installed
-from .peers import versions_of
+from .report import installed
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-PACKAGES = ("sqlalchemy", "flask-debugtoolbar", "Flask-MonitoringDashboard")
-
 TOOLBAR = "flask-debugtoolbar"
 DASHBOARD = "Flask-MonitoringDashboard"
 
 _SECRET = "benchmarks"  # noqa: S105  # of this run only
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what is measured here, by name."""
-    return versions_of(PACKAGES)
 
 
 def set_ups(folder: str) -> tuple[list[SetUp], list[str]]:
@@ -50,8 +43,7 @@ def _toolbar() -> list[SetUp]:
         app.debug = True
         app.secret_key = _SECRET
         extension(app)
-        served: WSGIApplication = app
-        return served
+        return alone(app)
 
     calls = {extension.process_response.__code__: 1}
     return [SetUp(TOOLBAR, wrap, calls, fits_raw=False)]
@@ -59,10 +51,11 @@ def _toolbar() -> list[SetUp]:
 
 def _dashboard(folder: str) -> list[SetUp]:
     dashboard = importlib.import_module("flask_monitoringdashboard")
+    # Before the import that makes the database, which would be in the working folder.
+    dashboard.config.database_name = f"sqlite:///{folder}/dashboard.db"
     profiler = importlib.import_module(
         "flask_monitoringdashboard.core.profiler.performance_profiler"
     ).PerformanceProfiler
-    dashboard.config.database_name = f"sqlite:///{folder}/dashboard.db"
 
     def wrap(app: Any) -> WSGIApplication:
         app.secret_key = _SECRET

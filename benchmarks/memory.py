@@ -1,48 +1,62 @@
-"""What connections take up, and whether anything is left when they are gone."""
+"""What connections take up, and what objects that a session has written."""
 
 from __future__ import annotations
 
 import gc
 import mmap
 import tracemalloc
-from collections.abc import Callable
 from collections.abc import Generator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from typing import Any
+from typing import NamedTuple
+from typing import TypeAlias
 
 from .libraries import BLINKER
 from .libraries import Channel
 from .libraries import DJANGO
+from .libraries import Keeper
 from .libraries import Library
+from .libraries import new_receiver
 from .libraries import OURS
-from .receivers import Keeper
-from .receivers import new_receiver
-from .receivers import Receiver
-from .receivers import Sender
+from .libraries import Receiver
+from .libraries import Sender
+from .report import NOTHING
+from .report import table
+from .timing import Setting
 
 CONNECTIONS = 10_000
 CHUNK = 1000
-FIRST_CHUNKS = 10
 PAIRS = 1_000_000
+OBJECTS = 5_000
+AT_ONCE = 100
+"""How many objects each flush writes."""
 
-Connections = Sequence[tuple[Receiver, Sender | None]]
+OBJECTS_LEGEND = f"""\
+Objects are written by flushes of {AT_ONCE} each, and the application keeps
+none of them. "kept" is what is still there before the commit, "most" what there is
+during the commit. "identities" is a receiver of committed that reads the identity and
+the change, "objects" one that reads the object, which is loaded again."""
+
+Connections: TypeAlias = Sequence[tuple[Receiver, Sender | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Growth:
-    """What one signal, and all that its library keeps, took up over time."""
+class Growth(NamedTuple):
+    """What one signal, and all that its library keeps, took up over time.
 
+    Before is after the first connections had come and gone, as tables find a size. The
+    whole process is measured where the system reports it, with the tools of the run.
+    """
+
+    first: int
     bytes_before: int
-    """After the first 10,000 connections had come and gone, as tables find a size."""
     bytes_after: int
-    """After the last one."""
     process_bytes_before: int | None
-    """What the whole process took up then, where the system tells; a run's own tools
-    included."""
     process_bytes_after: int | None
-    """And after the last one."""
 
 
 def bytes_a_connection(
@@ -69,33 +83,40 @@ def bytes_a_connection(
         "one function, a sender each": ([(one, sender) for sender in senders], ()),
         "the same, each has sent": ([(one, sender) for sender in senders], senders),
     }
-    # Django without its cache searches all connections for each of so many sends.
-    slow = {DJANGO.name: "the same, each has sent"}
-    compared = [one for one in libraries if one in (OURS, BLINKER, DJANGO)]
     return {
         name: {
-            library.name: _held(library.new_channel, connections, sending) / count
-            for library in compared
-            if slow.get(library.name) != name
+            library.name: _held(library, connections, sending) / count
+            for library in libraries
+            if library in (OURS, BLINKER, DJANGO)
+            # Django without its cache searches all connections for each of the sends.
+            and (library is not DJANGO or len(sending) < count)
         }
         for name, (connections, sending) in kinds.items()
     }
 
 
-def _held(
-    new_channel: Callable[[], Channel],
-    connections: Connections,
-    sending: Sequence[Sender],
-) -> int:
+def bytes_table(taken: Mapping[str, Mapping[str, float]]) -> str:
+    """Return what :func:`bytes_a_connection` returned as a table."""
+    names = [*taken["functions, any sender"]]
+    return table(
+        ["bytes a connection", *names],
+        [
+            [kind] + [f"{by[name]:.0f}" if name in by else NOTHING for name in names]
+            for kind, by in taken.items()
+        ],
+    )
+
+
+def _held(library: Library, connections: Connections, sending: Sequence[Sender]) -> int:
     # Whatever is imported or made on first use is no connection's.
-    warm = new_channel()
-    keeper = new_receiver()
-    warm.connect(keeper)
-    warm.sending(Sender())(1)
+    warm, keeper = Channel(library), new_receiver()
+    for sender in (None, Sender()):
+        warm.connect(keeper, sender)
+        warm.sending(sender)(1)
     warm.disconnect(keeper)
     with _traced():
         before = _traced_bytes()
-        channel = new_channel()
+        channel = Channel(library)
         for receiver, sender in connections:
             channel.connect(receiver, sender)
         for sender in sending:
@@ -103,21 +124,22 @@ def _held(
         return _traced_bytes() - before
 
 
-def growth(new_channel: Callable[[], Channel], pairs: int = PAIRS) -> Growth:
+def growth(library: Library, pairs: int = PAIRS) -> Growth:
     """Connect ever new receivers to ever new senders, and disconnect or drop them.
 
     Every second receiver is disconnected; the others just die, and so do all senders.
 
-    :param pairs: How many of each, in thousands; at least 10,000.
+    :param pairs: How many of each, in thousands; at least 2,000.
     """
-    channel = new_channel()
+    channel, first = Channel(library), min(CONNECTIONS, pairs // 2)
     with _traced():
-        for _ in range(FIRST_CHUNKS):
+        for _ in range(first // CHUNK):
             _connect_and_drop(channel)
         before, process_before = _traced_bytes(), _process_bytes()
-        for _ in range(FIRST_CHUNKS, pairs // CHUNK):
+        for _ in range(first // CHUNK, pairs // CHUNK):
             _connect_and_drop(channel)
-        return Growth(before, _traced_bytes(), process_before, _process_bytes())
+        after, process_after = _traced_bytes(), _process_bytes()
+    return Growth(first, before, after, process_before, process_after)
 
 
 def _connect_and_drop(channel: Channel) -> None:
@@ -145,9 +167,73 @@ def _traced_bytes() -> int:
 
 
 def _process_bytes() -> int | None:
-    """Return how much memory this process has, as Linux tells it."""
+    """Return how much memory this process has, as Linux reports it."""
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
     except OSError:
         return None
     return int(pages) * mmap.PAGESIZE
+
+
+def bytes_of_objects(objects: int = OBJECTS) -> dict[str, tuple[int, int]]:
+    """Return the bytes of written objects that are kept until the commit, and at most.
+
+    :returns: Both, by how the objects are followed.
+    """
+    from signalpost.integrations.sqlalchemy import committed
+
+    def note(sender: object, *, identity: object, change: str) -> None:
+        pass
+
+    def read(sender: object, *, instance: Any) -> None:
+        assert instance.name
+
+    return {
+        name: _bytes_with(setting, objects)
+        for name, setting in (
+            ("not instrumented", nullcontext),
+            ("identities", partial(committed.connected_to, note)),
+            ("objects", partial(committed.connected_to, read)),
+        )
+    }
+
+
+def objects_table(found: Mapping[str, tuple[int, int]], objects: int) -> str:
+    """Return what :func:`bytes_of_objects` returned as a table."""
+    return table(
+        [f"MB for {objects:,} objects", "kept", "most"],
+        [[name, *(f"{one / 1e6:.2f}" for one in both)] for name, both in found.items()],
+    )
+
+
+def _bytes_with(setting: Setting, objects: int) -> tuple[int, int]:
+    import sqlalchemy as sa
+    from sqlalchemy import orm
+
+    from signalpost.integrations.sqlalchemy import instrument_models
+
+    class Mug(orm.declarative_base()):  # type: ignore[misc]  # made at run time
+        __tablename__ = "mugs"
+        id = sa.Column(sa.Integer, primary_key=True)
+        name = sa.Column(sa.String)
+
+    def write(session: orm.Session, count: int) -> None:
+        for start in range(0, count, AT_ONCE):
+            session.add_all([Mug(name=f"mug {start + one}") for one in range(AT_ONCE)])
+            session.flush()
+
+    engine = sa.create_engine("sqlite://")
+    Mug.metadata.create_all(engine)
+    with instrument_models(), setting():
+        with orm.Session(engine) as session:
+            write(session, AT_ONCE)  # what is made once
+            session.commit()
+        with _traced(), orm.Session(engine) as session:
+            before = _traced_bytes()
+            write(session, objects)
+            kept = _traced_bytes() - before
+            tracemalloc.reset_peak()
+            session.commit()
+            most = tracemalloc.get_traced_memory()[1] - before
+    engine.dispose()
+    return kept, most

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
@@ -11,10 +12,9 @@ from contextlib import AbstractContextManager
 from contextlib import contextmanager
 from contextlib import ExitStack
 from contextlib import nullcontext
-from dataclasses import dataclass
-from statistics import median
 from types import CodeType
 from typing import Any
+from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 from signalpost import SignalMiddleware
@@ -22,50 +22,45 @@ from signalpost.exchange import Exchange
 from signalpost.lifecycle import exchange_closed
 from signalpost.receivers.latency import LatencyLogger
 
-from . import apart
 from . import floors
-from . import integrated
 from . import peers
 from .applications import alone
-from .applications import Application
 from .applications import applications
 from .applications import FLASK_HELLO
 from .applications import FLASK_STREAM
 from .applications import RAW_HELLO
 from .applications import RAW_STREAM
+from .applications import requests
+from .applications import rows_of
 from .applications import SetUp
-from .applications import variant
-from .report import NOTHING
-from .report import table
-from .timing import Figure
+from .report import BARE
+from .report import beside_aims
+from .report import installed
+from .report import microseconds_added
+from .timing import Figures
 from .timing import measure
 from .timing import Row
+from .timing import Setting
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-BARE = "bare"
 AGAIN = "bare, another"
-NOBODY = "no receiver"
+NEVER = "no receiver"
 ONE = "1 receiver"
 LOGGER = "LatencyLogger"
 READER = "reads bytes"
 
 MIDDLEWARE = "middleware"
 EXTENSION = "extension"
+METRICS = "extension: PrometheusMetrics"
+NO_OP = "extension: OpenTelemetry, no-op"
+SDK = "extension: OpenTelemetry, SDK"
 
-ROUNDS_AT_A_TIME = 10
-"""How many rounds one process measures before the next takes its turn."""
-
-_LAYER = SignalMiddleware.__call__.__code__
-_LOG_LATENCY = LatencyLogger.__call__.__code__
-
-Figures = dict[str, dict[str, Figure]]
-"""Figures by the name of the application, then by that of the set-up."""
+_LAYER = {SignalMiddleware.__call__.__code__: 1}
 
 
-@dataclass(frozen=True, slots=True)
-class Aim:
+class Aim(NamedTuple):
     """What one way to watch an application may add."""
 
     application: str
@@ -79,9 +74,9 @@ class Aim:
 
 
 AIMS = (
-    Aim(RAW_HELLO, f"{MIDDLEWARE}: {NOBODY}", 0.3),
-    Aim(FLASK_HELLO, f"{MIDDLEWARE}: {NOBODY}", 0.5),
-    Aim(FLASK_HELLO, f"{EXTENSION}: {NOBODY}", 0.5),
+    Aim(RAW_HELLO, f"{MIDDLEWARE}: {NEVER}", 0.3),
+    Aim(FLASK_HELLO, f"{MIDDLEWARE}: {NEVER}", 0.5),
+    Aim(FLASK_HELLO, f"{EXTENSION}: {NEVER}", 0.5),
     Aim(RAW_HELLO, f"{MIDDLEWARE}: {ONE}", 3),
     Aim(FLASK_HELLO, f"{MIDDLEWARE}: {ONE}", 5),
     Aim(FLASK_HELLO, f"{EXTENSION}: {ONE}", 5),
@@ -94,78 +89,82 @@ AIMS = (
     Aim(RAW_STREAM, f"{MIDDLEWARE}: {READER}", 50),
     Aim(FLASK_STREAM, f"{MIDDLEWARE}: {READER}", 50),
     Aim(FLASK_STREAM, f"{EXTENSION}: {READER}", 50),
-    Aim(FLASK_HELLO, integrated.METRICS, 0.5, peers.PROMETHEUS_EXPORTER),
-    Aim(FLASK_HELLO, integrated.SDK, 1, peers.OPENTELEMETRY_FLASK),
+    Aim(FLASK_HELLO, METRICS, 0.5, peers.PROMETHEUS_EXPORTER),
+    Aim(FLASK_HELLO, SDK, 1, peers.OPENTELEMETRY_FLASK),
 )
 
 
 def rows() -> tuple[list[Row], list[str]]:
     """Return what this process times, and a line for each thing that is missing."""
     served, missing = applications()
+    set_ups = [SetUp(BARE, alone), SetUp(AGAIN, alone), *floors.set_ups()]
+    set_ups += _receiving()
+    ours, missing_ours = installed(
+        ("the package of signalpost.integrations.prometheus", _prometheus),
+        ("the package of signalpost.integrations.opentelemetry", _opentelemetry),
+    )
     beside, missing_peers = peers.set_ups()
-    set_ups = [
-        SetUp(BARE, alone),
-        SetUp(AGAIN, alone),
-        *floors.set_ups(),
-        *_middlewares(),
-    ]
-    # Without Flask there is no extension to import.
-    if any(application.is_flask for application in served):
-        set_ups += _extensions()
-    ours, missing_ours = integrated.set_ups()
     set_ups += ours + beside
-    return [_row(application, set_ups) for application in served], [
-        *missing,
-        *missing_ours,
-        *missing_peers,
-        *peers.set_ups_apart()[1],
-    ]
+    missing += [*missing_ours, *missing_peers, *peers.set_ups_apart()[1]]
+    return rows_of(served, set_ups, _RECEIVERS_CODE), missing
 
 
-def measure_all(found: Sequence[Row], rounds: int) -> list[dict[str, Figure]]:
-    """Time the rows here, and what needs a process of its own in turns with them.
-
-    A median is then the middle one of those of the turns.
-
-    :param rounds: How many batches each variant gets; at least 1.
-    :returns: For each row, in order, its figures by the names of the set-ups.
-    """
-    turns: list[Figures] = []
-    others, _ = peers.set_ups_apart()
-    names = [row.name for row in found]
+def measure_all(found: Sequence[Row], rounds: int) -> Figures:
+    """Time the rows here, and what needs a process of its own in turns with them."""
     with ExitStack() as stack:
-        processes = [stack.enter_context(apart.started(name)) for name in others]
-        for done in range(0, rounds, ROUNDS_AT_A_TIME):
-            count = min(ROUNDS_AT_A_TIME, rounds - done)
-            turn = dict(zip(names, measure(found, count), strict=True))
-            for process in processes:
-                apart_figures = process.measure(count)
-                for name in turn.keys() & apart_figures.keys():
-                    turn[name] = turn[name] | apart_figures[name]
-            turns.append(turn)
-    return [
-        {
-            set_up: Figure(
-                min(turn[name][set_up].minimum_ns for turn in turns),
-                median(turn[name][set_up].median_ns for turn in turns),
-            )
-            for set_up in turns[0][name]
-        }
-        for name in names
-    ]
+        names, _ = peers.set_ups_apart()
+        beside = [stack.enter_context(peers.apart(name)) for name in names]
+        return measure(found, rounds, beside)
 
 
-def shown(found: Sequence[Row], figures: Sequence[dict[str, Figure]]) -> list[str]:
-    """Return the figures as tables: added by minima, by medians, and beside the aims.
+def aims_table(figures: Figures) -> str:
+    """Return what is aimed at, and what was reached, as a table.
 
-    :param figures: What :func:`measure_all` returned for ``found``.
+    :param figures: What :func:`measure_all` returned.
     """
-    by_name = dict(zip((row.name for row in found), figures, strict=True))
-    return [
-        _added("by minima", by_name, lambda figure: figure.minimum_ns),
-        _added("by medians", by_name, lambda figure: figure.median_ns),
-        _beside_aims(by_name),
-    ]
+    lines = []
+    for aim in AIMS:
+        found = figures.get(aim.application, {})
+        if found.keys() >= {aim.set_up, aim.floor or BARE}:
+            floor = 1 if aim.floor is None else microseconds_added(found, aim.floor)
+            lines.append(
+                (
+                    f"{aim.application}, {aim.set_up}",
+                    aim.limit * floor,
+                    microseconds_added(found, aim.set_up),
+                )
+            )
+    return beside_aims(lines)
+
+
+def extended(app: Any) -> WSGIApplication:
+    """Set the extension up, as its users do, and let it serve its first requests.
+
+    The first hundred are checked for mistakes, so they are not what is timed.
+    """
+    from signalpost.integrations.flask import Signalpost
+
+    Signalpost(app)
+    requests(app, "HEAD")(101)
+    return alone(app)
+
+
+def connected(receiver: Any) -> Callable[[Any], AbstractContextManager[None]]:
+    """Return what connects a receiver to an application, around a batch.
+
+    While an application has receivers, Flask's signals have, whose sends then cost more
+    in every application of the process: the other variants would pay for that.
+    """
+
+    @contextmanager
+    def setting(app: Any) -> Generator[None]:
+        receiver.connect(app)
+        try:
+            yield
+        finally:
+            receiver.disconnect(app)
+
+    return setting
 
 
 def receive(sender: object, *, exchange: Exchange) -> None:
@@ -173,125 +172,76 @@ def receive(sender: object, *, exchange: Exchange) -> None:
 
 
 def read_bytes(sender: object, *, exchange: Exchange) -> int:
-    """Read the size of a body, which somebody must have counted for it."""
+    """Read the size of a body, which must have been counted for it."""
     return exchange.body_bytes
 
 
-def reading_bytes() -> AbstractContextManager[object]:
-    """Have the bytes of bodies counted, and a receiver that reads how many."""
-    return exchange_closed.connected_to(read_bytes)
-
-
-@contextmanager
-def logging_latency() -> Generator[None]:
+def _logging() -> AbstractContextManager[object]:
     """Let :class:`LatencyLogger` log to where the floor logs."""
     receiver = LatencyLogger(logger=floors.new_logger())
-    with exchange_closed.connected_to(receiver):
-        yield
+    return exchange_closed.connected_to(receiver)
 
 
-_RECEIVERS: Sequence[
-    tuple[str, Callable[[], AbstractContextManager[object]], CodeType | None]
-] = (
-    (NOBODY, nullcontext, None),
-    (ONE, lambda: exchange_closed.connected_to(receive), receive.__code__),
-    (LOGGER, logging_latency, _LOG_LATENCY),
-    (READER, reading_bytes, read_bytes.__code__),
+_RECEIVERS: Sequence[tuple[str, Setting, Sequence[CodeType]]] = (
+    (NEVER, nullcontext, ()),
+    (ONE, lambda: exchange_closed.connected_to(receive), (receive.__code__,)),
+    (LOGGER, _logging, (LatencyLogger.__call__.__code__,)),
+    (READER, lambda: exchange_closed.connected_to(read_bytes), (read_bytes.__code__,)),
 )
-"""Each way to hear exchanges, with what must be in place and what is run."""
+"""Each receiver, with what must be in place and what is run."""
 
-_OURS = (_LAYER, *(code for _, _, code in _RECEIVERS if code is not None))
-
-
-def _row(application: Application, set_ups: Iterable[SetUp]) -> Row:
-    return Row(
-        application.name,
-        [variant(application, one, _OURS) for one in set_ups if one.fits(application)],
-    )
+_RECEIVERS_CODE = (*_LAYER, *(code for _, _, codes in _RECEIVERS for code in codes))
+"""The code of ours, which must not run unless a set-up says that it must."""
 
 
-def _middlewares() -> Iterable[SetUp]:
-    for name, hearing, code in _RECEIVERS:
+def _receiving() -> Iterable[SetUp]:
+    for kind, wrap in ((MIDDLEWARE, _wrapped), (EXTENSION, extended)):
+        for name, setting, codes in _RECEIVERS:
 
-        def setting(
-            _: object,
-            hearing: Callable[[], AbstractContextManager[object]] = hearing,
-        ) -> AbstractContextManager[object]:
-            return hearing()
+            def connected_to(_: object, setting: Setting = setting) -> Any:
+                return setting()
 
-        yield SetUp(f"{MIDDLEWARE}: {name}", _in_a_layer, _calls(code), setting)
-
-
-def _extensions() -> Iterable[SetUp]:
-    for name, hearing, code in _RECEIVERS:
-
-        @contextmanager
-        def setting(
-            app: Any,
-            hearing: Callable[[], AbstractContextManager[object]] = hearing,
-        ) -> Generator[None]:
-            with integrated.extended(app), hearing():
-                yield
-
-        yield SetUp(
-            f"{EXTENSION}: {name}", alone, _calls(code), setting, fits_raw=False
-        )
+            fits_raw = kind == MIDDLEWARE
+            calls = _calls(codes)
+            yield SetUp(f"{kind}: {name}", wrap, calls, connected_to, fits_raw=fits_raw)
 
 
-def _calls(receiver: CodeType | None) -> Mapping[CodeType, int]:
-    return {_LAYER: 1} if receiver is None else {_LAYER: 1, receiver: 1}
-
-
-def _in_a_layer(app: Any) -> WSGIApplication:
+def _wrapped(app: Any) -> WSGIApplication:
     layer = SignalMiddleware(app)
     if not hasattr(app, "wsgi_app"):
         return layer
     app.wsgi_app = layer
-    served: WSGIApplication = app
-    return served
+    return alone(app)
 
 
-def _added(
-    what: str, found: Mapping[str, Mapping[str, Figure]], of: Callable[[Figure], float]
-) -> str:
-    # Those that watch Flask alone have their place among the others.
-    widest_first = reversed(list(found.values()))
-    names = dict.fromkeys(name for figures in widest_first for name in figures)
-
-    def cell(name: str, figures: Mapping[str, Figure]) -> str:
-        if name == BARE:
-            return f"{of(figures[BARE]) / 1000:.1f}"
-        if name not in figures:
-            return NOTHING
-        return f"{(of(figures[name]) - of(figures[BARE])) / 1000:+.1f}"
-
-    return table(
-        [f"µs added, {what}", *found],
-        [
-            ["bare, all of it" if name == BARE else name]
-            + [cell(name, figures) for figures in found.values()]
-            for name in names
-        ],
-    )
+def _prometheus() -> list[SetUp]:
+    metrics = importlib.import_module(
+        "signalpost.integrations.prometheus"
+    ).PrometheusMetrics()
+    return [
+        _for_flask(METRICS, _calls([type(metrics).closed.__code__]), connected(metrics))
+    ]
 
 
-def _beside_aims(found: Mapping[str, Mapping[str, Figure]]) -> str:
-    """Return what is aimed at, in microseconds, and what was reached."""
-    lines = []
-    for aim in AIMS:
-        figures = found.get(aim.application)
-        needed = (aim.set_up, BARE if aim.floor is None else aim.floor)
-        if figures is None or not figures.keys() >= {*needed}:
-            continue
-        limit = aim.limit
-        if aim.floor is not None:
-            limit *= _microseconds_added(figures, aim.floor)
-        added = _microseconds_added(figures, aim.set_up)
-        label = f"{aim.application}, {aim.set_up}"
-        reached = "yes" if added <= limit else "no"
-        lines.append([label, f"{limit:.1f}", f"{added:.1f}", reached])
-    return table(["µs added, by minima", "aim", "measured", "reached"], lines)
+def _opentelemetry() -> list[SetUp]:
+    new = importlib.import_module("signalpost.integrations.opentelemetry").OpenTelemetry
+    sdk = peers.Sdk()
+    traced = connected(new(**sdk.providers))
+
+    @contextmanager
+    def recording(app: Any) -> Generator[None]:
+        with sdk.emptied(app), traced(app):
+            yield
+
+    return [
+        _for_flask(NO_OP, _LAYER, connected(new(**peers.no_op()))),
+        _for_flask(SDK, _LAYER | sdk.calls, recording),
+    ]
 
 
-def _microseconds_added(figures: Mapping[str, Figure], name: str) -> float:
-    return (figures[name].minimum_ns - figures[BARE].minimum_ns) / 1000
+def _for_flask(name: str, calls: Mapping[CodeType, int], setting: Any) -> SetUp:
+    return SetUp(name, extended, calls, setting, fits_raw=False)
+
+
+def _calls(codes: Sequence[CodeType]) -> Mapping[CodeType, int]:
+    return {**_LAYER, **dict.fromkeys(codes, 1)}

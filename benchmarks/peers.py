@@ -1,7 +1,7 @@
 """How peers watch an application, set up as their users do, and off the network.
 
 Those that change nothing but the application that they are given are measured beside
-us. sentry-sdk changes the process, so each way to use it gets one: see ``apart``.
+us. sentry-sdk changes the process, so each way to use it gets one.
 """
 
 from __future__ import annotations
@@ -9,32 +9,26 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from collections.abc import Generator
-from collections.abc import Iterable
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version
+from functools import partial
 from importlib.util import find_spec
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from typing import Any
 from typing import TYPE_CHECKING
-from typing import TypeVar
 
+from .applications import alone
+from .applications import applications
 from .applications import around
+from .applications import rows_of
 from .applications import SetUp
+from .report import installed
+from .timing import Samples
+from .timing import samples
+from .timing import verify
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
-
-T = TypeVar("T")
-
-PACKAGES = (
-    "werkzeug",
-    "opentelemetry-sdk",
-    "opentelemetry-instrumentation-wsgi",
-    "opentelemetry-instrumentation-flask",
-    "prometheus-flask-exporter",
-    "prometheus-client",
-    "sentry-sdk",
-)
 
 LEGEND = """\
 "bare, another" is a second application of the same kind; nothing smaller than what it
@@ -44,43 +38,10 @@ seems to add can be measured. "floor" is a middleware by hand that does the leas
 "OTel" is OpenTelemetry: "no-op" its API alone, "SDK" with each span recorded and kept
 in memory, and no metrics. sentry drops what it would have sent."""
 
+LONGEST_ANSWER_SECONDS = 120
+
 OPENTELEMETRY_FLASK = "OTel Flask, SDK"
 PROMETHEUS_EXPORTER = "prometheus-flask-exporter"
-SENTRY_ERRORS = "sentry, errors only"
-SENTRY_TRACES = "sentry, traces"
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what is measured here, by name."""
-    return versions_of(PACKAGES)
-
-
-def versions_of(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of those packages that are installed, by name."""
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def installed(
-    *packages: tuple[str, Callable[[], list[T]]],
-) -> tuple[list[T], list[str]]:
-    """Return the set-ups of packages, and a line for each package that is missing.
-
-    :param packages: Their names, each with what imports it and returns its set-ups.
-    """
-    found: list[T] = []
-    missing = []
-    for name, new in packages:
-        try:
-            found += new()
-        except ImportError:
-            missing.append(f"{name} is left out: it is not installed")
-    return found, missing
 
 
 def set_ups() -> tuple[list[SetUp], list[str]]:
@@ -99,7 +60,8 @@ def set_ups_apart() -> tuple[dict[str, Callable[[], list[SetUp]]], list[str]]:
     """
     if find_spec("sentry_sdk") is None:
         return {}, ["sentry-sdk is left out: it is not installed"]
-    return {SENTRY_ERRORS: _sentry_errors, SENTRY_TRACES: _sentry_traces}, []
+    shares = {"sentry, errors only": None, "sentry, traces": 1.0}
+    return {name: partial(_sentry, name, one) for name, one in shares.items()}, []
 
 
 def _opentelemetry_wsgi() -> list[SetUp]:
@@ -131,8 +93,7 @@ def _opentelemetry_flask() -> list[SetUp]:
 
     def wrap(app: Any, providers: dict[str, Any]) -> WSGIApplication:
         instrument(app, **providers)
-        served: WSGIApplication = app
-        return served
+        return alone(app)
 
     return [
         SetUp(
@@ -189,22 +150,13 @@ def _prometheus() -> list[SetUp]:
 
     def wrap(app: Any) -> WSGIApplication:
         exporter.PrometheusMetrics(app, path=None, registry=client.CollectorRegistry())
-        served: WSGIApplication = app
-        return served
+        return alone(app)
 
     calls = {client.Histogram.observe.__code__: 1}
     return [SetUp(PROMETHEUS_EXPORTER, wrap, calls, fits_raw=False)]
 
 
-def _sentry_errors() -> list[SetUp]:
-    return _sentry(SENTRY_ERRORS, traces=None)
-
-
-def _sentry_traces() -> list[SetUp]:
-    return _sentry(SENTRY_TRACES, traces=1.0)
-
-
-def _sentry(name: str, *, traces: float | None) -> list[SetUp]:
+def _sentry(name: str, traces: float | None) -> list[SetUp]:
     """Start sentry-sdk in this process, for good.
 
     :param traces: Its share of requests that are traced; ``None`` for no tracing.
@@ -233,5 +185,66 @@ def _sentry(name: str, *, traces: float | None) -> list[SetUp]:
     return [
         SetUp(name, layer, calls, fits_flask=False),
         # Its integration has put the layer around every Flask application already.
-        SetUp(name, lambda app: app, calls, fits_raw=False),
+        SetUp(name, alone, calls, fits_raw=False),
     ]
+
+
+class NoAnswerError(Exception):
+    """A process did not answer: it has ended, or takes too long."""
+
+
+@contextmanager
+def apart(name: str) -> Generator[Callable[[int], Samples]]:
+    """Set a peer up in a process of its own, which is stopped at the end.
+
+    Give a function that returns the peer's times in so many rounds, and raises
+    :class:`NoAnswerError`.
+
+    :param name: The peer, by the name of its set-up.
+    """
+    # Not a fork: what is loaded here must not be there.
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(name, there), daemon=True)
+    process.start()
+    there.close()
+
+    def measured(rounds: int) -> Samples:
+        try:
+            here.send(rounds)
+            if here.poll(LONGEST_ANSWER_SECONDS):
+                found: Samples = here.recv()
+                return found
+        except (EOFError, OSError) as error:
+            raise NoAnswerError(
+                f"the process of {name} has ended; its error is printed above"
+            ) from error
+        raise NoAnswerError(
+            f"the process of {name} has not answered for {LONGEST_ANSWER_SECONDS}"
+            " seconds; look at what it does"
+        )
+
+    try:
+        yield measured
+    finally:
+        here.close()
+        process.join(10)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        process.close()
+
+
+def _serve(name: str, connection: Connection) -> None:
+    """Set a peer up, and measure as often as asked."""
+    found, _ = set_ups_apart()
+    rows = rows_of(applications()[0], found[name]())
+    for row in rows:
+        for variant in row.variants:
+            verify(variant)
+    while True:
+        try:
+            rounds = connection.recv()
+        except EOFError:
+            return
+        connection.send(samples(rows, rounds))

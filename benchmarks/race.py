@@ -12,30 +12,53 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Generator
+from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any
+from typing import NamedTuple
 
-from .receivers import new_receiver
-from .receivers import Sender
+from .libraries import BLINKER
+from .libraries import Channel
+from .libraries import Library
+from .libraries import new_receiver
+from .libraries import OURS
+from .libraries import Sender
+from .report import table
 
 SECONDS = 3.0
 SHORT_INTERVAL_SECONDS = 10e-6
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one signal among threads."""
+class Outcome(NamedTuple):
+    """What became of one signal among threads.
+
+    How often it was sent, how many calls of the library raised, how many errors came to
+    ``sys.unraisablehook``, and how many sends left out a receiver that was connected
+    all the time.
+    """
 
     sends: int
-    """How often it was sent."""
     raised: int
-    """How many calls of the library raised."""
     unraisable: int
-    """How many errors came to ``sys.unraisablehook``."""
     missed: int
-    """How many sends left out a receiver that was connected all the time."""
+
+
+def shown(libraries: Sequence[Library], seconds: float) -> str:
+    """Let threads at a signal of ours and of blinker, and return what became of it.
+
+    :param seconds: How long each race takes.
+    """
+    lines = []
+    for interval_seconds, name in (
+        (None, "by default"),
+        (SHORT_INTERVAL_SECONDS, "every 10 µs"),
+    ):
+        for library in libraries:
+            if library in (OURS, BLINKER):
+                found = race(Channel(library).signal, seconds, interval_seconds)
+                lines.append([f"{library.name}, {name}", *map(str, found)])
+    return table(["switching threads", *Outcome._fields], lines)
 
 
 def race(signal: Any, seconds: float, interval_seconds: float | None) -> Outcome:
@@ -89,9 +112,7 @@ def race(signal: Any, seconds: float, interval_seconds: float | None) -> Outcome
         for thread in threads:
             thread.join()
         gc.collect()
-    return Outcome(
-        counted["sends"], counted["raised"], counted["unraisable"], counted["missed"]
-    )
+    return Outcome(*(counted[name] for name in Outcome._fields))
 
 
 def _until(ending: float, job: Callable[[], object], counted: Counter[str]) -> None:

@@ -1,13 +1,11 @@
-"""Measures what it costs to send an event, and how many cross a Redis in a second.
+"""What an event costs that is sent to other processes, and how many cross a Redis.
 
-``python -m benchmarks.relay`` starts a redis-server of its own, measures all in one
-run, beside Celery's ``delay`` and a bare ``XADD`` of redis-py, and prints a table. Each
-is measured in turns, several rounds; the best round is that with the least disturbance.
+Beside Celery's ``delay`` and a bare ``XADD`` of redis-py; and what an event adds to a
+transaction that also writes it into an outbox, in a SQLite file (WAL).
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import socket
 import statistics
@@ -15,113 +13,115 @@ import subprocess
 import tempfile
 import time
 import typing as t
-from collections.abc import Callable
 from collections.abc import Generator
+from collections.abc import Iterable
 from collections.abc import Sequence
 from contextlib import contextmanager
+from contextlib import ExitStack
 
 import celery
 import redis
+import sqlalchemy as sa
+from sqlalchemy import orm
 
 from signalpost import NamedSignal
 from signalpost import Namespace
 from signalpost.integrations.relay import Listener
 from signalpost.integrations.relay import Relay
+from signalpost.integrations.relay.outbox import OutboxTable
 
-from .report import head_line
+from .report import added
+from .report import BARE
+from .report import table
+from .timing import Batch
+from .timing import batch_of
+from .timing import measure
+from .timing import Row
+from .timing import Variant
 
 PAYLOAD: t.Final[dict[str, t.Any]] = {
     "order": 5,
     "total": "9.99",
     "items": [{"sku": "teapot", "number": 1}],
 }
-# Few at a time, with pauses: as requests send them, and not the queue that is measured.
-BURST = 20
+EVENTS: t.Final = 10_000
+TIMES: t.Final = 5
+"""How often these events are sent and received."""
+
+SEND: t.Final = 'signal.send("till", **payload)'
+LEGEND: t.Final = """\
+Batches of sends take turns, with what a relay sends in the background awaited between
+them. Events a second: so many wait already, and go out; a listener receives them, whose
+receiver does nothing."""
 
 
-class Measured(t.NamedTuple):
-    """What one round has found."""
+def shown(rounds: int) -> Iterable[str]:
+    """Measure sends, events a second and transactions, and give the tables.
 
-    background: float
-    """A send in the background, microseconds."""
-    now: float
-    """A send with sends="now", microseconds."""
-    bare: float
-    """XADD by redis-py, of a body of the same length, microseconds."""
-    delay: float
-    """Celery's delay with the same payload, microseconds."""
-    out: float
-    """Events that a relay sends in a second, when they wait already."""
-    received: float
-    """Events that a listener receives in a second; its receiver does nothing."""
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print a table, and return the exit code.
-
-    :param arguments: Those of the command line, without the program's name.
+    :param rounds: How many batches each way to send gets; in a short run, fewer events
+        are sent, too.
     """
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.relay")
-    parser.add_argument("--rounds", type=int, default=5, help="how many")
-    parser.add_argument("--events", type=int, default=10_000, help="in each round")
-    options = parser.parse_args(arguments)
     if shutil.which("redis-server") is None:
-        print("redis-server is missing; on Debian or Ubuntu: apt install redis-server")
-        return 1
+        yield "redis-server is missing; on Debian or Ubuntu: apt install redis-server"
+        return
+    yield LEGEND
+    times, events = min(TIMES, rounds), min(EVENTS, 100 * rounds)
     with tempfile.TemporaryDirectory() as folder, _redis(folder) as url:
-        rounds = [
-            _measured(url, f"round{number}", options.events)
-            for number in range(options.rounds)
-        ]
-    print(head_line())
-    print("\n".join(_lines(rounds)))
-    return 0
+        yield _sends(url, rounds)
+        yield _events(url, times, events)
+    with _transactions() as rows:
+        yield from added(measure(rows, rounds))
 
 
-def _lines(rounds: Sequence[Measured]) -> Generator[str]:
-    rows = [
-        ("send in the background", "background", "µs", min),
-        ('send with sends="now"', "now", "µs", min),
-        ("XADD of redis-py, bare", "bare", "µs", min),
-        ("Celery's delay", "delay", "µs", min),
-        ("events out in a second", "out", "", max),
-        ("events received in a second", "received", "", max),
-    ]
-    yield f"{'':28} {'best':>10} {'median':>10}"
-    for text, name, unit, best in rows:
-        found = [getattr(one, name) for one in rounds]
-        of_all = statistics.median(found)
-        yield f"{text:28} {best(found):>10,.1f} {of_all:>10,.1f} {unit}".rstrip()
+def _sends(url: str, rounds: int) -> str:
+    app = celery.Celery("shop", broker=url)
+    app.conf.task_ignore_result = True
 
+    def place(**payload: object) -> None:
+        """Do nothing."""
 
-def _measured(url: str, prefix: str, events: int) -> Measured:
-    some = max(events // 10, BURST)
-    relay, placed = _relay(url, prefix, "thread", events)
-    try:
-        background = _paced(lambda: placed.send("till", **PAYLOAD), some)
-        _wait(relay)
-        out = _out(relay, placed, events)
-        received = _received(url, prefix, relay.sent)
-    finally:
-        relay.close()
-    relay, placed = _relay(url, f"{prefix}now", "now", 1)
-    try:
-        now = _paced(lambda: placed.send("till", **PAYLOAD), some)
-    finally:
-        relay.close()
-    with redis.Redis.from_url(url) as client:
-        found: t.Any = client.xrange(f"{prefix}:order-placed", count=1)
+    task: t.Any = app.task(name="place")(place)
+    with ExitStack() as stack:
+        client = stack.enter_context(redis.Redis.from_url(url))
+        stack.callback(app.close)
+        relay, background = _relay(url, "background", "thread")
+        stack.callback(relay.close)
+        other, now = _relay(url, "now", "now")
+        stack.callback(other.close)
+        found: t.Any = client.xrange("now:order-placed", count=1)
         body = found[0][1][b"event"]
-        bare = _paced(lambda: client.xadd(f"{prefix}bare", {"event": body}), some)
-    return Measured(background, now, bare, _delay(url, some), out, received)
+
+        @contextmanager
+        def waited() -> Generator[None]:
+            yield
+            _wait(relay)
+
+        send = {NamedSignal.send.__code__: 1}
+        ways = {"client": client, "body": body, "task": task, "payload": PAYLOAD}
+        bare = 'client.xadd("bare", {"event": body})'
+        delay, called = "task.delay(**payload)", {celery.Task.delay.__code__: 1}
+        variants = [
+            Variant("send in the background", _sending(background), send, waited),
+            Variant('send with sends="now"', _sending(now), send),
+            Variant("XADD of redis-py, bare", batch_of(bare, **ways), {}),
+            Variant("Celery's delay", batch_of(delay, **ways), called),
+        ]
+        figures = measure([Row("a send", variants)], rounds)["a send"]
+    return table(
+        ["µs a send", "minimum", "median"],
+        [
+            [name, f"{one.minimum_ns / 1000:.1f}", f"{one.median_ns / 1000:.1f}"]
+            for name, one in figures.items()
+        ],
+    )
 
 
 def _relay(
-    url: str, prefix: str, sends: t.Literal["thread", "now"], events: int
+    url: str, prefix: str, sends: t.Literal["thread", "now"]
 ) -> tuple[Relay, NamedSignal]:
     placed = _signal()
     relay = Relay(
-        url, source="shop", sends=sends, prefix=prefix, max_waiting=2 * events
+        url, source="shop", sends=sends, prefix=prefix, max_waiting=2 * EVENTS
     ).forward(placed)
     placed.send("till", **PAYLOAD)
     _wait(relay)
@@ -132,28 +132,36 @@ def _signal() -> NamedSignal:
     return Namespace().signal("order-placed", payload=PAYLOAD)
 
 
+def _sending(placed: NamedSignal) -> Batch:
+    return batch_of(SEND, signal=placed, payload=PAYLOAD)
+
+
 def _wait(relay: Relay) -> None:
     while relay.waiting:
         time.sleep(0.0005)
 
 
-def _paced(call: Callable[[], object], times: int) -> float:
-    """Return how many microseconds a call takes, without the pauses between bursts."""
-    costs = []
-    for _ in range(times // BURST):
-        start = time.perf_counter()
-        for _ in range(BURST):
-            call()
-        costs.append((time.perf_counter() - start) / BURST)
-        time.sleep(0.005)
-    return statistics.median(costs) * 1e6
+def _events(url: str, times: int, events: int) -> str:
+    out, received = [], []
+    for number in range(times):
+        relay, placed = _relay(url, f"times{number}", "thread")
+        try:
+            out.append(_out(relay, placed, events))
+            received.append(_received(url, f"times{number}", relay.sent))
+        finally:
+            relay.close()
+    return table(
+        [f"events a second, of {events:,}", "most", "median"],
+        [
+            [name, f"{max(found):,.0f}", f"{statistics.median(found):,.0f}"]
+            for name, found in (("out", out), ("received", received))
+        ],
+    )
 
 
 def _out(relay: Relay, placed: NamedSignal, events: int) -> float:
-    before = relay.sent
-    start = time.perf_counter()
-    for _ in range(events):
-        placed.send("till", **PAYLOAD)
+    before, start = relay.sent, time.perf_counter()
+    _sending(placed)(events)
     # From here on the thread has the interpreter for itself.
     waiting, begun = relay.waiting, time.perf_counter()
     _wait(relay)
@@ -174,21 +182,6 @@ def _received(url: str, prefix: str, events: int) -> float:
     start = time.perf_counter()
     listener.run()
     return events / (time.perf_counter() - start)
-
-
-def _delay(url: str, times: int) -> float:
-    app = celery.Celery("shop", broker=url)
-    app.conf.task_ignore_result = True
-
-    def place(**payload: object) -> None:
-        """Do nothing."""
-
-    task: t.Any = app.task(name="place")(place)
-    task.delay(**PAYLOAD)
-    try:
-        return _paced(lambda: task.delay(**PAYLOAD), times)
-    finally:
-        app.close()
 
 
 @contextmanager
@@ -222,5 +215,46 @@ def _is_ready(client: redis.Redis) -> bool:
         return False
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+@contextmanager
+def _transactions() -> Generator[Sequence[Row]]:
+    class Base(orm.DeclarativeBase):
+        pass
+
+    class Order(Base):
+        __tablename__ = "orders"
+
+        number: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+        item: orm.Mapped[str]
+
+    table = OutboxTable(Base.metadata)
+    placed = _signal()
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        engine = sa.create_engine(f"sqlite:///{folder}/shop.db")
+        stack.callback(engine.dispose)
+        Base.metadata.create_all(engine)
+        session = stack.enter_context(orm.Session(engine))
+        for pragma in ("journal_mode = wal", "synchronous = normal"):
+            session.connection().exec_driver_sql(f"PRAGMA {pragma}")
+            session.rollback()
+        relay = Relay(
+            source="shop", sends="outbox", outbox=table, session_of=lambda: session
+        ).forward(placed)
+        stack.callback(relay.close)
+        names = {"session": session, "Order": Order}
+        order = 'session.add(Order(item="mug"))\nsession.flush()\nsession.commit()'
+        event = order.replace("session.commit()", f"{SEND}\nsession.commit()")
+        commit, send = orm.Session.commit.__code__, NamedSignal.send.__code__
+        yield [
+            Row(
+                "SQLite",
+                [
+                    Variant(BARE, batch_of(order, **names), {commit: 1, send: 0}),
+                    Variant(
+                        "with an event in an outbox",
+                        batch_of(event, **names, signal=placed, payload=PAYLOAD),
+                        {commit: 1, send: 1},
+                    ),
+                ],
+            )
+        ]

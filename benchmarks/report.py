@@ -9,62 +9,52 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import asdict
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version
-from typing import Any
+from typing import TypeVar
 
 from .timing import Figure
-from .timing import Row
+from .timing import Figures
 
-PACKAGES = (
-    "signalpost",
-    "blinker",
-    "django",
-    "psygnal",
-    "pydispatcher",
-    "pypubsub",
-    "pyee",
-    "flask",
-)
+T = TypeVar("T")
+
+PACKAGES: Mapping[str, Sequence[str]] = {
+    "send": (
+        *("signalpost", "blinker", "django", "psygnal", "pydispatcher", "pypubsub"),
+        *("pyee", "flask"),
+    ),
+    "requests": (
+        *("werkzeug", "opentelemetry-sdk", "opentelemetry-instrumentation-wsgi"),
+        *("opentelemetry-instrumentation-flask", "prometheus-flask-exporter"),
+        *("prometheus-client", "sentry-sdk"),
+    ),
+    "sql": (
+        *("sqlalchemy", "opentelemetry-sdk"),
+        *("opentelemetry-instrumentation-sqlalchemy", "flask-sqlalchemy"),
+    ),
+    "live": ("sqlalchemy", "flask-debugtoolbar", "Flask-MonitoringDashboard"),
+}
+"""The distributions that are measured, by the name of the benchmark."""
+
+BARE = "bare"
+"""The variant to whose figures those of the others are added."""
 
 NOTHING = "–"
 """Stands where nothing was measured."""
 
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """How tables show figures."""
-
-    name: str
-    """Its symbol."""
-    nanoseconds: float
-    """How many nanoseconds it has."""
-    digits: int
-    """How many digits stand behind the point."""
-    relation: str
-    """What the table is called that relates variants to the first one."""
-    relate: Callable[[Figure, Figure], str]
-    """Returns what stands there, from a variant's figure and the first one's."""
-
-
-NANOSECONDS = Unit(
-    "ns",
-    1,
-    0,
-    "ratio of minima",
-    lambda own, first: f"{own.minimum_ns / first.minimum_ns:.2f}",
+_KINDS: Sequence[tuple[str, Callable[[Figure], float]]] = (
+    ("minima", lambda figure: figure.minimum_ns),
+    ("medians", lambda figure: figure.median_ns),
 )
-"""How many times the first variant's minimum."""
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that are measured, by name."""
+def versions(benchmark: str) -> dict[str, str]:
+    """Return the versions of the packages that a benchmark measures, by name."""
     found = {}
-    for package in PACKAGES:
+    for package in PACKAGES[benchmark]:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -73,43 +63,98 @@ def versions() -> dict[str, str]:
     return found
 
 
+def versions_text(benchmark: str) -> str:
+    """Return the same as a line."""
+    return ", ".join(f"{name} {one}" for name, one in versions(benchmark).items())
+
+
 def head_line() -> str:
     """Return what the figures were measured on."""
-    packages = ", ".join(f"{name} {number}" for name, number in versions().items())
     return (
         f"{platform.python_implementation()} {platform.python_version()},"
-        f" {platform.machine()}: {packages}"
+        f" {platform.machine()}: {versions_text('send')}"
     )
 
 
-def tables(
-    rows: Sequence[Row], figures: Sequence[dict[str, Figure]], unit: Unit
-) -> list[str]:
-    """Return the figures as three tables: relations, minima and medians.
+def installed(
+    *packages: tuple[str, Callable[[], Sequence[T]]],
+) -> tuple[list[T], list[str]]:
+    """Return what uses packages, and a line for each package that is missing.
 
-    :param figures: What :func:`~benchmarks.timing.measure` returned for ``rows``.
+    :param packages: Their names, each with what imports it and returns what uses it.
     """
-    names = [variant.name for variant in rows[0].variants]
+    found: list[T] = []
+    missing = []
+    for name, new in packages:
+        try:
+            found += new()
+        except ImportError:
+            missing.append(f"{name} is left out: it is not installed")
+    return found, missing
 
-    def filled(corner: str, cell: Callable[[dict[str, Figure], Figure], str]) -> str:
-        lines = [
-            [row.name]
-            + [cell(found, found[name]) if name in found else NOTHING for name in names]
-            for row, found in zip(rows, figures, strict=True)
-        ]
+
+def compared(figures: Figures) -> list[str]:
+    """Return a row a job as three tables: ratios to the first variant, ns twice."""
+    names = [*next(iter(figures.values()))]
+
+    def filled(corner: str, cell: Callable[[Figure, Figure], str]) -> str:
+        def cells(by: Mapping[str, Figure]) -> Iterable[str]:
+            for name in names:
+                yield cell(by[name], by[names[0]]) if name in by else NOTHING
+
+        lines = [[row, *cells(by)] for row, by in figures.items()]
         return table([corner, *names], lines)
-
-    def in_unit(nanoseconds: float) -> str:
-        return f"{nanoseconds / unit.nanoseconds:.{unit.digits}f}"
 
     return [
         filled(
-            unit.relation,
-            lambda found, own: unit.relate(own, found[names[0]]),
+            "ratio of minima",
+            lambda own, first: f"{own.minimum_ns / first.minimum_ns:.2f}",
         ),
-        filled(f"minimum, {unit.name}", lambda _, own: in_unit(own.minimum_ns)),
-        filled(f"median, {unit.name}", lambda _, own: in_unit(own.median_ns)),
+        filled("minimum, ns", lambda own, _: f"{own.minimum_ns:.0f}"),
+        filled("median, ns", lambda own, _: f"{own.median_ns:.0f}"),
     ]
+
+
+def added(figures: Figures) -> list[str]:
+    """Return a column a job as tables of µs added to ``BARE``: minima, and medians."""
+    # A variant that one job does not have keeps its place among the others.
+    widest_first = reversed(list(figures.values()))
+    names = dict.fromkeys(name for by_name in widest_first for name in by_name)
+
+    def cell(name: str, by: Mapping[str, Figure], of: Callable[[Figure], float]) -> str:
+        if name == BARE:
+            return f"{of(by[BARE]) / 1000:.1f}"
+        if name not in by:
+            return NOTHING
+        return f"{(of(by[name]) - of(by[BARE])) / 1000:+.1f}"
+
+    return [
+        table(
+            [f"µs added, by {kind}", *figures],
+            [
+                ["bare, all of it" if name == BARE else name]
+                + [cell(name, by, of) for by in figures.values()]
+                for name in names
+            ],
+        )
+        for kind, of in _KINDS
+    ]
+
+
+def microseconds_added(figures: Mapping[str, Figure], name: str) -> float:
+    """Return what a variant adds to ``BARE``, by minima."""
+    return (figures[name].minimum_ns - figures[BARE].minimum_ns) / 1000
+
+
+def beside_aims(aims: Iterable[tuple[str, float, float]]) -> str:
+    """Return labels, aims and what was measured, in µs, as a table."""
+    return table(
+        ["µs added, by minima", "aim", "measured", "reached"],
+        [
+            [label, f"{aim:.1f}", f"{found:.1f}", "yes" if found <= aim else "no"]
+            for label, aim, found in aims
+        ],
+    )
 
 
 def table(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -146,28 +191,3 @@ def _aligned(words: Sequence[str]) -> list[str]:
 
 def _nth(number: int, words: Sequence[str]) -> str:
     return words[number] if number < len(words) else ""
-
-
-def as_json(
-    rounds: int, found: Mapping[str, tuple[Sequence[Row], Sequence[dict[str, Figure]]]]
-) -> dict[str, Any]:
-    """Return everything timed as what :mod:`json` can write.
-
-    :param found: Rows and their figures, by the name of the table.
-    :returns: The head line's facts, and each table as ``{"10 receivers": {"floor":
-        {"minimum_ns": 775.0, "median_ns": 790.5}}}``.
-    """
-    return {
-        "implementation": platform.python_implementation(),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "packages": versions(),
-        "rounds": rounds,
-        **{
-            title: {
-                row.name: {name: asdict(figure) for name, figure in one.items()}
-                for row, one in zip(rows, figures, strict=True)
-            }
-            for title, (rows, figures) in found.items()
-        },
-    }

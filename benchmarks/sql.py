@@ -1,4 +1,4 @@
-"""What hearing a statement adds to it: ours, and peers."""
+"""What an observer adds to a statement: ours, and peers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Mapping
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextlib import contextmanager
 from contextlib import ExitStack
@@ -15,8 +14,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import field
 from functools import partial
-from itertools import repeat
-from statistics import median
 from time import perf_counter
 from types import CodeType
 from typing import Any
@@ -31,24 +28,17 @@ from signalpost.receivers.sql_totals import count_sql
 
 from . import floors
 from . import peers
-from .report import table
-from .timing import Batch
-from .timing import Figure
-from .timing import measure
+from .report import BARE
+from .report import beside_aims
+from .report import installed
+from .report import microseconds_added
+from .timing import batch_of
+from .timing import Figures
 from .timing import Row
 from .timing import Variant
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
-    from sqlalchemy import Connection
     from sqlalchemy import Engine
-
-PACKAGES = (
-    "sqlalchemy",
-    "opentelemetry-sdk",
-    "opentelemetry-instrumentation-sqlalchemy",
-    "flask-sqlalchemy",
-)
 
 LEGEND = """\
 A statement is SELECT 1 on SQLite in memory, by a connection that stays open, from a
@@ -63,39 +53,27 @@ and writes it to nowhere. "OTel" is OpenTelemetry: "no-op" its API alone, "SDK" 
 each span recorded and kept in memory, and no metrics. "record_queries" is
 Flask-SQLAlchemy's, in a context of its application."""
 
-OUTSIDE = "outside"
-WITHIN = "within"
 
-BARE = "bare"
 AGAIN = "bare, another"
-FLOOR = "floor: times"
-EMPTY = "events: empty"
-TIMES = "events: time"
 NEVER = "no receiver"
 ONCE = "had one"
 ONE = "1 receiver"
-LOGGER = "SqlLogger"
-EACH = "SqlLogger, logs each"
-COUNTER = "count_sql"
-NO_OP = "OTel SQLAlchemy, no-op"
-SDK = "OTel SQLAlchemy, SDK"
-RECORD = "record_queries"
 
-ROUNDS_AT_A_TIME = 10
-"""How many rounds a turn has."""
-
-UNTOLD_MICROSECONDS = 0.2
-"""What cannot be told from nothing, beside what two bare engines differ by."""
+UNMEASURABLE_MICROSECONDS = 0.2
+"""What cannot be measured, beside what two bare engines differ by."""
 
 AIMS: Mapping[str, float | None] = {NEVER: None, ONCE: None, ONE: 3}
 """What each of ours may add, in microseconds; ``None`` for nothing measurable."""
+
+_LOGGER = SqlLogger.__call__.__code__
+_COUNTER = type(count_sql).__call__.__code__
 
 Setting = Callable[["Engine"], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """One way to hear the statements of an engine."""
+    """One way to observe the statements of an engine."""
 
     name: str
     """The label of its line."""
@@ -103,8 +81,8 @@ class SetUp:
     """What must be in place around a batch, for the engine."""
     calls: Mapping[CodeType, int] = field(default_factory=dict)
     """How often each piece of its code must run for one statement."""
-    new_engine: Callable[[], Engine] = field(default=lambda: _new_engine())
-    """Returns the engine, of which each variant gets one of its own."""
+    new_engine: Callable[[], Engine] | None = None
+    """Returns the engine of a variant, if it is not a plain one."""
 
 
 @contextmanager
@@ -118,7 +96,10 @@ def rows() -> Generator[tuple[list[Row], list[str]]]:
     except ImportError:
         yield [], ["the statements are left out: sqlalchemy is not installed"]
         return
-    beside, missing = _peers()
+    beside, missing = installed(
+        ("OpenTelemetry for SQLAlchemy", _opentelemetry),
+        ("Flask-SQLAlchemy", _flask_sqlalchemy),
+    )
     set_ups = [SetUp(BARE), SetUp(AGAIN), *_by_hand(), *_ours(), *beside]
     with ExitStack() as stack:
         yield (
@@ -127,54 +108,21 @@ def rows() -> Generator[tuple[list[Row], list[str]]]:
                     name,
                     [_variant(one, stack, is_within=is_within) for one in set_ups],
                 )
-                for name, is_within in ((OUTSIDE, False), (WITHIN, True))
+                for name, is_within in (("outside", False), ("within", True))
             ],
             missing,
         )
 
 
-def measure_all(found: Sequence[Row], rounds: int) -> list[dict[str, Figure]]:
-    """Time the rows in several turns, and take them together.
-
-    How many statements make a batch is found anew in each turn: found in a moment of
-    noise, it would be too small, and its first ones, which cost more, too many. A
-    median is the middle one of those of the turns.
-
-    :param rounds: How many batches each variant gets; at least 1.
-    :returns: For each row, in order, its figures by the names of the set-ups.
-    """
-    turns = [
-        measure(found, min(ROUNDS_AT_A_TIME, rounds - done))
-        for done in range(0, rounds, ROUNDS_AT_A_TIME)
-    ]
-    return [
-        {
-            name: Figure(
-                min(one[name].minimum_ns for one in of_turns),
-                median(one[name].median_ns for one in of_turns),
-            )
-            for name in of_turns[0]
-        }
-        for of_turns in zip(*turns, strict=True)
-    ]
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what is measured here, by name."""
-    return peers.versions_of(PACKAGES)
-
-
-def shown(found: Sequence[Row], figures: Sequence[Mapping[str, Figure]]) -> list[str]:
-    """Return the figures as tables: added by minima, by medians, and beside the aims.
-
-    :param figures: What :func:`measure_all` returned for ``found``.
-    """
-    names = [row.name for row in found]
-    return [
-        _added("by minima", names, figures, lambda figure: figure.minimum_ns),
-        _added("by medians", names, figures, lambda figure: figure.median_ns),
-        _beside_aims(names, figures),
-    ]
+def aims_table(figures: Figures) -> str:
+    """Return what is aimed at, and what was reached, as a table."""
+    lines = []
+    for row, found in figures.items():
+        nothing = UNMEASURABLE_MICROSECONDS + abs(microseconds_added(found, AGAIN))
+        for name, aim in AIMS.items():
+            limit = nothing if aim is None else aim
+            lines.append((f"{row}, {name}", limit, microseconds_added(found, name)))
+    return beside_aims(lines)
 
 
 def receive(sender: object, *, statement: str, duration_seconds: float) -> None:
@@ -182,7 +130,7 @@ def receive(sender: object, *, statement: str, duration_seconds: float) -> None:
 
 
 def _by_hand() -> Iterable[SetUp]:
-    """Return the least that a way to hear SQLAlchemy can do."""
+    """Return the least that an observer of SQLAlchemy can do."""
 
     def execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
         start = perf_counter()
@@ -190,25 +138,25 @@ def _by_hand() -> Iterable[SetUp]:
         context.duration_seconds = perf_counter() - start
         return True
 
-    def pass_on(*told: Any) -> tuple[Any, Any]:
-        return told[2], told[3]
+    def pass_on(*given: Any) -> tuple[Any, Any]:
+        return given[2], given[3]
 
-    def end(*told: Any) -> None:
+    def end(*given: Any) -> None:
         pass
 
-    def begin_timing(*told: Any) -> tuple[Any, Any]:
-        told[4].begun = perf_counter()
-        return told[2], told[3]
+    def begin_timing(*given: Any) -> tuple[Any, Any]:
+        given[4].begun = perf_counter()
+        return given[2], given[3]
 
-    def end_timing(*told: Any) -> None:
-        told[4].duration_seconds = perf_counter() - told[4].begun
+    def end_timing(*given: Any) -> None:
+        given[4].duration_seconds = perf_counter() - given[4].begun
 
-    yield _heard_by_hand(FLOOR, ("do_execute", execute, {}))
+    yield _listening("floor: times", ("do_execute", execute, {}))
     for name, before, after in (
-        (EMPTY, pass_on, end),
-        (TIMES, begin_timing, end_timing),
+        ("events: empty", pass_on, end),
+        ("events: time", begin_timing, end_timing),
     ):
-        yield _heard_by_hand(
+        yield _listening(
             name,
             # SQLAlchemy puts one more call around what returns nothing.
             ("before_cursor_execute", before, {"retval": True}),
@@ -216,7 +164,7 @@ def _by_hand() -> Iterable[SetUp]:
         )
 
 
-def _heard_by_hand(
+def _listening(
     name: str, *listening: tuple[str, Callable[..., Any], dict[str, bool]]
 ) -> SetUp:
     from sqlalchemy import event
@@ -245,7 +193,7 @@ def _ours() -> Iterable[SetUp]:
                 pass
             yield
 
-    def heard_by(receiver: Callable[..., object]) -> Setting:
+    def connected(receiver: Callable[..., object]) -> Setting:
         @contextmanager
         def setting(engine: Engine) -> Generator[None]:
             with instrument(engine), sql_executed.connected_to(receiver):
@@ -256,18 +204,10 @@ def _ours() -> Iterable[SetUp]:
     each = SqlLogger(slow_seconds=0, logger=floors.new_logger())
     yield SetUp(NEVER, instrument)
     yield SetUp(ONCE, had_one)
-    yield SetUp(ONE, heard_by(receive), {receive.__code__: 1})
-    yield SetUp(LOGGER, heard_by(SqlLogger()), {SqlLogger.__call__.__code__: 1})
-    yield SetUp(EACH, heard_by(each), {SqlLogger.__call__.__code__: 1})
-    yield SetUp(COUNTER, heard_by(count_sql), {type(count_sql).__call__.__code__: 1})
-
-
-def _peers() -> tuple[list[SetUp], list[str]]:
-    """Return those that are measured beside us, and a line for each that is missing."""
-    return peers.installed(
-        ("OpenTelemetry for SQLAlchemy", _opentelemetry),
-        ("Flask-SQLAlchemy", _flask_sqlalchemy),
-    )
+    yield SetUp(ONE, connected(receive), {receive.__code__: 1})
+    yield SetUp("SqlLogger", connected(SqlLogger()), {_LOGGER: 1})
+    yield SetUp("SqlLogger, logs each", connected(each), {_LOGGER: 1})
+    yield SetUp("count_sql", connected(count_sql), {_COUNTER: 1})
 
 
 def _opentelemetry() -> list[SetUp]:
@@ -292,11 +232,11 @@ def _opentelemetry() -> list[SetUp]:
 
     return [
         SetUp(
-            NO_OP,
+            "OTel SQLAlchemy, no-op",
             lambda engine: instrumented(engine, peers.no_op()),
             {tracer.start_span.__code__: 1},
         ),
-        SetUp(SDK, recorded, sdk.calls),
+        SetUp("OTel SQLAlchemy, SDK", recorded, sdk.calls),
     ]
 
 
@@ -322,44 +262,30 @@ def _flask_sqlalchemy() -> list[SetUp]:
         return context
 
     calls = {records._QueryInfo.__init__.__code__: 1}
-    return [SetUp(RECORD, in_context, calls, new_engine)]
-
-
-def _new_engine() -> Engine:
-    from sqlalchemy import create_engine
-
-    return create_engine("sqlite://")
+    return [SetUp("record_queries", in_context, calls, new_engine)]
 
 
 def _variant(set_up: SetUp, stack: ExitStack, *, is_within: bool) -> Variant:
-    from sqlalchemy import Connection
+    import sqlalchemy as sa
 
-    engine = set_up.new_engine()
+    new = set_up.new_engine or partial(sa.create_engine, "sqlite://")
+    engine = new()
     stack.callback(engine.dispose)
-    batch = _statements(stack.enter_context(engine.connect()))
-    unheard = dict.fromkeys(_RECEIVERS, 0)
-    calls = {Connection.execute.__code__: 1, **unheard, **set_up.calls}
-    if not is_within:
-        return Variant(set_up.name, batch, calls, partial(set_up.setting, engine))
 
     @contextmanager
     def setting() -> Generator[None]:
-        with set_up.setting(engine), _exchange():
+        with set_up.setting(engine), _exchange() if is_within else nullcontext():
             yield
 
+    batch = batch_of(
+        "connection.execute(statement).close()",
+        connection=stack.enter_context(engine.connect()),
+        statement=sa.text("SELECT 1"),
+    )
+    # The code of ours, which must not run unless the set-up must run it.
+    unused = dict.fromkeys((receive.__code__, _LOGGER, _COUNTER), 0)
+    calls = {sa.Connection.execute.__code__: 1, **unused, **set_up.calls}
     return Variant(set_up.name, batch, calls, setting)
-
-
-def _statements(connection: Connection) -> Batch:
-    from sqlalchemy import text
-
-    statement = text("SELECT 1")
-
-    def batch(jobs: int) -> None:
-        for _ in repeat(None, jobs):
-            connection.execute(statement).close()
-
-    return batch
 
 
 @contextmanager
@@ -368,7 +294,7 @@ def _exchange() -> Generator[None]:
 
     A call of it in the batch would be a part of what is timed.
     """
-    environ: WSGIEnvironment = {}
+    environ: dict[str, Any] = {}
     setup_testing_defaults(environ)
     exchange = Exchange(environ, None)
     token = context_exchange.set(exchange)
@@ -377,49 +303,3 @@ def _exchange() -> Generator[None]:
     finally:
         context_exchange.reset(token)
         exchange._release()
-
-
-_RECEIVERS = (
-    receive.__code__,
-    SqlLogger.__call__.__code__,
-    type(count_sql).__call__.__code__,
-)
-"""The code of ours, which must not run unless a set-up says that it must."""
-
-
-def _added(
-    what: str,
-    names: Sequence[str],
-    found: Sequence[Mapping[str, Figure]],
-    of: Callable[[Figure], float],
-) -> str:
-    def cell(name: str, figures: Mapping[str, Figure]) -> str:
-        if name == BARE:
-            return f"{of(figures[BARE]) / 1000:.1f}"
-        return f"{(of(figures[name]) - of(figures[BARE])) / 1000:+.1f}"
-
-    return table(
-        [f"µs added, {what}", *names],
-        [
-            ["bare, all of it" if name == BARE else name]
-            + [cell(name, figures) for figures in found]
-            for name in found[0]
-        ],
-    )
-
-
-def _beside_aims(names: Sequence[str], found: Sequence[Mapping[str, Figure]]) -> str:
-    """Return what is aimed at, in microseconds, and what was reached."""
-    lines = []
-    for row, figures in zip(names, found, strict=True):
-        untold = UNTOLD_MICROSECONDS + abs(_microseconds_added(figures, AGAIN))
-        for name, aim in AIMS.items():
-            limit = untold if aim is None else aim
-            added = _microseconds_added(figures, name)
-            reached = "yes" if added <= limit else "no"
-            lines.append([f"{row}, {name}", f"{limit:.1f}", f"{added:.1f}", reached])
-    return table(["µs added, by minima", "aim", "measured", "reached"], lines)
-
-
-def _microseconds_added(figures: Mapping[str, Figure], name: str) -> float:
-    return (figures[name].minimum_ns - figures[BARE].minimum_ns) / 1000

@@ -7,9 +7,11 @@ and two minima of one run can be compared.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import random
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Generator
@@ -19,16 +21,32 @@ from contextlib import AbstractContextManager
 from contextlib import contextmanager
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
+from functools import partial
+from itertools import repeat
 from statistics import median
 from time import perf_counter_ns
 from types import CodeType
 from types import FrameType
+from typing import Any
+from typing import TypeAlias
 
-Batch = Callable[[int], None]
+Batch: TypeAlias = Callable[[int], None]
 """Does its job so many times."""
+
+Setting: TypeAlias = Callable[[], AbstractContextManager[object]]
+"""Returns what must be in place around a batch."""
+
+Samples: TypeAlias = dict[str, dict[str, list[float]]]
+"""Nanoseconds for one job in each round, by the names of the row and the variant."""
 
 BATCH_NS = 1_000_000
 """How long a batch lasts: short enough to fit between two disturbances."""
+
+ROUNDS_IN_A_TURN = 10
+"""After so many rounds, the number of jobs in a batch is found again: found in a moment
+of noise, it is too small, and the first jobs, which cost more, have too large a share.
+"""
 
 
 class WrongCallsError(Exception):
@@ -40,12 +58,12 @@ class Variant:
     """One way to do a job."""
 
     name: str
-    """The heading of its columns."""
+    """The heading of its column, or the label of its line."""
     batch: Batch
     """What is timed. It has its own loop: a call for each job would cost as much."""
     calls: Mapping[CodeType, int]
     """How often each piece of code must run in one job."""
-    setting: Callable[[], AbstractContextManager[object]] = nullcontext
+    setting: Setting = nullcontext
     """What must be in place around a batch, and in the way of the others."""
 
 
@@ -71,19 +89,89 @@ class Figure:
     """Nanoseconds in the middle round: far above the minimum means much noise."""
 
 
-def measure(rows: Sequence[Row], rounds: int) -> list[dict[str, Figure]]:
+Figures: TypeAlias = dict[str, dict[str, Figure]]
+"""Figures by the names of the row and the variant, as
+``{"10 receivers": {"floor": Figure(775.0, 790.5)}}``."""
+
+
+def batch_of(statements: str, **names: object) -> Batch:
+    """Return a batch that repeats statements.
+
+    The loop is compiled around them, as :mod:`timeit` does it: a call between the loop
+    and a statement would cost as much as some of the sends.
+
+    :param names: The values of the names in the statements.
+    """
+    batch: Batch = _maker("def batch(jobs)", statements, (*names,))(**names)
+    return batch
+
+
+def async_batch_of(statements: str, **names: object) -> tuple[Batch, Setting]:
+    """Return a batch that repeats statements with ``await``, and its setting.
+
+    :returns: The batch, and the event loop that must be there around it.
+    """
+    run = _maker("async def batch(jobs)", statements, (*names,))(**names)
+    runners: list[asyncio.Runner] = []
+
+    @contextmanager
+    def setting() -> Generator[None]:
+        with asyncio.Runner() as runner:
+            runner.get_loop()
+            runners.append(runner)
+            try:
+                yield
+            finally:
+                runners.pop()
+
+    return lambda jobs: runners[-1].run(run(jobs)), setting
+
+
+@cache
+def _maker(heading: str, statements: str, names: tuple[str, ...]) -> Any:
+    source = (
+        f"def make({', '.join(names)}):\n    {heading}:\n"
+        "        for _ in repeat(None, jobs):\n"
+        f"{textwrap.indent(statements, ' ' * 12)}\n    return batch"
+    )
+    found: dict[str, Any] = {"repeat": repeat}
+    exec(source, found)  # noqa: S102  # the statements are those of this folder
+    return found["make"]
+
+
+def measure(
+    rows: Sequence[Row], rounds: int, beside: Sequence[Callable[[int], Samples]] = ()
+) -> Figures:
     """Verify every variant, then time them all in turns.
 
     :param rounds: How many batches each variant gets; at least 1.
-    :returns: For each row, in order, its figures by the names of the variants.
+    :param beside: Functions that time further variants of these rows, so many rounds
+        a call; they get turns.
     :raises WrongCallsError: As :func:`verify`; nothing has been timed then.
     """
+    for row in rows:
+        for variant in row.variants:
+            verify(variant)
+    timed: dict[tuple[str, str], list[float]] = {}
+    for done in range(0, rounds, ROUNDS_IN_A_TURN):
+        count = min(ROUNDS_IN_A_TURN, rounds - done)
+        ways: list[Callable[[int], Samples]] = [partial(samples, rows), *beside]
+        for one in ways:
+            for name, by_variant in one(count).items():
+                for variant_name, found in by_variant.items():
+                    timed.setdefault((name, variant_name), []).extend(found)
+    figures: Figures = {row.name: {} for row in rows}
+    for (name, variant_name), found in timed.items():
+        figures[name][variant_name] = Figure(min(found), median(found))
+    return figures
+
+
+def samples(rows: Sequence[Row], rounds: int) -> Samples:
+    """Time the variants of rows, which were verified before."""
     variants = [variant for row in rows for variant in row.variants]
-    for variant in variants:
-        verify(variant)
+    taken: dict[int, list[float]] = {id(variant): [] for variant in variants}
     with _collector_off():
         jobs = {id(variant): _jobs_in_a_batch(variant) for variant in variants}
-        taken: dict[int, list[float]] = {id(variant): [] for variant in variants}
         turns = list(variants)
         order = random.Random(0)
         for _ in range(rounds):
@@ -93,13 +181,10 @@ def measure(rows: Sequence[Row], rounds: int) -> list[dict[str, Figure]]:
             for variant in turns:
                 count = jobs[id(variant)]
                 taken[id(variant)].append(_nanoseconds(variant, count) / count)
-    return [
-        {
-            variant.name: Figure(min(taken[id(variant)]), median(taken[id(variant)]))
-            for variant in row.variants
-        }
+    return {
+        row.name: {variant.name: taken[id(variant)] for variant in row.variants}
         for row in rows
-    ]
+    }
 
 
 def verify(variant: Variant) -> None:
@@ -143,10 +228,11 @@ def _nanoseconds(variant: Variant, jobs: int) -> int:
 
 def _jobs_in_a_batch(variant: Variant) -> int:
     jobs = 1
-    while _nanoseconds(variant, jobs) < BATCH_NS // 4:
+    while (taken := _nanoseconds(variant, jobs)) < BATCH_NS // 4:
         jobs *= 2
-    # A disturbance here would make every batch of the run too small.
-    taken = min(_nanoseconds(variant, jobs) for _ in range(3))
+    if taken < BATCH_NS:
+        # A disturbance here would make every batch of the turn too small.
+        taken = min(_nanoseconds(variant, jobs) for _ in range(3))
     return max(1, jobs * BATCH_NS // taken)
 
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from benchmarks import live
+from benchmarks.report import BARE
 from benchmarks.timing import Figure
 
 pytest.importorskip("fcntl")
@@ -55,7 +56,7 @@ def test_a_full_worker_takes_what_is_printed(printed: str, what: str) -> None:
 
 def test_an_aim_that_is_missed_is_a_no() -> None:
     def costs(recorder: float) -> dict[str, Figure]:
-        times = dict.fromkeys([live.BARE, *OURS], 1000.0)
+        times = dict.fromkeys([BARE, *OURS], 1000.0)
         times[live.WATERFALL] += recorder
         return {name: Figure(one, one) for name, one in times.items()}
 

@@ -8,23 +8,21 @@ import typing as t
 
 import pytest
 
-from benchmarks import apart
+from benchmarks import peers
 from benchmarks.__main__ import main
 from benchmarks.middleware import AGAIN
 from benchmarks.middleware import AIMS
-from benchmarks.middleware import BARE
+from benchmarks.middleware import aims_table
 from benchmarks.middleware import measure_all
 from benchmarks.middleware import rows
-from benchmarks.middleware import shown
+from benchmarks.report import BARE
 from benchmarks.timing import Figure
-from benchmarks.timing import Row
 from signalpost.lifecycle import exchange_closed
 
 RAW = ["raw hello", "raw stream"]
 FLASK = ["Flask hello", "Flask stream"]
 FLOORS = ["floor: times", "floor: times, logs", "floor: times, counts bytes"]
 INTEGRATED = {
-    "fcntl": ["LiveRecorder", "LiveRecorder, no waterfall"],
     "prometheus_client": ["PrometheusMetrics"],
     "opentelemetry.context": ["OpenTelemetry, no-op", "OpenTelemetry, SDK"],
 }
@@ -53,7 +51,7 @@ def leave_only(patch: pytest.MonkeyPatch, kept: str | None) -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, t.Any], str]:
     folder = tmp_path_factory.mktemp("requests")
     file, text = folder / "figures.json", folder / "tables.rst"
-    options = ["--requests", "--rounds", "2", "--json", str(file), "--rst", str(text)]
+    options = ["requests", "--rounds", "2", "--json", str(file), "--rst", str(text)]
     with pytest.MonkeyPatch.context() as patch:
         leave_only(patch, None)
         main(options)
@@ -67,7 +65,7 @@ def test_every_application_is_watched_in_every_way(
     layers = [BARE, AGAIN, *FLOORS, *(f"middleware: {name}" for name in OBSERVING)]
     ours = [name for names in INTEGRATED.values() for name in names]
     extensions = [f"extension: {name}" for name in (*OBSERVING, *ours)]
-    found = run[0]["middleware"]
+    found = run[0]["requests"]
     assert list(found) == [*RAW, *FLASK]
     for name in RAW:
         assert list(found[name]) == layers
@@ -78,7 +76,7 @@ def test_every_application_is_watched_in_every_way(
 def test_every_figure_of_a_request_is_a_positive_number(
     run: tuple[dict[str, t.Any], str],
 ) -> None:
-    for found in run[0]["middleware"].values():
+    for found in run[0]["requests"].values():
         for figure in found.values():
             assert 0 < figure["minimum_ns"] <= figure["median_ns"] < math.inf
 
@@ -119,6 +117,15 @@ def test_versions_of_what_watches_requests_are_told(
     assert f"werkzeug {run[0]['packages']['werkzeug']}" in run[1]
 
 
+def test_tables_of_requests_can_be_read_by_docutils(
+    run: tuple[dict[str, t.Any], str],
+) -> None:
+    core = pytest.importorskip("docutils.core")
+    settings = {"halt_level": 2, "report_level": 2}
+    found = core.publish_doctree(run[1], settings_overrides=settings)
+    assert sum(node.tagname == "table" for node in found.children) == 3
+
+
 def test_nothing_stays_connected_after_requests(
     run: tuple[dict[str, t.Any], str],
 ) -> None:
@@ -130,7 +137,7 @@ def test_aim_is_reached_up_to_its_limit_only() -> None:
     figures = dict.fromkeys((BARE, *FLOORS), Figure(1000, 1000))
     figures |= dict.fromkeys(names, Figure(9000, 9000))
     figures["middleware: no receiver"] = Figure(1300, 1300)
-    beside_aims = shown([Row("raw hello", [])], [figures])[-1]
+    beside_aims = aims_table({"raw hello": figures})
     assert re.search(r"no receiver +0\.3 +0\.3 +yes$", beside_aims, re.MULTILINE)
     assert re.search(r"1 receiver +3\.0 +8\.0 +no$", beside_aims, re.MULTILINE)
 
@@ -139,31 +146,28 @@ def test_aim_for_a_logger_follows_the_floor_that_logs() -> None:
     names = {aim.set_up for aim in AIMS if aim.application == "raw hello"}
     figures = dict.fromkeys((BARE, *FLOORS, *names), Figure(1000, 1000))
     figures["floor: times, logs"] = Figure(11_000, 11_000)
-    beside_aims = shown([Row("raw hello", [])], [figures])[-1]
+    beside_aims = aims_table({"raw hello": figures})
     assert re.search(r"LatencyLogger +15\.0 +0\.0 +yes$", beside_aims, re.MULTILINE)
 
 
-@pytest.mark.parametrize(("module", "set_ups"), PEERS.items())
-def test_peer_is_measured_where_it_can_watch(
-    monkeypatch: pytest.MonkeyPatch, module: str, set_ups: list[str]
-) -> None:
-    pytest.importorskip(module)
-    leave_only(monkeypatch, module)
-    found, _ = rows()
-    figures = measure_all(found, 1)
-    for row, by_name in zip(found, figures, strict=True):
-        can_watch = row.name in FLASK or module not in FLASK_ALONE
-        for name in set_ups:
-            assert (name in by_name) is can_watch
-            assert not can_watch or 0 < by_name[name].minimum_ns < math.inf
+def test_every_peer_is_measured_where_it_can_watch() -> None:
+    for module in PEERS:
+        pytest.importorskip(module)
+    figures = measure_all(rows()[0], 1)
+    for application, by_name in figures.items():
+        for module, set_ups in PEERS.items():
+            can_watch = application in FLASK or module not in FLASK_ALONE
+            for name in set_ups:
+                assert (name in by_name) is can_watch
+                assert not can_watch or 0 < by_name[name].minimum_ns < math.inf
 
 
 def test_process_that_ends_is_reported_by_name(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with (
-        apart.started("unknown") as process,
-        pytest.raises(apart.NoAnswerError, match="process of unknown has ended"),
+        peers.apart("unknown") as measured,
+        pytest.raises(peers.NoAnswerError, match="process of unknown has ended"),
     ):
-        process.measure(1)
+        measured(1)
     assert "KeyError: 'unknown'" in capfd.readouterr().err

@@ -8,14 +8,13 @@ import typing as t
 
 import pytest
 
-from benchmarks import committed
+from benchmarks import memory
 from benchmarks import sql
 from benchmarks.__main__ import main
 from benchmarks.sql import AGAIN
 from benchmarks.sql import AIMS
 from benchmarks.timing import Figure
 from benchmarks.timing import measure
-from benchmarks.timing import Row
 from signalpost.exchange import Exchange
 from signalpost.lifecycle import sql_executed
 from signalpost.testing import capture
@@ -49,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, t.Any], str
     file, text = folder / "figures.json", folder / "tables.rst"
     with pytest.MonkeyPatch.context() as patch:
         leave_only(patch, None)
-        options = ["--sql", "--rounds", "2", "--json", str(file), "--rst", str(text)]
+        options = ["sql", "--rounds", "2", "--json", str(file), "--rst", str(text)]
         main(options)
     found: dict[str, t.Any] = json.loads(file.read_text(encoding="utf-8"))
     return found, text.read_text(encoding="utf-8")
@@ -89,7 +88,7 @@ def test_tables_of_statements_can_be_read_by_docutils(
     assert sum(node.tagname == "table" for node in found.children) == 4
 
 
-def test_versions_and_missing_peers_are_told(
+def test_versions_and_missing_peers_are_printed(
     run: tuple[dict[str, t.Any], str],
 ) -> None:
     assert f"sqlalchemy {run[0]['packages']['sqlalchemy']}" in run[1]
@@ -100,7 +99,7 @@ def test_versions_and_missing_peers_are_told(
 def test_statements_are_measured_without_the_rest(
     run: tuple[dict[str, t.Any], str],
 ) -> None:
-    assert not {"send", "middleware", "memory"} & run[0].keys()
+    assert not {"send", "requests", "memory"} & run[0].keys()
 
 
 def test_no_statement_is_observed_afterwards(
@@ -130,7 +129,7 @@ def test_without_sqlalchemy_nothing_is_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
-    main(["--sql", "--rounds", "1"])
+    main(["sql", "--rounds", "1"])
     printed = capsys.readouterr().out
     assert "the statements are left out: sqlalchemy is not installed" in printed
     assert "bare" not in printed
@@ -144,15 +143,15 @@ def test_peer_observes_each_statement(
     leave_only(monkeypatch, module)
     with sql.rows() as (found, _):
         figures = measure(found, 1)
-    for by_name in figures:
+    for by_name in figures.values():
         assert list(by_name) == [*OWN, *set_ups]
 
 
-def test_aim_of_nothing_is_what_cannot_be_told() -> None:
+def test_aim_of_nothing_is_what_cannot_be_measured() -> None:
     figures = dict.fromkeys(OWN, Figure(10_000, 10_000))
     figures |= {AGAIN: Figure(9_700, 9_700), "no receiver": Figure(10_400, 10_400)}
     figures |= {"had one": Figure(10_600, 10_600), "1 receiver": Figure(13e3, 13e3)}
-    beside_aims = sql.shown([Row("outside", [])], [figures])[-1]
+    beside_aims = sql.aims_table({"outside": figures})
     lines = [line.split() for line in beside_aims.splitlines()]
     for line in (
         "outside, no receiver 0.5 0.4 yes",
@@ -163,8 +162,8 @@ def test_aim_of_nothing_is_what_cannot_be_told() -> None:
 
 
 def test_objects_that_are_written_are_not_kept() -> None:
-    found = committed.taken(1000)
-    bare, identities, objects = (found[name][0] for name in found)
+    found = memory.bytes_of_objects(1000)
+    bare, identities, objects = (kept for kept, _ in found.values())
     # Their identities are, at some hundred bytes each; an object takes over 1,000.
     assert identities - bare < 300_000
     assert objects - bare < 300_000

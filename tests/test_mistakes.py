@@ -759,7 +759,7 @@ OPTIONS: list[tuple[str, dict[str, t.Any], str]] = [
     (
         "latency",
         {"exclude": [3]},
-        'a pattern of exclude must be a string, got 3; write "/healthz"',
+        ('each of the patterns in exclude must be a string, got 3; write ["/healthz"]'),
     ),
     (
         "recorder",
@@ -802,25 +802,28 @@ OPTIONS: list[tuple[str, dict[str, t.Any], str]] = [
     (
         "failures",
         {"ignore_statuses": ["503"]},
-        "a status in ignore_statuses must be a whole number, got '503'; write [503]",
+        (
+            "each of the statuses in ignore_statuses must be a whole number, got '503';"
+            " write [503]"
+        ),
     ),
     (
         "failures",
         {"ignore_statuses": [5]},
-        "a status in ignore_statuses must be from 100 to 999, got 5; write [503]",
-    ),
-    (
-        "latency",
-        {"fields": "client"},
         (
-            """fields must be a collection of names, got 'client'; write ["client","""
-            ' "user"]'
+            "each of the statuses in ignore_statuses must be a whole number from 100 to"
+            " 999, got 5; write [503]"
         ),
     ),
     (
         "latency",
+        {"fields": "client"},
+        ("""fields must be a list of names, got 'client'; write ["client", "user"]"""),
+    ),
+    (
+        "latency",
         {"fields": [3]},
-        'a name in fields must be a string, got 3; write "client"',
+        'each of the names in fields must be a string, got 3; write ["client", "user"]',
     ),
     (
         "latency",
@@ -858,11 +861,17 @@ def test_an_option_that_does_not_fit(
         (
             "X-Request-ID",
             (
-                "id_headers must be a collection of names of headers, got"
+                "id_headers must be a list of names of headers, got"
                 """ 'X-Request-ID'; write ["X-Request-ID"]"""
             ),
         ),
-        ([3], 'id_headers must be names of headers, got 3; write "X-Request-ID"'),
+        (
+            [3],
+            (
+                "each of the names of headers in id_headers must be a string, got 3;"
+                ' write ["X-Request-ID"]'
+            ),
+        ),
         (
             ["X Request"],
             (

@@ -7,11 +7,12 @@ import re
 import time
 import typing as t
 from collections.abc import Callable
-from collections.abc import Collection
 from collections.abc import Mapping
+from collections.abc import Sequence
 from reprlib import repr as short_repr
 
 from ._engine.identity import reference_to
+from ._options import checked_strings
 
 __all__ = [
     "ID_HEADERS",
@@ -87,7 +88,7 @@ class IdHeaders:
     """The headers that may have the id of a request, in order.
 
     :param names: Their names; none for an id that is always new.
-    :raises TypeError: If ``names`` is no collection of strings.
+    :raises TypeError: If ``names`` is no list of strings.
     :raises ValueError: If one cannot be the name of a header.
     """
 
@@ -98,30 +99,27 @@ class IdHeaders:
     names: tuple[str, ...]
     """Their names."""
 
-    def __init__(self, names: Collection[str]) -> None:
-        if isinstance(names, (str, Mapping)) or not isinstance(names, Collection):
-            raise TypeError(
-                "id_headers must be a collection of names of headers, got"
-                f' {short_repr(names)}; write ["X-Request-ID"]'
-            )
-        for name in names:
-            if not isinstance(name, str):
-                raise TypeError(
-                    "id_headers must be names of headers, got"
-                    f' {short_repr(name)}; write "X-Request-ID"'
-                )
+    def __init__(self, names: Sequence[str]) -> None:
+        found = checked_strings(
+            "id_headers",
+            names,
+            "names of headers",
+            '["X-Request-ID"]',
+            is_ordered=True,
+        )
+        for name in found:
             if not is_header_name(name):
                 raise ValueError(
                     "id_headers must be names of headers, of letters, digits and"
                     f' hyphens, got {short_repr(name)}; write "X-Request-ID"'
                 )
-        self.names = tuple(names)
+        self.names = found
         self._readers = tuple(
             (
                 "HTTP_" + name.upper().replace("-", "_"),
                 _READERS.get(name.lower(), _plain_id),
             )
-            for name in names
+            for name in found
         )
         self.keys = frozenset(key for key, _ in self._readers)
 

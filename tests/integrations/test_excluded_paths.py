@@ -134,7 +134,7 @@ def test_a_file_names_the_patterns(name: str, tmp_path: Path) -> None:
     [
         ("/healthz", "exclude must be a collection of patterns, got '/healthz'"),
         (3, "exclude must be a collection of patterns, got 3"),
-        ([3], "a pattern of exclude must be a string, got 3"),
+        ([3], "each of the patterns in exclude must be a string, got 3"),
         (["/static/.*"], "a pattern of exclude must be a path that begins with /"),
         (["healthz"], "a pattern of exclude must be a path that begins with /"),
         (["/**/a/**"], "a pattern of exclude takes ** once"),

@@ -703,7 +703,7 @@ def test_a_request_does_not_wait_for_a_scrape() -> None:
         ({"token": "a b"}, "token must be"),
         ({"token": "a", "token_file": "b"}, "both given"),
         ({"token_file": "/no/such/file"}, "who may read"),
-        ({"networks": "10.0.0.0/8"}, "networks must be a list"),
+        ({"networks": "10.0.0.0/8"}, "networks must be a collection"),
         ({"networks": ["10.0.0.1/8"]}, "has host bits set"),
         ({"allows": True}, "allows must be callable"),
         ({"directory": "/no/such/directory"}, "must be there before"),

@@ -370,7 +370,6 @@ def test_a_pattern_is_compared_with_the_mount_point_too(
 @pytest.mark.parametrize(
     "pattern",
     [
-        "",
         "healthz",
         "https://shop.example/healthz",
         "/search?q=mug",

@@ -349,18 +349,13 @@ def test_a_hostile_referrer_is_one_line_of_the_table() -> None:
     assert all(line.isprintable() and len(line) < 200 for line in lines)
 
 
-def test_one_string_of_paths_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"write \['/'\]"):
-        ReferrerCounter(paths="/")
+def test_a_path_without_a_slash_is_refused() -> None:
+    with pytest.raises(ValueError, match="a path must begin with a slash, got 'cart'"):
+        ReferrerCounter(paths=["cart"])
 
 
-def test_one_string_of_origins_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"write \['https://a.example'\]"):
-        ReferrerCounter(own_origins="https://a.example")
-
-
-@pytest.mark.parametrize("wrong", ["a.example", "https://a.example/cart", "", 7])
-def test_what_is_no_origin_is_refused(wrong: t.Any) -> None:
+@pytest.mark.parametrize("wrong", ["a.example", "https://a.example/cart"])
+def test_what_is_no_origin_is_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match="own_origins must be origins"):
         ReferrerCounter(own_origins=(wrong,))
 

@@ -201,7 +201,7 @@ def test_fields_of_a_wrong_type_are_refused(wrong: t.Any) -> None:
         LatencyLogger(fields=wrong)
 
 
-@pytest.mark.parametrize("wrong", ["", "a b", "a=b", "é", "7a", "status", "route"])
+@pytest.mark.parametrize("wrong", ["a b", "a=b", "é", "7a", "status", "route"])
 def test_a_name_that_no_field_can_have_is_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match="a name in fields must be"):
         LatencyLogger(fields=[wrong])

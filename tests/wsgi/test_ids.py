@@ -71,7 +71,7 @@ def test_the_headers_count_whichever_layer_records() -> None:
 
 def test_headers_of_a_wrong_type_are_refused() -> None:
     wrong: t.Any = "X-Request-ID"
-    with pytest.raises(TypeError, match="id_headers must be a collection"):
+    with pytest.raises(TypeError, match="id_headers must be a list"):
         SignalMiddleware(hello, id_headers=wrong)
 
 
@@ -100,7 +100,7 @@ def test_the_headers_of_flasks_configuration_are_read() -> None:
 def test_a_configuration_with_no_headers_is_refused(wrong: t.Any) -> None:
     app = SignalMiddleware(hello, sender=Sender())
     configuration = Configuration.from_mapping({"signalpost": {"id-headers": wrong}})
-    with pytest.raises(ConfigurationError, match="id-headers: id_headers must be"):
+    with pytest.raises(ConfigurationError, match=r"id-headers: .*id_headers must be"):
         configuration.load(app)
 
 

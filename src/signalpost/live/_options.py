@@ -3,68 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable
-from math import isfinite
 from reprlib import repr as short_repr
-from typing import Any
 
 from ..errors import ConfigurationError
 
-__all__ = ["bool_of", "path_of", "routes_of", "seconds_of", "token_of"]
-
-_MOST_ROUTES = 1000
-_is_path = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/-]{0,200}", re.ASCII).fullmatch
-
-Allows = Callable[[dict[str, Any]], bool]
-
-
-def bool_of(name: str, value: object) -> bool:
-    """Return an option that is true or false."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, got {short_repr(value)}")
-    return value
-
-
-def seconds_of(value: object) -> float:
-    """Return the duration from which on a request is slow."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(
-            f"slow_seconds must be a number of seconds, got {short_repr(value)}; write"
-            " 0.5"
-        )
-    if not (isfinite(value) and value >= 0):
-        raise ValueError(
-            f"slow_seconds must be a number of seconds from 0 up, got {value!r}; write"
-            " 0.5"
-        )
-    return float(value)
-
-
-def routes_of(value: object) -> int:
-    """Return the number of routes that have rows of their own."""
-    if type(value) is not int:
-        raise TypeError(
-            f"max_routes must be an int, got {short_repr(value)}; write a number of"
-            " routes, as 100"
-        )
-    if not 1 <= value <= _MOST_ROUTES:
-        raise ValueError(
-            f"max_routes must be from 1 to {_MOST_ROUTES}, got {value!r}; each takes"
-            " 4 kB of the file of a worker"
-        )
-    return value
-
-
-def path_of(path: object) -> str:
-    """Return the path of the page, without a slash at its end."""
-    if not isinstance(path, str) or not _is_path(path):
-        raise ConfigurationError(
-            "path must begin with / and have no variables and no query, as"
-            f' "/_signalpost", got {short_repr(path)}',
-            key="path",
-        )
-    return path.rstrip("/")
+__all__ = ["token_of"]
 
 
 def token_of(token: object, token_env: object, allows: object) -> str | None:

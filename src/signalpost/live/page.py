@@ -8,19 +8,22 @@ import os
 import typing as t
 import zlib
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 from urllib.parse import quote
 
 from .._engine.unseen import checked
+from .._options import checked_path
+from .._options import checked_strings
+from .._options import configured
 from ..errors import ConfigurationError
 from ..receivers.lines import single_line
 from ..wsgi.finding import sender_of
 from ..wsgi.routes import record_route
 from ._access import Access
 from ._folder import live_folder
-from ._options import path_of
 from ._options import token_of
 from ._static import page_named
 from ._static import static_file
@@ -118,10 +121,10 @@ class LivePage:
         token_env: str | None = None,
         allows: Callable[[dict[str, t.Any]], bool] | None = None,
         folder: str | os.PathLike[str] | None = None,
-        only_hosts: Iterable[str] | None = None,
+        only_hosts: Collection[str] | None = None,
     ) -> None:
         self.app = app
-        self._path = path_of(path)
+        self._path = checked_path(path, "/_signalpost").rstrip("/")
         if app is not None and not self._path:
             raise ConfigurationError(
                 'path must not be "/", where the application is; choose another, as'
@@ -132,7 +135,19 @@ class LivePage:
         if folder is None:
             folder = live_folder(None if app is None else sender_of(app))
         self._reader = Reader(folder)
-        self._hosts = None if only_hosts is None else frozenset(only_hosts)
+        self._hosts = (
+            None
+            if only_hosts is None
+            else frozenset(
+                configured(
+                    checked_strings,
+                    "only_hosts",
+                    only_hosts,
+                    "hosts",
+                    '["localhost:8000"]',
+                )
+            )
+        )
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse

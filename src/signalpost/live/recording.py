@@ -16,6 +16,10 @@ from .._engine.identity import reference_to
 from .._engine.observing import Observation
 from .._engine.observing import observe
 from .._engine.signal import NamedSignal
+from .._options import checked_path
+from .._options import checked_seconds
+from .._options import checked_truth
+from .._options import checked_whole_number
 from ..errors import ConfigurationError
 from ..exchange import current_exchange
 from ..exchange import Exchange
@@ -47,10 +51,6 @@ from ._folder import check_system
 from ._folder import checked_folder
 from ._folder import live_folder
 from ._mount import mounted_page
-from ._options import bool_of
-from ._options import path_of
-from ._options import routes_of
-from ._options import seconds_of
 from ._records import EXCEPTION
 from ._records import SIGNAL
 from ._records import SQL
@@ -67,6 +67,7 @@ __all__ = ["LiveRecorder"]
 
 # The statements of an exchange that are noted before they are counted.
 _MOST_NOTED = 100
+_MOST_ROUTES = 1000
 
 
 class LiveRecorder:
@@ -148,15 +149,24 @@ class LiveRecorder:
     ) -> None:
         check_system()
         self._chosen = None if folder is None else checked_folder(folder)
-        self._has_waterfall = bool_of("waterfall", waterfall)
-        self._slow_seconds = seconds_of(slow_seconds)
-        self._has_messages = bool_of("messages", messages)
-        self._is_excluded = exclusion_of(exclude)
-        self._max_routes = routes_of(max_routes)
-        self._deliveries = (
-            Deliveries() if bool_of("with_receivers", with_receivers) else None
+        self._has_waterfall = checked_truth("waterfall", waterfall)
+        self._slow_seconds = checked_seconds(
+            "slow_seconds", slow_seconds, "write 0.5", is_finite=True
         )
-        self._path = None if path is None else path_of(path)
+        self._has_messages = checked_truth("messages", messages)
+        self._is_excluded = exclusion_of(exclude)
+        self._max_routes = checked_whole_number(
+            "max_routes",
+            max_routes,
+            "write 100; each route takes 4 kB of the file of a worker",
+            most=_MOST_ROUTES,
+        )
+        self._deliveries = (
+            Deliveries() if checked_truth("with_receivers", with_receivers) else None
+        )
+        self._path = (
+            None if path is None else checked_path(path, "/_signalpost").rstrip("/")
+        )
         self._access = {"token": token, "token_env": token_env, "allows": allows}
         if path is not None:
             # Refused now rather than when it is connected.

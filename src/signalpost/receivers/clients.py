@@ -10,7 +10,7 @@ from reprlib import repr as short_repr
 from typing import Any
 from typing import Final
 
-from .options import checked_whole_number
+from .._options import checked_whole_number
 
 __all__ = ["FORWARDED_HEADERS", "ClientReader"]
 

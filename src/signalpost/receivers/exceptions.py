@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from .options import is_collection
+from .._options import checked_collection
 
 __all__ = ["ignored_classes"]
 
@@ -16,12 +16,10 @@ def ignored_classes(ignore: object) -> tuple[type[BaseException], ...]:
     :raises TypeError: If it is no collection of them.
     :raises ValueError: If a path leads to no class of exceptions.
     """
-    if not is_collection(ignore):
-        raise TypeError(
-            "ignore must be a collection of exceptions, or of their paths, got"
-            f' {ignore!r}; write ["shop.errors:Expected"]'
-        )
-    return tuple(_class_of(one) for one in ignore)
+    found = checked_collection(
+        "ignore", ignore, "exceptions, or of their paths", '["shop.errors:Expected"]'
+    )
+    return tuple(_class_of(one) for one in found)
 
 
 def _class_of(one: object) -> type[BaseException]:

@@ -11,6 +11,10 @@ from typing import Literal
 from typing import NamedTuple
 
 from .._engine.unseen import Visibility
+from .._options import checked_seconds_or_none
+from .._options import checked_statuses
+from .._options import checked_truth
+from .._options import checked_whole_number
 from ..exchange import Exchange
 from ..exchange import Where
 from .exceptions import ignored_classes
@@ -28,10 +32,6 @@ from .lines import logfmt_value
 from .lines import truncated
 from .masking import checked_with_values
 from .messages import hide_values
-from .options import checked_seconds
-from .options import checked_statuses
-from .options import checked_truth
-from .options import checked_whole_number
 from .paths import route_or_path
 from .tracebacks import leaves_of
 
@@ -167,7 +167,7 @@ class FailureLogger:
         self._has_handled = checked_truth("handled", handled)
         if handled:
             self.signals = {**type(self).signals, "exchange-closed": "closed"}
-        self._again_seconds = checked_seconds(
+        self._again_seconds = checked_seconds_or_none(
             "again_seconds",
             again_seconds,
             "write 3600, or inf, in Python None, for once",

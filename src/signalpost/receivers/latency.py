@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from collections.abc import Mapping
+from collections.abc import Sequence
 from itertools import count
 from math import ceil
 from typing import Any
 from typing import ClassVar
 
 from .._engine.unseen import Visibility
+from .._options import checked_seconds_or_none
+from .._options import is_number
 from ..exchange import Exchange
 from ..work import METHOD
 from .clients import ClientReader
@@ -20,8 +23,6 @@ from .lines import chosen_logger
 from .lines import logfmt_value
 from .lines import LONGEST_FIELD
 from .lines import truncated
-from .options import checked_seconds
-from .options import is_number
 from .paths import exclusion_of
 from .paths import route_or_path
 from .request_fields import RequestFields
@@ -153,15 +154,15 @@ class LatencyLogger:
         exclude: Collection[str] = (),
         sample: Mapping[str, float] | None = None,
         slow_stream_seconds: float | None = None,
-        fields: Collection[str] = (),
+        fields: Sequence[str] = (),
         trusted_proxies: int = 0,
         forwarded_header: str = "X-Forwarded-For",
         logger: logging.Logger | str | None = None,
     ) -> None:
-        self._slow_seconds = checked_seconds(
+        self._slow_seconds = checked_seconds_or_none(
             "slow_seconds", slow_seconds, "leave it out to call nothing slow"
         )
-        self._slow_stream_seconds = checked_seconds(
+        self._slow_stream_seconds = checked_seconds_or_none(
             "slow_stream_seconds",
             slow_stream_seconds,
             f"a stream lasts {STREAMED_SECONDS} or more after its headers; leave it out"

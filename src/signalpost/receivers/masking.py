@@ -6,6 +6,7 @@ import re
 import typing as t
 from collections.abc import Mapping
 
+from .._options import checked_truth
 from .statements import end_of_nested_comment
 
 __all__ = ["LONGEST_READ", "checked_with_values", "masked", "masked_for", "shape_of"]
@@ -235,12 +236,8 @@ def checked_with_values(with_values: object) -> bool:
 
     :raises TypeError: If it is not a bool.
     """
-    if not isinstance(with_values, bool):
-        raise TypeError(
-            f"with_values must be True or False, got {with_values!r}; leave it out to"
-            " hide the values of the database"
-        )
-    return with_values
+    advice = "leave it out to hide the values of the database"
+    return checked_truth("with_values", with_values, advice)
 
 
 def _dialect_of(engine: object) -> str:

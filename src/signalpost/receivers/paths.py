@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from collections.abc import Collection
+from reprlib import repr as short_repr
 from typing import Final
 from typing import Literal
 
+from .._options import checked_strings
 from ..exchange import Exchange
-from .options import is_collection
 
-__all__ = ["OTHER_ROUTES", "UNMATCHED_ROUTE", "exclusion_of", "route_or_path"]
+__all__ = [
+    "OTHER_ROUTES",
+    "UNMATCHED_ROUTE",
+    "checked_paths",
+    "exclusion_of",
+    "route_or_path",
+]
 
 UNMATCHED_ROUTE: Final = "<unmatched>"
 """The name of requests whose route is not known."""
@@ -35,6 +42,26 @@ def route_or_path(exchange: Exchange) -> tuple[Literal["route", "path"], str]:
     return "route", route
 
 
+def checked_paths(paths: object) -> frozenset[str] | None:
+    """Return the option ``paths`` of a receiver: the paths that it is about.
+
+    :param paths: Paths below the mount point; ``None`` for all.
+    :raises TypeError: If it is no collection of strings.
+    :raises ValueError: If one does not begin with a slash.
+    """
+    if paths is None:
+        return None
+    # Some servers hand an empty path on for the root of a mount point.
+    found = checked_strings("paths", paths, "paths", '["/"]', may_be_empty=True)
+    for path in found:
+        if path and not path.startswith("/"):
+            raise ValueError(
+                f"a path must begin with a slash, got {short_repr(path)}; write it"
+                " without host and query"
+            )
+    return frozenset(found)
+
+
 def exclusion_of(patterns: Collection[str]) -> Callable[[Exchange], bool] | None:
     """Return the check whether a receiver leaves an exchange out.
 
@@ -53,14 +80,10 @@ def exclusion_of(patterns: Collection[str]) -> Callable[[Exchange], bool] | None
 
     .. versionadded:: 0.1
     """
-    if not is_collection(patterns):
-        raise TypeError(
-            f"exclude must be a collection of patterns, got {patterns!r};"
-            ' write ["/healthz"]'
-        )
-    if not patterns:
+    found = checked_strings("exclude", patterns, "patterns", '["/healthz"]')
+    if not found:
         return None
-    matches = re.compile("|".join(map(_expression, patterns)), re.DOTALL).fullmatch
+    matches = re.compile("|".join(map(_expression, found)), re.DOTALL).fullmatch
 
     def is_excluded(exchange: Exchange) -> bool:
         return matches(exchange.script_name + exchange.path) is not None
@@ -68,16 +91,12 @@ def exclusion_of(patterns: Collection[str]) -> Callable[[Exchange], bool] | None
     return is_excluded
 
 
-def _expression(pattern: object) -> str:
-    if not isinstance(pattern, str):
-        raise TypeError(
-            f'a pattern of exclude must be a string, got {pattern!r}; write "/healthz"'
-        )
+def _expression(pattern: str) -> str:
     if not _is_pattern(pattern):
         raise ValueError(
             f"a pattern of exclude must be a path that begins with / or **, without"
-            f" host, query, route variables and regular expressions, got {pattern!r};"
-            f' write "/healthz", "/items/*" or "/static/**"'
+            f" host, query, route variables and regular expressions, got"
+            f' {short_repr(pattern)}; write "/healthz", "/items/*" or "/static/**"'
         )
     segments = pattern.split("/")
     if segments.count("**") > 1 or any(
@@ -85,7 +104,7 @@ def _expression(pattern: object) -> str:
     ):
         raise ValueError(
             f"a pattern of exclude takes ** once, as a whole segment, and * once a"
-            f" segment, got {pattern!r}; write several patterns"
+            f" segment, got {short_repr(pattern)}; write several patterns"
         )
     return "/".join(
         ".*" if segment == "**" else re.escape(segment).replace(r"\*", "[^/]*")

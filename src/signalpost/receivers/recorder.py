@@ -18,10 +18,10 @@ from typing import ClassVar
 from typing import TypeAlias
 from weakref import WeakValueDictionary
 
+from .._options import checked_whole_number
 from ..exchange import Exchange
 from .lines import logfmt_value
 from .lines import LONGEST_FIELD
-from .options import checked_whole_number
 from .paths import exclusion_of
 from .paths import OTHER_ROUTES
 from .paths import UNMATCHED_ROUTE

@@ -11,11 +11,12 @@ from threading import RLock
 from typing import ClassVar
 from typing import TYPE_CHECKING
 
+from .._options import checked_strings
+from .._options import checked_whole_number
 from ..exchange import Exchange
 from .lines import logfmt_value
 from .lines import LONGEST_FIELD
-from .options import checked_whole_number
-from .options import is_collection
+from .paths import checked_paths
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -99,10 +100,10 @@ class ReferrerCounter:
     :param max_referrers: How many rows are kept.
     :param own_origins: Further origins that are the application's own, as
         ``("https://shop.example",)``.
-    :raises TypeError: If ``paths`` or ``own_origins`` is one string, or
-        ``max_referrers`` no ``int``.
-    :raises ValueError: If ``max_referrers`` is less than 1, or one of
-        ``own_origins`` is no origin.
+    :raises TypeError: If an option has the wrong type; also for one string of paths
+        or origins.
+    :raises ValueError: If ``max_referrers`` is less than 1, a path does not begin with
+        a slash, or one of ``own_origins`` is no origin.
 
     .. versionadded:: 0.1
     """
@@ -117,30 +118,20 @@ class ReferrerCounter:
         max_referrers: int = 1000,
         own_origins: Collection[str] = (),
     ) -> None:
-        if isinstance(paths, str):
-            raise TypeError(
-                f"paths must be a collection of paths, got the string {paths!r};"
-                f" write [{paths!r}]"
-            )
-        if isinstance(own_origins, str):
-            raise TypeError(
-                f"own_origins must be a collection of origins, got the string"
-                f" {own_origins!r}; write [{own_origins!r}]"
-            )
-        for name, given in (("paths", paths), ("own_origins", own_origins)):
-            if given is not None and not is_collection(given):
-                raise TypeError(f"{name} must be a collection, got {short_repr(given)}")
+        self._paths = checked_paths(paths)
+        origins = checked_strings(
+            "own_origins", own_origins, "origins", '["https://shop.example"]'
+        )
         checked_whole_number(
             "max_referrers", max_referrers, "write a number of rows, as 1000"
         )
-        for origin in own_origins:
-            if not _is_origin(str(origin)):
+        for origin in origins:
+            if not _is_origin(origin):
                 raise ValueError(
-                    f"own_origins must be origins, got {origin!r}; write scheme and"
-                    " host, as 'https://shop.example'"
+                    f"own_origins must be origins, got {short_repr(origin)}; write"
+                    " scheme and host, as 'https://shop.example'"
                 )
-        self._paths = None if paths is None else frozenset(paths)
-        self._own_origins = frozenset(_origin_and_path(one)[0] for one in own_origins)
+        self._own_origins = frozenset(_origin_and_path(one)[0] for one in origins)
         self._top = _SpaceSaving(max_referrers)
         self._none = 0
         self._own = 0

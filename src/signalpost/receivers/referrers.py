@@ -13,7 +13,7 @@ from .formats import Line
 from .lines import chosen_logger
 from .lines import logfmt_value
 from .lines import truncated
-from .options import is_collection
+from .paths import checked_paths
 
 __all__ = ["ReferrerLogger", "log_referrer"]
 
@@ -55,7 +55,7 @@ class ReferrerLogger:
         paths: Collection[str] | None = None,
         logger: logging.Logger | str | None = None,
     ) -> None:
-        self._paths = _chosen_paths(paths)
+        self._paths = checked_paths(paths)
         self._logger = chosen_logger(logger, "signalpost.referrers")
         self._visibility = Visibility(self._logger, logging.INFO)
 
@@ -79,30 +79,6 @@ class ReferrerLogger:
                 ),
             )
         )
-
-
-def _chosen_paths(paths: object) -> frozenset[str] | None:
-    if paths is None:
-        return None
-    if isinstance(paths, str):
-        raise TypeError(
-            f"paths must be a collection of paths, got the string {paths!r};"
-            f" write [{paths!r}]"
-        )
-    if not is_collection(paths):
-        raise TypeError(
-            f'paths must be a collection of paths, got {paths!r}; write ["/"]'
-        )
-    for path in paths:
-        if not isinstance(path, str):
-            raise TypeError(f'a path must be a string, got {path!r}; write "/"')
-        # Some servers hand an empty path on for the root of a mount point.
-        if path and not path.startswith("/"):
-            raise ValueError(
-                f"a path must begin with a slash, got {path!r}; write it without host"
-                f" and query"
-            )
-    return frozenset(paths)
 
 
 log_referrer: ReferrerLogger = ReferrerLogger()

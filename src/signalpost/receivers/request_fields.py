@@ -6,17 +6,18 @@ import re
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
+from collections.abc import Sequence
 from reprlib import repr as short_repr
 from typing import Any
 from typing import TypeAlias
 
+from .._options import checked_strings
 from ..exchange import Exchange
 from .clients import ClientReader
 from .formats import Field
 from .lines import logfmt_value
 from .lines import LONGEST_FIELD
 from .lines import truncated
-from .options import is_collection
 
 __all__ = ["RequestFields", "text_of_fields"]
 
@@ -35,18 +36,16 @@ class RequestFields:
         other is a key of :attr:`.Exchange.state`.
     :param clients: What reads the address of the client.
     :param taken: The names that the line uses itself.
-    :raises TypeError: If ``names`` is no collection of strings.
+    :raises TypeError: If ``names`` is no list of strings.
     :raises ValueError: If a name is taken, or is no name.
     """
 
     def __init__(
-        self, names: Collection[str], clients: ClientReader, taken: Collection[str]
+        self, names: Sequence[str], clients: ClientReader, taken: Collection[str]
     ) -> None:
-        if not is_collection(names):
-            raise TypeError(
-                f"fields must be a collection of names, got {short_repr(names)}; write"
-                ' ["client", "user"]'
-            )
+        chosen = checked_strings(
+            "fields", names, "names", '["client", "user"]', is_ordered=True
+        )
         known: Mapping[str, _Read] = {
             "request_id": lambda exchange: exchange.id,
             "client": lambda exchange: clients.read(exchange.environ),
@@ -54,11 +53,7 @@ class RequestFields:
             "user_agent": _user_agent_of,
         }
         self._readers: list[tuple[str, _Read]] = []
-        for name in dict.fromkeys(names):
-            if not isinstance(name, str):
-                raise TypeError(
-                    f'a name in fields must be a string, got {name!r}; write "client"'
-                )
+        for name in dict.fromkeys(chosen):
             if not _is_name(name):
                 raise ValueError(
                     "a name in fields must be of letters, digits and . _ -, got"

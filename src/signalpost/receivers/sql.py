@@ -10,6 +10,8 @@ from functools import partial
 from typing import ClassVar
 
 from .._engine.unseen import Visibility
+from .._options import checked_seconds_or_none
+from .._options import checked_whole_number
 from ..exchange import Exchange
 from .formats import Field
 from .formats import Line
@@ -20,8 +22,6 @@ from .locations import location_of
 from .masking import checked_with_values
 from .masking import masked
 from .masking import shape_of
-from .options import checked_seconds
-from .options import checked_whole_number
 from .paths import route_or_path
 from .statements import is_further_part
 from .statements import operation_of
@@ -89,7 +89,7 @@ class SqlLogger:
         with_values: bool = False,
         logger: logging.Logger | str | None = None,
     ) -> None:
-        self._slow_seconds = checked_seconds(
+        self._slow_seconds = checked_seconds_or_none(
             "slow_seconds", slow_seconds, "write inf, in Python None, for failures only"
         )
         self._with_values = checked_with_values(with_values)

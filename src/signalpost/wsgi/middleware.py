@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 import typing as t
 from collections.abc import Callable
-from collections.abc import Collection
 from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -17,6 +17,7 @@ from .._engine.identity import describe
 from .._engine.signal import NamedSignal
 from .._ids import IdHeaders
 from .._ids import set_id_headers
+from .._options import checked_truth
 from ..errors import AsyncReceiverError
 from ..exchange import Exchange
 from ..exchange import EXCHANGE_KEY
@@ -97,7 +98,7 @@ class SignalMiddleware(Layer):
         ``Root``) and ``traceparent`` (its trace id); see :attr:`.Exchange.id`. They
         apply to the sender, whichever of its middlewares has the option.
     :raises ApplicationError: If ``app`` cannot be called as a WSGI application.
-    :raises TypeError: If ``id_headers`` is no collection of strings.
+    :raises TypeError: If ``id_headers`` is no list of strings, or ``strict`` no bool.
     :raises ValueError: If one of them cannot be the name of a header.
 
     .. versionadded:: 0.1
@@ -121,7 +122,7 @@ class SignalMiddleware(Layer):
         *,
         sender: object = None,
         strict: bool = False,
-        id_headers: Collection[str] | None = None,
+        id_headers: Sequence[str] | None = None,
     ) -> None:
         self._id_headers = None if id_headers is None else IdHeaders(id_headers)
         app = unproxied(app)
@@ -133,7 +134,7 @@ class SignalMiddleware(Layer):
         self.is_sender_known = is_known or sender is not None
         sender = found if sender is None else sender
         self.sender = sender
-        self.strict = strict
+        self.strict = checked_truth("strict", strict)
         self.receiver_failures = 0
         self.find_request: Callable[[Exchange], object] | None = None
         # Of two layers side by side, the inner one does the work.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from reprlib import repr as short_repr
 
-from ...receivers.options import checked_truth
-from ...receivers.options import is_collection
+from ..._options import checked_strings
+from ..._options import checked_truth
 
 __all__ = ["check_objects", "check_truths", "checked_keys"]
 
@@ -15,12 +15,7 @@ def checked_keys(keys: Collection[str] | None) -> frozenset[str] | None:
     """Return the keys of query strings whose values are recorded."""
     if keys is None:
         return None
-    if not is_collection(keys) or not all(isinstance(key, str) for key in keys):
-        raise TypeError(
-            f"query_keys must be a collection of strings, got {short_repr(keys)}; write"
-            ' ["page"]'
-        )
-    return frozenset(keys)
+    return frozenset(checked_strings("query_keys", keys, "keys", '["page"]'))
 
 
 def check_truths(**options: object) -> None:

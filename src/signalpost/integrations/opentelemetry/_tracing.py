@@ -122,7 +122,7 @@ class OpenTelemetry(DatabaseObserver):
     :param with_receiver_spans: Whether each call of a receiver of a signal of the
         catalogue is a span.
     :raises TypeError: If an option has the wrong type.
-    :raises ValueError: If a pattern has no meaning.
+    :raises ValueError: If a pattern or a key has no meaning.
 
     .. versionadded:: 0.1
     """

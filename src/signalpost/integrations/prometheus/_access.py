@@ -7,12 +7,12 @@ import logging
 import os
 import typing as t
 from collections.abc import Callable
-from collections.abc import Iterable
+from collections.abc import Collection
 from hmac import compare_digest
 from reprlib import repr as short_repr
 
 from ..._engine.unseen import checked
-from ...receivers.options import is_collection
+from ..._options import checked_strings
 from ._log import log
 
 if t.TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Access:
         self,
         token: str | None,
         token_file: str | None,
-        networks: Iterable[str] | None,
+        networks: Collection[str] | None,
         allows: Callable[[dict[str, t.Any]], bool] | None,
     ) -> None:
         if token is not None and token_file is not None:
@@ -53,21 +53,15 @@ class Access:
         self._token = token
         self._token_file = token_file
         self._expected()
-        if networks is not None and not is_collection(networks):
-            network = networks if isinstance(networks, str) else "127.0.0.1/32"
-            raise TypeError(
-                f'networks must be a list, got {networks!r}; write ["{network}"]'
-            )
         if allows is not None and not callable(allows):
             raise TypeError(
                 f"allows must be callable, got {allows!r}; pass a function that takes"
                 " the WSGI environment and returns whether it may read"
             )
-        self._networks = (
-            None
-            if networks is None
-            else [ipaddress.ip_network(one) for one in networks]
-        )
+        self._networks = None
+        if networks is not None:
+            found = checked_strings("networks", networks, "networks", '["10.0.0.0/8"]')
+            self._networks = [ipaddress.ip_network(one) for one in found]
         self._allows = allows
 
     def refusal(self, environ: WSGIEnvironment) -> tuple[str, list[tuple[str, str]]]:

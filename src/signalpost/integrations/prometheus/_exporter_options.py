@@ -8,6 +8,8 @@ from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 
+from ..._options import checked_strings
+from ..._options import configured
 from ...errors import ConfigurationError
 from ...exchange import Exchange
 from ._options import bounds_of
@@ -96,8 +98,16 @@ class ExporterNames:
         self.bounds = bounds_of(buckets, f"{_KEY}.buckets")
         self.constant_labels = _labels_of(constant_labels or {}, "constant_labels")
         self.info = _info_of(info or {})
-        self.exclude_endpoints = _endpoints_of(exclude_endpoints)
-        self.max_groups = number_of(f"{_KEY}.max_groups", max_groups)
+        self.exclude_endpoints = frozenset(
+            configured(
+                checked_strings,
+                f"{_KEY}.exclude_endpoints",
+                exclude_endpoints,
+                "names of endpoints",
+                '["healthz"]',
+            )
+        )
+        self.max_groups = number_of(f"{_KEY}.max_groups", max_groups, "write 1000")
         self.with_new_names = truth_of(f"{_KEY}.with_new_names", with_new_names)
         self.with_process_metrics = truth_of(
             f"{_KEY}.with_process_metrics", with_process_metrics
@@ -175,17 +185,3 @@ def _info_of(info: object) -> dict[str, dict[str, str]]:
     return {
         str(name): _labels_of(labels, f"info.{name}") for name, labels in info.items()
     }
-
-
-def _endpoints_of(endpoints: object) -> frozenset[str]:
-    if (
-        isinstance(endpoints, (str, bytes, Mapping))
-        or not isinstance(endpoints, Collection)
-        or not all(isinstance(one, str) for one in endpoints)
-    ):
-        raise option_error(
-            f'{_KEY}.exclude_endpoints must be names of endpoints, as ["healthz"]',
-            endpoints,
-            _KEY,
-        )
-    return frozenset(endpoints)

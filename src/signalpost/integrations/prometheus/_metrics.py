@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from ..._engine.identity import ANY
 from ..._engine.identity import sender_key
+from ..._options import checked_path
 from ...errors import ConfigurationError
 from ...exchange import Exchange
 from ...exchange import EXCHANGE_KEY
@@ -43,7 +44,6 @@ from ._options import functions_of
 from ._options import LabelFunction
 from ._options import number_of
 from ._options import option_error
-from ._options import path_of
 from ._options import prefix_of
 from ._options import route_of
 from ._options import truth_of
@@ -183,7 +183,7 @@ class PrometheusMetrics:
         directory: str | None = None,
         token: str | None = None,
         token_file: str | None = None,
-        networks: Sequence[str] | None = None,
+        networks: Collection[str] | None = None,
         allows: Callable[[dict[str, t.Any]], bool] | None = None,
         flask_exporter: bool | FlaskExporterOptions = False,
     ) -> None:
@@ -195,12 +195,12 @@ class PrometheusMetrics:
         with_receivers = truth_of("with_receivers", with_receivers)
         self._with_scrapes = truth_of("with_scrapes", with_scrapes)
         self._counted = counted_of(exclude)
-        self._path = path_of(path)
+        self._path = None if path is None else checked_path(path, "/metrics")
         self._access = access_of(token, token_file, networks, allows)
         limits = Limits(
-            number_of("max_values", max_values),
-            number_of("max_routes", max_routes),
-            number_of("max_label_sets", max_label_sets),
+            number_of("max_values", max_values, "write 50"),
+            number_of("max_routes", max_routes, "write 200"),
+            number_of("max_label_sets", max_label_sets, "write 2000"),
         )
         prefix, route = prefix_of(namespace), route_label(limits.routes)
         times = bounds_of(buckets), bounds_of(stream_buckets, "stream_buckets")

@@ -9,10 +9,15 @@ from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
+from functools import partial
 from math import isfinite
 from pkgutil import resolve_name
 from reprlib import repr as short_repr
 
+from ..._options import checked_truth
+from ..._options import checked_whole_number
+from ..._options import configured
+from ..._options import is_number
 from ...errors import ConfigurationError
 from ...exchange import Exchange
 from ...receivers.lines import LONGEST_FIELD
@@ -35,7 +40,6 @@ __all__ = [
     "is_name",
     "number_of",
     "option_error",
-    "path_of",
     "prefix_of",
     "route_of",
     "truth_of",
@@ -49,7 +53,6 @@ LabelFunction: t.TypeAlias = Callable[[Exchange], t.Any]
 
 _MOST_BUCKETS = 100
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]*", re.ASCII)
-_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@/-]{0,200}", re.ASCII)
 _OURS = frozenset(("method", "route", "status", "outcome", "le", "quantile", "pid"))
 
 
@@ -81,31 +84,11 @@ def counted_of(exclude: Collection[str]) -> Callable[..., bool] | None:
     return is_counted
 
 
-def path_of(path: object) -> str | None:
-    """Return where the metrics are served."""
-    if path is None:
-        return None
-    if not isinstance(path, str) or not _PATH.fullmatch(path):
-        raise option_error(
-            'path must begin with / and have no variables and no query, as "/metrics"',
-            path,
-            "path",
-        )
-    return path
+truth_of = partial(configured, checked_truth)
+"""Returns a checked option that is true or false, given its name and value."""
 
-
-def truth_of(name: str, truth: object) -> bool:
-    """Return whether something is asked for."""
-    if not isinstance(truth, bool):
-        raise option_error(f"{name} must be True or False", truth, name)
-    return truth
-
-
-def number_of(name: str, number: object) -> int:
-    """Return a bound."""
-    if type(number) is not int or number < 1:
-        raise option_error(f"{name} must be a whole number from 1", number, name)
-    return number
+number_of = partial(configured, checked_whole_number)
+"""Returns a checked number, given the option's name, its value and what to write."""
 
 
 def option_error(expected: str, given: object, key: str) -> ConfigurationError:
@@ -134,10 +117,9 @@ def bounds_of(buckets: Sequence[float], name: str = "buckets") -> tuple[float, .
     :param buckets: The value of an option.
     :param name: Its name, for the error.
     """
-    try:
-        bounds = tuple(float(one) for one in buckets)
-    except (TypeError, ValueError):
-        bounds = ()
+    given: object = buckets
+    is_list = isinstance(given, Sequence) and all(map(is_number, given))
+    bounds = tuple(map(float, buckets)) if is_list else ()
     if bounds and bounds[-1] == float("inf"):
         bounds = bounds[:-1]
     if (
@@ -194,7 +176,7 @@ def functions_of(labels: object) -> dict[str, LabelFunction]:
 def access_of(
     token: str | None,
     token_file: str | None,
-    networks: Sequence[str] | None,
+    networks: Collection[str] | None,
     allows: Callable[[dict[str, t.Any]], bool] | None,
 ) -> Access:
     """Return who may read the metrics."""

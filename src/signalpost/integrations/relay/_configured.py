@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import typing as t
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from ..._engine.signal import NamedSignal
+from ..._options import checked_strings
+from ..._options import configured
 from ...errors import ConfigurationError
 from ._finding import found
 from ._relay import Relay
@@ -56,7 +58,7 @@ class ConfiguredRelay:
         self,
         *,
         source: str,
-        forward: Sequence[str],
+        forward: Collection[str],
         url: str | None = None,
         sends: Way = "thread",
         max_waiting: int = 10_000,
@@ -71,13 +73,15 @@ class ConfiguredRelay:
             raise ConfigurationError(
                 f"url is missing; write it, or set {URL_VARIABLE} in the environment"
             )
-        if isinstance(forward, str) or not [*forward]:
+        example = '["shop.events:order_placed"]'
+        self._forward = configured(
+            checked_strings, "forward", forward, "paths of signals", example
+        )
+        if not self._forward:
             raise ConfigurationError(
-                "forward must be a list of paths of signals, as"
-                f" ['shop.events:order_placed'], got {forward!r}",
+                f"forward must have a path of a signal, got none; write {example}",
                 key="forward",
             )
-        self._forward = [*forward]
         self._key: _Key = (
             *(address, source, sends, max_waiting, prefix),
             *(outbox, session_of),

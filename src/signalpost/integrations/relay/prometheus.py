@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 import typing as t
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
 
@@ -21,6 +22,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.core import Metric
 
+from ..._options import checked_strings
 from ..._relaying import open_relays
 from ...errors import RelayError
 from ._listener import running_listeners
@@ -82,26 +84,25 @@ class RelayCollector:
         self,
         url: str | None = None,
         *,
-        groups: Sequence[str] = (),
+        groups: Collection[str] = (),
         prefix: str = "signalpost",
         outbox: Waiting | None = None,
     ) -> None:
-        if isinstance(groups, str):
-            raise TypeError(f"groups must be a list of names, got {groups!r}")
-        if groups and url is None:
+        names = checked_strings("groups", groups, "names", '["shipping"]')
+        if names and url is None:
             raise ValueError("groups are those of a broker; give its url, too")
         if outbox is not None and not callable(outbox):
             raise ValueError(
                 f"outbox must be a function, as dispatcher.waiting, got {outbox!r}"
             )
-        self._groups = [*groups]
+        self._groups = [*names]
         self._outbox = outbox
         self._address: Address | None = None
         self._transport: Transport | None = None
         if url is not None:
             self._address = Address(url, prefix, _SECONDS)
             self._transport = opened(self._address)
-            if not groups and self._address.scheme in {"amqp", "amqps"}:
+            if not names and self._address.scheme in {"amqp", "amqps"}:
                 raise ValueError(
                     "groups must name those to ask for, as ['shipping']: RabbitMQ does"
                     " not show which there are"

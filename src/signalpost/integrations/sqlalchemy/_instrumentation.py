@@ -16,10 +16,10 @@ from sqlalchemy.engine.interfaces import ExecuteStyle
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from ..._engine.signal import NamedSignal
+from ..._options import checked_truth
 from ...exchange import current_exchange
 from ...lifecycle import sql_executed
 from ...lifecycle import sql_failed
-from ...receivers.options import checked_truth
 from ...receivers.statements import is_further_part
 from ...wsgi.unsent import instrumentations
 from . import _catalogue as signals
@@ -114,13 +114,13 @@ def instrument(
 
     .. versionadded:: 0.1
     """
-    checked_truth("with_parameters", with_parameters)
     found = getattr(target, "sync_engine", target)
     if found is not Engine and not isinstance(found, Engine):
         raise TypeError(
             f"target must be an engine, or the class Engine for all, got {target!r};"
             " pass what create_engine() or create_async_engine() returned"
         )
+    checked_truth("with_parameters", with_parameters)
     _check_pool_name(pool_name, found)
     instrumentation: Instrumentation | None = vars(found).get(INSTRUMENTATION)
     if instrumentation is None:

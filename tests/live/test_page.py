@@ -221,6 +221,16 @@ def test_other_authorizations_are_refused(folder: Path, header: str) -> None:
     assert answer.status == 401
 
 
+def test_a_cookie_opens_the_page_behind_a_proxy_that_asks_for_a_password(
+    folder: Path,
+) -> None:
+    app = page(folder)
+    cookie = log_in(app).headers["Set-Cookie"].partition(";")[0]
+    asked = {"HTTP_COOKIE": cookie, "HTTP_AUTHORIZATION": "Basic YTpi"}
+    assert ask(app, **asked).status == 200
+    assert ask(app, **(asked | {"HTTP_AUTHORIZATION": "Bearer wrong"})).status == 401
+
+
 def test_a_function_decides_who_sees_it(folder: Path) -> None:
     def allows(environ: dict[str, t.Any]) -> bool:
         return bool(environ["REMOTE_USER"] == "ann")

@@ -12,7 +12,10 @@ from hashlib import sha256
 from http.cookies import CookieError
 from http.cookies import SimpleCookie
 
-from .._engine.unseen import checked
+from ..wsgi.access import Allows
+from ..wsgi.access import bearer_token
+from ..wsgi.access import is_allowed
+from ..wsgi.access import is_same
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -60,39 +63,28 @@ class Access:
         for a client that may see the page, or ``None`` for no function.
     """
 
-    def __init__(
-        self,
-        token: str | None,
-        allows: t.Callable[[dict[str, t.Any]], bool] | None,
-    ) -> None:
+    def __init__(self, token: str | None, allows: Allows | None) -> None:
         self.tries = Tries()
         self.has_token = token is not None
         self._allows = allows
-        self._token = _digest((token or "").encode())
+        self._token = token or ""
         # All processes of an application make the same key, so that each accepts the
         # cookies of the others.
-        self._key = _digest(b"signalpost live page\0" + (token or "").encode())
+        key = f"signalpost live page\0{self._token}"
+        self._key = sha256(key.encode()).digest()
 
     def allows(self, environ: WSGIEnvironment) -> bool:
         """Return whether the function allows a client; ``True`` without a function."""
-        try:
-            return self._allows is None or self._allows(environ) is True
-        except Exception:  # noqa: BLE001  # an error must not open the page
-            checked(_log, logging.ERROR).exception(
-                "the access check of the live page failed, so it is not shown"
-            )
-            return False
+        failed = "the access check of the live page failed, so it is not shown"
+        return is_allowed(self._allows, environ, _log, failed)
 
     def is_logged_in(self, environ: WSGIEnvironment) -> bool:
-        """Return whether a client has the cookie, or the token in its headers."""
+        """Return whether a client has the token in its headers, or the cookie."""
         if not self.has_token:
             return True
-        given = environ.get("HTTP_AUTHORIZATION")
-        if isinstance(given, str) and given:
-            scheme, _, token = given.partition(" ")
-            # RFC 9110, 11.1: the scheme in any case.
-            return scheme.lower() == "bearer" and self.takes(token.strip())
-        return self._has_cookie(environ)
+        token = bearer_token(environ)
+        # A proxy in front may have the Authorization header for itself, as "Basic …".
+        return self._has_cookie(environ) if token is None else self.takes(token)
 
     def takes(self, token: str) -> bool:
         """Return whether a token is right, and count it if not.
@@ -101,9 +93,7 @@ class Access:
         """
         if self.tries.seconds_to_wait():
             return False
-        # Digests are compared: the time to compare texts depends on their length.
-        given = _digest(token.encode("utf-8", "backslashreplace"))
-        if hmac.compare_digest(given, self._token):
+        if is_same(token, self._token):
             return True
         self.tries.add()
         return False
@@ -140,7 +130,3 @@ class Access:
     def _signed(self, text: str) -> str:
         data = text.encode("utf-8", "backslashreplace")
         return hmac.new(self._key, data, sha256).hexdigest()
-
-
-def _digest(data: bytes) -> bytes:
-    return sha256(data).digest()

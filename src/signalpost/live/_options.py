@@ -1,4 +1,4 @@
-"""Checks of the options of the recorder and of the page."""
+"""The check of the options that protect the page."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from reprlib import repr as short_repr
 
 from ..errors import ConfigurationError
+from ..wsgi.access import checked_allows
+from ..wsgi.access import is_token
 
 __all__ = ["token_of"]
 
@@ -34,19 +36,19 @@ def token_of(token: object, token_env: object, allows: object) -> str | None:
                 ' print(secrets.token_urlsafe())" prints',
                 key="token_env",
             )
-    if allows is not None and not callable(allows):
-        raise ConfigurationError(
-            f"allows must be callable, got {short_repr(allows)}; pass a function that"
-            " takes the WSGI environment and returns whether it may read",
-            key="allows",
-        )
+    try:
+        checked_allows(allows)
+    except TypeError as error:
+        raise ConfigurationError(str(error), key="allows") from error
     if token is None and allows is None:
         raise ConfigurationError(
             "the live page must have a token or allows, got neither, and shows nothing"
             " to everyone; give it token_env, the name of an environment variable",
             key="token",
         )
-    if token is not None and not _is_token(token):
+    if token is not None and not (
+        isinstance(token, str) and 16 <= len(token) <= 200 and is_token(token)
+    ):
         # The message leaves the value out, as it is a secret.
         raise ConfigurationError(
             "token must be a string of 16 to 200 printable ASCII characters without"
@@ -54,13 +56,3 @@ def token_of(token: object, token_env: object, allows: object) -> str | None:
             key="token",
         )
     return token if isinstance(token, str) else None
-
-
-def _is_token(token: object) -> bool:
-    return (
-        isinstance(token, str)
-        and 16 <= len(token) <= 200
-        and token.isascii()
-        and token.isprintable()
-        and " " not in token
-    )

@@ -6,13 +6,17 @@ import ipaddress
 import logging
 import os
 import typing as t
-from collections.abc import Callable
 from collections.abc import Collection
-from hmac import compare_digest
 from reprlib import repr as short_repr
 
 from ..._engine.unseen import checked
 from ..._options import checked_strings
+from ...wsgi.access import Allows
+from ...wsgi.access import bearer_token
+from ...wsgi.access import checked_allows
+from ...wsgi.access import is_allowed
+from ...wsgi.access import is_same
+from ...wsgi.access import is_token
 from ._log import log
 
 if t.TYPE_CHECKING:
@@ -39,9 +43,9 @@ class Access:
     def __init__(
         self,
         token: str | None,
-        token_file: str | None,
+        token_file: str | os.PathLike[str] | None,
         networks: Collection[str] | None,
-        allows: Callable[[dict[str, t.Any]], bool] | None,
+        allows: Allows | None,
     ) -> None:
         if token is not None and token_file is not None:
             raise ValueError("token and token_file were both given; leave one out")
@@ -53,16 +57,11 @@ class Access:
         self._token = token
         self._token_file = token_file
         self._expected()
-        if allows is not None and not callable(allows):
-            raise TypeError(
-                f"allows must be callable, got {allows!r}; pass a function that takes"
-                " the WSGI environment and returns whether it may read"
-            )
         self._networks = None
         if networks is not None:
             found = checked_strings("networks", networks, "networks", '["10.0.0.0/8"]')
             self._networks = [ipaddress.ip_network(one) for one in found]
-        self._allows = allows
+        self._allows = checked_allows(allows)
 
     def refusal(self, environ: WSGIEnvironment) -> tuple[str, list[tuple[str, str]]]:
         """Return the status and headers to refuse with; ``""`` if it may read."""
@@ -75,23 +74,16 @@ class Access:
                 "the token file is of no use, so no client may read: %r", str(error)
             )
             return "503 Service Unavailable", []
-        if expected:
-            given = environ.get("HTTP_AUTHORIZATION", "")
-            scheme, _, token = given.partition(" ")
-            # RFC 9110, 11.1: the scheme in any case.
-            sent = f"{scheme.capitalize()} {token.strip()}".encode("utf-8", "replace")
-            if not compare_digest(sent, expected):
+        if expected is not None:
+            given = bearer_token(environ)
+            if given is None or not is_same(given, expected):
                 return "401 Unauthorized", [("WWW-Authenticate", "Bearer")]
-        try:
-            is_allowed = self._allows is None or self._allows(environ) is True
-        except Exception:  # noqa: BLE001  # no one may read by mistake
-            checked(log, logging.ERROR).exception(
-                "the access check of the metrics failed, so none is given"
-            )
-            is_allowed = False
-        return ("", []) if is_allowed else ("403 Forbidden", [])
+        failed = "the access check of the metrics failed, so none is given"
+        if is_allowed(self._allows, environ, log, failed):
+            return "", []
+        return "403 Forbidden", []
 
-    def _expected(self) -> bytes | None:
+    def _expected(self) -> str | None:
         """Return what the client must send; from the file as it is now."""
         token = self._token
         if self._token_file is not None:
@@ -99,13 +91,13 @@ class Access:
                 token = file.read(_MOST_CHARACTERS).strip()
         if token is None:
             return None
-        if not _is_token(token):
+        if not is_token(token):
             # Without the value, as it is a secret.
             raise ValueError(
                 "token must be a string of printable ASCII without spaces, got"
                 " another; make one by secrets.token_urlsafe()"
             )
-        return f"Bearer {token}".encode()
+        return token
 
     def _is_near(self, environ: WSGIEnvironment) -> bool:
         try:
@@ -115,13 +107,3 @@ class Access:
         # The address that an IPv6 socket has for a client of IPv4.
         address = getattr(address, "ipv4_mapped", None) or address
         return any(address in network for network in self._networks or ())
-
-
-def _is_token(token: object) -> bool:
-    return (
-        isinstance(token, str)
-        and token != ""
-        and token.isascii()
-        and token.isprintable()
-        and " " not in token
-    )

@@ -6,6 +6,8 @@ import typing as t
 
 import pytest
 
+from signalpost import NamedSignal
+from signalpost import Namespace
 from signalpost import SignalMiddleware
 from signalpost._options import checked_seconds
 from signalpost._options import checked_strings
@@ -14,6 +16,8 @@ from signalpost._options import checked_whole_number
 from signalpost.config._finding import BUILTIN_RECEIVERS
 from signalpost.config._finding import RELAY
 from signalpost.integrations.prometheus import PrometheusMetrics
+from signalpost.integrations.relay import Listener
+from signalpost.integrations.relay import Relay
 from signalpost.integrations.relay.prometheus import RelayCollector
 from signalpost.live import LivePage
 
@@ -295,6 +299,41 @@ def test_a_number_above_the_most_is_refused() -> None:
     expected = "most must be a whole number from 1 to 9, got 10; write 5"
     with pytest.raises(ValueError, match=expected):
         checked_whole_number("most", 10, "write 5", most=9)
+
+
+def placed() -> NamedSignal:
+    return Namespace().signal("order-placed", payload=("order",))
+
+
+def listening(option: str) -> Make:
+    def make(value: t.Any) -> object:
+        options = {"group": "shipping", "signals": [placed()], option: value}
+        return Listener("redis://127.0.0.1:1", **options)
+
+    return make
+
+
+NUMBERS: dict[str, tuple[Make, int, str]] = {
+    "max_tries": (listening("max_tries"), 1, "write 5"),
+    "dedupe": (listening("dedupe"), 0, "write 0 to keep no ids"),
+    "max_waiting": (
+        lambda value: Relay("inline://", source="shop", max_waiting=value),
+        1,
+        "write 10_000",
+    ),
+}
+
+
+@pytest.mark.parametrize("option", NUMBERS)
+def test_what_is_no_whole_number_is_refused(option: str) -> None:
+    make, least, advice = NUMBERS[option]
+    for wrong in ("5", True, 1.5, None):
+        with pytest.raises(TypeError) as raised:
+            make(wrong)
+        expected = f"{option} must be a whole number, got {wrong!r}; {advice}"
+        assert str(raised.value) == expected
+    with pytest.raises(ValueError, match=f"whole number from {least} up, got"):
+        make(least - 1)
 
 
 TRUTHS: list[tuple[str, str]] = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from ..._engine.unseen import Visibility
+from ..._options import checked_seconds_or_none
 from ...receivers.formats import Field
 from ...receivers.formats import Line
 from ...receivers.lines import chosen_logger
@@ -46,9 +47,9 @@ class EventLogger:
         slow_seconds: float | None = None,
         logger: logging.Logger | str | None = None,
     ) -> None:
-        if slow_seconds is not None and not isinstance(slow_seconds, (int, float)):
-            raise TypeError(f"slow_seconds must be a number, got {slow_seconds!r}")
-        self._slow_seconds = slow_seconds
+        self._slow_seconds = checked_seconds_or_none(
+            "slow_seconds", slow_seconds, "write None to call no event slow"
+        )
         self._logger = chosen_logger(logger, "signalpost.events")
         self._visibility = Visibility(self._logger, logging.INFO)
 

@@ -20,6 +20,7 @@ from contextlib import nullcontext
 
 from ..._engine.delivery import AsyncWrapper
 from ..._engine.signal import NamedSignal
+from ..._options import checked_whole_number
 from ..._relaying import relay_buried
 from ..._relaying import relay_received
 from ...errors import EventError
@@ -76,12 +77,14 @@ class Listener:
         connected to each of them.
     :param max_tries: How often an event is tried.
     :param dedupe: The number of events that are remembered, so that a repeated event is
-        not received again; 0 for none. :param codecs: Codecs for your own types, by
-        type. :param prefix: The prefix of the names of streams and queues in the
-        broker. :param retry_seconds: The pause before the second try; it doubles with
-        each try. :param around: Returns a context manager for the receivers of one
-        event, as ``app.app_context``. :param async_wrapper: Converts an async receiver
-        into a function. :raises ValueError: If an argument is invalid.
+        not received again; 0 for none.
+    :param codecs: Codecs for your own types, by type.
+    :param prefix: The prefix of the names of streams and queues in the broker.
+    :param retry_seconds: The pause before the second try; it doubles with each try.
+    :param around: Returns a context manager for the receivers of one event, as
+        ``app.app_context``.
+    :param async_wrapper: Converts an async receiver into a function.
+    :raises ValueError: If an argument is invalid.
     :raises ImportError: If the package for such a URL is not installed.
 
     .. versionadded:: 0.1
@@ -414,10 +417,8 @@ def _check_options(
             "group must be a name of 1 to 100 letters, digits, '.', '_' and '-', got"
             f" {group!r}"
         )
-    if type(max_tries) is not int or max_tries < 1:
-        raise ValueError(f"max_tries must be a number from 1 up, got {max_tries!r}")
-    if type(dedupe) is not int or dedupe < 0:
-        raise ValueError(f"dedupe must be a number from 0 up, got {dedupe!r}")
+    checked_whole_number("max_tries", max_tries, "write 5")
+    checked_whole_number("dedupe", dedupe, "write 0 to keep no ids", least=0)
     if not isinstance(retry_seconds, (int, float)) or not 0 < retry_seconds < 3600:
         raise ValueError(
             f"retry_seconds must be a positive number, got {retry_seconds!r}"

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from ..._engine.identity import ANY
 from ..._engine.signal import NamedSignal
+from ..._options import checked_whole_number
 from ..._relaying import open_relays
 from ...exchange import current_exchange
 from ...receivers.context import current_span_ids
@@ -58,19 +59,20 @@ class Relay:
     :param url: The URL of the broker, with credentials and options: ``redis://…``,
         ``rediss://…``, ``unix://…``, ``amqp://…`` or ``amqps://…``. For tests,
         ``inline://``: each event is written and read at once, and its signal is sent
-        again in the same thread. :param source: The name of this application in events.
-        :param sends: When to send. ``"thread"``: a thread sends in the background, and
-        ``send``
-        never waits for the broker. ``"now"``: ``send`` waits, for 2 seconds at most,
-        and raises :exc:`~signalpost.errors.RelayError` if the broker has not taken the
-        event. ``"outbox"``: the event becomes a row of a table, in the transaction of
-        the caller, which ``signalpost relay dispatch`` sends.
+        again in the same thread.
+    :param source: The name of this application in events.
+    :param sends: When to send. ``"thread"``: a thread sends in the background, and
+        ``send`` never waits for the broker. ``"now"``: ``send`` waits, for 2 seconds at
+        most, and raises :exc:`~signalpost.errors.RelayError` if the broker has not
+        taken the event. ``"outbox"``: the event becomes a row of a table, in the
+        transaction of the caller, which ``signalpost relay dispatch`` sends.
     :param max_waiting: How many events may wait in this process; further ones are
         dropped, and counted.
-    :param codecs: Codecs for your own types, by type. :param prefix: The prefix of the
-        names of streams and queues in the broker. :param outbox: The table, for
-        ``sends="outbox"``. :param session_of: Returns the current session, for
-        ``sends="outbox"``. :raises ValueError: If an argument is invalid.
+    :param codecs: Codecs for your own types, by type.
+    :param prefix: The prefix of the names of streams and queues in the broker.
+    :param outbox: The table, for ``sends="outbox"``.
+    :param session_of: Returns the current session, for ``sends="outbox"``.
+    :raises ValueError: If an argument is invalid.
     :raises ImportError: If the package for such a URL is not installed.
 
     .. versionadded:: 0.1
@@ -105,10 +107,7 @@ class Relay:
             )
         if sends != "outbox" and not (outbox is None and session_of is None):
             raise ValueError("outbox and session_of are for sends='outbox' only")
-        if type(max_waiting) is not int or max_waiting < 1:
-            raise ValueError(
-                f"max_waiting must be a number from 1 up, got {max_waiting!r}"
-            )
+        checked_whole_number("max_waiting", max_waiting, "write 10_000")
         address = None if url is None else Address(url, prefix)
         if address is not None and address.scheme == "inline":
             self._sends: Sends = _InlineSends(self._signals, self._codecs, self._counts)
@@ -138,10 +137,12 @@ class Relay:
         :param signals: Signals with a name and a declared payload.
         :param sender: The sender; :data:`ANY` for all. Receivers in other processes get
             a name for it: a string itself, otherwise its ``name`` or the name of its
-            class. :param again: Also forward a signal that was received from another
-            process, to another broker. If it comes back from there, it is ignored.
-            :returns: The relay. :raises TypeError: If one is not a signal with a name.
-            :raises PayloadError: If one does not declare its payload.
+            class.
+        :param again: Also forward a signal that was received from another process, to
+            another broker. If it comes back from there, it is ignored.
+        :returns: The relay.
+        :raises TypeError: If one is not a signal with a name.
+        :raises PayloadError: If one does not declare its payload.
         """
         for signal in map(checked_signal, signals):
             self._signals.add(signal)

@@ -239,11 +239,12 @@ class Signal:
             sender the first receiver with a uid is connected, and others with the
             same one are not; as in Django.
         :param subclasses: The sender is a class, and the receiver is also called for
-            its subclasses. Their instances are separate senders. :param when: A
-            predicate, called with the receiver's arguments. If it returns a false
-            value, the receiver is not called. :param strict: :meth:`send_robust` and
-            the middleware raise an exception of the receiver, instead of isolating it.
-            :param replace: Replace the receiver with the same ``dispatch_uid``, for a
+            its subclasses. Their instances are separate senders.
+        :param when: A predicate, called with the receiver's arguments. If it returns a
+            false value, the receiver is not called.
+        :param strict: :meth:`send_robust` and the middleware raise an exception of the
+            receiver, instead of isolating it.
+        :param replace: Replace the receiver with the same ``dispatch_uid``, for a
             module that is loaded again. Without a uid, the function's module and
             qualified name are the uid.
         :returns: The receiver, so that ``connect`` can decorate.
@@ -457,8 +458,9 @@ class Signal:
 
         :param sender: The sender, by position.
         :param _async_wrapper: Converts an async receiver into a function, for instance
-            :meth:`flask.Flask.ensure_sync`. :param payload: The keywords that the
-            receivers get. :returns: Each receiver with its return value.
+            :meth:`flask.Flask.ensure_sync`.
+        :param payload: The keywords that the receivers get.
+        :returns: Each receiver with its return value.
         :raises AsyncReceiverError: If a receiver is async and there is no
             ``_async_wrapper``; no receiver has been called then.
         :raises PayloadError: If the signal declares its payload, a receiver is

@@ -117,10 +117,10 @@ class LiveRecorder:
         counted and timed, which takes time at each call.
     :param path: The path at which the application serves the page, as
         ``"/_signalpost"``; ``None`` to serve no page. It needs a token or ``allows``.
-        :param token: The token that opens the page: 16 to 200 characters. :param
-        token_env: The environment variable that has the token. :param allows: A
-        function that takes the WSGI environment and returns whether the client may see
-        the page.
+    :param token: The token that opens the page: 16 to 200 characters.
+    :param token_env: The environment variable that has the token.
+    :param allows: A function that takes the WSGI environment and returns whether the
+        client may see the page.
     :raises ConfigurationError: If a page would be open to everyone.
     :raises OSError: If this system has no locks of files.
     :raises TypeError: If an option has the wrong type.

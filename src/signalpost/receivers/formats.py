@@ -57,9 +57,9 @@ class Line:
     Any formatter writes its text; those of this module can also write its fields.
 
     :param name: The subject of the line, one word for all lines of a kind.
-    :param fields: The values by name; text of a client is raw, but truncated. :param
-        text: Returns the plain text. It is called when the text is written, so a line
-        that is dropped, or written as fields, costs nothing.
+    :param fields: The values by name; text of a client is raw, but truncated.
+    :param text: Returns the plain text. It is called when the text is written, so a
+        line that is dropped, or written as fields, costs nothing.
 
     .. versionadded:: 0.1
     """

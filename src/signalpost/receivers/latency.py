@@ -110,30 +110,32 @@ class LatencyLogger:
         WORK nightly-report complete 812.0 ms 3 statements in 2.1 ms id=0197f3...
 
     :param slow_seconds: A response that took at least so long is slow; for a streamed
-        response, its headers count. ``None`` for no limit. :param levels: The names of
-        logging levels, by an outcome (``"complete"``, ``"aborted"``, ``"error"``,
-        ``"hijacked"``, ``"lost"``), by ``"5xx"`` for a status from 500 up, or by
-        ``"slow"``. If several apply, the highest level wins. The defaults are ``ERROR``
-        for ``"error"`` and ``"5xx"``, ``WARNING`` for ``"slow"`` and ``INFO`` for the
-        rest. :param exclude: Patterns of paths for which nothing is logged, not even
-        failures. Each is compared with the whole path from the root, mount point
-        included, without host and query. ``*`` matches any characters within a segment,
-        once in a segment. ``**``, as a whole segment, matches any characters, slashes
-        too, once in a pattern: ``"/healthz"``, ``"/items/*/image"``, ``"/static/**"``.
-        :param sample: Shares to log, by route, as in ``{"/healthz": 0.01, "*": 0.1}``;
+        response, its headers count. ``None`` for no limit.
+    :param levels: The names of logging levels, by an outcome (``"complete"``,
+        ``"aborted"``, ``"error"``, ``"hijacked"``, ``"lost"``), by ``"5xx"`` for a
+        status from 500 up, or by ``"slow"``. If several apply, the highest level wins.
+        The defaults are ``ERROR`` for ``"error"`` and ``"5xx"``, ``WARNING`` for
+        ``"slow"`` and ``INFO`` for the rest.
+    :param exclude: Patterns of paths for which nothing is logged, not even failures.
+        Each is compared with the whole path from the root, mount point included,
+        without host and query. ``*`` matches any characters within a segment, once in a
+        segment. ``**``, as a whole segment, matches any characters, slashes too, once
+        in a pattern: ``"/healthz"``, ``"/items/*/image"``, ``"/static/**"``.
+    :param sample: Shares to log, by route, as in ``{"/healthz": 0.01, "*": 0.1}``;
         ``"*"`` for all others together. Without a route, the path counts. With a share
         of ``0.01``, the first request is logged, and then every hundredth. Errors,
         statuses from 500 up, and slow, aborted and lost requests are always logged.
-        :param fields: Further fields of each line, by name: ``"request_id"`` for an id
-        on every line, created if necessary; ``"client"``, ``"host"``, ``"user_agent"``;
-        or a key of :attr:`.Exchange.state`, as ``"user"``. A missing value is a dash,
-        or ``null``. :param trusted_proxies: For ``"client"``: the number of your own
-        proxies before the server. The logged address is the one that connected to the
-        outermost of them. :param forwarded_header: For ``"client"``: the header that
-        these proxies send, ``"X-Forwarded-For"`` or ``"Forwarded"`` (:rfc:`7239`).
-        :param slow_stream_seconds: A streamed response whose whole duration is at least
-        so long is slow, too. ``None`` for no limit. :param logger: The logger or its
-        name; ``signalpost.latency`` by default.
+    :param fields: Further fields of each line, by name: ``"request_id"`` for an id on
+        every line, created if necessary; ``"client"``, ``"host"``, ``"user_agent"``; or
+        a key of :attr:`.Exchange.state`, as ``"user"``. A missing value is a dash, or
+        ``null``.
+    :param trusted_proxies: For ``"client"``: the number of your own proxies before the
+        server. The logged address is the one that connected to the outermost of them.
+    :param forwarded_header: For ``"client"``: the header that these proxies send,
+        ``"X-Forwarded-For"`` or ``"Forwarded"`` (:rfc:`7239`).
+    :param slow_stream_seconds: A streamed response whose whole duration is at least so
+        long is slow, too. ``None`` for no limit.
+    :param logger: The logger or its name; ``signalpost.latency`` by default.
     :raises ValueError: If an option has the right type, and no meaning.
     :raises TypeError: If an option has the wrong type.
 

@@ -153,8 +153,9 @@ class LatencyRecorder:
     Any thread may call it. A request never waits for another, nor for a reader.
 
     :param max_routes: The number of routes with their own rows; the first ones get
-        them. :param exclude: Patterns of paths that are not recorded, such as health
-        checks: see :func:`~signalpost.receivers.paths.exclusion_of`.
+        them.
+    :param exclude: Patterns of paths that are not recorded, such as health checks: see
+        :func:`~signalpost.receivers.paths.exclusion_of`.
     :param clock: Returns the time in seconds, for tests.
     :raises TypeError: If an option has the wrong type.
     :raises ValueError: If ``max_routes`` is less than 1, or a pattern has no meaning.

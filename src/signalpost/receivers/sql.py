@@ -192,8 +192,8 @@ class RepeatLogger:
     ``operation``, ``times``, ``at``, ``method`` and ``route`` (or ``path`` where there
     is no route).
 
-    :param most_times: How often an exchange may execute a statement. :param
-        with_values: Log the repeated statement as the driver got it, with the values
+    :param most_times: How often an exchange may execute a statement.
+    :param with_values: Log the repeated statement as the driver got it, with the values
         and the comments in its text.
     :param logger: Where to: a logger or its name; without it ``signalpost.sql``.
     :raises TypeError: If an option has the wrong type.

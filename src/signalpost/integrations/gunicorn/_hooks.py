@@ -58,9 +58,10 @@ def install_server_hooks(
         milliseconds or microseconds since the epoch, with or without ``t=``. The proxy
         must overwrite a client's header. A value is ignored if it is not such a time,
         is given twice, is more than an hour old, or is more than a second in the
-        future. :raises ConfigurationError: If ``namespace`` is not a dict, if
-        ``queue_header`` cannot be the name of a header, or if gunicorn would not accept
-        one of its hooks.
+        future.
+    :raises ConfigurationError: If ``namespace`` is not a dict, if ``queue_header``
+        cannot be the name of a header, or if gunicorn would not accept one of its
+        hooks.
 
     .. versionadded:: 0.1
     """

@@ -105,12 +105,14 @@ class OpenTelemetry(DatabaseObserver):
     exchange, and is not counted again.
 
     :param tracer_provider: The provider of the tracer; the global one by default, even
-        if that is set later. :param meter_provider: The same for the metrics. :param
-        propagator: The propagator that reads a request's headers; the global one by
-        default. :param query_keys: Record query strings, with the values of these keys;
-        other values are hidden. Without it no query string is recorded. :param exclude:
-        Patterns of paths whose requests and statements are not recorded: see
-        :func:`~signalpost.receivers.paths.exclusion_of`.
+        if that is set later.
+    :param meter_provider: The same for the metrics.
+    :param propagator: The propagator that reads a request's headers; the global one by
+        default.
+    :param query_keys: Record query strings, with the values of these keys; other values
+        are hidden. Without it no query string is recorded.
+    :param exclude: Patterns of paths whose requests and statements are not recorded:
+        see :func:`~signalpost.receivers.paths.exclusion_of`.
     :param with_size_metrics: Measure ``http.server.request.body.size``, by its header,
         and ``http.server.response.body.size`` as well.
     :param with_sql_spans: Record statements as spans.

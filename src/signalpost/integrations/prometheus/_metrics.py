@@ -142,14 +142,15 @@ class PrometheusMetrics:
         see :func:`~signalpost.receivers.paths.exclusion_of`.
     :param path: The path at which a Flask application serves the metrics, as
         ``"/metrics"``. It is an error if a route has this path; a route that is added
-        later is served instead. :param directory: The directory of the files of all
-        processes of one machine; by default that of ``PROMETHEUS_MULTIPROC_DIR``, if it
-        is set.
+        later is served instead.
+    :param directory: The directory of the files of all processes of one machine; by
+        default that of ``PROMETHEUS_MULTIPROC_DIR``, if it is set.
     :param token: The token that a reader must send as ``Authorization: Bearer …``.
     :param token_file: A file that holds the token.
     :param networks: The allowed networks of readers, as ``["10.0.0.0/8"]``, by
-        ``REMOTE_ADDR``. :param allows: A function that takes the WSGI environment and
-        returns whether the client may read the metrics.
+        ``REMOTE_ADDR``.
+    :param allows: A function that takes the WSGI environment and returns whether the
+        client may read the metrics.
     :param flask_exporter: Count under the names of prometheus-flask-exporter, too:
         ``True``, or its :class:`options <FlaskExporterOptions>`.
     :raises ConfigurationError: If an option does not fit, or another metric of the

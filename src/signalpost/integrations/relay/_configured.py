@@ -39,8 +39,9 @@ class ConfiguredRelay:
     :param source: As for :class:`Relay`, and so are the others.
     :param forward: The paths of signals; at least one.
     :param url: The URL of the broker; by default that of the environment variable
-        ``SIGNALPOST_RELAY_URL``. :param sends: When to send: ``"thread"``, ``"now"`` or
-        ``"outbox"``, which has no URL.
+        ``SIGNALPOST_RELAY_URL``.
+    :param sends: When to send: ``"thread"``, ``"now"`` or ``"outbox"``, which has no
+        URL.
     :param outbox: For ``sends="outbox"``, the path of the
         :class:`~signalpost.integrations.relay.outbox.OutboxTable`, as
         ``"shop.models:outbox"``.

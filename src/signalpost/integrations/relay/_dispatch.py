@@ -52,13 +52,14 @@ class Dispatcher:
     :param url: The broker, as ``"redis://broker/0"`` or ``"amqp://broker//"``.
     :param database: The URL of the database, or an engine.
     :param outbox: The outbox; the one with the default name unless given.
-    :param prefix: The prefix of the names of streams, queues and exchanges. :param
-        batch: How many events to publish at once. :param poll_seconds: How often to
-        look for events when there were none. :param max_tries: The number of tries
-        after which an event that the broker refuses is set aside, so that later events
-        are published: then its ``next_at`` is ``NULL``. By default it is tried for
-        ever. Tries while the broker is down do not count. :raises OutboxError: If the
-        database cannot be used.
+    :param prefix: The prefix of the names of streams, queues and exchanges.
+    :param batch: How many events to publish at once.
+    :param poll_seconds: How often to look for events when there were none.
+    :param max_tries: The number of tries after which an event that the broker refuses
+        is set aside, so that later events are published: then its ``next_at`` is
+        ``NULL``. By default it is tried for ever. Tries while the broker is down do not
+        count.
+    :raises OutboxError: If the database cannot be used.
 
     .. versionadded:: 0.1
     """

@@ -154,6 +154,7 @@ def record_of(
     known_id = exchange._known_id()
     response, headers = trace.response_seconds, exchange.seconds_to_headers
     first_byte = exchange.seconds_to_first_byte
+    start, begun, ended = exchange.start, trace.request_started, trace.request_finished
     numbers = (
         NO_STATUS if status is None else status,
         exchange.body_bytes,
@@ -166,6 +167,10 @@ def record_of(
         UNKNOWN if headers is None else headers,
         UNKNOWN if first_byte is None else first_byte,
     )
+    moments = (
+        UNKNOWN if begun is None else begun - start,
+        UNKNOWN if ended is None else ended - start,
+    )
     texts = (
         method if method in _METHODS else _text(method, 20),
         trace.path,
@@ -177,29 +182,29 @@ def record_of(
         NO_TEXT if failure is None else failure.fingerprint,
     )
     try:
-        return _record(exchange.start, trace, numbers, texts)
+        if not trace.events:
+            return packed(numbers, texts, moments, b"", trace.left_out)
+        return _with_events(start, trace, numbers, texts, moments)
     except struct.error:
         # A receiver may have set any value.
-        return _record(exchange.start, trace, _checked(numbers), texts)
+        return _with_events(start, trace, _checked(numbers), texts, moments)
 
 
-def _record(
-    start: float, trace: Trace, numbers: tuple[Any, ...], texts: tuple[str, ...]
+def _with_events(
+    start: float,
+    trace: Trace,
+    numbers: tuple[Any, ...],
+    texts: tuple[str, ...],
+    moments: tuple[float, float],
 ) -> bytes:
+    """Return a record with as many events as there is room for."""
     events = trace.events
-    begun, ended = trace.request_started, trace.request_finished
-    moments = (
-        UNKNOWN if begun is None else begun - start,
-        UNKNOWN if ended is None else ended - start,
-    )
-    if not events:
-        return packed(numbers, texts, moments, b"", trace.left_out)
     while True:
-        left_out = trace.left_out + len(trace.events) - len(events)
-        data = packed(numbers, texts, moments, _events(start, trace, events), left_out)
+        more = trace.left_out + len(trace.events) - len(events)
+        record = packed(numbers, texts, moments, _events(start, trace, events), more)
         # In UTF-8, a character may take four bytes.
-        if len(data) <= _MOST_BYTES or not events:
-            return data
+        if len(record) <= _MOST_BYTES or not events:
+            return record
         events = events[: len(events) // 2]
 
 

@@ -115,27 +115,33 @@ class Writer:
         if file is not None and not file.is_open and file.pid != os.getpid():
             return
         # Nearly always no other thread writes: then nothing has to wait in the queue.
-        if file is None or self._pending or not self._begin(file):
+        if file is None or self._pending or not self._close_now(file, trace):
             self._close_later(trace)
-        else:
-            try:
-                self._has_written(file, self._write_closed(file, trace))
-            finally:
-                self._is_busy = False
-                self._lock.release()
-            if self._pending:
-                self._drain()
         if file is not None and trace.slot >= 0 and file.is_open:
             file.close_slot(trace.slot)
 
-    def _begin(self, file: WorkerFile) -> bool:
-        """Return whether this thread may write now, until it is no longer busy."""
-        if not self._lock.acquire(False):  # noqa: FBT003  # a name takes longer
+    def _close_now(self, file: WorkerFile, trace: Trace) -> bool:
+        """Return whether this thread may write, and has done so."""
+        lock = self._lock
+        if not lock.acquire(False):  # noqa: FBT003  # a name takes longer
             return False
-        if self._is_busy or file is not self._file or not file.is_open:
-            self._lock.release()
-            return False
-        self._is_busy = True
+        try:
+            if self._is_busy or file is not self._file or not file.is_open:
+                return False
+            self._is_busy = True
+            try:
+                now = self._write_closed(file, trace)
+                # The clock may be set back, so the range has two ends.
+                if self._tops_at - _AGAIN_SECONDS <= now < self._tops_at:
+                    self._has_new_lists = True
+                else:
+                    self._write_tops(file, now)
+            finally:
+                self._is_busy = False
+        finally:
+            lock.release()
+        if self._pending:
+            self._drain()
         return True
 
     def _close_later(self, trace: Trace) -> None:
@@ -285,11 +291,11 @@ class Writer:
 
     def _has_written(self, file: WorkerFile, now: float) -> None:
         """Write the lists if they are due."""
-        # The clock may be set back, so the range has two ends.
-        if not self._tops_at - _AGAIN_SECONDS <= now < self._tops_at:
-            self._write_tops(file, now)
-        else:
+        # As in _close_now().
+        if self._tops_at - _AGAIN_SECONDS <= now < self._tops_at:
             self._has_new_lists = True
+        else:
+            self._write_tops(file, now)
 
     def _write_closed(self, file: WorkerFile, trace: Trace) -> float:
         if trace.shapes:

@@ -1,6 +1,7 @@
 """A Flask application with a live page, for the tests that look at it in a browser.
 
-``LIVE_FOLDER`` is where it records, and ``LIVE_TOKEN`` opens the page.
+``LIVE_FOLDER`` is where it records, and ``LIVE_TOKEN`` opens the page. ``LIVE_CLOCK``
+has a time, and how many times faster the clock of this process is from then on.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 import typing as t
 from collections.abc import Iterator
 from datetime import datetime
@@ -35,6 +37,12 @@ from signalpost.work import work
 PATH = "/_signalpost"
 REPEATS = 8
 SECONDS_TO_WAIT = 20.0
+
+
+def quicken(begin: float, speed: int) -> None:
+    """Let the clock of this process be faster; it measures durations as before."""
+    clock = time.time
+    vars(time)["time"] = lambda: begin + (clock() - begin) * speed
 
 
 def new_app(folder: str) -> Flask:
@@ -154,4 +162,7 @@ def die() -> t.NoReturn:
 
 # In a server only: the tests import this module to know its names.
 if "LIVE_FOLDER" in os.environ:
+    if "LIVE_CLOCK" in os.environ:
+        begin, speed = os.environ["LIVE_CLOCK"].split()
+        quicken(float(begin), int(speed))
     app = new_app(os.environ["LIVE_FOLDER"])

@@ -47,9 +47,11 @@ class LiveSite:
     """The application behind gunicorn, which can stop and start again.
 
     :param scratch: A folder of its own.
+    :param speed: How many times faster than ours the clock of its workers is.
     """
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, speed: int = 1) -> None:
+        self.speed = speed
         self.folder = scratch / "live"
         self.address = Address("127.0.0.1", launch._free_port())
         self.url = f"http://{self.address.host}:{self.address.port}{PATH}/"
@@ -60,7 +62,13 @@ class LiveSite:
     def start(self) -> None:
         """Start the server; it accepts by then."""
         at = f"{self.address.host}:{self.address.port}"
-        own = {"LIVE_FOLDER": str(self.folder), "LIVE_TOKEN": TOKEN}
+        own = {
+            "LIVE_FOLDER": str(self.folder),
+            "LIVE_TOKEN": TOKEN,
+        }
+        if self.speed != 1:
+            # The same for all workers, which start one after the other.
+            own["LIVE_CLOCK"] = f"{time.time()} {self.speed}"
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
                 [
@@ -131,9 +139,9 @@ class LiveSite:
 
 
 @contextlib.contextmanager
-def serving_live(scratch: Path) -> Generator[LiveSite]:
+def serving_live(scratch: Path, speed: int = 1) -> Generator[LiveSite]:
     """Serve the application until the block ends."""
-    site = LiveSite(scratch)
+    site = LiveSite(scratch, speed)
     site.start()
     try:
         yield site

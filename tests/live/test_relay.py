@@ -266,6 +266,8 @@ def test_reasons_that_differ_are_listed_the_latest_first(
 class Waiting:
     """A relay whose broker is away, as others see it."""
 
+    sent = tries = failures = 0
+
     def __init__(self, source: str = "shop") -> None:
         self.source = source
         self.sends_later = True

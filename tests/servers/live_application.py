@@ -142,7 +142,8 @@ class Party:
     """A relay, or a listener, as others see it."""
 
     sends_later = True
-    waiting, dropped, oldest_seconds = 0, 0, 0.0
+    waiting = sent = dropped = tries = failures = 0
+    oldest_seconds = 0.0
 
     def __init__(self, name: str) -> None:
         self.source = self.group = name

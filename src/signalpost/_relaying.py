@@ -15,6 +15,7 @@ from ._engine.signal import NamedSignal
 
 __all__ = [
     "OpenRelay",
+    "all_open",
     "close_relays",
     "open_relays",
     "relay_buried",
@@ -171,10 +172,19 @@ open_relays: weakref.WeakSet[OpenRelay] = weakref.WeakSet()
 """The relays of this process that are not closed."""
 
 
+def all_open() -> list[OpenRelay]:
+    """Return the open relays; another thread may open one meanwhile."""
+    while True:
+        try:
+            return [*open_relays]
+        except RuntimeError:  # the set has changed
+            continue
+
+
 def close_relays() -> None:
     """Send what waits as the process ends; all relays together get so long."""
     end = time.monotonic() + _EXIT_SECONDS
-    for relay in [*open_relays]:
+    for relay in all_open():
         relay.close(max(end - time.monotonic(), 0.0))
 
 

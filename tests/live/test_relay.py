@@ -304,6 +304,29 @@ def test_what_waits_is_shown_while_the_broker_is_away(
     assert (queue.waiting, queue.oldest_seconds, queue.dropped) == (0, None, 2)
 
 
+def test_a_long_queue_is_written_now_and_then(
+    folder: Path,
+    recorder: LiveRecorder,
+    relay: Waiting,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = time.time()
+
+    def shown_after(waiting: int, seconds: float) -> int:
+        monkeypatch.setattr(time, "time", lambda: now + seconds)
+        relay.waiting = waiting
+        relay_sent.send(relay, event=written())
+        return read_live(folder).relay_queues[0].waiting
+
+    assert shown_after(900, 0) == 900
+    assert shown_after(800, 0.01) == 900
+    assert shown_after(700, 0.2) == 700
+    # The last one is always written, as no other may follow.
+    assert shown_after(0, 0.21) == 0
+    # The clock was set back.
+    assert shown_after(5, -3600) == 5
+
+
 def test_a_relay_is_shown_before_it_sends(folder: Path, relay: Waiting) -> None:
     with recorded(folder) as app:
         get(app, "/")

@@ -78,7 +78,7 @@ class RelayReceivers:
         """Count an event that the broker has taken."""
         if is_first(self._writer):
             key = _key(OUTWARDS, event.name, _source_of(sender))
-            self._writer.note(_count, key, (SENT,))
+            self._writer.note(_count_sent, key, sender)
 
     def dropped(self, sender: object, *, event: Any, reason: str) -> None:
         """Count an event that was given up."""
@@ -181,6 +181,14 @@ def _count(  # noqa: PLR0913, PLR0917  # the values of an event
     if fault is not None:
         file.faults.add(fault, now)
     if key.direction == OUTWARDS:
+        write_queues(file.queues, now)
+
+
+def _count_sent(file: WorkerFile, now: float, key: Key, sender: object) -> None:
+    file.relay.add(key, (SENT,), now)
+    # The last event of many leaves the queue as it is then: empty.
+    is_last = not getattr(sender, "waiting", 0)
+    if is_last or not file.queues.due_at - 1 < now < file.queues.due_at:
         write_queues(file.queues, now)
 
 

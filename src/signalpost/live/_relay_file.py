@@ -10,7 +10,7 @@ from typing import Final
 from typing import NamedTuple
 from zlib import crc32
 
-from .._relaying import open_relays
+from .._relaying import all_open
 from ._layout import FAULT
 from ._layout import FAULTS
 from ._layout import QUEUE
@@ -43,6 +43,7 @@ LONGEST_PARTY: Final = 100
 """The longest name of a source or of a group, in characters."""
 
 _CHECK: Final = 4
+_QUEUE_SECONDS: Final = 0.1
 _NAME_BYTES: Final = 200
 _PARTY_BYTES: Final = 104
 _REASON_BYTES: Final = 804
@@ -83,6 +84,7 @@ class Queues:
         self._page = page
         self._at = at
         self._written: dict[str, Queue] = {}
+        self.due_at = 0.0
 
     def write(self, queue: Queue) -> None:
         """Write the state of a queue; that of a ninth source has no room."""
@@ -138,9 +140,10 @@ def write_queues(queues: Queues, now: float) -> None:
 
     :param now: The time, in seconds since the epoch.
     """
+    queues.due_at = now + _QUEUE_SECONDS
     # A relay that was closed has no events left.
     found: dict[str, list[Any]] = {one: [0, 0, 0.0] for one in queues.sources}
-    for relay in [*open_relays]:
+    for relay in all_open():
         if relay.sends_later:
             row = found.setdefault(fit(relay.source, LONGEST_PARTY), [0, 0, 0.0])
             row[0] += relay.waiting

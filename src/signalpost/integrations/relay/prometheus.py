@@ -23,7 +23,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.core import Metric
 
 from ..._options import checked_strings
-from ..._relaying import open_relays
+from ..._relaying import all_open
 from ...errors import RelayError
 from ._listener import running_listeners
 from ._sends import after_fork
@@ -165,7 +165,7 @@ class RelayCollector:
 
 
 def _of_relays(*, is_empty: bool = False) -> Iterable[Metric]:
-    relays = [] if is_empty else [*open_relays]
+    relays = [] if is_empty else all_open()
     start = "signalpost_relay"
     waiting = _gauge(f"{start}_waiting_events", "Events that wait here.", "source")
     oldest = _gauge(

@@ -22,6 +22,7 @@ from .database import open_database
 
 STOP_SECONDS = 10
 ROOT = Path(__file__).parents[1]
+LIVE = ROOT / "instance" / "signalpost-live"
 
 
 def commands_for(path: Path, broker: str | None) -> list[list[str]]:
@@ -33,10 +34,12 @@ def commands_for(path: Path, broker: str | None) -> list[list[str]]:
     database = URL.create("sqlite", database=str(path)).render_as_string()
     listen = ["--group", "confirming", "--import", "example_app.confirming"]
     listen += ["example_app.events:order_placed"]
+    # The shop's live page shows what they do.
+    live = ["--live", str(LIVE)]
     if broker is None:
-        return [["listen", database, *listen]]
+        return [["listen", database, *listen, *live]]
     # The URL has a password, maybe, and command lines can be read by others.
-    return [["listen", *listen], ["dispatch", "--database", database]]
+    return [["listen", *listen, *live], ["dispatch", "--database", database, *live]]
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import urllib.request
 from http.cookiejar import CookieJar
@@ -16,6 +17,7 @@ from tests.integrations.relay.brokers import running_redis
 from tests.integrations.relay.outboxes import wait_until
 
 RELAYED = ("example_app.relayed",)
+TOKEN = "an-anchor-and-a-lantern"
 
 
 class Visitor:
@@ -33,6 +35,20 @@ class Visitor:
             return answer.geturl().removeprefix(self.url), answer.read().decode()
 
 
+def shown_at(url: str) -> set[tuple[str, str, str]]:
+    """Return the events on the live page that processes of this minute have."""
+    asked = urllib.request.Request(  # ours
+        f"{url}/_signalpost/data.json", headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    with urllib.request.urlopen(asked, timeout=30) as answer:  # ours
+        data = json.load(answer)
+    return {
+        (one["direction"], one["name"], one["party"])
+        for one in data["relay"]
+        if one["events"]
+    }
+
+
 @pytest.mark.parametrize("has_broker", [False, True])
 def test_order_is_confirmed_by_another_process(
     tmp_path: Path, has_broker: bool
@@ -40,8 +56,9 @@ def test_order_is_confirmed_by_another_process(
     redis = running_redis(tmp_path) if has_broker else iter(())
     server = next(redis, None)
     broker = "" if server is None else server.url
+    environment = {"PORT": "0", "RELAY_URL": broker, "SHOP_LIVE_TOKEN": TOKEN}
     try:
-        with started(tmp_path, RELAYED, PORT="0", RELAY_URL=broker) as process:
+        with started(tmp_path, RELAYED, **environment) as process:
             shop = Server(process)
             visitor = Visitor(shop.url)
             visitor.ask("/cart/add", slug="brass-bell", quantity="2")
@@ -49,11 +66,15 @@ def test_order_is_confirmed_by_another_process(
             assert path == "/orders/1"
             assert "98.00" in page
             wait_until(lambda: "It is confirmed." in visitor.ask(path)[1])
+            relayed = shown_at(shop.url)
             assert shop.stop(signal.SIGTERM) == 0
             assert process.stderr is not None
             log = process.stderr.read()
     finally:
         for _ in redis:
             pass
+    assert ("received", "order-placed", "confirming") in relayed
+    if has_broker:
+        assert ("sent", "order-placed", "signalpost_outbox") in relayed
     assert "confirmed order 1 of example_app: 9800 cents" in log
     assert "Traceback" not in log

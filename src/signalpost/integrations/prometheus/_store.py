@@ -104,11 +104,13 @@ class Store:
 
     def begin_in_child(self) -> None:
         """Leave to the process that this one was forked from what is its own."""
-        if self._process != getpid():
-            with self._forked_lock:
-                if self._process != getpid():  # no other thread has
-                    # The metrics of one process go on in its copy.
-                    (self._begin if self._directory else self._begin_locks)()
+        with self._forked_lock:
+            if self._process == getpid():
+                return  # another thread has
+            if self._directory is not None:
+                self._begin()
+            else:
+                self._begin_locks()  # the metrics of one process go on in its copy
 
     def open(self, exchange: Exchange) -> None:
         """Record that an exchange is in flight."""

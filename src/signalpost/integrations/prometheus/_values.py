@@ -51,6 +51,10 @@ class _Filed:
         key = mmap_key(name, name + suffix, names, values, text)
         return Value(None if self._files is None else self._files[kind], key)
 
+    def counted_by(self: t.Any) -> t.Any:
+        """Return what receivers add to: the value, without the client's checks."""
+        return self._value
+
     def _child_samples(self) -> Iterable[Sample]:
         """Return the samples without the time when the metric was made."""
         parent: t.Any = super()
@@ -59,18 +63,12 @@ class _Filed:
 
 
 class _Counter(_Filed, Counter):
-    def counted_by(self) -> Value:
-        return t.cast("Value", self._value)
-
     def _metric_init(self) -> None:
         self._value = self._value_of("_total")
         self._created = 0.0
 
 
 class _Gauge(_Filed, Gauge):
-    def counted_by(self) -> Value:
-        return t.cast("Value", self._value)
-
     def _metric_init(self) -> None:
         self._value = self._value_of("")
 
@@ -103,8 +101,9 @@ def counter(name: str, help_text: str) -> Maker:
     return partial(_Counter, name, help_text, registry=None)
 
 
-def gauge(name: str, help_text: str, mode: str = "livesum") -> Maker:
-    """Return what makes a gauge; of the client's modes for several processes."""
+def gauge(name: str, help_text: str) -> Maker:
+    """Return what makes a gauge; of several processes, the sum of the living ones."""
+    mode = "livesum"
     return partial(_Gauge, name, help_text, registry=None, multiprocess_mode=mode)
 
 

@@ -33,6 +33,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client import Counter
 from prometheus_client import ProcessCollector
 
+from signalpost.integrations.prometheus import _files
 from signalpost.integrations.prometheus import _store
 from signalpost.integrations.prometheus import clear_metrics
 from signalpost.integrations.prometheus import PrometheusMetrics
@@ -384,6 +385,29 @@ def test_a_file_that_is_not_whole_for_a_moment_is_waited_for(
     assert figure(metrics, "orders_total") == 14
     timer.join()
     os.close(descriptor)
+
+
+def test_a_file_that_is_filled_is_not_read(
+    directory: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    metrics, other = PrometheusMetrics(), PrometheusMetrics()
+    for status in range(200, 220):
+        record(metrics, status=status)
+    assert figure(other, REQUESTS) == 20
+    entry_of, filled, statuses = _files.entry_of, list[bytes](), list[str]()
+
+    def filling(key: bytes, pair: tuple[float, float]) -> bytes:
+        filled.append(key)
+        if len(filled) == 30:
+            statuses.append(scraped(other).status)
+        return entry_of(key, pair)
+
+    monkeypatch.setattr(_files, "entry_of", filling)
+    empty(directory)
+    assert figure(metrics, REQUESTS) == 20
+    assert statuses == ["503 Service Unavailable"]
+    assert figure(other, REQUESTS) == 20
 
 
 def test_files_that_are_removed_from_a_full_disk_lose_nothing(

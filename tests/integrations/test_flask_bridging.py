@@ -294,20 +294,38 @@ def test_an_app_set_up_in_a_restored_block_is_bridged_after_it(
     assert bridged(app) == set()
 
 
-def test_an_app_is_bridged_after_the_extension_was_imported_once_more(
-    app: flask.Flask, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def again(monkeypatch: pytest.MonkeyPatch) -> t.Any:
+    """Return the extension, imported once more."""
     names = [name for name in sys.modules if name.startswith(Signalpost.__module__)]
     for name in names:
         monkeypatch.delitem(sys.modules, name)
     again = importlib.import_module(Signalpost.__module__)
     assert again.Signalpost is not Signalpost
+    return again
+
+
+def test_an_app_is_bridged_after_the_extension_was_imported_once_more(
+    app: flask.Flask, receiver: Receiver, again: t.Any
+) -> None:
     later = new_shop(again.Signalpost)
     template_rendered.connect(receiver, app)
     template_rendered.connect(receiver, later)
     render(app)
     render(later)
     assert receiver.senders == [app, later]
+
+
+def test_nothing_is_bridged_after_a_send_of_a_copy_of_the_extension(
+    app: flask.Flask, receiver: Receiver, again: t.Any
+) -> None:
+    later = new_shop(again.Signalpost)
+    template_rendered.connect(receiver, once=True)
+    assert bridged(app) == bridged(later) == RENDERED
+    render(later)
+    render(later)
+    assert receiver.senders == [later]
+    assert bridged(app) == bridged(later) == set()
 
 
 def test_an_error_in_connecting_to_flask_is_made_good_by_the_next_change(

@@ -207,6 +207,8 @@ class Bridge:
         """Forward the signal of any application that is set up."""
         bridged = self._bridges.bridged(app)
         if bridged is None:
+            # A copy of this module, imported once more, may have sent it.
+            self._bridges.settle()
             return
         if bridged.bridges:
             since = bridged.bridges.get(self)

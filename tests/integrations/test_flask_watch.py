@@ -146,7 +146,10 @@ class Watching:
     def __enter__(self) -> t.Self:
         for thread in self._threads:
             thread.start()
-        until(lambda: any(one.startswith("Watching") for one in self.notes))
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.__exit__)
+            until(lambda: any(one.startswith("Watching") for one in self.notes))
+            stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -208,7 +211,10 @@ class Served:
         )
 
     def __enter__(self) -> t.Self:
-        until(self._is_accepting)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.__exit__)
+            until(self._is_accepting)
+            stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -274,7 +280,10 @@ class Terminal:
     def __enter__(self) -> t.Self:
         shell = ["env", "PS1=READY> ", "ENV=", "sh"]
         self._run("new-session", "-d", "-x", self._columns, "-y", "60", *shell)
-        until(lambda: self.screen().startswith("READY>"))
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.__exit__)
+            until(lambda: self.screen().startswith("READY>"))
+            stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:

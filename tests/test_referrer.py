@@ -34,6 +34,7 @@ def shown(header: str) -> str | None:
         "https://a.example:8000/@ada",
         "https://a.example/caf%C3%A9/100%25",
         "https://a.example/a b",
+        "https://a.example/black&white/a&b",
         "https://web.example/https://a.example/x",
         "android-app://com.example.mail/",
         "file:///home/ada/x.html",
@@ -51,6 +52,13 @@ def test_origin_and_path_of_a_url_are_kept(url: str) -> None:
 
 
 SECRETS = [
+    ("https://a.example/x&token=s3cret", "https://a.example/x"),
+    ("https://a.example/x&a[b]=1&token=s3cret", "https://a.example/x"),
+    ("https://a.example/x%26token%3Ds3cret", "https://a.example/x"),
+    ("https://a.example/x%2526token%253Ds3cret/y", "https://a.example/x"),
+    ("https://a.example&token=s3cret", "https://a.example"),
+    ("https://ada&x=s3cret@a.example/x", "https:…"),
+    ("/x&token=s3cret", "/x"),
     ("https:/ada:s3cret@a.example", "https:…"),
     ("https:ada:s3cret@a.example", "https:…"),
     ("https:s3cret@a.example", "https:…"),

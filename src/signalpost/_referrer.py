@@ -21,7 +21,7 @@ _SCHEMES = frozenset(
 _BLANKS = "".join(map(chr, range(0x21))) + "\x7f\x85\xa0\ufeff\u2028\u2029"
 
 _is_ordinary = re.compile(
-    r"https?://[A-Za-z0-9.-]{1,255}(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~!$&'()*+,=:/-]*)?"
+    r"https?://[A-Za-z0-9.-]{1,255}(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~!$'()*+,=:/-]*)?"
 ).fullmatch
 _scheme = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):").match
 _is_authority = re.compile(
@@ -32,7 +32,11 @@ _is_host = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}\.?").fullmatch
 
 # Percent-encoded once or several times, as in a path that was a parameter.
 _parameters = re.compile(r"(?:;|%(?:25)*3[Bb])[^/]*")
-_query = re.compile(r"[?#]|%(?:25)*(?:3[Ff]|23)")
+# Also of a query that lacks its question mark.
+_query = re.compile(
+    r"[?#]|%(?:25)*(?:3[Ff]|23)"
+    r"|(?:&|%(?:25)*26)[\w.\[\]-]{1,64}(?:=|%(?:25)*3[Dd])"
+)
 _at = re.compile(r"@|%(?:25)*40")
 
 

@@ -16,6 +16,9 @@ from random import choice
 
 __all__ = ["indented_parts", "line_parts", "word_parts"]
 
+_SHORT = 256
+"""The length up to which it is quicker to escape backslashes than to keep them."""
+
 _LONGEST_PART = 4096
 
 _LARGE = 1 << 18
@@ -36,6 +39,9 @@ _quoted = JSONEncoder(ensure_ascii=False).encode
 
 def line_parts(text: str) -> list[str]:
     """Return the parts of one line for a text; backslashes stay single."""
+    if len(text) <= _SHORT and "\\" in text and not text.isprintable():
+        # No other escape ends or begins with a literal backslash.
+        return [_escaped(text, "").replace("\\\\", "\\")]
     return [
         part if part.isprintable() else _escaped(part, "\\") for part in _parts(text)
     ]

@@ -33,6 +33,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client import Counter
 from prometheus_client import ProcessCollector
 
+from signalpost.integrations.prometheus import _contents
 from signalpost.integrations.prometheus import _files
 from signalpost.integrations.prometheus import _store
 from signalpost.integrations.prometheus import clear_metrics
@@ -395,7 +396,7 @@ def test_a_file_that_is_filled_is_not_read(
     for status in range(200, 220):
         record(metrics, status=status)
     assert figure(other, REQUESTS) == 20
-    entry_of, filled, statuses = _files.entry_of, list[bytes](), list[str]()
+    entry_of, filled, statuses = _contents.entry_of, list[bytes](), list[str]()
 
     def filling(key: bytes, pair: tuple[float, float]) -> bytes:
         filled.append(key)

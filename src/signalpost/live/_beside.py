@@ -1,4 +1,4 @@
-"""What workers have recorded beside requests, of all of them together."""
+"""The records of all workers beside requests: work, and the relay."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _DIRECTIONS: Final = {OUTWARDS: "sent", INWARDS: "received"}
 
 
 class Beside:
-    """What workers have recorded beside requests, read once.
+    """The records of workers beside requests, read once.
 
     :param workers: The workers.
     :param first_tick: The number of the first period of the last minute.

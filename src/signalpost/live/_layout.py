@@ -141,8 +141,8 @@ TALLY_PERIOD: Final = Struct(f"=I{COUNTERS}I")
 TALLY_MINUTE: Final = MINUTE_PERIODS * TALLY_PERIOD.size
 TALLY_ROW_BYTES: Final = TALLY_HEAD.size + TALLY_TOTALS.size + TALLY_MINUTE
 TALLY_TOP: Final = Struct("=II")
-"""What a table begins with: how many of its rows are used, and how many units of work
-in flight have no slot."""
+"""The start of a table: how many of its rows are used, and how many units of work in
+flight have no slot."""
 _TALLY_BYTES: Final = TALLY_TOP.size + TALLY_ROWS * TALLY_ROW_BYTES
 
 QUEUES: Final = 8
@@ -151,7 +151,7 @@ QUEUE: Final = Struct("=IH2xQQd104s")
 dropped ones, when the oldest one was sent, name."""
 FAULTS: Final = 20
 FAULT: Final = Struct("=IBxHHHIIdd200s104s804s")
-"""What failed in the relay: checksum of the rest, kind, the lengths of three texts,
+"""A failure in the relay: checksum of the rest, kind, the lengths of three texts,
 tries, times, when it was first and last, signal, source or group, reason."""
 
 

@@ -1,4 +1,4 @@
-"""What relays and listeners of this process do, as it happens, for the live page."""
+"""Record what relays and listeners of this process do, for the live page."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Queue(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What failed, as often as it did."""
+    """A kind of failure, and how often it occurred."""
 
     kind: int
     name: str

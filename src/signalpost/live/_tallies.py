@@ -65,7 +65,7 @@ _NONE: Final[tuple[int, ...]] = (0,) * COUNTERS
 
 
 class Key(NamedTuple):
-    """What a row is of. Both texts are printable."""
+    """The identity of a row. Both texts are printable."""
 
     direction: int
     name: str

@@ -88,7 +88,7 @@ class RelayRow:
 
 @dataclass(frozen=True, slots=True)
 class RelayQueueRow:
-    """What waits to be sent, of one source, in all processes that are alive.
+    """The events of one source that wait to be sent, in all processes that are alive.
 
     .. versionadded:: 0.1
     """

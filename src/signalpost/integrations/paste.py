@@ -13,9 +13,10 @@
 
 Options of both:
 
-``config`` The TOML or INI file to load for the application; it may be the same file as
-the stack. A relative path is relative to the file of the stack. Without this option, no
-receiver is enabled.
+``config``
+    The TOML or INI file to load for the application; it may be the same file as the
+    stack. A relative path is relative to the file of the stack. Without this option, no
+    receiver is enabled.
 ``strict``
     ``yes`` raises a receiver's exception in the application, for tests; ``no`` is the
     default.

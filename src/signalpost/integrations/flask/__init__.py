@@ -206,13 +206,7 @@ class FlaskMiddleware(SignalMiddleware):
     ) -> None:
         """Send at a moment of Flask's; receivers are isolated, but may refuse."""
         if signal is not lifecycle.request_finished:
-            if self.strict:
-                self._deliver(signal, app, payload, _REFUSALS)
-            else:
-                # What _deliver does, as this is done for each request.
-                self.receiver_failures += signal.send_isolated(
-                    app, payload, self._async_wrapper, _REFUSALS
-                )
+            self._deliver(signal, app, payload, _REFUSALS)
             return
         exchange = payload["exchange"]
         # The response is not started yet, and it may never be.

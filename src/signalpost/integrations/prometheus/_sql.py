@@ -31,6 +31,7 @@ from ._values import Label
 
 __all__ = ["SqlMetrics"]
 
+_EVERY = sender_key(ANY)
 _MOST_POOLS = MOST_NAMES + 1
 # The operations of statements, other failed operations, and one for all others.
 _MOST_OPERATIONS = len(OPERATIONS) + 10
@@ -167,9 +168,7 @@ class SqlMetrics:
     def _is_of_ours(self, exchange: Exchange | None) -> bool:
         known = self._applications
         return (
-            exchange is None
-            or sender_key(exchange.sender) in known
-            or sender_key(ANY) in known
+            exchange is None or sender_key(exchange.sender) in known or _EVERY in known
         )
 
     def _note_statement(self, key: tuple[t.Any, ...], duration_seconds: float) -> None:

@@ -172,12 +172,12 @@ class Directory:
     def look(self) -> None:
         """Open the files of processes that have come, and merge those of many dead.
 
-        It waits for nothing: a scrape does the same. No hook reports the end of some
-        processes, such as the workers of a queue.
+        It never waits. No hook reports the end of some processes, such as the workers
+        of a queue.
         """
         if self._lock.acquire(blocking=False):
             try:
-                # Another process merges, or has merged, if not.
+                # Both are raised if another process merges.
                 gone = suppress(FileNotFoundError, TimeoutError)
                 with gone, self._opened(self._held) as files:
                     if sum(file.is_over() for file in files) > _MOST_DEAD:

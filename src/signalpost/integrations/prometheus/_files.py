@@ -77,9 +77,9 @@ class Value:
 class _ProcessFile:
     """The values of one kind, and a file of the client's format that others read.
 
-    It is made at the first change of a value. Its room is reserved before it is used:
-    the system ends a process that writes to a page that the disk has no room for, or
-    beyond the end of a file. Until it has all values it is marked, by its size or in
+    The file is made at the first change of a value. Its room is reserved before it is
+    used: the system ends a process that writes to a page that the disk has no room for,
+    or beyond the end of a file. A file without all values is empty, or has a mark in
     the padding of its header: a scrape fails then.
 
     :param directory: Where it is.
@@ -114,7 +114,7 @@ class _ProcessFile:
             self.write()
 
     def write(self) -> None:
-        """File the values that are not filed; :meth:`mend` does if that cannot be."""
+        """File the values that are not filed; if that fails, :meth:`mend` does it."""
         if not self._is_behind:
             self._is_behind = True
             try:
@@ -133,7 +133,7 @@ class _ProcessFile:
             return False
         if self._is_behind:
             return False
-        # It is in use on, as others read it, until another is made.
+        # It stays in use until another is made, because others read it.
         self._is_behind = True
         what = f"files in {self._directory.path} were removed or cut while in use"
         warn(self._logged, what, "they are written again from memory")

@@ -17,6 +17,7 @@ __all__ = [
     "OpenRelay",
     "all_open",
     "close_relays",
+    "flush_relays",
     "open_relays",
     "relay_buried",
     "relay_delayed",
@@ -164,6 +165,9 @@ class OpenRelay(t.Protocol):
     def failures(self) -> int:
         """Return how many of these calls failed."""
 
+    def flush(self, seconds: float) -> int:
+        """Wait until the events are sent, and return how many still wait."""
+
     def close(self, seconds: float) -> int:
         """Send what waits, and return how many events are left."""
 
@@ -186,6 +190,13 @@ def close_relays() -> None:
     end = time.monotonic() + _EXIT_SECONDS
     for relay in all_open():
         relay.close(max(end - time.monotonic(), 0.0))
+
+
+def flush_relays() -> None:
+    """Send what waits in a process that may end without the functions of atexit."""
+    end = time.monotonic() + _EXIT_SECONDS
+    for relay in all_open():
+        relay.flush(max(end - time.monotonic(), 0.0))
 
 
 atexit.register(close_relays)

@@ -273,6 +273,9 @@ class Waiting:
         self.sends_later = True
         self.waiting, self.dropped, self.oldest_seconds = 0, 0, 0.0
 
+    def flush(self, seconds: float) -> int:
+        return self.waiting
+
     def close(self, seconds: float) -> int:
         return 0
 

@@ -148,6 +148,9 @@ class Party:
     def __init__(self, name: str) -> None:
         self.source = self.group = name
 
+    def flush(self, seconds: float) -> int:
+        return self.waiting
+
     def close(self, seconds: float) -> int:
         return 0
 

@@ -16,7 +16,9 @@ from celery.signals import before_task_publish
 from celery.signals import task_failure
 from celery.signals import task_postrun
 from celery.signals import task_prerun
+from celery.signals import worker_process_shutdown
 
+from .._relaying import flush_relays
 from ..receivers.context import request_context
 from ..work import begin_work
 from ..work import Work
@@ -144,9 +146,15 @@ def _lose(sender: t.Any, task_id: str, exception: BaseException, **_: object) ->
     found.finish(exception, outcome="lost")
 
 
+def _end(**_: object) -> None:
+    # A process of the pool ends without the functions of atexit.
+    flush_relays()
+
+
 _RECEIVERS: tuple[tuple[t.Any, t.Any], ...] = (
     (before_task_publish, _send_context),
     (task_prerun, _enter),
     (task_postrun, _leave),
     (task_failure, _lose),
+    (worker_process_shutdown, _end),
 )

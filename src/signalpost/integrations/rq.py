@@ -10,6 +10,7 @@ import typing as t
 
 from rq.job import Job
 
+from .._relaying import flush_relays
 from ..receivers.context import request_context
 from ..work import work
 
@@ -69,9 +70,13 @@ class WorkJob:
 
     def perform(self) -> t.Any:
         """Run the job as a unit of work."""
-        with work(self._work_name(), self.application, context=self._context()):
-            parent: t.Any = super()
-            return parent.perform()
+        parent: t.Any = super()
+        try:
+            with work(self._work_name(), self.application, context=self._context()):
+                return parent.perform()
+        finally:
+            # The process may end now, without the functions of atexit.
+            flush_relays()
 
     def _work_name(self) -> str:
         try:

@@ -231,7 +231,12 @@ def _queue_row(
     now: float,
 ) -> RelayQueueRow:
     alive = [queue for worker, queue in queues if worker.is_alive]
-    dead = [queue for worker, queue in queues if worker.state == "killed"]
+    # Whatever the process did: it had no time to send them.
+    dead = [
+        queue
+        for worker, queue in queues
+        if not (worker.is_alive or worker.live.ended_at)
+    ]
     oldest_at = min((one.oldest_at for one in alive if one.waiting), default=None)
     return RelayQueueRow(
         source,

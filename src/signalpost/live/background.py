@@ -100,6 +100,6 @@ class RelayQueueRow:
     dropped: int
     """How many events of these processes were given up."""
     left_behind: int
-    """How many waited in processes that were killed: these are lost."""
+    """How many waited in processes that ended without sending them: these are lost."""
     faults: tuple[RelayFaultRow, ...]
     """Why events waited; the latest first, 5 at most."""

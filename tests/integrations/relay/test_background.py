@@ -82,6 +82,45 @@ def test_what_is_too_much_is_dropped_counted_and_logged_once(
     assert relay.dropped == 50
 
 
+def test_flush_waits_until_all_is_sent(own_server: RedisServer, prefix: str) -> None:
+    here = order_placed()
+    relay = Relay(own_server.url, source="shop", prefix=prefix).forward(here)
+    assert relay.flush() == 0
+    for number in range(500):
+        here.send(None, order=number)
+    assert relay.flush() == 0
+    assert (relay.sent, relay.waiting) == (500, 0)
+    # It forwards as before.
+    here.send(None, order=500)
+    assert relay.flush() == 0
+    assert relay.sent == 501
+    relay.close()
+
+
+def test_flush_returns_what_waits_though_the_broker_is_away(
+    own_server: RedisServer, prefix: str
+) -> None:
+    here = order_placed()
+    relay = Relay(own_server.url, source="shop", prefix=prefix).forward(here)
+    own_server.kill()
+    for number in range(3):
+        here.send(None, order=number)
+    assert relay.flush(0.05) == 3
+    # They are not given up.
+    own_server.start()
+    assert relay.flush(30) == 0
+    assert (relay.sent, relay.dropped) == (3, 0)
+    relay.close()
+
+
+@pytest.mark.parametrize("url", ["inline://", "redis://127.0.0.1:1/0"])
+def test_flush_has_nothing_to_wait_for(url: str) -> None:
+    sends: t.Literal["thread", "now"] = "thread" if url == "inline://" else "now"
+    relay = Relay(url, source="shop", sends=sends)
+    assert relay.flush() == 0
+    relay.close()
+
+
 def test_each_try_that_fails_reports_what_waits(
     own_server: RedisServer, prefix: str
 ) -> None:

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 import typing as t
+from collections import deque
 
 from ...errors import RelayError
 from ._event import WrittenEvent
@@ -22,6 +23,7 @@ __all__ = ["BackgroundSends"]
 
 _BATCH: t.Final = 100
 _GATHER_SECONDS: t.Final = 0.005
+_FLUSH_SECONDS: t.Final = 0.002
 _FIRST_PAUSE_SECONDS: t.Final = 0.2
 _LONGEST_PAUSE_SECONDS: t.Final = 5.0
 
@@ -35,6 +37,8 @@ class _Queue:
         # Written in C, so it is safe in finalisers and signal handlers, which may send.
         self.waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self.batch: list[_Waiting] = []
+        # One for each event that the broker has not taken yet, wherever it is.
+        self.unsent: deque[None] = deque()
         self.thread: threading.Thread | None = None
         self.transport: Transport | None = None
         # A finaliser may send or close while the thread is being started.
@@ -90,6 +94,7 @@ class BackgroundSends:
         if own.waiting.qsize() + len(own.batch) >= self._max_waiting:
             self._drop(event)
             return
+        own.unsent.append(None)
         own.waiting.put((time.monotonic(), event))
         if own.thread is None:
             self._start(own)
@@ -135,7 +140,10 @@ class BackgroundSends:
         while own is self._queue:
             if not own.batch and not self._fill(own):
                 break
+            count = len(own.batch)
             if self._send(own):
+                for _ in range(count):
+                    own.unsent.popleft()
                 pause_seconds = _FIRST_PAUSE_SECONDS
                 continue
             if own.closing.wait(pause_seconds):
@@ -213,6 +221,16 @@ class BackgroundSends:
         if self._is_away:
             log.warning("relay: the broker at %s is back", self._address.shown)
         self._is_away = False
+
+    def flush(self, seconds: float) -> int:
+        """Wait until the events are sent; return how many still wait."""
+        own = self._queue
+        end = time.monotonic() + seconds
+        if own.unsent and own.thread is None:
+            self._start(own)
+        while own.unsent and own is self._queue and time.monotonic() < end:
+            time.sleep(_FLUSH_SECONDS)
+        return len(own.unsent)
 
     def close(self, seconds: float) -> int:
         """Send the waiting events in ``seconds`` at most; return how many are left."""

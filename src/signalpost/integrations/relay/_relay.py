@@ -115,7 +115,8 @@ class Relay:
             self._sends = _outbox_sends(address, outbox, session_of)
         else:
             self._sends = _sends_to(address, sends, self._counts, max_waiting)
-        self.sends_later = isinstance(self._sends, BackgroundSends)
+        self._queue = self._sends if isinstance(self._sends, BackgroundSends) else None
+        self.sends_later = self._queue is not None
         # Events have the ids of the requests that they are sent in.
         self._recording: Recording | None = Recording()
         open_relays.add(self)
@@ -197,6 +198,17 @@ class Relay:
     def failures(self) -> int:
         """How many of these tries have failed."""
         return self._counts.failures
+
+    def flush(self, seconds: float = 5.0) -> int:
+        """Wait until the waiting events are sent.
+
+        Call it before a process ends without the functions of :mod:`atexit`, as by
+        :func:`os._exit`. The integrations of Celery and RQ do this.
+
+        :param seconds: The maximum time.
+        :returns: How many events still wait; they are not lost yet.
+        """
+        return 0 if self._queue is None else self._queue.flush(seconds)
 
     def close(self, seconds: float = 5.0) -> int:
         """Stop forwarding, and send the waiting events.

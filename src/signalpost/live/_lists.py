@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterable
 from collections.abc import Sequence
 from contextlib import ExitStack
+from contextlib import suppress
 from operator import itemgetter
 from typing import Any
 from typing import Final
@@ -39,12 +40,13 @@ _MOST_REFRESHED: Final = 3
 class _Read:
     """The latest lists of one kind that were read from a worker."""
 
-    __slots__ = ("at", "data", "reason", "version")
+    __slots__ = ("at", "data", "more", "reason", "version")
 
     def __init__(self) -> None:
         self.at = 0.0
         self.version = 0
         self.data: dict[str, Any] = {}
+        self.more = b""
         self.reason = ""
 
 
@@ -213,15 +215,18 @@ class Lists:
         return FailureList(
             _as_of(data),
             left_out + max(0, len(rows) - _MOST_FAILURES),
-            tuple(FailureRow(*row[:-1]) for row in ordered[:_MOST_FAILURES]),
+            tuple(FailureRow(*row) for row in ordered[:_MOST_FAILURES]),
         )
 
     def traceback_of(self, fingerprint: str) -> list[str]:
         """Return the lines of the traceback of a failure; none if it has none."""
-        for one in self._data_of("failures"):
-            for row in one["failures"]:
-                if row[0] == fingerprint and row[-1]:
-                    return str(row[-1]).split("\n")
+        for (_, kind), one in self._read.items():
+            if kind == "failures" and one.more:
+                # Damaged lists have been left out already.
+                with suppress(ValueError, RecursionError, AttributeError):
+                    traceback = json.loads(one.more).get(fingerprint)
+                    if traceback:
+                        return str(traceback).split("\n")
         return []
 
 
@@ -241,19 +246,20 @@ def _opened(folder: OwnFolder, name: str) -> int:
 
 def _load(descriptor: int, kind: str, read: _Read) -> None:
     """Read lists; those that cannot be read are empty."""
-    read.data, read.reason = {}, ""
+    read.data, read.more, read.reason = {}, b"", ""
     # It is noted first, so that a damaged file is read again only when it has changed.
     read.version = newest_version(descriptor, kind)
     try:
         read.version, data = read_list(descriptor, kind)
-        read.data = _checked(json.loads(data), kind)
+        first, _, more = data.partition(b"\n")
+        read.data, read.more = _checked(json.loads(first), kind), more
     except (ValueError, RecursionError, TypeError, KeyError, IndexError):
         read.reason = "it is damaged"
 
 
 _ROWS: Final = {
     "tops": (("statements", 6), ("referrers", 3), ("referrers_totals", None)),
-    "failures": (("failures", 11),),
+    "failures": (("failures", 10),),
 }
 
 

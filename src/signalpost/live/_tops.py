@@ -162,17 +162,24 @@ class Tops:
         return _encoded(data, "tops", ("statements", "referrers"))
 
     def encoded_failures(self, now: float) -> bytes:
-        """Return the bytes of the list of failures."""
-        rows = [
-            [*seen.failure, seen.times, seen.first_at, seen.last_at, seen.traceback]
-            for seen in reversed(self._failures.values())
-        ]
-        data = {
-            "as_of": now,
-            "failures": rows,
-            "failures_left_out": self._failures_left_out,
-        }
-        return _encoded(data, "failures", ("failures",))
+        """Return the bytes of the list of failures, and in a second line tracebacks.
+
+        A poll reads the first line only.
+        """
+        seen = [*reversed(self._failures.values())]
+        left_out = self._failures_left_out
+        while True:
+            rows = [
+                [*one.failure, one.times, one.first_at, one.last_at] for one in seen
+            ]
+            data = {"as_of": now, "failures": rows, "failures_left_out": left_out}
+            tracebacks = {one.failure.fingerprint: one.traceback for one in seen}
+            text = _dumped(data) + b"\n" + _dumped(tracebacks)
+            if len(text) <= LIST_BYTES["failures"]:
+                return text
+            kept = len(seen) // 2
+            left_out += len(seen) - kept
+            del seen[kept:]
 
 
 def _bounded(traceback: str) -> str:
@@ -193,8 +200,7 @@ def _bounded(traceback: str) -> str:
 def _encoded(data: dict[str, Any], kind: str, lists: tuple[str, ...]) -> bytes:
     """Return lists in JSON; the longest are halved until there is room for all."""
     while True:
-        # UTF-8 cannot encode a lone surrogate; ASCII has an escape for it.
-        text = json.dumps(data, separators=(",", ":")).encode("ascii")
+        text = _dumped(data)
         if len(text) <= LIST_BYTES[kind]:
             return text
         longest = max(lists, key=lambda name: len(data[name]))
@@ -206,3 +212,8 @@ def _encoded(data: dict[str, Any], kind: str, lists: tuple[str, ...]) -> bytes:
         kept = len(rows) // 2
         data[f"{longest}_left_out"] += len(rows) - kept
         del rows[kept:]
+
+
+def _dumped(data: dict[str, Any]) -> bytes:
+    # UTF-8 cannot encode a lone surrogate; ASCII has an escape for it.
+    return json.dumps(data, separators=(",", ":")).encode("ascii")

@@ -143,9 +143,13 @@ class Handling:
 
         For log lines: an id that only the line has is of no use.
         """
-        if not self._ids:
-            self._keep_front_id()
-        return self._ids[0] if self._ids else None
+        ids = self._ids
+        if not ids:
+            found = self._front_id()
+            if found is None:
+                return None
+            ids.append(found)
+        return ids[0]
 
     def _keep_front_id(self) -> None:
         """Keep that id for code that reads it after the close."""

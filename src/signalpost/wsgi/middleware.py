@@ -256,7 +256,14 @@ class SignalMiddleware(Layer):
 
     def _send_opened(self, exchange: Exchange) -> WSGIApplication:
         """Send ``exchange-opened``, and return the application to call."""
-        self._send(exchange_opened, exchange)
+        if self.strict:
+            self._send(exchange_opened, exchange)
+        else:
+            # What _send does, as this comes with each request.
+            payload = {"environ": exchange._environ, "exchange": exchange}
+            self.receiver_failures += exchange_opened.send_isolated(
+                exchange._sender, payload, self._async_wrapper
+            )
         app = self.app
         for layer in exchange._app_wrappers:
             app = layer(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import threading
 from collections.abc import Iterable
@@ -60,6 +61,9 @@ def _dashboard(folder: str) -> list[SetUp]:
     def wrap(app: Any) -> WSGIApplication:
         app.secret_key = _SECRET
         dashboard.bind(app, schedule=False)
+        # At the exit of the process, its database is gone.
+        cache = importlib.import_module("flask_monitoringdashboard.core.cache")
+        atexit.unregister(cache.flush_cache)
 
         def served(
             environ: WSGIEnvironment, start_response: StartResponse

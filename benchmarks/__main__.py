@@ -181,8 +181,8 @@ def _parser() -> argparse.ArgumentParser:
         default=ROUNDS,
         help=f"batches of a millisecond for each figure (default: {ROUNDS})",
     )
-    add("--json", type=Path, metavar="FILE", help="write the figures here as well")
-    add("--rst", type=Path, metavar="FILE", help="write here what is printed")
+    add("--json", type=Path, help="write the figures here as well")
+    add("--rst", type=Path, help="write here what is printed")
     add(
         "--pairs",
         type=_positive,

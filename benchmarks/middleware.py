@@ -61,16 +61,15 @@ _LAYER = {SignalMiddleware.__call__.__code__: 1}
 
 
 class Aim(NamedTuple):
-    """What one way to watch an application may add."""
+    """What one way to watch an application may add: so many microseconds.
+
+    With the name of a floor's set-up, the limit is how many times the floor.
+    """
 
     application: str
-    """The name of the application."""
     set_up: str
-    """The name of the set-up."""
     limit: float
-    """How many microseconds; or how many times the floor, if there is one."""
     floor: str | None = None
-    """The name of the floor's set-up."""
 
 
 AIMS = (

@@ -2,8 +2,7 @@
 
 gunicorn serves the example shop, wrk requests its pages for more than a minute, one
 that fails and one that is absent among them, and a Prometheus scrapes it each second.
-It needs prometheus, wrk and chromium, as Debian has them, gunicorn, Playwright and
-Pillow.
+It needs prometheus, wrk and chromium, as Debian has them, gunicorn and Playwright.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlencode
 
-from PIL import Image
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[1]
@@ -49,10 +47,10 @@ def main() -> None:
         stack.enter_context(_prometheus(prometheus, shop, folder))
         stack.enter_context(_load(shop, folder))
         time.sleep(WARM_SECONDS + SECONDS)
-        _draw(f"http://127.0.0.1:{prometheus}", folder)
+        _draw(f"http://127.0.0.1:{prometheus}")
 
 
-def _draw(url: str, folder: str) -> None:
+def _draw(url: str) -> None:
     graph = {
         "g0.expr": QUERY,
         "g0.tab": "0",
@@ -60,7 +58,6 @@ def _draw(url: str, folder: str) -> None:
         "g0.range_input": f"{SECONDS}s",
         "g0.step_input": "1",
     }
-    shot = Path(folder, "shot.png")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox"]
@@ -68,12 +65,8 @@ def _draw(url: str, folder: str) -> None:
         page = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]})
         page.goto(f"{url}/graph?{urlencode(graph)}", wait_until="networkidle")
         page.wait_for_timeout(1000)
-        page.screenshot(path=shot)
+        page.screenshot(path=PICTURE)
         browser.close()
-    with Image.open(shot) as image:
-        image.convert("P", palette=Image.Palette.ADAPTIVE, colors=64).save(
-            PICTURE, optimize=True
-        )
 
 
 @contextmanager

@@ -218,8 +218,8 @@ def create_app() -> flask.Flask:
             (
                 "app must be a WSGI application, called with environ and"
                 " start_response, got the function create_app, which does not take two"
-                " arguments; if it makes the application, call it, and pass what it"
-                " returns"
+                " arguments; if it creates the application, call it, and pass its"
+                " result"
             ),
         ),
         (
@@ -545,8 +545,9 @@ def test_an_object_that_dies_as_connect_returns() -> None:
         exchange_closed.connect(LatencyLogger())
 
     assert warning_of(WeakReceiverWarning, connect) == (
-        "receiver signalpost.receivers.latency.LatencyLogger object dies as connect()"
-        " returns: <NamedSignal 'exchange-closed'> holds it weakly and nothing else"
+        "receiver signalpost.receivers.latency.LatencyLogger object is freed as"
+        " connect() returns: <NamedSignal 'exchange-closed'> holds it weakly and"
+        " nothing else"
         " holds it; keep it in a variable or connect it with weak=False"
     )
 

@@ -49,6 +49,10 @@ def tree(tmp_path: Path) -> Tree:
         "Metrics have figures.",
         "Whatever it does, it is logged.",
         "What is enabled is listed below.",
+        "The request goes on.",
+        "It has no route, nor has it an endpoint.",
+        "As a rule, it is closed.",
+        "It is a signal of ours.",
     ],
 )
 def test_dialect_in_a_page_fails(tree: Tree, sentence: str) -> None:

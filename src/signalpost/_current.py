@@ -35,7 +35,7 @@ def nearest(frame: FrameType | None, current: Handling | None) -> Handling | Non
 
 
 def _is_work_in(current: Handling | None, exchange: Handling) -> bool:
-    """Return whether a unit of work was begun in an exchange, and goes on."""
+    """Return whether a unit of work was begun in an exchange, and continues."""
     while current is not None and current.is_work:
         current = t.cast("Handling | None", current.outer)
         if current is exchange:

@@ -88,7 +88,7 @@ class IdHeaders:
     """The headers that may have the id of a request, in order.
 
     :param names: Their names; none for an id that is always new.
-    :raises TypeError: If ``names`` is no list of strings.
+    :raises TypeError: If ``names`` is not a list of strings.
     :raises ValueError: If one cannot be the name of a header.
     """
 

@@ -219,7 +219,7 @@ def configured(check: Callable[..., T], option: str, *args: Any, **kwargs: Any) 
 
 
 def checked_path(path: object, example: str) -> str:
-    """Return the option ``path``: where an application serves something of ours.
+    """Return the option ``path``: where an application serves metrics or a page.
 
     :raises ConfigurationError: If it cannot be the path of a URL.
     """

@@ -46,7 +46,7 @@ def shown_referrer(header: str) -> str:
     Of a URL with an authority (``//``) user name, password, query and fragment are
     dropped, and so are parameters of a segment of the path (``;jsessionid=…``) and the
     user of a URL within the path. If it is not certain where a part ends, as with
-    backslashes, an encoded ``@``, or a port that is no number, only the scheme is
+    backslashes, an encoded ``@``, or a port that is not a number, only the scheme is
     left: ``"https:…"``. So it is for all that has no authority, as ``mailto:`` and
     ``data:``, but ``about:blank``. A path, and a host name without a scheme, are
     kept; all else is ``"…"``.

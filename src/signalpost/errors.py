@@ -1,7 +1,7 @@
 """Every exception and warning that signalpost raises.
 
 Each derives from :exc:`SignalpostError` and from the built-in exception that the
-mistake would have raised anyway, so ``except TypeError`` goes on working. The
+mistake would have raised anyway, so ``except TypeError`` keeps working. The
 objects that a message names are kept as attributes.
 """
 
@@ -234,7 +234,7 @@ class NotInstrumentedError(SignalpostError, RuntimeError):
 class OutboxError(SignalpostError, RuntimeError):
     """An event cannot be written into an outbox, or not be read from it.
 
-    As a rule, no transaction is open when a signal is sent.
+    Usually, no transaction is open when a signal is sent.
     """
 
 
@@ -263,7 +263,7 @@ class NotSendableError(SignalpostError, TypeError):
 
 
 class EventError(SignalpostError, ValueError):
-    """A message of a broker is no event, or one that cannot be received here.
+    """A message of a broker is not an event, or one that cannot be received here.
 
     .. versionadded:: 0.1
     """

@@ -51,8 +51,8 @@ _METHODS = frozenset(
 class Exchange(Handling):
     """One request and its response, from the server's call to ``close()``.
 
-    Its attributes are filled while the request goes on; receivers read them. An
-    attribute that is not known yet is ``None``. Times are in seconds since the server's
+    Its attributes are set during the request; receivers read them. An attribute
+    that is not set yet is ``None``. Times are in seconds since the server's
     call, on a monotonic clock.
 
     :param environ: The WSGI environment (:pep:`3333`) of the request.
@@ -185,8 +185,8 @@ class Exchange(Handling):
         """
         if self._environ is None:
             raise ExchangeClosedError(
-                "the environ of an exchange is dropped when the exchange closes; copy"
-                " what you need of it in a receiver"
+                "the environ of an exchange is dropped when the exchange closes; read"
+                " it earlier, in a receiver"
             )
         return self._environ
 
@@ -318,14 +318,14 @@ class Exchange(Handling):
             )
         if self._environ is None:
             raise ExchangeClosedError(
-                "the exchange is closed, and would not call the function; release what"
-                " was acquired since right away"
+                "the exchange is closed, so the function would not be called; release"
+                " the resource at once"
             )
         if self._start_response is None:
             raise ExchangeNotRecordedError(
-                "no layer records this request, so its exchange is never closed and"
-                " would not call the function; leave the layer in app.wsgi_app, and"
-                " call the application as a server does"
+                "no middleware records this request, so its exchange is never"
+                " closed and the function would not be called; leave the middleware in"
+                " app.wsgi_app, and call the application as a server does"
             )
         if self._close_callbacks is None:
             self._close_callbacks = []
@@ -395,7 +395,7 @@ class Exchange(Handling):
         mount = decoded(environ.get("SCRIPT_NAME")).rstrip("/")
         is_deeper = mount != self.script_name.rstrip("/")
         self._read_route()
-        # If the first one is no template of the mount point, that differs by request.
+        # If the first is not a template of the mount point, that differs by request.
         if self._route is None or (is_deeper and self._route.startswith(f"{mount}/")):
             self._route = f"{mount}/{template.removeprefix('/')}"
             self._endpoint = endpoint

@@ -362,7 +362,9 @@ the next signal of the pool has the right state.
 """
 
 work_started: NamedSignal = catalogue.signal(
-    "work-started", "A unit of work begins, beside the requests.", payload=("exchange",)
+    "work-started",
+    "A unit of work begins: a task, a command, a thread.",
+    payload=("exchange",),
 )
 """A unit of work begins: a task, a command, the work of a thread.
 
@@ -398,7 +400,7 @@ the process was killed.
 
 post_config_load: NamedSignal = catalogue.signal(
     "post-config-load",
-    "The configuration has been read and what it names enabled.",
+    "The configuration has been loaded and its receivers are enabled.",
     payload=("application",),
 )
 """The configuration has been loaded: its modules are imported, its receivers are
@@ -416,7 +418,7 @@ the module's section and connects other receivers.
 """
 
 request_arrived: NamedSignal = NamedSignal(
-    "request-arrived", "A layer got a request; sent before anything is recorded."
+    "request-arrived", "A middleware got a request; sent before anything is recorded."
 )
 """A middleware got a request. The signal is not in the catalogue, and has no payload.
 

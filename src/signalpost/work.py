@@ -176,7 +176,7 @@ class work(Block):  # noqa: N801  # reads as a statement, as contextlib's do
         where the work was requested: the work gets its id. Without it, the work has the
         id of the surrounding exchange or work, or a new one. Values that are not
         well-formed are ignored, because the context may come from outside.
-    :raises TypeError: If ``name`` is no string.
+    :raises TypeError: If ``name`` is not a string.
     :raises ValueError: If ``name`` is empty.
 
     .. versionadded:: 0.1
@@ -308,7 +308,7 @@ def _outcome_of(error: BaseException | None) -> ExchangeOutcome:
 
 
 def _is_stop(error: BaseException) -> bool:
-    """Return whether an exception ends work from outside: it is no failure."""
+    """Return whether an exception ends work from outside: it is not a failure."""
     if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
         return True
     # That of concurrent.futures is an Exception.

@@ -46,7 +46,7 @@ def test_what_is_missing_says_what_there_is() -> None:
     with pytest.raises(KeyError) as raised:
         configuration["shop"]["audit"]
     assert raised.value.__notes__ == [
-        "[shop] of a test has days; use get() for what may be missing"
+        "[shop] of a test has days; use get() for optional keys"
     ]
     with pytest.raises(KeyError) as raised:
         Configuration.from_mapping({}, "a test")["shop"]
@@ -131,8 +131,8 @@ def test_a_file_that_is_not_utf_8_is_refused(name: str, tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("a.toml", "[shop]\ndays 3\n", r"a\.toml, line 2: not TOML: .*line 2"),
-        ("a.ini", "[shop]\ndays 3\n", r"a\.ini, line 2: no INI file: expected NAME"),
-        ("a.ini", "\ndays = 3\n", r"a\.ini, line 2: no INI file: expected a section"),
+        ("a.ini", "[shop]\ndays 3\n", r"line 2: not an INI file: expected NAME"),
+        ("a.ini", "\ndays = 3\n", r"line 2: not an INI file: expected a section"),
         ("a.ini", "[shop]\n[shop]\n", r"a\.ini, line 2: .*\[shop\] is given twice"),
         ("a.ini", "[a]\na = 1\na = 2\n", r"a\.ini, line 3: .*'a' is given twice"),
     ],

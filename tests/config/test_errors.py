@@ -45,8 +45,8 @@ def test_an_error_tells_file_line_section_and_key(write: Write) -> None:
     )
     assert str(error) == (
         f"{path}, line 7, [signalpost.receivers] latencey: unknown receiver"
-        f" 'latencey'; known are {', '.join(sorted(BUILTIN_RECEIVERS))}; one of"
-        " your own is written package.module:object; did you mean 'latency'?"
+        f" 'latencey'; known are {', '.join(sorted(BUILTIN_RECEIVERS))}; write"
+        " your own as package.module:object; did you mean 'latency'?"
     )
     assert isinstance(error, (SignalpostError, ValueError))
 
@@ -98,11 +98,11 @@ def test_a_line_is_found_however_it_is_written(
         ),
         (
             {"here:record": {"signal": "exchange-closed", "days": 3}},
-            "it takes no option days, as it is no class; give it signal only",
+            "it takes no option days, because it is not a class; give it signal only",
         ),
         (
             {"here:record_nothing": {"days": 3}},
-            "it takes no option days, as it is no class; give it none",
+            "it takes no option days, because it is not a class; give it none",
         ),
         (
             {"here:three": {"signal": "exchange-closed"}},

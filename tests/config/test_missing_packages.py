@@ -68,7 +68,7 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra(
     lines = printed_without(package, name).stdout.splitlines()
     assert lines[0] == "2 mistakes in the configuration:"
     assert lines[1] == (
-        f"  shop.toml, [signalpost.receivers] {name}: it takes the package {package},"
+        f"  shop.toml, [signalpost.receivers] {name}: it needs the package {package},"
         f" which is not installed; run pip install 'signalpost[{extra}]'"
     )
     assert "latncy" in lines[2]
@@ -94,7 +94,7 @@ def test_another_release_that_is_needed_is_named_with_the_extra() -> None:
         "import types; sys.modules[package] = types.ModuleType(package)",
     )
     output = run(code, "prometheus_client", "prometheus").stdout
-    assert "it takes another release of prometheus_client (" in output
+    assert "it needs another release of prometheus_client (" in output
     assert "run pip install 'signalpost[prometheus]' --upgrade" in output
 
 

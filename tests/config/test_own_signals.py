@@ -116,7 +116,7 @@ def test_a_wrong_receiver_leaves_no_connection_to_a_signal_of_ones_own() -> None
         ("shop_events:nothing", "'shop_events:nothing' must be a signal, got None"),
         ("shop_events:Stock", "must be a signal, got <Stock>; make one by"),
         ("flask:request_started", "must be a signal, got <NamedSignal>"),
-        ("order-placed", "one of your own is written package.module:object"),
+        ("order-placed", "write your own as package.module:object"),
     ],
 )
 def test_what_is_no_signal_is_refused(path: str, message: str) -> None:

@@ -283,7 +283,7 @@ def test_what_can_be_enabled_is_told_with_options() -> None:
     lines = printed(new_app(), "receivers").splitlines()
     first = lines.index("off referrers(paths=None, logger=None)")
     assert lines[first + 1] == (
-        "    Log the referrer of each request, to be connected to request-started."
+        "    Log the referrer of each request; connect it to request-started."
     )
     assert lines[-2:] == [
         "off watch(folder=None)",
@@ -837,7 +837,7 @@ def test_only_what_passes_each_filter_is_shown(
 def test_a_status_that_cannot_be_is_refused(watched: flask.Flask, status: str) -> None:
     result = run(watched, "watch", "--status", status)
     assert result.exit_code == 2
-    assert f"expected a status as 404 or 5xx, got {status!r}" in result.stderr
+    assert f"expected a status such as 404 or 5xx, got {status!r}" in result.stderr
 
 
 def test_ctrl_c_ends_it_with_code_0(watched: flask.Flask, comes: list[Message]) -> None:

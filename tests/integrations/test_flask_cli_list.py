@@ -211,7 +211,7 @@ def test_receivers_that_will_never_be_called_are_listed_with_the_reason() -> Non
     for signal in (message_flashed, exchange_closed):
         signal.disconnect(receive)
     name = f"{__name__}.receive"
-    section = output.partition("Receivers that will never be called, as things are:\n")
+    section = output.partition("Receivers that will never be called:\n")
     flashed, closed = section[2].splitlines()
     assert flashed.startswith(
         f"  message-flashed  {name}: a string sends no signals: write named('shop')"
@@ -240,7 +240,7 @@ def test_a_receiver_of_statements_that_is_connected_to_the_application_is_listed
     checked = run(app, "check")
     sql_executed.disconnect(receive)
     catalogue.disconnect(receive_all, app)
-    section = output.partition("Receivers that will never be called, as things are:\n")
+    section = output.partition("Receivers that will never be called:\n")
     (line,) = section[2].splitlines()
     assert line.startswith(
         f"  sql-executed  {__name__}.receive: applications do not send it, engines do:"

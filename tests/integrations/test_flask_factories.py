@@ -247,7 +247,8 @@ def test_a_death_is_logged_once_in_debug_mode(caplog: pytest.LogCaptureFixture) 
         f"a receiver of exchange-closed that was connected at {__file__}:"
     )
     assert message.endswith(
-        " (connect_to_any) has died and was never called: nothing else held it; connect"
+        " (connect_to_any) was freed and never called: nothing else referred to it;"
+        " connect"
         " it to the application, as in connect(receiver, app), keep it in a variable,"
         " or connect it with weak=False"
     )

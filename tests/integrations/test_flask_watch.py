@@ -493,7 +493,7 @@ def test_a_narrow_terminal_shows_whole_words_and_colour(folder: Path) -> None:
         "        sample=None, slow_stream_seconds=None, fields=(),",
         "        trusted_proxies=0,",
         "        forwarded_header='X-Forwarded-For', logger=None)",
-        "    Log one line for each exchange, to be connected to",
+        "    Log one line for each exchange; connect it to",
         "    exchange-closed.",
         '    enabled by app.config["SIGNALPOST_RECEIVERS"],',
         "      [signalpost.receivers] latency, with slow_seconds=0.5",

@@ -120,4 +120,4 @@ def test_only_an_error_of_the_port_advises_another(
     assert result.exit_code == 1
     assert os.strerror(number) in result.stderr
     assert ("port 8765" in result.stderr) is is_port
-    assert ("choose another by --port" in result.stderr) is is_port
+    assert ("choose another with --port" in result.stderr) is is_port

@@ -282,7 +282,7 @@ def test_a_second_start_leaves_what_the_living_own(
     before = names(directory)
     clear_metrics(None)
     assert names(directory) == before
-    assert "processes of another start use" in caplog.text
+    assert "processes of another run use" in caplog.text
     assert figure(PrometheusMetrics(), REQUESTS) == 1
     worker.end()
     clear_metrics(None)

@@ -451,7 +451,7 @@ def test_a_second_start_on_a_bound_port_costs_nothing(serve: Serve) -> None:
         finally:
             second.kill()
             second.communicate()
-    assert "processes of another start use" in text
+    assert "processes of another run use" in text
 
 
 @pytest.fixture

@@ -448,7 +448,7 @@ MISTAKES: dict[str, tuple[str, str]] = {
         def create_app(): return flask.Flask("shop")
         Signalpost(create_app)
         """,
-        "if it makes the application, call it, and pass what it returns",
+        "if it creates the application, call it, and pass its result",
     ),
 }
 

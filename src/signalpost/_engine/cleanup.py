@@ -177,8 +177,9 @@ class ReportingCleanup(Cleanup):
             return
         place = location_of(t.cast("CodeType", connection.code), connection.instruction)
         warnings.warn(
-            f"a function that was connected weakly to {table.signal()} at {place} died"
-            " while connected; keep it in a variable or connect it with weak=False",
+            f"a function that was connected weakly to {table.signal()} at {place} was"
+            " freed while connected; keep it in a variable or connect it with"
+            " weak=False",
             ResourceWarning,
             stacklevel=2,
         )

@@ -87,7 +87,8 @@ def is_result_discarded(caller: FrameType | None) -> bool:
 def warn_of_loss(receiver: object, signal: object) -> None:
     """Warn the caller's caller that a receiver dies as ``connect`` returns."""
     warnings.warn(
-        f"receiver {describe(receiver)} dies as connect() returns: {signal} holds it"
+        f"receiver {describe(receiver)} is freed as connect() returns: {signal}"
+        " holds it"
         " weakly and nothing else holds it; keep it in a variable or connect it with"
         " weak=False",
         WeakReceiverWarning,

@@ -223,21 +223,21 @@ class Signal:
         Receivers run in the order in which they were connected. If you connect a
         receiver again, it keeps its place, and a strong connection stays strong.
 
-        :param receiver: A callable that takes the sender by position and the
-            payload by keyword. Without it a decorator is returned, as in
+        :param receiver: A callable that takes the sender by position and the payload by
+            keyword. Without it a decorator is returned, as in
             ``@signal.connect(once=True)``.
         :param sender: A sender, or :data:`ANY` for all of them, or
-            :func:`~signalpost.named` for one that may not exist yet. Strings and
-            ints match by value, everything else by identity; a proxy such as Flask's
+            :func:`~signalpost.named` for one that may not exist yet. Strings and ints
+            match by value, everything else by identity; a proxy such as Flask's
             ``current_app`` is resolved.
         :param weak: Hold the receiver weakly: it is disconnected when it is freed.
             ``False`` keeps it alive as long as it is connected; a lambda needs this.
-        :param once: Disconnect the receiver before its first call. Of several
-            threads that send at once, one calls it.
+        :param once: Disconnect the receiver before its first call. Of several threads
+            that send at once, one calls it.
         :param priority: Receivers of a higher priority run first.
         :param dispatch_uid: Anything hashable that identifies the receiver. For one
-            sender the first receiver with a uid is connected, and others with the
-            same one are not; as in Django.
+            sender the first receiver with a uid is connected, and others with the same
+            one are not; as in Django.
         :param subclasses: The sender is a class, and the receiver is also called for
             its subclasses. Their instances are separate senders.
         :param when: A predicate, called with the receiver's arguments. If it returns a
@@ -249,11 +249,10 @@ class Signal:
             qualified name are the uid.
         :returns: The receiver, so that ``connect`` can decorate.
         :raises ReceiverError: If ``receiver`` is not callable, is an async generator
-            function, or cannot be held weakly although ``weak`` is true; or for
-            options that do not fit, such as a ``dispatch_uid`` that cannot be
-            hashed.
-        :raises PayloadError: If the signal declares its payload and ``receiver``
-            takes a name that is not declared, or cannot take a sender.
+            function, or cannot be held weakly although ``weak`` is true; or for options
+            that do not fit, such as a ``dispatch_uid`` that cannot be hashed.
+        :raises PayloadError: If the signal declares its payload and ``receiver`` takes
+            a name that is not declared, or cannot take a sender.
 
         .. versionadded:: 0.1
         """
@@ -360,7 +359,7 @@ class Signal:
         affects all threads. It also decorates functions, async or not: each call is a
         block.
 
-        :param receiver: A receiver; one that is not connected is no error.
+        :param receiver: A receiver; one that is not connected is not an error.
         :param sender: As for :meth:`disconnect`.
 
         .. versionadded:: 0.1
@@ -377,7 +376,7 @@ class Signal:
     ) -> bool:
         """Disconnect ``receiver`` from ``sender``, or from all senders.
 
-        :param receiver: A receiver; one that is not connected is no error.
+        :param receiver: A receiver; one that is not connected is not an error.
         :param sender: The sender given to :meth:`connect`. :data:`ANY` disconnects
             from every sender.
         :param dispatch_uid: The uid given to :meth:`connect`; the receiver need not
@@ -574,8 +573,8 @@ class Signal:
         :param sender: The sender.
         :param payload: The keywords that the receivers get; as declared, if it is.
         :param async_wrapper: Returns what :meth:`send_robust` takes, if it is needed.
-        :param through: The exceptions that are no failure of a receiver: they go
-            through, and the receivers after it are not called.
+        :param through: The exceptions that are not failures of a receiver: they
+            propagate, and the receivers after it are not called.
         :returns: How many receivers raised an :exc:`Exception`.
         """
         # As in send(): most senders have a route at hand.

@@ -49,8 +49,8 @@ class TypedSignal(NamedSignal, t.Generic[S, P]):
 def payload_of(function: Callable[..., object]) -> tuple[str, ...]:
     """Return the payload that a function declares.
 
-    :raises PayloadError: If it is no plain function that takes a sender by position and
-        all else by keyword only.
+    :raises PayloadError: If it is not a plain function that takes a sender by position
+        and all else by keyword only.
     """
     form = "def order_placed(sender: Shop, *, order: Order) -> None"
     if type(function) is not FunctionType:

@@ -82,7 +82,7 @@ def available_receivers(
     .. versionadded:: 0.1
     """
     enabled = {} if enabled is None else enabled
-    # Up to the extras that it may name; it may also be what is no path at all.
+    # Up to the extras that it may name; it may also be what is not a path at all.
     paths = {one.name: one.value.partition("[")[0] for one in read_published()}
     paths = {name: path.replace(" ", "") for name, path in paths.items()}
     paths |= BUILTIN_RECEIVERS

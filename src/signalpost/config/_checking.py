@@ -44,7 +44,7 @@ class CheckedFile:
     """The reasons why logging would not show lines of its receivers: see
     :func:`unseen_lines`."""
     warnings: tuple[str, ...]
-    """Warnings: surprising settings that are no mistakes."""
+    """Warnings: surprising settings that are not mistakes."""
 
 
 class _Unserved:

@@ -169,7 +169,7 @@ class Configuration(Mapping[str, Any]):
             section = f"[{self.section}] of " if self.section else ""
             error.add_note(
                 f"{section}{self.source} has {joined(self._table) or 'nothing'}; use"
-                " get() for what may be missing"
+                " get() for optional keys"
             )
             raise
         if isinstance(value, Mapping):

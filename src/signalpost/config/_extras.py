@@ -49,9 +49,9 @@ def hint_for(error: Exception) -> str | None:
         return None
     package, install = found
     if not install.endswith(" --upgrade"):
-        return f"it takes the package {package}, which is not installed; run {install}"
+        return f"it needs the package {package}, which is not installed; run {install}"
     # An older release, or another part of the package, as that of an exporter.
-    return f"it takes another release of {package} ({error}); run {install}"
+    return f"it needs another release of {package} ({error}); run {install}"
 
 
 def missing_engines(name: str) -> tuple[str, str] | tuple[None, None]:
@@ -67,7 +67,7 @@ def missing_engines(name: str) -> tuple[str, str] | tuple[None, None]:
 def warn_without_engines(name: str, location: Location) -> None:
     """Warn of a receiver of statements where no engine can send any.
 
-    Another package may send ``sql-executed``, so it is no error.
+    Another package may send ``sql-executed``, so it is not an error.
     """
     _, install = missing_engines(name)
     if install is not None:

@@ -112,8 +112,8 @@ def require_known(name: str, location: Location) -> None:
     if not is_receiver(name):
         known = {*BUILTIN_RECEIVERS, *published().names}
         raise location.error(
-            f"unknown receiver {quoted(name)}; known are {joined(known)}; one of"
-            f" your own is written package.module:object{nearest(name, known)}"
+            f"unknown receiver {quoted(name)}; known are {joined(known)}; write"
+            f" your own as package.module:object{nearest(name, known)}"
         )
 
 
@@ -213,7 +213,7 @@ def receiver_from(
             signals = _signals_of(target, location)
     elif options:
         raise location.error(
-            f"it takes no option {joined(options)}, as it is no class; give it"
+            f"it takes no option {joined(options)}, because it is not a class; give it"
             f" {'signal only' if needs_signal else 'none'}"
         )
     return target, signals
@@ -235,8 +235,8 @@ def _signal_named(options: dict[str, Any], location: Location) -> str:
     name = options.pop("signal", None)
     if not isinstance(name, str):
         raise location.error(
-            "expected the option signal, with the name of what it receives, as"
-            ' {signal = "exchange-closed"}, or where it is, as {signal ='
+            "expected the option signal, with the name of a signal, as"
+            ' {signal = "exchange-closed"}, or its path, as {signal ='
             f' "shop.events:order_placed"}}; got {shown_value(name)}'
         )
     signal_of(name, location)
@@ -252,15 +252,15 @@ def signal_of(name: str, location: Location) -> Signal:
         found = object_at(name, location)
         if not isinstance(found, Signal):
             raise location.error(
-                f"{quoted(name)} must be a signal, got {shown_value(found)}; make"
-                " one by signalpost.signal(), or name another",
+                f"{quoted(name)} must be a signal, got {shown_value(found)};"
+                " create one with signalpost.signal(), or name another",
                 "signal",
             )
         return found
     if name not in catalogue:
         raise location.error(
-            f"unknown signal {quoted(name)}; known are {joined(catalogue)}; one"
-            f" of your own is written package.module:object{nearest(name, catalogue)}",
+            f"unknown signal {quoted(name)}; known are {joined(catalogue)};"
+            f" write your own as package.module:object{nearest(name, catalogue)}",
             "signal",
         )
     return catalogue[name]

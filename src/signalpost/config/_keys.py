@@ -41,8 +41,8 @@ _SECTION_KEYS = {
 }
 
 KNOWN_KEYS: frozenset[str] = frozenset((_CONFIG, _STRICT, *_SECTION_KEYS))
-"""Every key of an application's configuration that is ours; any other that begins with
-``SIGNALPOST_``, or is only like one of ours, is an error."""
+"""Every known key of an application's configuration. Any other key that begins with
+``SIGNALPOST_``, or resembles one of these, is an error."""
 
 _MOST_VALUES = 1000
 _MOST_LEVELS = 3
@@ -220,7 +220,7 @@ def _wanted_by(value: Any) -> list[str]:
 
 
 def _names_in(table: Mapping[Any, Any], levels: int) -> Iterator[str]:
-    """Yield the names of a table, and of those in it that are no keys of ours."""
+    """Yield the names of a table, and the names in it that are not known keys."""
     for name, one in table.items():
         yield str(name)
         if isinstance(one, Mapping) and levels > 1 and _key_for(name) is None:

@@ -66,7 +66,7 @@ def misplaced(
 ) -> Iterable[ConfigurationError]:
     """Yield an error for each section or key that is meant for us, and is not ours.
 
-    Others' sections are no mistakes, as a file may be shared.
+    Others' sections are not mistakes, as a file may be shared.
 
     :param table: The whole of a file or mapping.
     """
@@ -83,7 +83,7 @@ def misplaced(
 def _below(
     section: str, table: Mapping[str, Any], location_of: LocationOf
 ) -> Iterable[ConfigurationError]:
-    """Yield an error for each section of ours within another's."""
+    """Yield an error for each section ``signalpost`` within another one."""
     for name, value in table.items():
         is_ours = section == "tool" or _has_receivers(value)
         if is_ours and is_near(name, SECTION):

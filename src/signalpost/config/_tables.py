@@ -61,7 +61,7 @@ def text_of(path: str | os.PathLike[str]) -> tuple[str, str]:
     except OSError as error:
         raise ConfigurationError(
             f"{single_line(source)}: the configuration cannot be read:"
-            f" {error.strerror}; name a file that is there",
+            f" {error.strerror}; name an existing file",
             source,
         ) from error
     except UnicodeDecodeError as error:
@@ -71,8 +71,8 @@ def text_of(path: str | os.PathLike[str]) -> tuple[str, str]:
         ) from None
     except ValueError as error:  # a NUL, or what no file system has a name for
         raise ConfigurationError(
-            f"{single_line(source)}: the configuration cannot be read: {error}; name a"
-            " file that is there",
+            f"{single_line(source)}: the configuration cannot be read: {error}; name"
+            " an existing file",
             source,
         ) from error
 
@@ -155,7 +155,7 @@ def _ini_error(source: str, error: configparser.Error) -> ConfigurationError:
         kind = type(error).__name__
         wrong = [(getattr(error, "lineno", None), f"a line cannot be read ({kind})")]
     return ConfigurationError.together(
-        [_unreadable(source, f"no INI file: {what}", line) for line, what in wrong]
+        [_unreadable(source, f"not an INI file: {what}", line) for line, what in wrong]
     )
 
 
@@ -256,8 +256,7 @@ class _Copy:
         self._values += 1
         if self._values > MOST_VALUES:
             raise self._location.error(
-                f"more than {MOST_VALUES} values until here; keep what is no"
-                " configuration elsewhere"
+                f"more than {MOST_VALUES} values so far; keep other data elsewhere"
             )
         if isinstance(value, int) and value.bit_length() > MOST_BITS:
             raise self._location.error(

@@ -81,7 +81,8 @@ def _drop_output() -> None:
 
 def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "signalpost", description="Look at receivers and configurations of signalpost."
+        "signalpost",
+        description="List receivers and check configurations of signalpost.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     receivers = commands.add_parser("receivers", help="list what can be enabled")
@@ -91,7 +92,7 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
     for one in (receivers, check):
         one.add_argument("--json", action="store_true", help="print JSON")
-    init = commands.add_parser("init", help="write a configuration to begin with")
+    init = commands.add_parser("init", help="write a configuration file to start from")
     init.add_argument(
         "file", metavar="FILE", nargs="?", help="a .toml file; standard output if none"
     )

@@ -20,16 +20,14 @@ def start_configuration(path: str, *, replaces: bool) -> str:
     """
     shown = single_line(path)
     if os.path.splitext(path)[1].lower() != ".toml":
-        raise OSError(
-            f"{shown}: the name must end in .toml, as what is written is TOML"
-        )
+        raise OSError(f"{shown}: the name must end in .toml, because the file is TOML")
     text = template()
     try:
         with open(path, "w" if replaces else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
         raise FileExistsError(
-            f"{shown} exists already; choose another name, or replace it by --force"
+            f"{shown} exists already; choose another name, or replace it with --force"
         ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -237,7 +237,7 @@ def _events(start: float, trace: Trace, events: Sequence[Event]) -> bytes:
 
 
 def _checked(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the numbers of a record; a value that is no number is unknown or 0."""
+    """Return the numbers of a record; a value that is not a number is unknown or 0."""
     counts = [number_of(one) or 0 for one in numbers[:2]]
     return (*counts, *numbers[2:5], *map(_seconds, numbers[5:]))
 

@@ -116,7 +116,7 @@ def filter_of(asked: Mapping[str, str]) -> Filter:
     :param asked: What to compare, by ``route``, ``status`` (``"5xx"`` for a class),
         ``outcome``, ``slow_seconds`` (at least so long), ``id`` (how it begins) and
         ``kind``, which is ``"requests"`` or ``"work"``.
-    :raises ValueError: If ``slow_seconds`` is no number, or ``kind`` is another.
+    :raises ValueError: If ``slow_seconds`` is not a number, or ``kind`` is another.
     """
     checks: list[Filter] = []
     if route := asked.get("route"):

@@ -51,7 +51,7 @@ def check_system() -> None:
     """
     if fcntl is None:  # pragma: no cover  # as on Windows
         raise OSError(
-            "the live page takes locks of files, which Python does not have on this"
+            "the live page needs file locks, which Python does not have on this"
             " system; enable the receivers recorder and failures instead"
         )
 
@@ -76,7 +76,7 @@ def live_folder(application: object = None) -> Path:
 def checked_folder(folder: str | os.PathLike[str]) -> Path:
     """Return the absolute path of a folder.
 
-    :raises TypeError: If it is no path.
+    :raises TypeError: If it is not a path.
     """
     try:
         # The application may change its working directory.

@@ -198,7 +198,7 @@ def start_of(data: bytes) -> Start:
         damaged; the message has the reason.
     """
     if len(data) < _HEADER_BYTES or data[:8] != _MAGIC:
-        raise ValueError("it is no file of a live recorder")
+        raise ValueError("it is not a file of a live recorder")
     *fields, check = _FIXED.unpack_from(data)
     if fields[1] != _VERSION:
         raise ValueError(f"it has the version {fields[1]}, and {_VERSION} is read")

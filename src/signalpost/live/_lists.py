@@ -240,7 +240,7 @@ def _opened(folder: OwnFolder, name: str) -> int:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
         os.close(descriptor)
-        raise ValueError("it is no file of this user")
+        raise ValueError("it does not belong to this user")
     return descriptor
 
 
@@ -277,7 +277,7 @@ def _checked(data: Any, kind: str) -> dict[str, Any]:
         if not isinstance(rows, list) or (
             length is not None and any(len(row) != length for row in rows)
         ):
-            raise ValueError(f"{name} are no rows of {length}")
+            raise ValueError(f"{name} are not rows of {length}")
     if kind == "tops":
         data["signals"]["rows"] = [*data["signals"]["rows"]]
     return dict(data)

@@ -42,8 +42,8 @@ def token_of(token: object, token_env: object, allows: object) -> str | None:
         raise ConfigurationError(str(error), key="allows") from error
     if token is None and allows is None:
         raise ConfigurationError(
-            "the live page must have a token or allows, got neither, and shows nothing"
-            " to everyone; give it token_env, the name of an environment variable",
+            "the live page must have a token or allows, got neither; give it"
+            " token_env, the name of an environment variable",
             key="token",
         )
     if token is not None and not (
@@ -52,7 +52,7 @@ def token_of(token: object, token_env: object, allows: object) -> str | None:
         # The message leaves the value out, as it is a secret.
         raise ConfigurationError(
             "token must be a string of 16 to 200 printable ASCII characters without"
-            " spaces, got another; make one by secrets.token_urlsafe()",
+            " spaces, got another value; create one with secrets.token_urlsafe()",
             key="token",
         )
     return token if isinstance(token, str) else None

@@ -119,7 +119,7 @@ def unpacked(data: bytes, *, with_events: bool) -> list[Any]:
     left out.
 
     :param with_events: Whether the last three are read; else there are none.
-    :raises ValueError: If it is no record.
+    :raises ValueError: If it is not a record.
     """
     try:
         *numbers, length, more, left_out = _HEAD.unpack_from(data)
@@ -129,7 +129,7 @@ def unpacked(data: bytes, *, with_events: bool) -> list[Any]:
             return head
         names, rows = _unpacked_events(data[at : at + more]) if more else ([], [])
     except (struct.error, IndexError) as error:
-        raise ValueError("it is no record") from error
+        raise ValueError("it is not a record") from error
     _add_moments(names, rows, numbers[10:])
     return [*head, names, rows, left_out]
 

@@ -102,7 +102,7 @@ class Worker:
     def _read(self) -> None:
         found = os.fstat(self._descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise ValueError("it is no file")
+            raise ValueError("it is not a file")
         if found.st_uid != os.geteuid():
             raise ValueError(f"it belongs to the user {found.st_uid}")
         self.is_alive = is_held(self._descriptor)

@@ -90,7 +90,7 @@ def read_live(folder: str | os.PathLike[str]) -> LiveSnapshot:
         opened.
     :raises PermissionError: If the folder belongs to another user, or other users can
         enter it.
-    :raises TypeError: If ``folder`` is no path.
+    :raises TypeError: If ``folder`` is not a path.
 
     .. versionadded:: 0.1
     """
@@ -130,7 +130,7 @@ class Reader:
 
     :param folder: The folder of the workers' files.
     :raises OSError: If this system has no locks of files.
-    :raises TypeError: If ``folder`` is no path.
+    :raises TypeError: If ``folder`` is not a path.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -207,7 +207,7 @@ class Reader:
             skipped: list[SkippedFile] = []
             for name in names[:_MOST_WORKERS]:
                 if not is_worker(name):
-                    reason = "it has not the name of a worker's file"
+                    reason = "it does not have the name of a worker's file"
                     skipped.append(SkippedFile(fit(name), reason))
                     continue
                 try:

@@ -200,7 +200,7 @@ class LiveRecorder:
                 return
             raise ConfigurationError(
                 "a live recorder records one application, and is connected to another;"
-                " make a recorder for each"
+                " create one for each"
             )
         if self._path is not None:
             around = self._page_around(application)
@@ -372,7 +372,7 @@ class LiveRecorder:
         statement: str | None,
         exchange: Exchange | None,
     ) -> None:
-        """Keep that a commit, a connect or a fetch failed; it is no statement."""
+        """Keep that a commit, a connect or a fetch failed; it is not a statement."""
         trace = None if exchange is None else self._trace_of(exchange)
         if trace is None:
             return

@@ -117,7 +117,7 @@ class _Server(WSGIServer):
         ).start()
 
     def _serve(self, request: socket.socket, client_address: t.Any) -> None:
-        # A client that leaves, or sends what is no HTTP, is no failure of the server.
+        # A client that leaves, or does not send HTTP, is no failure of the server.
         try:
             with suppress(OSError):
                 self.finish_request(request, client_address)

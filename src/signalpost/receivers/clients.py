@@ -32,7 +32,7 @@ class ClientReader:
         client is what has called the server.
     :param header: ``"X-Forwarded-For"``, or ``"Forwarded"`` (:rfc:`7239`): what they
         send.
-    :raises TypeError: If ``trusted_proxies`` is no whole number.
+    :raises TypeError: If ``trusted_proxies`` is not a whole number.
     :raises ValueError: If it is below 0, or the header is another.
     """
 

@@ -13,7 +13,7 @@ def ignored_classes(ignore: object) -> tuple[type[BaseException], ...]:
     """Return the classes that the option ``ignore`` names.
 
     :param ignore: Classes, or paths as ``"shop.errors:Expected"``.
-    :raises TypeError: If it is no collection of them.
+    :raises TypeError: If it is not a collection of them.
     :raises ValueError: If a path leads to no class of exceptions.
     """
     found = checked_collection(

@@ -67,14 +67,16 @@ class FailureCount(NamedTuple):
 
 
 class FailureLogger:
-    """Log each unhandled exception, to be connected to ``got-request-exception``.
+    """Log each unhandled exception; connect it to ``got-request-exception``.
 
     ::
 
         got_request_exception.connect(log_failure)
 
     The line has method, route, status, where the exception left the application and
-    what it is; after it comes the traceback::
+    what it is; after it comes the traceback:
+
+    .. code-block:: text
 
         GET /products/<slug> - view LookupError at=/srv/shop/stock.py:31:take times=1
         fingerprint=5f0c93b1a2d4 message="no such thing"
@@ -238,7 +240,7 @@ class FailureLogger:
     def finished(self, sender: object, *, exchange: Exchange) -> None:
         """Log or count the exception of a unit of work.
 
-        Receives ``work-finished``. An exception that is no failure of the work, as a
+        Receives ``work-finished``. An exception that is not a failure of the work, as a
         retry or Ctrl-C, is left out.
         """
         exception = exchange.exception

@@ -88,7 +88,7 @@ class Line:
 class TextFormatter(logging.Formatter):
     """Write a record as plain text: time, level, logger and message.
 
-    ::
+    .. code-block:: text
 
         2026-01-31 12:00:00,000 INFO signalpost.latency GET / 200 complete 1.2 ms ...
 
@@ -239,7 +239,7 @@ def _record_of(values: dict[str, Any]) -> logging.LogRecord:
 class JsonFormatter(logging.Formatter):
     r"""Write a record as one line of JSON (:rfc:`8259`), of ASCII characters only.
 
-    ::
+    .. code-block:: text
 
         {"time": "2026-01-31T12:00:00.000000Z", "level": "INFO",
          "logger": "signalpost.latency", "message": "GET / 200 ...", "line": "latency",
@@ -274,7 +274,7 @@ class JsonFormatter(logging.Formatter):
 class LogfmtFormatter(logging.Formatter):
     """Write a record as one line of ``key=value`` pairs.
 
-    ::
+    .. code-block:: text
 
         time=2026-01-31T12:00:00.000000Z level=INFO logger=signalpost.latency
         line=latency method=GET route=/ status=200 ...
@@ -341,7 +341,7 @@ _KEYS_OF_LOGGING = frozenset(
 # A key may have letters of any script, but nothing that separates pairs.
 _unfit_for_key = re.compile(r"[^\w!#-<>-~]|^$")
 
-# What is no message in a format of percent signs, or one of which a part is written.
+# No message in a format of percent signs, or one of which a part is written.
 _other_message = re.compile(r"%%|%\(message\)(?!s)")
 
 _unprintable = re.compile(r"([\x00-\x1f\x7f-\x9f\u2028\u2029]+)")

@@ -1,4 +1,4 @@
-"""How long each request took: one log line when it is over."""
+"""Log how long each request took, one line when it is over."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ _ORDINARY = frozenset(("complete", "hijacked"))
 
 
 class LatencyLogger:
-    """Log one line for each exchange, to be connected to ``exchange-closed``.
+    """Log one line for each exchange; connect it to ``exchange-closed``.
 
     ::
 
@@ -82,7 +82,9 @@ class LatencyLogger:
     body it also has the time to the headers. If statements are counted
     (:class:`~signalpost.receivers.sql_totals.SqlTotalsCounter`), it has their number
     and duration. It has the id of the request if a proxy sent it or the application has
-    read it (:attr:`.Exchange.id`)::
+    read it (:attr:`.Exchange.id`):
+
+    .. code-block:: text
 
         GET /products/<slug> 200 complete 12.3 ms 4096 bytes 3 statements in 2.1 ms
         GET /export 200 complete 812.0 ms (headers 3.1 ms) ~52100 bytes id=f3-09
@@ -105,7 +107,9 @@ class LatencyLogger:
     ``sql_duration_seconds`` and ``request_id``.
 
     Connected to ``work-finished`` as well, as a configuration does, it logs one line
-    for each unit of work (:mod:`signalpost.work`), without status and size::
+    for each unit of work (:mod:`signalpost.work`), without status and size:
+
+    .. code-block:: text
 
         WORK nightly-report complete 812.0 ms 3 statements in 2.1 ms id=0197f3...
 

@@ -45,7 +45,7 @@ class OwnFolder:
         those of group and others.
     :raises FileNotFoundError: If the folder does not exist.
     :raises PermissionError: If it belongs to someone else, others can enter it, or it
-        is no folder; the message has the reason.
+        is not a folder; the message has the reason.
     :raises OSError: If it cannot be opened for another reason.
     """
 
@@ -86,7 +86,7 @@ class OwnFolder:
         self.close()
 
     def close(self) -> None:
-        """Close the descriptor; again is no error."""
+        """Close the descriptor; again is not an error."""
         descriptor = self.descriptor
         self.descriptor = -1
         if descriptor >= 0:

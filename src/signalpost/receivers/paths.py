@@ -46,7 +46,7 @@ def checked_paths(paths: object) -> frozenset[str] | None:
     """Return the option ``paths`` of a receiver: the paths that it is about.
 
     :param paths: Paths below the mount point; ``None`` for all.
-    :raises TypeError: If it is no collection of strings.
+    :raises TypeError: If it is not a collection of strings.
     :raises ValueError: If one does not begin with a slash.
     """
     if paths is None:
@@ -75,7 +75,7 @@ def exclusion_of(patterns: Collection[str]) -> Callable[[Exchange], bool] | None
     True
 
     :param patterns: The patterns; ``None`` is returned if there are none.
-    :raises TypeError: If it is no collection of strings.
+    :raises TypeError: If it is not a collection of strings.
     :raises ValueError: If one has no meaning.
 
     .. versionadded:: 0.1

@@ -67,7 +67,7 @@ class DurationHistogram:
         """Count one duration.
 
         :param seconds: The duration. A negative one, from a clock that was set back,
-            and one that is no number count as zero.
+            and one that is not a number count as zero.
         """
         if seconds > self._longest:
             self._longest = seconds = min(seconds, LONGEST_SECONDS)

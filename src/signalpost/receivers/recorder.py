@@ -228,7 +228,7 @@ class LatencyRecorder:
     def snapshot(self) -> RecorderSnapshot:
         """Return the metrics of this moment, for each route and in all.
 
-        It takes some milliseconds where there are many routes; requests go on.
+        It takes some milliseconds for many routes; requests do not wait.
         """
         with self._reading() as first_tick:
             in_flight = Counter(

@@ -67,7 +67,7 @@ class ReferrerTotals:
 
 
 class ReferrerCounter:
-    """Keep a top list of referrers, to be connected to ``request-started``.
+    """Keep a top list of referrers; connect it to ``request-started``.
 
     ::
 
@@ -103,7 +103,7 @@ class ReferrerCounter:
     :raises TypeError: If an option has the wrong type; also for one string of paths
         or origins.
     :raises ValueError: If ``max_referrers`` is less than 1, a path does not begin with
-        a slash, or one of ``own_origins`` is no origin.
+        a slash, or one of ``own_origins`` is not an origin.
 
     .. versionadded:: 0.1
     """
@@ -254,7 +254,7 @@ def _own_origin(environ: WSGIEnvironment) -> str:
 def _origin_and_path(referrer: str) -> tuple[str, str]:
     """Return the origin and the path of a URL in a normal form.
 
-    As RFC 9110, 4.2.3, compares them. A text that is no URL has an empty origin.
+    As RFC 9110, 4.2.3, compares them. A text that is not a URL has an empty origin.
     """
     scheme, separator, rest = referrer.partition("://")
     if not separator:

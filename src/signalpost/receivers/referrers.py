@@ -19,13 +19,15 @@ __all__ = ["ReferrerLogger", "log_referrer"]
 
 
 class ReferrerLogger:
-    """Log the referrer of each request, to be connected to ``request-started``.
+    """Log the referrer of each request; connect it to ``request-started``.
 
     ::
 
         request_started.connect(log_referrer)
 
-    The line has method, path and referrer; a dash means no referrer::
+    The line has method, path and referrer; a dash means no referrer:
+
+    .. code-block:: text
 
         GET / https://search.example/results
 

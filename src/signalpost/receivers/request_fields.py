@@ -36,8 +36,8 @@ class RequestFields:
         other is a key of :attr:`.Exchange.state`.
     :param clients: What reads the address of the client.
     :param taken: The names that the line uses itself.
-    :raises TypeError: If ``names`` is no list of strings.
-    :raises ValueError: If a name is taken, or is no name.
+    :raises TypeError: If ``names`` is not a list of strings.
+    :raises ValueError: If a name is taken, or is not a name.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class IdHeader:
     after an exception that left the application, have no such header.
 
     :param name: The name of the header.
-    :raises TypeError: If ``name`` is no string.
+    :raises TypeError: If ``name`` is not a string.
     :raises ValueError: If it cannot be the name of a header, or of one that the server
         sets.
 
@@ -71,7 +71,9 @@ class ServerTiming:
         exchange_opened.connect(ServerTiming(), weak=False)
 
     Browsers show it with the times that they have measured themselves. The header
-    follows W3C's Server Timing, in milliseconds::
+    follows W3C's Server Timing, in milliseconds:
+
+    .. code-block:: text
 
         Server-Timing: total;dur=12.3, sql;dur=2.1;desc="3 statements"
 

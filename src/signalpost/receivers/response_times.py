@@ -70,7 +70,7 @@ def is_websocket(exchange: Exchange) -> bool:
 
 
 def seconds_of(value: object) -> float | None:
-    """Return a time of an exchange; ``None`` if a receiver has set what is no number.
+    """Return a time of an exchange; ``None`` if it is not a number.
 
     .. versionadded:: 0.1
     """

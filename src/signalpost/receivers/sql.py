@@ -39,13 +39,17 @@ class SqlLogger:
         sql_failed.connect(logger.failed, weak=False)
 
     The line begins with ``slow`` or ``failed``. It has the duration, the numbers of
-    rows and parameters, the statement, and the exchange, if any::
+    rows and parameters, the statement, and the exchange, if any:
+
+    .. code-block:: text
 
         slow 312.0 ms 40 rows 1 parameters "SELECT ... WHERE name = ?" GET /search
         failed IntegrityError 0.4 ms 2 parameters "INSERT INTO orders ..." POST /orders
 
     For other failures, the line names the operation: ``connect``, ``pool``, ``commit``
-    and others (:data:`~signalpost.lifecycle.sql_failed`)::
+    and others (:data:`~signalpost.lifecycle.sql_failed`):
+
+    .. code-block:: text
 
         failed commit IntegrityError POST /orders
         failed fetch OperationalError "SELECT ... FROM orders" GET /report
@@ -171,7 +175,9 @@ class RepeatLogger:
         sql_executed.connect(RepeatLogger(most_times=10), weak=False)
 
     One line is logged for each statement of an exchange, when it exceeds the limit for
-    the first time. So the final number may be higher::
+    the first time. So the final number may be higher:
+
+    .. code-block:: text
 
         GET /orders repeated 11 times at=/srv/shop/orders.py:31:names_of
         "SELECT ... WHERE customer.id = ?"

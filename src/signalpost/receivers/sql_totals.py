@@ -31,7 +31,7 @@ class SqlTotals:
 
 
 class SqlTotalsCounter:
-    """Add up the statements of each exchange; to be connected to ``sql-executed``.
+    """Add up the statements of each exchange; connect it to ``sql-executed``.
 
     ::
 

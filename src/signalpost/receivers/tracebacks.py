@@ -32,7 +32,7 @@ def links_of(exception: BaseException) -> BaseException | None:
 
 
 def leaves_of(exception: BaseException) -> list[BaseException]:
-    """Return the members of a group that are no groups, each once; or the exception.
+    """Return the members of a group that are not groups, each once; or the exception.
 
     The time is linear in the number of groups and members.
     """

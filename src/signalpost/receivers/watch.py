@@ -100,7 +100,7 @@ class WatchSender:
         :class:`Watcher`. ``None`` for the :func:`watch_folder` of the application given
         to :meth:`connect`.
     :raises OSError: If this system has no Unix sockets.
-    :raises TypeError: If ``folder`` is no path.
+    :raises TypeError: If ``folder`` is not a path.
     :raises ValueError: If the path of ``folder`` is too long for a socket in it; never
         on Linux.
 
@@ -229,7 +229,7 @@ class WatchSender:
         self._has_warned = True
         problem = str(error)
         if error.strerror is not None:
-            problem = f"{self._folder} cannot be looked at: {error.strerror}"
+            problem = f"{self._folder} cannot be read: {error.strerror}"
         checked(_log, logging.WARNING).warning(
             "nothing is sent to watchers: %s", single_line(problem)
         )
@@ -274,7 +274,7 @@ class Watcher:
         ``application``.
     :param application: The application whose server is watched.
     :raises OSError: If this system has no Unix sockets.
-    :raises TypeError: If ``folder`` is no path.
+    :raises TypeError: If ``folder`` is not a path.
     :raises ValueError: If the path of ``folder`` is too long for a socket in it; never
         on Linux.
 

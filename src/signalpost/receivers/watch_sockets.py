@@ -37,7 +37,7 @@ def check_system() -> None:
     """
     if not hasattr(socket, "AF_UNIX"):
         raise OSError(
-            "watching takes Unix sockets, which Python does not have on this system;"
+            "watching needs Unix sockets, which Python does not have on this system;"
             " follow the log instead"
         )
 
@@ -45,7 +45,7 @@ def check_system() -> None:
 def checked_folder(folder: str | os.PathLike[str]) -> Path:
     """Return the absolute path of a folder for sockets.
 
-    :raises TypeError: If it is no path.
+    :raises TypeError: If it is not a path.
     :raises ValueError: If it is too long for a socket in it.
     """
     try:

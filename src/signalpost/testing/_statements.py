@@ -142,7 +142,7 @@ def max_statements(n: int, /) -> StatementLimit:
         block. At its end it raises :exc:`~signalpost.errors.TooManyStatementsError`,
         an :exc:`AssertionError`; or :exc:`~signalpost.errors.NotInstrumentedError` if
         no statement was executed and no engine is instrumented.
-    :raises TypeError: If ``n`` is no ``int``.
+    :raises TypeError: If ``n`` is not an ``int``.
     :raises ValueError: If ``n`` is negative.
 
     .. versionadded:: 0.1

@@ -115,7 +115,7 @@ def _are_one_method(one: t.Any, other: t.Any) -> bool:
             and one.__func__ is other.__func__
             and one.__self__ is other.__self__
         )
-    except Exception:  # noqa: BLE001  # they are no methods
+    except Exception:  # noqa: BLE001  # they are not methods
         return False
 
 
@@ -194,7 +194,7 @@ def _check(app: t.Any, wsgi_app: object) -> None:
         raise ApplicationError(
             "app must be a WSGI application, called with environ and start_response,"
             f" got the function {app.__qualname__}, which does not take two arguments;"
-            " if it makes the application, call it, and pass what it returns",
+            " if it creates the application, call it, and pass its result",
             app,
         )
 

@@ -92,7 +92,7 @@ class Layer:
 
 
 def is_layer(application: object) -> t.TypeGuard[Layer]:
-    """Return whether an object is a layer of ours, without reading its attributes."""
+    """Return whether an object is a layer, without reading its attributes."""
     return any(base is Layer for base in bases_of(type(application)))
 
 
@@ -155,7 +155,7 @@ def _found(given: t.Any, seen: dict[int, object]) -> object:
 def _name_of(method: MethodType) -> object:
     try:
         return method.__name__
-    except Exception:  # noqa: BLE001  # of a callable that is no function
+    except Exception:  # noqa: BLE001  # of a callable that is not a function
         return None
 
 

@@ -36,9 +36,9 @@ _DEBUGGER_KEY: t.Final = "werkzeug.debug.preserve_context"
 def record_client_left(error: BaseException, exchange: Exchange) -> bool:
     """Return whether an exception means that the client left, and note it then.
 
-    Such an exception is no failure of the application, and the exchange is aborted. It
-    must come from the server's input itself: what a database or an HTTP client raises
-    may be of the same class.
+    Such an exception is not a failure of the application, and the exchange is aborted.
+    It must come from the server's input itself: an exception of a database or an HTTP
+    client may be of the same class.
 
     :param error: An exception that leaves the application, or that it answers with an
         error page.

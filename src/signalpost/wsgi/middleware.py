@@ -98,7 +98,8 @@ class SignalMiddleware(Layer):
         ``Root``) and ``traceparent`` (its trace id); see :attr:`.Exchange.id`. They
         apply to the sender, whichever of its middlewares has the option.
     :raises ApplicationError: If ``app`` cannot be called as a WSGI application.
-    :raises TypeError: If ``id_headers`` is no list of strings, or ``strict`` no bool.
+    :raises TypeError: If ``id_headers`` is not a list of strings, or ``strict`` is not
+        a bool.
     :raises ValueError: If one of them cannot be the name of a header.
 
     .. versionadded:: 0.1

@@ -135,7 +135,7 @@ class Signalpost:
 
         :param app: The application. Middlewares put around ``app.wsgi_app`` before
             this call are inside the exchange, later ones outside.
-        :raises ExtensionError: If ``app`` is no Flask application, or is set up
+        :raises ExtensionError: If ``app`` is not a Flask application, or is set up
             already.
         :raises ConfigurationError: About each mistake of the configuration; nothing is
             enabled then.
@@ -269,8 +269,8 @@ def _calling_weakly(
 
 def _is_gone() -> ApplicationGoneError:
     return ApplicationGoneError(
-        "the Flask application of this WSGI callable has been freed, as nothing else"
-        " refers to it; keep the application object, and put a middleware into"
+        "the Flask application of this WSGI callable has been freed, because nothing"
+        " else refers to it; keep the application object, and put a middleware into"
         " app.wsgi_app: app.wsgi_app = ProxyFix(app.wsgi_app)"
     )
 

@@ -28,10 +28,10 @@ class Moment:
     ours: NamedSignal
     """Our signal."""
     payload_of: Callable[[flask.Flask, dict[str, t.Any]], dict[str, t.Any] | None]
-    """Makes the payload of ours out of the application and Flask's payload; or
-    ``None``, if ours was sent already."""
+    """Makes the payload of our signal out of the application and Flask's payload; or
+    ``None``, if our signal was sent already."""
     also_for: tuple[NamedSignal, ...] = ()
-    """Further signals of ours that need Flask's."""
+    """Further signals of this package that need Flask's."""
 
 
 class Layer(t.Protocol):
@@ -165,7 +165,7 @@ class Bridge:
         # A signal with the exchange in its payload needs the result of the exchange.
         self._wanted_by_others = lifecycle.SIGNALS_WITHIN if moment.also_for else ()
         self.needed_by = (*self._wanted_by, *self._wanted_by_others)
-        """The signals of ours that need it."""
+        """The signals of this package that need it."""
 
     def update_for_any(self) -> None:
         """Connect to every sender's signal, or disconnect, as ours have receivers."""

@@ -39,7 +39,7 @@ _ADVICE = (
 
 
 def advice_for(given: object) -> str:
-    """Return what to pass to Signalpost instead of what is no Flask application."""
+    """Return what to pass to Signalpost instead of what is not a Flask application."""
     for kind, advice in _ADVICE:
         if isinstance(given, kind):
             return advice
@@ -50,7 +50,7 @@ def advice_for(given: object) -> str:
             if isinstance(getattr(given, name, None), flask.Flask):
                 return f"its application is its attribute {name!r}: pass that"
     if isinstance(given, (FunctionType, MethodType)):
-        return "if it makes the application, call it, and pass what it returns"
+        return "if it creates the application, call it, and pass its result"
     return "for another WSGI application use signalpost.SignalMiddleware"
 
 
@@ -67,7 +67,7 @@ class Checks:
     """Check the first requests of an application.
 
     Flask calls :meth:`run` as a ``url_value_preprocessor``: of the hooks that it has in
-    each request, this one costs the least. It costs some microseconds all the same, so
+    each request, this one costs the least. It still costs some microseconds, so
     it is taken out when an application has served its first requests.
 
     :param layer: The application's layer.
@@ -126,8 +126,9 @@ class Checks:
         self._are_deaths_logged = True
         for one in [*deaths]:
             checked(_log, logging.WARNING).warning(
-                "a receiver of %s that was connected at %s (%s) has died and was never"
-                " called: nothing else held it; connect it to the application, as in"
+                "a receiver of %s that was connected at %s (%s) was freed and never"
+                " called: nothing else referred to it; connect it to the"
+                " application, as in"
                 " connect(receiver, app), keep it in a variable, or connect it with"
                 " weak=False",
                 one.signal_name or "a signal",
@@ -143,9 +144,10 @@ class Checks:
             return  # the first receiver was connected in the middle of this request
         self._is_bypass_logged = True
         checked(_log, logging.WARNING).warning(
-            "%r has answered a request that signalpost did not record, as its layer is"
-            " no longer in app.wsgi_app, which is %s now; put middlewares around"
-            " app.wsgi_app, and call Signalpost(app) after what replaces it",
+            "%r has answered a request that signalpost did not record, because its"
+            " middleware is no longer in app.wsgi_app, which is %s now; put middlewares"
+            " around app.wsgi_app, and call Signalpost(app) after code that replaces"
+            " it",
             app,
             short_repr(app.wsgi_app),
         )

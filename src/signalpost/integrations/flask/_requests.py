@@ -66,7 +66,7 @@ def current_request() -> flask.Request:
 def find_request(exchange: Exchange) -> flask.Request | None:
     """Return the current request, if it is the exchange's.
 
-    Flask's environment may be a copy of ours, in which the exchange is the same.
+    Flask's environment may be a copy of the middleware's, with the same exchange.
     """
     if not flask.has_request_context():
         return None

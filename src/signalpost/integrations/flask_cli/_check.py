@@ -77,8 +77,8 @@ def _mistakes_of_layer(app: flask.Flask) -> Iterable[ConfigurationError]:
     layer = state_of(app).middleware
     if not any(one is layer for one in layers_in(app, app.wsgi_app)):
         yield ConfigurationError(
-            f"the requests of {app.name!r} are not recorded: the layer that Signalpost"
-            " has put into app.wsgi_app is not found in it any more; app.wsgi_app is"
+            f"the requests of {app.name!r} are not recorded: the middleware of"
+            " Signalpost is not found in app.wsgi_app any more; app.wsgi_app is"
             f" {logfmt_value(repr(app.wsgi_app))}. Put middlewares around app.wsgi_app,"
-            " and call Signalpost(app) after what replaces it"
+            " and call Signalpost(app) after code that replaces it"
         )

@@ -14,7 +14,7 @@ from ._printing import width
 __all__ = ["init"]
 
 
-@click.command("init", short_help="Write a configuration to begin with.")
+@click.command("init", short_help="Write a configuration file to start from.")
 @click.argument("file", required=False, type=click.Path(dir_okay=False))
 @click.option("--force", "replaces", is_flag=True, help="Replace FILE if it exists.")
 def init(file: str | None, *, replaces: bool) -> None:

@@ -40,8 +40,9 @@ from ._unreached import never_called
 __all__ = ["list_signals"]
 
 _DIED = (
-    "Receivers that died before they were called, as nothing kept them; keep them in a"
-    " variable, connect them to the application, or connect them with weak=False:"
+    "Receivers that were freed before they were called, because nothing refers to them;"
+    " keep them in a variable, connect them to the application, or connect them with"
+    " weak=False:"
 )
 _WITHOUT_SIGNALS = "Receivers that are enabled and need no signal now:"
 _HEADER = Row("RECEIVER", "HOW", "WHERE")
@@ -210,7 +211,7 @@ def _enabled_lines(
 def _unreached_lines(enabled: Enabled, columns: int | None) -> Iterator[str]:
     unreached = never_called(enabled)
     if unreached:
-        yield bold("Receivers that will never be called, as things are:")
+        yield bold("Receivers that will never be called:")
     for one in unreached:
         text = f"  {one.receiver}: {one.reason} ({one.where})"
         yield from wrapped(f"  {one.signal}", text, columns, indent=4)

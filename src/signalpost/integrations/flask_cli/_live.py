@@ -30,13 +30,13 @@ _OF_PORTS = (errno.EADDRINUSE, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL)
 @click.option(
     "--folder",
     type=click.Path(),
-    help='Where the server records; as a rule, what its receiver "live" is given.',
+    help='The folder of the records; by default that of the receiver "live".',
 )
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=0,
-    help="The port; any that is free unless given.",
+    help="The port; by default any free one.",
 )
 @pass_script_info
 def live(info: ScriptInfo, folder: str | None, port: int) -> None:
@@ -64,8 +64,8 @@ def _problem_of(error: OSError, port: int) -> str:
     reason = error.strerror or str(error)
     if error.errno in _OF_PORTS:
         return (
-            f"the port {port} of 127.0.0.1 cannot be used: {reason}; choose another by"
-            " --port"
+            f"the port {port} of 127.0.0.1 cannot be used: {reason}; choose another"
+            " with --port"
         )
     return f"the live page cannot be served: {reason}"
 

@@ -60,8 +60,9 @@ def state_of(app: flask.Flask) -> State:
         return state
     if is_disabled():
         raise CommandError(
-            f"the application {app.name!r} is not set up, as {DISABLED_VARIABLE} is set"
-            " in the environment; unset it to see what is configured"
+            f"the application {app.name!r} is not set up, because"
+            f" {DISABLED_VARIABLE} is set in the environment; unset it to see what is"
+            " configured"
         )
     raise CommandError(
         f"the application {app.name!r} is not set up; call"

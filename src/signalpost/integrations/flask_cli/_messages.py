@@ -46,7 +46,7 @@ class Wanted:
 
 
 def known(message: Message, key: str) -> str | int | float | None:
-    """Return a value of a message; ``None`` if no sender of ours would send it."""
+    """Return a value of a message; ``None`` if no WatchSender would send it."""
     value = message.get(key)
     return value if isinstance(value, (str, int, float)) else None
 
@@ -59,7 +59,7 @@ def text_of(value: object) -> str:
 def json_of(message: Message) -> str:
     """Return a message as one line of JSON, of printable ASCII.
 
-    With the values that a sender of ours would send.
+    With the values that a WatchSender would send.
     """
     plain = {str(key): known(message, key) for key in message}
     for key, value in plain.items():

@@ -21,7 +21,7 @@ from ._printing import width
 __all__ = ["list_receivers"]
 
 
-@click.command("receivers", short_help="List what can be enabled, and what is.")
+@click.command("receivers", short_help="List available and enabled receivers.")
 @as_json("Print one JSON document, the mistakes of the configuration included.")
 @pass_script_info
 def list_receivers(info: ScriptInfo, *, is_json: bool) -> None:

@@ -82,8 +82,8 @@ def _is_missed(
 ) -> bool:
     """Return whether a receiver misses what it is for, if this signal is not sent.
 
-    What is connected to the whole catalogue does not, nor does what receives signals
-    of requests, too.
+    A receiver of the whole catalogue does not miss it. A receiver of other signals of
+    requests does not miss it either.
     """
     if signal not in lifecycle.SENT_BY_OTHERS:
         return True

@@ -34,13 +34,19 @@ __all__ = ["watch"]
 
 
 @click.command("watch", short_help="Follow the signals of a running server.")
-@click.option("--signal", "signals", multiple=True, help="Only this; * matches any.")
-@click.option("--path", "paths", multiple=True, help="Only this path; * matches any.")
-@click.option("--status", "statuses", multiple=True, help="Only this, as 404 or 5xx.")
+@click.option(
+    "--signal", "signals", multiple=True, help="Only this signal; * matches any text."
+)
+@click.option(
+    "--path", "paths", multiple=True, help="Only this path; * matches any text."
+)
+@click.option(
+    "--status", "statuses", multiple=True, help="Only this status, such as 404 or 5xx."
+)
 @click.option(
     "--folder",
     type=click.Path(),
-    help='Where to meet the server; as a rule, what its receiver "watch" is given.',
+    help='The folder of the sockets; by default that of the receiver "watch".',
 )
 @as_json("Print one JSON object a line.")
 @pass_script_info
@@ -61,7 +67,7 @@ def watch(  # noqa: PLR0913 - each is an option of the command
     for status in statuses:
         if not re.fullmatch("[1-9xX?][0-9xX?]{2}", status):
             raise click.BadParameter(
-                f"expected a status as 404 or 5xx, got {status!r}",
+                f"expected a status such as 404 or 5xx, got {status!r}",
                 param_hint="--status",
             )
     application = application_of(info) if folder is None else None
@@ -128,7 +134,7 @@ def _cli_errors() -> Generator[None]:
         if error.strerror is not None:
             reason = (
                 f"{error.filename or 'the folder'} cannot be used: {error.strerror};"
-                ' choose another by --folder, and by the option folder of "watch"'
+                ' choose another with --folder, and with the option folder of "watch"'
             )
         raise CommandError(reason) from None
     except ValueError as error:

@@ -38,7 +38,7 @@ class OpenRequest(t.NamedTuple):
 
 
 class Request:
-    """A request under way in this process."""
+    """An open request of this process."""
 
     __slots__ = ("exchange", "queue_seconds", "req", "slot", "start", "started_at")
 

@@ -122,7 +122,7 @@ after. SIGTERM does not send it: a worker finishes its work first then.
 worker_abort: NamedSignal = server_signals.signal(
     "worker-abort", "A worker was aborted, mostly for a timeout.", payload=("requests",)
 )
-"""A worker was aborted (SIGABRT): as a rule for a timeout.
+"""A worker was aborted (SIGABRT): usually for a timeout.
 
 *Sender*: the worker.
 
@@ -154,10 +154,10 @@ pre_exec: NamedSignal = server_signals.signal(
 
 pre_request: NamedSignal = server_signals.signal(
     "pre-request",
-    "A worker has read the head of a request.",
+    "A worker has read the headers of a request.",
     payload=("req", "queue_seconds"),
 )
-"""A worker has read the head of a request.
+"""A worker has read the headers of a request.
 
 *Sender*: the worker.
 
@@ -174,7 +174,7 @@ pre_request: NamedSignal = server_signals.signal(
 
 post_request: NamedSignal = server_signals.signal(
     "post-request",
-    "A worker is done with a request.",
+    "A worker has finished a request.",
     payload=(
         "req",
         "environ",
@@ -197,7 +197,7 @@ the worker is killed before.
 - ``environ``: the WSGI environment; ``{}`` if gunicorn did not get so far.
 - ``resp``: gunicorn's response, or ``None``. Its ``status`` is a string such as
   ``"200 OK"``, or ``None`` if the application did not answer.
-- ``exchange``: the :class:`~signalpost.exchange.Exchange`, as a rule closed, that
+- ``exchange``: the :class:`~signalpost.exchange.Exchange`, usually closed, that
   the middleware recorded for this request; the outermost if there are several.
   ``None`` if no middleware saw it. Its ``outcome`` is ``None`` if the response was
   never closed; after a timeout its ``exception`` is the ``SystemExit``.
@@ -210,10 +210,10 @@ the worker is killed before.
 
 child_exit: NamedSignal = server_signals.signal(
     "child-exit",
-    "A worker is gone, as the arbiter sees it.",
+    "The arbiter has found that a worker has exited.",
     payload=("worker", "is_silent", "requests"),
 )
-"""A worker is gone, as the arbiter sees it.
+"""The arbiter has found that a worker has exited.
 
 *Sender*: the arbiter.
 
@@ -227,16 +227,16 @@ a worker that cannot load the application, as that ends the server.
   arbiter aborted it for a timeout.
 - ``is_silent``: whether the process ended without a :data:`worker_exit`: killed, or
   crashed. ``None`` if it was forked before the hooks were installed.
-- ``requests``: what it had under way when it ended, the oldest first; a tuple of
+- ``requests``: its open requests when it ended, the oldest first; a tuple of
   :class:`OpenRequest`, 16 at the most, without exchanges.
 
 .. versionadded:: 0.1
 """
 
 worker_exit: NamedSignal = server_signals.signal(
-    "worker-exit", "A worker leaves.", payload=("worker", "requests")
+    "worker-exit", "A worker exits.", payload=("worker", "requests")
 )
-"""A worker leaves.
+"""A worker exits.
 
 *Sender*: the arbiter, or what of it is in the worker's process.
 
@@ -253,10 +253,10 @@ worker_exit: NamedSignal = server_signals.signal(
 
 nworkers_changed: NamedSignal = server_signals.signal(
     "nworkers-changed",
-    "There are to be more workers, or fewer.",
+    "The number of workers changes.",
     payload=("new_value", "old_value"),
 )
-"""There are to be more workers, or fewer.
+"""The number of workers changes.
 
 *Sender*: the arbiter.
 
@@ -272,9 +272,9 @@ else of the arbiter is there; by SIGTTIN and SIGTTOU; and by each reload.
 """
 
 on_exit: NamedSignal = server_signals.signal(
-    "on-exit", "The arbiter leaves.", payload=()
+    "on-exit", "The arbiter exits.", payload=()
 )
-"""The arbiter leaves.
+"""The arbiter exits.
 
 *Sender*: the arbiter.
 

@@ -30,7 +30,7 @@ def check_truths(**options: object) -> None:
 def check_objects(
     tracer_provider: object, meter_provider: object, propagator: object
 ) -> None:
-    """Refuse what is no object of OpenTelemetry, as each value of a file.
+    """Refuse what is not an object of OpenTelemetry, as each value of a file.
 
     :raises TypeError: If one is neither ``None`` nor what it should be.
     """

@@ -54,14 +54,14 @@ def integer_of(value: object) -> int | None:
 
 
 def nanoseconds_of(seconds: object) -> int:
-    """Return seconds as nanoseconds; 0 for what is no time."""
+    """Return seconds as nanoseconds; 0 for what is not a time."""
     number = seconds_of(seconds) or 0.0
-    # Not of what is infinite, nor of what is no number, either.
+    # Not of what is infinite, nor of what is not a number, either.
     return int(number * 1e9) if 0 <= number < _MOST / 1e9 else 0
 
 
 def start_of(seconds: object) -> int:
-    """Return a time since the epoch in nanoseconds; now, for what is no time."""
+    """Return a time since the epoch in nanoseconds; now, for what is not a time."""
     return nanoseconds_of(seconds) or time.time_ns()
 
 

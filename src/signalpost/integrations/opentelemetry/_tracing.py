@@ -187,7 +187,7 @@ class OpenTelemetry(DatabaseObserver):
         :param application: A :class:`flask.Flask` or another object with a
             ``wsgi_app``, a WSGI application, or a
             :class:`~signalpost.SignalMiddleware` around one.
-        :raises ApplicationError: If it is no WSGI application.
+        :raises ApplicationError: If it is not a WSGI application.
 
         .. versionadded:: 0.1
         """
@@ -483,7 +483,7 @@ def _set_end_attributes(span: Span, exchange: Exchange, error_type: str | None) 
 def _sender_of(application: t.Any) -> t.Any:
     """Return the sender of an application, a proxy of it, or its middleware.
 
-    :raises ApplicationError: If it is no WSGI application.
+    :raises ApplicationError: If it is not a WSGI application.
     """
     # The middleware checks what can be an application, or its proxy.
     return SignalMiddleware(application).sender

@@ -71,14 +71,15 @@ class Access:
             expected = self._expected()
         except (OSError, ValueError) as error:
             checked(log, logging.ERROR).error(
-                "the token file is of no use, so no client may read: %r", str(error)
+                "the token file cannot be used, so no client may read the metrics: %r",
+                str(error),
             )
             return "503 Service Unavailable", []
         if expected is not None:
             given = bearer_token(environ)
             if given is None or not is_same(given, expected):
                 return "401 Unauthorized", [("WWW-Authenticate", "Bearer")]
-        failed = "the access check of the metrics failed, so none is given"
+        failed = "the access check of the metrics failed, so no metrics are returned"
         if is_allowed(self._allows, environ, log, failed):
             return "", []
         return "403 Forbidden", []
@@ -95,7 +96,7 @@ class Access:
             # Without the value, as it is a secret.
             raise ValueError(
                 "token must be a string of printable ASCII without spaces, got"
-                " another; make one by secrets.token_urlsafe()"
+                " another value; create one with secrets.token_urlsafe()"
             )
         return token
 

@@ -80,7 +80,7 @@ def content_of(name: str, descriptor: int, logged: set[str]) -> Content:
             values[key] = unpack_from("dd", data, position)
             position += VALUE_BYTES
     except struct_error as error:
-        warn(logged, f"{name} is damaged, and what is before the damage counts", error)
+        warn(logged, f"{name} is damaged; values before the damage are counted", error)
     is_summed = not name.startswith("gauge")
     for key, (value, _) in [*values.items()]:
         if _key_of(key) is None or (is_summed and not isfinite(value)):
@@ -144,7 +144,7 @@ def _set_of(sample: Sample) -> list[str]:
 
 @lru_cache(maxsize=_MOST_KEYS)
 def _key_of(key: bytes) -> _Key | None:
-    """Return the parts of a key, or ``None`` if it is no valid key."""
+    """Return the parts of a key, or ``None`` if it is not a valid key."""
     try:
         metric, sample, labels, help_text = json.loads(key)
         "".join((metric, sample, help_text, *labels, *labels.values())).encode()

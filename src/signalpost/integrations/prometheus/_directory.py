@@ -88,7 +88,7 @@ class Directory:
     """The directory that the processes of one machine share.
 
     It belongs to the user that runs this, unless that is root, and no other can write
-    to it. All that is done in it is done by its descriptor; what is no plain file is
+    to it. All that is done in it is done by its descriptor; what is not a plain file is
     left out. A process holds a shared lock on it, and an exclusive one on each of its
     files: neither can be inherited by a process with the same number.
 
@@ -308,7 +308,7 @@ class Directory:
         kind, mode, pid, ours = match.group("kind", "mode", "pid", "ours")
         try:
             if not stat.S_ISREG(found.st_mode):
-                raise PermissionError("it is no plain file")  # noqa: TRY301  # as below
+                raise PermissionError("it is not a plain file")  # noqa: TRY301  # as below
             descriptor = opened(self.folder, name, os.O_RDONLY)
         except PermissionError as error:
             warn(self._logged, f"{name} cannot be read, and is left out", error)
@@ -359,7 +359,7 @@ class Directory:
 
     @contextmanager
     def _locked(self, patience_seconds: float) -> Generator[None]:
-        """Keep other processes from merging; scrapes go on."""
+        """Keep other processes from merging; scrapes continue."""
         descriptor = opened(self.folder, _LOCK, os.O_RDWR | os.O_CREAT)
         try:
             deadline = time.monotonic() + patience_seconds

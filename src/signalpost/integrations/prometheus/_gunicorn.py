@@ -75,7 +75,7 @@ class GunicornMetrics:
         found = directory_of(directory)
         if found is None:
             raise ConfigurationError(
-                "GunicornMetrics are those of several processes; set"
+                "GunicornMetrics needs a directory for several processes; set"
                 f" {DIRECTORY_VARIABLE} to a directory before the server starts",
                 key="directory",
             )
@@ -89,9 +89,9 @@ class GunicornMetrics:
         self._exits = Group(len(_REASONS), [Label("reason", len(_REASONS))], exits)
         text = "Workers that have loaded the application."
         self._workers = Group(1, [], gauge(f"{start}workers", text))
-        text = "Workers that have a request under way."
+        text = "Workers that handle a request."
         self._busy = Group(1, [], gauge(f"{start}busy_workers", text))
-        text = "Time from the server in front to a worker that has read the head."
+        text = "Time from the proxy until a worker has read the headers."
         queue = histogram(f"{start}request_queue_seconds", text, bounds)
         self._queue = Group(1, [], queue)
         self._store = Store(found)

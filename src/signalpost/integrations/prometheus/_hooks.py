@@ -44,7 +44,7 @@ def clear_metrics(server: t.Any) -> None:
             directory.give_to(settings.uid, settings.gid)
         if not getattr(server, "master_pid", 0) and not directory.clear():
             checked(log, logging.WARNING).warning(
-                "processes of another start use %r, so its metrics are kept; give each"
+                "processes of another run use %r, so its metrics are kept; give each"
                 " server a directory of its own",
                 directory.path,
             )

@@ -125,12 +125,11 @@ class PrometheusMetrics:
     :param buckets: The upper bounds of the buckets of the duration and of the time to
         the headers, in seconds, ascending.
     :param stream_buckets: The same for the duration of streams.
-    :param labels: Further labels of the exchanges' metrics: functions by names, each
-        of which takes the exchange and returns the value; or their locations, as
+    :param labels: Further labels of the exchanges' metrics: functions by names, each of
+        which takes the exchange and returns the value; or their locations, as
         ``"shop.metrics:tenant_of"``. If one raises, this is logged once, and the value
         is ``<failed>``.
-    :param max_values: The most values of each of these labels; the first ones are
-        kept.
+    :param max_values: The most values of each of these labels; the first ones are kept.
     :param max_routes: The most routes, and the most names of units of work.
     :param max_label_sets: The most sets of values of each group of metrics.
     :param exemplar: Takes an exchange and returns the labels of an exemplar for its
@@ -138,8 +137,8 @@ class PrometheusMetrics:
     :param with_sql: Count statements and pools.
     :param with_receivers: Count each call of a receiver, which takes time at each call.
     :param with_scrapes: Count a request that reads the metrics through the application.
-    :param exclude: Patterns of paths whose requests and statements are not counted:
-        see :func:`~signalpost.receivers.paths.exclusion_of`.
+    :param exclude: Patterns of paths whose requests and statements are not counted: see
+        :func:`~signalpost.receivers.paths.exclusion_of`.
     :param path: The path at which a Flask application serves the metrics, as
         ``"/metrics"``. It is an error if a route has this path; a route that is added
         later is served instead.

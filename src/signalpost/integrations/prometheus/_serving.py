@@ -78,7 +78,7 @@ def scrape(
 def _understood(accept: str) -> str:
     """Return what the library understands of an Accept header.
 
-    It trips over a version that is no number.
+    It trips over a version that is not a number.
     """
     return ",".join(
         one

@@ -71,7 +71,7 @@ class SqlMetrics:
         self._process = os.getpid()
         start = f"{prefix}sql_statement"
         labels = [Label("operation", _MOST_OPERATIONS), Label("outcome", 2)]
-        text = "Statements that the database executed or failed to."
+        text = "Statements that the database executed, failed ones included."
         self._statements = Group(
             *(most, [route, *labels]),
             counter(f"{start}s", text),
@@ -90,7 +90,7 @@ class SqlMetrics:
         waits = histogram(f"{start}wait_seconds", text, _BOUNDS)
         text = "Time that a connection of the pool was in use."
         uses = histogram(f"{start}use_seconds", text, _BOUNDS)
-        text = "Callers that no connection of the pool was free for in time."
+        text = "Callers that got no connection of the pool in time."
         timeouts = counter(f"{start}timeouts", text)
         self._pools = Group(_MOST_POOLS, labels, waits, uses, timeouts)
         self._levels = Group(

@@ -37,7 +37,7 @@ class WorkMetrics:
             counter(f"{prefix}work_units", "Units of work that are over."),
             histogram(f"{prefix}work_duration_seconds", text, _BOUNDS),
         )
-        flights = gauge(f"{prefix}work_in_flight", "Units of work under way.")
+        flights = gauge(f"{prefix}work_in_flight", "Units of work that are not over.")
         self._flights = Group(most, [name], flights)
         self._put = store.put
         store.add(self._ended, self._flights)

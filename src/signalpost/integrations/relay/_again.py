@@ -79,7 +79,7 @@ def is_sent_by_us(event: Event) -> bool:
 def checked_signal(signal: object) -> NamedSignal:
     """Return a signal that can be relayed.
 
-    :raises TypeError: If it is no named signal.
+    :raises TypeError: If it is not a named signal.
     :raises PayloadError: If it does not declare its payload.
     :raises ValueError: If its name cannot be the type of an event.
     """
@@ -106,7 +106,7 @@ class Signals(Mapping[str, NamedSignal]):
     """The signals that events are received for, by name.
 
     :param signals: The signals. Each is checked by :func:`checked_signal`.
-    :raises TypeError: If one of them is no named signal.
+    :raises TypeError: If one of them is not a named signal.
     :raises PayloadError: If one of them does not declare its payload.
     :raises ValueError: If two have the same name, or a name cannot be the type of an
         event.

@@ -146,7 +146,7 @@ class AmqpTransport:
             self._warned.add(type_)
             log.warning(
                 "no group receives %r at %s, so it is lost; start a listener once,"
-                " which makes the queue of its group",
+                " which creates the queue of its group",
                 type_,
                 self._address.shown,
             )

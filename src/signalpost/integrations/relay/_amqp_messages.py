@@ -24,8 +24,8 @@ __all__ = [
     "tries_in",
 ]
 
-# A worker that stops gives back what it has not come to, and that is no try. But what
-# is given back again and again may be what kills its workers.
+# A worker that stops gives back what it has not come to, and that is not a try. But
+# what is given back again and again may be what kills its workers.
 MOST_RETURNS: t.Final = 3
 MOST_RETURNS_COUNTED_BY_QUEUE: t.Final = 20
 

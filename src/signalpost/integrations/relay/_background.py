@@ -188,7 +188,7 @@ class BackgroundSends:
             self._is_away = True
             self._counts.note_delayed(len(own), str(error))
             return False
-        # It is no error of the broker, so each further try would fail, too.
+        # It is not an error of the broker, so each further try would fail, too.
         except Exception as error:  # noqa: BLE001  # logged
             log.exception("relay: %d events cannot be sent", len(events))
             self._counts.note_failure()
@@ -203,7 +203,7 @@ class BackgroundSends:
         return True
 
     def _set_aside(self, own: _Queue, error: EventsRefusedError) -> None:
-        """Drop the events that the broker never accepts, so that the others go on."""
+        """Drop the events that the broker never accepts, so that others continue."""
         self._note_back()
         self._counts.note_failure()
         batch, own.batch = own.batch, []

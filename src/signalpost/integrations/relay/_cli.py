@@ -51,20 +51,20 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     add_dead(commands)
     _add_send(commands)
     add_forget(commands)
-    text = "see whether a broker can be used, and lose events, and what waits there"
+    text = "check a broker, its settings and the waiting events"
     check = add_command(commands, "check", _check, text)
     check.add_argument(
         "--group",
         action="append",
         default=[],
-        help="see what waits for it; may be given often (all that the broker shows)",
+        help="show its waiting events; may be given several times (default: all)",
     )
 
 
 def _add_listen(commands: t.Any) -> None:
     text = "receive events, and send their signals again in this process"
     listen = add_command(commands, "listen", _listen, text, "SIGNAL …")
-    listen.epilog = "It runs until SIGTERM or Ctrl-C, and finishes what runs by then."
+    listen.epilog = "It runs until SIGTERM or Ctrl-C, and finishes the running events."
     listen.add_argument("--group", required=True, help="the workers that share events")
     listen.add_argument(
         "--import",
@@ -72,7 +72,7 @@ def _add_listen(commands: t.Any) -> None:
         default=[],
         dest="modules",
         metavar="MODULE",
-        help="a module that connects receivers; may be given often",
+        help="a module that connects receivers; may be given several times",
     )
     listen.add_argument(
         "--max-tries",
@@ -160,7 +160,7 @@ def _add_send(commands: t.Any) -> None:
         ' name. JSON is the payload, as {"order": 5, "total": {"$decimal": "9.99"}}.'
     )
     send.add_argument(
-        "--source", default="command-line", help="whose event it is (%(default)s)"
+        "--source", default="command-line", help="the source of the event (%(default)s)"
     )
     send.add_argument("--sender", help="the name of the signal's sender")
 

@@ -74,7 +74,7 @@ def add_command(
     parser.add_argument(
         "--prefix",
         default="signalpost",
-        help="what names of streams and queues begin with (%(default)s)",
+        help="the prefix of names of streams and queues (%(default)s)",
     )
     parser.set_defaults(run=partial(_guarded, run))
     return parser

@@ -28,7 +28,7 @@ _RIGHT = 0
 
 def add_dispatch(commands: t.Any) -> None:
     """Add the command."""
-    text = "publish what is committed in an outbox"
+    text = "publish the committed events of an outbox"
     dispatch = add_command(commands, "dispatch", _dispatch, text)
     dispatch.epilog = (
         "It runs until SIGTERM or Ctrl-C. Several may run at once, for one outbox."
@@ -60,7 +60,7 @@ def add_dispatch(commands: t.Any) -> None:
         help="how often to try an event that the broker refuses (for ever)",
     )
     dispatch.add_argument(
-        "--once", action="store_true", help="publish what is there, and end"
+        "--once", action="store_true", help="publish the existing events and exit"
     )
     add_live(dispatch)
 

@@ -20,12 +20,10 @@ _RIGHT = 0
 
 def add_forget(commands: t.Any) -> None:
     """Add the command."""
-    text = "delete a group that is needed no more, with its dead letters"
+    text = "delete an unused group, with its dead letters"
     forget = add_command(commands, "forget", _forget, text, "GROUP")
     forget.epilog = "It refuses while the group has listeners or dead letters."
-    forget.add_argument(
-        "--force", action="store_true", help="whether it has some or not"
-    )
+    forget.add_argument("--force", action="store_true", help="even if it has some")
 
 
 def _forget(chosen: argparse.Namespace) -> int:
@@ -52,7 +50,7 @@ def _check_unused(found: Backlog) -> None:
         raise ValueError(
             f"the group {found.group!r} has {_number(found.listeners, 'listener')};"
             " stop them first: a listener that was killed counts for a minute more"
-            " (--force deletes the group all the same)"
+            " (--force deletes the group anyway)"
         )
     if found.dead:
         raise ValueError(

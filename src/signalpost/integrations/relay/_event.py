@@ -209,7 +209,7 @@ def read(body: bytes, codecs: Codecs, tries: int = 1) -> Event:
     """Return the event that a body holds.
 
     :param tries: The number of this try to receive it.
-    :raises EventError: If it is no event, or has values that cannot be read.
+    :raises EventError: If it is not an event, or has values that cannot be read.
     """
     event = _document(body)
     if event.get("specversion") != "1.0":
@@ -260,7 +260,7 @@ def _loaded(body: bytes) -> t.Any:
 
 
 def _refuse(constant: str) -> t.NoReturn:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a number of JSON")
 
 
 def _data_of(event: dict[str, t.Any]) -> dict[str, t.Any]:

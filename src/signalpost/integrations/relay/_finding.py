@@ -15,7 +15,7 @@ def found(path: str, kind: type[T]) -> T:
     """Return the object of a kind that a path names.
 
     :param path: As ``"shop.events:order_placed"``.
-    :raises ValueError: If it is no path.
+    :raises ValueError: If it is not a path.
     :raises ImportError: If the module cannot be imported, or has no such object.
     :raises TypeError: If the object is of another kind.
     """

@@ -16,14 +16,16 @@ __all__ = ["EventLogger", "log_event"]
 
 
 class EventLogger:
-    """Log one line for each event, to be connected to ``relay-received``.
+    """Log one line for each event; connect it to ``relay-received``.
 
     ::
 
         relay_received.connect(log_event)
 
     The line has the signal, the source, the outcome of its receivers, their duration,
-    the age of the event when they began, and the number of the try::
+    the age of the event when they began, and the number of the try:
+
+    .. code-block:: text
 
         order-placed from shop complete 12.3 ms, after 0.2 s, try 1
 

@@ -261,7 +261,7 @@ def _sends_to(
     """Return what sends to a broker."""
     if address is None:
         raise ValueError(
-            "url must be where the broker is, as 'redis://broker/0', got None; only"
+            "url must be the URL of the broker, as 'redis://broker/0', got None; only"
             " sends='outbox' needs none"
         )
     opened(address)
@@ -278,8 +278,8 @@ def _outbox_sends(
     """Return what sends into the user's database."""
     if address is not None:
         raise ValueError(
-            f"a relay with sends='outbox' needs no url, got {address.shown!r}; it is"
-            " `signalpost relay dispatch` that sends to the broker"
+            f"a relay with sends='outbox' needs no url, got {address.shown!r};"
+            " `signalpost relay dispatch` sends to the broker"
         )
     from ._table import OutboxSends  # only where SQLAlchemy is
 

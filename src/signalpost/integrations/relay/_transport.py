@@ -217,7 +217,7 @@ class Address:
         """Return the URL without our options, and the values of our options.
 
         :param known: The default of each option, all positive numbers.
-        :raises ValueError: If one of the values is no positive number.
+        :raises ValueError: If one of the values is not a positive number.
         """
         parts = urlsplit(self.url)
         found = dict(known)
@@ -233,7 +233,7 @@ class Address:
 def positive(name: str, text: str) -> float:
     """Return the value of an option in a URL as a positive number.
 
-    :raises ValueError: If it is no positive number.
+    :raises ValueError: If it is not a positive number.
     """
     try:
         value = float(text)
@@ -292,8 +292,8 @@ def raise_no_group(address: Address, group: str) -> t.NoReturn:
     :raises RelayError: Always.
     """
     raise RelayError(
-        f"the broker at {address.shown} has no group {group!r}; a group is there once a"
-        " listener of it has been started"
+        f"the broker at {address.shown} has no group {group!r}; a group exists after"
+        " its first listener has started"
     )
 
 

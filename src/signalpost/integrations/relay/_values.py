@@ -95,7 +95,7 @@ class Codecs:
 
     :param given: Codecs for the user's types, by type. A value is written by the codec
         of its class, or of the nearest base class.
-    :raises TypeError: If it is no mapping of types to codecs.
+    :raises TypeError: If it is not a mapping of types to codecs.
     :raises ValueError: If a name is not valid, or another type has it.
     """
 

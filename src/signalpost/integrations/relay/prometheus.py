@@ -73,7 +73,7 @@ class RelayCollector:
     :param outbox: Returns how many rows wait, and the age of the oldest in seconds:
         the method ``waiting`` of a
         :class:`~signalpost.integrations.relay.outbox.Dispatcher`, which need not run.
-    :raises TypeError: If groups are no list.
+    :raises TypeError: If ``groups`` is not a list.
     :raises ValueError: If another argument cannot be one.
     :raises ImportError: If the package for such a URL is not installed.
 
@@ -168,13 +168,11 @@ def _of_relays(*, is_empty: bool = False) -> Iterable[Metric]:
     relays = [] if is_empty else all_open()
     start = "signalpost_relay"
     waiting = _gauge(f"{start}_waiting_events", "Events that wait here.", "source")
-    oldest = _gauge(
-        f"{start}_oldest_seconds", "For how long the first waits.", "source"
-    )
+    oldest = _gauge(f"{start}_oldest_seconds", "Age of the oldest event.", "source")
     sent = _counter(f"{start}_sent_events", "Events the broker has taken.", "source")
     dropped = _counter(f"{start}_dropped_events", "Events given up.", "source")
     tries = _counter(f"{start}_tries", "Calls of the broker to send.", "source")
-    failures = _counter(f"{start}_failures", "Those that failed.", "source")
+    failures = _counter(f"{start}_failures", "Calls that failed.", "source")
     for source in sorted({one.source for one in relays}):
         own = [one for one in relays if one.source == source]
         waiting.add_metric([source], sum(one.waiting for one in own))
@@ -192,7 +190,7 @@ def _of_listeners(*, is_empty: bool = False) -> Iterable[Metric]:
     received = _counter(f"{start}_received_events", "Events received.", "group")
     repeated = _counter(f"{start}_repeated_events", "Events that came again.", "group")
     failed = _counter(f"{start}_failed_tries", "Tries that failed.", "group")
-    buried = _counter(f"{start}_buried_events", "Events put aside.", "group")
+    buried = _counter(f"{start}_buried_events", "Dead letters made.", "group")
     for group in sorted({one.group for one in listeners}):
         own = [one for one in listeners if one.group == group]
         received.add_metric([group], sum(one.received for one in own))
@@ -205,7 +203,7 @@ def _of_listeners(*, is_empty: bool = False) -> Iterable[Metric]:
 def _of_groups(backlogs: Sequence[Backlog] | None) -> Iterable[Metric]:
     start = "signalpost_group"
     waiting = _gauge(f"{start}_waiting_events", "Events not finished.", "group")
-    oldest = _gauge(f"{start}_oldest_seconds", "How long the first waits.", "group")
+    oldest = _gauge(f"{start}_oldest_seconds", "Age of the oldest event.", "group")
     dead = _gauge(f"{start}_dead_letters", "Dead letters.", "group")
     listeners = _gauge(f"{start}_listeners", "Listeners that run.", "group")
     for one in backlogs or ():
@@ -216,7 +214,7 @@ def _of_groups(backlogs: Sequence[Backlog] | None) -> Iterable[Metric]:
             oldest.add_metric([one.group], 0)
         dead.add_metric([one.group], one.dead)
         listeners.add_metric([one.group], one.listeners)
-    up = _gauge("signalpost_broker_up", "Whether the broker has answered.")
+    up = _gauge("signalpost_broker_up", "1 if the broker has answered.")
     up.add_metric([], int(backlogs is not None))
     yield from (up, waiting, oldest, dead, listeners)
 
@@ -225,7 +223,7 @@ def _of_outbox(count: int, seconds: float | None) -> Iterable[Metric]:
     start = "signalpost_outbox"
     waiting = _gauge(f"{start}_waiting_events", "Rows that are not published.")
     waiting.add_metric([], count)
-    oldest = _gauge(f"{start}_oldest_seconds", "For how long the first waits.")
+    oldest = _gauge(f"{start}_oldest_seconds", "Age of the oldest event.")
     oldest.add_metric([], seconds or 0.0)
     yield from (waiting, oldest)
 

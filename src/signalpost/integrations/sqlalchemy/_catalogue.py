@@ -142,7 +142,7 @@ savepoint_releasing: NamedSignal = catalogue.signal(
 
 savepoint_rolling_back: NamedSignal = catalogue.signal(
     "savepoint-rolling-back",
-    "What was done since a savepoint is about to be undone.",
+    "Changes since a savepoint are about to be undone.",
     payload=("name", "exchange"),
 )
 """Everything since a savepoint is about to be rolled back.

@@ -47,7 +47,7 @@ def _load(instance: Any, context: object) -> None:
 
 
 class _Constructors:
-    """The ``__init__`` of each mapped class, within one of ours."""
+    """The ``__init__`` of each mapped class, in a wrapper."""
 
     def __init__(self) -> None:
         self._wrapped: weakref.WeakSet[type] = weakref.WeakSet()
@@ -79,7 +79,7 @@ class _Constructors:
 
 
 _ORIGINAL = "_signalpost_original"
-"""The attribute of a constructor of ours that holds the one within it."""
+"""The attribute of a wrapper that holds the constructor within it."""
 
 
 def _wrapped(constructor: Callable[..., None]) -> Callable[..., None]:

@@ -79,7 +79,7 @@ class Failures:
     def _connect(
         self, dialect: Dialect, record: object, cargs: t.Any, cparams: t.Any
     ) -> t.Any:
-        """Call the driver as SQLAlchemy would, and send what is no error of a driver.
+        """Call the driver as SQLAlchemy would, and send errors of other kinds.
 
         Such as an :exc:`OSError` of asyncpg's. SQLAlchemy passes it on by itself, and
         reports only the driver's.
@@ -129,7 +129,7 @@ def send_pool_timeout(error: BaseException) -> None:
 
 
 def _operation_of(error: ExceptionContext) -> str | None:
-    """Return what has failed; ``None`` if it was a statement, or nothing of ours."""
+    """Return what has failed; ``None`` if it was a statement, or was not seen here."""
     original = error.original_exception
     if isinstance(original, StatementError):
         # Reported already, as a statement: PREPARE TRANSACTION is one for PostgreSQL.

@@ -109,8 +109,8 @@ def instrument(
         database, as ``"db.example:5432/shop"``. Pools with one name are added up.
     :returns: What undoes it; it may be dropped.
     :raises TypeError: If ``target`` is something else, ``with_parameters`` is neither
-        ``True`` nor ``False``, or ``pool_name`` is given for all engines or is no
-        string.
+        ``True`` nor ``False``, or ``pool_name`` is given for all engines or is not a
+    string.
 
     .. versionadded:: 0.1
     """

@@ -65,7 +65,7 @@ def _sizes_of_queue(pool: QueuePool, used: int) -> Sizes:
         return Sizes(max(pool.checkedout(), used), idle, 0, None, None)
     # Negative until as many as its size have been opened.
     overflow = pool.overflow()
-    # It has no public name. A negative number is no limit.
+    # It has no public name. A negative number is not a limit.
     most_overflow: t.Any = getattr(pool, "_max_overflow", -1)
     return Sizes(
         # The same as checkedout(), which would take the lock of the queue once more.

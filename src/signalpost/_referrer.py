@@ -43,13 +43,13 @@ _at = re.compile(r"@|%(?:25)*40")
 def shown_referrer(header: str) -> str:
     """Return the part of a Referer header that can be logged: origin and path.
 
-    Of a URL with an authority (``//``) user name, password, query and fragment are
+    If a URL has an authority (``//``), its user name, password, query and fragment are
     dropped, and so are parameters of a segment of the path (``;jsessionid=…``) and the
     user of a URL within the path. If it is not certain where a part ends, as with
     backslashes, an encoded ``@``, or a port that is not a number, only the scheme is
     left: ``"https:…"``. So it is for all that has no authority, as ``mailto:`` and
-    ``data:``, but ``about:blank``. A path, and a host name without a scheme, are
-    kept; all else is ``"…"``.
+    ``data:``, but ``about:blank``. A path, and a host name without a scheme, are kept;
+    all else is ``"…"``.
 
     By hand: :func:`urllib.parse.urlsplit` raises for some of what clients send and
     removes characters from the rest. The time is linear in the length.

@@ -41,7 +41,7 @@ class SignalpostError(Exception):
 class ReceiverError(SignalpostError, TypeError):
     """An object cannot be connected as a receiver.
 
-    :param message: What was expected, what came, what to do.
+    :param message: The message: what was expected, what came, what to do.
     :param receiver: The object that was given.
     """
 
@@ -56,7 +56,7 @@ class ReceiverError(SignalpostError, TypeError):
 class SignalError(SignalpostError):
     """A signal cannot do what it was called for. The base of two others.
 
-    :param message: What was expected, what came, what to do.
+    :param message: The message: what was expected, what came, what to do.
     :param signal: The signal.
     :param receiver: The receiver that it is about, if it is about one.
     """
@@ -85,7 +85,7 @@ class AsyncReceiverError(SignalError, RuntimeError):
 class ApplicationError(SignalpostError, TypeError):
     """An object cannot be wrapped as a WSGI application.
 
-    :param message: What was expected, what came, what to do.
+    :param message: The message: what was expected, what came, what to do.
     :param application: The object that was given.
     """
 
@@ -104,7 +104,7 @@ class ApplicationGoneError(SignalpostError, ReferenceError):
 class ExtensionError(SignalpostError, RuntimeError):
     """The Flask extension cannot be set up on an application.
 
-    :param message: What was expected, what came, what to do.
+    :param message: The message: what was expected, what came, what to do.
     :param application: The application that was given.
     """
 
@@ -210,7 +210,7 @@ class TooManyStatementsError(SignalpostError, AssertionError):
     """A block of a test has executed more SQL statements than it may.
 
     :param message: The number expected and executed, and the statements.
-    :param statements: What was executed.
+    :param statements: The executed statements.
     :param limit: How many statements the block may execute.
     """
 
@@ -248,7 +248,7 @@ class RelayError(SignalpostError, ConnectionError):
 class NotSendableError(SignalpostError, TypeError):
     """A value of a payload cannot be sent to other processes.
 
-    :param message: What it is, and what to send in its place.
+    :param message: The message: which value it is, and what to send instead.
     :param field: Where it is, as ``"payload.order"``.
 
     .. versionadded:: 0.1

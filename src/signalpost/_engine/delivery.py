@@ -172,7 +172,7 @@ def deliver_isolated(  # noqa: PLR0913, PLR0917  # where requests are served
 ) -> tuple[list[tuple[Receiver, Any]], int]:
     """Call every receiver; report those that raise an :exc:`Exception`.
 
-    What a strict receiver raises goes through, and no receiver after it is called.
+    An exception of a strict receiver propagates, and later receivers are not called.
 
     :param dispatch: The send.
     :param through: The exceptions that go through, whichever receiver raises them.

@@ -232,8 +232,8 @@ class Signal:
             ``current_app`` is resolved.
         :param weak: Hold the receiver weakly: it is disconnected when it is freed.
             ``False`` keeps it alive as long as it is connected; a lambda needs this.
-        :param once: Disconnect the receiver before its first call. Of several threads
-            that send at once, one calls it.
+        :param once: Disconnect the receiver before its first call. If several threads
+            send at once, one of them calls it.
         :param priority: Receivers of a higher priority run first.
         :param dispatch_uid: Anything hashable that identifies the receiver. For one
             sender the first receiver with a uid is connected, and others with the same

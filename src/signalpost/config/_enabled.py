@@ -71,8 +71,8 @@ class EnabledReceiver:
     def shown_options(self) -> Mapping[str, Any]:
         """The options with ``…`` in place of possible secrets.
 
-        The names of options and the form of their values decide this. Of a URL, the
-        host is shown; of an object, its type.
+        The names of options and the form of their values decide this. The host of a URL
+        is shown, and the type of an object.
 
         .. versionadded:: 0.1
         """

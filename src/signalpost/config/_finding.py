@@ -330,7 +330,7 @@ def _wrong_values(
 ) -> Iterable[ConfigurationError]:
     """Yield an error for each value that is refused by itself, with its line.
 
-    Of our own classes only, which may be made in vain.
+    Only for this package's classes, of which an unused object does no harm.
     """
     if not kind.__module__.startswith("signalpost."):
         return

@@ -123,7 +123,7 @@ def _items_of(
 ) -> Iterator[tuple[str, Any]]:
     """Yield the first items of a container, each with the name that it is judged by.
 
-    What comes after the name of a secret is one, as in ``["--password", "x"]``.
+    A value after the name of a secret is a secret, as in ``["--password", "x"]``.
     """
     if isinstance(value, Mapping):
         items = [*islice(value.items(), most)]

@@ -51,7 +51,7 @@ _OF_INTEGRATIONS: t.Final[Mapping[str, tuple[str, str]]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
-    :param arguments: What follows its name; ``None`` for those of the process.
+    :param arguments: The arguments; ``None`` for those of the process.
     :returns: The exit code: 0 if all is right, 1 if a configuration is not or a file
         cannot be written. With 2, by :exc:`SystemExit`, arguments are refused.
     """

@@ -74,7 +74,8 @@ def wrapped(
 ) -> list[str]:
     """Return the lines of a name in bold letters and a text.
 
-    What is not printable in them is escaped, as they are from files and modules.
+    Characters that are not printable are escaped, as the texts come from files and
+    modules.
 
     :param width: Where lines are broken, between words; ``None`` for never, so that the
         whole is one line, for grep.

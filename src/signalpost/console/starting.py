@@ -15,7 +15,7 @@ def start_configuration(path: str, *, replaces: bool) -> str:
 
     :param path: Where; the name must end in ``.toml``.
     :param replaces: Whether a file that is there is replaced.
-    :returns: What was written where, and what to do with it.
+    :returns: A sentence for the user: the path of the file, and how to use it.
     :raises OSError: If it cannot be written; the message has the reason.
     """
     shown = single_line(path)

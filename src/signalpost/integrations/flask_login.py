@@ -32,7 +32,7 @@ class UserReader:
     """
 
     signals: ClassVar[Mapping[str, str]] = {"request-finished": "__call__"}
-    """Which method is called for which signal."""
+    """The method for each signal."""
 
     def __call__(self, sender: object, *, exchange: Exchange) -> None:
         """Keep the user of an exchange whose response is ready."""

@@ -1,4 +1,4 @@
-"""Which receivers are connected to the signals of the catalogue, and what they did."""
+"""The receivers that are connected to the built-in signals, and their calls."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ class FailureLogger:
         "got-request-exception": "__call__",
         "work-finished": "finished",
     }
-    """Which method is connected to which signal."""
+    """The method for each signal."""
 
     def __init__(  # noqa: PLR0913 - each is an option of its own
         self,

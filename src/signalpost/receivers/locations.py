@@ -1,4 +1,4 @@
-"""Which code is the application's, so that a log names a line of it."""
+"""Distinguish the application's code, so that a log names a line of it."""
 
 from __future__ import annotations
 

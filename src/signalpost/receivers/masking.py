@@ -12,7 +12,7 @@ from .statements import end_of_nested_comment
 __all__ = ["LONGEST_READ", "checked_with_values", "masked", "masked_for", "shape_of"]
 
 LONGEST_READ: t.Final = 10_000
-"""How many characters of a statement are read. What comes later is not shown."""
+"""How many characters of a statement are read. Further ones are not shown."""
 
 # Parts of patterns. Each ends at the end of the text at the latest, so that it needs no
 # second attempt, and the time is linear in the length of any text. Possessive are only
@@ -169,8 +169,8 @@ def masked(statement: str, engine: object = None) -> str:
 
     Values are strings and numbers; placeholders stay as they are. Comments are left
     out, as they may have values in them, too, such as the id of a trace. Names stay,
-    also with digits in them or between quotation marks. Which text is a string and
-    which is a name depends on the database, and on its settings. In doubt, all that may
+    also with digits in them or between quotation marks. It depends on the database, and
+    on its settings, which text is a string and which is a name. In doubt, all that may
     be a value is hidden, up to the end of the text if necessary, where ``…`` is shown.
 
     >>> masked("SELECT * FROM t1 WHERE name = 'blue' AND size > 7 -- for Ann")

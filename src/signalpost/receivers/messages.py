@@ -57,7 +57,7 @@ _key = re.compile(r" for key '[\w.$-]+'[\"']?\)*\Z")
 def message_without_values(exception: BaseException, message: str) -> str:
     r"""Return the message of an exception, cut where a database's values begin.
 
-    Of a driver's error the first line is kept, up to the first value in quotation
+    For a driver's error the first line is kept, up to the first value in quotation
     marks or brackets; names of tables, columns, constraints and the like may come
     before. Further lines, such as PostgreSQL's ``DETAIL:`` and ``LINE 1:``, have
     values, in the language of the server. SQLAlchemy's ``[SQL: …]`` is kept with the
@@ -95,7 +95,7 @@ def has_database_error(exception: BaseException) -> bool:
 def hide_values(trace: TracebackException, exception: BaseException) -> None:
     """Cut the messages of a traceback, of its causes and of the parts of groups.
 
-    :param trace: What was made of the exception.
+    :param trace: The traceback of the exception.
     :param exception: The exception.
     """
     private: t.Any

@@ -34,7 +34,7 @@ class RequestFields:
 
     :param names: ``"request_id"``, ``"client"``, ``"host"``, ``"user_agent"``; any
         other is a key of :attr:`.Exchange.state`.
-    :param clients: What reads the address of the client.
+    :param clients: Reads the address of the client.
     :param taken: The names that the line uses itself.
     :raises TypeError: If ``names`` is not a list of strings.
     :raises ValueError: If a name is taken, or is not a name.

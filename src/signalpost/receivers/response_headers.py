@@ -35,7 +35,7 @@ class IdHeader:
     """
 
     signals: ClassVar[Mapping[str, str]] = {"exchange-opened": "__call__"}
-    """Which method is called for which signal."""
+    """The method for each signal."""
 
     def __init__(self, *, name: str = "X-Request-ID") -> None:
         if not isinstance(name, str):
@@ -88,7 +88,7 @@ class ServerTiming:
     """
 
     signals: ClassVar[Mapping[str, str]] = {"exchange-opened": "__call__"}
-    """Which method is called for which signal."""
+    """The method for each signal."""
 
     def __call__(self, sender: object, *, exchange: Exchange) -> None:
         """Add the header to the response of an exchange that was opened."""

@@ -84,7 +84,7 @@ class SqlLogger:
         "sql-executed": "__call__",
         "sql-failed": "failed",
     }
-    """Which method is called for which signal."""
+    """The method for each signal."""
 
     def __init__(
         self,
@@ -209,7 +209,7 @@ class RepeatLogger:
     """
 
     signals: ClassVar[Mapping[str, str]] = {"sql-executed": "__call__"}
-    """Which method is called for which signal."""
+    """The method for each signal."""
 
     def __init__(
         self,

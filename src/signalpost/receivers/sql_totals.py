@@ -49,7 +49,7 @@ class SqlTotalsCounter:
         "sql-executed": "__call__",
         "sql-failed": "failed",
     }
-    """Which method is called for which signal."""
+    """The method for each signal."""
 
     def __call__(
         self,

@@ -73,10 +73,10 @@ class FittedValues:
 
     Dicts, lists, tuples, sets and deques are written with all that they hold, and other
     objects as their text. A container within itself, and what is below 64 levels,
-    becomes text such as ``<dict within itself>``. What occurs again is written again,
-    but no more than was written once, and 1,000 members and characters; after that it
-    becomes ``<dict as before>``, and a text is cut after 100 characters. So the cost
-    grows with the size of the values, whatever refers to what.
+    becomes text such as ``<dict within itself>``. A value that occurs again is written
+    again, but no more than was written once, and 1,000 members and characters; after
+    that it becomes ``<dict as before>``, and a text is cut after 100 characters. So the
+    cost grows with the size of the values, whatever refers to what.
 
     Members are read as the built-in types hold them: an ``__iter__`` or ``items`` of a
     subclass is not called. The text of any other object costs what its ``__str__``

@@ -35,8 +35,9 @@ class Restored(Block):
 def restored(*chosen: Signal | Namespace) -> Restored:
     """Restore every connection at the end of a ``with`` block, as after a test.
 
-    What was connected within the block is disconnected, and what was disconnected is
-    connected again, in its place and with its options, if its receiver still lives.
+    Connections of the block are disconnected, and a receiver that was disconnected in
+    the block is connected again, in its place and with its options, if its receiver
+    still lives.
 
     >>> from signalpost import Signal
     >>> paid = Signal()

@@ -53,7 +53,7 @@ class AttributeOfApplication:
 def explain_attributes_of(sender: object, layer_class: type) -> None:
     """Have a class of layers explain that it lacks the attributes of an application.
 
-    Of each class of applications this is done once.
+    This is done once for each class of applications.
     """
     if id(type(sender)) in _explained:
         return

@@ -255,7 +255,7 @@ def _is_of_earlier(
 ) -> bool:
     """Return whether a receiver was made by the earlier run of a file, not this one.
 
-    What both have was imported by both, and is not connected twice.
+    A receiver in both runs was imported by both, and is not connected twice.
     """
     if isinstance(receiver, FunctionType):
         return receiver.__globals__ is earlier

@@ -30,7 +30,7 @@ class RedisGroups:
     Streams are looked for by SCAN, which reads all keys of the database in steps, and
     are remembered for a minute.
 
-    :param prefix: What the names of streams begin with.
+    :param prefix: The prefix of the names of streams.
     """
 
     def __init__(self, prefix: str) -> None:

@@ -240,7 +240,7 @@ class _InlineSends:
     def put(self, event: WrittenEvent) -> None:
         """Read an event, and send its signal again.
 
-        :raises Exception: What the first receiver that fails raises.
+        :raises Exception: The exception of the first receiver that fails.
         """
         received = read(event.body, self._codecs)
         signal, payload = self._signals.fit(received)

@@ -130,7 +130,7 @@ class Codecs:
     def plain(self, value: object, field: str, level: int = 0) -> Plain:
         """Return a value as a value of JSON.
 
-        :param field: What to call it in an error, as ``"payload.order"``.
+        :param field: Its name in an error, as ``"payload.order"``.
         :raises NotSendableError: If JSON cannot hold it.
         """
         kind = type(value)
@@ -210,7 +210,7 @@ class Codecs:
     def value(self, plain: Plain, field: str, level: int = 0) -> t.Any:
         """Return the value that was written as ``plain``.
 
-        :param field: What to call it in an error, as ``"payload.order"``.
+        :param field: Its name in an error, as ``"payload.order"``.
         :raises EventError: If its form is unknown or wrong.
         """
         kind = type(plain)

@@ -69,7 +69,7 @@ class RelayCollector:
         :class:`~signalpost.integrations.relay.Relay`; ``None`` to ask none.
     :param groups: The names of groups; all of them unless given. RabbitMQ does not
         show which there are.
-    :param prefix: What the names of streams and queues in the broker begin with.
+    :param prefix: The prefix of the names of streams and queues in the broker.
     :param outbox: Returns how many rows wait, and the age of the oldest in seconds:
         the method ``waiting`` of a
         :class:`~signalpost.integrations.relay.outbox.Dispatcher`, which need not run.

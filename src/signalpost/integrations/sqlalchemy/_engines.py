@@ -1,4 +1,4 @@
-"""Which engine sends."""
+"""The engine that sends."""
 
 from __future__ import annotations
 

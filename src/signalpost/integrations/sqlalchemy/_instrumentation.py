@@ -107,10 +107,10 @@ def instrument(
     :param pool_name: The name of the engine's pool, as ``"orders"``. If not given, it
         is the engine's ``pool_logging_name`` or ``logging_name``, or else server and
         database, as ``"db.example:5432/shop"``. Pools with one name are added up.
-    :returns: What undoes it; it may be dropped.
+    :returns: An object that undoes it; you need not keep it.
     :raises TypeError: If ``target`` is something else, ``with_parameters`` is neither
         ``True`` nor ``False``, or ``pool_name`` is given for all engines or is not a
-    string.
+        string.
 
     .. versionadded:: 0.1
     """

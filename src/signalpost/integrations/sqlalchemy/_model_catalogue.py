@@ -34,7 +34,7 @@ that ``session.merge()`` makes or that is unpickled: no ``__init__`` runs for th
   the changes.
 - ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
 
-What a receiver raises goes to the caller of the class.
+The caller of the class gets an exception of a receiver.
 
 .. versionadded:: 0.1
 """
@@ -59,7 +59,7 @@ existing object is refreshed, nor for one that is unpickled.
 - ``is_loaded``: ``True`` if it was loaded or merged, so that no ``__init__`` has run.
 - ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
 
-What a receiver raises goes to the caller of the class, or of the query.
+The caller of the class, or of the query, gets an exception of a receiver.
 
 SQLAlchemy has no event after ``__init__``. So, from the first receiver of this signal
 until :meth:`ModelInstrumentation.undo`, SQLAlchemy's ``__init__`` of each mapped class
@@ -91,7 +91,7 @@ the database makes by itself, such as ``ON DELETE CASCADE``.
   statements in the same transaction.
 - ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.
 
-What a receiver raises ends the flush.
+If a receiver raises, the flush is aborted.
 
 .. versionadded:: 0.1
 """
@@ -209,8 +209,8 @@ too late.
 - ``instance``: the object. Every column and every lazy relationship can be read; values
   that are not loaded need a statement. Written objects are not kept until the commit.
   If nothing else refers to an object and a receiver reads ``instance``, it is loaded
-  again. Of a deleted object, only loaded values can be read. ``None`` if the object
-  cannot be loaded, for instance because another transaction has deleted it.
+  again. If the object was deleted, only its loaded values can be read. ``None`` if the
+  object cannot be loaded, for instance because another transaction has deleted it.
 - ``identity``: the primary key, a tuple as ``(7,)``. A receiver that reads only this
   and ``change`` causes no statement.
 - ``change``: ``"created"``, also if it was updated after that, ``"updated"`` or

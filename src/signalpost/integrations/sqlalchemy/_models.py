@@ -36,7 +36,8 @@ def instrument_models() -> ModelInstrumentation:
     costs nothing. Call it, and connect permanent receivers, before threads use
     sessions, as for :func:`instrument`.
 
-    :returns: What undoes it; it may be dropped. The same one until it is undone.
+    :returns: An object that undoes it; you need not keep it. The same one until it is
+        undone.
 
     .. versionadded:: 0.1
     """

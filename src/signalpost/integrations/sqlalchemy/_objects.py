@@ -24,7 +24,7 @@ def has_receivers(signal: NamedSignal, model: type) -> bool:
 def send(signal: NamedSignal, instance: Any, **payload: Any) -> None:
     """Send an object's signal by its class, if it has receivers.
 
-    :raises BaseException: What a receiver raises.
+    :raises BaseException: The exception of a receiver.
     """
     model = type(instance)
     if has_receivers(signal, model):

@@ -53,8 +53,8 @@ from .reading import count_chunk
 from .reading import is_bodiless
 from .reading import response_start
 from .reading import text_of
+from .sendfile import body_or_file
 from .sendfile import FILE_WRAPPER
-from .sendfile import wrap_file_wrapper
 from .unsent import check_connection
 from .unsent import layers
 from .unsent import layers_by_sender
@@ -231,7 +231,7 @@ class SignalMiddleware(Layer):
                 if not demand.only_closed:
                     self._send(request_started, exchange)
             if FILE_WRAPPER in environ:
-                body = _body_or_file(app, environ, start)
+                body = body_or_file(app, environ, start)
             else:
                 body = app(environ, start)
             exchange._returned_at = time.perf_counter()
@@ -478,20 +478,6 @@ def _refuse_async(receiver: Callable[..., object]) -> t.NoReturn:
         None,
         receiver,
     )
-
-
-def _body_or_file(
-    app: WSGIApplication, environ: WSGIEnvironment, start: RecordingStartResponse
-) -> Iterable[bytes]:
-    """Call the application, and record the file that it gives the server to send."""
-    wrap = environ[FILE_WRAPPER]
-    ours = environ[FILE_WRAPPER] = wrap_file_wrapper(wrap)
-    try:
-        return app(environ, start)
-    finally:
-        # Servers compare a body with their own to know that it is a file.
-        if environ.get(FILE_WRAPPER) is ours:
-            environ[FILE_WRAPPER] = wrap
 
 
 _known_factory = BODY_FACTORIES.get

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import typing as t
 from collections.abc import Callable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from contextvars import Context
 from functools import lru_cache
@@ -13,10 +14,29 @@ from .._current import codes_that_set
 from .._current import context_exchange
 from ..exchange import Exchange
 
-__all__ = ["FILE_WRAPPER", "SentFile", "wrap_file_wrapper"]
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import WSGIEnvironment
+
+__all__ = ["FILE_WRAPPER", "SentFile", "body_or_file", "wrap_file_wrapper"]
 
 FILE_WRAPPER: t.Final = "wsgi.file_wrapper"
 """The key of the server's own wrapper in the environment (:pep:`3333`)."""
+
+
+def body_or_file(
+    app: WSGIApplication, environ: WSGIEnvironment, start: StartResponse
+) -> Iterable[bytes]:
+    """Call the application, and record the file that it gives the server to send."""
+    wrap = environ[FILE_WRAPPER]
+    ours = environ[FILE_WRAPPER] = wrap_file_wrapper(wrap)
+    try:
+        return app(environ, start)
+    finally:
+        # Servers compare a body with their own to know that it is a file.
+        if environ.get(FILE_WRAPPER) is ours:
+            environ[FILE_WRAPPER] = wrap
 
 
 def wrap_file_wrapper(wrap: Callable[..., t.Any]) -> Callable[..., t.Any]:

@@ -107,8 +107,8 @@ class LiveRecorder:
     :param waterfall: Whether the signals, templates and statements of each request are
         kept with their times and places, up to 40 of them.
     :param slow_seconds: The response time from which the page marks a request as slow.
-    :param messages: Whether messages of exceptions are kept. Values of a database are
-        cut from them in any case.
+    :param messages: Whether messages of exceptions are kept, and the reasons for which
+        events failed. Values of a database are cut from them in any case.
     :param exclude: Patterns of paths to record nothing of: see
         :func:`~signalpost.receivers.paths.exclusion_of`.
     :param max_routes: How many routes have rows of their own, up to 1000; those that

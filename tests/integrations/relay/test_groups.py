@@ -349,7 +349,7 @@ def test_rows_of_an_outbox_are_scraped(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"url": "amqp://127.0.0.1:1"}, "groups must name those"),
-        ({"url": "redis://127.0.0.1:1", "groups": "shipping"}, "a list of names"),
+        ({"url": "redis://127.0.0.1:1", "groups": "shipping"}, "a collection of names"),
         ({"groups": ["shipping"]}, "give its url"),
         ({"url": "kafka://b"}, "must begin with"),
         ({"outbox": 5}, "must be a function"),

@@ -8,6 +8,8 @@ import os
 import threading
 import time
 import typing as t
+from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from signalpost.errors import ConfigurationError
 from signalpost.exchange import current_exchange
 from signalpost.exchange import Exchange
 from signalpost.lifecycle import exchange_closed
+from signalpost.lifecycle import sql_executed
 from signalpost.live import LivePage
 from signalpost.live import LiveRecorder
 from signalpost.live import read_live
@@ -26,6 +29,7 @@ from signalpost.live._tops import Failure
 from signalpost.live._tops import Tops
 from signalpost.live.reading import Reader
 from signalpost.receivers.own_files import opened
+from tests.live.shop import Engine
 from tests.live.shop import execute
 from tests.live.shop import recorded
 from tests.live.shop import shop
@@ -352,3 +356,61 @@ def test_requests_go_on_and_are_counted_while_a_file_is_made(
     snapshot = read_live(folder)
     assert snapshot.total.requests_since_start == 2501
     assert len(snapshot.exchanges) + snapshot.exchanges_left_out == 2501
+
+
+def test_statements_of_many_threads_in_one_request_are_all_counted(
+    folder: Path,
+) -> None:
+    def execute_many() -> None:
+        for number in range(300):
+            execute(f"SELECT a{number % 3} FROM t")
+
+    def busy(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        threads = [
+            threading.Thread(target=copy_context().run, args=(execute_many,))
+            for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    with recorded(folder, busy) as app:
+        Server().serve(app)
+    snapshot = read_live(folder)
+    assert snapshot.exchanges[0].sql_count == 8 * 300
+    assert snapshot.statements is not None
+    assert [row.times for row in snapshot.statements.rows] == [800] * 3
+
+
+def test_statements_of_one_function_have_their_own_lines(folder: Path) -> None:
+    send = partial(
+        sql_executed.send,
+        Engine(),
+        parameters=None,
+        parameters_count=1,
+        duration_seconds=0.001,
+        row_count=1,
+        is_executemany=False,
+        exception=None,
+    )
+
+    def twice(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        for _ in range(2):
+            send(statement="SELECT 1 FROM a", exchange=current_exchange())
+            send(statement="SELECT 1 FROM b", exchange=current_exchange())
+        start_response("200 OK", [])
+        return []
+
+    with recorded(folder, twice) as app:
+        Server().serve(app)
+        Server().serve(app)
+    reader = Reader(folder)
+    for exchange in reader.snapshot().exchanges:
+        found = reader.exchange(exchange.key)
+        assert found is not None
+        places = [one.place or "" for one in found.events if one.kind == "sql"]
+        lines = [int(place.split(":")[1]) for place in places]
+        assert lines[2:] == lines[:2] == [lines[0], lines[0] + 1]

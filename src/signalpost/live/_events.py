@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import threading
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
@@ -36,6 +38,22 @@ _LONGEST_REFERRER: Final = 256
 
 
 _METHODS: Final = ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE")
+
+
+class _Counting:
+    """The lock of all traces: one of its own would take time in each request."""
+
+    # Reentrant: the garbage collection may close an exchange on any line.
+    lock = threading.RLock()
+
+
+def _start_over() -> None:
+    _Counting.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    # Another thread of the parent may hold it.
+    os.register_at_fork(after_in_child=_start_over)
 
 
 Event: TypeAlias = tuple[int, str, float, float | None, str | None, bool]
@@ -109,16 +127,17 @@ class Trace(Closed):
         self.add(TEMPLATE, name, now if began is None else began, seconds)
 
     def count_statements(self) -> None:
-        """Count the statements so far. One thread at a time.
+        """Count the statements so far.
 
         A statement is only noted when it is executed: to append it takes no lock.
         """
-        statements = self.statements
-        count = len(statements)
-        for shape, seconds, is_failed in statements[:count]:
-            self._count(shape, seconds, is_failed=is_failed)
-        # The same list, as another thread may be about to append to it.
-        del statements[:count]
+        with _Counting.lock:
+            statements = self.statements
+            count = len(statements)
+            for shape, seconds, is_failed in statements[:count]:
+                self._count(shape, seconds, is_failed=is_failed)
+            # The same list, as another thread may be about to append to it.
+            del statements[:count]
 
     def _count(self, shape: str, seconds: float, *, is_failed: bool) -> None:
         self.sql_count += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Collection
 from time import perf_counter
 from typing import Any
@@ -184,7 +183,6 @@ class LiveRecorder:
         self._mount: Mount | None = None
         self._observation: Observation | None = None
         self._end_with_sender: Any = None
-        self._sql_lock = threading.RLock()
 
     def connect(self, application: object = None) -> None:
         """Record the requests of an application from now on, until :meth:`disconnect`.
@@ -361,8 +359,7 @@ class LiveRecorder:
         if not is_further_part.get():
             trace.statements.append((shape, duration_seconds, is_failed))
             if len(trace.statements) >= _MOST_NOTED:
-                with self._sql_lock:
-                    trace.count_statements()
+                trace.count_statements()
 
     def database_failed(
         self,

@@ -283,7 +283,7 @@ def test_receivers_that_died_uncalled_are_listed() -> None:
     connect_one()
     gc.collect()
     output = listed(app)
-    assert "Receivers that died before they were called" in output
+    assert "Receivers that were freed before they were called" in output
     last = output.splitlines()[-1]
     assert last.startswith(f"  message-flashed  connected at {HERE}:")
     assert last.endswith(f" in {connect_one.__qualname__}")

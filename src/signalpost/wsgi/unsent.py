@@ -28,6 +28,7 @@ from ..lifecycle import SENT_BY_OTHERS
 from ..lifecycle import SIGNALS_WITHIN
 from ..lifecycle import WORK_SIGNALS
 from .finding import applications_in
+from .finding import is_layer
 from .finding import Layer
 from .finding import layers_in
 from .finding import refers_to
@@ -145,7 +146,7 @@ def _reason_by_kind(sender: t.Any) -> str | None:
     for kinds, reason in _REASONS_BY_KIND:
         if issubclass(kind, kinds):
             return reason
-    if any(layer is sender for layer in layers):
+    if is_layer(sender):
         return _reason_of_layer(sender)
     if not issubclass(kind, _VALUES):
         return None

@@ -67,7 +67,7 @@ def test_the_environ_is_let_go_when_the_exchange_closes() -> None:
     exchange = exchange_of(PATH_INFO="/a")
     assert exchange.environ["PATH_INFO"] == "/a"
     exchange._release()
-    with pytest.raises(ExchangeClosedError, match="copy what you need"):
+    with pytest.raises(ExchangeClosedError, match="read it earlier, in a receiver"):
         _ = exchange.environ
     assert exchange.sender is None
     assert exchange.path == "/a"

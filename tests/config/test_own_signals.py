@@ -114,7 +114,7 @@ def test_a_wrong_receiver_leaves_no_connection_to_a_signal_of_ones_own() -> None
         ("shop_events:order_place", "no 'order_place'; did you mean 'order_placed'?"),
         ("shop_event:order_placed", "module 'shop_event' cannot be imported"),
         ("shop_events:nothing", "'shop_events:nothing' must be a signal, got None"),
-        ("shop_events:Stock", "must be a signal, got <Stock>; make one by"),
+        ("shop_events:Stock", "must be a signal, got <Stock>; create one with"),
         ("flask:request_started", "must be a signal, got <NamedSignal>"),
         ("order-placed", "write your own as package.module:object"),
     ],

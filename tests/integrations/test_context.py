@@ -399,7 +399,7 @@ def test_an_exchange_is_over_for_work_that_goes_on(pool: ThreadPoolExecutor) -> 
 
     def work(exchange: Exchange) -> list[object]:
         assert has_closed.wait(WAIT_SECONDS)
-        with pytest.raises(ExchangeClosedError, match="release what"):
+        with pytest.raises(ExchangeClosedError, match="release the resource"):
             exchange.call_on_close(print)
         with pytest.raises(ExchangeClosedError):
             _ = exchange.environ

@@ -89,7 +89,7 @@ def test_the_first_request_without_the_layer_is_logged_and_no_other(
     (message,) = logged(caplog)
     assert repr(app) in message
     assert "is no longer in app.wsgi_app" in message
-    assert "call Signalpost(app) after what replaces it" in message
+    assert "call Signalpost(app) after code that replaces it" in message
 
 
 def test_nothing_is_logged_while_no_receiver_needs_the_layer(
@@ -263,7 +263,7 @@ def test_check_reports_a_layer_that_was_thrown_away(
     result = runner.invoke(signalpost, ["check"])
     assert result.exit_code == 1
     assert app.name in result.output
-    assert "call Signalpost(app) after what replaces it" in result.output
+    assert "call Signalpost(app) after code that replaces it" in result.output
 
 
 @pytest.mark.parametrize("prepare", [copying, without_our_key, ProxyFix])

@@ -478,8 +478,8 @@ def test_an_application_that_is_disabled_is_told(
     result = result_for(new_app, command)
     assert result.exit_code == 1
     assert result.output == (
-        "Error: the application 'shop' is not set up, as SIGNALPOST_DISABLED is set in"
-        " the environment; unset it to see what is configured\n"
+        "Error: the application 'shop' is not set up, because SIGNALPOST_DISABLED is"
+        " set in the environment; unset it to see what is configured\n"
     )
 
 
@@ -637,7 +637,7 @@ def test_the_modules_of_a_file_are_found_beside_it(folder: Path) -> None:
         ("shop.txt", b"", "must end in .toml or .ini"),
         ("shop.toml", b"\xff", "not UTF-8 at byte 0"),
         ("shop.toml", b"[signalpost", "not TOML"),
-        ("shop.ini", b"signalpost", "no INI file"),
+        ("shop.ini", b"signalpost", "not an INI file"),
         (
             "shop.toml",
             b"[signalpost.receivers]\nlatency = {slow = 1}",
@@ -920,8 +920,8 @@ def test_a_folder_that_cannot_be_made_is_refused_in_plain_words(
     watched: flask.Flask,
 ) -> None:
     assert refusal(watched, "watch", "--folder", "/dev/null/below") == (
-        "Error: /dev/null/below cannot be used: Not a directory; choose another by"
-        ' --folder, and by the option folder of "watch"\n'
+        "Error: /dev/null/below cannot be used: Not a directory; choose another with"
+        ' --folder, and with the option folder of "watch"\n'
     )
 
 
@@ -930,7 +930,7 @@ def test_a_system_without_unix_sockets_is_told_so(
 ) -> None:
     monkeypatch.delattr("socket.AF_UNIX")
     output = refusal(watched, "watch")
-    assert output.startswith("Error: watching takes Unix sockets")
+    assert output.startswith("Error: watching needs Unix sockets")
 
 
 def test_a_folder_that_others_can_enter_is_refused(watched: flask.Flask) -> None:

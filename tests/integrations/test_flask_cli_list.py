@@ -279,7 +279,7 @@ def test_receivers_that_died_uncalled_are_listed() -> None:
         message_flashed.connect(forgotten)
 
     app = new_app()
-    assert "died" not in listed(app)
+    assert "freed" not in listed(app)
     connect_one()
     gc.collect()
     output = listed(app)

@@ -288,7 +288,7 @@ def test_after_the_close_it_is_refused() -> None:
     resource = Resource()
     with capture(exchange_closed) as sent:
         Server().serve(SignalMiddleware(hello))
-    with pytest.raises(ExchangeClosedError, match="right away"):
+    with pytest.raises(ExchangeClosedError, match="release the resource"):
         exchange_of(sent).call_on_close(resource.release)
     assert resource.released == 0
 

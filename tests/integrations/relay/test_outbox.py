@@ -306,7 +306,7 @@ def test_async_session_writes_where_it_is_awaited(tmp_path: Path) -> None:
         ({"sends": "outbox", "outbox": None}, "must be an OutboxTable"),
         ({"sends": "outbox", "outbox": OUTBOX.events}, "must be an OutboxTable"),
         ({"sends": "thread", "url": "redis://broker"}, "for sends='outbox' only"),
-        ({"sends": "thread", "outbox": None}, "url must be where the broker is"),
+        ({"sends": "thread", "outbox": None}, "url must be the URL of the broker"),
         ({"sends": "later"}, "must be 'thread', 'now' or 'outbox'"),
     ],
 )

@@ -43,13 +43,22 @@ __all__ = [
     "warn_of_receivers",
 ]
 
+
+class Pausable(t.Protocol):
+    """Makes something send signals, unless it is paused."""
+
+    @property
+    def is_paused(self) -> bool:
+        """``True`` if nothing is sent for now."""
+
+
 layers: weakref.WeakSet[Layer] = weakref.WeakSet()
 """Every layer in this process."""
 layers_by_sender: weakref.WeakValueDictionary[int, Layer] = (
     weakref.WeakValueDictionary()
 )
 """A layer by the ``id`` of the sender that it was made with, which may be gone."""
-instrumentations: weakref.WeakSet[object] = weakref.WeakSet()
+instrumentations: weakref.WeakSet[Pausable] = weakref.WeakSet()
 """Every object in this process that makes engines of a database send signals."""
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
@@ -92,7 +101,10 @@ def reason_unsent(signal: NamedSignal, sender: t.Any) -> str | None:
 
 def _reason_by_engines(signal: NamedSignal) -> str | None:
     """Return why no engine sends a signal of engines."""
-    if signal not in SIGNALS_WITHIN or instrumentations:
+    if signal not in SIGNALS_WITHIN:
+        return None
+    # A receiver that was disabled leaves a paused one.
+    if any(not one.is_paused for one in [*instrumentations]):
         return None
     return (
         "no engine is instrumented: enable the receiver sqlalchemy, or call"

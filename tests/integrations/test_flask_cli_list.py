@@ -33,6 +33,7 @@ from signalpost.lifecycle import request_started
 from signalpost.lifecycle import sql_executed
 from signalpost.lifecycle import sql_failed
 from signalpost.testing import restored
+from signalpost.wsgi.unsent import instrumentations
 
 HERE = os.path.relpath(__file__)
 
@@ -46,6 +47,17 @@ def without_others() -> Generator[None]:
             signal._clear_state()
         deaths.clear()
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_instrumentation_of_others() -> Generator[None]:
+    """Leave out the engines that other tests have instrumented."""
+    others = [*instrumentations]
+    for one in others:
+        instrumentations.discard(one)
+    yield
+    for one in others:
+        instrumentations.add(one)
 
 
 @pytest.fixture
@@ -455,6 +467,9 @@ def test_receivers_of_statements_are_called_where_all_engines_are_instrumented()
 ):
     app = new_app(SIGNALPOST_RECEIVERS={**SQL_RECEIVERS, "sqlalchemy": True})
     assert never_called_in(app) == []
+    # Threads may use the engines, so they are only paused.
+    assert enabled_for(app).disable("sqlalchemy")
+    assert never_called_in(app) == ["sql", "sql-totals", "sql-repeats"]
     enabled_for(app).disable_all()
 
 

@@ -231,7 +231,11 @@ def connect_to_any() -> None:
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [one.getMessage() for one in caplog.records if "has died" in one.message]
+    return [
+        one.getMessage()
+        for one in caplog.records
+        if "was freed and never called" in one.message
+    ]
 
 
 def test_a_death_is_logged_once_in_debug_mode(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import typing as t
+from collections.abc import Generator
 from pathlib import Path
 
 import flask
@@ -16,6 +17,7 @@ pytest.importorskip(
 from prometheus_client import CollectorRegistry
 from prometheus_flask_exporter import PrometheusMetrics as Original
 
+from signalpost.testing import restored
 from tests.integrations.flask_exporter import Figures
 from tests.integrations.flask_exporter import figures_of
 
@@ -23,14 +25,15 @@ PAGE = Path(__file__).parents[1] / "docs/migrating/prometheus-flask-exporter.rst
 
 
 @pytest.fixture
-def page() -> dict[str, t.Any]:
-    """Run the page up to its list of differences, and return its names."""
+def page() -> Generator[dict[str, t.Any]]:
+    """Run the page up to its list of differences, and give its names."""
     text, found, _ = PAGE.read_text("utf-8").partition("\nIntended differences\n")
     assert found
     names: dict[str, t.Any] = {}
-    for example in doctest.DocTestParser().get_examples(text):
-        exec(compile(example.source, str(PAGE), "exec"), names)
-    return names
+    with restored():
+        for example in doctest.DocTestParser().get_examples(text):
+            exec(compile(example.source, str(PAGE), "exec"), names)
+        yield names
 
 
 def original_demo(registry: CollectorRegistry) -> flask.Flask:

@@ -87,8 +87,16 @@ def test_each_group_receives_every_event_in_order(shop: Shop) -> None:
 
 def test_listeners_of_a_group_share_its_events(shop: Shop) -> None:
     workers = [Worker(shop, "shipping", "&batch=2") for _ in range(3)]
+    begun, are_two = set[int](), threading.Event()
+
+    def work(order: int) -> None:
+        begun.add(threading.get_ident())
+        if len(begun) > 1:
+            are_two.set()
+        assert are_two.wait(10)
+
     for worker in workers:
-        worker.work = lambda order: time.sleep(0.002)
+        worker.work = work
     with running(*(worker.listener for worker in workers)):
         shop.place_all(*range(60))
         wait_until(lambda: sum(len(worker.orders) for worker in workers) >= 60)

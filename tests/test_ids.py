@@ -172,7 +172,7 @@ def test_headers_of_a_wrong_type_are_refused(wrong: t.Any) -> None:
 
 @pytest.mark.parametrize("wrong", ["", "X Request", "X_Request_ID", "X-Id:", "é", "-"])
 def test_a_name_that_no_header_has_is_refused(wrong: str) -> None:
-    with pytest.raises(ValueError, match="id_headers must be"):
+    with pytest.raises(ValueError, match=r"id_headers (must|may) be"):
         IdHeaders([wrong])
 
 

@@ -23,6 +23,7 @@ from signalpost.integrations.flask import Signalpost
 from signalpost.integrations.sqlalchemy import instrument
 from signalpost.integrations.sqlalchemy import instrument_models
 from signalpost.lifecycle import sql_executed
+from signalpost.testing import capture
 from signalpost.testing import max_statements
 from signalpost.testing import restored
 
@@ -357,6 +358,18 @@ def test_every_engine_may_be_instrumented_within_the_block() -> None:
     with max_statements(0):
         instrumentation = instrument()
     instrumentation.undo()
+
+
+def test_an_instrumentation_that_was_undone_is_not_begun_once_more() -> None:
+    undone = instrument()
+    with restored(sql_executed.receiver_connected):
+        undone.undo()
+    engine = sa.create_engine("sqlite://")
+    with capture(sql_executed) as sent, engine.connect() as connection:
+        connection.execute(sa.text("SELECT 1"))
+    engine.dispose()
+    undone.undo()
+    assert len(sent) == 0
 
 
 def test_earlier_instrumentation_does_not_count() -> None:

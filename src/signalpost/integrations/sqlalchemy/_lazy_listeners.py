@@ -59,6 +59,7 @@ class LazyListeners:
         self._begun: dict[NamedSignal, list[EventSource]] = {}
         # Re-entrant: a finaliser that runs within may connect a receiver.
         self._lock = threading.RLock()
+        self._is_ended = False
         self.is_paused = False
 
     is_paused: bool
@@ -66,6 +67,7 @@ class LazyListeners:
 
     def begin(self) -> None:
         """Look after the signals from now on."""
+        self._is_ended = False
         for signal in self._signals:
             # Weakly: what belongs to an engine goes with it.
             signal.receiver_connected.connect(self._follow, signal)
@@ -75,6 +77,7 @@ class LazyListeners:
     def end(self) -> None:
         """End all sources. Done once, it does nothing again."""
         with self._lock:
+            self._is_ended = True
             for signal in self._signals:
                 signal.receiver_connected.disconnect(self._follow, signal)
             while self._begun:
@@ -84,7 +87,8 @@ class LazyListeners:
 
     def _follow(self, signal: NamedSignal, **_: object) -> None:
         with self._lock:
-            if signal in self._begun or not signal.receivers:
+            # A test may have restored the connections of before the end.
+            if self._is_ended or signal in self._begun or not signal.receivers:
                 return
             sources = self._begun[signal] = self._sources_of(signal)
             for source in sources:

@@ -44,7 +44,7 @@ def checked_seconds(
 
     :param option: The name of the option.
     :param seconds: Its value.
-    :param advice: What to write instead, for the message.
+    :param advice: The end of the message: what to write instead.
     :param is_finite: Whether infinity is refused.
     :raises TypeError: If it is not a number.
     :raises ValueError: If it is negative, infinite or not a number.
@@ -92,7 +92,7 @@ def checked_whole_number(
 
     :param option: The name of the option.
     :param number: Its value.
-    :param advice: What to write instead, for the message.
+    :param advice: The end of the message: what to write instead.
     :param least: The least value.
     :param most: The greatest value; ``None`` for any.
     :raises TypeError: If it is not a whole number.
@@ -114,7 +114,7 @@ def checked_whole_number(
 def checked_truth(option: str, value: object, advice: str = "") -> bool:
     """Return an option that is true or false.
 
-    :param advice: What to write instead, for the message, if there is more to it.
+    :param advice: The end of the message, such as what to write instead.
     :raises TypeError: If it is another value.
     """
     if not isinstance(value, bool):
@@ -133,7 +133,7 @@ def checked_collection(
     :param option: The name of the option.
     :param values: Its value.
     :param what: The name of its values, in the plural, as ``"paths"``.
-    :param example: What to write, as ``'["/"]'``.
+    :param example: A right value, as ``'["/"]'``.
     :param is_ordered: Whether the order counts, so that a set is refused.
     :raises TypeError: If it is one string, a mapping, or no collection.
     """
@@ -164,7 +164,7 @@ def checked_strings(  # noqa: PLR0913  # the message is made from most of them
     :param option: The name of the option.
     :param values: Its value.
     :param what: The name of the strings, in the plural, as ``"paths"``.
-    :param example: What to write, as ``'["/"]'``.
+    :param example: A right value, as ``'["/"]'``.
     :param is_ordered: Whether the order counts, so that a set is refused.
     :param may_be_empty: Whether an empty string has a meaning.
     :raises TypeError: If it is one string, no collection, or has something else in it.

@@ -55,7 +55,7 @@ def log_first_failures(
 ) -> None:
     """Log the 1st, 10th, 100th … failure of a kind, for what is sent in each request.
 
-    Of a few kinds; all further ones are counted as one.
+    A few kinds are counted; all others are counted as one kind.
     """
     # A merged connection goes with its route, so the first part has the counts.
     failures = connection.parts[0].counts().failures

@@ -113,9 +113,9 @@ Filter = Callable[[ExchangeRow], bool]
 def filter_of(asked: Mapping[str, str]) -> Filter:
     """Return what decides whether an exchange is asked for.
 
-    :param asked: What to compare, by ``route``, ``status`` (``"5xx"`` for a class),
-        ``outcome``, ``slow_seconds`` (at least so long), ``id`` (how it begins) and
-        ``kind``, which is ``"requests"`` or ``"work"``.
+    :param asked: The values to compare, by ``route``, ``status`` (``"5xx"`` for a
+        class), ``outcome``, ``slow_seconds`` (at least so long), ``id`` (how it begins)
+        and ``kind``, which is ``"requests"`` or ``"work"``.
     :raises ValueError: If ``slow_seconds`` is not a number, or ``kind`` is another.
     """
     checks: list[Filter] = []

@@ -44,7 +44,7 @@ _UNREADABLE: Final = "<unreadable>"
 class RelayReceivers:
     """Receive the signals about relays and listeners, for a recorder.
 
-    Of all of this process, as they are of no application.
+    Relays and listeners belong to no application, so all of this process are recorded.
 
     :param writer: Writes the file of this process.
     :param with_messages: Whether messages of exceptions are kept.

@@ -47,7 +47,7 @@ class Deliveries:
 def connected(deliveries: Deliveries | None) -> dict[str, Any]:
     """Return the signals that have receivers, as they are written.
 
-    :param deliveries: What counts calls; ``None`` if nothing does.
+    :param deliveries: The counts of calls; ``None`` if calls are not counted.
     """
     rows = []
     signals = [*catalogue.items()]

@@ -374,7 +374,7 @@ _firsts: WeakValueDictionary[Path, Writer] = WeakValueDictionary()
 def is_first(writer: Writer) -> bool:
     """Return whether no other writer of this process writes into the same folder.
 
-    What is sent by no application is recorded by one of them only, so that it is
+    Only one writer records signals that no application sends, so that they are
     counted once.
     """
     return _firsts.setdefault(writer.folder, writer) is writer

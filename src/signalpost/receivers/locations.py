@@ -53,8 +53,8 @@ def is_of_application(file: str) -> bool:
 def is_generated(file: str) -> bool:
     """Return whether code was made by :func:`exec` and has no file.
 
-    Such as the wrappers that SQLAlchemy makes of its methods, and the ``__init__`` of
-    attrs and of dataclasses.
+    Examples are the wrappers that SQLAlchemy makes of its methods, and the ``__init__``
+    of attrs and of dataclasses.
 
     >>> is_generated("<string>"), is_generated("<attrs generated init shop.Mug>")
     (True, True)

@@ -278,7 +278,7 @@ def _close_lost(exchange: Exchange, recorder: Recorder) -> None:
 class ClosingBody(RecordedBody):
     """The body for any iterable.
 
-    :param body: What the application returned.
+    :param body: The application's body.
     :param exchange: The exchange to note in.
     :param recorder: The layer that records it.
     """

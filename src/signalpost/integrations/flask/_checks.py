@@ -71,7 +71,7 @@ class Checks:
     it is taken out when an application has served its first requests.
 
     :param layer: The application's layer.
-    :param settings: What the configuration had when the application was set up.
+    :param settings: The configuration at the time when the application was set up.
     """
 
     def __init__(self, layer: SignalMiddleware, settings: Mapping[str, t.Any]) -> None:

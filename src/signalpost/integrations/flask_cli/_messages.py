@@ -24,7 +24,7 @@ _BY_CLASS = {"2": "green", "3": "cyan", "4": "yellow", "5": "red"}
 
 
 class Wanted:
-    """Which messages are shown."""
+    """Selects the messages that are shown."""
 
     def __init__(
         self, signals: Iterable[str], paths: Iterable[str], statuses: Iterable[str]

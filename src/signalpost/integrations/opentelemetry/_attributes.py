@@ -41,7 +41,7 @@ __all__ = [
 Attributes: t.TypeAlias = dict[str, str | int | bool | float]
 
 SCHEMA: t.Final = "https://opentelemetry.io/schemas/1.33.0"
-"""Which version of the conventions the names are of."""
+"""The version of the conventions that define the names."""
 
 _LONGEST_METHOD = 32
 _LONGEST_HOST = 300

@@ -78,8 +78,8 @@ def _bracketed(
 class _Body:
     """A body whose steps and whose close run in a context of OpenTelemetry's.
 
-    :param body: What the application returned.
-    :param context: What the first step finds.
+    :param body: The application's body.
+    :param context: The context of the first step.
     """
 
     __slots__ = ("_body", "_context")

@@ -34,8 +34,8 @@ _SIZE_BUCKETS = tuple(float(16 * 4**power) for power in range(13))
 class ServerMetrics:
     """Measure each request.
 
-    :param provider: What measures; ``None`` for the global one, whenever that is set.
-    :param version: Of this package.
+    :param provider: The provider; ``None`` for the global one, whenever that is set.
+    :param version: The version of this package.
     :param has_sizes: Whether the sizes of bodies are measured.
     """
 

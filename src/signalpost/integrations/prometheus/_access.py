@@ -30,10 +30,10 @@ _MOST_CHARACTERS = 10_000
 class Access:
     """Access of clients: each given condition must hold.
 
-    :param token: What the client must send, or ``None``.
-    :param token_file: A file that holds it, read each time, or ``None``.
-    :param networks: Where the client must be, or ``None``.
-    :param allows: What else decides by the environment, or ``None``.
+    :param token: The token that the client must send, or ``None``.
+    :param token_file: A file with the token, read each time, or ``None``.
+    :param networks: The networks of permitted clients, or ``None``.
+    :param allows: A further function that decides by the environment, or ``None``.
     :raises OSError: If the file cannot be read.
     :raises ValueError: If a token or network is none, or both tokens are given.
     :raises TypeError: If ``allows`` cannot be called, or another value has the wrong

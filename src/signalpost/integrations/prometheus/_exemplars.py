@@ -24,9 +24,9 @@ def exemplar_of(
 ) -> dict[str, str] | None:
     """Return the labels of an exemplar for an exchange; ``None`` if there are none.
 
-    :param function: What gives them. A failure is logged once.
+    :param function: Returns the labels. A failure is logged once.
     :param exchange: The exchange.
-    :param logged: What was logged already.
+    :param logged: The warnings that were logged already.
     """
     try:
         labels = dict(function(exchange) or {})

@@ -82,9 +82,9 @@ class _ProcessFile:
     or beyond the end of a file. A file without all values is empty, or has a mark in
     the padding of its header: a scrape fails then.
 
-    :param directory: Where it is.
-    :param kind: Its kind, as the client names it.
-    :param logged: What was logged already.
+    :param directory: The directory of the file.
+    :param kind: The kind of the values, as the client names it.
+    :param logged: The warnings that were logged already.
     """
 
     numbers: memoryview[float]
@@ -215,7 +215,7 @@ class ProcessFiles(dict[str, _ProcessFile]):
     """The files of this process in a directory, by kinds; each is made when asked for.
 
     :param directory: The directory.
-    :param logged: What was logged already.
+    :param logged: The warnings that were logged already.
     """
 
     def __init__(self, directory: Directory, logged: set[str]) -> None:

@@ -411,7 +411,7 @@ def test_a_receiver_that_was_disconnected_is_not_remembered() -> None:
 
 def test_a_receiver_that_was_reported_at_once_is_not_remembered() -> None:
     signal = Signal()
-    with pytest.warns(UserWarning, match="dies as connect"):
+    with pytest.warns(UserWarning, match="is freed as connect"):
         signal.connect(Counter())
     assert not deaths
 

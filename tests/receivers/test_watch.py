@@ -668,7 +668,7 @@ def test_a_folder_that_cannot_be_looked_at_is_logged(
     with connected(folder / "below"):
         assert caplog.text == ""
         ask()
-    assert "cannot be looked at" in caplog.text
+    assert "cannot be read" in caplog.text
 
 
 def test_a_failing_bind_leaves_no_socket_open(

@@ -62,7 +62,7 @@ def test_report_has_the_line_of_connecting() -> None:
     signal.connect(dying[0])
     place = signal.connections[0].connected_at
     (report,) = reports(dying)
-    assert f"at {place} died" in report
+    assert f"at {place} was freed" in report
 
 
 def test_function_that_was_disconnected_is_not_reported() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 
 SECONDS_TO_WAIT = 5
 STILL_OPEN = b"<the server kept the connection open>"
@@ -21,10 +22,25 @@ def request_for(
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + data
 
 
+def connected(address: tuple[str, int]) -> socket.socket:
+    """Return a connection to a server, which may refuse one for a moment.
+
+    granian was seen to do so; a server that has ended refuses for good.
+    """
+    deadline = time.monotonic() + SECONDS_TO_WAIT
+    while True:
+        try:
+            return socket.create_connection(address, SECONDS_TO_WAIT)
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
 def answer_of(address: tuple[str, int], request: bytes) -> bytes:
     """Send bytes, and return all bytes that come until the server closes."""
     chunks: list[bytes] = []
-    with socket.create_connection(address, SECONDS_TO_WAIT) as connection:
+    with connected(address) as connection:
         try:
             connection.sendall(request)
             while chunk := connection.recv(1 << 20):

@@ -190,7 +190,7 @@ _RECEIVERS: Sequence[tuple[str, Setting, Sequence[CodeType]]] = (
 """Each receiver, with what must be in place and what is run."""
 
 _RECEIVERS_CODE = (*_LAYER, *(code for _, _, codes in _RECEIVERS for code in codes))
-"""The code of ours, which must not run unless a set-up says that it must."""
+"""The package's code, which runs only in the set-ups that need it."""
 
 
 def _receiving() -> Iterable[SetUp]:

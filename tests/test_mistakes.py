@@ -493,6 +493,22 @@ def test_a_function_that_is_an_application_is_a_sender() -> None:
     assert exchange_closed.disconnect(note, hello)
 
 
+def test_a_function_that_takes_what_it_sends_is_a_sender() -> None:
+    charged = signalpost.Namespace().signal("charged", payload=("total",))
+
+    def charge(account: str, total: int) -> None:
+        charged.send(charge, total=total)
+
+    found: list[int] = []
+
+    @charged.connect_via(charge)
+    def note(sender: object, total: int) -> None:
+        found.append(total)
+
+    charge("Ada", 7)
+    assert found == [7]
+
+
 def test_the_name_of_a_signal_in_its_place() -> None:
     mistake: t.Any = "exchange-closed"
     assert message_of(TypeError, lambda: signalpost.receiver(mistake)(receive)) == (

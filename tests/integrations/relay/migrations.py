@@ -1,4 +1,4 @@
-"""The tables of a shop, made by Alembic as its users make theirs."""
+"""Make the tables of a shop by Alembic, as its users do."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from docs import draw_terminal
 from signalpost.config import enabled_for
 from signalpost.integrations import flask_cli
 from signalpost.integrations.flask import Signalpost
-from signalpost.lifecycle import catalogue
+from tests.isolation import process_as_before
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -43,11 +43,9 @@ def logging_as_before() -> Generator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_receivers_left() -> Generator[None]:
-    yield
-    for signal in catalogue.values():
-        for receiver in [*signal.receivers_for("anyone")]:
-            signal.disconnect(receiver)
+def nothing_is_left_behind() -> Generator[None]:
+    with process_as_before():
+        yield
 
 
 def run(source: str, **names: t.Any) -> dict[str, t.Any]:

@@ -360,6 +360,20 @@ def test_every_engine_may_be_instrumented_within_the_block() -> None:
     instrumentation.undo()
 
 
+def test_an_instrumentation_that_goes_on_within_the_block_counts() -> None:
+    paused = instrument()
+    paused.is_paused = True
+    with pytest.raises(NotInstrumentedError), max_statements(0):
+        pass
+    with max_statements(0), instrument():
+        pass
+    resumed = instrument()
+    resumed.is_paused = True
+    with max_statements(0):
+        resumed.is_paused = False
+    resumed.undo()
+
+
 def test_an_instrumentation_that_was_undone_is_not_begun_once_more() -> None:
     undone = instrument()
     with restored(sql_executed.receiver_connected):

@@ -177,10 +177,11 @@ class Instrumentation:
 
     @is_paused.setter
     def is_paused(self, is_paused: bool) -> None:
-        if not is_paused and self._listeners.is_paused:
+        is_resumed = self._listeners.is_paused and not is_paused
+        self._listeners.is_paused = is_paused
+        if is_resumed:
             # A test may have restored the connections of before this one's.
             self._listeners.begin()
-        self._listeners.is_paused = is_paused
 
     def undo(self) -> None:
         """Stop sending. A second call has no effect.

@@ -69,6 +69,8 @@ class LazyListeners:
         """Look after the signals from now on."""
         self._is_ended = False
         for signal in self._signals:
+            # What waits for an instrumentation is called for a new connection only.
+            signal.receiver_connected.disconnect(self._follow, signal)
             # Weakly: what belongs to an engine goes with it.
             signal.receiver_connected.connect(self._follow, signal)
         for signal in self._signals:

@@ -84,6 +84,7 @@ def rows(libraries: Sequence[Library]) -> list[Row]:
         _observed_once(),
         _isolated("isolated, any sender", is_for_one=False),
         _isolated("isolated, one sender"),
+        _isolated("isolated, another sends", is_for_another=True),
         _isolated("the same, names in a dictionary", by_dictionary=True),
         _async(libraries),
         *(_connecting(count, libraries) for count in OTHERS),
@@ -181,19 +182,27 @@ def _observed_once() -> Row:
 
 
 def _isolated(
-    name: str, *, is_for_one: bool = True, by_dictionary: bool = False
+    name: str,
+    *,
+    is_for_one: bool = True,
+    is_for_another: bool = False,
+    by_dictionary: bool = False,
 ) -> Row:
     """Return a row of what the middleware does: an isolated send of a payload.
 
     :param is_for_one: Whether the receiver is connected to the sender alone.
+    :param is_for_another: Whether it is connected to another sender alone.
     :param by_dictionary: Whether the names that the receiver reads are picked in a
         dictionary, instead of by a function compiled for them.
     """
     sender = Sender()
     payload = {"environ": {}, "exchange": 7}
-    calls = {receive_one_name.__code__: 1}
+    other = Sender()
+    receivers = () if is_for_another else (receive_one_name,)
+    calls = {receive_one_name.__code__: len(receivers)}
     signal = Signal(payload=payload)
-    signal.connect(receive_one_name, *([sender] if is_for_one else ()))
+    connected_to = [other if is_for_another else sender] if is_for_one else ()
+    signal.connect(receive_one_name, *connected_to)
     if by_dictionary:
         for connection in signal.table.connections():
             connection.call = _call_by_dictionary
@@ -208,7 +217,7 @@ return failures"""
     inline = """\
 for receiver in receivers:
     receiver(sender, exchange=payload["exchange"])"""
-    names = {"receivers": (receive_one_name,), "sender": sender, "payload": payload}
+    names = {"receivers": receivers, "sender": sender, "payload": payload}
 
     def isolated() -> None:
         signal.send_isolated(sender, payload)
@@ -217,7 +226,7 @@ for receiver in receivers:
         *_floors(least, calls, inline, **names),
         Variant(OURS.name, batch_of("isolated()", isolated=isolated), calls),
     ]
-    return Row(name, variants, kept=(sender, signal))
+    return Row(name, variants, kept=(sender, other, signal))
 
 
 def _call_by_dictionary(receiver: Any, sender: Any, payload: dict[str, Any]) -> Any:

@@ -82,8 +82,8 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
     ): "no receiver has the key of a uid, and none has a name without has_names",
     (
         "signal.py",
-        "elif type(sender) in PROXY_TYPES:",
-        "type(sender) in PROXY_TYPES -> True",
+        "elif type(sender) not in PLAIN_TYPES:",
+        "type(sender) not in PLAIN_TYPES -> True",
     ): "a longer way to the same route",
     (
         "table.py",

@@ -364,3 +364,30 @@ def test_object_of_a_class_that_answers_everything_is_no_proxy() -> None:
     signal.connect(receive, sender=shop)
     assert receives(signal, shop)
     assert not receives(signal, Eager())
+
+
+class Reference:
+    """A proxy of a type that nothing has seen yet."""
+
+    def __init__(self, shop: object) -> None:
+        self.shop = shop
+
+    def _get_current_object(self) -> object:
+        return self.shop
+
+
+@pytest.mark.parametrize("kind", ["object", "wrapt"])
+def test_first_proxy_of_its_type_sends_to_what_is_connected_to_its_object(
+    kind: str,
+) -> None:
+    base: type[Any] = Reference
+    if kind == "wrapt":
+        base = pytest.importorskip("wrapt").ObjectProxy
+    signal, shop = Signal(), Shop()
+    signal.connect(receive, sender=shop)
+    # From here on, senders without receivers of their own have a route at hand.
+    assert not receives(signal, Shop())
+    first, second, third = (type("New", (base,), {})(shop) for _ in range(3))
+    assert receives(signal, first)
+    assert signal.has_receivers_for(second)
+    assert signal.send_robust(third) == [(receive, "received")]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import enum
 import gc
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -228,3 +229,42 @@ def test_receiver_of_any_hears_every_sender() -> None:
     for sender in senders:
         assert signal.has_receivers_for(sender)
         assert signal.send(sender) == [(ignore, None)]
+
+
+def functions_entered(function: Callable[[], object]) -> int:
+    entered = 0
+
+    def count(_: object, kind: str, __: object) -> None:
+        nonlocal entered
+        entered += kind == "call"
+
+    sys.setprofile(count)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return entered
+
+
+@pytest.mark.parametrize("names", [None, ("price",)], ids=["undeclared", "declared"])
+@pytest.mark.parametrize("is_any", [False, True], ids=["alone", "and-any"])
+@pytest.mark.parametrize("way", ["send", "send_robust", "send_isolated", "asks"])
+def test_receivers_of_another_sender_add_no_steps_to_a_send(
+    way: str, is_any: bool, names: tuple[str, ...] | None
+) -> None:
+    signal, known, unknown = Signal(payload=names), Owner(), Owner()
+    payload: dict[str, Any] = {} if names is None else {"price": 7}
+    ways: dict[str, Callable[[], object]] = {
+        "send": lambda: signal.send(unknown, **payload),
+        "send_robust": lambda: signal.send_robust(unknown, **payload),
+        "send_isolated": lambda: signal.send_isolated(unknown, payload),
+        "asks": lambda: signal.has_receivers_for(unknown),
+    }
+    if is_any:
+        signal.connect(id)
+    ways["send"]()
+    before = functions_entered(ways[way])
+    signal.connect(repr, known)
+    ways["send"]()
+    # Two more: whether the sender has a route of its own.
+    assert functions_entered(ways[way]) <= before + 2

@@ -52,7 +52,7 @@ from .failures import log_failure
 from .failures import log_first_failures
 from .fast_table import FastTable
 from .identity import ANY
-from .identity import PROXY_TYPES
+from .identity import PLAIN_TYPES
 from .identity import resolved
 from .identity import Symbol
 from .introspection import connection_infos
@@ -477,7 +477,7 @@ class Signal:
             own = routes.by_id.get(id(sender))
             if own is not None:
                 connections = own.plain if own.base is routes.rest else None
-            elif type(sender) in PROXY_TYPES:
+            elif type(sender) not in PLAIN_TYPES:
                 connections = None
         if connections is None:
             if self._is_stopped(
@@ -582,7 +582,10 @@ class Signal:
         route = routes.rest
         if routes.by_id:
             own = routes.by_id.get(id(sender))
-            route = own if own is not None and own.base is route else None
+            if own is not None:
+                route = own if own.base is route else None
+            elif type(sender) not in PLAIN_TYPES:
+                route = None
         if route is None:
             again = partial(self._send_isolated, async_wrapper, through)
             if self._is_stopped(again, sender, payload):

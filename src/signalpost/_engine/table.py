@@ -15,7 +15,7 @@ from .connection import DEFAULT_OPTIONS
 from .connection import DISCONNECTED
 from .connection import Options
 from .identity import ANY
-from .identity import learn_proxy_types
+from .identity import PLAIN_TYPES
 from .identity import receiver_key
 from .identity import resolved
 from .identity import sender_key
@@ -323,11 +323,11 @@ class Table(Serial):
         if any_route is not None:
             if not self.by_sender:
                 return any_route
-            route = self.routes.by_id.get(id(sender))
+            route = self._route_at_hand(sender)
             if route is None and self.store.by_value_count:
                 record = self.store.record_of(sender)
                 route = None if record is None else record.route
-            if route is not None and route.base is any_route:
+            if route is any_route or (route is not None and route.base is any_route):
                 return route
         return self.run_now(self._make_route, sender)
 
@@ -340,8 +340,8 @@ class Table(Serial):
         any_route = self.routes.any_route
         if any_route is not None:
             # As in route_for(): a sender that sends often has a route at hand.
-            route = self.routes.by_id.get(id(sender))
-            if route is not None and route.base is any_route:
+            route = self._route_at_hand(sender)
+            if route is not None and (route is any_route or route.base is any_route):
                 return bool(route.connections)
         sender = resolved(sender)
         if not self.store.shared_count:
@@ -457,11 +457,21 @@ class Table(Serial):
         self.store.shared_count += self.store.is_shared(present)
         self.routes.changed(None)
 
+    def _route_at_hand(self, sender: Any) -> Route | None:
+        """Return a route that was made before, to be checked; ``None`` for none.
+
+        Most senders have no receivers of their own, and take one route.
+        """
+        routes = self.routes
+        route = routes.by_id.get(id(sender))
+        if route is None and type(sender) in PLAIN_TYPES:
+            return routes.rest
+        return route
+
     def _make_route(self, sender: Any) -> Route:
         routes = self.routes
         any_route = routes.any_route
         if any_route is None:
-            learn_proxy_types()
             any_route = routes.any_route = self._route(None, [])
         self._publish()
         sender = resolved(sender)

@@ -348,7 +348,8 @@ def test_the_ring_may_be_overwritten_while_it_is_read(folder: Path) -> None:
             for number, text in paths.items():
                 closed = Closed()
                 texts = "GET", text, NO_TEXT, "complete", NO_TEXT, str(number)
-                closed.record = packed([200] + [1] * 9, [*texts, NO_TEXT, NO_TEXT])
+                lines = "\n".join((*texts, NO_TEXT, NO_TEXT)).encode()
+                closed.record = packed(lines, b"", 0, (200, *[1] * 11))
                 file.close(closed, 0)
 
     writer = threading.Thread(target=write)

@@ -132,29 +132,27 @@ class Trace(Closed):
         A statement is only noted when it is executed: to append it takes no lock.
         """
         with _Counting.lock:
-            statements = self.statements
+            statements, shapes = self.statements, self.shapes
+            if shapes is None:
+                shapes = self.shapes = {}
             count = len(statements)
+            sql_seconds = self.sql_seconds
             for shape, seconds, is_failed in statements[:count]:
-                self._count(shape, seconds, is_failed=is_failed)
+                sql_seconds += seconds
+                row = shapes.get(shape)
+                if row is None:
+                    if len(shapes) < _MOST_SHAPES:
+                        shapes[shape] = [1, seconds, seconds, int(is_failed)]
+                    continue
+                row[0] += 1
+                row[1] += seconds
+                if seconds > row[2]:
+                    row[2] = seconds
+                row[3] += is_failed
+            self.sql_count += count
+            self.sql_seconds = sql_seconds
             # The same list, as another thread may be about to append to it.
             del statements[:count]
-
-    def _count(self, shape: str, seconds: float, *, is_failed: bool) -> None:
-        self.sql_count += 1
-        self.sql_seconds += seconds
-        shapes = self.shapes
-        if shapes is None:
-            shapes = self.shapes = {}
-        row = shapes.get(shape)
-        if row is None:
-            if len(shapes) >= _MOST_SHAPES:
-                return
-            row = shapes[shape] = [0, 0.0, 0.0, 0]
-        row[0] += 1
-        row[1] += seconds
-        if seconds > row[2]:
-            row[2] = seconds
-        row[3] += is_failed
 
 
 def record_of(
@@ -174,6 +172,16 @@ def record_of(
     response, headers = trace.response_seconds, exchange.seconds_to_headers
     first_byte = exchange.seconds_to_first_byte
     start, begun, ended = exchange.start, trace.request_started, trace.request_finished
+    texts = (
+        method if method in _METHODS else _text(method, 20),
+        trace.path,
+        NO_TEXT if route is None else route,
+        outcome if outcome == "complete" else _text(outcome, 20),
+        NO_TEXT if failure is None else failure.exception,
+        NO_TEXT if known_id is None else _text(known_id, 128),
+        NO_TEXT if referrer is None else _text(referrer, _LONGEST_REFERRER),
+        NO_TEXT if failure is None else failure.fingerprint,
+    )
     numbers = (
         NO_STATUS if status is None else status,
         exchange.body_bytes,
@@ -185,42 +193,27 @@ def record_of(
         exchange.duration_seconds,
         UNKNOWN if headers is None else headers,
         UNKNOWN if first_byte is None else first_byte,
-    )
-    moments = (
         UNKNOWN if begun is None else begun - start,
         UNKNOWN if ended is None else ended - start,
     )
-    texts = (
-        method if method in _METHODS else _text(method, 20),
-        trace.path,
-        NO_TEXT if route is None else route,
-        outcome if outcome == "complete" else _text(outcome, 20),
-        NO_TEXT if failure is None else failure.exception,
-        NO_TEXT if known_id is None else _text(known_id, 128),
-        NO_TEXT if referrer is None else _text(referrer, _LONGEST_REFERRER),
-        NO_TEXT if failure is None else failure.fingerprint,
-    )
+    text = "\n".join(texts).encode()
     try:
         if not trace.events:
-            return packed(numbers, texts, moments, b"", trace.left_out)
-        return _with_events(start, trace, numbers, texts, moments)
+            return packed(text, b"", trace.left_out, numbers)
+        return _with_events(start, trace, text, numbers)
     except struct.error:
         # A receiver may have set any value.
-        return _with_events(start, trace, _checked(numbers), texts, moments)
+        return _with_events(start, trace, text, _checked(numbers))
 
 
 def _with_events(
-    start: float,
-    trace: Trace,
-    numbers: tuple[Any, ...],
-    texts: tuple[str, ...],
-    moments: tuple[float, float],
+    start: float, trace: Trace, text: bytes, numbers: tuple[Any, ...]
 ) -> bytes:
     """Return a record with as many events as there is room for."""
     events = trace.events
     while True:
         more = trace.left_out + len(trace.events) - len(events)
-        record = packed(numbers, texts, moments, _events(start, trace, events), more)
+        record = packed(text, _events(start, trace, events), more, numbers)
         # In UTF-8, a character may take four bytes.
         if len(record) <= _MOST_BYTES or not events:
             return record

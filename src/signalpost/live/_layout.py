@@ -64,7 +64,7 @@ __all__ = [
 ]
 
 _MAGIC: Final = b"splive\r\n"
-_VERSION: Final = 4
+_VERSION: Final = 5
 
 HISTORY_SECONDS: Final = 600
 """The length of the charts, and the time that files of dead workers are kept."""

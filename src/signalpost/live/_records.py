@@ -42,7 +42,7 @@ TEMPLATE: Final = 1
 SQL: Final = 2
 EXCEPTION: Final = 3
 
-_HEAD: Final = Struct("<qqIIBdddddddIII")
+_HEAD: Final = Struct("<IIIqqIIBddddddd")
 _pack_head = _HEAD.pack
 NOWHERE: Final = 0xFFFF
 
@@ -52,29 +52,23 @@ place, how often its statement came, whether it failed."""
 
 
 def packed(
-    numbers: Sequence[Any],
-    texts: Sequence[str],
-    moments: tuple[float, float] = (UNKNOWN, UNKNOWN),
-    events: bytes = b"",
-    left_out: int = 0,
+    text: bytes, events: bytes, left_out: int, numbers: tuple[Any, ...]
 ) -> bytes:
     """Return a record.
 
-    :param numbers: Of the exchange: status, bytes, statements, the most of one, 1 if
-        it failed; seconds of its statements, until the response, in all, until the
-        headers, until the first byte.
-    :param texts: Method, path, route, outcome, type of the exception, id, referrer,
-        fingerprint.
-    :param moments: Seconds until ``request-started`` and ``request-finished``. Nearly
-        every exchange has both, and many have no other event.
-    :param events: The other events, as of :func:`packed_events`.
+    :param text: Method, path, route, outcome, type of the exception, id, referrer and
+        fingerprint: a line each, in UTF-8.
+    :param events: The events, as of :func:`packed_events`. Those of the last two
+        numbers are not among them: nearly every exchange has both, and many have no
+        other.
     :param left_out: How many events are left out.
+    :param numbers: Status, bytes, statements, the most of one, 1 if it failed; seconds
+        of its statements, until the response, in all, until the headers, until the
+        first byte, until ``request-started`` and until ``request-finished``.
     :raises struct.error: If a number is none, or too large.
-    :raises TypeError: If a text is none.
     """
-    text = "\n".join(texts).encode()
-    head = _pack_head(*numbers, *moments, len(text), len(events), left_out)
-    return head + text + events
+    head = _pack_head(len(text), len(events), left_out, *numbers)
+    return head + text + events if events else head + text
 
 
 def packed_events(
@@ -122,7 +116,7 @@ def unpacked(data: bytes, *, with_events: bool) -> list[Any]:
     :raises ValueError: If it is not a record.
     """
     try:
-        *numbers, length, more, left_out = _HEAD.unpack_from(data)
+        length, more, left_out, *numbers = _HEAD.unpack_from(data)
         at = _HEAD.size + length
         head = _head_of(numbers[:10], _texts(data[_HEAD.size : at]))
         if not with_events:

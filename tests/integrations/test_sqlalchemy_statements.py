@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sqlite3
 import time
 import typing as t
 import weakref
+from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -96,6 +98,61 @@ def test_row_count_is_none_where_the_driver_does_not_know(engine: sa.Engine) -> 
     with engine.connect() as connection, capture(sql_executed) as sent:
         connection.execute(sa.select(mugs))
     assert sent[0]["row_count"] is None
+
+
+def test_row_count_is_none_before_the_rows_of_returning_are_counted(
+    engine: sa.Engine,
+) -> None:
+    insert = sa.insert(mugs).returning(mugs.c.id)
+    with engine.begin() as connection, capture(sql_executed) as sent:
+        ids = connection.scalars(insert, [{"name": "blue"}, {"name": "red"}]).all()
+        connection.execute(sa.delete(mugs).where(mugs.c.id == 7))
+    assert ids == [1, 2]
+    # The second one deletes no row, which the driver knows.
+    assert [one["row_count"] for one in sent] == [None, 0]
+
+
+def connection_that_counts(count: Callable[[], object]) -> type[sqlite3.Connection]:
+    class Cursor(sqlite3.Cursor):
+        @property
+        def rowcount(self) -> t.Any:
+            return count()
+
+    class Connection(sqlite3.Connection):
+        def cursor(self, factory: t.Any = Cursor) -> t.Any:
+            return super().cursor(factory)
+
+    return Connection
+
+
+def refuse_to_count() -> t.NoReturn:
+    raise sqlite3.InterfaceError("rows are not counted")
+
+
+@pytest.mark.parametrize(
+    "count",
+    [
+        # MySQL's drivers, for rows that are streamed.
+        pytest.param(lambda: 2**64 - 1, id="unsigned"),
+        pytest.param(lambda: -1, id="negative"),
+        pytest.param(lambda: None, id="none"),
+        pytest.param(refuse_to_count, id="error"),
+    ],
+)
+def test_row_count_that_is_no_number_of_rows_is_none(
+    count: Callable[[], object],
+) -> None:
+    engine = sa.create_engine(
+        "sqlite://", connect_args={"factory": connection_that_counts(count)}
+    )
+    made.append(engine)
+    with (
+        instrument(engine),
+        engine.connect() as connection,
+        capture(sql_executed) as sent,
+    ):
+        assert connection.scalar(sa.text("SELECT 5")) == 5
+    assert [(one["row_count"], one["exception"]) for one in sent] == [(None, None)]
 
 
 def test_parameters_are_sent_if_asked_for() -> None:

@@ -34,6 +34,7 @@ from ._pool import take
 from ._pool import waited_seconds
 from ._pool import watch_calling_pool
 from ._pool import watch_pool
+from ._row_count import row_count_of
 from ._suppression import is_suppressed
 
 if t.TYPE_CHECKING:
@@ -265,10 +266,7 @@ class Instrumentation:
             raise
         seconds = time.perf_counter() - begun
         payload = self._payload(context, moment, statement, parameters, seconds)
-        row_count = cursor.rowcount
-        # A driver gives -1 for a number that it does not know (PEP 249).
-        if row_count >= 0:
-            payload["row_count"] = row_count
+        payload["row_count"] = row_count_of(cursor, dialect)
         if context.execute_style is ExecuteStyle.INSERTMANYVALUES:
             _send_part(sender, payload, context)
         else:

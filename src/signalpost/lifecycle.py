@@ -327,8 +327,9 @@ gets the exception, in the same thread or task. A failed statement is sent as
   ``"pool"``: no connection of the pool was free in time. ``"fetch"``: rows of an
   executed statement could not be fetched. ``"begin"``, ``"prepare"``, ``"commit"`` and
   ``"rollback"``: of a transaction. ``"other"``: another call of the driver, such as
-  that for the isolation level.
-- ``statement``: for ``"fetch"``, the text that the driver got; otherwise ``None``.
+  that for the isolation level, or for a cursor if the connection is lost.
+- ``statement``: for ``"fetch"``, the text that the driver got; for a statement without
+  a cursor, its text; otherwise ``None``.
 - ``exception``: the exception that the application is about to get, as for
   :data:`sql_executed`.
 - ``exchange``: the current :class:`~signalpost.exchange.Exchange`, or ``None``.

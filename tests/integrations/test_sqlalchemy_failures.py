@@ -287,6 +287,48 @@ def test_statement_that_fails_is_no_failure_beside_it(engine: sa.Engine) -> None
 NOWHERE = "sqlite:////nowhere/at/all/shop.db"
 
 
+def test_statement_without_a_cursor_is_sent(tmp_path: Path) -> None:
+    engine = new_engine(f"sqlite:///{tmp_path}/shop.db")
+    with (
+        instrument(engine),
+        engine.connect() as connection,
+        capture(sql_failed, sql_executed) as sent,
+    ):
+        t.cast("t.Any", connection.connection.dbapi_connection).close()
+        with pytest.raises(sa.exc.ProgrammingError) as caught:
+            connection.execute(sa.text("SELECT 1"))
+        connection.invalidate()
+    (one,) = sent
+    assert one.payload == {
+        "operation": "other",
+        "statement": "SELECT 1",
+        "exception": caught.value,
+        "exchange": None,
+    }
+
+
+NAME = sa.text("SELECT :name")
+
+
+@pytest.mark.parametrize(
+    ("statement", "parameters"),
+    [
+        (NAME, {}),
+        (NAME.bindparams(sa.bindparam("name", type_=sa.Date)), {"name": "blue"}),
+    ],
+)
+def test_statement_that_the_application_has_wrong_is_no_failure(
+    engine: sa.Engine, statement: t.Any, parameters: dict[str, t.Any]
+) -> None:
+    with (
+        engine.connect() as connection,
+        capture(sql_failed, sql_executed) as sent,
+        pytest.raises(sa.exc.StatementError),
+    ):
+        connection.execute(statement, parameters)
+    assert sent == []
+
+
 def test_connection_that_cannot_be_made_is_sent() -> None:
     engine = new_engine(NOWHERE)
     with (

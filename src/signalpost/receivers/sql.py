@@ -64,10 +64,10 @@ class SqlLogger:
     ``parameters_count``, ``is_executemany``, ``exception`` (the name of its class, or
     ``None``) and, within an exchange, ``method`` and ``route`` (or ``path`` where there
     is no route). For other failures, the line is named ``sql-failed``, with the fields
-    ``operation`` (as ``"commit"``), ``exception``, ``statement`` for a fetch, and those
-    of the exchange. The level is ``WARNING``, because many applications expect some
-    failures, such as a duplicate key, and an exception that leaves the application is
-    logged elsewhere.
+    ``operation`` (as ``"commit"``), ``exception``, ``statement`` if the signal has one,
+    and those of the exchange. The level is ``WARNING``, because many applications
+    expect some failures, such as a duplicate key, and an exception that leaves the
+    application is logged elsewhere.
 
     :param slow_seconds: Statements that took at least so long are logged. ``None`` for
         failures only.

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from sqlalchemy import Engine
 from sqlalchemy.engine import Dialect
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.engine import ExecutionContext
 from sqlalchemy.exc import StatementError
 
 from ...exchange import current_exchange
@@ -72,9 +71,8 @@ class Failures:
         sender = None if operation is None else self._sender_for(error.engine)
         if operation is None or sender is None:
             return
-        context = error.execution_context
         exception = error.sqlalchemy_exception or error.original_exception
-        _send(sender, operation, exception, context)
+        _send(sender, operation, exception, _statement_of(error))
 
     def _connect(
         self, dialect: Dialect, record: object, cargs: t.Any, cparams: t.Any
@@ -139,16 +137,25 @@ def _operation_of(error: ExceptionContext) -> str | None:
         # There is no text any more when the application fetches rows.
         is_executed = error.statement is None or not _FETCHES.isdisjoint(methods)
         return "fetch" if is_executed else None
+    driver_error = t.cast("t.Any", error.dialect.loaded_dbapi).Error
     if error.statement is not None:
-        return None
+        # A lost connection has no cursor for the statement. Other errors are mistakes
+        # of the application, such as a missing parameter.
+        return "other" if isinstance(original, driver_error) else None
     if error.connection is None:
         return "connect"
     operation = _OPERATIONS.get(methods[0])
     if operation in {None, "connect"}:
-        driver_error = t.cast("t.Any", error.dialect.loaded_dbapi).Error
         # What is not the driver's was sent before, or is a mistake of the application.
         return operation or "other" if isinstance(original, driver_error) else None
     return operation
+
+
+def _statement_of(error: ExceptionContext) -> str | None:
+    """Return the text of the statement that an error belongs to, if any."""
+    context: t.Any = error.execution_context
+    statement: str | None = getattr(context, "statement", error.statement)
+    return statement
 
 
 def _methods(error: BaseException) -> tuple[str, str]:
@@ -166,11 +173,11 @@ def _send(
     sender: Engine,
     operation: str,
     exception: BaseException,
-    context: ExecutionContext | None = None,
+    statement: str | None = None,
 ) -> None:
     payload = {
         "operation": operation,
-        "statement": getattr(context, "statement", None),
+        "statement": statement,
         "exception": exception,
         "exchange": current_exchange(),
     }

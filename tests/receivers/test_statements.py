@@ -81,6 +81,11 @@ def test_operation_comes_behind_comments_and_brackets(
         ("SAVEPOINT sa_savepoint_1", "SAVEPOINT"),
         ("{call make_mug(?)}", "CALL"),
         ("EXEC make_mug 1", "EXECUTE"),
+        # What asyncpg and MySQL execute as statements for two-phase commits.
+        ("PREPARE TRANSACTION 'x'", "PREPARE"),
+        ("COMMIT PREPARED 'x'", "COMMIT"),
+        ("BEGIN", "BEGIN"),
+        ("XA END %s", "XA"),
         ("/*!40101 SET NAMES utf8 */", "SET"),
         ("/*M!100100 SELECT */ 1", "SELECT"),
         ("/* SELECT */", None),

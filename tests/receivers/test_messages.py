@@ -78,6 +78,28 @@ def shown(message: str) -> str:
             ),
             "<class 'asyncpg.exceptions.UniqueViolationError'>: duplicate key",
         ),
+        # PostgreSQL by pg8000
+        (
+            (
+                "{'S': 'FEHLER', 'V': 'ERROR', 'C': '23505', 'M': 'duplicate key value"
+                " violates unique constraint \"mugs_key\"', 'D': 'Key (name)=(7351)"
+                " already exists.', 's': 'public'}"
+            ),
+            (
+                "{'S': 'FEHLER', 'V': 'ERROR', 'C': '23505', 'M': 'duplicate key value"
+                ' violates unique constraint "mugs_key"…'
+            ),
+        ),
+        (
+            (
+                "{'S': 'ERROR', 'V': 'ERROR', 'C': '22P02', 'M': 'invalid input syntax"
+                " for type integer: \"7351\"', 'F': 'numutils.c'}"
+            ),
+            (
+                "{'S': 'ERROR', 'V': 'ERROR', 'C': '22P02', 'M': 'invalid input syntax"
+                " for type integer: …"
+            ),
+        ),
         # MySQL
         (
             "(1062, \"Duplicate entry '7351' for key 'mugs.name'\")",

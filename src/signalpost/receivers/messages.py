@@ -46,6 +46,8 @@ _part_of_a_message = re.compile(
     rf"\b(?i:{_NAMED})\s+(?:\"[^\"\n]*\"(?:\.\"[^\"\n]*\")*|'[^'\n]*'|`[^`\n]*`)"
     # A tuple of a number and the message itself, as of PyMySQL and pyodbc.
     r"|\((?:-?\d+|'[0-9A-Z]{5}'), [\"']"
+    # The fields of PostgreSQL's error up to the message itself, as of pg8000.
+    r"|\{'S': '[^'\n]*', 'V': '[A-Z]+', 'C': '[0-9A-Z]{5}', 'M': [\"']"
     # An apostrophe, and the end of that tuple.
     r"|(?<=\w)'(?=\w)|[\"']\)*\Z"
     r"|(?P<value>[\"']|\bvalue is \(|\bvalues? \(|=\(|\bargument \$\d+:)"

@@ -235,6 +235,19 @@ def test_pool_is_read_when_metrics_are_collected(
 
 
 @pytest.mark.usefixtures("measured")
+def test_name_of_a_pool_is_text_that_can_be_encoded(telemetry: Telemetry) -> None:
+    engine = sa.create_engine("sqlite://", poolclass=sa.QueuePool)
+    with instrument(engine, pool_name="orders\ud800" + "x" * 2000):
+        engine.connect().close()
+        for metric in ("count", "wait_time", "use_time"):
+            points = telemetry.points(f"db.client.connection.{metric}")
+            assert {about["db.client.connection.pool.name"] for about, _ in points} == {
+                "orders?" + "x" * 1017
+            }
+    engine.dispose()
+
+
+@pytest.mark.usefixtures("measured")
 def test_pool_without_a_limit_has_no_maximum(telemetry: Telemetry) -> None:
     engine = sa.create_engine("sqlite://", poolclass=sa.NullPool)
     with instrument(engine, pool_name="orders"):

@@ -28,6 +28,7 @@ from ._attributes import error_type_of
 from ._attributes import SCHEMA
 from ._engines import KnownEngines
 from ._suppressing import is_suppressed
+from ._texts import text_of
 
 __all__ = ["DatabaseMetrics", "DatabaseObserver"]
 
@@ -146,7 +147,7 @@ class DatabaseMetrics:
         """Measure what has changed in a pool."""
         if not self._has_meter() or not self.is_first():
             return
-        attributes = {_POOL: name}
+        attributes = {_POOL: text_of(name)}
         if change == "timed-out":
             self._timeouts.add(1, attributes)
         elif seconds is not None and change == "taken":
@@ -212,7 +213,7 @@ def _observed(
     if metrics is None or not metrics.is_first():
         return []
     return [
-        Observation(value, {_POOL: state.name, **attributes})
+        Observation(value, {_POOL: text_of(state.name), **attributes})
         for state in pool_states()
         for value, attributes in observe(state)
         # A pool without a limit has no number.

@@ -14,6 +14,7 @@ import pytest
 from celery import Celery
 from celery.exceptions import Ignore
 from celery.exceptions import Reject
+from celery.exceptions import WorkerLostError
 from celery.signals import before_task_publish
 from celery.signals import task_failure
 
@@ -259,11 +260,20 @@ def test_killed_process_is_reported_once_by_the_main_process(
     queue: Celery, finished: list[Work]
 ) -> None:
     connect_celery(queue)
-    error = LookupError("exited prematurely")
+    error = WorkerLostError("exited prematurely")
     for _ in range(2):
         task_failure.send(sender=queue.tasks["give"], task_id="lost-1", exception=error)
     (found,) = finished
     assert (found.name, found.outcome, found.exception) == ("give", "lost", error)
+
+
+@pytest.mark.parametrize("error", [Reject("not now"), LookupError("not pickled")])
+def test_task_that_has_run_to_its_end_is_not_lost(
+    error: Exception, queue: Celery, finished: list[Work]
+) -> None:
+    connect_celery(queue)
+    task_failure.send(sender=queue.tasks["give"], task_id="ended-1", exception=error)
+    assert finished == []
 
 
 def test_tasks_leave_nothing_behind(queue: Celery) -> None:

@@ -204,6 +204,19 @@ LiveRecorder(folder=os.environ["LIVE"]).connect(app)
 EXTRA = f"""{FIGURES}
 import time
 
+from celery.exceptions import Reject
+
+
+@queue.task(acks_late=True)
+def refuse():
+    raise Reject("not now", requeue=False)
+
+
+@app.post("/refuse")
+def refuse_now():
+    refuse.delay()
+    return "accepted"
+
 
 @queue.task(time_limit=1)
 def hang():
@@ -216,8 +229,10 @@ def hang_now():
     return "accepted"
 """
 
-HANG = "client.post('/hang', headers={'X-Request-ID': 'f3-12'}).close()"
+HANG = "client.post('/hang', headers={'X-Request-ID': 'f3-12'}).close()\n"
+REFUSE = "client.post('/refuse', headers={'X-Request-ID': 'f3-13'}).close()\n"
 
+REFUSED = "WORK shop.refuse aborted … ms id=f3-13"
 HUNG = [f"WORK shop.hang {end} … ms id=f3-12" for end in ("aborted", "lost")]
 
 POOLS = {"prefork": ("-c", "2"), "solo": (), "threads": ("-c", "4")}
@@ -241,7 +256,8 @@ def test_tasks_of_celery_are_units_of_work(
     )
     with shop.worker(*worker_of_celery(pool)):
         # Meanwhile, the worker starts.
-        served = shop.order(*IDS, also=HANG if pool == "prefork" else "")
+        also = REFUSE + (HANG if pool == "prefork" else "")
+        served = shop.order(*IDS, also=also)
         wait_for(lambda: has_finished(shop, pool), shop.text)
         scraped = shop.scrape()
     assert lines_in(served)[:3] == [
@@ -255,6 +271,8 @@ def test_tasks_of_celery_are_units_of_work(
             f"WORK shop.ship aborted … ms id={one}",
             f"WORK shop.ship error … ms id={one}",
         ]
+    # A rejected task is not lost, though Celery sends the signal of a lost one.
+    assert [line for line in lines if "shop.refuse" in line] == [REFUSED]
     failed = [line for line in lines if " - call " in line]
     if pool == "prefork":
         limit = "billiard.exceptions.TimeLimitExceeded"
@@ -276,6 +294,7 @@ def test_tasks_of_celery_are_units_of_work(
         assert units.pop(("shop.hang", "lost")) == 1
     assert units == {
         ("shop.pack", "complete"): number,
+        ("shop.refuse", "aborted"): 1,
         ("shop.ship", "aborted"): number,
         ("shop.ship", "error"): number,
     }
@@ -287,10 +306,11 @@ def test_tasks_of_celery_are_units_of_work(
     killed = {"shop.hang": (2, 1, 1)} if pool == "prefork" else {}
     assert counts == {
         "shop.pack": (number, 0, 0),
+        "shop.refuse": (1, 0, 1),
         "shop.ship": (2 * number, number, number),
         **killed,
     }
-    assert snapshot.total.requests_since_start == number + len(killed)
+    assert snapshot.total.requests_since_start == number + 1 + len(killed)
     assert snapshot.in_flight == ()
     assert {one.state for one in snapshot.workers} == {"ended"}
 
@@ -298,7 +318,8 @@ def test_tasks_of_celery_are_units_of_work(
 def has_finished(shop: Shop, pool: str) -> bool:
     lines = shop.lines()
     done = sum(line.startswith("WORK shop.ship error") for line in lines)
-    return done == len(IDS) and (pool != "prefork" or {*HUNG} <= {*lines})
+    others = {REFUSED, *(HUNG if pool == "prefork" else ())}
+    return done == len(IDS) and others <= {*lines}
 
 
 def values_in(scraped: str, name: str) -> dict[tuple[str, ...], float]:

@@ -12,6 +12,8 @@ from collections import deque
 from reprlib import repr as short_repr
 
 from celery import Celery
+from celery.exceptions import TimeLimitExceeded
+from celery.exceptions import WorkerLostError
 from celery.signals import before_task_publish
 from celery.signals import task_failure
 from celery.signals import task_postrun
@@ -49,7 +51,9 @@ def connect_celery(celery_app: t.Any, sender: object = None) -> None:
     rejected or ignored, has ``"aborted"``. Each try is a unit of work. If a process of
     the worker was killed, for example by a time limit, the main process sends both
     signals with the outcome ``"lost"`` and Celery's exception. If ``SIGTERM`` ended the
-    process, the process may have sent ``"aborted"`` before.
+    process, the process may have sent ``"aborted"``, too. A task that raises
+    ``SystemExit`` has ``"error"`` and, with the pool ``prefork``, also ``"lost"``,
+    because its process has ended.
 
     :param celery_app: The Celery application.
     :param sender: The sender of ``work-started`` and ``work-finished``: the Flask or
@@ -134,6 +138,10 @@ def _is_killed(error: BaseException | None) -> bool:
 
 def _lose(sender: t.Any, task_id: str, exception: BaseException, **_: object) -> None:
     """Send what a killed process cannot send; for the main process of a worker."""
+    # Celery sends its signal there for other tasks, too, which have run to their end:
+    # rejected ones, and those whose result cannot be sent.
+    if not isinstance(exception, (TimeLimitExceeded, WorkerLostError)):
+        return
     own_sender = getattr(sender.app, _SENDER, None)
     request = sender.request
     if own_sender is None or request.get(_WORK) is not None:

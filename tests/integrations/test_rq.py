@@ -39,6 +39,18 @@ def fail() -> None:
     raise LookupError("no such thing")
 
 
+class Packer:
+    def pack(self) -> str:
+        return give()
+
+    @classmethod
+    def ship(cls) -> str:
+        return give()
+
+    def __call__(self) -> str:
+        return give()
+
+
 @pytest.fixture
 def connection() -> Generator[redis.Redis]:
     # It connects when it is asked something, and it is not.
@@ -74,6 +86,18 @@ def test_job_is_a_unit_of_work_of_its_function(
     assert found.name == f"{__name__}.{function.__name__}"
     assert (found.outcome, found.id) == ("complete", result)
     assert current_exchange() is None
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [(Packer().pack, "pack"), (Packer.ship, "ship"), (Packer(), "__call__")],
+)
+def test_name_of_a_method_has_its_class(
+    method: t.Any, name: str, connection: redis.Redis, finished: list[Work]
+) -> None:
+    job = ShopJob.create(method, connection=connection)
+    job.perform()
+    assert [one.name for one in finished] == [f"{__name__}.Packer.{name}"]
 
 
 def test_job_has_the_id_of_what_queued_it(

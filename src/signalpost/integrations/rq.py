@@ -35,7 +35,8 @@ class WorkJob:
 
     The queue needs this class for the id of the request, which is stored in the
     ``meta`` of the job. The worker needs it for everything else. Each try of a job is a
-    unit of work; a try that raises has the outcome ``"error"``.
+    unit of work; a try that raises has the outcome ``"error"``. The name of a method
+    has its class, as ``"shop.Packer.pack"``.
 
     :raises TypeError: If a class does not have it before :class:`rq.job.Job`.
 
@@ -79,11 +80,18 @@ class WorkJob:
             flush_relays()
 
     def _work_name(self) -> str:
+        job = t.cast("t.Any", self)
         try:
-            name = t.cast("t.Any", self).func_name
+            name, owner = job.func_name, job.instance
         except Exception:  # noqa: BLE001  # data that cannot be read; raised again below
-            name = None
-        return name if isinstance(name, str) and name else "unknown"
+            return "unknown"
+        if not isinstance(name, str) or not name:
+            return "unknown"
+        if owner is None:
+            return name
+        # RQ's name of a method has no class, so the methods of all classes were one.
+        kind = owner if isinstance(owner, type) else type(owner)
+        return f"{kind.__module__}.{kind.__qualname__}.{name}"
 
     def _context(self) -> dict[str, str] | None:
         # It comes from Redis.

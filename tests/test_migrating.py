@@ -24,7 +24,7 @@ def test_gather_lets_async_receivers_wait_for_each_other() -> None:
         signal.connect(wait)
         signal.connect(release)
         sent = signal.send_async("app", _gather=asyncio.gather)
-        return [value for _, value in await asyncio.wait_for(sent, timeout=5)]
+        return [value for _, value in await asyncio.wait_for(sent, timeout=30)]
 
     assert asyncio.run(send()) == ["waited", "released"]
 

@@ -15,7 +15,7 @@ from signalpost import Signal
 from .tables import assert_empty
 from .tables import has_waiting_changes
 
-STUCK_SECONDS = 2.0
+STUCK_SECONDS = 30.0
 """How long another thread gets for one change."""
 
 

@@ -15,7 +15,7 @@ from signalpost import Signal
 
 from .racing import run_together
 
-STUCK_SECONDS = 2.0
+STUCK_SECONDS = 30.0
 """How long another thread gets for one change, while a finaliser waits for it."""
 ROUNDS = 150
 

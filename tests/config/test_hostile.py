@@ -5,7 +5,6 @@ import typing as t
 from collections.abc import Callable
 from collections.abc import Mapping
 from pathlib import Path
-from time import process_time
 
 import pytest
 
@@ -15,6 +14,7 @@ from signalpost.errors import ConfigurationError
 from tests.config.loading import load
 from tests.config.loading import Write
 from tests.config.receivers import new_shop
+from tests.growth import grows_at_most
 
 IN_RECEIVERS = "[signalpost.receivers]\n"
 
@@ -235,12 +235,10 @@ def written(count: int) -> str:
 def test_the_time_to_refuse_grows_with_the_input(
     suffix: str, write_long: Callable[[int], str], write: Write
 ) -> None:
-    seconds = []
-    for count in (200, 200, 1600):
-        path = write(f"a.{suffix}", write_long(count))
-        start = process_time()
+    short, long = (write(f"{n}.{suffix}", write_long(n)) for n in (100, 1600))
+
+    def refuse(path: Path) -> None:
         with pytest.raises(ConfigurationError):
             Configuration.from_file(path).load(new_shop())
-        seconds.append(process_time() - start)
-    # Eight times as much; a square would be 64 times.
-    assert seconds[2] < 24 * seconds[1] + 0.1
+
+    assert grows_at_most(64, lambda: refuse(short), lambda: refuse(long))

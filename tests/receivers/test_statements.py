@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 import typing as t
-from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
@@ -13,6 +11,7 @@ from hypothesis import strategies as st
 
 from signalpost.receivers.statements import operation_of
 from signalpost.receivers.statements import OPERATIONS
+from tests.growth import grows_at_most
 
 SPACES = [" ", "\t", "\n", "\r", "\r\n", "\f", "\v", "\x1f", "\x85", "\xa0", "\u3000"]
 
@@ -143,21 +142,13 @@ HOSTILE = [
 ]
 
 
-def seconds_of(function: Callable[[str], object], statement: str) -> float:
-    best = float("inf")
-    for _ in range(3):
-        begun = time.perf_counter()
-        function(statement)
-        best = min(best, time.perf_counter() - begun)
-    return best
-
-
 @pytest.mark.parametrize("part", HOSTILE)
 def test_operation_of_a_hostile_statement_takes_bounded_time(part: str) -> None:
-    short, long = part * (8_000 // len(part)), part * (2_000_000 // len(part))
-    # To the bound it grows eightfold; if it was the square, it would be 64 times that.
-    at_most = 100 * seconds_of(operation_of, short) + 0.005
-    assert seconds_of(operation_of, long + " SELECT 1") < at_most
+    short, long = part * (2_048 // len(part)), part * (2_000_000 // len(part))
+    # To the bound it is 32 times as long, and without the bound a thousand times.
+    assert grows_at_most(
+        180, lambda: operation_of(short), lambda: operation_of(f"{long} SELECT 1")
+    )
 
 
 @pytest.mark.parametrize(

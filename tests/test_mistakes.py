@@ -92,6 +92,13 @@ async def receive_async(sender: object, exchange: Exchange) -> None:
             ),
         ),
         (
+            "from signalpost import flask",
+            (
+                "signalpost has no flask; write: from signalpost.integrations import"
+                " flask"
+            ),
+        ),
+        (
             "from signalpost import request_started",
             (
                 "signalpost has no request_started; write: from signalpost.lifecycle"
@@ -129,7 +136,10 @@ def test_a_name_that_another_module_has_is_imported_from_there(
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_each_place_has_the_name(name: str) -> None:
-    assert hasattr(importlib.import_module(MODULES[name]), name)
+    module = importlib.import_module(MODULES[name])
+    if module.__name__ == "signalpost.integrations":
+        importlib.import_module(f"{module.__name__}.{name}")
+    assert hasattr(module, name)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import dataclasses
 import gc
 import io
 import logging
+import os
 import sys
 import threading
 import typing as t
@@ -14,6 +15,7 @@ from collections.abc import Generator
 from collections.abc import Iterable
 from collections.abc import Iterator
 from functools import partial
+from importlib.machinery import EXTENSION_SUFFIXES
 
 import flask
 import jinja2
@@ -305,6 +307,57 @@ def test_frames_of_libraries_do_not_count(log: Log) -> None:
     assert count.location.endswith(
         f"{use.__code__.co_firstlineno + 1}:{use.__qualname__}"
     )
+
+
+def test_compiled_code_that_is_installed_is_never_the_place(log: Log) -> None:
+    # As of psycopg's: a file of the machine on which it was compiled.
+    compiled = function_of(
+        "psycopg_binary/_psycopg/waiting.pyx",
+        "def run():\n raise OSError",
+        __file__=f"/srv/lib/python3/site-packages/psycopg{EXTENSION_SUFFIXES[0]}",
+    )
+    receiver = FailureLogger()
+
+    def one() -> None:
+        compiled()
+
+    def other() -> None:
+        compiled()
+
+    for view in (one, other):
+        tell(receiver, raised(view))
+        line = view.__code__.co_firstlineno + 1
+        assert log.places[-1] == (__file__, line, view.__qualname__)
+    assert len(receiver.counts()) == 2
+
+
+def test_compiled_code_of_the_application_is_a_place(log: Log) -> None:
+    compiled = function_of(
+        "shop/fast.pyx",
+        "def run():\n raise OSError",
+        __file__=os.path.join(os.sep, "srv", "shop", f"fast{EXTENSION_SUFFIXES[0]}"),
+    )
+    tell(FailureLogger(), raised(compiled))
+    assert log.places == [(os.path.join(os.sep, "srv", "shop", "fast.pyx"), 2, "run")]
+
+
+def test_place_of_rows_that_sqlalchemy_cannot_convert_is_in_the_application(
+    log: Log,
+) -> None:
+    column = sa.column("number", sa.Uuid(native_uuid=False))
+    rows = sa.text("SELECT 'no uuid' AS number").columns(column)
+    engine = sa.create_engine("sqlite://")
+
+    def read() -> None:
+        with engine.connect() as connection:
+            connection.execute(rows).all()
+
+    with pytest.raises(ValueError, match="hexadecimal") as caught:
+        read()
+    tell(FailureLogger(), caught.value)
+    ((file, _, function),) = log.places
+    assert (file, function) == (__file__, read.__qualname__)
+    engine.dispose()
 
 
 GENERATED = [

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from .lines import single_line
 from .lines import truncated
+from .locations import file_of
 from .locations import is_generated
 from .locations import is_of_application
 from .messages import message_without_values
@@ -82,10 +83,8 @@ def locations_of(exception: BaseException) -> tuple[Location, ...]:
     all_locations = []
     step = exception.__traceback__
     while step is not None:
-        code = step.tb_frame.f_code
-        all_locations.append(
-            Location(code.co_filename, step.tb_lineno, code.co_qualname)
-        )
+        function = step.tb_frame.f_code.co_qualname
+        all_locations.append(Location(file_of(step.tb_frame), step.tb_lineno, function))
         step = step.tb_next
     if isinstance(exception, RecursionError):
         locations = _of_application(all_locations)

@@ -6,10 +6,11 @@ import os
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
+from importlib.machinery import EXTENSION_SUFFIXES
 from types import CodeType
 from types import FrameType
 
-__all__ = ["is_generated", "is_of_application", "location_of"]
+__all__ = ["file_of", "is_generated", "is_of_application", "location_of"]
 
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
 _OWN_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -64,6 +65,24 @@ def is_generated(file: str) -> bool:
     :param file: The name of the file, as a code object has it.
     """
     return file.startswith("<") and not file.startswith(("<frozen ", *_WRITTEN))
+
+
+def file_of(frame: FrameType) -> str:
+    """Return the file of a frame's code; of a compiled module beside the module.
+
+    Compilers such as Cython write the name that the source had where it was compiled,
+    such as ``"psycopg_binary/_psycopg/waiting.pyx"``, which has no ``site-packages``.
+
+    :param frame: Of a traceback: other frames of compiled code are not seen.
+    """
+    file = frame.f_code.co_filename
+    module = frame.f_globals.get("__file__")
+    if type(module) is not str or not module.endswith(_COMPILED):
+        return file
+    return os.path.join(os.path.dirname(module), os.path.basename(file))
+
+
+_COMPILED = tuple(EXTENSION_SUFFIXES)
 
 
 def location_of(frame: FrameType) -> str:

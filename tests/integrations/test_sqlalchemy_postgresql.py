@@ -725,7 +725,9 @@ STATEMENTS_THAT_FAIL = [
     ("SELECT 'Zq7351', cups.name FROM cups", "cups"),
     ("SELECT * FROM pg_temp.mugs WHERE name = 'Zq7351' AND", "syntax error"),
     ("SELECT 1 / (length(name) - 6) AS Zq, 7351 FROM pg_temp.mugs", "division"),
-    ("DO $$ BEGIN RAISE EXCEPTION 'no' USING DETAIL = 'Zq7351'; END $$", "no"),
+    ("SELECT make_date(7351909, 1, 1)", "date out of range: …"),
+    ("DO $$ BEGIN RAISE EXCEPTION 'user Zq7351 is unknown'; END $$", "…"),
+    ("DO $$ BEGIN ASSERT false, 'user Zq7351'; END $$", "…"),
 ]
 
 

@@ -70,6 +70,9 @@ def shown(message: str) -> str:
             "doppelter Schlüsselwert verletzt\nDETAIL: (name)=(7351) ist da.",
             "doppelter Schlüsselwert verletzt",
         ),
+        ("date out of range: 7351-01-01", "date out of range: …"),
+        ("time zone displacement out of range: -7351", "time zone displacement out"),
+        ("connection timed out, error: 110", "connection timed out, error: 110"),
         ("invalid input for query argument $1: 7351 (an integer", "invalid input for"),
         (
             (
@@ -126,7 +129,11 @@ def shown(message: str) -> str:
             "(1406, \"Data too long for column 'name' at row 1\")",
             '(1406, "Data too long',
         ),
+        ("(1094, 'Unknown thread id: 7351')", "(1094, 'Unknown thread id: …"),
+        ("2013: Lost connection to server", "2013: Lost connection to server"),
         # SQLite
+        ("unable to open database: /srv/7351", "unable to open database: …"),
+        ("unable to open database file", "unable to open database file"),
         ("UNIQUE constraint failed: mugs.name", "UNIQUE constraint failed: mugs.name"),
         ('near "7351": syntax error', "near …"),
         ('unrecognized token: "\'7351"', "unrecognized token: …"),
@@ -142,6 +149,7 @@ def shown(message: str) -> str:
                 " Cannot insert in object 'dbo.mugs'. The duplicate key …"
             ),
         ),
+        ("Arithmetic overflow error for int, value = 7351.", "Arithmetic overflow"),
         ("Conversion failed when converting the varchar value '7351' to", "Conversion"),
         # Oracle
         (
@@ -168,6 +176,59 @@ def test_message_of_a_driver_is_cut_where_values_begin(
     assert shown(message).startswith(expected)
     if len(expected) > 30:
         assert "…" in shown(message) or shown(message) == expected
+
+
+def of_driver(*arguments: object, **named: object) -> Exception:
+    error = IntegrityError(*arguments)
+    for name, value in named.items():
+        setattr(error, name, value)
+    return error
+
+
+RAISED = "user 7351 is not allowed"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        of_driver(RAISED, sqlstate="P0001"),
+        of_driver(RAISED, pgcode="P0004"),
+        of_driver({"S": "ERROR", "C": "P0001", "M": RAISED}),
+        of_driver(1644, RAISED),
+        of_driver(RAISED, errno=1644, sqlstate="45000"),
+        of_driver(RAISED, errno=1644),
+        of_driver(f"ORA-20001: {RAISED}"),
+        of_driver(50000, RAISED),
+        of_driver("42000", f"[42000] [SQL Server]{RAISED} (50000) (SQLExecDirectW)"),
+    ],
+    ids=repr,
+)
+def test_message_that_the_application_raises_in_the_database_is_hidden(
+    error: Exception,
+) -> None:
+    assert message_without_values(error, str(error)) == "…"
+    wrapped = sa.exc.InternalError("CALL buy('7351')", {"a": "7351"}, error)
+    assert message_without_values(wrapped, str(wrapped)) == (
+        f"({__name__}.IntegrityError) …\n[SQL: CALL buy(?)]"
+    )
+
+
+def test_message_that_the_application_raised_before_a_rollback_is_hidden() -> None:
+    original = f"(psycopg.errors.RaiseException) {RAISED}\nCONTEXT: x"
+    error = sa.exc.PendingRollbackError(
+        f"This Session's transaction has been rolled back. Original exception was:"
+        f" {original}"
+    )
+    assert message_without_values(error, str(error)) == (
+        "This Session's transaction has been rolled back. Original exception was:"
+        " (psycopg.errors.RaiseException) …"
+    )
+
+
+@pytest.mark.parametrize("number", [1062, 1643, 2013, 49_999])
+def test_message_of_the_server_s_own_numbers_stays(number: int) -> None:
+    error = of_driver(number, "Lost connection")
+    assert message_without_values(error, str(error)) == str(error)
 
 
 @pytest.mark.parametrize(

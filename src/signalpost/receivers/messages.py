@@ -50,8 +50,26 @@ _part_of_a_message = re.compile(
     r"|\{'S': '[^'\n]*', 'V': '[A-Z]+', 'C': '[0-9A-Z]{5}', 'M': [\"']"
     # An apostrophe, and the end of that tuple.
     r"|(?<=\w)'(?=\w)|[\"']\)*\Z"
-    r"|(?P<value>[\"']|\bvalue is \(|\bvalues? \(|=\(|\bargument \$\d+:)"
+    r"|(?P<value>[\"']|\bvalue is \(|\bvalues? \(|=\(|\bargument \$\d+:|\bvalue = "
+    # Without quotation marks: "date out of range: 7351-1-1". Sizes and errors stay.
+    r"|(?<=: )(?<!actual: )(?<!maximum: )(?<!error: )(?=[-+]?\d)"
+    r"|(?<=\bopen database: ))"
 )
+# What a function or a trigger of the application raises, by the class that psycopg
+# and asyncpg have for it; of Oracle and SQL Server, by the numbers for it.
+_custom = re.compile(
+    r"\b(?:RaiseException|RaiseError|AssertFailure|AssertError)\b"
+    r"|\bORA-20\d{3}:|\(5\d{4,}\) ?\(SQL"
+)
+_CUSTOM_STATES = ("P0", "45")
+"""How the states of SQL begin that PostgreSQL's RAISE and ASSERT set, and SIGNAL."""
+_SIGNALLED = 1644
+"""MySQL's number for SIGNAL."""
+_FIRST_OF_USERS = 50_000
+"""SQL Server's first number for messages of users."""
+
+_wrapped = re.compile(r"\([\w.]+\) ")
+
 # MySQL's key, which comes after the value.
 _key = re.compile(r" for key '[\w.$-]+'[\"']?\)*\Z")
 
@@ -60,11 +78,13 @@ def message_without_values(exception: BaseException, message: str) -> str:
     r"""Return the message of an exception, cut where a database's values begin.
 
     For a driver's error the first line is kept, up to the first value in quotation
-    marks or brackets; names of tables, columns, constraints and the like may come
-    before. Further lines, such as PostgreSQL's ``DETAIL:`` and ``LINE 1:``, have
-    values, in the language of the server. SQLAlchemy's ``[SQL: …]`` is kept with the
-    values masked, and its ``[parameters: …]`` is not. Messages of all other exceptions
-    stay as they are.
+    marks or brackets, or the first number after a colon; names of tables, columns,
+    constraints and the like may come before. Further lines, such as PostgreSQL's
+    ``DETAIL:`` and ``LINE 1:``, have values, in the language of the server. Nothing is
+    kept of a message that a function or a trigger of the application raises (``RAISE``,
+    ``SIGNAL``), because its values have no marks. SQLAlchemy's ``[SQL: …]`` is kept
+    with the values masked, and its ``[parameters: …]`` is not. Messages of all other
+    exceptions stay as they are.
 
     :param exception: The exception.
     :param message: What :class:`str` gave for it.
@@ -75,7 +95,8 @@ def message_without_values(exception: BaseException, message: str) -> str:
     intro, mark, original = head.rpartition(_ORIGINAL)
     if not mark and original.startswith("(raised as a result of "):
         intro, mark, original = original.partition("\n")
-    shown = f"{intro}{mark}{_cut(original)}"
+    is_custom = _is_custom(getattr(exception, "orig", None) or exception, original)
+    shown = f"{intro}{mark}{_hidden(original) if is_custom else _cut(original)}"
     if not found:
         return shown
     statement = getattr(exception, "statement", None)
@@ -124,6 +145,27 @@ def _cut(message: str) -> str:
             key = _key.search(line, part.end())
             return f"{line[: part.start()]}…{'' if key is None else key[0]}"
     return line
+
+
+def _hidden(message: str) -> str:
+    """Return only the name of the driver's class of a message, if SQLAlchemy has it."""
+    found = _wrapped.match(message)
+    return f"{found[0] if found else ''}…"
+
+
+def _is_custom(error: object, message: str) -> bool:
+    """Return whether a message is of a function or a trigger of the application."""
+    number = next(iter(getattr(error, "args", ())), None)
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
+    if isinstance(number, Mapping):  # pg8000's fields
+        state = number.get("C")
+    elif not isinstance(number, int):
+        number = getattr(error, "errno", None)
+    if isinstance(state, str) and state.startswith(_CUSTOM_STATES):
+        return True
+    if isinstance(number, int) and (number == _SIGNALLED or number >= _FIRST_OF_USERS):
+        return True
+    return _custom.search(message.partition("\n")[0]) is not None
 
 
 def _is_of_database(exception: BaseException) -> bool:

@@ -11,6 +11,9 @@ from functools import partial
 
 import pytest
 import sqlalchemy as sa
+from opentelemetry.semconv._incubating.attributes.db_attributes import (
+    DbSystemNameValues,
+)
 from opentelemetry.trace import SpanKind
 
 from signalpost import SignalMiddleware
@@ -282,6 +285,32 @@ def test_database_is_told_by_what_its_engine_has(
         assert span.start_time is not None
         assert span.end_time is not None
         assert span.end_time - span.start_time == 250_000_000
+
+
+# By SQLAlchemy's dialects.
+NAMES = [
+    *(
+        "cockroachdb",
+        "db2",
+        "firebird",
+        "hana",
+        "informix",
+        "mariadb",
+        "mssql",
+        "mysql",
+    ),
+    *("netezza", "oracle", "postgresql", "redshift", "spanner+spanner", "sqlite"),
+    "teradatasql",
+]
+
+
+@pytest.mark.parametrize("dialect", NAMES)
+def test_database_has_a_name_of_the_conventions(
+    telemetry: Telemetry, dialect: str
+) -> None:
+    serve(telemetry, lambda: send_as(Engine(dialect, None)))
+    found = about(telemetry.spans[0])["db.system.name"]
+    assert found in {one.value for one in DbSystemNameValues}
 
 
 @pytest.mark.parametrize(

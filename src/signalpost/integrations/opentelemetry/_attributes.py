@@ -64,8 +64,16 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]{2,64}\]|[A-Za-z0-9._-]{1,255})(?::([0-9]{1
 
 # By SQLAlchemy's names of databases; those that are called the same are left out.
 _SYSTEMS = {
+    "db2": "ibm.db2",
+    "firebird": "firebirdsql",
+    "hana": "sap.hana",
+    "informix": "ibm.informix",
     "mssql": "microsoft.sql_server",
+    "netezza": "ibm.netezza",
     "oracle": "oracle.db",
+    "redshift": "aws.redshift",
+    "spanner+spanner": "gcp.spanner",
+    "teradatasql": "teradata",
 }
 
 

@@ -1,4 +1,4 @@
-"""Shows the shop at work: ``python -m example_app`` serves it and logs its signals."""
+"""Shows a development server: ``python -m example_app`` serves and logs the shop."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def main() -> None:
     logging.basicConfig(
         stream=sys.stdout, level=logging.INFO, format="%(name)s %(message)s"
     )
-    # The server's own access log would repeat what our receivers log.
+    # The receiver "latency" already logs each request.
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):
-        serve(port_from(os.environ.get("PORT") or "5000"))
+        serve(parse_port(os.environ.get("PORT") or "5000"))
 
 
-def port_from(text: str) -> int:
-    """Return the port that the text names; 0 lets the system choose one."""
+def parse_port(text: str) -> int:
+    """Return the port that a text names; 0 lets the system choose one."""
     is_number = text.isascii() and text.isdecimal() and len(text) <= 5
     if not is_number or int(text) > 65535:
         sys.exit(f"example_app: PORT must be a number from 0 to 65535, got {text!r}")
@@ -42,8 +42,8 @@ def port_from(text: str) -> int:
 
 
 def serve(port: int) -> None:
-    """Serve the shop on this port of the local machine."""
-    # Werkzeug prints two lines of its own about a port in use; bind it ourselves.
+    """Serve the shop on a port of the local machine."""
+    # Werkzeug would exit with its own message if the port is in use.
     try:
         bound = socket.create_server((HOST, port))
     except OSError as error:

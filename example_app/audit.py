@@ -1,4 +1,4 @@
-"""Shows a module that enables itself: it is imported, and reads its own section."""
+"""Shows a module that reads its section of the configuration and enables itself."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def enable_audit(configuration: Configuration, *, application: object) -> None:
 
 
 class AuditLogger:
-    """Log from where the cart was changed, and how that ended.
+    """Log the client's address, the route and the status of chosen requests.
 
-    :param routes: The routes to log, as ``("/cart/add",)``.
+    :param routes: The routes to log, such as ``("/cart/add",)``.
     :raises TypeError: If ``routes`` is one string.
     """
 
@@ -48,7 +48,7 @@ class AuditLogger:
         exchange: Exchange,
         **_extra: object,
     ) -> None:
-        """Log an exchange, if its route is one to log."""
+        """Log an exchange if its route is in ``routes``."""
         if exchange.route in self._routes:
             visitor = logfmt_value(str(environ.get("REMOTE_ADDR", "-")))
             page = f"{exchange.method} {exchange.route}"

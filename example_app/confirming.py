@@ -1,6 +1,6 @@
-"""Shows a receiver that works in a process of its own: it confirms orders.
+"""Shows a receiver that runs in a separate process: it confirms orders.
 
-``python -m example_app.relayed`` starts it beside the shop.
+``python -m example_app.relayed`` starts it together with the shop.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger = logging.getLogger("example_app.confirming")
 
 @order_placed.connect
 def confirm(sender: str, *, order: int, total_cents: int) -> None:
-    """Confirm an order; to do so twice changes nothing."""
+    """Confirm an order; a second call changes nothing."""
     with _sessions().begin() as session:
         session.execute(
             update(Order).where(Order.number == order).values(is_confirmed=True)

@@ -1,4 +1,4 @@
-"""Shows plain SQLAlchemy in a Flask application: tables, a session a request."""
+"""Shows plain SQLAlchemy in a Flask application: tables, and a session per request."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Base(DeclarativeBase):
 
 
 class Product(Base):
-    """One thing for sale; its flag is a letter of ``static/flags.svg``."""
+    """A product for sale; its flag is a letter of ``static/flags.svg``."""
 
     __tablename__ = "products"
 
@@ -52,7 +52,7 @@ class Review(Base):
 
 
 class Order(Base):
-    """An order of a visitor."""
+    """A visitor's order."""
 
     __tablename__ = "orders"
 
@@ -61,10 +61,10 @@ class Order(Base):
     is_confirmed: Mapped[bool] = mapped_column(default=False)
 
 
-# Events are written here together with the orders that they report.
+# An event is written here in the same transaction as the order that it reports.
 OUTBOX = OutboxTable(Base.metadata)
 
-_FIRST_STOCK = (
+_PRODUCTS = (
     ("brass-bell", "Brass bell", 4900, "J", "Heard across a harbour in fog."),
     ("deck-lantern", "Deck lantern", 6450, "R", "Burns for nine hours, red or green."),
     ("flag-set", "Set of forty flags", 18900, "L", "Cotton, hemmed, one pouch each."),
@@ -75,7 +75,7 @@ _FIRST_STOCK = (
     ("weather-vane", "Weather vane", 11500, "K", "Points out what everybody felt."),
 )
 
-_FIRST_REVIEWS = (
+_REVIEWS = (
     ("brass-bell", 5, "The fog came. So did everybody else, and not into us."),
     ("deck-lantern", 4, "Nine hours, as it says. The tenth is what sailors fear."),
     ("flag-set", 5, "Thirty-nine flags flown, one mistaken for a tablecloth."),
@@ -89,37 +89,38 @@ _FIRST_REVIEWS = (
 
 
 def init_database(app: Flask) -> None:
-    """Open the application's database, and fill it if it is new."""
+    """Open the application's database; create and fill it if it does not exist."""
     path = Path(app.instance_path, app.config["DATABASE"])
     app.extensions["shop"] = open_database(str(path))
     app.teardown_appcontext(_close_session)
 
 
 def open_database(path: str) -> sessionmaker[Session]:
-    """Return a factory of sessions of a database; make and fill it if it is new."""
+    """Return a session factory for a database; create and fill it if it is new."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    # Opening a file is quick, and without a pool no connection outlives its session.
+    # Opening a file is fast, and without a pool no connection outlives its session.
     url = URL.create("sqlite", database=path)
-    # The garbage collector, in any thread, closes a response that was not closed.
+    # The garbage collector closes a response that the server did not close, and runs
+    # in any thread.
     any_thread = {"check_same_thread": False}
     engine = create_engine(url, poolclass=NullPool, connect_args=any_thread)
     with engine.begin() as connection:
-        # Several processes may start at once; only one of them is to fill the file.
+        # If several processes start at once, only one of them may fill the file.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         Base.metadata.create_all(connection)
         if connection.scalar(select(Product.slug).limit(1)) is None:
             columns = Product.__table__.columns.keys()
-            stock = [dict(zip(columns, row, strict=True)) for row in _FIRST_STOCK]
-            connection.execute(insert(Product), stock)
+            products = [dict(zip(columns, row, strict=True)) for row in _PRODUCTS]
+            connection.execute(insert(Product), products)
         if connection.scalar(select(Review.number).limit(1)) is None:
             columns = ["slug", "stars", "text"]
-            said = [dict(zip(columns, row, strict=True)) for row in _FIRST_REVIEWS]
-            connection.execute(insert(Review), said)
+            reviews = [dict(zip(columns, row, strict=True)) for row in _REVIEWS]
+            connection.execute(insert(Review), reviews)
     return sessionmaker(engine)
 
 
 def session_factory() -> sessionmaker[Session]:
-    """Return what opens sessions of the current application's database."""
+    """Return the session factory of the current application's database."""
     factory: sessionmaker[Session] = current_app.extensions["shop"]
     return factory
 

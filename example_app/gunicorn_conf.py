@@ -1,6 +1,7 @@
-"""Shows gunicorn's settings for the shop, and logs its workers.
+"""Shows gunicorn settings that log the workers and combine their metrics.
 
-``gunicorn --config example_app/gunicorn_conf.py`` serves it; ``PORT`` picks the port.
+``gunicorn --config example_app/gunicorn_conf.py`` serves the shop; ``PORT`` sets the
+port.
 """
 
 from __future__ import annotations
@@ -26,12 +27,11 @@ bind = f"127.0.0.1:{os.environ.get('PORT') or '5000'}"
 workers = 2
 loglevel = "warning"
 
-# One for all workers, as each of them makes the application for itself.
+# Each worker creates its own application; these must be the same in all of them.
 os.environ.setdefault("SHOP_SECRET_KEY", f"shop-{secrets.token_hex()}")
 os.environ.setdefault("SHOP_LIVE_TOKEN", secrets.token_urlsafe())
 
-# Each worker writes its metrics there, and the arbiter keeps those of ended workers. On
-# SIGHUP this file is read again, and the metrics go on.
+# gunicorn reads this file again on SIGHUP; the metrics must then stay in their folder.
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=METRICS)
 
@@ -43,7 +43,7 @@ logger = logging.getLogger("example_app")
 
 @server_signals.connect
 def log_server(sender: Any, signal: NamedSignal, **payload: Any) -> None:
-    """Log what becomes of server and workers; requests have receivers of their own."""
+    """Log when the server and its workers start and exit, but not each request."""
     if signal.name in ("pre-request", "post-request"):
         return
     worker: Any = payload.get("worker")

@@ -1,4 +1,4 @@
-"""Shows receivers of the shop's own; ``signalpost.toml`` enables them by their path."""
+"""Shows the shop's own receivers; ``signalpost.toml`` enables them by their path."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ logger = logging.getLogger("example_app")
 
 
 def log_template(_app: Flask, *, template: Template, **_extra: object) -> None:
-    """Log which template a page was made from."""
+    """Log the name of the template that was rendered."""
     logger.info("rendered %s", template.name)
 
 
 def log_message(_app: Flask, *, message: str, category: str, **_extra: object) -> None:
-    """Log the message that a visitor is shown."""
+    """Log the message that is shown to the visitor."""
     logger.info("flashed %s: %r", category, message)

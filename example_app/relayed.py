@@ -1,8 +1,8 @@
-"""Shows the shop beside a process that confirms its orders: two processes, or three.
+"""Shows the shop together with a process that confirms its orders.
 
 ``python -m example_app.relayed`` needs no broker: the second process reads the outbox
-in the shop's own database. With one, as ``RELAY_URL=redis://127.0.0.1/0``, a third
-publishes what the outbox has, and the second receives it from there.
+in the shop's own database. With a broker, such as ``RELAY_URL=redis://127.0.0.1/0``, a
+third process publishes the events of the outbox, and the second receives them.
 """
 
 from __future__ import annotations
@@ -26,19 +26,21 @@ LIVE = ROOT / "instance" / "signalpost-live"
 
 
 def commands_for(path: Path, broker: str | None) -> list[list[str]]:
-    """Return the commands of ``signalpost relay`` that run beside the shop.
+    """Return the arguments of each ``signalpost relay`` that the shop needs.
 
     :param path: The shop's database.
-    :param broker: The broker's URL; ``None`` if there is none.
+    :param broker: The broker's URL; ``None`` without a broker.
+    :returns: A list of arguments for each process, as ``[["listen", …]]``.
     """
     database = URL.create("sqlite", database=str(path)).render_as_string()
     listen = ["--group", "confirming", "--import", "example_app.confirming"]
     listen += ["example_app.events:order_placed"]
-    # The shop's live page shows what they do.
+    # With this, the shop's live page shows these processes, too.
     live = ["--live", str(LIVE)]
     if broker is None:
         return [["listen", database, *listen, *live]]
-    # The URL has a password, maybe, and command lines can be read by others.
+    # The broker's URL may contain a password, and other users can read command lines,
+    # so the URL is passed in the environment.
     return [["listen", *listen, *live], ["dispatch", "--database", database, *live]]
 
 
@@ -46,11 +48,11 @@ def commands_for(path: Path, broker: str | None) -> list[list[str]]:
 def running(commands: Sequence[Sequence[str]], **environment: str) -> Iterator[None]:
     """Run commands until the block ends."""
     processes = [
-        subprocess.Popen(  # noqa: S603  # our own words
+        subprocess.Popen(  # noqa: S603  # no input of others is in it
             [sys.executable, "-m", "signalpost", "relay", *words],
             cwd=ROOT,
             env=os.environ | environment,
-            # Ctrl-C is for the shop, which ends them.
+            # Ctrl-C must reach the shop only, which then terminates these processes.
             start_new_session=True,
         )
         for words in commands
@@ -65,10 +67,10 @@ def running(commands: Sequence[Sequence[str]], **environment: str) -> Iterator[N
 
 
 def run() -> None:
-    """Serve the shop, and confirm what is ordered."""
-    # As Flask does: a relative path starts in the instance folder.
+    """Serve the shop and confirm its orders until Ctrl-C."""
+    # The same path as in the shop, where it is relative to the instance folder.
     path = Path(ROOT, "instance", os.environ.get("SHOP_DATABASE") or "shop.sqlite")
-    # The listener looks for its tables at once.
+    # The listener fails if its tables do not exist yet.
     open_database(str(path))
     broker = os.environ.get("RELAY_URL") or None
     own = {"SHOP_DATABASE": str(path)}

@@ -1,4 +1,4 @@
-"""Pages of the shop; none of them mentions a receiver."""
+"""Shows the pages of the shop; none of them mentions a receiver."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from .database import Product
 from .database import session_factory
 from .events import order_placed
 
-MOST_OF_ONE = 99
-MOST_ORDERS = 20  # that a visitor's cookie remembers
+MAX_QUANTITY = 99
+MAX_ORDERS = 20  # in the cookie
 
 shop = Blueprint("shop", __name__)
 
 
 class CollapsedShelfError(Exception):
-    """Raised by the failing page."""
+    """The page that fails on purpose raises this."""
 
 
 @shop.get("/")
@@ -49,14 +49,16 @@ def catalogue() -> str:
 @shop.get("/products/<slug>")
 def product(slug: str) -> str:
     """Show one product and the form that puts it into the cart."""
-    return render_template("product.html", product=_find(slug), most=MOST_OF_ONE)
+    return render_template(
+        "product.html", product=_product_or_404(slug), max=MAX_QUANTITY
+    )
 
 
 @shop.get("/reviews")
 def reviews() -> str:
-    """Show the reviews, on purpose with one more statement for each product.
+    """Show the reviews, with an N+1 query on purpose: a statement for each product.
 
-    The receiver ``sql-repeats`` reports it; ``selectinload(Product.reviews)`` mends it.
+    The receiver ``sql-repeats`` reports it; ``selectinload(Product.reviews)`` fixes it.
     """
     products = current_session().scalars(select(Product).order_by(Product.name))
     return render_template("reviews.html", products=products)
@@ -64,7 +66,7 @@ def reviews() -> str:
 
 @shop.get("/cart")
 def show_cart() -> str:
-    """Show the cart, without products that have left the shop since."""
+    """Show the cart, without products that the shop no longer has."""
     lines = _cart_lines()
     if len(lines) < len(_cart()):
         session["cart"] = {found.slug: quantity for found, quantity in lines}
@@ -74,14 +76,14 @@ def show_cart() -> str:
 
 @shop.post("/cart/add")
 def add_to_cart() -> AnyResponse:
-    """Put some of one product into the cart, or show why not."""
-    found = _find(request.form.get("slug", ""))
+    """Add a quantity of a product to the cart, or show why this is not possible."""
+    found = _product_or_404(request.form.get("slug", ""))
     quantity = request.form.get("quantity", default=0, type=int)
     together = _cart().get(found.slug, 0) + quantity
-    if not 1 <= quantity <= MOST_OF_ONE:
-        flash(f"Choose a whole number from 1 to {MOST_OF_ONE}.", "error")
-    elif together > MOST_OF_ONE:
-        flash(f"A cart holds at most {MOST_OF_ONE} of one product.", "error")
+    if not 1 <= quantity <= MAX_QUANTITY:
+        flash(f"Choose a whole number from 1 to {MAX_QUANTITY}.", "error")
+    elif together > MAX_QUANTITY:
+        flash(f"A cart holds at most {MAX_QUANTITY} of one product.", "error")
     else:
         session["cart"] = _cart() | {found.slug: together}
         flash(f"Added to your cart: {quantity} × {found.name}.", "success")
@@ -91,7 +93,7 @@ def add_to_cart() -> AnyResponse:
 
 @shop.post("/cart/remove")
 def remove_from_cart() -> AnyResponse:
-    """Take a product out of the cart."""
+    """Remove a product from the cart."""
     slug = request.form.get("slug", "")
     if slug in _cart():
         session["cart"] = {kept: n for kept, n in _cart().items() if kept != slug}
@@ -101,7 +103,7 @@ def remove_from_cart() -> AnyResponse:
 
 @shop.post("/orders")
 def place_order() -> AnyResponse:
-    """Order what is in the cart; another process confirms it."""
+    """Place an order for the cart; another process confirms it."""
     lines = _cart_lines()
     if not lines:
         flash("There is nothing in your cart.", "error")
@@ -109,18 +111,18 @@ def place_order() -> AnyResponse:
     order = Order(total_cents=_total_cents(lines))
     current_session().add(order)
     current_session().flush()
-    # Before the commit: the event is sent if, and only if, there is the order.
-    app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  # Flask's way
+    # Before the commit, so that the event is stored if and only if the order is.
+    app = current_app._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001  # as Flask documents
     order_placed.send(app, order=order.number, total_cents=order.total_cents)
     current_session().commit()
     session["cart"] = {}
-    session["orders"] = [*session.get("orders", []), order.number][-MOST_ORDERS:]
+    session["orders"] = [*session.get("orders", []), order.number][-MAX_ORDERS:]
     return redirect(url_for(".show_order", number=order.number), 303)
 
 
 @shop.get("/orders/<int:number>")
 def show_order(number: int) -> str:
-    """Show an order of this visitor's, and whether it is confirmed."""
+    """Show one of the visitor's own orders and whether it is confirmed."""
     order = current_session().get(Order, number)
     if order is None or number not in session.get("orders", []):
         abort(404)
@@ -129,28 +131,28 @@ def show_order(number: int) -> str:
 
 @shop.get("/export.csv")
 def export() -> Response:
-    """Send the catalogue as CSV, each row as it is read."""
-    # The request's own session is closed before the server asks for the first row.
+    """Stream the catalogue as CSV, row by row."""
+    # The request's session is closed before the server reads the first row.
     own_session = session_factory()()
     response = Response(
         _csv_lines(own_session),
         mimetype="text/csv",
         headers={"Content-Disposition": "attachment; filename=products.csv"},
     )
-    # There is no exchange while no receiver is connected, which operators choose.
+    # There is no exchange if the configuration enables no receiver.
     (current_exchange() or response).call_on_close(own_session.close)
     return response
 
 
 @shop.get("/fail")
 def fail() -> str:
-    """Fail on purpose, so that a receiver has something to report."""
-    raise CollapsedShelfError("a shelf gave way, as it was asked to")
+    """Fail on purpose, so that a receiver reports it."""
+    raise CollapsedShelfError("a shelf gave way, on purpose")
 
 
 @shop.app_errorhandler(HTTPException)
 def show_error(error: HTTPException) -> AnyResponse:
-    """Show an error in the shop's own look, its status and headers unchanged."""
+    """Show an error as a page of the shop; keep its status and headers."""
     response = AnyResponse.force_type(error.get_response())
     response.set_data(render_template("error.html", error=error))
     return response
@@ -158,24 +160,24 @@ def show_error(error: HTTPException) -> AnyResponse:
 
 @shop.app_context_processor
 def cart_count() -> dict[str, int]:
-    """Give every page the number of things in the cart."""
+    """Pass the number of products in the cart to every template."""
     return {"cart_count": sum(_cart().values())}
 
 
 @shop.app_template_filter()
 def euros(cents: int) -> str:
-    """Return cents as euros: ``1250`` as ``12.50``."""
+    """Format cents as euros: ``1250`` as ``12.50``."""
     return f"{cents // 100}.{cents % 100:02d}"
 
 
 def _cart() -> dict[str, int]:
-    """Return what this visitor's cart holds, as {"brass-bell": 2}."""
+    """Return the visitor's cart, as {"brass-bell": 2}."""
     cart: dict[str, int] = session.get("cart", {})
     return cart
 
 
 def _cart_lines() -> list[tuple[Product, int]]:
-    """Return the products in the cart that the shop still has, and how many of each."""
+    """Return the products and quantities of the cart that the shop still has."""
     cart = _cart()
     query = select(Product).where(Product.slug.in_(cart)).order_by(Product.name)
     return [(found, cart[found.slug]) for found in current_session().scalars(query)]
@@ -185,7 +187,7 @@ def _total_cents(lines: list[tuple[Product, int]]) -> int:
     return sum(found.price_cents * quantity for found, quantity in lines)
 
 
-def _find(slug: str) -> Product:
+def _product_or_404(slug: str) -> Product:
     return current_session().get(Product, slug) or abort(404)
 
 
@@ -197,7 +199,7 @@ def _csv_lines(own_session: Session) -> Iterator[str]:
 
 
 def _csv_line(*cells: str) -> str:
-    """Return one line, in which no spreadsheet takes a cell for a formula."""
+    """Return a line of CSV; no spreadsheet runs one of its cells as a formula."""
     line = io.StringIO()
     formulas = tuple("=+-@\t\r\n")
     csv.writer(line).writerow(f"'{c}" if c.startswith(formulas) else c for c in cells)

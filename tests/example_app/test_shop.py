@@ -73,12 +73,12 @@ def test_reviews_come_to_a_database_that_had_none(
     assert "The fog came." in open_shop().get("/reviews")
 
 
-def test_product_without_reviews_says_so(
+def test_page_names_a_product_without_reviews(
     open_shop: Callable[..., TestApp], database: Path
 ) -> None:
     browser = open_shop()
     change(database, "DELETE FROM reviews WHERE slug = 'brass-bell'")
-    assert "Nobody has said anything yet." in browser.get("/reviews")
+    assert "There are no reviews yet." in browser.get("/reviews")
 
 
 def test_product_page_shows_a_labelled_form(browser: TestApp) -> None:
@@ -155,7 +155,7 @@ def test_removing_what_is_not_there_changes_nothing(
 )
 def test_bad_quantity_is_explained(browser: TestApp, quantity: str) -> None:
     assert QUANTITY_ADVICE in put_into_cart(browser, "brass-bell", quantity)
-    assert "Nothing in it yet." in browser.get("/cart")
+    assert "Your cart is empty." in browser.get("/cart")
 
 
 def test_missing_quantity_is_explained(browser: TestApp) -> None:
@@ -172,7 +172,7 @@ def test_cart_holds_at_most_99_of_one_product(browser: TestApp) -> None:
 @pytest.mark.parametrize("form", [{}, {"slug": "gone"}, {"slug": "\x00"}])
 def test_unknown_product_is_not_added(browser: TestApp, form: dict[str, str]) -> None:
     browser.post("/cart/add", form | {"quantity": "1"}, status=404)
-    assert "Nothing in it yet." in browser.get("/cart")
+    assert "Your cart is empty." in browser.get("/cart")
 
 
 def test_product_that_left_the_shop_leaves_the_cart(
@@ -189,7 +189,7 @@ def test_product_that_left_the_shop_leaves_the_cart(
 
 def test_forged_cart_is_an_empty_one(browser: TestApp) -> None:
     browser.set_cookie("session", "eyJjYXJ0IjpbXX0.forged.signature")
-    assert "Nothing in it yet." in browser.get("/cart")
+    assert "Your cart is empty." in browser.get("/cart")
 
 
 def test_oversized_form_is_refused(browser: TestApp) -> None:
@@ -327,8 +327,8 @@ def test_order_empties_the_cart_and_waits_to_be_confirmed(
     page = browser.post("/orders", status=303).follow()
     assert text_of(page, "h1") == "Order 1"
     assert "98.00" in page
-    assert "It waits to be confirmed." in page
-    assert "Nothing in it yet." in browser.get("/cart")
+    assert "It is not confirmed yet." in page
+    assert "Your cart is empty." in browser.get("/cart")
     change(database, "UPDATE orders SET is_confirmed = 1")
     assert "It is confirmed." in browser.get("/orders/1")
 

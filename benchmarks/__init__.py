@@ -1,1 +1,1 @@
-"""What a send, a connection and the middleware cost: ``python -m benchmarks``."""
+"""Measures a send, a connection and the middleware: ``python -m benchmarks``."""

@@ -23,18 +23,18 @@ from . import send
 from . import sql
 from .libraries import libraries
 from .libraries import OURS
-from .timing import Figures
 from .timing import measure
+from .timing import Timings
 
 ROUNDS = 250
 
-Kept = dict[str, Any]  # what the file of numbers has
+Kept = dict[str, Any]  # the content of the JSON file
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure what is installed, print the tables and write the files asked for.
+    """Run the benchmarks, print their tables and write the requested files.
 
-    :param arguments: Those of the command line, without the program's name.
+    :param arguments: The arguments of the command line, without the program's name.
     """
     options = _parser().parse_args(arguments)
     kept: Kept = {
@@ -61,47 +61,48 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _sends(options: argparse.Namespace, kept: Kept) -> Iterable[str]:
     yield send.LEGEND
     rows = send.rows(libraries()[0])
-    figures = measure(rows, options.rounds)
-    # The signals go first: blinker's takes seconds if 10,000 of its receivers do.
+    timings = measure(rows, options.rounds)
+    # The signals are deleted before their receivers: deleting 10,000 receivers of a
+    # blinker signal takes seconds.
     receivers = [row.kept for row in rows]
     del rows
     gc.collect()
     del receivers
-    kept["send"] = _plain(figures)
-    yield from report.compared(figures)
+    kept["send"] = _plain(timings)
+    yield from report.compared(timings)
 
 
 def _requests(options: argparse.Namespace, kept: Kept) -> Iterable[str]:
     rows, missing = middleware.rows()
     yield (
-        "A request, watched in several ways; beside the versions above: "
+        "A request, instrumented in several ways, also with these packages: "
         + report.versions_text("requests")
     )
     yield from missing
     yield peers.LEGEND
-    figures = middleware.measure_all(rows, options.rounds)
-    kept["requests"] = _plain(figures)
-    yield from report.added(figures)
-    yield middleware.aims_table(figures)
+    timings = middleware.measure_all(rows, options.rounds)
+    kept["requests"] = _plain(timings)
+    yield from report.added(timings)
+    yield middleware.aims_table(timings)
 
 
 def _statements(options: argparse.Namespace, kept: Kept) -> Iterable[str]:
     with sql.rows() as (rows, missing):
         yield (
-            "A statement, with several observers; beside the versions above: "
+            "A statement, with several observers, also of these packages: "
             + report.versions_text("sql")
         )
         yield from missing
         if not rows:
             return
         yield sql.LEGEND
-        figures = measure(rows, options.rounds)
-    kept["sql"] = _plain(figures)
-    yield from report.added(figures)
-    yield sql.aims_table(figures)
+        timings = measure(rows, options.rounds)
+    kept["sql"] = _plain(timings)
+    yield from report.added(timings)
+    yield sql.aims_table(timings)
     yield "Objects that a session has written:"
     yield memory.OBJECTS_LEGEND
-    # With a few rounds, as in a test, a few objects.
+    # A test uses few rounds, and needs few objects.
     objects = min(memory.OBJECTS, options.rounds * memory.AT_ONCE)
     yield memory.objects_table(memory.bytes_of_objects(objects), objects)
 
@@ -155,17 +156,17 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace, Kept], Iterable[str]]] = {
 DEFAULT = ("send", "requests", "sql", "memory")
 
 
-def _plain(figures: Figures) -> dict[str, Any]:
+def _plain(timings: Timings) -> dict[str, Any]:
     return {
-        row: {name: asdict(figure) for name, figure in by_name.items()}
-        for row, by_name in figures.items()
+        row: {name: asdict(timing) for name, timing in by_name.items()}
+        for row, by_name in timings.items()
     }
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure what signalpost costs, beside similar libraries.",
+        description="Measure what signalpost and similar libraries cost.",
     )
     add = parser.add_argument
     add(
@@ -179,10 +180,10 @@ def _parser() -> argparse.ArgumentParser:
         "--rounds",
         type=_positive,
         default=ROUNDS,
-        help=f"batches of a millisecond for each figure (default: {ROUNDS})",
+        help=f"batches of a millisecond for each number (default: {ROUNDS})",
     )
-    add("--json", type=Path, help="write the figures here as well")
-    add("--rst", type=Path, help="write here what is printed")
+    add("--json", type=Path, help="also write the numbers to this file")
+    add("--rst", type=Path, help="also write the tables to this file")
     add(
         "--pairs",
         type=_positive,

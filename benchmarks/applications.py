@@ -1,4 +1,4 @@
-"""The applications that requests are timed at, served without a server."""
+"""Applications whose requests are timed, called without a server."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ _TYPE = ("Content-Type", "text/plain; charset=utf-8")
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """An application, of which every variant gets one of its own."""
+    """An application; every variant creates its own."""
 
     name: str
     """The heading of its column."""
     new: Callable[[], Any]
-    """Returns one that nothing is around."""
+    """Return a new one, without a middleware."""
     calls: Mapping[CodeType, int]
     """How often each piece of its code must run in one request."""
     is_flask: bool = False
-    """Whether it is a :class:`flask.Flask`, rather than a function."""
+    """``True`` for a :class:`flask.Flask`, ``False`` for a function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +60,20 @@ class SetUp:
     name: str
     """The label of its line."""
     wrap: Callable[[Any], WSGIApplication]
-    """Sets a new application up, and returns what the server calls."""
+    """Set a new application up, and return the callable for the server."""
     calls: Mapping[CodeType, int] = field(default_factory=dict)
     """How often each piece of its code must run in one request."""
     setting: Callable[[Any], AbstractContextManager[object]] = nullcontext
-    """What must be in place around a batch, for the application."""
+    """Return the context that a batch with the application needs."""
     fits_raw: bool = True
-    """Whether it can watch any WSGI application."""
+    """``True`` if it works with any WSGI application."""
     fits_flask: bool = True
-    """Whether it can watch a Flask application."""
+    """``True`` if it works with a Flask application."""
 
 
 def applications() -> tuple[list[Application], list[str]]:
-    """Return what is served, and a line for each framework that is missing."""
-    # A generator is called once more for its end.
+    """Return the applications, and a line for each framework that is missing."""
+    # The last call of a generator only ends it.
     whole = {chunks.__code__: CHUNKS + 1}
     found = [
         Application(RAW_HELLO, lambda: hello, {hello.__code__: 1}),
@@ -96,9 +96,9 @@ def rows_of(
     set_ups: Sequence[SetUp],
     unused: Sequence[CodeType] = (),
 ) -> list[Row]:
-    """Return a row an application: requests to it, watched in each way that fits.
+    """Return a row for each application, with a variant for each set-up that fits.
 
-    :param unused: Code that must not run, unless a set-up must run it.
+    :param unused: Code that must not run, except in a set-up that requires it.
     """
     none = dict.fromkeys(unused, 0)
     rows = []
@@ -119,7 +119,7 @@ def rows_of(
 def around(
     layer: Callable[[WSGIApplication], WSGIApplication],
 ) -> Callable[[Any], WSGIApplication]:
-    """Return what puts a middleware around an application, as its users do."""
+    """Return a function that wraps an application in a middleware, as users do."""
 
     def wrap(app: Any) -> WSGIApplication:
         if not hasattr(app, "wsgi_app"):
@@ -132,19 +132,19 @@ def around(
 
 
 def alone(app: Any) -> WSGIApplication:
-    """Return an application as it is."""
+    """Return the application without a middleware."""
     served: WSGIApplication = app
     return served
 
 
 def hello(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer any request with one line, which costs next to nothing."""
+    """Answer any request with one line; this takes almost no time."""
     start_response("200 OK", [_TYPE, ("Content-Length", str(len(_BODY)))])
     return [_BODY]
 
 
 def stream(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Answer any request with a thousand chunks, whose length is not sent."""
+    """Answer any request with a thousand chunks, without a Content-Length."""
     start_response("200 OK", [_TYPE])
     return chunks()
 
@@ -156,7 +156,7 @@ def chunks() -> Generator[bytes]:
 
 
 def requests(app: WSGIApplication, method: str = "GET") -> Batch:
-    """Return what a server does for each request, as :pep:`3333` has it."""
+    """Return a batch of requests, made as a server makes them (:pep:`3333`)."""
     blank: WSGIEnvironment = {"REQUEST_METHOD": method}
     setup_testing_defaults(blank)
 

@@ -1,4 +1,4 @@
-"""The least that a middleware can do: what ours is compared with."""
+"""Minimal middleware, for comparison: a floor for the cost of signalpost's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COUNTS = "floor: times, counts bytes"
 
 
 def set_ups() -> list[SetUp]:
-    """Return the floors: one that times, one that logs too, one that counts too."""
+    """Return floors: one times, one also logs, and one also counts bytes."""
     logger = new_logger()
     return [
         SetUp(TIMES, around(_layer(_TimedBody)), {_TimedBody.close.__code__: 1}),
@@ -40,8 +40,8 @@ def set_ups() -> list[SetUp]:
 
 
 def new_logger() -> logging.Logger:
-    """Return a logger that writes formatted lines to where nobody reads them."""
-    # Not from getLogger: no logger of the process is changed by this.
+    """Return a logger that formats its lines and discards them."""
+    # getLogger would add it to the loggers of the process.
     logger = logging.Logger("benchmarks", logging.INFO)
     output = logging.StreamHandler(_Nowhere())
     output.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
@@ -50,7 +50,7 @@ def new_logger() -> logging.Logger:
 
 
 class _Nowhere(io.TextIOBase):
-    """A stream without a system call, which would be most of what is timed."""
+    """A stream that discards text; a system call would be most of the time."""
 
     def write(self, text: str) -> int:
         return len(text)
@@ -62,7 +62,7 @@ class _Nowhere(io.TextIOBase):
 def _layer(
     kind: type[_TimedBody],
 ) -> Callable[[WSGIApplication], WSGIApplication]:
-    """Return a middleware that does nothing but what the body does."""
+    """Return a middleware that only wraps the body."""
 
     def wrap(app: WSGIApplication) -> WSGIApplication:
         def layer(

@@ -1,6 +1,6 @@
-"""How each library connects and sends, spelt as its users spell it.
+"""How each library connects and sends, written as its users write it.
 
-Besides the senders and receivers to measure with, which do nothing.
+The senders and receivers of the benchmarks, which do nothing, are here, too.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from .timing import Setting
 
 Receiver: TypeAlias = Callable[..., Any]
 Names: TypeAlias = dict[str, Any]
-"""Values of the names in the statements of a library."""
+"""The variables of a library's statements, by name."""
 
 
 class Sender:
-    """An object that sends, of which there are many."""
+    """A sender; some benchmarks create many."""
 
 
 class Keeper:
-    """An object whose method is connected."""
+    """An object with a method that is connected."""
 
     def receive(self, sender: object, **payload: object) -> None:
-        """Do nothing: it is the way here that is timed."""
+        """Do nothing, so that only the delivery is timed."""
 
 
 def new_receiver() -> Receiver:
-    """Return a function that no other receiver is."""
+    """Return a new receiver, different from all others."""
 
     def receive(sender: object, **payload: object) -> None:
         pass
@@ -49,7 +49,7 @@ def new_receiver() -> Receiver:
 
 
 def new_exact_receiver() -> Receiver:
-    """Return the same for libraries that look at the parameters."""
+    """Return a new receiver for libraries that check its parameters."""
 
     def receive(sender: object, first: int, second: int, third: int) -> None:
         pass
@@ -58,33 +58,35 @@ def new_exact_receiver() -> Receiver:
 
 
 def code_of(receiver: Receiver) -> CodeType:
-    """Return what is run when a receiver is called, to count the calls."""
+    """Return the code of a receiver, by which its calls are counted."""
     code: CodeType = receiver.__code__
     return code
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """A library, or one of several ways to use it."""
+    """A way to use a library."""
 
     name: str
     """The heading of its column."""
     new: Callable[[Names], Names]
-    """Returns the names in the statements, ``signal`` among them, for a signal that has
-    no receivers; or for another one beside it, given the names of the first one."""
+    """Return the variables of the statements for a new signal, including ``signal``.
+
+    The argument is ``None``, or the variables of a first signal if this is a second
+    signal of the same kind."""
     connect: str = "signal.connect(receiver)"
     disconnect: str = "signal.disconnect(receiver)"
     connect_to_sender: str | None = "signal.connect(receiver, sender)"
-    """``None`` where senders are not distinguished: each gets a signal of its own."""
+    """``None`` if the library has no senders: each sender then gets its own signal."""
     send: str = "signal.send(sender)"
     send_keywords: str = "signal.send(sender, first=1, second=2, third=3)"
     send_async: str | None = None
     is_exact: bool = False
-    """Whether a receiver must list the payload that it takes."""
+    """``True`` if the parameters of a receiver must match the payload."""
 
 
 class Channel:
-    """One signal of a library, or what there is instead."""
+    """A signal of a library, or its equivalent."""
 
     def __init__(self, library: Library) -> None:
         self.library = library
@@ -112,7 +114,7 @@ class Channel:
         batch_of(self.library.disconnect, **self._names, receiver=receiver)(1)
 
     def connecting(self, receiver: Receiver) -> Batch:
-        """Return a batch that connects a receiver to any sender, and disconnects."""
+        """Return a batch that connects a receiver to any sender and disconnects it."""
         statements = f"{self.library.connect}\n{self.library.disconnect}"
         return batch_of(statements, **self._names, receiver=receiver)
 
@@ -121,11 +123,11 @@ class Channel:
         return batch_of(self.library.send, **self._names_of(sender))
 
     def sending_keywords(self, sender: object) -> Batch:
-        """Return a batch that sends a payload of three."""
+        """Return a batch that sends a payload of three values."""
         return batch_of(self.library.send_keywords, **self._names_of(sender))
 
     def sending_async(self, sender: object) -> tuple[Batch, Setting]:
-        """Return a batch that awaits the receivers, and its event loop."""
+        """Return a batch that awaits the receivers, and the context of its loop."""
         return async_batch_of(
             f"await {self.library.send_async}", **self._names_of(sender)
         )
@@ -233,7 +235,7 @@ _PEERS = (
 
 
 def libraries() -> tuple[list[Library], list[str]]:
-    """Return the libraries that are here, and a line for each that is missing."""
+    """Return the installed libraries, and a line for each that is missing."""
 
     def imported(found: Sequence[Library]) -> Callable[[], Sequence[Library]]:
         def use() -> Sequence[Library]:

@@ -1,9 +1,9 @@
-"""Measures what the live page costs: at a request, at a statement, and at a poll.
+"""Measures the cost of the live page for a request, a statement and a poll.
 
 ``python -m benchmarks.live`` times, in one run, a Flask application with and without a
-:class:`~signalpost.live.LiveRecorder`, beside flask-debugtoolbar and
-Flask-MonitoringDashboard where these are installed; then the polls of a page of eight
-workers whose files are full. The ways to watch take turns, as in ``timing``.
+:class:`~signalpost.live.LiveRecorder`, and with flask-debugtoolbar and
+Flask-MonitoringDashboard if they are installed. Then it times the polls of a page of
+eight workers whose files are full. The variants take turns, as in ``timing``.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from .report import NOTHING
 from .report import table
 from .report import versions_text
 from .timing import Batch
-from .timing import Figure
 from .timing import measure
 from .timing import Row
+from .timing import Timing
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -81,7 +81,7 @@ and do nothing. The peers are set up as their documentation shows."""
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the tables.
 
-    :param arguments: Those of the command line, without the program's name.
+    :param arguments: The arguments of the command line, without the program's name.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live")
     parser.add_argument(
@@ -94,8 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(head_line())
     with ExitStack() as stack:
         rows, missing = _rows(stack)
-        beside = f"Beside the versions above: {versions_text('live')}"
-        for text in (beside, *missing, LEGEND):
+        peers = f"Compared with: {versions_text('live')}"
+        for text in (peers, *missing, LEGEND):
             print(f"\n{text}")
         for text in _shown(*measure(rows, options.rounds).values()):
             print(f"\n{text}")
@@ -105,9 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _rows(stack: ExitStack) -> tuple[list[Row], list[str]]:
-    """Return what is timed, and a line for each thing that is missing."""
+    """Return the rows to time, and a line for each package that is missing."""
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="signalpost-"))
-    beside, missing = live_peers.set_ups(folder)
+    peers, missing = live_peers.set_ups(folder)
     plain = Application("request", lambda: _application(stack, 0), {}, is_flask=True)
     busy = Application(
         f"request with {STATEMENTS} statements",
@@ -115,17 +115,17 @@ def _rows(stack: ExitStack) -> tuple[list[Row], list[str]]:
         {_execute.__code__: STATEMENTS},
         is_flask=True,
     )
-    ours, others = ([*map(_warmed, some)] for some in (_ours(), beside))
-    # The peers record no statement of an engine that is not Flask-SQLAlchemy's.
+    ours, others = ([*map(_warmed, some)] for some in (_ours(), peers))
+    # The peers only record statements of Flask-SQLAlchemy's engines.
     rows = rows_of([plain], [*ours, *others], _UNUSED) + rows_of([busy], ours, _UNUSED)
     return rows, missing
 
 
 def _warmed(set_up: SetUp) -> SetUp:
-    """Return a set-up with some requests before each batch.
+    """Return a set-up that serves some requests before each batch.
 
-    A new recorder makes a file of 1.5 MB, which takes the place of all else in the
-    caches of the processor.
+    A new recorder writes a file of 1.5 MB, which evicts everything else from the
+    processor's caches.
     """
 
     batches: dict[int, Batch] = {}
@@ -208,7 +208,7 @@ def _with_receivers(app: Any) -> Generator[None]:
 
 
 def _application(stack: ExitStack, statements: int) -> Any:
-    """Return a Flask application whose view executes so many statements."""
+    """Return a Flask application whose view executes a number of statements."""
     from flask import Flask
 
     app = Flask("benchmarks", static_folder=None)
@@ -247,20 +247,20 @@ def _execute(connection: Connection, text: TextClause) -> None:
     connection.execute(text).close()
 
 
-def _shown(plain: Mapping[str, Figure], busy: Mapping[str, Figure]) -> list[str]:
-    by_minima = _Costs(plain, busy, lambda figure: figure.minimum_ns)
-    by_medians = _Costs(plain, busy, lambda figure: figure.median_ns)
+def _shown(plain: Mapping[str, Timing], busy: Mapping[str, Timing]) -> list[str]:
+    by_minima = _Costs(plain, busy, lambda timing: timing.minimum_ns)
+    by_medians = _Costs(plain, busy, lambda timing: timing.median_ns)
     return [by_minima.table("minima"), by_medians.table("medians"), by_minima.aims()]
 
 
 class _Costs:
-    """What each way to watch costs, by one of the two figures of each."""
+    """The costs of all set-ups, from either the minima or the medians."""
 
     def __init__(
         self,
-        plain: Mapping[str, Figure],
-        busy: Mapping[str, Figure],
-        of: Callable[[Figure], float],
+        plain: Mapping[str, Timing],
+        busy: Mapping[str, Timing],
+        of: Callable[[Timing], float],
     ) -> None:
         self._requests = {name: of(one) / 1000 for name, one in plain.items()}
         self._statements = {
@@ -269,11 +269,11 @@ class _Costs:
         }
 
     def request(self, name: str, base: str) -> float:
-        """Return the microseconds that a request takes beyond another set-up."""
+        """Return the microseconds that a set-up adds to a request of another one."""
         return self._requests[name] - self._requests[base]
 
     def statement(self, name: str, base: str) -> float:
-        """Return the microseconds that a statement takes beyond another set-up."""
+        """Return the microseconds that a set-up adds to a statement of another one."""
         return self._statements[name] - self._statements[base]
 
     def table(self, what: str) -> str:
@@ -297,7 +297,7 @@ class _Costs:
         return table([f"µs, by {what}", *names], lines)
 
     def aims(self) -> str:
-        """Return what is aimed at, beside what was measured."""
+        """Return the aims and the measured costs as a table."""
         found = [
             (f"request, {name}", limit, self.request(name, NO_OP))
             for name, limit in AIMS

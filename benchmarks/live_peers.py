@@ -1,4 +1,4 @@
-"""Other pages that show what a Flask application does, set up as their users do."""
+"""Other packages with a page about a Flask application, set up as users do."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _toolbar() -> list[SetUp]:
 
 def _dashboard(folder: str) -> list[SetUp]:
     dashboard = importlib.import_module("flask_monitoringdashboard")
-    # Before the import that makes the database, which would be in the working folder.
+    # Before the import, which otherwise creates a database in the working folder.
     dashboard.config.database_name = f"sqlite:///{folder}/dashboard.db"
     profiler = importlib.import_module(
         "flask_monitoringdashboard.core.profiler.performance_profiler"
@@ -61,16 +61,16 @@ def _dashboard(folder: str) -> list[SetUp]:
     def wrap(app: Any) -> WSGIApplication:
         app.secret_key = _SECRET
         dashboard.bind(app, schedule=False)
-        # At the exit of the process, its database is gone.
+        # The database is deleted before the exit of the process.
         cache = importlib.import_module("flask_monitoringdashboard.core.cache")
         atexit.unregister(cache.flush_cache)
 
         def served(
             environ: WSGIEnvironment, start_response: StartResponse
         ) -> Iterable[bytes]:
-            environ["REMOTE_ADDR"] = "127.0.0.1"  # as every server has it
+            environ["REMOTE_ADDR"] = "127.0.0.1"  # every server sets it
             body: Iterable[bytes] = app(environ, start_response)
-            # What a request makes it write is a part of what the request costs.
+            # Its writes are a part of the cost of a request.
             for thread in threading.enumerate():
                 if isinstance(thread, profiler):
                     thread.join()

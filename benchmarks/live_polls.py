@@ -1,4 +1,4 @@
-"""What an open page costs: polls of eight full workers, and bytes."""
+"""Measures an open live page: the polls of eight full workers, in time and bytes."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ what a browser loads first: its HTML, styles, scripts and icon."""
 
 
 class Poll(NamedTuple):
-    """What one answer took."""
+    """The cost of one response."""
 
     wall: float
     """Seconds."""
     cpu: float
-    """Seconds of the processor."""
+    """Seconds of processor time."""
     data: dict[str, Any]
     compressed: int
-    """Bytes that are sent."""
+    """Bytes sent."""
     plain: int
     """Bytes before the compression."""
 
@@ -60,9 +60,9 @@ class Workers(NamedTuple):
     """A process with full workers."""
 
     change: Callable[[], None]
-    """Let each serve some more requests."""
+    """Make each worker serve some more requests."""
     facts: dict[str, int]
-    """What a worker takes, in bytes: ``memory``, ``live`` and ``lists``, its files."""
+    """Bytes of a worker: its ``memory``, and its files ``live`` and ``lists``."""
 
 
 def shown(polls: int) -> list[str]:
@@ -101,15 +101,15 @@ def shown(polls: int) -> list[str]:
         table(
             ["the page", "aim", "measured", "reached"],
             [
-                _beside("a changed poll, ms", POLL_AIM_MS, _best_ms(changed)),
-                _beside("first load, bytes sent", FIRST_LOAD_AIM, compressed),
-                _beside("the page, bytes", PAGE_AIM, plain),
+                _with_aim("a changed poll, ms", POLL_AIM_MS, _best_ms(changed)),
+                _with_aim("first load, bytes sent", FIRST_LOAD_AIM, compressed),
+                _with_aim("the page, bytes", PAGE_AIM, plain),
             ],
         ),
     ]
 
 
-def _beside(what: str, aim: int, measured: float) -> list[str]:
+def _with_aim(what: str, aim: int, measured: float) -> list[str]:
     reached = "yes" if measured <= aim else "no"
     digits = 1 if measured < 1000 else 0
     return [what, f"{aim:,}", f"{measured:,.{digits}f}", reached]
@@ -121,7 +121,7 @@ def _sizes(facts: dict[str, int]) -> str:
         [
             ["its file, of a fixed size", f"{facts['live']:,}"],
             ["its lists, at most", f"{facts['lists']:,}"],
-            ["memory beside them", f"{facts['memory']:,}"],
+            ["other memory", f"{facts['memory']:,}"],
         ],
     )
 
@@ -147,7 +147,7 @@ def _several(
 ) -> list[Poll]:
     polls = []
     cursor = first.data["cursor"]
-    # One before, as a page that has just been loaded has not read all lists.
+    # The first poll of a page is different: it reads all lists.
     for number in range(count + 1):
         change()
         one = _polled(page, cursor)
@@ -186,7 +186,7 @@ def _start_response(
 
 
 def _files_of(page: LivePage) -> list[bytes]:
-    """Return what a browser loads first."""
+    """Return the files that a browser loads first."""
     static = Path(signalpost.live.__file__).with_name("static")
     names = ("index.html", "live.css", "live.js", "uplot.js", "icon.svg")
     return [(static / name).read_bytes() for name in names]

@@ -1,8 +1,8 @@
 """Workers whose files are full, for ``live_polls``.
 
-``python -m benchmarks.live_workers FOLDER`` starts eight of them. Once their files are
-full, it prints a line with what they take as JSON. Then it changes all of them for each
-line that it reads.
+``python -m benchmarks.live_workers FOLDER`` starts eight workers. Once their files are
+full, it prints a line of JSON with their sizes. Then it changes all files for each line
+of its input.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 WORKERS = 8
 REQUESTS = 700
-"""How many each serves: more than a file has records."""
+"""Requests of each worker: more than a file has records."""
 ROUTES = 95
 SHAPES = 195
 FAILURES = 50
 REFERRERS = 195
 IN_FLIGHT = 20
 CHANGES = 20
-"""How many requests each serves between two polls."""
+"""Requests of each worker between two polls."""
 
 _CHANGE = "change"
 _END = "end"
@@ -63,14 +63,14 @@ class Worker:
         self._recorder.connect(application)
 
     def fill(self) -> None:
-        """Serve so many requests that nothing more has room; leave some open."""
+        """Serve requests until the file is full; leave some requests open."""
         self.serve(REQUESTS)
         self._open = [self._called(fails=False) for _ in range(IN_FLIGHT)]
 
     def serve(self, requests: int) -> None:
-        """Serve requests, of which some fail."""
+        """Serve requests; some of them fail."""
         for _ in range(requests):
-            # A failure is raised by the application, as for a server.
+            # The application raises its failures.
             with suppress(LookupError):
                 body = self._called()
                 for _chunk in body:
@@ -78,7 +78,7 @@ class Worker:
                 body.close()
 
     def end(self) -> None:
-        """Close what is open."""
+        """Close the open requests."""
         for body in self._open:
             body.close()
         self._recorder.disconnect()
@@ -97,9 +97,9 @@ class Worker:
 
 
 class _Engine:
-    """Sends statements, as an engine of SQLAlchemy's does."""
+    """A sender of statements, as an engine of SQLAlchemy."""
 
-    class dialect:  # noqa: N801  # as SQLAlchemy has it
+    class dialect:  # noqa: N801  # SQLAlchemy's name
         name = "sqlite"
 
 
@@ -143,10 +143,10 @@ def _start_response(
 
 
 def _bytes_of_a_worker(folder: str) -> int:
-    """Return what a full worker keeps in memory, beside its file."""
+    """Return the bytes of memory of a full worker, without its file."""
     tracemalloc.start()
     worker = Worker(folder)
-    # What the first request makes once for the process.
+    # The first request creates objects that the process keeps.
     worker.serve(1)
     gc.collect()
     before, _ = tracemalloc.get_traced_memory()
@@ -159,7 +159,7 @@ def _bytes_of_a_worker(folder: str) -> int:
 
 
 def _work(folder: str, pipe: Any) -> None:
-    """Fill the file of this process, and change it until there is no more to do."""
+    """Fill the file of this process, and change it until the input ends."""
     worker = Worker(folder)
     worker.fill()
     flush()
@@ -172,7 +172,7 @@ def _work(folder: str, pipe: Any) -> None:
 
 
 def main(folder: str) -> None:
-    """Start the workers, and let them change their files until the input ends."""
+    """Start the workers, and change their files for each line of the input."""
     memory = _bytes_of_a_worker(f"{folder}/one")
     own = f"{folder}/live"
     context = get_context("fork")

@@ -1,4 +1,4 @@
-"""What connections take up, and what objects that a session has written."""
+"""Measures the memory of connections, and of objects that a session has written."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CHUNK = 1000
 PAIRS = 1_000_000
 OBJECTS = 5_000
 AT_ONCE = 100
-"""How many objects each flush writes."""
+"""The number of objects that each flush writes."""
 
 OBJECTS_LEGEND = f"""\
 Objects are written by flushes of {AT_ONCE} each, and the application keeps
@@ -46,10 +46,11 @@ Connections: TypeAlias = Sequence[tuple[Receiver, Sender | None]]
 
 
 class Growth(NamedTuple):
-    """What one signal, and all that its library keeps, took up over time.
+    """The memory of a signal and of its library before and after many connections.
 
-    Before is after the first connections had come and gone, as tables find a size. The
-    whole process is measured where the system reports it, with the tools of the run.
+    "Before" is after the first connections and disconnections, because tables first
+    grow to their size. The whole process is measured where the system reports it; this
+    includes the benchmark.
     """
 
     first: int
@@ -62,10 +63,10 @@ class Growth(NamedTuple):
 def bytes_a_connection(
     libraries: Sequence[Library], count: int = CONNECTIONS
 ) -> dict[str, dict[str, float]]:
-    """Return what a connection takes up, without its receiver and sender.
+    """Return the bytes of a connection, without its receiver and sender.
 
-    :param libraries: Those among which ours, blinker and Django are measured.
-    :returns: Bytes by library, by what is connected.
+    :param libraries: All libraries; signalpost, blinker and Django are measured.
+    :returns: Bytes by library, for each kind of connection.
     """
     # Each instance is held by its method, and the method by this list.
     methods = [Keeper().receive for _ in range(count)]
@@ -88,7 +89,7 @@ def bytes_a_connection(
             library.name: _held(library, connections, sending) / count
             for library in libraries
             if library in (OURS, BLINKER, DJANGO)
-            # Django without its cache searches all connections for each of the sends.
+            # Without its cache, Django searches all connections at each send.
             and (library is not DJANGO or len(sending) < count)
         }
         for name, (connections, sending) in kinds.items()
@@ -96,7 +97,7 @@ def bytes_a_connection(
 
 
 def bytes_table(taken: Mapping[str, Mapping[str, float]]) -> str:
-    """Return what :func:`bytes_a_connection` returned as a table."""
+    """Return the result of :func:`bytes_a_connection` as a table."""
     names = [*taken["functions, any sender"]]
     return table(
         ["bytes a connection", *names],
@@ -108,7 +109,7 @@ def bytes_table(taken: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _held(library: Library, connections: Connections, sending: Sequence[Sender]) -> int:
-    # Whatever is imported or made on first use is no connection's.
+    # Imports and objects of the first use are not a part of a connection.
     warm, keeper = Channel(library), new_receiver()
     for sender in (None, Sender()):
         warm.connect(keeper, sender)
@@ -125,11 +126,11 @@ def _held(library: Library, connections: Connections, sending: Sequence[Sender])
 
 
 def growth(library: Library, pairs: int = PAIRS) -> Growth:
-    """Connect ever new receivers to ever new senders, and disconnect or drop them.
+    """Connect new receivers to new senders, many times, and disconnect or delete them.
 
-    Every second receiver is disconnected; the others just die, and so do all senders.
+    Every second receiver is disconnected. The others and all senders are deleted.
 
-    :param pairs: How many of each, in thousands; at least 2,000.
+    :param pairs: How many receivers, and how many senders; whole thousands from 2,000.
     """
     channel, first = Channel(library), min(CONNECTIONS, pairs // 2)
     with _traced():
@@ -167,7 +168,7 @@ def _traced_bytes() -> int:
 
 
 def _process_bytes() -> int | None:
-    """Return how much memory this process has, as Linux reports it."""
+    """Return the bytes of memory of this process, as Linux reports it."""
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
     except OSError:
@@ -176,9 +177,9 @@ def _process_bytes() -> int | None:
 
 
 def bytes_of_objects(objects: int = OBJECTS) -> dict[str, tuple[int, int]]:
-    """Return the bytes of written objects that are kept until the commit, and at most.
+    """Return the bytes of written objects: kept until the commit, and the maximum.
 
-    :returns: Both, by how the objects are followed.
+    :returns: Both numbers for each way to follow the objects.
     """
     from signalpost.integrations.sqlalchemy import committed
 
@@ -199,7 +200,7 @@ def bytes_of_objects(objects: int = OBJECTS) -> dict[str, tuple[int, int]]:
 
 
 def objects_table(found: Mapping[str, tuple[int, int]], objects: int) -> str:
-    """Return what :func:`bytes_of_objects` returned as a table."""
+    """Return the result of :func:`bytes_of_objects` as a table."""
     return table(
         [f"MB for {objects:,} objects", "kept", "most"],
         [[name, *(f"{one / 1e6:.2f}" for one in both)] for name, both in found.items()],
@@ -226,7 +227,7 @@ def _bytes_with(setting: Setting, objects: int) -> tuple[int, int]:
     Mug.metadata.create_all(engine)
     with instrument_models(), setting():
         with orm.Session(engine) as session:
-            write(session, AT_ONCE)  # what is made once
+            write(session, AT_ONCE)  # creates the objects of the first use
             session.commit()
         with _traced(), orm.Session(engine) as session:
             before = _traced_bytes()

@@ -1,4 +1,4 @@
-"""What watching a request adds to it: ours, the least that it takes, and peers."""
+"""Measures what signalpost, minimal middleware and other packages add to a request."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from .applications import RAW_STREAM
 from .applications import requests
 from .applications import rows_of
 from .applications import SetUp
+from .report import aims_and_measured
 from .report import BARE
-from .report import beside_aims
 from .report import installed
 from .report import microseconds_added
-from .timing import Figures
 from .timing import measure
 from .timing import Row
 from .timing import Setting
+from .timing import Timings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -61,9 +61,9 @@ _LAYER = {SignalMiddleware.__call__.__code__: 1}
 
 
 class Aim(NamedTuple):
-    """What one way to watch an application may add: so many microseconds.
+    """The time that a set-up may add to a request, in microseconds.
 
-    With the name of a floor's set-up, the limit is how many times the floor.
+    With the name of a floor's set-up, the limit is a multiple of that floor.
     """
 
     application: str
@@ -94,7 +94,7 @@ AIMS = (
 
 
 def rows() -> tuple[list[Row], list[str]]:
-    """Return what this process times, and a line for each thing that is missing."""
+    """Return the rows of this process, and a line for each package that is missing."""
     served, missing = applications()
     set_ups = [SetUp(BARE, alone), SetUp(AGAIN, alone), *floors.set_ups()]
     set_ups += _receiving()
@@ -102,28 +102,28 @@ def rows() -> tuple[list[Row], list[str]]:
         ("the package of signalpost.integrations.prometheus", _prometheus),
         ("the package of signalpost.integrations.opentelemetry", _opentelemetry),
     )
-    beside, missing_peers = peers.set_ups()
-    set_ups += ours + beside
+    others, missing_peers = peers.set_ups()
+    set_ups += ours + others
     missing += [*missing_ours, *missing_peers, *peers.set_ups_apart()[1]]
     return rows_of(served, set_ups, _RECEIVERS_CODE), missing
 
 
-def measure_all(found: Sequence[Row], rounds: int) -> Figures:
-    """Time the rows here, and what needs a process of its own in turns with them."""
+def measure_all(found: Sequence[Row], rounds: int) -> Timings:
+    """Time the rows here, in turns with the peers that need a separate process."""
     with ExitStack() as stack:
         names, _ = peers.set_ups_apart()
-        beside = [stack.enter_context(peers.apart(name)) for name in names]
-        return measure(found, rounds, beside)
+        others = [stack.enter_context(peers.apart(name)) for name in names]
+        return measure(found, rounds, others)
 
 
-def aims_table(figures: Figures) -> str:
-    """Return what is aimed at, and what was reached, as a table.
+def aims_table(timings: Timings) -> str:
+    """Return the aims and the measured times as a table.
 
-    :param figures: What :func:`measure_all` returned.
+    :param timings: The result of :func:`measure_all`.
     """
     lines = []
     for aim in AIMS:
-        found = figures.get(aim.application, {})
+        found = timings.get(aim.application, {})
         if found.keys() >= {aim.set_up, aim.floor or BARE}:
             floor = 1 if aim.floor is None else microseconds_added(found, aim.floor)
             lines.append(
@@ -133,13 +133,13 @@ def aims_table(figures: Figures) -> str:
                     microseconds_added(found, aim.set_up),
                 )
             )
-    return beside_aims(lines)
+    return aims_and_measured(lines)
 
 
 def extended(app: Any) -> WSGIApplication:
-    """Set the extension up, as its users do, and let it serve its first requests.
+    """Set the extension up, as its users do, and serve the first requests.
 
-    The first hundred are checked for mistakes, so they are not what is timed.
+    The first hundred are checked for mistakes, so they are not timed.
     """
     from signalpost.integrations.flask import Signalpost
 
@@ -149,10 +149,10 @@ def extended(app: Any) -> WSGIApplication:
 
 
 def connected(receiver: Any) -> Callable[[Any], AbstractContextManager[None]]:
-    """Return what connects a receiver to an application, around a batch.
+    """Return a context that connects a receiver to an application, for a batch.
 
-    While an application has receivers, Flask's signals have, whose sends then cost more
-    in every application of the process: the other variants would pay for that.
+    While an application has receivers, Flask's signals have receivers, too. Their sends
+    are then slower in every application of the process, and so in the other variants.
     """
 
     @contextmanager
@@ -171,12 +171,12 @@ def receive(sender: object, *, exchange: Exchange) -> None:
 
 
 def read_bytes(sender: object, *, exchange: Exchange) -> int:
-    """Read the size of a body, which must have been counted for it."""
+    """Read the size of a body, so that the middleware must count it."""
     return exchange.body_bytes
 
 
 def _logging() -> AbstractContextManager[object]:
-    """Let :class:`LatencyLogger` log to where the floor logs."""
+    """Make :class:`LatencyLogger` log to the same logger as the floor."""
     receiver = LatencyLogger(logger=floors.new_logger())
     return exchange_closed.connected_to(receiver)
 
@@ -187,10 +187,10 @@ _RECEIVERS: Sequence[tuple[str, Setting, Sequence[CodeType]]] = (
     (LOGGER, _logging, (LatencyLogger.__call__.__code__,)),
     (READER, lambda: exchange_closed.connected_to(read_bytes), (read_bytes.__code__,)),
 )
-"""Each receiver, with what must be in place and what is run."""
+"""Each receiver, with its context and the code that it runs."""
 
 _RECEIVERS_CODE = (*_LAYER, *(code for _, _, codes in _RECEIVERS for code in codes))
-"""The package's code, which runs only in the set-ups that need it."""
+"""Code of signalpost that may only run in the set-ups that need it."""
 
 
 def _receiving() -> Iterable[SetUp]:

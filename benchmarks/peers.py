@@ -1,7 +1,7 @@
-"""How peers watch an application, set up as their users do, and off the network.
+"""Other packages that instrument an application, set up as users do, without a network.
 
-Those that change nothing but the application that they are given are measured beside
-us. sentry-sdk changes the process, so each way to use it gets one.
+Packages that change only their application are measured in the same process as
+signalpost. sentry-sdk changes the whole process, so each of its set-ups has its own.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PROMETHEUS_EXPORTER = "prometheus-flask-exporter"
 
 
 def set_ups() -> tuple[list[SetUp], list[str]]:
-    """Return those that are measured beside us, and a line for each that is missing."""
+    """Return the peers of this process, and a line for each that is missing."""
     return installed(
         ("OpenTelemetry for WSGI", _opentelemetry_wsgi),
         ("OpenTelemetry for Flask", _opentelemetry_flask),
@@ -54,9 +54,9 @@ def set_ups() -> tuple[list[SetUp], list[str]]:
 
 
 def set_ups_apart() -> tuple[dict[str, Callable[[], list[SetUp]]], list[str]]:
-    """Return those that need a process of their own, and a line for what is missing.
+    """Return the peers of separate processes, and a line for each that is missing.
 
-    :returns: What sets them up in that process, by name.
+    :returns: Functions that set them up in their process, by name.
     """
     if find_spec("sentry_sdk") is None:
         return {}, ["sentry-sdk is left out: it is not installed"]
@@ -110,7 +110,7 @@ def _opentelemetry_flask() -> list[SetUp]:
 
 
 def no_op() -> dict[str, Any]:
-    """Return OpenTelemetry's providers that keep nothing."""
+    """Return OpenTelemetry's no-op providers."""
     trace = importlib.import_module("opentelemetry.trace")
     metrics = importlib.import_module("opentelemetry.metrics")
     return {
@@ -137,7 +137,7 @@ class Sdk:
 
     @contextmanager
     def emptied(self, _: object) -> Generator[None]:
-        """Drop what one batch has left, so that the next finds what it found."""
+        """Delete the spans of a batch, so that the next batch starts without any."""
         try:
             yield
         finally:
@@ -157,9 +157,9 @@ def _prometheus() -> list[SetUp]:
 
 
 def _sentry(name: str, traces: float | None) -> list[SetUp]:
-    """Start sentry-sdk in this process, for good.
+    """Start sentry-sdk in this process; it cannot be stopped.
 
-    :param traces: Its share of requests that are traced; ``None`` for no tracing.
+    :param traces: The share of requests that it traces; ``None`` for no tracing.
     """
     sentry = importlib.import_module("sentry_sdk")
     transport = importlib.import_module("sentry_sdk.transport").Transport
@@ -177,32 +177,32 @@ def _sentry(name: str, traces: float | None) -> list[SetUp]:
         transport=type("Dropping", (transport,), {"capture_envelope": drop}),
         traces_sample_rate=traces,
         integrations=integrations,
-        # Else it looks for every library that it knows, and asks git for a release.
+        # Otherwise it searches for many libraries, and runs git to find a release.
         auto_enabling_integrations=False,
         release="benchmarks",
     )
     calls = {layer.__call__.__code__: 1, drop.__code__: int(traces is not None)}
     return [
         SetUp(name, layer, calls, fits_flask=False),
-        # Its integration has put the layer around every Flask application already.
+        # Its integration has already wrapped every Flask application.
         SetUp(name, alone, calls, fits_raw=False),
     ]
 
 
 class NoAnswerError(Exception):
-    """A process did not answer: it has ended, or takes too long."""
+    """A process did not answer: it has ended, or took too long."""
 
 
 @contextmanager
 def apart(name: str) -> Generator[Callable[[int], Samples]]:
-    """Set a peer up in a process of its own, which is stopped at the end.
+    """Set a peer up in a separate process, which is stopped at the end.
 
-    Give a function that returns the peer's times in so many rounds, and raises
+    Yield a function that returns the peer's times in a number of rounds. It raises
     :class:`NoAnswerError`.
 
-    :param name: The peer, by the name of its set-up.
+    :param name: The name of the peer's set-up.
     """
-    # Not a fork: what is loaded here must not be there.
+    # A fork would start with the modules that are loaded here.
     context = get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(name, there), daemon=True)
@@ -236,7 +236,7 @@ def apart(name: str) -> Generator[Callable[[int], Samples]]:
 
 
 def _serve(name: str, connection: Connection) -> None:
-    """Set a peer up, and measure as often as asked."""
+    """Set a peer up, and measure it at each request of the first process."""
     found, _ = set_ups_apart()
     rows = rows_of(applications()[0], found[name]())
     for row in rows:

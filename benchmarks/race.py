@@ -1,7 +1,7 @@
-"""Threads that connect, disconnect, send and let receivers die, all at once.
+"""Threads that connect, disconnect, send and delete receivers at the same time.
 
-What a library must not do then: raise, fail in a finaliser, or leave out a receiver
-that was connected all the time.
+Meanwhile a library must not raise, fail in a finaliser, or leave out a receiver that
+was connected all the time.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ SHORT_INTERVAL_SECONDS = 10e-6
 
 
 class Outcome(NamedTuple):
-    """What became of one signal among threads.
+    """The result of a race: sends, and faults.
 
-    How often it was sent, how many calls of the library raised, how many errors came to
-    ``sys.unraisablehook``, and how many sends left out a receiver that was connected
-    all the time.
+    The numbers of sends, of calls of the library that raised, of errors that reached
+    ``sys.unraisablehook``, and of sends that left out a receiver that was connected all
+    the time.
     """
 
     sends: int
@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
 
 
 def shown(libraries: Sequence[Library], seconds: float) -> str:
-    """Let threads at a signal of ours and of blinker, and return what became of it.
+    """Run a race on a signal of signalpost and of blinker, and return the results.
 
     :param seconds: How long each race takes.
     """
@@ -62,11 +62,11 @@ def shown(libraries: Sequence[Library], seconds: float) -> str:
 
 
 def race(signal: Any, seconds: float, interval_seconds: float | None) -> Outcome:
-    """Let threads at a signal.
+    """Use a signal from several threads, and return the result.
 
     :param signal: A signal of signalpost or of blinker; its receivers stay.
-    :param interval_seconds: How often Python switches threads meanwhile; ``None``
-        leaves that as it is.
+    :param interval_seconds: Python's interval between two switches of threads;
+        ``None`` does not change it.
     """
     sender, others = Sender(), [Sender() for _ in range(50)]
     to_any, to_sender = new_receiver(), new_receiver()
@@ -116,7 +116,7 @@ def race(signal: Any, seconds: float, interval_seconds: float | None) -> Outcome
 
 
 def _until(ending: float, job: Callable[[], object], counted: Counter[str]) -> None:
-    """Do a job again and again, at least once."""
+    """Repeat a job until a deadline, but run it at least once."""
     is_over = False
     while not is_over:
         try:

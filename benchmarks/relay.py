@@ -1,7 +1,7 @@
-"""What an event costs that is sent to other processes, and how many cross a Redis.
+"""Measures the sends of the relay, and the events a second through Redis.
 
-Beside Celery's ``delay`` and a bare ``XADD`` of redis-py; and what an event adds to a
-transaction that also writes it into an outbox, in a SQLite file (WAL).
+Celery's ``delay`` and a bare ``XADD`` of redis-py are timed for comparison. It also
+measures what an event in an outbox adds to a transaction, in a SQLite file (WAL).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PAYLOAD: t.Final[dict[str, t.Any]] = {
 }
 EVENTS: t.Final = 10_000
 TIMES: t.Final = 5
-"""How often these events are sent and received."""
+"""How many times these events are sent and received."""
 
 SEND: t.Final = 'signal.send("till", **payload)'
 LEGEND: t.Final = """\
@@ -56,10 +56,10 @@ receiver does nothing."""
 
 
 def shown(rounds: int) -> Iterable[str]:
-    """Measure sends, events a second and transactions, and give the tables.
+    """Measure sends, events a second and transactions, and yield the tables.
 
-    :param rounds: How many batches each way to send gets; in a short run, fewer events
-        are sent, too.
+    :param rounds: The number of batches for each way to send; with few rounds, fewer
+        events are sent, too.
     """
     if shutil.which("redis-server") is None:
         yield "redis-server is missing; on Debian or Ubuntu: apt install redis-server"
@@ -106,12 +106,12 @@ def _sends(url: str, rounds: int) -> str:
             Variant("XADD of redis-py, bare", batch_of(bare, **ways), {}),
             Variant("Celery's delay", batch_of(delay, **ways), called),
         ]
-        figures = measure([Row("a send", variants)], rounds)["a send"]
+        timings = measure([Row("a send", variants)], rounds)["a send"]
     return table(
         ["µs a send", "minimum", "median"],
         [
             [name, f"{one.minimum_ns / 1000:.1f}", f"{one.median_ns / 1000:.1f}"]
-            for name, one in figures.items()
+            for name, one in timings.items()
         ],
     )
 
@@ -162,7 +162,7 @@ def _events(url: str, times: int, events: int) -> str:
 def _out(relay: Relay, placed: NamedSignal, events: int) -> float:
     before, start = relay.sent, time.perf_counter()
     _sending(placed)(events)
-    # From here on the thread has the interpreter for itself.
+    # From here on, no other thread runs Python code.
     waiting, begun = relay.waiting, time.perf_counter()
     _wait(relay)
     if waiting > events // 10:

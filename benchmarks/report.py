@@ -1,7 +1,6 @@
-"""What was measured, as tables to read and as JSON to keep.
+"""Tables and JSON of the measured times.
 
-The tables are reStructuredText as well, so that they can stand in the documentation
-as they were printed.
+The tables are valid reStructuredText, so that the documentation can include them.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version
 from typing import TypeVar
 
-from .timing import Figure
-from .timing import Figures
+from .timing import Timing
+from .timing import Timings
 
 T = TypeVar("T")
 
@@ -40,14 +39,14 @@ PACKAGES: Mapping[str, Sequence[str]] = {
 """The distributions that are measured, by the name of the benchmark."""
 
 BARE = "bare"
-"""The variant to whose figures those of the others are added."""
+"""The variant without instrumentation; the others are compared with it."""
 
 NOTHING = "–"
-"""Stands where nothing was measured."""
+"""The cell of a value that was not measured."""
 
-_KINDS: Sequence[tuple[str, Callable[[Figure], float]]] = (
-    ("minima", lambda figure: figure.minimum_ns),
-    ("medians", lambda figure: figure.median_ns),
+_KINDS: Sequence[tuple[str, Callable[[Timing], float]]] = (
+    ("minima", lambda timing: timing.minimum_ns),
+    ("medians", lambda timing: timing.median_ns),
 )
 
 
@@ -64,12 +63,12 @@ def versions(benchmark: str) -> dict[str, str]:
 
 
 def versions_text(benchmark: str) -> str:
-    """Return the same as a line."""
+    """Return the names and versions as a line of text."""
     return ", ".join(f"{name} {one}" for name, one in versions(benchmark).items())
 
 
 def head_line() -> str:
-    """Return what the figures were measured on."""
+    """Return a line about the machine and the Python of the measurement."""
     return (
         f"{platform.python_implementation()} {platform.python_version()},"
         f" {platform.machine()}: {versions_text('send')}"
@@ -79,9 +78,10 @@ def head_line() -> str:
 def installed(
     *packages: tuple[str, Callable[[], Sequence[T]]],
 ) -> tuple[list[T], list[str]]:
-    """Return what uses packages, and a line for each package that is missing.
+    """Return the users of installed packages, and a line for each missing package.
 
-    :param packages: Their names, each with what imports it and returns what uses it.
+    :param packages: For each package its name, and a function that imports it and
+        returns its users.
     """
     found: list[T] = []
     missing = []
@@ -93,16 +93,16 @@ def installed(
     return found, missing
 
 
-def compared(figures: Figures) -> list[str]:
-    """Return a row a job as three tables: ratios to the first variant, ns twice."""
-    names = [*next(iter(figures.values()))]
+def compared(timings: Timings) -> list[str]:
+    """Return three tables with a row for each job: ratios, and two of nanoseconds."""
+    names = [*next(iter(timings.values()))]
 
-    def filled(corner: str, cell: Callable[[Figure, Figure], str]) -> str:
-        def cells(by: Mapping[str, Figure]) -> Iterable[str]:
+    def filled(corner: str, cell: Callable[[Timing, Timing], str]) -> str:
+        def cells(by: Mapping[str, Timing]) -> Iterable[str]:
             for name in names:
                 yield cell(by[name], by[names[0]]) if name in by else NOTHING
 
-        lines = [[row, *cells(by)] for row, by in figures.items()]
+        lines = [[row, *cells(by)] for row, by in timings.items()]
         return table([corner, *names], lines)
 
     return [
@@ -115,13 +115,13 @@ def compared(figures: Figures) -> list[str]:
     ]
 
 
-def added(figures: Figures) -> list[str]:
-    """Return a column a job as tables of µs added to ``BARE``: minima, and medians."""
-    # A variant that one job does not have keeps its place among the others.
-    widest_first = reversed(list(figures.values()))
+def added(timings: Timings) -> list[str]:
+    """Return two tables with a column for each job: µs added to ``BARE``."""
+    # A variant that one job lacks keeps its place in the order.
+    widest_first = reversed(list(timings.values()))
     names = dict.fromkeys(name for by_name in widest_first for name in by_name)
 
-    def cell(name: str, by: Mapping[str, Figure], of: Callable[[Figure], float]) -> str:
+    def cell(name: str, by: Mapping[str, Timing], of: Callable[[Timing], float]) -> str:
         if name == BARE:
             return f"{of(by[BARE]) / 1000:.1f}"
         if name not in by:
@@ -130,10 +130,10 @@ def added(figures: Figures) -> list[str]:
 
     return [
         table(
-            [f"µs added, by {kind}", *figures],
+            [f"µs added, by {kind}", *timings],
             [
                 ["bare, all of it" if name == BARE else name]
-                + [cell(name, by, of) for by in figures.values()]
+                + [cell(name, by, of) for by in timings.values()]
                 for name in names
             ],
         )
@@ -141,13 +141,13 @@ def added(figures: Figures) -> list[str]:
     ]
 
 
-def microseconds_added(figures: Mapping[str, Figure], name: str) -> float:
-    """Return what a variant adds to ``BARE``, by minima."""
-    return (figures[name].minimum_ns - figures[BARE].minimum_ns) / 1000
+def microseconds_added(timings: Mapping[str, Timing], name: str) -> float:
+    """Return the microseconds that a variant adds to ``BARE``, from the minima."""
+    return (timings[name].minimum_ns - timings[BARE].minimum_ns) / 1000
 
 
-def beside_aims(aims: Iterable[tuple[str, float, float]]) -> str:
-    """Return labels, aims and what was measured, in µs, as a table."""
+def aims_and_measured(aims: Iterable[tuple[str, float, float]]) -> str:
+    """Return labels, aims and measured times, in µs, as a table."""
     return table(
         ["µs added, by minima", "aim", "measured", "reached"],
         [
@@ -158,13 +158,13 @@ def beside_aims(aims: Iterable[tuple[str, float, float]]) -> str:
 
 
 def table(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a table, its headings broken at spaces where their column is narrow.
+    """Return a table; headings are broken at spaces if their column is narrow.
 
-    :param heading: The corner, then the names of the columns.
-    :param lines: For each line its label, then its cells.
+    :param heading: The text of the corner, then the names of the columns.
+    :param lines: For each line its label, then the texts of its cells.
     """
     corner, *names = heading
-    # Words of one heading begin in one column: an indented one would be a quotation.
+    # An indented word of a heading would be a quotation in reStructuredText.
     words = [_aligned(name.split()) for name in names]
     height = max(map(len, words))
     above = [

@@ -1,4 +1,4 @@
-"""What a send costs, beside other libraries' and a loop that does the least."""
+"""Measures a send of signalpost, of other libraries and of a minimal loop."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ OTHERS = (0, 10, 100, 10_000)
 LEGEND = """\
 "floor" is a function of no arguments that loops over the receivers and collects
 (receiver, value); ratios are to its minimum in the same run. "inline loop" is that loop
-without the function. "~" marks what does not tell senders apart or does not return
-results: one signal, topic or name for each sender stands in for the former. psygnal
+without the function. "~" marks a library without senders or without results; without
+senders, each sender has its own signal, topic or name. psygnal
 passes the payload by position; "fast" is its emit_fast. "–": not measured there."""
 
 _LOOP = """\
@@ -48,7 +48,7 @@ for receiver in receivers:
 
 
 def receive_one_name(sender: object, exchange: int) -> None:
-    """Do nothing with a part of what is sent."""
+    """Do nothing; read only one name of the payload."""
 
 
 _CODES: Sequence[CodeType] = (
@@ -59,9 +59,9 @@ _CODES: Sequence[CodeType] = (
 
 
 def rows(libraries: Sequence[Library]) -> list[Row]:
-    """Return what is timed, the same for every library.
+    """Return the rows to time, with a variant for every library.
 
-    :param libraries: What is compared; ours is the first.
+    :param libraries: The libraries to compare; signalpost is the first.
     """
     methods = [(Keeper().receive,) for _ in range(10)]
     pairs = _pairs(KNOWN_SENDERS)
@@ -106,9 +106,9 @@ def _floors(
     inline: str | None = None,
     **names: object,
 ) -> list[Variant]:
-    """Return the least that can be done: in a function, and in the loop itself.
+    """Return the minimum for a job: as a function, and without a call.
 
-    :param inline: What is in the loop itself, if other statements.
+    :param inline: The statements without a call, if they are different.
     """
     body = f"def least():\n{textwrap.indent(statements, '    ')}\nkept.append(least)"
     kept: list[Any] = []
@@ -122,7 +122,7 @@ def _floors(
 def _loops(
     receivers: Sequence[Receiver], sender: object, call: str = "receiver(sender)"
 ) -> list[Variant]:
-    """Return the loops that do the least that a send can do."""
+    """Return the minimal loops over receivers."""
     calls, loop = _calls(receivers), _LOOP.format(call=call)
     return _floors(
         f"{loop}\nreturn results", calls, loop, receivers=receivers, sender=sender
@@ -135,10 +135,10 @@ def _row(
     sender: Sender,
     libraries: Sequence[Library],
 ) -> Row:
-    """Return a row in which every signal has the same connections.
+    """Return a row in which every signal has equal connections.
 
-    :param connections: The arguments of each ``connect``: a receiver, and its sender
-        if it has one.
+    :param connections: The arguments of each ``connect``: a receiver, and optionally a
+        sender.
     """
     reached = [
         receiver
@@ -169,7 +169,7 @@ def _with_keywords(libraries: Sequence[Library]) -> Row:
 
 
 def _observed_once() -> Row:
-    """Return what is left of an observer that has stopped."""
+    """Return a row that measures a send after an observer has stopped."""
     sender, receiver = Sender(), new_receiver()
     channel = Channel(OURS)
     channel.connect(receiver)
@@ -188,12 +188,12 @@ def _isolated(
     is_for_another: bool = False,
     by_dictionary: bool = False,
 ) -> Row:
-    """Return a row of what the middleware does: an isolated send of a payload.
+    """Return a row of the middleware's sends: isolated, with a payload.
 
-    :param is_for_one: Whether the receiver is connected to the sender alone.
-    :param is_for_another: Whether it is connected to another sender alone.
-    :param by_dictionary: Whether the names that the receiver reads are picked in a
-        dictionary, instead of by a function compiled for them.
+    :param is_for_one: If true, the receiver is connected to one sender, not to all.
+    :param is_for_another: If true, it is connected to one other sender instead.
+    :param by_dictionary: If true, the names that the receiver reads are selected in a
+        dictionary, not by a function that is compiled for them.
     """
     sender = Sender()
     payload = {"environ": {}, "exchange": 7}
@@ -269,9 +269,9 @@ def _async(libraries: Sequence[Library]) -> Row:
 
 
 def _connecting(others: int, libraries: Sequence[Library]) -> Row:
-    """Return a row that connects beside receivers of other senders.
+    """Return a row that connects to a signal with receivers of other senders.
 
-    The least that connecting does is a weak reference in a table.
+    The minimal ``connect`` stores a weak reference in a table.
     """
     receiver, pairs = new_receiver(), _pairs(others)
     variants = _floors(
@@ -293,9 +293,9 @@ def _connecting(others: int, libraries: Sequence[Library]) -> Row:
 
 
 def _check_connecting(channel: Channel, receiver: Receiver) -> None:
-    """Check that a receiver is reached while it is connected, and only then.
+    """Check that a receiver is called while it is connected, and only then.
 
-    :raises WrongCallsError: If it is not.
+    :raises WrongCallsError: If this is not the case.
     """
     name, batch = channel.library.name, channel.sending(Sender())
     channel.connect(receiver)

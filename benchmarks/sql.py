@@ -1,4 +1,4 @@
-"""What an observer adds to a statement: ours, and peers."""
+"""Measures what signalpost and other packages add to a statement."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from signalpost.receivers.sql_totals import count_sql
 
 from . import floors
 from . import peers
+from .report import aims_and_measured
 from .report import BARE
-from .report import beside_aims
 from .report import installed
 from .report import microseconds_added
 from .timing import batch_of
-from .timing import Figures
 from .timing import Row
+from .timing import Timings
 from .timing import Variant
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ ONCE = "had one"
 ONE = "1 receiver"
 
 UNMEASURABLE_MICROSECONDS = 0.2
-"""What cannot be measured, beside what two bare engines differ by."""
+"""The smallest measurable time, in addition to the difference of two bare engines."""
 
 AIMS: Mapping[str, float | None] = {NEVER: None, ONCE: None, ONE: 3}
-"""What each of ours may add, in microseconds; ``None`` for nothing measurable."""
+"""The microseconds that each set-up may add; ``None`` for nothing measurable."""
 
 _LOGGER = SqlLogger.__call__.__code__
 _COUNTER = type(count_sql).__call__.__code__
@@ -73,34 +73,34 @@ Setting = Callable[["Engine"], AbstractContextManager[object]]
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """One way to observe the statements of an engine."""
+    """A way to observe the statements of an engine."""
 
     name: str
     """The label of its line."""
     setting: Setting = nullcontext
-    """What must be in place around a batch, for the engine."""
+    """Return the context that a batch with the engine needs."""
     calls: Mapping[CodeType, int] = field(default_factory=dict)
     """How often each piece of its code must run for one statement."""
     new_engine: Callable[[], Engine] | None = None
-    """Returns the engine of a variant, if it is not a plain one."""
+    """Return the engine of a variant; ``None`` for a plain engine."""
 
 
 @contextmanager
 def rows() -> Generator[tuple[list[Row], list[str]]]:
-    """Give what is timed, and a line for each thing that is missing.
+    """Yield the rows to time, and a line for each package that is missing.
 
-    Each variant has an engine and a connection of its own, which are closed at the end.
+    Each variant has its own engine and connection, which are closed at the end.
     """
     try:
         importlib.import_module("sqlalchemy")
     except ImportError:
         yield [], ["the statements are left out: sqlalchemy is not installed"]
         return
-    beside, missing = installed(
+    others, missing = installed(
         ("OpenTelemetry for SQLAlchemy", _opentelemetry),
         ("Flask-SQLAlchemy", _flask_sqlalchemy),
     )
-    set_ups = [SetUp(BARE), SetUp(AGAIN), *_by_hand(), *_ours(), *beside]
+    set_ups = [SetUp(BARE), SetUp(AGAIN), *_by_hand(), *_ours(), *others]
     with ExitStack() as stack:
         yield (
             [
@@ -114,15 +114,15 @@ def rows() -> Generator[tuple[list[Row], list[str]]]:
         )
 
 
-def aims_table(figures: Figures) -> str:
-    """Return what is aimed at, and what was reached, as a table."""
+def aims_table(timings: Timings) -> str:
+    """Return the aims and the measured times as a table."""
     lines = []
-    for row, found in figures.items():
+    for row, found in timings.items():
         nothing = UNMEASURABLE_MICROSECONDS + abs(microseconds_added(found, AGAIN))
         for name, aim in AIMS.items():
             limit = nothing if aim is None else aim
             lines.append((f"{row}, {name}", limit, microseconds_added(found, name)))
-    return beside_aims(lines)
+    return aims_and_measured(lines)
 
 
 def receive(sender: object, *, statement: str, duration_seconds: float) -> None:
@@ -130,7 +130,7 @@ def receive(sender: object, *, statement: str, duration_seconds: float) -> None:
 
 
 def _by_hand() -> Iterable[SetUp]:
-    """Return the least that an observer of SQLAlchemy can do."""
+    """Return minimal observers of SQLAlchemy."""
 
     def execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
         start = perf_counter()
@@ -158,7 +158,7 @@ def _by_hand() -> Iterable[SetUp]:
     ):
         yield _listening(
             name,
-            # SQLAlchemy puts one more call around what returns nothing.
+            # SQLAlchemy wraps an observer that returns nothing in one more call.
             ("before_cursor_execute", before, {"retval": True}),
             ("after_cursor_execute", after, {}),
         )
@@ -218,7 +218,7 @@ def _opentelemetry() -> list[SetUp]:
     @contextmanager
     def instrumented(engine: Engine, providers: Mapping[str, Any]) -> Generator[None]:
         instrumentor = package.SQLAlchemyInstrumentor()
-        # It was imported, so what it depends on is there.
+        # It was imported, so its dependencies are installed.
         instrumentor.instrument(engine=engine, skip_dep_check=True, **providers)
         try:
             yield
@@ -257,7 +257,7 @@ def _flask_sqlalchemy() -> list[SetUp]:
         return engine
 
     def in_context(engine: Engine) -> AbstractContextManager[object]:
-        # What it records belongs to this context, and goes with it.
+        # Its records are stored in this context, and deleted with it.
         context: AbstractContextManager[object] = apps[engine].app_context()
         return context
 
@@ -282,7 +282,7 @@ def _variant(set_up: SetUp, stack: ExitStack, *, is_within: bool) -> Variant:
         connection=stack.enter_context(engine.connect()),
         statement=sa.text("SELECT 1"),
     )
-    # The code of ours, which must not run unless the set-up must run it.
+    # Code of signalpost that must not run, except in a set-up that requires it.
     unused = dict.fromkeys((receive.__code__, _LOGGER, _COUNTER), 0)
     calls = {sa.Connection.execute.__code__: 1, **unused, **set_up.calls}
     return Variant(set_up.name, batch, calls, setting)
@@ -290,9 +290,9 @@ def _variant(set_up: SetUp, stack: ExitStack, *, is_within: bool) -> Variant:
 
 @contextmanager
 def _exchange() -> Generator[None]:
-    """Let there be a current exchange, as the middleware does for a call.
+    """Set a current exchange for a block, as the middleware does for a call.
 
-    A call of it in the batch would be a part of what is timed.
+    A call of the middleware in the batch would be timed, too.
     """
     environ: dict[str, Any] = {}
     setup_testing_defaults(environ)

@@ -1,8 +1,8 @@
-"""Times variants of one job so that a noisy machine is unfair to none of them.
+"""Times variants of a job so that noise of the machine affects all of them alike.
 
-Short batches of all variants take turns in one run, in another order each round. A
-minimum over many rounds is then what the job costs when nothing else disturbs it,
-and two minima of one run can be compared.
+Short batches of all variants take turns in one run, in another order each round. The
+minimum over many rounds is then the cost without disturbances, and two minima of one
+run can be compared.
 """
 
 from __future__ import annotations
@@ -32,25 +32,27 @@ from typing import Any
 from typing import TypeAlias
 
 Batch: TypeAlias = Callable[[int], None]
-"""Does its job so many times."""
+"""A function that repeats its job; the argument is how many times."""
 
 Setting: TypeAlias = Callable[[], AbstractContextManager[object]]
-"""Returns what must be in place around a batch."""
+"""A function that returns the context of a batch."""
 
 Samples: TypeAlias = dict[str, dict[str, list[float]]]
 """Nanoseconds for one job in each round, by the names of the row and the variant."""
 
 BATCH_NS = 1_000_000
-"""How long a batch lasts: short enough to fit between two disturbances."""
+"""The duration of a batch: short enough to fit between two disturbances."""
 
 ROUNDS_IN_A_TURN = 10
-"""After so many rounds, the number of jobs in a batch is found again: found in a moment
-of noise, it is too small, and the first jobs, which cost more, have too large a share.
+"""The number of jobs in a batch is determined again after so many rounds.
+
+If it is determined in a moment of noise, it is too small: the first jobs, which are
+slower, then have too large a share.
 """
 
 
 class WrongCallsError(Exception):
-    """A variant does not do the job that it is to be timed at."""
+    """A variant does not do the job that is timed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,38 +62,38 @@ class Variant:
     name: str
     """The heading of its column, or the label of its line."""
     batch: Batch
-    """What is timed. It has its own loop: a call for each job would cost as much."""
+    """The timed code. It has a loop: one call per job would cost as much as the job."""
     calls: Mapping[CodeType, int]
     """How often each piece of code must run in one job."""
     setting: Setting = nullcontext
-    """What must be in place around a batch, and in the way of the others."""
+    """The context of a batch; it would disturb the other variants."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One job, and the variants that are compared at it."""
+    """A job, and the variants that do it."""
 
     name: str
-    """What the job is."""
+    """The name of the job."""
     variants: Sequence[Variant]
-    """The first is what the others are compared with."""
+    """The first variant is the reference of the others."""
     kept: object = None
-    """What has to live as long as the row: signals hold receivers weakly."""
+    """Objects that live as long as the row, because signals hold receivers weakly."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """What one job took, by all the rounds of a variant."""
+class Timing:
+    """The time of one job, over all rounds of a variant."""
 
     minimum_ns: float
     """Nanoseconds in the fastest round."""
     median_ns: float
-    """Nanoseconds in the middle round: far above the minimum means much noise."""
+    """Nanoseconds in the middle round; far above the minimum, there was much noise."""
 
 
-Figures: TypeAlias = dict[str, dict[str, Figure]]
-"""Figures by the names of the row and the variant, as
-``{"10 receivers": {"floor": Figure(775.0, 790.5)}}``."""
+Timings: TypeAlias = dict[str, dict[str, Timing]]
+"""Timings by the names of the row and the variant, as
+``{"10 receivers": {"floor": Timing(775.0, 790.5)}}``."""
 
 
 def batch_of(statements: str, **names: object) -> Batch:
@@ -100,16 +102,16 @@ def batch_of(statements: str, **names: object) -> Batch:
     The loop is compiled around them, as :mod:`timeit` does it: a call between the loop
     and a statement would cost as much as some of the sends.
 
-    :param names: The values of the names in the statements.
+    :param names: The variables of the statements.
     """
     batch: Batch = _maker("def batch(jobs)", statements, (*names,))(**names)
     return batch
 
 
 def async_batch_of(statements: str, **names: object) -> tuple[Batch, Setting]:
-    """Return a batch that repeats statements with ``await``, and its setting.
+    """Return a batch that repeats statements with ``await``, and its context.
 
-    :returns: The batch, and the event loop that must be there around it.
+    :returns: The batch, and the context that runs its event loop.
     """
     run = _maker("async def batch(jobs)", statements, (*names,))(**names)
     runners: list[asyncio.Runner] = []
@@ -140,13 +142,13 @@ def _maker(heading: str, statements: str, names: tuple[str, ...]) -> Any:
 
 
 def measure(
-    rows: Sequence[Row], rounds: int, beside: Sequence[Callable[[int], Samples]] = ()
-) -> Figures:
-    """Verify every variant, then time them all in turns.
+    rows: Sequence[Row], rounds: int, others: Sequence[Callable[[int], Samples]] = ()
+) -> Timings:
+    """Verify every variant, then time all of them in turns.
 
-    :param rounds: How many batches each variant gets; at least 1.
-    :param beside: Functions that time further variants of these rows, so many rounds
-        a call; they get turns.
+    :param rounds: The number of batches of each variant; at least 1.
+    :param others: Functions that time further variants of these rows for a number of
+        rounds; they take turns, too.
     :raises WrongCallsError: As :func:`verify`; nothing has been timed then.
     """
     for row in rows:
@@ -155,19 +157,19 @@ def measure(
     timed: dict[tuple[str, str], list[float]] = {}
     for done in range(0, rounds, ROUNDS_IN_A_TURN):
         count = min(ROUNDS_IN_A_TURN, rounds - done)
-        ways: list[Callable[[int], Samples]] = [partial(samples, rows), *beside]
+        ways: list[Callable[[int], Samples]] = [partial(samples, rows), *others]
         for one in ways:
             for name, by_variant in one(count).items():
                 for variant_name, found in by_variant.items():
                     timed.setdefault((name, variant_name), []).extend(found)
-    figures: Figures = {row.name: {} for row in rows}
+    timings: Timings = {row.name: {} for row in rows}
     for (name, variant_name), found in timed.items():
-        figures[name][variant_name] = Figure(min(found), median(found))
-    return figures
+        timings[name][variant_name] = Timing(min(found), median(found))
+    return timings
 
 
 def samples(rows: Sequence[Row], rounds: int) -> Samples:
-    """Time the variants of rows, which were verified before."""
+    """Time the variants of rows that were verified."""
     variants = [variant for row in rows for variant in row.variants]
     taken: dict[int, list[float]] = {id(variant): [] for variant in variants}
     with _collector_off():
@@ -175,7 +177,7 @@ def samples(rows: Sequence[Row], rounds: int) -> Samples:
         turns = list(variants)
         order = random.Random(0)
         for _ in range(rounds):
-            # The youngest generation is all that came since the last round.
+            # The youngest generation has all objects since the last round.
             gc.collect(0)
             order.shuffle(turns)
             for variant in turns:
@@ -188,10 +190,10 @@ def samples(rows: Sequence[Row], rounds: int) -> Samples:
 
 
 def verify(variant: Variant) -> None:
-    """Check that a variant runs what it should, as often as it should.
+    """Check that a variant runs the expected code the expected number of times.
 
-    The calls are counted from outside, so that what is verified is what is timed: a
-    receiver that counts would be slower.
+    A profile function counts the calls, so that the timed code is verified: a receiver
+    that counts would be slower.
 
     :raises WrongCallsError: If some code ran more or less often.
     """
@@ -219,7 +221,7 @@ def verify(variant: Variant) -> None:
 
 def _nanoseconds(variant: Variant, jobs: int) -> int:
     with variant.setting():
-        # What is made on first use is not part of the job.
+        # Objects of the first use are not a part of the job.
         variant.batch(1)
         start = perf_counter_ns()
         variant.batch(jobs)
@@ -231,14 +233,14 @@ def _jobs_in_a_batch(variant: Variant) -> int:
     while (taken := _nanoseconds(variant, jobs)) < BATCH_NS // 4:
         jobs *= 2
     if taken < BATCH_NS:
-        # A disturbance here would make every batch of the turn too small.
+        # A disturbance here would make every batch of this round too small.
         taken = min(_nanoseconds(variant, jobs) for _ in range(3))
     return max(1, jobs * BATCH_NS // taken)
 
 
 @contextmanager
 def _collector_off() -> Generator[None]:
-    """Keep a collection out of the batches; it would hit whichever came last."""
+    """Disable the garbage collector; a collection would be timed in a random batch."""
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()

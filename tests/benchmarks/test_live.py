@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import live
 from benchmarks.report import BARE
-from benchmarks.timing import Figure
+from benchmarks.timing import Timing
 
 pytest.importorskip("fcntl")
 pytest.importorskip("flask")
@@ -49,16 +49,16 @@ def test_polls_of_full_workers_have_times_and_sizes(printed: str) -> None:
         assert len(re.findall(line, printed, re.MULTILINE)) == 1
 
 
-@pytest.mark.parametrize("what", ["its file", "its lists", "memory beside them"])
+@pytest.mark.parametrize("what", ["its file", "its lists", "other memory"])
 def test_a_full_worker_takes_what_is_printed(printed: str, what: str) -> None:
     assert re.search(rf"^{what}.*  [\d,]+$", printed, re.MULTILINE)
 
 
 def test_an_aim_that_is_missed_is_a_no() -> None:
-    def costs(recorder: float) -> dict[str, Figure]:
+    def costs(recorder: float) -> dict[str, Timing]:
         times = dict.fromkeys([BARE, *OURS], 1000.0)
         times[live.WATERFALL] += recorder
-        return {name: Figure(one, one) for name, one in times.items()}
+        return {name: Timing(one, one) for name, one in times.items()}
 
     for added, reached in ((39_000, "yes"), (41_000, "no")):
         text = live._shown(costs(added), costs(added))[-1]

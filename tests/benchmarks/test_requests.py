@@ -16,7 +16,7 @@ from benchmarks.middleware import aims_table
 from benchmarks.middleware import measure_all
 from benchmarks.middleware import rows
 from benchmarks.report import BARE
-from benchmarks.timing import Figure
+from benchmarks.timing import Timing
 from signalpost.lifecycle import exchange_closed
 
 RAW = ["raw hello", "raw stream"]
@@ -50,7 +50,7 @@ def leave_only(patch: pytest.MonkeyPatch, kept: str | None) -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, t.Any], str]:
     folder = tmp_path_factory.mktemp("requests")
-    file, text = folder / "figures.json", folder / "tables.rst"
+    file, text = folder / "timings.json", folder / "tables.rst"
     options = ["requests", "--rounds", "2", "--json", str(file), "--rst", str(text)]
     with pytest.MonkeyPatch.context() as patch:
         leave_only(patch, None)
@@ -77,8 +77,8 @@ def test_every_figure_of_a_request_is_a_positive_number(
     run: tuple[dict[str, t.Any], str],
 ) -> None:
     for found in run[0]["requests"].values():
-        for figure in found.values():
-            assert 0 < figure["minimum_ns"] <= figure["median_ns"] < math.inf
+        for timing in found.values():
+            assert 0 < timing["minimum_ns"] <= timing["median_ns"] < math.inf
 
 
 def test_every_cell_of_the_tables_is_a_number_or_a_dash(
@@ -94,7 +94,7 @@ def test_every_cell_of_the_tables_is_a_number_or_a_dash(
         assert len(re.findall(line, run[1], re.MULTILINE)) == 2
 
 
-def test_every_aim_stands_beside_what_was_measured(
+def test_every_aim_has_its_measured_time(
     run: tuple[dict[str, t.Any], str],
 ) -> None:
     measured = [aim for aim in AIMS if aim.floor in (None, *FLOORS)]
@@ -134,27 +134,27 @@ def test_nothing_stays_connected_after_requests(
 
 def test_aim_is_reached_up_to_its_limit_only() -> None:
     names = {aim.set_up for aim in AIMS if aim.application == "raw hello"}
-    figures = dict.fromkeys((BARE, *FLOORS), Figure(1000, 1000))
-    figures |= dict.fromkeys(names, Figure(9000, 9000))
-    figures["middleware: no receiver"] = Figure(1300, 1300)
-    beside_aims = aims_table({"raw hello": figures})
+    timings = dict.fromkeys((BARE, *FLOORS), Timing(1000, 1000))
+    timings |= dict.fromkeys(names, Timing(9000, 9000))
+    timings["middleware: no receiver"] = Timing(1300, 1300)
+    beside_aims = aims_table({"raw hello": timings})
     assert re.search(r"no receiver +0\.3 +0\.3 +yes$", beside_aims, re.MULTILINE)
     assert re.search(r"1 receiver +3\.0 +8\.0 +no$", beside_aims, re.MULTILINE)
 
 
 def test_aim_for_a_logger_follows_the_floor_that_logs() -> None:
     names = {aim.set_up for aim in AIMS if aim.application == "raw hello"}
-    figures = dict.fromkeys((BARE, *FLOORS, *names), Figure(1000, 1000))
-    figures["floor: times, logs"] = Figure(11_000, 11_000)
-    beside_aims = aims_table({"raw hello": figures})
+    timings = dict.fromkeys((BARE, *FLOORS, *names), Timing(1000, 1000))
+    timings["floor: times, logs"] = Timing(11_000, 11_000)
+    beside_aims = aims_table({"raw hello": timings})
     assert re.search(r"LatencyLogger +15\.0 +0\.0 +yes$", beside_aims, re.MULTILINE)
 
 
 def test_every_peer_is_measured_where_it_can_watch() -> None:
     for module in PEERS:
         pytest.importorskip(module)
-    figures = measure_all(rows()[0], 1)
-    for application, by_name in figures.items():
+    timings = measure_all(rows()[0], 1)
+    for application, by_name in timings.items():
         for module, set_ups in PEERS.items():
             can_watch = application in FLASK or module not in FLASK_ALONE
             for name in set_ups:

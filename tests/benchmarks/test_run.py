@@ -81,7 +81,7 @@ def no_other_peers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("benchmarks")
-    file, text = folder / "figures.json", folder / "tables.rst"
+    file, text = folder / "timings.json", folder / "tables.rst"
     with pytest.MonkeyPatch.context() as patch:
         leave_blinker_only(patch)
         main(
@@ -91,35 +91,35 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def figures(run: Path) -> dict[str, t.Any]:
+def timings(run: Path) -> dict[str, t.Any]:
     found: dict[str, t.Any] = json.loads(run.read_text(encoding="utf-8"))
     return found
 
 
-def test_every_row_is_measured_for_every_library(figures: dict[str, t.Any]) -> None:
-    assert list(figures["send"]) == SEND_ROWS
-    for row, found in figures["send"].items():
+def test_every_row_is_measured_for_every_library(timings: dict[str, t.Any]) -> None:
+    assert list(timings["send"]) == SEND_ROWS
+    for row, found in timings["send"].items():
         own = ["floor", "inline loop", "signalpost"]
         assert list(found) == (own if row in FOR_US_ONLY else [*own, "blinker"])
 
 
-def test_figures_are_positive(figures: dict[str, t.Any]) -> None:
-    for found in figures["send"].values():
-        for figure in found.values():
-            assert 0 < figure["minimum_ns"] <= figure["median_ns"]
+def test_figures_are_positive(timings: dict[str, t.Any]) -> None:
+    for found in timings["send"].values():
+        for timing in found.values():
+            assert 0 < timing["minimum_ns"] <= timing["median_ns"]
 
 
-def test_memory_of_a_connection_is_measured(figures: dict[str, t.Any]) -> None:
-    assert len(figures["memory"]) == 4
-    for taken in figures["memory"].values():
+def test_memory_of_a_connection_is_measured(timings: dict[str, t.Any]) -> None:
+    assert len(timings["memory"]) == 4
+    for taken in timings["memory"].values():
         assert list(taken) == ["signalpost", "blinker"]
         assert all(0 < bytes_each < 10_000 for bytes_each in taken.values())
 
 
-def test_file_has_what_was_measured_on(figures: dict[str, t.Any]) -> None:
-    assert figures["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert {"signalpost", "blinker", "flask"} <= figures["packages"].keys()
-    assert figures["rounds"] == 2
+def test_file_has_what_was_measured_on(timings: dict[str, t.Any]) -> None:
+    assert timings["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert {"signalpost", "blinker", "flask"} <= timings["packages"].keys()
+    assert timings["rounds"] == 2
 
 
 def test_tables_are_written_as_they_are_printed(

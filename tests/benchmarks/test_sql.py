@@ -13,8 +13,8 @@ from benchmarks import sql
 from benchmarks.__main__ import main
 from benchmarks.sql import AGAIN
 from benchmarks.sql import AIMS
-from benchmarks.timing import Figure
 from benchmarks.timing import measure
+from benchmarks.timing import Timing
 from signalpost.exchange import Exchange
 from signalpost.lifecycle import sql_executed
 from signalpost.testing import capture
@@ -45,7 +45,7 @@ def leave_only(patch: pytest.MonkeyPatch, kept: str | None) -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, t.Any], str]:
     folder = tmp_path_factory.mktemp("sql")
-    file, text = folder / "figures.json", folder / "tables.rst"
+    file, text = folder / "timings.json", folder / "tables.rst"
     with pytest.MonkeyPatch.context() as patch:
         leave_only(patch, None)
         options = ["sql", "--rounds", "2", "--json", str(file), "--rst", str(text)]
@@ -60,8 +60,8 @@ def test_statements_are_observed_in_every_way(
     assert list(run[0]["sql"]) == ["outside", "within"]
     for found in run[0]["sql"].values():
         assert list(found) == OWN
-        for figure in found.values():
-            assert 0 < figure["minimum_ns"] <= figure["median_ns"] < math.inf
+        for timing in found.values():
+            assert 0 < timing["minimum_ns"] <= timing["median_ns"] < math.inf
 
 
 def test_every_cell_is_a_number(run: tuple[dict[str, t.Any], str]) -> None:
@@ -70,7 +70,7 @@ def test_every_cell_is_a_number(run: tuple[dict[str, t.Any], str]) -> None:
         assert len(re.findall(line, run[1], re.MULTILINE)) == 2
 
 
-def test_every_aim_stands_beside_what_was_measured(
+def test_every_aim_has_its_measured_time(
     run: tuple[dict[str, t.Any], str],
 ) -> None:
     for row in ("outside", "within"):
@@ -142,16 +142,16 @@ def test_peer_observes_each_statement(
     pytest.importorskip(module)
     leave_only(monkeypatch, module)
     with sql.rows() as (found, _):
-        figures = measure(found, 1)
-    for by_name in figures.values():
+        timings = measure(found, 1)
+    for by_name in timings.values():
         assert list(by_name) == [*OWN, *set_ups]
 
 
 def test_aim_of_nothing_is_what_cannot_be_measured() -> None:
-    figures = dict.fromkeys(OWN, Figure(10_000, 10_000))
-    figures |= {AGAIN: Figure(9_700, 9_700), "no receiver": Figure(10_400, 10_400)}
-    figures |= {"had one": Figure(10_600, 10_600), "1 receiver": Figure(13e3, 13e3)}
-    beside_aims = sql.aims_table({"outside": figures})
+    timings = dict.fromkeys(OWN, Timing(10_000, 10_000))
+    timings |= {AGAIN: Timing(9_700, 9_700), "no receiver": Timing(10_400, 10_400)}
+    timings |= {"had one": Timing(10_600, 10_600), "1 receiver": Timing(13e3, 13e3)}
+    beside_aims = sql.aims_table({"outside": timings})
     lines = [line.split() for line in beside_aims.splitlines()]
     for line in (
         "outside, no receiver 0.5 0.4 yes",

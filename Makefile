@@ -1,4 +1,4 @@
-# Plain GNU make; `make help` lists the commands. Needs git and Python 3.11 or newer.
+# For GNU make. It needs git and Python 3.11 or newer; `make help` lists the commands.
 
 # Another Python for .venv: make PYTHON=/path/to/python (after `make clean`).
 PYTHON ?= $(shell python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -18,7 +18,7 @@ SHELL := bash
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
-# Someone's own settings must not decide what is imported or measured.
+# Settings of the shell must not change which code is imported or measured.
 unexport PYTHONPATH
 unexport PYTHONWARNINGS
 
@@ -33,11 +33,11 @@ run: $(VENV)/.example  ## Run the example application (PORT=8000 chooses the por
 	$(BIN)/python -m example_app
 
 .PHONY: run-gunicorn
-run-gunicorn: $(VENV)/.example  ## Run it behind gunicorn, with two workers
+run-gunicorn: $(VENV)/.example  ## Run it with gunicorn, with two workers
 	$(BIN)/gunicorn --config example_app/gunicorn_conf.py
 
 .PHONY: run-relay
-run-relay: $(VENV)/.example  ## Run it beside a process that confirms orders (RELAY_URL=redis://… for a broker)
+run-relay: $(VENV)/.example  ## Run it and a process that confirms orders (RELAY_URL=redis://… for a broker)
 	$(BIN)/python -m example_app.relayed
 
 .PHONY: test
@@ -46,14 +46,14 @@ test: $(VENV)/.test  ## Run tests and doctests, report coverage
 	$(BIN)/coverage run -m pytest
 	@$(MAKE) --no-print-directory report-coverage
 
-# Fewer of hypothesis' examples; the rest is as in make test.
+# The profile makes Hypothesis try fewer examples.
 .PHONY: test-fast
 test-fast: $(VENV)/.test  ## Test signals, middleware, receivers and settings, in a minute
 	HYPOTHESIS_PROFILE=fast $(BIN)/python -m pytest \
 		tests/_engine tests/wsgi tests/receivers tests/config
 
 .PHONY: test-all
-test-all:  ## Run the tests on every Python we support that is here
+test-all:  ## Run the tests on each supported Python of this machine
 	@failed=""; \
 	for version in 3.11 3.12 3.13; do \
 		if [ -z "$$(.ci/pythons $$version)" ]; then \
@@ -64,8 +64,8 @@ test-all:  ## Run the tests on every Python we support that is here
 	done; \
 	[ -z "$$failed" ] || { echo "== Failed on Python$$failed" >&2; exit 1; }
 
-# The newest of each series, with the newest Werkzeug that it takes. Flask main is in no
-# registry: make test-flask FLASK_SOURCE=/path/to/flask, and likewise WERKZEUG_SOURCE.
+# The newest release of each series, with the newest Werkzeug that it accepts. Flask main
+# is not on PyPI: make test-flask FLASK_SOURCE=/path/to/flask, and WERKZEUG_SOURCE.
 FLASKS := 3.0 3.1
 FLASK_3.0 := flask==3.0.3 werkzeug==3.1.9
 FLASK_3.1 := flask==3.1.3 werkzeug==3.1.9
@@ -76,7 +76,7 @@ FLASK_TESTS := $(wildcard tests/integrations/test_flask*.py) tests/integrations/
 	tests/example_app
 
 .PHONY: test-flask
-test-flask:  ## Run Flask's tests on each Flask; FLASK_SOURCE=dir adds that tree's
+test-flask:  ## Run the tests with Flask on each Flask; FLASK_SOURCE=dir adds a checkout
 	@failed=""; \
 	for version in $(FLASKS) $(if $(FLASK_SOURCE),source); do \
 		python=.venv-flask-$$version/bin/python; \
@@ -89,13 +89,13 @@ test-flask:  ## Run Flask's tests on each Flask; FLASK_SOURCE=dir adds that tree
 		"not given; Flask main was NOT tested" >&2; \
 	[ -z "$$failed" ] || { echo "== Failed on Flask$$failed" >&2; exit 1; }
 
-# The tests above run on the newest; this is the oldest series that we take.
+# check-tests runs on the newest Flask; this is the oldest supported series.
 .PHONY: check-flask
 check-flask:
 	@$(MAKE) --no-print-directory test-flask FLASKS=3.0
 
 .PHONY: servers
-servers: $(VENV)/.test  ## Check what is recorded behind real servers, print the matrix
+servers: $(VENV)/.test  ## Check the records on real servers, print the matrix
 	@$(MAKE) --no-print-directory $(VENV)/.servers-built \
 		|| echo "== bjoern and mod_wsgi: skipped, they cannot be built here" >&2
 	@failed=""; \
@@ -106,16 +106,16 @@ servers: $(VENV)/.test  ## Check what is recorded behind real servers, print the
 # make mutants MUTANTS="--seed 2 --sample 20"; --help lists the options.
 MUTANTS ?=
 .PHONY: mutants
-mutants: $(VENV)/.test  ## Make mistakes in the engine, print those that no test finds
+mutants: $(VENV)/.test  ## Change the engine's code, print changes that no test finds
 	$(BIN)/python -m tests.mutants $(MUTANTS)
 
 .PHONY: bench
-bench: $(VENV)/.bench  ## Measure, with the peers beside us
+bench: $(VENV)/.bench  ## Run the benchmarks, with other libraries for comparison
 	$(BIN)/python -m benchmarks
 
-# Without root's rights or apt, what is on the machine must do.
+# Without root or apt, the installed wrk is used.
 .PHONY: load
-load: $(VENV)/.test  ## Drive gunicorn for a minute, and compare who counted what
+load: $(VENV)/.test  ## Send requests to gunicorn for a minute, compare all counters
 	@command -v wrk > /dev/null || test "$$(id -u)" != 0 \
 		|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install \
 			-qq --no-install-recommends wrk; } > /dev/null \
@@ -125,9 +125,9 @@ load: $(VENV)/.test  ## Drive gunicorn for a minute, and compare who counted wha
 # --- Check ---
 
 .PHONY: check
-check: environments check-format lint types imports notes docs check-tests  ## Check all that must hold before a merge
+check: environments check-format lint types imports notes docs check-tests  ## Run all checks that a merge needs
 
-# At the same time, as each takes a minute; what is there already takes none.
+# All at the same time, because each takes a minute.
 .PHONY: environments
 environments: $(VENV)/.base
 	@pids=""; \
@@ -140,7 +140,7 @@ environments: $(VENV)/.base
 	for pid in $$pids; do wait "$$pid"; done
 
 .PHONY: format
-format: $(VENV)/.lint  ## Lay out the code and mend what can be mended
+format: $(VENV)/.lint  ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix --exit-zero --quiet
 	$(BIN)/ruff format
 
@@ -149,7 +149,7 @@ check-format: $(VENV)/.lint
 	$(BIN)/ruff format --check --diff
 
 .PHONY: lint
-lint: $(VENV)/.lint  ## Check the code's style and sizes, and the words of all texts
+lint: $(VENV)/.lint  ## Check the style and sizes of the code, and the words of texts
 	$(BIN)/ruff check
 	$(BIN)/python .ci/sizes
 	$(BIN)/python .ci/words
@@ -157,13 +157,13 @@ lint: $(VENV)/.lint  ## Check the code's style and sizes, and the words of all t
 		example_app benchmarks .ci Makefile
 
 .PHONY: types
-types: $(VENV)/.lint $(VENV)/.test $(VENV)/.bench  ## Check types, and that every public name has one
+types: $(VENV)/.lint $(VENV)/.test $(VENV)/.bench  ## Check types, and that each public name has one
 	$(BIN)/mypy
 	PYTHONPATH=src $(BIN)/pyright --pythonpath $(BIN)/python \
 		--verifytypes signalpost --ignoreexternal
 
 .PHONY: imports
-imports: $(VENV)/.lint  ## Check the walls between the rooms
+imports: $(VENV)/.lint  ## Check which package imports which
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: docs
@@ -173,11 +173,11 @@ docs: $(VENV)/.docs  ## Build the documentation into docs/_build/html
 	$(BIN)/python .ci/pages docs/_build/html
 
 .PHONY: notes
-notes: $(VENV)/.docs  ## Show the next release's notes, made of the fragments
+notes: $(VENV)/.docs  ## Show the changelog of the next release
 	$(BIN)/towncrier build --draft
 
-# What works on the lowest and the highest Python works on those between them. One of
-# them is .venv's own, as a rule.
+# Only the oldest and the newest Python are tested, to save time. One of them is usually
+# that of .venv.
 OWN = $(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' \
 	2>/dev/null)
 TESTED = $(or $(patsubst .venv-$(OWN),$(VENV),$(addprefix .venv-,\
@@ -195,9 +195,9 @@ report-coverage:
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# --- Environments: a stamp for each group of tools; a second run starts at once ---
+# --- Environments: a stamp file for each group of tools ---
 
-# pip comes first: --group needs 25.1, and a machine may have 23.
+# pip is updated first, because --group needs pip 25.1.
 define set_up
 	@"$(2)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "signalpost needs Python 3.11 or newer; '$(2)' is not." >&2; \
@@ -225,7 +225,7 @@ GROUPS := bench docs example lint test
 $(GROUPS:%=$(VENV)/.%): $(VENV)/.%: $(VENV)/.base
 	$(call install_group,$(VENV),$*)
 
-# Without root's rights or apt, what is on the machine must do.
+# Without root or apt, the installed packages are used.
 SERVER_HEADERS := apache2-bin apache2-dev libev-dev
 $(VENV)/.servers-built: $(VENV)/.base
 	@dpkg -s $(SERVER_HEADERS) > /dev/null 2>&1 || test "$$(id -u)" != 0 \
@@ -245,18 +245,18 @@ FLASK_VENVS := $(FLASKS:%=.venv-flask-%) .venv-flask-source
 $(FLASK_VENVS:%=%/.base): $(INPUTS)
 	$(call set_up,$(@D),$(PYTHON))
 
-# Our own pins first, then this Flask in the place of ours; pip says if they disagree.
+# The pinned versions first, then this Flask; pip check reports a conflict.
 $(FLASK_VENVS:%=%/.test): .venv-flask-%/.test: .venv-flask-%/.base Makefile
 	$(call install_group,.venv-flask-$*,test)
 	.venv-flask-$*/bin/python -m pip install --quiet --no-deps $(FLASK_$*)
 	.venv-flask-$*/bin/python -m pip check
 	@touch $@
 
-# A tree changes, so it is installed anew each time.
+# A checkout can change, so it is installed again each time.
 .PHONY: .venv-flask-source/.test
 
 .PHONY: constraints
-constraints:  ## Renew constraints.txt from pyproject.toml's versions
+constraints:  ## Write constraints.txt from the versions in pyproject.toml
 	@scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	.ci/pythons | while read -r version python; do \
 		echo "Python $$version"; \
@@ -274,7 +274,7 @@ constraints:  ## Renew constraints.txt from pyproject.toml's versions
 	cp "$$scratch/new" constraints.txt
 
 .PHONY: clean
-clean:  ## Remove environments, caches and everything built
+clean:  ## Remove environments, caches and built files
 	rm -rf .venv .venv-* build dist htmlcov docs/_build instance .coverage .coverage.* \
 		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests docs example_app benchmarks -name __pycache__ -prune \

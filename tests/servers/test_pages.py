@@ -56,7 +56,7 @@ def test_each_fault_of_a_page_is_named(tmp_path: Path) -> None:
     assert "phone.html: scrolls sideways at 1280 px" not in messages
     assert "desktop.html: scrolls sideways at 1280 px, dark" in messages
     assert "bare.html: light and dark have the same background" in messages
-    assert "bare.html: the side bar has not 'signalpost'" in messages
+    assert "bare.html: the side bar lacks 'signalpost'" in messages
 
 
 def test_a_folder_without_pages_fails(tmp_path: Path) -> None:

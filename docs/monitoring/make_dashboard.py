@@ -1,4 +1,4 @@
-"""Writes ``dashboard.json``, which Grafana imports, beside this file."""
+"""Writes ``dashboard.json``, which Grafana imports, into this folder."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ RATE = "[$__rate_interval]"
 WHICH = '{job=~"$job"}'
 DASHBOARD = Path(__file__).with_name("dashboard.json")
 
-# A connection that the application has taken over, as for a WebSocket, is no request
-# that is answered: it has no status, and lasts.
+# A connection that the application has taken over, such as a WebSocket, is left out: it
+# has no status, and it stays open.
 ANSWERED = 'job=~"$job",outcome!="hijacked"'
 
 
@@ -54,16 +54,16 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         },
     ),
     (
-        "Response time, of streams to their headers",
+        "Response time (streams: time to headers)",
         "s",
         {f"p{share}": quantile(share / 100, DURATION) for share in (50, 90, 99)},
     ),
     (
-        "Share of errors and of clients that left",
+        "Share of errors and of disconnects",
         "percentunit",
         {
             "errors": f"({FAILED}) / {REQUESTS}",
-            "left": f"({ABORTED}) / {REQUESTS}",
+            "disconnects": f"({ABORTED}) / {REQUESTS}",
         },
     ),
     (
@@ -85,7 +85,7 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         {"{{route}}": f"topk(10, {quantile(0.99, DURATION, 'route')})"},
     ),
     (
-        "Time to the headers",
+        "Time to headers",
         "s",
         {f"p{share}": quantile(share / 100, HEADERS) for share in (50, 99)},
     ),
@@ -98,12 +98,12 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         },
     ),
     (
-        "Bytes of bodies",
+        "Response bytes",
         "Bps",
         {"sent": f"sum(rate(http_server_response_body_bytes_total{WHICH}{RATE}))"},
     ),
     (
-        "Statements a request",
+        "SQL statements per request",
         "short",
         {
             "statements": 'sum(rate(sql_statements_total{job=~"$job",'
@@ -111,7 +111,7 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         },
     ),
     (
-        "Time of the database a request",
+        "Database time per request",
         "s",
         {
             "database": 'sum(rate(sql_statement_seconds_total{job=~"$job",'
@@ -121,7 +121,7 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         },
     ),
     (
-        "Failed statements",
+        "Failed SQL statements",
         "ops",
         {
             "{{operation}}": "sum by (operation)"
@@ -129,7 +129,7 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         },
     ),
     (
-        "Duration of streams to their close",
+        "Duration of streams",
         "s",
         {
             f"p{share}": f"{quantile(share / 100, STREAMS)} or vector(0)"
@@ -137,7 +137,7 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         },
     ),
     (
-        "Duration of statements, p99",
+        "Duration of SQL statements, p99",
         "s",
         {
             "{{operation}}": quantile(
@@ -146,7 +146,7 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         },
     ),
     (
-        "Connections of the pools",
+        "Pool connections",
         "short",
         {
             "{{pool}} {{state}}": f"sum by (pool, state) (sql_pool_connections{WHICH})",
@@ -155,7 +155,7 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         },
     ),
     (
-        "Callers that wait for a connection, and that got none in time",
+        "Callers waiting for a connection, and timeouts",
         "short",
         {
             "{{pool}} wait": f"sum by (pool) (sql_pool_waiting{WHICH})",
@@ -164,15 +164,15 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         },
     ),
     (
-        "Time until a connection is there, and in use, p99",
+        "Time to get a connection, and time in use, p99",
         "s",
         {
-            "{{pool}} until": quantile(0.99, "sql_pool_wait_seconds", "pool"),
+            "{{pool}} wait": quantile(0.99, "sql_pool_wait_seconds", "pool"),
             "{{pool}} in use": quantile(0.99, "sql_pool_use_seconds", "pool"),
         },
     ),
     (
-        "Workers of gunicorn",
+        "gunicorn workers",
         "short",
         {
             "alive": f"sum(gunicorn_workers{WHICH})",
@@ -180,7 +180,7 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         },
     ),
     (
-        "Workers that started and ended",
+        "Worker starts and exits",
         "short",
         {
             "started": f"sum(increase(gunicorn_worker_starts_total{WHICH}{RATE}))",
@@ -189,7 +189,7 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         },
     ),
     (
-        "Time in the queue before a worker",
+        "Time in the queue",
         "s",
         {f"p{share}": quantile(share / 100, QUEUE) for share in (50, 99)},
     ),
@@ -207,7 +207,7 @@ PANELS: tuple[tuple[str, str, dict[str, str]], ...] = (
         {"{{name}}": quantile(0.99, "work_duration_seconds", "name")},
     ),
     (
-        "Units of work under way",
+        "Units of work in flight",
         "short",
         {"{{name}}": f"sum by (name) (work_in_flight{WHICH})"},
     ),

@@ -176,13 +176,13 @@ def test_alerts_are_sound_and_fire_for_their_causes() -> None:
     run("promtool", "test", "rules", "alerts_test.yml")
 
 
-# No statement failed, the pool has no limit, and there is no work beside requests.
+# No statement failed, the pool has no limit, and there is no work besides requests.
 EMPTY = [
-    "Failed statements: {{operation}}",
-    "Connections of the pools: {{pool}} at most",
+    "Failed SQL statements: {{operation}}",
+    "Pool connections: {{pool}} at most",
     "Units of work by outcome: {{name}} {{outcome}}",
     "Duration of units of work, p99: {{name}}",
-    "Units of work under way: {{name}}",
+    "Units of work in flight: {{name}}",
 ]
 
 
@@ -209,12 +209,12 @@ def test_each_query_finds_what_the_shop_has_counted(tmp_path: Path) -> None:
             wait_for(api, "job:http_server_requests_failed:rate5m > 0")
         server.stop(signal.SIGTERM)
     assert [name for name, result in found.items() if not result] == EMPTY
-    (alive,) = found["Workers of gunicorn: alive"]
+    (alive,) = found["gunicorn workers: alive"]
     assert float(alive["value"][1]) == 2
-    (errors,) = found["Share of errors and of clients that left: errors"]
+    (errors,) = found["Share of errors and of disconnects: errors"]
     assert 0.1 < float(errors["value"][1]) < 0.3
-    (left,) = found["Share of errors and of clients that left: left"]
-    assert float(left["value"][1]) == 0
+    (disconnects,) = found["Share of errors and of disconnects: disconnects"]
+    assert float(disconnects["value"][1]) == 0
     routes = {one["metric"]["route"] for one in found["Busiest routes: {{route}}"]}
     assert {"/", "/products/<slug>", "/fail", "<unmatched>"} <= routes
     wheres = found["Exceptions by where: {{where}} {{route}}"]

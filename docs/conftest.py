@@ -1,4 +1,4 @@
-"""What the examples of the pages leave behind is put back."""
+"""Restores the process after the examples of a page."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ STYLE = """
   .head { fill: #1d2125; font-weight: 600 }
   .step { stroke: #69707a; stroke-width: 1.2 }
   .tip { fill: #69707a }
-  .said { fill: #4a5159 }
+  .label { fill: #4a5159 }
   .paper { fill: #fff }
   .signal { fill: #dceaf9; stroke: #2b6cb0 }
   .name { fill: #12385f }
@@ -42,7 +42,7 @@ STYLE = """
     .head { fill: #eef0f2 }
     .step { stroke: #a3abb5 }
     .tip { fill: #a3abb5 }
-    .said { fill: #c3cad2 }
+    .label { fill: #c3cad2 }
     .paper { fill: #1b1e22 }
     .signal { fill: #17324f; stroke: #6aa9e9 }
     .name { fill: #d5e7fa }
@@ -55,7 +55,7 @@ STYLE = """
 
 
 class Step(t.NamedTuple):
-    """A line of a picture: what one lane says to another."""
+    """A line of a picture: a call from one lane to another."""
 
     source: str
     target: str
@@ -127,7 +127,7 @@ COURSES: dict[str, Course] = {
         VIEW,
         *ANSWER,
         FIRST_CHUNK,
-        Step("server", "server", "the client has left"),
+        Step("server", "server", "the client disconnects"),
         *CLOSE,
     ),
 }
@@ -135,7 +135,7 @@ COURSES: dict[str, Course] = {
 
 
 def arrow(step: Step, y: int) -> Iterator[str]:
-    """Draw what one lane says to another."""
+    """Draw a call from one lane to another."""
     start, end = LANES[step.source], LANES[step.target]
     text = escape(step.text)
     if start == end:
@@ -143,7 +143,7 @@ def arrow(step: Step, y: int) -> Iterator[str]:
             f'<circle class="tip" cx="{start}" cy="{y}" r="3"/>'
             f'<rect class="paper" x="{start + 6}" y="{y - 8}"'
             f' width="{len(text) * 6.5:g}" height="16"/>'
-            f'<text class="said" x="{start + 8}" y="{y + 4}">{text}</text>'
+            f'<text class="label" x="{start + 8}" y="{y + 4}">{text}</text>'
         )
         return
     back = -5 if end > start else 5
@@ -153,7 +153,7 @@ def arrow(step: Step, y: int) -> Iterator[str]:
         f'<path class="tip" d="M{end} {y}l{back} -3.5v7z"/>'
         f'<rect class="paper" x="{middle - width / 2:g}" y="{y - 8}"'
         f' width="{width:g}" height="16"/>'
-        f'<text class="said" x="{middle:g}" y="{y + 4}"'
+        f'<text class="label" x="{middle:g}" y="{y + 4}"'
         f' text-anchor="middle">{text}</text>'
     )
 

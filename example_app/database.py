@@ -65,7 +65,7 @@ class Order(Base):
 OUTBOX = OutboxTable(Base.metadata)
 
 _PRODUCTS = (
-    ("brass-bell", "Brass bell", 4900, "J", "Heard across a harbour in fog."),
+    ("brass-bell", "Brass bell", 4900, "J", "Rings across a harbour in fog."),
     ("deck-lantern", "Deck lantern", 6450, "R", "Burns for nine hours, red or green."),
     ("flag-set", "Set of forty flags", 18900, "L", "Cotton, hemmed, one pouch each."),
     ("guard-whistle", "Guard’s whistle", 890, "V", "Two tones that hold a train."),
@@ -77,7 +77,7 @@ _PRODUCTS = (
 
 _REVIEWS = (
     ("brass-bell", 5, "The fog came. So did everybody else, and not into us."),
-    ("deck-lantern", 4, "Nine hours, as it says. The tenth is what sailors fear."),
+    ("deck-lantern", 4, "Nine hours, as promised. Sailors fear the tenth."),
     ("flag-set", 5, "Thirty-nine flags flown, one mistaken for a tablecloth."),
     ("guard-whistle", 3, "The train held. The guard did not."),
     ("morse-key", 5, "Short, long, short: a pleasure."),

@@ -17,9 +17,10 @@ class Tree:
         self._root = root
         for folder in (".ci", "src", "docs", "changes"):
             (root / folder).mkdir()
-        for name in ("README.md", "CONTRIBUTING.rst"):
+        for name in ("README.md", "CONTRIBUTING.rst", "Makefile"):
             (root / name).write_text("A plain sentence.\n")
         shutil.copy(WORDS, root / ".ci")
+        self.makefile = root / "Makefile"
         self.to_do = root / ".ci" / "words-to-do.txt"
         self.to_do.write_text("")
 
@@ -76,6 +77,30 @@ def test_code_questions_and_titles_pass(tree: Tree, text: str) -> None:
     assert tree.check(page=f"{text}\n\nA plain sentence.\n") == (0, "")
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        "# Nobody\n# reads it.\n",
+        "count = 1  # as somebody counts\n",
+        "def count():\n    # The count\n    # goes on.\n    return 1\n",
+    ],
+)
+def test_dialect_in_a_comment_fails(tree: Tree, module: str) -> None:
+    code, messages = tree.check(module=module)
+    assert code == 1
+    assert messages.count("src/shop.py:") == 1
+
+
+def test_dialect_in_a_comment_of_the_makefile_fails(tree: Tree) -> None:
+    tree.makefile.write_text("run:  ## Tell the figures\n\tnobody --knows\n")
+    code, messages = tree.check()
+    assert code == 1
+    assert {line.split(": ")[1] for line in messages.splitlines()} == {
+        "'Tell'",
+        "'figures'",
+    }
+
+
 def test_prose_after_code_is_read(tree: Tree) -> None:
     page = ".. code-block:: python\n\n    pass\n\nNobody\n\n>>> 1\n1\n\nSomebody\n"
     code, messages = tree.check(page=page)
@@ -98,8 +123,8 @@ def test_a_message_is_read(tree: Tree) -> None:
     assert (code, messages.split(": ")[:2]) == (1, ["src/shop.py:1", "'heard'"])
 
 
-def test_a_name_and_a_comment_are_not_read(tree: Tree) -> None:
-    assert tree.check(module='hears = {"hears": 1}  # nobody\n') == (0, "")
+def test_a_name_is_not_read(tree: Tree) -> None:
+    assert tree.check(module='hears = {"hears": 1}\n') == (0, "")
 
 
 def test_a_file_that_is_still_to_be_rewritten_passes(tree: Tree) -> None:

@@ -297,7 +297,7 @@ def _ids_from(context: object) -> list[str] | None:
         return [found]
     if carried := carried_values.get():
         return [carried[0]]
-    # A thread with a copy of the context goes on when the response is closed.
+    # A thread with a copy of the context can outlive the response.
     return None if previous is None else previous._ids
 
 

@@ -111,5 +111,5 @@ def _is_marked(function: Any) -> bool:
 
 
 def _constant(module: str, name: str) -> object:
-    # Whatever is marked with it was marked by that module, so it is imported.
+    # Only that module can mark a function with it, so the module is imported then.
     return getattr(sys.modules.get(module), name, module)

@@ -35,7 +35,7 @@ def is_being_logged(signal: object) -> bool:
 
 def add_note(error: BaseException, signal: object, receiver: Receiver) -> None:
     """Note on an exception which signal and receiver it came through."""
-    # Some exceptions cannot be changed, and must arrive all the same.
+    # Some exceptions accept no note; they must reach the caller nevertheless.
     with suppress(Exception):
         note = f"raised by receiver {describe(receiver)} of {signal}"
         # An exception object may be raised again and again, as a constant.

@@ -105,7 +105,7 @@ class Interest(Serial):
         super().__init__()
         self._changed = changed
         self._notes: deque[SenderRecord] = deque()
-        # What is being followed: kept, as an error or a fork may come between.
+        # Kept, because an error or a fork may interrupt the work on them.
         self._taken: list[SenderRecord] = []
         self._settled: object = None
         signals = [*signals]

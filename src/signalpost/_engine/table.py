@@ -129,7 +129,7 @@ class Table(Serial):
             else:
                 self._add(connection, sender)
             return None
-        if present.receiver() is None:  # dead, or its one call is under way
+        if present.receiver() is None:  # dead, or its only call is running
             self.take(present)
             return self.insert(connection, sender)
         before = self.store.saved(present)

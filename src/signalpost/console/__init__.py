@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _drop_output()
         return _WRONG
     except OSError as error:
-        # A full disk, as a rule: what is in the buffer has no place either.
+        # Usually the disk is full, so the rest of the buffer cannot be written either.
         _drop_output()
         _print_error(f"the output cannot be written: {error}")
         return _WRONG

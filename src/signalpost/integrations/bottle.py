@@ -47,8 +47,8 @@ class RouteReader:
         """
 
         def callback_with_route(*arguments: t.Any, **named: t.Any) -> t.Any:
-            with suppress(Exception):  # no fault of ours is an answer
-                # Read now, as to mount an application later changes its rules.
+            with suppress(Exception):  # our faults must not reach the client
+                # Read now, because mounting an application later changes its rules.
                 record_route(bottle.request.environ, route.rule, route.name)
             return callback(*arguments, **named)
 

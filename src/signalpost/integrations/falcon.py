@@ -49,5 +49,5 @@ class RouteReader:
         """
         template = req.uri_template
         if template is not None:
-            with suppress(Exception):  # no fault of ours is an answer
+            with suppress(Exception):  # our faults must not reach the client
                 record_route(req.env, template)

@@ -39,11 +39,11 @@ class UserReader:
         # Where Flask-Login keeps it. To read current_user would load it.
         if not flask.has_request_context() or "_login_user" not in flask.g:
             return
-        user = flask.g._login_user  # noqa: SLF001  # as said above
+        user = flask.g._login_user  # noqa: SLF001  # see the docstring
         found = None
         if not getattr(user, "is_anonymous", False) and not _has_request_loader():
-            # What get_id() reads may be of a row that a commit has expired: it would be
-            # read from the database again.
+            # get_id() may read a row that a commit has expired, which would execute a
+            # statement.
             found = flask.session.get("_user_id")
         if found is None:
             found = user.get_id()

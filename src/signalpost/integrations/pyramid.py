@@ -43,7 +43,7 @@ def read_route(event: t.Any) -> None:
 
     .. versionadded:: 0.1
     """
-    with suppress(Exception):  # no fault of ours is an answer
+    with suppress(Exception):  # our faults must not reach the client
         request = event.request
         route = request.matched_route
         if route is not None:

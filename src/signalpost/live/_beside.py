@@ -231,7 +231,7 @@ def _queue_row(
     now: float,
 ) -> RelayQueueRow:
     alive = [queue for worker, queue in queues if worker.is_alive]
-    # Whatever the process did: it had no time to send them.
+    # These processes ended before they could send their events.
     dead = [
         queue
         for worker, queue in queues

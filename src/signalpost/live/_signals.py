@@ -80,7 +80,7 @@ def _name_of(sender: object) -> str:
     if sender is ANY:
         return "ANY"
     for attribute in ("name", "__qualname__"):
-        # Whatever an application's object does when it is asked.
+        # An attribute of an application's object may raise anything.
         with suppress(Exception):
             name = getattr(sender, attribute)
             if isinstance(name, str):

@@ -218,7 +218,7 @@ class Worker:
     def _record_bytes(self, offset: int, length: int) -> bytes:
         begin, window = self._window
         if not begin <= offset <= offset + length <= begin + len(window):
-            # The records before it are read next, as a rule.
+            # The records before it are usually read next.
             begin = max(0, offset + length - _WINDOW_BYTES)
             at = self.layout.ring + begin
             window = os.pread(self._descriptor, offset + length - begin, at)

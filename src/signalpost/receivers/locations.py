@@ -18,8 +18,8 @@ _INSTALLED = tuple(
     f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages")
 )
 
-# Code of no file that a person wrote all the same: what was typed at a prompt, an
-# example of a documentation, a template of Jinja's that has no file.
+# Code without a file that a person wrote: at a prompt, in an example of a page, or in a
+# Jinja template from a string.
 _WRITTEN = (
     "<stdin>",
     "<console>",
@@ -154,7 +154,7 @@ def _file_and_line(frame: FrameType) -> tuple[str, int | None]:
     template = frame.f_globals.get(_TEMPLATE)
     if template is None or line is None:
         return file, line
-    # One that comes from no file has a name all the same.
+    # A template without a file can have a name.
     if file == "<template>" and template.name:
         file = template.name
     return file, template.get_corresponding_lineno(line)

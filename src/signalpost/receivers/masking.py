@@ -18,8 +18,8 @@ LONGEST_READ: t.Final = 10_000
 # second attempt, and the time is linear in the length of any text. Possessive are only
 # quantifiers of single characters: with groups, Python before 3.11.5 may fail.
 
-# What is neither a value nor a name in quotation marks: words, placeholders, and signs
-# that begin nothing. Of words those are left that begin a string.
+# Text that is neither a value nor a quoted name: words, placeholders, and signs that
+# begin nothing. Words that are the prefix of a string are excluded.
 _PLAIN = (
     r"(?:[^\w'\"$/#`\[.?+-]++"
     r"|(?!(?:[NnBbXxEe]|[Uu]&|[Nn]?[Qq])')[^\W\d][\w$]*+"

@@ -293,7 +293,7 @@ class LatencyRecorder:
     def _in_flight(self) -> list[Exchange]:
         references = self._open.valuerefs()
         exchanges = (reference() for reference in references)
-        # An exchange whose close was not received is over all the same.
+        # An exchange can be over although its close was not received.
         return [one for one in exchanges if one is not None and one.is_open]
 
     @contextmanager

@@ -199,7 +199,7 @@ def _kept(given: object, name: str) -> t.Any:
             return kept.__get__(given, type(given))
     except Exception:  # noqa: BLE001  # an object may refuse even that
         return None
-    # What is left is the class's own, as a property.
+    # Otherwise it belongs to the class, as a property does.
     return kept if _is_of_instance(given, name, kept) else None
 
 

@@ -102,8 +102,8 @@ def _wrapped(
         return wrap(file, *size, **named)
     sent = SentFile(file)
     wrapped = wrap(sent, *size, **named)
-    # Whichever of mounted layers gets it back will know it.
-    # A receiver may have set anything as the outer one.
+    # Any of the mounted layers may get the file back.
+    # A receiver may have set any object as the outer exchange.
     layer: t.Any = exchange
     while issubclass(type(layer), Exchange):
         layer._sent_files += ((wrapped, sent),)

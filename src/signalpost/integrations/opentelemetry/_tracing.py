@@ -176,7 +176,7 @@ class OpenTelemetry(DatabaseObserver):
         self._senders: dict[int, Callable[[], object]] = {}
         self._observation: Observation | None = None
         self._has_failed_to_extract = False
-        # Re-entrant, as the collector may let an application go on any line.
+        # Re-entrant, because the garbage collector may free an application at any line.
         self._lock = threading.RLock()
 
     def connect(self, application: object) -> None:

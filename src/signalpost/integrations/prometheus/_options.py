@@ -198,7 +198,7 @@ def directory_of(directory: str | None) -> Directory | None:
             found,
             "directory",
         )
-    # There are no such locks on Windows, nor are there servers that fork.
+    # Imported here, because Windows has no such locks; it has no forking server either.
     from ._directory import directory_at
 
     try:

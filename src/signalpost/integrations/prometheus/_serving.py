@@ -215,7 +215,7 @@ class _Server6(_Server):
 class _Handler(WSGIRequestHandler):
     timeout = 10
 
-    def log_message(self, format: str, *args: t.Any) -> None:  # noqa: A002  # theirs
+    def log_message(self, format: str, *args: t.Any) -> None:  # noqa: A002  # http.server's name
         """Write nothing to standard error."""
 
 

@@ -110,7 +110,7 @@ class Store:
             if self._directory is not None:
                 self._begin()
             else:
-                self._begin_locks()  # the metrics of one process go on in its copy
+                self._begin_locks()  # a fork keeps the metrics of a single process
 
     def open(self, exchange: Exchange) -> None:
         """Record that an exchange is in flight."""

@@ -134,7 +134,7 @@ def recorded(chosen: argparse.Namespace) -> Iterator[None]:
     if chosen.live is None:
         yield
         return
-    from ...live import LiveRecorder  # only for those who ask
+    from ...live import LiveRecorder  # needed only for --live
 
     try:
         recorder = LiveRecorder(folder=chosen.live)

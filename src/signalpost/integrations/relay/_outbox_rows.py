@@ -70,7 +70,7 @@ class OutboxRows:
             with self._engine.connect() as connection:
                 if is_alone:
                     rows = connection.execute(self._due(most)).all()
-                # Reading is over: a transaction that goes on could not write later.
+                # In SQLite, a transaction that has read may be unable to write later.
                 connection.rollback()
                 yield connection, rows
                 connection.commit()

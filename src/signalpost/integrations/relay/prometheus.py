@@ -152,7 +152,7 @@ class RelayCollector:
     def _rows(self, outbox: Waiting) -> Iterable[Metric]:
         try:
             count, seconds = outbox()
-        # Whatever the database has: the other metrics are there.
+        # A failing database must not remove the other metrics.
         except Exception as error:  # noqa: BLE001  # logged
             log.error("relay: the outbox cannot be counted: %s", type(error).__name__)
             return

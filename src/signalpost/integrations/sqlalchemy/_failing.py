@@ -105,7 +105,8 @@ class Failures:
             if getattr(function, "__self__", None) is self:
                 break
         for function in functions:
-            # Another of ours has nothing to add: all engines, and this one alone.
+            # Only the first function of signalpost reports: an engine may have two, one
+            # of all engines and its own.
             if isinstance(getattr(function, "__self__", None), Failures):
                 continue
             connection = function(dialect, record, cargs, cparams)
@@ -146,7 +147,7 @@ def _operation_of(error: ExceptionContext) -> str | None:
         return "connect"
     operation = _OPERATIONS.get(methods[0])
     if operation in {None, "connect"}:
-        # What is not the driver's was sent before, or is a mistake of the application.
+        # Other errors were sent before, or are mistakes of the application.
         return operation or "other" if isinstance(original, driver_error) else None
     return operation
 

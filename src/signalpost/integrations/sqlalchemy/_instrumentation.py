@@ -305,7 +305,8 @@ class Instrumentation:
             if getattr(function, "__self__", None) is self:
                 break
         for function in functions:
-            # Another of ours has nothing to add: all engines, and this one alone.
+            # Only the first instrumentation reports: an engine may have two, its own
+            # and that of all engines.
             is_ours = isinstance(getattr(function, "__self__", None), Instrumentation)
             if not is_ours and function(*arguments):
                 return

@@ -18,10 +18,11 @@ def code_blocks(page: str, language: str) -> list[str]:
     for line in lines:
         if line != f".. code-block:: {language}":
             continue
-        block = []
+        block: list[str] = []
         for inner in lines:
             if inner and not inner.startswith(" "):
                 break
-            block.append(inner)
+            if block or not inner.lstrip().startswith(":"):  # an option of the block
+                block.append(inner)
         found.append(textwrap.dedent("\n".join(block)).strip() + "\n")
     return found

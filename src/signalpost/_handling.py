@@ -28,7 +28,10 @@ def _name_of(function: object) -> str:
 
 
 EXCHANGE_KEY: t.Final = "signalpost.exchange"
-"""The key of the open exchange in its WSGI environment."""
+"""The key of the open exchange in its WSGI environment.
+
+.. versionadded:: 0.1
+"""
 
 HeaderFor: t.TypeAlias = Callable[
     [t.Any, list[tuple[str, str]]], tuple[str, str] | None

@@ -88,8 +88,8 @@ class Exchange(Handling):
     method: str
     """The method if it is one of RFC 9110's or PATCH, else ``"_OTHER"``."""
     path: str
-    """The path below the application's mount point, decoded; as the client sent it,
-    so not fit for a log line or a label as it is."""
+    """The path below the application's mount point, decoded. The client chooses it,
+    so escape it in log lines, and do not use it as a label."""
     script_name: str
     """The path of the mount point, decoded; ``""`` for the root."""
     status: int | None
@@ -104,16 +104,16 @@ class Exchange(Handling):
     started_at: float
     """When the server called, in seconds since the epoch."""
     seconds_to_headers: float | None
-    """Until the application called ``start_response``, the last time if often."""
+    """Seconds until the application called ``start_response``; its last call counts."""
     seconds_to_first_byte: float | None
-    """Until the first byte of the body was handed to the server."""
+    """Seconds until the first byte of the body was handed to the server."""
     duration_seconds: float | None
-    """Until the server closed the response: the whole of it, body included. If it
+    """Seconds until the server closed the response, body included. If it
     never did, until the end of the body, or else until the record was found lost."""
     body_bytes: int
     """The size of the body that was handed to the server, in bytes."""
     body_bytes_exact: bool
-    """``True`` if ``body_bytes`` was counted, ``False`` if it is that of a header."""
+    """``True`` if ``body_bytes`` was counted, ``False`` if it is from a header."""
     outcome: ExchangeOutcome | None
     """The outcome; ``None`` while it is open.
 
@@ -270,7 +270,7 @@ class Exchange(Handling):
 
     @property
     def seconds_to_return(self) -> float | None:
-        """Until the application's call returned its body, or raised; ``None`` before.
+        """Seconds until the application's call returned or raised; ``None`` before.
 
         A server sends the headers no earlier, unless the application has written a part
         of the body by then (:pep:`3333`).

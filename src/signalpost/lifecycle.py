@@ -439,7 +439,7 @@ EXCHANGE_SIGNALS: tuple[NamedSignal, ...] = (
     request_finished,
     exchange_closed,
 )
-"""The signals of an exchange's own course."""
+"""The signals of the stages of an exchange."""
 
 SIGNALS_WITHIN: tuple[NamedSignal, ...] = (sql_executed, sql_failed)
 """Signals of other senders, with the exchange within which they are sent. While

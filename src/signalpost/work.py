@@ -32,7 +32,10 @@ __all__ = ["METHOD", "Work", "begin_work", "work"]
 F = t.TypeVar("F", bound=Callable[..., t.Any])
 
 METHOD: t.Final = "WORK"
-"""The method of a unit of work, on lines that have the methods of requests."""
+"""The ``method`` of a unit of work, in log lines and labels with methods of requests.
+
+.. versionadded:: 0.1
+"""
 
 # By name, as no event loop is imported here: asyncio's and Trio's.
 _CANCELLATIONS = frozenset(("Cancelled", "CancelledError"))

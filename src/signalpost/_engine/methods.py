@@ -119,7 +119,7 @@ _OPTIONS = {"once", "priority", "dispatch_uid", "subclasses", "when", "strict"}
 
 
 def connect_methods(instance: object) -> None:
-    """Connect each marked method of an instance, as long as the instance lives.
+    """Connect each marked method of an instance, until the instance is freed.
 
     Inherited methods are connected, too. If a subclass replaces a method, it is
     connected only if the subclass marks it.

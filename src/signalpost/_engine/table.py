@@ -66,8 +66,7 @@ class Table(Serial):
     declared: frozenset[str] | None
     """The payload names that are declared."""
     store: Store
-    """The connections."""
-    # A shorter way to what the store has.
+    """The connections; the next three attributes are the store's own tables."""
     any: dict[Hashable, Connection]
     by_sender: dict[Hashable, SenderRecord]
     by_receiver: dict[Hashable, dict[Hashable, Connection]]

@@ -13,8 +13,12 @@ from ._shown import shown_value
 __all__ = ["DISABLED_VARIABLE", "is_disabled"]
 
 DISABLED_VARIABLE: t.Final = "SIGNALPOST_DISABLED"
-"""The variable of the environment: with ``1``, integrations that set an application up
-leave it as it is, and read no configuration."""
+"""The environment variable that disables signalpost.
+
+If it is ``1``, integrations do not change the application and read no configuration.
+
+.. versionadded:: 0.1
+"""
 
 
 def is_disabled() -> bool:

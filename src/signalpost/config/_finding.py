@@ -64,7 +64,10 @@ BUILTIN_RECEIVERS: t.Final[Mapping[str, str]] = {
     "sqlalchemy": "signalpost.integrations.sqlalchemy:EveryEngine",
     "watch": "signalpost.receivers.watch:WatchSender",
 }
-"""The built-in receivers: the import path of each, by its name in a configuration."""
+"""The built-in receivers: the import path of each, by its name in a configuration.
+
+.. versionadded:: 0.1
+"""
 
 RELAY: t.Final = "signalpost.integrations.relay:ConfiguredRelay"
 """The receiver of the relay's section; it has no name, as it needs options."""

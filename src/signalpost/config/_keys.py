@@ -41,8 +41,12 @@ _SECTION_KEYS = {
 }
 
 KNOWN_KEYS: frozenset[str] = frozenset((_CONFIG, _STRICT, *_SECTION_KEYS))
-"""Every known key of an application's configuration. Any other key that begins with
-``SIGNALPOST_``, or resembles one of these, is an error."""
+"""The known keys of an application's configuration.
+
+Any other key that begins with ``SIGNALPOST_``, or resembles one of these, is an error.
+
+.. versionadded:: 0.1
+"""
 
 _MOST_VALUES = 1000
 _MOST_LEVELS = 3

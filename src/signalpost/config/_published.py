@@ -12,7 +12,10 @@ from .._engine.serial import Serial
 __all__ = ["ENTRY_POINT_GROUP", "published", "read_published"]
 
 ENTRY_POINT_GROUP: t.Final = "signalpost.receivers"
-"""The entry-point group under which other distributions publish receivers."""
+"""The entry-point group under which other distributions publish receivers.
+
+.. versionadded:: 0.1
+"""
 
 
 class _Read(t.NamedTuple):

@@ -54,7 +54,7 @@ __all__ = ["filter_app_factory", "filter_factory"]
 def filter_factory(
     global_conf: Mapping[str, str] | None, **local_conf: str
 ) -> Callable[[WSGIApplication], WSGIApplication]:
-    """Return a wrapper of applications; ``paste.filter_factory``.
+    """Return a function that wraps applications; for ``paste.filter_factory``.
 
     :param global_conf: Paste Deploy's defaults; of these, ``here`` and ``__file__``.
     :param local_conf: ``config`` and ``strict``.
@@ -119,7 +119,7 @@ _OPTIONS = ("config", "strict")
 def filter_app_factory(
     app: WSGIApplication, global_conf: Mapping[str, str] | None, **local_conf: str
 ) -> WSGIApplication:
-    """Return an application in the middleware; ``paste.filter_app_factory``.
+    """Return an application in the middleware; for ``paste.filter_app_factory``.
 
     :param app: The application; the configuration is loaded for it.
     :param global_conf: As for :func:`filter_factory`.

@@ -57,7 +57,7 @@ class RelayRow:
     """
 
     name: str
-    """The signal; ``"<unreadable>"`` for what was no event of a known one, and
+    """The signal; ``"<unreadable>"`` for events that cannot be read, and
     ``"<other>"`` beyond 63 rows in a worker."""
     direction: str
     """``"sent"`` or ``"received"``."""

@@ -73,7 +73,7 @@ _TOO_OFTEN: t.Final = "There were too many wrong tokens. Try again in a minute."
 
 
 class LivePage:
-    """Show what an application does now, at a path of it.
+    """Serve the live page of an application, at one of its paths.
 
     ::
 

@@ -70,7 +70,7 @@ _MOST_ROUTES = 1000
 
 
 class LiveRecorder:
-    """Record requests and work for the live page, in one file of fixed size a process.
+    """Record requests and work for the live page, in a file of fixed size per process.
 
     ::
 

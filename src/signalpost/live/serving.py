@@ -75,7 +75,7 @@ class LiveServer:
         self._server.serve_forever(poll_interval=0.2)
 
     def stop(self) -> None:
-        """Let :meth:`serve_until_stopped` return, if it is running."""
+        """Make :meth:`serve_until_stopped` return, if it is running."""
         self._server.shutdown()
 
     def __enter__(self) -> LiveServer:

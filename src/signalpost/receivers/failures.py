@@ -400,4 +400,4 @@ def _line(
 
 
 log_failure: FailureLogger = FailureLogger()
-"""A :class:`FailureLogger` with nothing set."""
+"""A :class:`FailureLogger` with the default options."""

@@ -443,4 +443,4 @@ def _numbered(levels: Mapping[str, str] | None) -> dict[str, int]:
 _LINE_NUMBER = LatencyLogger.__call__.__code__.co_firstlineno
 
 log_latency: LatencyLogger = LatencyLogger()
-"""A :class:`LatencyLogger` with nothing set."""
+"""A :class:`LatencyLogger` with the default options."""

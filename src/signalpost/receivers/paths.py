@@ -32,7 +32,7 @@ _is_pattern = re.compile(r"(?:/|\*\*)(?!.*\.\*)[^^$?\\|()\[\]{}<>+#]*").fullmatc
 
 
 def route_or_path(exchange: Exchange) -> tuple[Literal["route", "path"], str]:
-    """Return what a request is known by, and which of the two it is.
+    """Return the route of a request, or its path, and which of the two it is.
 
     The route, or the whole path from the root where no route is known.
     """
@@ -43,7 +43,7 @@ def route_or_path(exchange: Exchange) -> tuple[Literal["route", "path"], str]:
 
 
 def checked_paths(paths: object) -> frozenset[str] | None:
-    """Return the option ``paths`` of a receiver: the paths that it is about.
+    """Check the option ``paths`` of a receiver, and return it.
 
     :param paths: Paths below the mount point; ``None`` for all.
     :raises TypeError: If it is not a collection of strings.

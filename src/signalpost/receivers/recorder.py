@@ -118,7 +118,7 @@ class RecorderSnapshot:
 
 
 class LatencyRecorder:
-    """Measure the current rate and latency of requests, for each route and in all.
+    """Measure the current rate and latency of requests, by route and in total.
 
     ::
 
@@ -226,7 +226,7 @@ class LatencyRecorder:
                 self._lock.release()
 
     def snapshot(self) -> RecorderSnapshot:
-        """Return the metrics of this moment, for each route and in all.
+        """Return the metrics of this moment, by route and in total.
 
         It takes some milliseconds for many routes; requests do not wait.
         """

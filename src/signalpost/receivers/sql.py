@@ -30,7 +30,7 @@ __all__ = ["RepeatLogger", "SqlLogger", "log_sql"]
 
 
 class SqlLogger:
-    """Log one line for each statement that was slow, and for whatever failed.
+    """Log one line for each slow statement, and for each failure of the database.
 
     ::
 
@@ -141,7 +141,7 @@ class SqlLogger:
         exception: BaseException,
         exchange: Exchange | None,
     ) -> None:
-        """Log what failed beside a statement."""
+        """Log a failure of the database without a statement, such as a commit."""
         if not self._visibility.takes(logging.WARNING):
             return
         fields: dict[str, Field] = {
@@ -161,7 +161,7 @@ class SqlLogger:
 
 
 log_sql: SqlLogger = SqlLogger()
-"""A :class:`SqlLogger` with nothing set.
+"""A :class:`SqlLogger` with the default options.
 
 .. versionadded:: 0.1
 """

@@ -88,7 +88,7 @@ def pool_states(name: str | None = None) -> list[PoolState]:
 
 
 def add_pool(pool: ReadablePool) -> None:
-    """Let :func:`pool_states` read a pool, as long as something else refers to it.
+    """Add a pool to :func:`pool_states`, until the pool is freed.
 
     .. versionadded:: 0.1
     """

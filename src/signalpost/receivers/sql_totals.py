@@ -25,8 +25,8 @@ class SqlTotals:
     duration_seconds: float = 0.0
     """How long the driver took for all of them."""
     failed: int = 0
-    """How often the database failed: statements, and what else
-    :data:`~signalpost.lifecycle.sql_failed` is sent for, such as a commit."""
+    """The number of failures: of statements, and of other operations such as a commit
+    (:data:`~signalpost.lifecycle.sql_failed`)."""
     _counter: object = field(default=None, repr=False, compare=False)
 
 
@@ -71,7 +71,7 @@ class SqlTotalsCounter:
                 totals.failed += exception is not None
 
     def failed(self, sender: object, *, exchange: Exchange | None) -> None:
-        """Add what failed beside a statement to the totals of its exchange."""
+        """Add a failure without a statement to the totals of its exchange."""
         if exchange is None:
             return
         with _lock:
@@ -88,7 +88,7 @@ class SqlTotalsCounter:
 
 
 count_sql: SqlTotalsCounter = SqlTotalsCounter()
-"""A :class:`SqlTotalsCounter`.
+"""A :class:`SqlTotalsCounter`, ready to connect.
 
 .. versionadded:: 0.1
 """

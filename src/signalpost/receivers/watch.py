@@ -330,7 +330,7 @@ class Watcher:
         return self.messages()
 
     def messages(self, timeout_seconds: float | None = None) -> Iterator[Message]:
-        """Iterate over the messages, in the order in which they come.
+        """Iterate over the messages, in the order of their arrival.
 
         :param timeout_seconds: End when none has come for so long; ``None`` for never.
         :raises ValueError: If the ``with`` block is over, or has not begun.

@@ -37,7 +37,7 @@ class Sent:
 
 
 class Captured(Block, Generic[Entry]):
-    """A block that makes a list of what signals send.
+    """A block that records in a list what signals send.
 
     Returned by :func:`capture`, :func:`finished_exchanges` and
     :func:`request_failures`. It may be opened again, and decorates functions.

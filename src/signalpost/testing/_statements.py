@@ -62,7 +62,7 @@ class Statement:
 
 
 class StatementLimit(Block):
-    """A block that may execute so many statements. From :func:`max_statements`.
+    """A block with a limit of statements; from :func:`max_statements`.
 
     It may be opened again, and decorates functions.
 

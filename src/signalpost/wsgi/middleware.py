@@ -289,7 +289,7 @@ class SignalMiddleware(Layer):
     def record_exception(
         self, exchange: Exchange, error: BaseException, where: Where
     ) -> None:
-        """Send an exception that need not be the end, unless it was sent."""
+        """Send an exception that may not end the request, unless it was sent."""
         if exchange.exception is not error and not record_client_left(error, exchange):
             exchange.exception = error
             self._send(got_request_exception, exchange, exception=error, where=where)

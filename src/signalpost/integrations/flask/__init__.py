@@ -58,7 +58,7 @@ _REFUSALS = (HTTPException,)
 
 
 class Signalpost:
-    """Let a Flask application send every signal of :mod:`signalpost.lifecycle`.
+    """Make a Flask application send every signal of :mod:`signalpost.lifecycle`.
 
     ::
 

@@ -41,9 +41,9 @@ forked and the old ones stopped.
 """
 
 when_ready: NamedSignal = server_signals.signal(
-    "when-ready", "The arbiter listens.", payload=()
+    "when-ready", "The arbiter has opened its sockets.", payload=()
 )
-"""The arbiter listens.
+"""The arbiter has opened its sockets.
 
 *Sender*: the arbiter.
 
@@ -184,7 +184,7 @@ post_request: NamedSignal = server_signals.signal(
         "queue_seconds",
     ),
 )
-"""A worker is done with a request, whatever became of it.
+"""A worker has finished a request, successfully or not.
 
 *Sender*: the worker.
 

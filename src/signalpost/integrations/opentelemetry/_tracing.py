@@ -84,7 +84,7 @@ _FIRST = 1_000_000
 
 
 class OpenTelemetry(DatabaseObserver):
-    """Let an application's exchanges be recorded by OpenTelemetry.
+    """Record an application's exchanges as spans and metrics of OpenTelemetry.
 
     ::
 

@@ -25,7 +25,7 @@ _held: list[Directory] = []
 
 
 def clear_metrics(server: t.Any) -> None:
-    """Remove the files of an earlier run of the server; ``on_starting``.
+    """Remove the files of an earlier run of the server; use it as ``on_starting``.
 
     If processes of another run use files, these stay and a warning is logged: then all
     processes are summed, also those of a new arbiter (SIGUSR2). A directory that root
@@ -55,7 +55,7 @@ def clear_metrics(server: t.Any) -> None:
 
 
 def merge_worker(server: t.Any, worker: t.Any) -> None:
-    """Merge the metrics of a worker that has exited into one file; ``child_exit``.
+    """Merge the metrics of an exited worker into one file; use it as ``child_exit``.
 
     Its gauges are removed. If the merge fails, this is logged, and the worker's files
     are read as before. The client library's files of the process are merged, too, so

@@ -46,7 +46,10 @@ __all__ = [
 ]
 
 DIRECTORY_VARIABLE: t.Final = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable that names the directory of several processes' files."""
+"""The environment variable with the directory for the metrics of several processes.
+
+.. versionadded:: 0.1
+"""
 
 LabelFunction: t.TypeAlias = Callable[[Exchange], t.Any]
 """Returns the value of a label for an exchange."""

@@ -18,7 +18,10 @@ from ._values import Limits
 __all__ = ["DURATION", "NO_EXCHANGE", "RequestMetrics", "route_label", "status_text"]
 
 NO_EXCHANGE: t.Final = "<none>"
-"""The label ``route`` of a statement that no request has executed."""
+"""The label ``route`` of a statement that was executed outside of a request.
+
+.. versionadded:: 0.1
+"""
 
 DURATION: t.Final = (
     "Time from the server's call to the close of the response, or to the headers of a"

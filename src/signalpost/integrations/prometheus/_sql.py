@@ -137,7 +137,7 @@ class SqlMetrics:
     def failed(
         self, sender: object, *, operation: str, exchange: Exchange | None
     ) -> None:
-        """Count what failed beside a statement, as ``executed`` counts statements."""
+        """Count a failure without a statement, as ``executed`` counts statements."""
         if self._is_of_ours(exchange):
             key = (_route_of(exchange), operation, "error")
             self._put(self._note_failure, key)

@@ -26,7 +26,10 @@ from ._files import Value
 __all__ = ["OTHER", "Group", "Label", "Limits", "counter", "gauge", "histogram"]
 
 OTHER: t.Final = "<other>"
-"""The value of a label in place of all values beyond its bound."""
+"""The value of a label that replaces all values above its limit.
+
+.. versionadded:: 0.1
+"""
 
 
 # The client chooses the class of values and the folder once, for all of its metrics in

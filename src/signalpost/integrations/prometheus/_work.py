@@ -1,4 +1,4 @@
-"""Units of work beside requests, counted."""
+"""Metrics of units of work."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class ConfiguredRelay:
             relay.forward(*signals)
 
     def disconnect(self) -> None:
-        """Forward them no more, unless another application does."""
+        """Stop forwarding, unless another application forwards them, too."""
         with self._lock:
             relay, users = self._open.get(self._key, (None, []))
             if self in users:

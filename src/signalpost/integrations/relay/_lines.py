@@ -106,4 +106,7 @@ def _text_of(fields: dict[str, Field]) -> str:
 
 
 log_event: EventLogger = EventLogger()
-"""An :class:`EventLogger` with its defaults."""
+"""An :class:`EventLogger` with the default options.
+
+.. versionadded:: 0.1
+"""

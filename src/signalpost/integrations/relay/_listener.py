@@ -141,7 +141,7 @@ class Listener:
         return f"<Listener of {self.group!r} for {', '.join(self._signals)}>"
 
     def stop(self) -> None:
-        """Let :meth:`run` return when the receivers that run have returned.
+        """Make :meth:`run` return as soon as the running receivers have returned.
 
         May be called from any thread, and from a handler of a signal of the system.
         """

@@ -110,12 +110,12 @@ def test_a_record_of_wide_texts_leaves_events_out(folder: Path) -> None:
     with recorded(folder, wide) as app:
         Server().serve(app)
     reader = Reader(folder)
-    row = reader.exchange(reader.snapshot().exchanges[0].key)
-    assert row is not None
-    assert row.sql_count == 40
+    detail = reader.exchange(reader.snapshot().exchanges[0].key)
+    assert detail is not None
+    assert detail.row.sql_count == 40
     # And two signals.
-    assert len(row.events) + row.events_left_out == 42
-    assert 1 < len(row.events) < 42
+    assert len(detail.events) + detail.events_left_out == 42
+    assert 1 < len(detail.events) < 42
 
 
 def test_more_statements_of_a_request_than_are_told_apart_are_counted(
@@ -283,7 +283,7 @@ def test_lists_of_several_workers_are_one(folder: Path) -> None:
     assert [one.times for one in snapshot.failures.rows] == [3]
     assert snapshot.failures.rows[0].first_at < snapshot.failures.rows[0].last_at
     assert snapshot.referrers is not None
-    assert [one.count for one in snapshot.referrers.rows] == [3]
+    assert [one.requests for one in snapshot.referrers.rows] == [3]
     assert snapshot.signals is not None
     rows = {row.signal: row.receivers for row in snapshot.signals.rows}
     (receiver,) = rows["exchange-opened"]

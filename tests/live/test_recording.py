@@ -109,16 +109,17 @@ def test_an_exchange_is_shown_with_what_it_did(folder: Path) -> None:
             HTTP_REFERER="https://ann:secret@search.example/results?q=secret",
             HTTP_X_REQUEST_ID="an-id",
         )
-    row = detail_of(folder, read_live(folder))
+    detail = detail_of(folder, read_live(folder))
+    row = detail.row
     assert (row.method, row.path, row.route) == ("GET", "/sql/3", "/sql/<times>")
     assert (row.status, row.outcome, row.body_bytes) == (200, "complete", 2)
     assert (row.sql_count, row.most_repeats) == (3, 3)
     assert row.sql_seconds == pytest.approx(0.003)
     assert row.is_slow
     assert row.request_id == "an-id"
-    assert row.referrer == "https://search.example/results"
+    assert detail.referrer == "https://search.example/results"
     assert row.duration_seconds is not None
-    assert row.duration_seconds >= (row.seconds_to_headers or 0)
+    assert row.duration_seconds >= (detail.seconds_to_headers or 0)
 
 
 def test_the_waterfall_has_each_statement_with_its_line(folder: Path) -> None:
@@ -162,24 +163,25 @@ def test_the_waterfall_has_what_the_database_failed_at(
 
     with recorded(folder, failing) as app:
         get(app, "/items/mug")
-    row = detail_of(folder, read_live(folder))
-    (event,) = [one for one in row.events if one.kind == "sql"]
+    detail = detail_of(folder, read_live(folder))
+    (event,) = [one for one in detail.events if one.kind == "sql"]
     assert (event.name, event.is_failed, event.seconds) == (name, True, None)
     assert str(event.place).endswith(".failing")
-    assert row.sql_count == 0
+    assert detail.row.sql_count == 0
 
 
 def test_events_beyond_forty_are_counted(folder: Path) -> None:
-    row = detail_of(folder, after(folder, "/sql/100"))
-    assert len(row.events) == 40
-    assert row.events_left_out == 100 + 2 - 40
-    assert (row.sql_count, row.most_repeats) == (100, 100)
+    detail = detail_of(folder, after(folder, "/sql/100"))
+    assert len(detail.events) == 40
+    assert detail.events_left_out == 100 + 2 - 40
+    assert (detail.row.sql_count, detail.row.most_repeats) == (100, 100)
 
 
 def test_without_a_waterfall_statements_are_counted_all_the_same(folder: Path) -> None:
     snapshot = after(folder, "/sql/3", waterfall=False)
-    row = detail_of(folder, snapshot)
-    assert (row.events, row.events_left_out, row.sql_count) == ((), 0, 3)
+    detail = detail_of(folder, snapshot)
+    assert (detail.events, detail.events_left_out) == ((), 0)
+    assert detail.row.sql_count == 3
     assert not snapshot.has_waterfall
     assert snapshot.statements is not None
     assert snapshot.statements.rows[0].times == 3
@@ -248,7 +250,7 @@ def test_referrers_are_listed_and_those_without_are_counted(folder: Path) -> Non
         get(app, "/", HTTP_REFERER="https://a.example/?q=secret")
     referrers = read_live(folder).referrers
     assert referrers is not None
-    assert [(one.referrer, one.count) for one in referrers.rows] == [
+    assert [(one.referrer, one.requests) for one in referrers.rows] == [
         ("https://a.example/", 2)
     ]
     assert (referrers.requests, referrers.none, referrers.own) == (3, 1, 0)
@@ -289,7 +291,7 @@ def test_hostile_texts_are_bounded_and_printable(folder: Path, text: str) -> Non
         get(app, f"/{text}", REQUEST_METHOD=text, HTTP_REFERER=f"https://a/{text}")
     snapshot = read_live(folder)
     data = json.dumps(
-        [snapshot, detail_of(folder, snapshot), *Reader(folder).find({})],
+        [snapshot, detail_of(folder, snapshot), Reader(folder).find({})],
         default=json_default,
     )
     # As the browser gets it: a text that is shown is one that can be printed.

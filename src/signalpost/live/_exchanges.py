@@ -20,6 +20,8 @@ __all__ = ["detail_of", "filter_of", "newest", "row_of"]
 
 _KINDS: Final = ("signal", "template", "sql", "exception")
 _MOST_ROWS: Final = 200
+_RESPONSE: Final = 5
+"""The place of the response time in a record."""
 _OF_WORK: Final = {"requests": False, "work": True}
 
 
@@ -37,12 +39,7 @@ def newest(workers: list[tuple[Worker, int]]) -> list[ExchangeRow]:
 def row_of(entry: Entry) -> ExchangeRow | None:
     """Return what is shown of an exchange; ``None`` if it was overwritten."""
     record = entry.worker.record(entry)
-    if record is None:
-        return None
-    try:
-        return ExchangeRow(*_fields_of(entry, record))
-    except (TypeError, ValueError):
-        return None
+    return None if record is None else _row(entry, record)
 
 
 def detail_of(entry: Entry) -> ExchangeDetail | None:
@@ -53,43 +50,20 @@ def detail_of(entry: Entry) -> ExchangeDetail | None:
     headers, first_byte, referrer, fingerprint, texts, events, left_out = record[14:]
     try:
         rows = sorted(_events(texts, events), key=lambda one: one.at_seconds)
-        more = (headers, first_byte, referrer, fingerprint)
-        fields: tuple[Any, ...] = (
-            *(*_fields_of(entry, record), *more),
-            tuple(rows),
-            left_out,
-        )
-        return ExchangeDetail(*fields)
-    except (TypeError, ValueError, IndexError):
+    except IndexError:
         return None
+    row = _row(entry, record[:14])
+    times = headers, first_byte
+    return ExchangeDetail(row, *times, referrer, fingerprint, tuple(rows), left_out)
 
 
-def _fields_of(entry: Entry, record: list[Any]) -> tuple[Any, ...]:
+def _row(entry: Entry, record: list[Any]) -> ExchangeRow:
     worker = entry.worker
-    method, path, route, status, outcome, response, duration = record[:7]
-    body_bytes, sql_count, sql, most, is_failed, exception, request_id = record[7:14]
-    slow_seconds = worker.start.slow_seconds
-    return (
-        f"{worker.name}-{entry.sequence}",
-        worker.name,
-        worker.start.pid,
-        request_id,
-        entry.at,
-        method,
-        path,
-        route,
-        status,
-        outcome,
-        response,
-        duration,
-        body_bytes,
-        sql_count,
-        sql,
-        most,
-        bool(is_failed),
-        response is not None and response >= slow_seconds,
-        exception,
-    )
+    start = worker.start
+    response = record[_RESPONSE]
+    is_slow = response is not None and response >= start.slow_seconds
+    key = f"{worker.name}-{entry.sequence}"
+    return ExchangeRow(key, worker.name, start.pid, entry.at, is_slow, *record)
 
 
 def _events(texts: list[str], events: list[list[Any]]) -> list[EventRow]:

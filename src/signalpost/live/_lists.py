@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from contextlib import ExitStack
 from contextlib import suppress
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
 from typing import Final
 from zlib import crc32
@@ -159,18 +159,19 @@ class Lists:
         counts: dict[str, list[int]] = {}
         for one in data:
             for referrer, count, too_high in one["referrers"]:
-                row = counts.setdefault(referrer, [0, 0])
-                row[0] += count
-                row[1] += too_high
-        rows = [ReferrerRow(name, *row) for name, row in counts.items()]
-        rows.sort(key=lambda row: (-row.count, row.referrer))
+                row = counts.get(referrer)
+                if row is None:
+                    counts[referrer] = [count, too_high]
+                else:
+                    row[0] += count
+                    row[1] += too_high
+        ordered = sorted(counts.items(), key=lambda one: (-one[1][0], one[0]))
         totals = [one["referrers_totals"] for one in data]
         requests, none, own = map(sum, zip(*totals, (0, 0, 0), strict=True))
         left_out = sum(one["referrers_left_out"] for one in data)
-        left_out += max(0, len(rows) - _MOST_ROWS)
-        return ReferrerList(
-            _as_of(data), left_out, requests, none, own, tuple(rows[:_MOST_ROWS])
-        )
+        left_out += max(0, len(ordered) - _MOST_ROWS)
+        rows = (ReferrerRow(name, *row) for name, row in ordered[:_MOST_ROWS])
+        return ReferrerList(_as_of(data), left_out, requests, none, own, tuple(rows))
 
     def signals(self) -> SignalList:
         """Return the signals that have receivers, of all workers."""
@@ -205,17 +206,20 @@ class Lists:
     def failures(self) -> FailureList:
         """Return the failures, the last seen first."""
         data = self._data_of("failures")
-        rows: dict[str, list[Any]] = {}
+        rows: dict[str, _Failure] = {}
         for one in data:
             for row in one["failures"]:
                 known = rows.get(row[0])
-                rows[row[0]] = row if known is None else _both(known, row)
-        ordered = sorted(rows.values(), key=itemgetter(_LAST_AT), reverse=True)
+                if known is None:
+                    rows[row[0]] = _Failure(row)
+                else:
+                    known.add(row)
+        ordered = sorted(rows.values(), key=attrgetter("last_at"), reverse=True)
         left_out = sum(one["failures_left_out"] for one in data)
         return FailureList(
             _as_of(data),
             left_out + max(0, len(rows) - _MOST_FAILURES),
-            tuple(FailureRow(*row) for row in ordered[:_MOST_FAILURES]),
+            tuple(one.row() for one in ordered[:_MOST_FAILURES]),
         )
 
     def traceback_of(self, fingerprint: str) -> list[str]:
@@ -294,15 +298,27 @@ def _sum(one: Any, other: Any) -> Any:
     return one + other
 
 
-# The places of what is added, in a failure as it is written.
-_TIMES: Final = 7
-_FIRST_AT: Final = 8
-_LAST_AT: Final = 9
+class _Failure:
+    """A failure of workers: where it was seen last, and how often by all of them.
 
+    :param row: The failure of one worker, as it is written: the fields of a row.
+    """
 
-def _both(one: list[Any], other: list[Any]) -> list[Any]:
-    """Return the merged failure of two workers."""
-    merged = [*max(one, other, key=itemgetter(_LAST_AT))]
-    merged[_TIMES] = one[_TIMES] + other[_TIMES]
-    merged[_FIRST_AT] = min(one[_FIRST_AT], other[_FIRST_AT])
-    return merged
+    __slots__ = ("_first_at", "_latest", "_times", "last_at")
+
+    def __init__(self, row: list[Any]) -> None:
+        self._latest = row
+        *_, self._times, self._first_at, self.last_at = row
+
+    def add(self, row: list[Any]) -> None:
+        """Add that of another worker."""
+        *_, times, first_at, last_at = row
+        self._times += times
+        self._first_at = min(self._first_at, first_at)
+        if last_at > self.last_at:
+            self._latest, self.last_at = row, last_at
+
+    def row(self) -> FailureRow:
+        """Return it as it is shown."""
+        latest = *self._latest[:-3], self._times, self._first_at, self.last_at
+        return FailureRow(*latest)

@@ -108,35 +108,36 @@ def unpacked(data: bytes, *, with_events: bool) -> list[Any]:
 
     That is its method, path, route, status, outcome, response time, duration, bytes,
     statements, their seconds, the most of one, whether it failed, the type of its
-    exception, its id, the seconds until its headers and its first byte, its referrer,
-    the fingerprint of its failure; and the texts of its events, these, and how many are
-    left out.
+    exception, its id; then the seconds until its headers and its first byte, its
+    referrer, the fingerprint of its failure, the texts of its events, these, and how
+    many are left out.
 
-    :param with_events: Whether the last three are read; else there are none.
+    :param with_events: Whether it is read beyond its id.
     :raises ValueError: If it is not a record.
     """
     try:
         length, more, left_out, *numbers = _HEAD.unpack_from(data)
         at = _HEAD.size + length
-        head = _head_of(numbers[:10], _texts(data[_HEAD.size : at]))
+        texts = _texts(data[_HEAD.size : at])
+        row = _row_of(numbers, texts)
         if not with_events:
-            return head
+            return row
         names, rows = _unpacked_events(data[at : at + more]) if more else ([], [])
     except (struct.error, IndexError) as error:
         raise ValueError("it is not a record") from error
-    _add_moments(names, rows, numbers[10:])
-    return [*head, names, rows, left_out]
+    headers, first_byte, *moments = numbers[8:]
+    _add_moments(names, rows, moments)
+    row += [_seconds(headers), _seconds(first_byte), *texts[6:]]
+    return [*row, names, rows, left_out]
 
 
-def _head_of(numbers: list[Any], texts: list[str | None]) -> list[Any]:
-    method, path, route, outcome, exception, request_id, referrer, mark = texts
-    status, size, count, most, failed, sql, *times = numbers
-    response, duration, headers, first_byte = map(_seconds, times)
-    status = None if status == NO_STATUS else status
+def _row_of(numbers: list[Any], texts: list[str | None]) -> list[Any]:
+    method, path, route, outcome, exception, request_id, _, _ = texts
+    status, size, count, most, failed, sql, response, duration = numbers[:8]
     return [
-        *(method, path, route, status, outcome, response, duration, size),
-        *(count, _seconds(sql) or 0.0, most, failed, exception, request_id),
-        *(headers, first_byte, referrer, mark),
+        *(method, path, route, None if status == NO_STATUS else status, outcome),
+        *(_seconds(response), _seconds(duration), size),
+        *(count, _seconds(sql) or 0.0, most, bool(failed), exception, request_id),
     ]
 
 

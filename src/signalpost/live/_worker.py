@@ -6,7 +6,6 @@ import os
 import stat
 import zlib
 from collections.abc import Iterator
-from functools import lru_cache
 from sys import byteorder
 from typing import Any
 from typing import Final
@@ -33,7 +32,6 @@ from ._tallies import overflow_in
 
 __all__ = ["Entry", "Slot", "Worker"]
 
-_MOST_NAMED: Final = 16
 _WINDOW_BYTES: Final = 1 << 15
 
 
@@ -48,12 +46,30 @@ class Entry(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """A request in flight."""
+    """A request in flight. Its texts are decoded when they are read."""
 
     started_at: float
-    status: int | None
-    method: str
-    path: str
+    number: int
+    """The status; 0 for none."""
+    length: int
+    """That of the path, in bytes."""
+    method_bytes: bytes
+    path_bytes: bytes
+
+    @property
+    def status(self) -> int | None:
+        """The status of the response, if that has begun."""
+        return self.number or None
+
+    @property
+    def method(self) -> str:
+        """The method, or that of work."""
+        return _text(self.method_bytes.rstrip(b"\0"))
+
+    @property
+    def path(self) -> str:
+        """The path, as far as it is recorded."""
+        return _text(self.path_bytes[: self.length])
 
 
 class Worker:
@@ -173,18 +189,17 @@ class Worker:
         begin = self.layout.slots
         data = self.data[begin : begin + SLOTS * SLOT.size]
         return tuple(
-            Slot(
-                started_at, status or None, _text(method.rstrip(b"\0")), _text(path[:n])
-            )
-            for started_at, status, n, method, path in SLOT.iter_unpack(data)
-            if 0 < started_at < 1e11
+            [Slot._make(one) for one in SLOT.iter_unpack(data) if 0 < one[0] < 1e11]
         )
 
     def routes(self) -> tuple[str, ...]:
         """Return the names of the rows that are used."""
         begin = self.layout.names
         end = begin + self.live.route_count * NAME_BYTES
-        return _names(self.data[begin:end])
+        return tuple(
+            _name(self.data[at : at + NAME_BYTES])
+            for at in range(begin, end, NAME_BYTES)
+        )
 
     def entries(self, after: int = 0) -> Iterator[Entry]:
         """Yield the records that the index has.
@@ -226,14 +241,9 @@ class Worker:
         return window[offset - begin : offset - begin + length]
 
 
-@lru_cache(maxsize=_MOST_NAMED)
-def _names(data: bytes) -> tuple[str, ...]:
-    """Return the names of rows; cached, as polls seldom find other names."""
-    names = []
-    for at in range(0, len(data), NAME_BYTES):
-        length = int.from_bytes(data[at : at + 2], byteorder)
-        names.append(_text(data[at + 2 : at + 2 + min(length, NAME_BYTES - 2)]))
-    return tuple(names)
+def _name(data: bytes) -> str:
+    length = int.from_bytes(data[:2], byteorder)
+    return _text(data[2 : 2 + min(length, NAME_BYTES - 2)])
 
 
 def _text(data: bytes) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["RelayFaultRow", "RelayQueueRow", "RelayRow", "WorkRow"]
 
 
-@dataclass(frozen=True, slots=True)
-class WorkRow:
+class WorkRow(NamedTuple):
     """Units of work of one name, in the last minute and since the start.
 
     .. versionadded:: 0.1
@@ -30,8 +30,7 @@ class WorkRow:
     last_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class RelayFaultRow:
+class RelayFaultRow(NamedTuple):
     """A reason for which events of one name, source and group failed.
 
     .. versionadded:: 0.1

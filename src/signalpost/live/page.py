@@ -271,10 +271,9 @@ class LivePage:
             if failure is None:
                 return None
             row, traceback = failure
-            return {"failure": {**json_default(row), "traceback": traceback}}
+            return {"failure": {**row._asdict(), "traceback": traceback}}
         if "find" in asked:
-            found = reader.find(asked)
-            return found._asdict()
+            return reader.find(asked)
         return reader.snapshot(asked.get("since", ""))
 
 

@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from contextlib import ExitStack
 from contextlib import suppress
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from typing import Final
 from typing import NamedTuple
+from typing import TypeAlias
 
 from ..receivers.own_folder import OwnFolder
 from ..work import METHOD as WORK
@@ -37,10 +39,10 @@ from ._layout import PERIODS
 from ._layout import QUANTILE_ERROR
 from ._lists import Lists
 from ._numbers import chart_of
-from ._numbers import minute_counts
-from ._numbers import Minutes
+from ._numbers import counts_of
 from ._numbers import periods_of
 from ._numbers import Quantiles
+from ._routes import Routes
 from ._text import fit
 from ._worker import Worker
 from .snapshot import ExchangeDetail
@@ -97,10 +99,11 @@ def read_live(folder: str | os.PathLike[str]) -> LiveSnapshot:
     return Reader(folder).snapshot()
 
 
-class Found(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Found:
     """The exchanges that a search has found."""
 
-    exchanges: list[ExchangeRow]
+    exchanges: tuple[ExchangeRow, ...]
     """The newest first, 200 at most."""
     left_out: int
     """The number of further exchanges."""
@@ -137,7 +140,7 @@ class Reader:
         check_system()
         self.folder: Path = checked_folder(folder)
         self._lists = Lists()
-        self._minutes = Minutes()
+        self._routes = Routes()
         self._lock = threading.Lock()
 
     def snapshot(self, cursor: str = "") -> LiveSnapshot:
@@ -190,7 +193,7 @@ class Reader:
             )
             rows = [row for row in map(row_of, entries) if row and is_asked(row)]
         left_out = max(0, len(rows) - _MOST_FOUND)
-        return Found(rows[:_MOST_FOUND], left_out, len(entries))
+        return Found(tuple(rows[:_MOST_FOUND]), left_out, len(entries))
 
     @contextmanager
     def _opened(self, only: str | None = None) -> Iterator[_Files]:
@@ -230,11 +233,12 @@ class Reader:
     ) -> LiveSnapshot:
         workers, lists = files.workers, self._lists
         span = _span_of(workers, now)
+        minute = [counts_of(one, span.minute_first, span.second) for one in workers]
         shown = _in_flight(workers, now)
         count = sum(map(_count_in_flight, workers))
         beside = Beside(workers, span.period - MINUTE_PERIODS + 1, span.period)
         parts: dict[str, Any] = {
-            **self._numbers(workers, span, cursor),
+            **self._numbers(workers, span, minute, cursor),
             **_exchanges(workers, cursor),
             **_changed_lists(lists, cursor),
             **beside.parts(now),
@@ -252,14 +256,21 @@ class Reader:
             quantile_error=round(QUANTILE_ERROR, 4),
             in_flight=tuple(shown),
             in_flight_left_out=max(0, count - len(shown)),
-            workers=tuple(_worker_row(one, span, beside) for one in workers),
+            workers=tuple(
+                _worker_row(one, requests / span.window_seconds, beside)
+                for one, (requests, _, _) in zip(workers, minute, strict=True)
+            ),
             workers_left_out=files.left_out,
             files=_file_totals(workers, [*files.skipped, *lists.skipped]),
             **parts,
         )
 
     def _numbers(
-        self, workers: Sequence[Worker], span: _Span, cursor: _Cursor | None
+        self,
+        workers: Sequence[Worker],
+        span: _Span,
+        minute: Sequence[_Counts],
+        cursor: _Cursor | None,
     ) -> dict[str, Any]:
         """Return counts, charts and routes."""
         first_second = span.second - HISTORY_SECONDS + 1
@@ -269,14 +280,18 @@ class Reader:
             first_second = max(first_second, again)
             first_period = max(first_period, again // PERIOD_SECONDS)
         periods, quantiles = periods_of(workers, first_period, span.period)
-        routes = self._minutes.routes_of(workers, span.period, span.window_seconds)
+        routes = self._routes.rows(workers, span.period, span.window_seconds)
         return {
-            "total": _total(workers, span, quantiles),
+            "total": _total(workers, span.window_seconds, minute, quantiles),
             "seconds": chart_of(workers, first_second, span.second),
             "periods": periods,
             "routes": tuple(routes[:_MOST_ROUTES]),
             "routes_left_out": max(0, len(routes) - _MOST_ROUTES),
         }
+
+
+_Counts: TypeAlias = tuple[int, int, int]
+"""Requests, failed ones, aborted ones."""
 
 
 class _Span(NamedTuple):
@@ -372,21 +387,23 @@ def _changed_lists(lists: Lists, cursor: _Cursor | None) -> dict[str, Any]:
     }
 
 
-def _total(workers: Sequence[Worker], span: _Span, minute: Quantiles) -> Total:
-    chart = chart_of(workers, span.minute_first, span.second)
-    requests, failed = sum(chart.requests), sum(chart.failed)
+def _total(
+    workers: Sequence[Worker],
+    window_seconds: float,
+    minute: Sequence[_Counts],
+    quantiles: Quantiles,
+) -> Total:
+    requests, failed, aborted = map(sum, zip((0, 0, 0), *minute, strict=True))
     live = [one.live for one in workers]
     return Total(
-        round(span.window_seconds, 1),
+        round(window_seconds, 1),
         requests,
-        round(requests / span.window_seconds, 3),
+        round(requests / window_seconds, 3),
         failed,
-        sum(chart.aborted),
+        aborted,
         failed / requests if requests else None,
         sum(_requests_in_flight(one) for one in workers if one.is_alive),
-        minute[0],
-        minute[1],
-        minute[2],
+        *quantiles,
         sum(one.requests for one in live),
         sum(one.failed for one in live),
         sum(one.aborted for one in live),
@@ -426,7 +443,9 @@ def _in_flight(workers: Sequence[Worker], now: float) -> list[InFlightRow]:
     ]
 
 
-def _worker_row(worker: Worker, span: _Span, beside: Beside) -> WorkerRow:
+def _worker_row(
+    worker: Worker, requests_per_second: float, beside: Beside
+) -> WorkerRow:
     live, slots = worker.live, worker.in_flight
     in_flight = _count_in_flight(worker)
     return WorkerRow(
@@ -440,10 +459,7 @@ def _worker_row(worker: Worker, span: _Span, beside: Beside) -> WorkerRow:
         live.requests,
         live.failed,
         live.aborted,
-        round(
-            minute_counts(worker, span.minute_first, span.second) / span.window_seconds,
-            3,
-        ),
+        round(requests_per_second, 3),
         *beside.work_of(worker),
         beside.events_of(worker),
         worker.start.size,

@@ -521,9 +521,9 @@ function eventRow({ kind, name, at_seconds: at, seconds, place, times, ...one },
 }
 
 function showExchange(cell, { exchange }) {
-	const { events, fingerprint, events_left_out: left } = exchange;
+	const { row, events, fingerprint, events_left_out: left } = exchange;
 	const ends = events.map((one) => one.at_seconds + one.seconds);
-	const whole = Math.max(exchange.duration_seconds, ...ends, 1e-6);
+	const whole = Math.max(row.duration_seconds, ...ends, 1e-6);
 	const warned = new Set();
 	for (const { name, times, place } of events) {
 		if (times < REPEATED || warned.has(name)) continue;
@@ -531,9 +531,9 @@ function showExchange(cell, { exchange }) {
 		const text = `▲ One statement ran ${times} times, from ${plain(place)}`;
 		cell.append(make("p", { class: "warn" }, text));
 	}
-	const { status, seconds_to_headers: begun } = exchange;
+	const begun = exchange.seconds_to_headers;
 	if (begun !== null) events.push({
-		kind: "response", name: `status ${status}`, at_seconds: begun, seconds: null,
+		kind: "response", name: `status ${row.status}`, at_seconds: begun, seconds: null,
 	});
 	events.sort((a, b) => a.at_seconds - b.at_seconds);
 	cell.append(make("div",
@@ -662,7 +662,7 @@ Fingerprint||fingerprint|x`, {
 
 list("referrers", "Referrers", "referrer", "No request came from another page.", `
 Referrer||referrer|c
-Requests||count|nd
+Requests||requests|nd
 Too high by at most|9.5|at_most_too_high|nm|soft`);
 
 list("signals", "Signals", "signal name sender i", "No receiver is connected.", `

@@ -35,6 +35,7 @@ SEND_ROWS = [
     "1 receiver, observed once",
     "isolated, any sender",
     "isolated, one sender",
+    "isolated, another sends",
     "the same, names in a dictionary",
     "10 async receivers",
     "connecting, 0 others",
@@ -46,6 +47,7 @@ FOR_US_ONLY = [
     "1 receiver, observed once",
     "isolated, any sender",
     "isolated, one sender",
+    "isolated, another sends",
     "the same, names in a dictionary",
 ]
 PEERS = {

@@ -7,7 +7,6 @@ import os
 import time
 from bisect import bisect_right
 from contextlib import suppress
-from struct import Struct
 from sys import byteorder
 from weakref import WeakSet
 from zlib import adler32
@@ -67,7 +66,6 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
 _pack_slot = SLOT_REST.pack
 _pack_head = RECORD_HEAD.pack
 _pack_entry = INDEX_ENTRY.pack
-_unpack_buckets = Struct(f"={BUCKETS}I").unpack_from
 _EMPTY_PERIOD = bytes(4 * BUCKETS)
 
 
@@ -129,7 +127,6 @@ class WorkerFile:
         self._free = [layout.slots + number * SLOT.size for number in range(SLOTS)]
         self._free.reverse()
         self._rows: dict[str | None, _Row] = {}
-        self._requests = self.failed = self.aborted = 0
         self._sequence = self._overflow = self._route_count = 0
         self._ring_at = 0
         self._period = -1
@@ -216,19 +213,17 @@ class WorkerFile:
         if row.tick != second.period:
             self._begin_row(row, second.period)
         ints, longs = self._ints, self._longs
-        self._requests = longs[REQUESTS] = self._requests + 1
-        second.requests = ints[second.at + 1] = second.requests + 1
-        row.requests = longs[row.totals_at] = row.requests + 1
-        row.minute_requests = ints[row.counts_at] = row.minute_requests + 1
+        longs[REQUESTS] += 1
+        ints[second.counts_at] += 1
+        longs[row.totals_at] += 1
+        ints[row.counts_at] += 1
         if closed.is_failed or closed.is_aborted:
             self._count_failed(closed, second, row)
         seconds = closed.response_seconds
         if seconds is not None:
             bucket = bisect_right(BOUNDS, seconds)
-            buckets = row.buckets
-            buckets[bucket] = ints[row.buckets_at + bucket] = buckets[bucket] + 1
-            buckets = self._buckets
-            buckets[bucket] = ints[self._buckets_at + bucket] = buckets[bucket] + 1
+            ints[row.buckets_at + bucket] += 1
+            ints[self._buckets_at + bucket] += 1
         self._add_record(closed)
         self._doubles[LAST_AT] = now
         return now
@@ -252,17 +247,13 @@ class WorkerFile:
 
     def _count_failed(self, closed: Closed, second: _Second, row: _Row) -> None:
         ints, longs = self._ints, self._longs
-        for one in (self, second, row):
-            one.failed += closed.is_failed
-            one.aborted += closed.is_aborted
-        row.minute_failed += closed.is_failed
-        row.minute_aborted += closed.is_aborted
-        longs[FAILED], longs[ABORTED] = self.failed, self.aborted
-        ints[second.at + 2], ints[second.at + 3] = second.failed, second.aborted
-        at = row.totals_at
-        longs[at + 1], longs[at + 2] = row.failed, row.aborted
-        at = row.counts_at
-        ints[at + 1], ints[at + 2] = row.minute_failed, row.minute_aborted
+        longs[FAILED] += closed.is_failed
+        longs[ABORTED] += closed.is_aborted
+        longs[row.totals_at + 1] += closed.is_failed
+        longs[row.totals_at + 2] += closed.is_aborted
+        for at in (second.counts_at, row.counts_at):
+            ints[at + 1] += closed.is_failed
+            ints[at + 2] += closed.is_aborted
 
     def write_list(self, kind: str, data: bytes) -> None:
         """Write lists.
@@ -293,14 +284,11 @@ class WorkerFile:
                     os.close(descriptor)
 
     def _begin_second(self, tick: int) -> _Second:
-        """Return the counts of a second: 0, or those in the file already."""
+        """Return where a second is counted: from 0, or from what it has already."""
         at = self._layout.seconds + tick % SECONDS * SECOND.size
-        second = _Second(tick, at // 4)
-        known, *counts = SECOND.unpack_from(self._page, at)
-        if known == tick:
-            second.requests, second.failed, second.aborted = counts
-        else:
+        if SECOND.unpack_from(self._page, at)[0] != tick:
             self._page[at : at + SECOND.size] = SECOND.pack(tick, 0, 0, 0)
+        second = _Second(tick, at // 4 + 1)
         if second.period != self._period:
             self._begin_period(second.period)
         return second
@@ -312,7 +300,6 @@ class WorkerFile:
             page[at : at + PERIOD_BYTES] = TICK.pack(tick) + _EMPTY_PERIOD
         self._period = tick
         self._buckets_at = (at + TICK.size) // 4
-        self._buckets = _buckets_at(page, at + TICK.size)
         at = layout.minute + tick % MINUTE_PERIODS * layout.minute_bytes
         if TICK.unpack_from(page, at)[0] != tick:
             empty = bytes(layout.minute_bytes - TICK.size)
@@ -321,16 +308,9 @@ class WorkerFile:
 
     def _begin_row(self, row: _Row, tick: int) -> None:
         row.tick = tick
-        at = self._minute_at + row.number * COUNTS.size
-        row.counts_at = at // 4
-        row.minute_requests, row.minute_failed, row.minute_aborted = COUNTS.unpack_from(
-            self._page, at
-        )
-        at = (
-            self._minute_at + self._layout.rows * COUNTS.size + 4 * BUCKETS * row.number
-        )
-        row.buckets_at = at // 4
-        row.buckets = _buckets_at(self._page, at)
+        rows, at = self._layout.rows, self._minute_at
+        row.counts_at = (at + row.number * COUNTS.size) // 4
+        row.buckets_at = (at + rows * COUNTS.size) // 4 + BUCKETS * row.number
 
     def _row_of(self, route: str | None) -> _Row:
         if self._route_count >= self._layout.rows:
@@ -372,54 +352,30 @@ class WorkerFile:
 
 
 class _Second:
-    """The counts of one second.
+    """A second, and where it is counted in the file, in numbers of 4 bytes."""
 
-    :param at: Where they are in the file, in numbers of 4 bytes.
-    """
+    __slots__ = ("counts_at", "period", "tick")
 
-    __slots__ = ("aborted", "at", "failed", "period", "requests", "tick")
-
-    def __init__(self, tick: int, at: int) -> None:
+    def __init__(self, tick: int, counts_at: int) -> None:
         self.tick = tick
         self.period = tick // PERIOD_SECONDS
-        self.at = at
-        self.requests = self.failed = self.aborted = 0
+        self.counts_at = counts_at
 
 
 class _Row:
-    """The counts of one route: since the start, and in a period.
+    """A route, and where it is counted in the file: since the start, and in a period.
 
-    :param totals_at: Where the former are in the file, in numbers of 8 bytes. Where the
-        others are is in numbers of 4 bytes.
+    :param totals_at: The place of the former, in numbers of 8 bytes. Those of a period
+        are in numbers of 4 bytes.
     """
 
-    __slots__ = (
-        "aborted",
-        "buckets",
-        "buckets_at",
-        "counts_at",
-        "failed",
-        "minute_aborted",
-        "minute_failed",
-        "minute_requests",
-        "number",
-        "requests",
-        "tick",
-        "totals_at",
-    )
+    __slots__ = ("buckets_at", "counts_at", "number", "tick", "totals_at")
 
     def __init__(self, number: int, totals_at: int) -> None:
         self.number = number
         self.totals_at = totals_at
-        self.requests = self.failed = self.aborted = 0
         self.tick = -1
-        self.minute_requests = self.minute_failed = self.minute_aborted = 0
         self.counts_at = self.buckets_at = 0
-        self.buckets: list[int] = []
-
-
-def _buckets_at(page: mmap.mmap, at: int) -> list[int]:
-    return [*_unpack_buckets(page, at)]
 
 
 def _made(folder: OwnFolder, name: str, size: int) -> tuple[mmap.mmap, int]:

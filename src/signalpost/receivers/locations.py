@@ -9,6 +9,7 @@ from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from types import CodeType
 from types import FrameType
+from typing import Any
 
 __all__ = ["file_of", "is_generated", "is_of_application", "location_of"]
 
@@ -98,20 +99,23 @@ def location_of(frame: FrameType) -> str:
     return found
 
 
-def _found_below(frame: FrameType) -> str | None:
+def _found_below(frame: FrameType | None) -> str | None:
     # Called for each statement, some twenty frames below the application's: so without
-    # a generator, and without a call for each frame.
-    known = _known.get
-    step: FrameType | None = frame
-    while step is not None:
+    # a generator, a call and more than one check for each frame.
+    step: Any = frame
+    libraries = _libraries
+    while True:
+        try:
+            while step.f_code.co_filename in libraries:
+                step = step.f_back
+        except AttributeError:  # at None, below the last frame
+            return None
         file = step.f_code.co_filename
-        is_ours = known(file)
-        if is_ours is None:
-            is_ours = _learn(file)
-        if is_ours:
+        if is_of_application(file):
             return _shown(step)
-        step = step.f_back
-    return None
+        if len(libraries) >= _MOST_LIBRARIES:
+            libraries.clear()
+        libraries.add(file)
 
 
 def _shown(frame: FrameType) -> str:
@@ -137,15 +141,9 @@ _texts: dict[tuple[int, int], tuple[CodeType, str]] = {}
 _MOST_TEXTS = 1024
 _TEMPLATE = "__jinja_template__"
 
-_known: dict[str, bool] = {}
-_MOST_KNOWN = 4096
-
-
-def _learn(file: str) -> bool:
-    if len(_known) >= _MOST_KNOWN:
-        _known.clear()
-    is_ours = _known[file] = is_of_application(file)
-    return is_ours
+_libraries: set[str] = set()
+"""Files that are not the application's."""
+_MOST_LIBRARIES = 4096
 
 
 def _file_and_line(frame: FrameType) -> tuple[str, int | None]:

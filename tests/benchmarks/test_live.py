@@ -49,6 +49,18 @@ def test_polls_of_full_workers_have_times_and_sizes(printed: str) -> None:
         assert len(re.findall(line, printed, re.MULTILINE)) == 1
 
 
+@pytest.mark.parametrize(
+    "what",
+    ["until its numbers, bytes sent", "all files, bytes sent", "all files, bytes"],
+)
+def test_bytes_of_the_page_are_beside_their_aims(printed: str, what: str) -> None:
+    line = rf"^{what}  +([\d,]+)  +([\d,]+)  +(yes|no)$"
+    ((aim, size, reached),) = re.findall(line, printed, re.MULTILINE)
+    numbers = [int(one.replace(",", "")) for one in (aim, size)]
+    assert numbers[1] > 10_000
+    assert (numbers[1] <= numbers[0]) == (reached == "yes")
+
+
 @pytest.mark.parametrize("what", ["its file", "its lists", "other memory"])
 def test_a_full_worker_takes_what_is_printed(printed: str, what: str) -> None:
     assert re.search(rf"^{what}.*  [\d,]+$", printed, re.MULTILINE)

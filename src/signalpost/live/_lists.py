@@ -25,7 +25,6 @@ from .snapshot import ReceiverRow
 from .snapshot import ReferrerList
 from .snapshot import ReferrerRow
 from .snapshot import SignalList
-from .snapshot import SignalRow
 from .snapshot import SkippedFile
 from .snapshot import StatementList
 from .snapshot import StatementRow
@@ -174,33 +173,26 @@ class Lists:
         return ReferrerList(_as_of(data), left_out, requests, none, own, tuple(rows))
 
     def signals(self) -> SignalList:
-        """Return the signals that have receivers, of all workers."""
+        """Return the receivers of all signals, of all workers."""
         data = self._data_of("tops")
-        signals: dict[str, dict[tuple[Any, ...], list[Any]]] = {}
+        rows: dict[tuple[Any, ...], list[Any]] = {}
         left_out: dict[str, int] = {}
         for one in data:
-            for name, receivers, missing in one["signals"]["rows"]:
-                rows = signals.setdefault(name, {})
-                left_out[name] = max(left_out.get(name, 0), missing)
-                for receiver, at, sender, *counts in receivers:
-                    key = receiver, at, sender
+            for signal, receivers, missing in one["signals"]["rows"]:
+                left_out[signal] = max(left_out.get(signal, 0), missing)
+                for name, at, sender, *counts in receivers:
+                    key = signal, name, at, sender
                     row = rows.get(key)
                     if row is None:
                         rows[key] = [1, *counts]
                     else:
                         row[0] += 1
                         row[1:] = map(_sum, row[1:], counts)
+        signals = max((one["signals"]["left_out"] for one in data), default=0)
         return SignalList(
             _as_of(data),
-            max((one["signals"]["left_out"] for one in data), default=0),
-            tuple(
-                SignalRow(
-                    name,
-                    tuple(ReceiverRow(*key, *row) for key, row in rows.items()),
-                    left_out[name],
-                )
-                for name, rows in signals.items()
-            ),
+            signals + sum(left_out.values()),
+            tuple(ReceiverRow(*key, *row) for key, row in rows.items()),
         )
 
     def failures(self) -> FailureList:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -22,15 +23,16 @@ from ._layout import SECONDS
 from ._layout import TICK
 from ._worker import Worker
 from .snapshot import Chart
-from .snapshot import Periods
 
 __all__ = [
     "HISTOGRAM_BYTES",
     "Quantiles",
     "chart_of",
     "counts_of",
-    "periods_of",
+    "later",
     "quantiles",
+    "quantiles_of",
+    "rates_of",
 ]
 
 HISTOGRAM_BYTES: Final = 4 * BUCKETS
@@ -77,6 +79,13 @@ def chart_of(workers: Iterable[Worker], first: int, last: int) -> Chart:
     return Chart(first, tuple(requests), tuple(failed), tuple(aborted))
 
 
+def later(chart: Chart, first: int) -> Chart:
+    """Return a chart from a second on that is one of its own."""
+    skipped = first - chart.begin
+    columns = chart.requests, chart.failed, chart.aborted
+    return Chart(first, *(one[skipped:] for one in columns))
+
+
 def _seconds_of(worker: Worker, first: int, last: int) -> Iterator[tuple[int, ...]]:
     """Return the places of some seconds in the ring; they may have older seconds."""
     begin, end = first % SECONDS, last % SECONDS + 1
@@ -99,9 +108,34 @@ def counts_of(worker: Worker, first: int, last: int) -> tuple[int, int, int]:
     return requests, failed, aborted
 
 
-def periods_of(
+def rates_of(
+    chart: Chart, first: int, last: int, since: float | None
+) -> list[tuple[float | None, ...]]:
+    """Return requests, failed and aborted ones a second, by periods.
+
+    :param chart: The requests by second, from the first period or earlier.
+    :param first: The number of the first period.
+    :param last: The number of the last period.
+    :param since: When the recording began; ``None`` if it has not.
+    """
+    begin = first * PERIOD_SECONDS - chart.begin
+    places = range(begin, begin + (last + 1 - first) * PERIOD_SECONDS, PERIOD_SECONDS)
+    # What ends before is not recorded.
+    before = math.inf if since is None else since - PERIOD_SECONDS - chart.begin
+    return [
+        tuple(
+            sum(counts[at : at + PERIOD_SECONDS]) / PERIOD_SECONDS
+            if at > before
+            else None
+            for at in places
+        )
+        for counts in (chart.requests, chart.failed, chart.aborted)
+    ]
+
+
+def quantiles_of(
     workers: Iterable[Worker], first: int, last: int
-) -> tuple[Periods, Quantiles]:
+) -> tuple[list[Quantiles], Quantiles]:
     """Return the quantiles by periods of 5 seconds, and those of the last minute.
 
     :param first: The number of the first period.
@@ -117,11 +151,9 @@ def periods_of(
                 histograms[tick] += int.from_bytes(
                     data[at + 8 : at + PERIOD_BYTES], byteorder
                 )
-    rows = [_of_number(histograms[tick]) for tick in range(first, last + 1)]
-    p50, p90, p99 = map(tuple, zip(*rows, strict=True))
     minute = sum(histograms[tick] for tick in range(minute_first, last + 1))
-    begin = first * PERIOD_SECONDS
-    return Periods(begin, PERIOD_SECONDS, p50, p90, p99), _of_number(minute)
+    rows = [_of_number(histograms[tick]) for tick in range(first, last + 1)]
+    return rows, _of_number(minute)
 
 
 def _of_number(histogram: int) -> Quantiles:

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Final
 from typing import NamedTuple
 
-__all__ = ["StaticFile", "page_named", "static_file"]
+__all__ = ["StaticFile", "login_page", "main_page", "static_file"]
 
 _FOLDER: Final = Path(__file__).with_name("static")
 
+_HTML: Final = "text/html; charset=utf-8"
+
 _TYPES: Final = {
     "live.js": "text/javascript; charset=utf-8",
+    "login.js": "text/javascript; charset=utf-8",
     "live.css": "text/css; charset=utf-8",
     "uplot.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
@@ -36,17 +39,19 @@ def static_file(name: str) -> StaticFile | None:
     return _read(name) if name in _TYPES else None
 
 
-@lru_cache(maxsize=len(_TYPES))
-def _read(name: str) -> StaticFile | None:
-    try:
-        data = (_FOLDER / name).read_bytes()
-    except FileNotFoundError:
-        return None
+def main_page() -> StaticFile:
+    """Return the page itself, for clients that are logged in."""
+    return _read("index.html")
+
+
+def login_page() -> str:
+    """Return the page with the form for the token."""
+    return _read("login.html").data.decode()
+
+
+@lru_cache(maxsize=len(_TYPES) + 2)
+def _read(name: str) -> StaticFile:
+    data = (_FOLDER / name).read_bytes()
     etag = f'"{sha256(data).hexdigest()[:32]}"'
-    return StaticFile(_TYPES[name], data, gzip.compress(data, 9, mtime=0), etag)
-
-
-@lru_cache(maxsize=2)
-def page_named(name: str) -> str:
-    """Return one of the pages."""
-    return (_FOLDER / name).read_text(encoding="utf-8")
+    kind = _TYPES.get(name, _HTML)
+    return StaticFile(kind, data, gzip.compress(data, 9, mtime=0), etag)

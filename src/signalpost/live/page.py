@@ -25,7 +25,8 @@ from ..wsgi.routes import record_route
 from ._access import Access
 from ._folder import live_folder
 from ._options import token_of
-from ._static import page_named
+from ._static import login_page
+from ._static import main_page
 from ._static import static_file
 from ._static import StaticFile
 from ._writer import flush
@@ -188,7 +189,7 @@ class LivePage:
             return self._not_logged_in(name)
         if name == "data.json":
             return self._data(environ)
-        return _Answer("200 OK", body=page_named("index.html"), content_type=_HTML)
+        return _Answer.of(main_page())
 
     def _refusal(self, environ: WSGIEnvironment, name: str) -> _Answer | None:
         """Return the refusal that does not depend on the token, or ``None``."""
@@ -304,6 +305,14 @@ class _Answer:
         self._body = f"{status}\n" if body is None else body
         self._content_type = content_type
 
+    @classmethod
+    def of(cls, file: StaticFile, headers: _Headers | None = None) -> _Answer:
+        """Return the response that has a file."""
+        kind = file.content_type
+        answer = cls("200 OK", headers, body=file.data, content_type=kind)
+        answer.compressed = file.compressed
+        return answer
+
     def sent(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
@@ -330,9 +339,7 @@ def _static(file: StaticFile, environ: WSGIEnvironment) -> _Answer:
     if file.etag in (one.strip().removeprefix("W/") for one in known.split(",")):
         answer = _Answer("304 Not Modified", headers)
     else:
-        kind = file.content_type
-        answer = _Answer("200 OK", headers, body=file.data, content_type=kind)
-        answer.compressed = file.compressed
+        answer = _Answer.of(file, headers)
     answer.cache = "no-cache"
     return answer
 
@@ -346,7 +353,7 @@ def _problem(
     if status.startswith("403"):
         return _Answer(status, headers)
     shown = f'<p class="problem" role="alert">{problem}</p>' if problem else ""
-    body = page_named("login.html").replace(_PROBLEM, shown)
+    body = login_page().replace(_PROBLEM, shown)
     return _Answer(status, headers, body=body, content_type=_HTML)
 
 

@@ -40,8 +40,10 @@ from ._layout import QUANTILE_ERROR
 from ._lists import Lists
 from ._numbers import chart_of
 from ._numbers import counts_of
-from ._numbers import periods_of
+from ._numbers import later
 from ._numbers import Quantiles
+from ._numbers import quantiles_of
+from ._numbers import rates_of
 from ._routes import Routes
 from ._text import fit
 from ._worker import Worker
@@ -51,6 +53,7 @@ from .snapshot import FailureRow
 from .snapshot import FileTotals
 from .snapshot import InFlightRow
 from .snapshot import LiveSnapshot
+from .snapshot import Periods
 from .snapshot import SkippedFile
 from .snapshot import Total
 from .snapshot import WorkerRow
@@ -279,12 +282,16 @@ class Reader:
             again = cursor.now - _AGAIN_SECONDS
             first_second = max(first_second, again)
             first_period = max(first_period, again // PERIOD_SECONDS)
-        periods, quantiles = periods_of(workers, first_period, span.period)
+        begin = min(first_second, first_period * PERIOD_SECONDS)
+        chart = chart_of(workers, begin, span.second)
+        rates = rates_of(chart, first_period, span.period, span.since)
+        rows, quantiles = quantiles_of(workers, first_period, span.period)
+        columns = *rates, *map(tuple, zip(*rows, strict=True))
         routes = self._routes.rows(workers, span.period, span.window_seconds)
         return {
             "total": _total(workers, span.window_seconds, minute, quantiles),
-            "seconds": chart_of(workers, first_second, span.second),
-            "periods": periods,
+            "seconds": later(chart, first_second),
+            "periods": Periods(first_period * PERIOD_SECONDS, PERIOD_SECONDS, *columns),
             "routes": tuple(routes[:_MOST_ROUTES]),
             "routes_left_out": max(0, len(routes) - _MOST_ROUTES),
         }

@@ -33,7 +33,6 @@ __all__ = [
     "ReferrerRow",
     "RouteRow",
     "SignalList",
-    "SignalRow",
     "SkippedFile",
     "StatementList",
     "StatementRow",
@@ -85,7 +84,9 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Periods:
-    """Quantiles by periods of 5 seconds, the oldest first; the last is not over.
+    """Rates and quantiles by periods of 5 seconds, the oldest first.
+
+    The last period is not over. Rates are ``None`` before the oldest worker started.
 
     .. versionadded:: 0.1
     """
@@ -94,6 +95,9 @@ class Periods:
     """The time when the first period begins, in seconds since the epoch."""
     step: int
     """The length of a period, in seconds."""
+    requests_per_second: tuple[float | None, ...]
+    failed_per_second: tuple[float | None, ...]
+    aborted_per_second: tuple[float | None, ...]
     p50_seconds: tuple[float | None, ...]
     p90_seconds: tuple[float | None, ...]
     p99_seconds: tuple[float | None, ...]
@@ -295,6 +299,7 @@ class ReceiverRow(NamedTuple):
     .. versionadded:: 0.1
     """
 
+    signal: str
     name: str
     connected_at: str | None
     sender: str
@@ -307,27 +312,16 @@ class ReceiverRow(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class SignalRow:
-    """One signal.
-
-    .. versionadded:: 0.1
-    """
-
-    signal: str
-    receivers: tuple[ReceiverRow, ...]
-    receivers_left_out: int
-
-
-@dataclass(frozen=True, slots=True)
 class SignalList:
-    """The signals that have receivers.
+    """The receivers of all signals that have some.
 
     .. versionadded:: 0.1
     """
 
     as_of: float | None
     left_out: int
-    rows: tuple[SignalRow, ...]
+    """The number of further receivers, and of further signals."""
+    rows: tuple[ReceiverRow, ...]
 
 
 class WorkerRow(NamedTuple):

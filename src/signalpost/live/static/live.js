@@ -1,6 +1,4 @@
 /* The live page: polls data.json, and draws it by textContent only. */
-"use strict";
-(() => {
 const $ = (id) => document.getElementById(id);
 const KEPT = 400, PATIENCE_MS = 10_000, REPEATED = 5;
 
@@ -57,28 +55,12 @@ function time(seconds) {
 	return `${Math.floor(h / 24)} days`;
 }
 
-// A link's token is in its fragment, so in no log.
-const token = new URLSearchParams(location.hash.slice(1)).get("token");
-if (token !== null) history.replaceState(null, "", location.pathname);
-
-async function logIn() {
-	const headers = { Accept: "application/json" };
-	const body = new URLSearchParams({ token });
-	const answer = await fetch("login", { method: "POST", body, headers });
-	if (answer.ok) location.replace("./");
-	else write($("message"), (await answer.json()).error);
-}
-
-if ($("login")) {
-	if (token) logIn().catch(() => write($("message"), "The server does not answer."));
-	return;
-}
-
-const SERIES = {
-	seconds: ["requests", "failed", "aborted"],
-	periods: ["p50_seconds", "p90_seconds", "p99_seconds"],
-};
-const kept = { seconds: new Map(), periods: new Map() };
+// The lines of both charts, three of each.
+const SERIES = [
+	"requests_per_second", "failed_per_second", "aborted_per_second",
+	"p50_seconds", "p90_seconds", "p99_seconds",
+];
+const periods = new Map();
 let data = null;
 
 function receive(fresh) {
@@ -88,23 +70,15 @@ function receive(fresh) {
 		fresh.exchanges_left_out += data.exchanges_left_out;
 	}
 	fresh.exchanges_left_out += fresh.exchanges.splice(KEPT).length;
-	if (fresh.signals) fresh.signals.rows = fresh.signals.rows.flatMap((one) => {
-		fresh.signals.left_out += one.receivers_left_out;
-		return one.receivers.map((row, i) => ({ ...row, i, signal: one.signal }));
-	});
 	for (const name of ["statements", "failures", "referrers", "signals"]) {
 		fresh[name] ??= data[name];
 	}
-	for (const name in SERIES) {
-		const { from, step = 1, ...values } = fresh[name];
-		const [first, ...others] = SERIES[name].map((one) => values[one]);
-		if (!isDelta) kept[name].clear();
-		first.forEach((value, i) =>
-			kept[name].set(from + i * step, [value, ...others.map((one) => one[i])]));
-		for (const at of kept[name].keys()) {
-			if (at < fresh.now - fresh.history_seconds) kept[name].delete(at);
-		}
-	}
+	const { from, step, ...lines } = fresh.periods;
+	if (!isDelta) periods.clear();
+	lines.p50_seconds.forEach((_, i) =>
+		periods.set(from + i * step, SERIES.map((name) => lines[name][i])));
+	const first = fresh.now - fresh.history_seconds;
+	for (const at of periods.keys()) if (at < first) periods.delete(at);
 	data = fresh;
 }
 
@@ -120,7 +94,7 @@ function drawFigures() {
 		[count(total.failed), `${share(total.failed_share)}, ${all("failed")}`],
 		[count(total.aborted), all("aborted")],
 		[count(total.in_flight), longest ? `longest ${time(longest.seconds)}` : ""],
-		...SERIES.periods.map((name) => [time(total[name])]),
+		...SERIES.slice(3).map((name) => [time(total[name])]),
 		[count(alive.length), `${busy} busy${killed ? `, ${killed} killed` : ""}`],
 	].forEach(([value, note], i) => {
 		const [, figure, more] = $("figures").children[i].children;
@@ -133,17 +107,17 @@ function drawFigures() {
 		: `counted since ${day(data.since)} (${time(data.now - data.since)})`);
 }
 
-const STYLES = [["solid"], ["solid"], ["dashed", [7, 3]], ["dotted", [2, 3]]];
+const STYLES = [["solid"], ["dashed", [7, 3]], ["dotted", [2, 3]]];
 
-/** Draw lines of {label: color}; return what draws other values. */
+/** Return what draws lines of {label: color}, by uPlot. */
 function chart(id, lines, show, options) {
 	const place = $(id);
 	const size = () => ({ width: place.clientWidth - 24, height: 168 });
-	let columns = [[], [], [], []];
-	let plot = null;
+	let columns, plot;
 
 	function draw(latest) {
 		columns = latest;
+		plot ??= build();
 		plot.setData(columns);
 		if (plot.cursor.idx == null) plot.setLegend({ idx: columns[0].length - 1 });
 	}
@@ -157,14 +131,13 @@ function chart(id, lines, show, options) {
 			ticks: { show: false },
 			font: "11px system-ui",
 		};
-		plot?.destroy();
-		plot = new uPlot({
+		return new uPlot({
 			...size(),
 			padding: [10, 14, 0, 0],
 			cursor: { y: false, drag: { x: false }, sync: { key: "live" } },
-			legend: { markers: { dash: (_, i) => STYLES[i][0] } },
+			legend: { markers: { dash: (_, i) => STYLES[i - 1][0] } },
 			scales: {
-				x: { range: () => [data?.now - data?.history_seconds || 0, data?.now ?? 1] },
+				x: { range: () => [data.now - data.history_seconds, data.now] },
 				y: options.scale,
 			},
 			axes: [
@@ -177,29 +150,30 @@ function chart(id, lines, show, options) {
 				label,
 				value: (_, n) => (n == null ? "–" : show(n)),
 				stroke: color(name),
-				dash: STYLES[i + 1][1],
+				dash: STYLES[i][1],
 				fill: label === "all" ? `${color(name)}1c` : undefined,
 				width: 1.75,
 				spanGaps: true,
 				points: { show: false },
 			}))],
 		}, columns, place);
-		draw(columns);
 	}
 
-	build();
-	new ResizeObserver(() => plot.setSize(size())).observe(place);
-	matchMedia("(prefers-color-scheme: dark)").onchange = build;
+	new ResizeObserver(() => plot?.setSize(size())).observe(place);
+	matchMedia("(prefers-color-scheme: dark)").onchange = () => {
+		plot?.destroy();
+		plot = null;
+		if (columns) draw(columns);
+	};
 	return draw;
 }
 
-const drawRates = chart("rate",
+const power = (n, round) => 10 ** round(Math.log10(n));
+const charts = [chart("rate",
 	{ all: "requests", errors: "bad", aborted: "warn" },
 	(n) => (n < 10 ? `${+n.toFixed(2)}` : rate(n).replace(".0", "")),
-	{ scale: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } });
-
-const power = (n, round) => 10 ** round(Math.log10(n));
-const drawTimes = chart("time", { p50: "p50", p90: "p90", p99: "p99" },
+	{ scale: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
+), chart("time", { p50: "p50", p90: "p90", p99: "p99" },
 	(n) => time(n).replace(/\.0+ /, " "), {
 		scale: {
 			distr: 3, // logarithmic
@@ -210,31 +184,36 @@ const drawTimes = chart("time", { p50: "p50", p90: "p90", p99: "p99" },
 			splits: (_, axis, low, high) =>
 				Array.from({ length: Math.log10(high / low) + 1.5 }, (_, i) => low * 10 ** i),
 		},
-	});
+	},
+)];
 
-const columnsOf = (rows) =>
-	[[...rows.keys()], ...[0, 1, 2].map((i) => [...rows.values()].map((one) => one[i]))];
+let library = null;
 
-/** Draw whole periods: seconds flicker. */
+/** Load uPlot, once there is something to draw. */
+function loadCharts() {
+	library = $("uplot").content.firstChild.cloneNode();
+	library.onload = drawCharts;
+	library.onerror = () => { library = null; };
+	document.head.append(library);
+}
+
+/** Draw the periods that are over: a rate of less would be too low. */
 function drawCharts() {
-	const { now, since, periods: { step } } = data;
-	const rates = new Map();
-	for (const [at, values] of kept.seconds) {
-		const end = at - (at % step) + step;
-		const sum = rates.get(end) ?? [0, 0, 0];
-		if (end > now) continue;
-		rates.set(end, sum.map((n, i) => end <= since ? null : n + values[i] / step));
+	if (!window.uPlot) {
+		if (!library && data.total.requests_since_start) loadCharts();
+		return;
 	}
-	drawRates(columnsOf(rates));
-	const over = [...kept.periods].filter(([at]) => at + step <= now);
-	drawTimes(columnsOf(new Map(over.map(([at, values]) => [at + step, values]))));
+	const { now, periods: { step } } = data;
+	const over = [...periods].filter(([at]) => at + step <= now);
+	const ends = over.map(([at]) => at + step);
+	const lines = SERIES.map((_, i) => over.map(([, values]) => values[i]));
+	charts.forEach((draw, i) => draw([ends, ...lines.slice(3 * i, 3 * i + 3)]));
 }
 
 function spark(place) {
 	const bars = make("path");
 	const box = { role: "img", viewBox: "0 0 59 20", preserveAspectRatio: "none" };
-	const picture = make("svg", box, bars);
-	place.append(picture);
+	const picture = place.appendChild(make("svg", box, bars));
 	return (counts) => {
 		const most = Math.max(1, ...counts);
 		const bar = (n, i) => `M${i * 5} 20v${(-n / most) * 19 - 0.5}h4V20z`;
@@ -267,7 +246,8 @@ const KINDS = {
 	event: [(name, row) => `${row.direction === "sent" ? "→" : "←"} ${name}`],
 	fault: [([first]) => plain(first?.reason)],
 	faults: [(all) => joined(...all.map((one) =>
-		`${one.times}× ${one.kind} until ${clock(one.last_at)}: ${plain(one.reason)}`)) || "–"],
+		`${one.times}× ${one.kind} until ${clock(one.last_at)}: ${plain(one.reason)}`,
+	)) || "–"],
 	state: [
 		(name) => `${{ alive: "●", ended: "○" }[name] ?? "✕"} ${name}`,
 		(name) => ({ alive: "good", killed: "bad" })[name] ?? "soft",
@@ -300,7 +280,7 @@ function column(line) {
 	const [text, tone] = KINDS[kind] ?? [];
 	return {
 		label, is, tone,
-		width: width || (is("n") ? 5.6 : ""),
+		width: width && `${width}rem`,
 		get: GET[field] ?? ((row) => row[field]),
 		css: [...flags].join(" "),
 		text: text ?? (/(^|_)at$/.test(field) ? clock
@@ -316,8 +296,7 @@ function shower({ is, get, text, tone }, node) {
 		const change = spark(node);
 		return (row) => change(get(row));
 	}
-	const target = make(is("c") ? "code" : "span");
-	node.append(target);
+	const target = node.appendChild(make(is("c") ? "code" : "span"));
 	return (row) => {
 		const value = get(row);
 		write(target, text(value, row));
@@ -327,7 +306,9 @@ function shower({ is, get, text, tone }, node) {
 }
 
 const lists = {};
+// A link that has the token leads here, too.
 let chosen = location.hash.slice(1);
+if (chosen.startsWith("token=")) history.replaceState(null, "", "./");
 
 /** `id` names the list in the data, `key` the fields that identify its rows; without
  * a text for `empty`, an empty one is hidden. */
@@ -336,35 +317,30 @@ function list(id, label, key, empty, lines, more) {
 	const cells = columns.filter((one) => !one.is("x"));
 	const head = make("tr");
 	const body = make("tbody");
-	const widths = make("colgroup");
 	const none = make("p", { class: "empty" }, empty);
 	const note = make("p", { class: "rest" });
 	const size = make("small");
 	const tab = button(label, () => goTo(id),
 		{ role: "tab", id: `tab-${id}`, "aria-controls": id });
-	const names = { role: "tabpanel", id, "aria-labelledby": tab.id };
-	const panel = make("section", names, make("table", { "aria-label": label }, widths,
-		make("thead", {}, head), body), none, note);
-	const self = { tab, panel, openKey: null, read, draw, drawTab, body, ...more };
+	const panel = make("section", { role: "tabpanel", id, "aria-labelledby": tab.id },
+		make("table", { "aria-label": label }, make("thead", {}, head), body), none, note);
+	const self = lists[id] = { tab, panel, openKey: null, read, draw, drawTab, body, ...more };
 	let made = new Map();
 	let sort = cells.find((one) => one.is("d"));
 	let isDown = sort.is("n");
 
 	for (const one of cells) {
-		const width = make("col", { class: one.css });
-		width.style.width = one.width && `${one.width}rem`;
-		widths.append(width);
 		one.head = make("th", { scope: "col", class: one.css }, button(one.label, () => {
 			isDown = one === sort ? !isDown : one.is("n");
 			sort = one;
 			redraw();
 		}));
+		one.head.style.width = one.width;
 		head.append(one.head);
 	}
 	tab.append(size);
 	$("tabs").append(tab);
 	$("panels").append(panel);
-	lists[id] = self;
 
 	/** Return rows, the number of others, and a note. */
 	function read() {
@@ -376,8 +352,8 @@ function list(id, label, key, empty, lines, more) {
 	}
 
 	function order(a, b) {
-		const [x, y] = [a, b].map((row) => sort.get(row) ?? -Infinity);
-		return (x < y ? -1 : +(x > y)) * (isDown ? -1 : 1);
+		const [x, y] = (isDown ? [b, a] : [a, b]).map((row) => sort.get(row) ?? -Infinity);
+		return x < y ? -1 : +(x > y);
 	}
 
 	function draw() {
@@ -407,19 +383,16 @@ function list(id, label, key, empty, lines, more) {
 
 	function newRow(at) {
 		const node = make("tr", { class: "row" });
-		const opener = self.detail && make("button", { type: "button", class: "opener" });
+		const opener = make("button", { type: "button", class: "opener" });
 		const updates = cells.map((one, i) => {
-			const cell = make("td", { class: one.css });
-			node.append(cell);
-			if (i || !opener) return shower(one, cell);
-			cell.append(opener);
-			return shower(one, opener);
+			const cell = node.appendChild(make("td", { class: one.css }));
+			return shower(one, i ? cell : cell.appendChild(opener));
 		});
 		let last, detail, changes;
 		const update = (row) => {
 			const isOpen = at === self.openKey;
 			node.classList.toggle("open", isOpen);
-			if (opener) mark(opener, "aria-expanded", isOpen);
+			mark(opener, "aria-expanded", isOpen);
 			if (!isOpen) detail = null;
 			if (row !== last) updates.forEach((one) => one(row));
 			last = row;
@@ -434,10 +407,10 @@ function list(id, label, key, empty, lines, more) {
 					facts.append(make("div", {}, make("dt", {}, one.label), value));
 					return shower(one, value);
 				});
-				self.detail(cell, row);
+				self.detail?.(cell, row);
 			}
-			const seen = cells.filter((one) => one.head.offsetWidth);
-			mark(detail.firstChild, "colspan", seen.length);
+			mark(detail.firstChild, "colspan",
+				cells.filter((one) => one.head.offsetWidth).length);
 			changes.forEach((one) => one(row));
 			return detail;
 		};
@@ -493,8 +466,7 @@ async function ask(query) {
 
 /** Show what a row has beyond its line, once it has come. */
 async function later(cell, query, show) {
-	const wait = make("p", { class: "soft" }, "Loading …");
-	cell.append(wait);
+	const wait = cell.appendChild(make("p", { class: "soft" }, "Loading …"));
 	try {
 		show(await ask(query));
 		wait.remove();
@@ -524,10 +496,9 @@ function showExchange(cell, { exchange }) {
 	const { row, events, fingerprint, events_left_out: left } = exchange;
 	const ends = events.map((one) => one.at_seconds + one.seconds);
 	const whole = Math.max(row.duration_seconds, ...ends, 1e-6);
-	const warned = new Set();
-	for (const { name, times, place } of events) {
-		if (times < REPEATED || warned.has(name)) continue;
-		warned.add(name);
+	const shapes = new Map(events.map((one) => [one.name, one]));
+	for (const { times, place } of shapes.values()) {
+		if (times < REPEATED) continue;
 		const text = `▲ One statement ran ${times} times, from ${plain(place)}`;
 		cell.append(make("p", { class: "warn" }, text));
 	}
@@ -543,8 +514,8 @@ function showExchange(cell, { exchange }) {
 		left && `${count(left)} more events are not kept`,
 		!data.has_waterfall && "signals, templates and SQL are not recorded",
 		exchange.referrer && `referrer ${exchange.referrer}`)));
-	const show = () => goTo("failures", fingerprint);
-	if (fingerprint) cell.append(button("Show its traceback", show));
+	if (fingerprint) cell.append(
+		button("Show its traceback", () => goTo("failures", fingerprint)));
 }
 
 function showRequests(cell, { route, name }) {
@@ -622,7 +593,6 @@ In the last minute failed||failed|x
 retried||retried|x
 given up||given_up|x
 Failures||faults|x|faults`, {
-	detail() {},
 	read: () => [data.relay, data.relay_left_out, joined(...data.relay_queues.flatMap((one) => [
 		`${one.source}: ${count(one.waiting)} wait`,
 		one.waiting && `the oldest for ${time(one.oldest_seconds)}, ${one.faults[0]?.reason}`,
@@ -639,9 +609,7 @@ Total||total_seconds|nd
 Mean||mean|nw
 Slowest||longest_seconds|nm
 Failed|4.8|failed|nm|bad
-In one request|7.6|most_in_exchange|nm|most`, {
-	detail() {},
-});
+In one request|7.6|most_in_exchange|nm|most`);
 
 list("failures", "Failures", "fingerprint", "Nothing has failed.", `
 Exception||exception|c|raised
@@ -665,7 +633,7 @@ Referrer||referrer|c
 Requests||requests|nd
 Too high by at most|9.5|at_most_too_high|nm|soft`);
 
-list("signals", "Signals", "signal name sender i", "No receiver is connected.", `
+list("signals", "Signals", "signal name connected_at sender", "No receiver is connected.", `
 Receiver||name|c
 Signal|12|signal|cmd
 Connected at|14|connected_at|cw|file
@@ -675,7 +643,7 @@ Mean||mean|n
 Sender||sender|x
 Place||connected_at|x|plain
 Workers||workers|x
-Time in all||total_seconds|x`, { detail() {} });
+Time in all||total_seconds|x`);
 
 list("workers", "Workers", "worker", "No worker has recorded anything yet.", `
 Process||pid|
@@ -728,8 +696,8 @@ function renew() {
 
 function readExchanges() {
 	const { route: select } = filters;
-	const named = data.routes.concat(data.work).map((one) => one.route ?? one.name);
-	const names = new Set(named.sort());
+	const rows = [...data.routes, ...data.work];
+	const names = new Set(rows.map((one) => one.route ?? one.name).sort());
 	for (const { value } of select.options) names.delete(value);
 	for (const value of names) select.append(make("option", { value }, value));
 	const wanted = query();
@@ -746,7 +714,6 @@ function readExchanges() {
 	return [shown, foundLeft, `${count(shown.length)} of ${count(all.size)} fit`];
 }
 
-filters.onsubmit = (event) => event.preventDefault();
 filters.oninput = filtersChanged;
 filters.onreset = () => setTimeout(filtersChanged);
 fresh.onclick = renew;
@@ -788,7 +755,7 @@ function redraw() {
 	drawFoot();
 }
 
-let timer = 0, turn = 0, misses = 0, isPaused = false, problem;
+let timer = 0, turn = 0, misses = 0, isPaused = false;
 
 function say(state, text) {
 	$("state").className = state;
@@ -800,18 +767,17 @@ function say(state, text) {
 async function tick() {
 	const mine = stop();
 	if (isPaused || document.hidden) return;
+	let problem = "";
 	try {
 		const fresh = await ask(data ? { since: data.cursor } : {});
-		if (mine !== turn) return;
-		receive(fresh);
-		misses = 0;
+		if (mine === turn) receive(fresh);
 	} catch (error) {
-		if (mine !== turn) return;
-		misses += 1;
 		problem = error.name === "Error" ? error.message : "No answer";
 	}
+	if (mine !== turn) return;
+	misses = problem ? misses + 1 : 0;
 	timer = setTimeout(tick, (data?.poll_seconds ?? 2) * Math.min(1 + misses, 5) * 1000);
-	if (misses) return say("gone", `${problem} since`);
+	if (problem) return say("gone", `${problem} since`);
 	say("live", "Live, as of");
 	redraw();
 }
@@ -824,7 +790,6 @@ function stop() {
 
 $("pause").onclick = ({ currentTarget: node }) => {
 	isPaused = !isPaused;
-	mark(node, "aria-pressed", isPaused);
 	write(node, isPaused ? "Go on" : "Pause");
 	if (isPaused) say("paused", "Paused at");
 	tick();
@@ -834,4 +799,3 @@ document.onvisibilitychange = tick;
 
 redraw();
 tick();
-})();

@@ -169,3 +169,33 @@ def test_routes_of_many_applications_are_added_by_name(
     assert row.p90_seconds == pytest.approx(2, rel=0.1)
     assert len(snapshot.routes) + snapshot.routes_left_out == 5 * 90 + 1
     assert all(one.requests == 2 for one in snapshot.routes[1:])
+
+
+def test_rates_are_those_of_whole_periods(
+    folder: Path, make: Make, clock: Clock
+) -> None:
+    clock.pass_periods(1)
+    file, reader = make(), Reader(folder)
+    first = reader.snapshot()
+    serve(file, "/a", "/b")
+    serve(file, "/a", "/a", is_failed=True)
+    serve(file, "/a", is_aborted=True)
+    clock.pass_periods(1)
+    serve(make(), *["/a"] * 10)
+    for cursor in ("", first.cursor):
+        periods = reader.snapshot(cursor).periods
+        rates = [
+            periods.requests_per_second[-3:],
+            periods.failed_per_second[-3:],
+            periods.aborted_per_second[-3:],
+        ]
+        assert rates == [(None, 1.0, 2.0), (None, 0.4, 0.0), (None, 0.2, 0.0)]
+        now = int(clock.now) // PERIOD_SECONDS * PERIOD_SECONDS
+        count = len(periods.requests_per_second)
+        assert periods.begin + (count - 1) * periods.step == now
+        assert count == (120 if not cursor else 4)
+
+
+def test_nothing_has_a_rate_before_there_is_a_worker(folder: Path) -> None:
+    periods = read_live(folder).periods
+    assert {*periods.requests_per_second, *periods.failed_per_second} == {None}

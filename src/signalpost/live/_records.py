@@ -116,29 +116,27 @@ def unpacked(data: bytes, *, with_events: bool) -> list[Any]:
     :raises ValueError: If it is not a record.
     """
     try:
-        length, more, left_out, *numbers = _HEAD.unpack_from(data)
+        length, more, left_out, status, size, count, most, failed, *seconds = (
+            _HEAD.unpack_from(data)
+        )
         at = _HEAD.size + length
         texts = _texts(data[_HEAD.size : at])
-        row = _row_of(numbers, texts)
+        method, path, route, outcome, exception, request_id, *others = texts
+        row = [
+            *(method, path, route, None if status == NO_STATUS else status, outcome),
+            *(_seconds(seconds[1]), _seconds(seconds[2]), size, count),
+            *(_seconds(seconds[0]) or 0.0, most, bool(failed), exception, request_id),
+        ]
         if not with_events:
             return row
         names, rows = _unpacked_events(data[at : at + more]) if more else ([], [])
     except (struct.error, IndexError) as error:
         raise ValueError("it is not a record") from error
-    headers, first_byte, *moments = numbers[8:]
+    headers, first_byte, *moments = seconds[3:]
     _add_moments(names, rows, moments)
-    row += [_seconds(headers), _seconds(first_byte), *texts[6:]]
-    return [*row, names, rows, left_out]
-
-
-def _row_of(numbers: list[Any], texts: list[str | None]) -> list[Any]:
-    method, path, route, outcome, exception, request_id, _, _ = texts
-    status, size, count, most, failed, sql, response, duration = numbers[:8]
-    return [
-        *(method, path, route, None if status == NO_STATUS else status, outcome),
-        *(_seconds(response), _seconds(duration), size),
-        *(count, _seconds(sql) or 0.0, most, bool(failed), exception, request_id),
-    ]
+    referrer, fingerprint = others
+    times = _seconds(headers), _seconds(first_byte)
+    return [*row, *times, referrer, fingerprint, names, rows, left_out]
 
 
 def _texts(data: bytes) -> list[str | None]:

@@ -113,6 +113,10 @@ mutants: $(VENV)/.test  ## Change the engine's code, print changes that no test 
 bench: $(VENV)/.bench  ## Run the benchmarks, with other libraries for comparison
 	$(BIN)/python -m benchmarks
 
+.PHONY: bench-live
+bench-live: .venv-bench-live/.bench-live  ## Measure the live page, with similar packages for comparison
+	.venv-bench-live/bin/python -m benchmarks.live
+
 # Without root or apt, the installed wrk is used.
 .PHONY: load
 load: $(VENV)/.test  ## Send requests to gunicorn for a minute, compare all counters
@@ -240,6 +244,16 @@ $(VENV)/.servers-built: $(VENV)/.base
 
 .venv-%/.test: .venv-%/.base
 	$(call install_group,.venv-$*,test)
+
+.venv-bench-live/.base: $(INPUTS)
+	$(call set_up,$(@D),$(PYTHON))
+
+# The group has pins of its own where constraints.txt has those of Celery.
+.venv-bench-live/.bench-live: .venv-bench-live/.base
+	grep -v '^tzlocal=' constraints.txt > $(@D)/constraints.txt
+	$(@D)/bin/python -m pip install --quiet --constraint $(@D)/constraints.txt \
+		--group bench-live
+	@touch $@
 
 FLASK_VENVS := $(FLASKS:%=.venv-flask-%) .venv-flask-source
 $(FLASK_VENVS:%=%/.base): $(INPUTS)

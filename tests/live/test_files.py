@@ -186,6 +186,44 @@ def test_lists_that_are_half_written_leave_those_before(folder: Path) -> None:
     assert [row.times for row in statements.rows] == [1]
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("1-ff.live", "it is a link"),
+        ("2-ff.live", "it is not a file"),
+        ("3-ff.live", "it is not a file"),
+        ("worker.lists", "it is not a file"),
+    ],
+)
+def test_what_is_no_file_is_named_with_the_reason(
+    folder: Path, name: str, reason: str
+) -> None:
+    with recorded(folder) as app:
+        get(app, "/")
+    name = name.replace("worker", the(folder, "*.live").stem)
+    (folder / name).unlink(missing_ok=True)
+    if name.startswith("1-"):
+        (folder / name).symlink_to("/etc/passwd")
+    elif name.startswith("2-"):
+        os.mkfifo(folder / name)
+    else:
+        (folder / name).mkdir()
+    snapshot = read_live(folder)
+    assert snapshot.files.skipped_files == ((name, reason),)
+    assert snapshot.total.requests_since_start == 1
+
+
+def test_a_slot_that_is_damaged_is_no_request(folder: Path) -> None:
+    with recorded(folder) as app:
+        get(app, "/")
+    file = the(folder, "*.live")
+    data = bytearray(file.read_bytes())
+    # A number that is nearly 0, where a request would begin.
+    data[128] = 1
+    file.write_bytes(data)
+    assert read_live(folder).in_flight == ()
+
+
 @pytest.mark.parametrize("name", ["notes.live", "1-zz.live", "1-ff.live"])
 def test_what_is_no_file_of_a_worker_is_skipped(folder: Path, name: str) -> None:
     with recorded(folder) as app:

@@ -377,11 +377,9 @@ def test_details_are_found_by_their_keys(folder: Path) -> None:
         ("exchange=../../etc/passwd-1", 404),
         ("exchange=%00", 404),
         ("failure=x", 404),
-        ("find=1&slow_seconds=fast", 400),
-        ("find=1&slow_seconds=nan", 200),
         ("&" * 10_000, 400),
         ("since=" + "9" * 50_000, 200),
-        ("%ff=%ff", 200),
+        ("%ff=%ff", 400),
     ],
 )
 def test_what_is_not_there_is_an_answer(folder: Path, query: str, status: int) -> None:
@@ -390,6 +388,40 @@ def test_what_is_not_there_is_an_answer(folder: Path, query: str, status: int) -
     answer = ask(page(folder), "/data.json", QUERY_STRING=query, **BEARER)
     assert answer.status == status
     assert isinstance(answer.data, dict)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("find=1&slow_seconds=fast", "slow_seconds must be a number"),
+        ("find=1&slow_seconds=nan", "slow_seconds must be a number, as 0.5, got 'nan'"),
+        ("find=1&slow_seconds=-1", "slow_seconds must be a number, as 0.5, got '-1'"),
+        ("find=1&status=5x", "status must be as 404 or 4xx, got '5x'"),
+        ("find=1&outcome=good", "outcome must be one of complete, aborted, error,"),
+        ("find=1&kind=jobs", "kind must be one of requests, work, got 'jobs'"),
+        ("status=5xx", "status belongs to a search; add find=1"),
+        ("find=1&rout=/", "the fields are since, exchange, failure, find, route,"),
+    ],
+)
+def test_a_query_without_a_meaning_is_refused(
+    folder: Path, query: str, message: str
+) -> None:
+    answer = ask(page(folder), "/data.json", QUERY_STRING=query, **BEARER)
+    assert answer.status == 400
+    assert answer.data["error"].startswith(message)
+
+
+def test_a_problem_is_logged_when_it_is_new(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = page(folder)
+    folder.mkdir()
+    for mode, statuses in ((0o755, [503, 503]), (0o700, [200]), (0o755, [503, 503])):
+        folder.chmod(mode)
+        asked = [ask(app, "/data.json", **BEARER).status for _ in statuses]
+        assert asked == statuses
+    assert len(caplog.messages) == 2
+    assert "must be closed to other users" in caplog.messages[0]
 
 
 def test_a_folder_that_others_can_enter_is_said(folder: Path) -> None:

@@ -171,7 +171,7 @@ def test_work_is_found_by_its_kind(folder: Path, kind: str, methods: list[str]) 
             pass
     found = Reader(folder).find({"kind": kind})
     assert [one.method for one in found.exchanges] == methods
-    with pytest.raises(ValueError, match="requests or work"):
+    with pytest.raises(ValueError, match="one of requests, work, got 'jobs'"):
         Reader(folder).find({"kind": "jobs"})
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Mapping
+from contextlib import suppress
 from heapq import nlargest
 from operator import itemgetter
 from typing import Any
 from typing import Final
+from typing import get_args
 
+from ..exchange import ExchangeOutcome
 from ..work import METHOD as WORK
 from ._worker import Entry
 from ._worker import Worker
@@ -16,7 +21,7 @@ from .snapshot import EventRow
 from .snapshot import ExchangeDetail
 from .snapshot import ExchangeRow
 
-__all__ = ["detail_of", "filter_of", "newest", "row_of"]
+__all__ = ["FILTERS", "detail_of", "filter_of", "newest", "row_of"]
 
 _KINDS: Final = ("signal", "template", "sql", "exception")
 _MOST_ROWS: Final = 200
@@ -81,6 +86,9 @@ def _events(texts: list[str], events: list[list[Any]]) -> list[EventRow]:
     ]
 
 
+FILTERS: Final = ("route", "status", "outcome", "slow_seconds", "id", "kind")
+"""The names of the values that a search compares."""
+
 Filter = Callable[[ExchangeRow], bool]
 
 
@@ -90,26 +98,44 @@ def filter_of(asked: Mapping[str, str]) -> Filter:
     :param asked: The values to compare, by ``route``, ``status`` (``"5xx"`` for a
         class), ``outcome``, ``slow_seconds`` (at least so long), ``id`` (how it begins)
         and ``kind``, which is ``"requests"`` or ``"work"``.
-    :raises ValueError: If ``slow_seconds`` is not a number, or ``kind`` is another.
+    :raises ValueError: If a value is none of these.
     """
     checks: list[Filter] = []
     if route := asked.get("route"):
         checks.append(lambda row: row.route == route)
     if status := asked.get("status", "").lower():
+        if not _is_status(status):
+            raise ValueError(f"status must be as 404 or 4xx, got {status!r}")
         checks.append(lambda row: _has_status(row.status, status))
     if outcome := asked.get("outcome"):
+        _check_choice("outcome", outcome, get_args(ExchangeOutcome))
         checks.append(lambda row: row.outcome == outcome)
     if slow := asked.get("slow_seconds"):
-        seconds = float(slow)
+        seconds = _seconds(slow)
         checks.append(lambda row: _duration_of(row) >= seconds)
     if kind := asked.get("kind"):
-        if kind not in _OF_WORK:
-            raise ValueError("kind must be requests or work")
+        _check_choice("kind", kind, _OF_WORK)
         is_work = _OF_WORK[kind]
         checks.append(lambda row: (row.method == WORK) == is_work)
     if request_id := asked.get("id"):
         checks.append(lambda row: (row.request_id or "").startswith(request_id))
     return lambda row: all(check(row) for check in checks)
+
+
+_is_status = re.compile(r"[0-9](?:xx|[0-9]{2})", re.ASCII).fullmatch
+
+
+def _check_choice(name: str, value: str, choices: Collection[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _seconds(text: str) -> float:
+    with suppress(ValueError):
+        seconds = float(text)
+        if seconds >= 0:
+            return seconds
+    raise ValueError(f"slow_seconds must be a number, as 0.5, got {text!r}")
 
 
 def _has_status(status: int | None, asked: str) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 import tempfile
 import time
 from contextlib import suppress
@@ -24,10 +26,12 @@ except ImportError:  # pragma: no cover  # as on Windows
 
 __all__ = [
     "MOST_DEAD",
+    "check_file",
     "check_system",
     "checked_folder",
     "is_worker",
     "live_folder",
+    "reason_of",
     "remove_dead",
 ]
 
@@ -86,6 +90,29 @@ def checked_folder(folder: str | os.PathLike[str]) -> Path:
             f"folder must be the path of a folder, got {folder!r}; leave it out for"
             " the usual one"
         ) from None
+
+
+def check_file(descriptor: int) -> os.stat_result:
+    """Return the status of a file that is to be read.
+
+    :raises ValueError: If it is not a regular file of this user; the message has the
+        reason.
+    """
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is not a file")
+    if found.st_uid != os.geteuid():
+        raise ValueError(f"it belongs to the user {found.st_uid}")
+    return found
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a file was not read."""
+    if not isinstance(error, OSError):
+        return str(error)
+    if error.errno == errno.ELOOP:
+        return "it is a link"
+    return error.strerror or str(error)
 
 
 def remove_dead(folder: OwnFolder) -> None:

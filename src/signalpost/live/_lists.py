@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Iterable
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,6 +15,8 @@ from zlib import crc32
 
 from ..receivers.own_files import opened
 from ..receivers.own_folder import OwnFolder
+from ._folder import check_file
+from ._folder import reason_of
 from ._list_file import LIST_BYTES
 from ._list_file import newest_version
 from ._list_file import read_list
@@ -79,7 +80,7 @@ class Lists:
                 except FileNotFoundError:
                     continue
                 except (OSError, ValueError) as error:
-                    reasons[name] = str(error)
+                    reasons[name] = reason_of(error)
                     continue
                 stack.callback(os.close, descriptor)
                 for key in keys:
@@ -233,10 +234,11 @@ def _opened(folder: OwnFolder, name: str) -> int:
     :raises ValueError: If the file is not a regular file of this user.
     """
     descriptor = opened(folder, name, os.O_RDONLY)
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+    try:
+        check_file(descriptor)
+    except ValueError:
         os.close(descriptor)
-        raise ValueError("it does not belong to this user")
+        raise
     return descriptor
 
 

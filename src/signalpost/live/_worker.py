@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import zlib
 from collections.abc import Iterator
 from sys import byteorder
@@ -14,6 +13,7 @@ from typing import NamedTuple
 from ..receivers.own_files import is_held
 from ..receivers.own_files import opened
 from ..receivers.own_folder import OwnFolder
+from ._folder import check_file
 from ._layout import INDEX_ENTRY
 from ._layout import INDEXED
 from ._layout import Layout
@@ -116,11 +116,7 @@ class Worker:
             raise
 
     def _read(self) -> None:
-        found = os.fstat(self._descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise ValueError("it is not a file")
-        if found.st_uid != os.geteuid():
-            raise ValueError(f"it belongs to the user {found.st_uid}")
+        found = check_file(self._descriptor)
         self.is_alive = is_held(self._descriptor)
         head = os.pread(self._descriptor, 128, 0)
         # Its worker has not written the beginning yet.
@@ -189,7 +185,7 @@ class Worker:
         begin = self.layout.slots
         data = self.data[begin : begin + SLOTS * SLOT.size]
         return tuple(
-            [Slot._make(one) for one in SLOT.iter_unpack(data) if 0 < one[0] < 1e11]
+            [Slot._make(one) for one in SLOT.iter_unpack(data) if _is_time(one[0])]
         )
 
     def routes(self) -> tuple[str, ...]:
@@ -239,6 +235,11 @@ class Worker:
             window = os.pread(self._descriptor, offset + length - begin, at)
             self._window = begin, window
         return window[offset - begin : offset - begin + length]
+
+
+def _is_time(at: float) -> bool:
+    """Return whether a slot is used; a damaged one may have any number."""
+    return 1e9 < at < 1e11
 
 
 def _name(data: bytes) -> str:

@@ -23,6 +23,7 @@ from ..receivers.lines import single_line
 from ..wsgi.finding import sender_of
 from ..wsgi.routes import record_route
 from ._access import Access
+from ._exchanges import FILTERS
 from ._folder import live_folder
 from ._options import token_of
 from ._static import login_page
@@ -42,6 +43,7 @@ __all__ = ["LivePage"]
 
 _log = logging.getLogger("signalpost.live")
 
+_FIELDS: t.Final = ("since", "exchange", "failure", "find")
 _LONGEST_FORM = 4096
 _LONGEST_QUERY = 16_384
 _COMPRESSED_FROM = 1024
@@ -136,6 +138,7 @@ class LivePage:
         if folder is None:
             folder = live_folder(None if app is None else sender_of(app))
         self._reader = Reader(folder)
+        self._problem = ""
         self._hosts = (
             None
             if only_hosts is None
@@ -249,18 +252,30 @@ class LivePage:
         except ValueError as error:
             return _json("400 Bad Request", {"error": single_line(str(error))[:200]})
         except OSError as error:
-            problem = error.strerror or str(error)
-            checked(_log, logging.WARNING).warning(
-                "the live page cannot be read: %s", single_line(str(error))
-            )
-            return _json("503 Service Unavailable", {"error": single_line(problem)})
+            return self._unreadable(error)
+        self._problem = ""
         if data is None:
             problem = "It is no longer recorded; newer records have taken its place."
             return _json("404 Not Found", {"error": problem})
         return _json("200 OK", data)
 
+    def _unreadable(self, error: OSError) -> _Answer:
+        problem = single_line(str(error))
+        # A page may be open for days, and ask every few seconds.
+        if problem != self._problem:
+            self._problem = problem
+            checked(_log, logging.WARNING).warning(
+                "the live page cannot be read: %s", problem
+            )
+        text = single_line(error.strerror or str(error))
+        return _json("503 Service Unavailable", {"error": text})
+
     def _found(self, asked: Mapping[str, str]) -> t.Any:
-        """Return the data of a query; ``None`` if there is none."""
+        """Return the data of a query; ``None`` if there is none.
+
+        :raises ValueError: If it has a field or a value without a meaning.
+        """
+        _check_fields(asked)
         reader = self._reader
         # The lists of the other processes may be a second old.
         flush()
@@ -363,6 +378,15 @@ def _json(status: str, data: t.Any, headers: _Headers | None = None) -> _Answer:
         data, default=json_default, separators=(",", ":"), check_circular=False
     )
     return _Answer(status, headers, body=text, content_type=_JSON)
+
+
+def _check_fields(asked: Mapping[str, str]) -> None:
+    for name in asked:
+        if name in FILTERS and "find" not in asked:
+            raise ValueError(f"{name} belongs to a search; add find=1")
+        if name not in (*_FIELDS, *FILTERS):
+            fields = ", ".join((*_FIELDS, *FILTERS))
+            raise ValueError(f"the fields are {fields}; got {name!r}")
 
 
 def _takes_gzip(environ: WSGIEnvironment) -> bool:

@@ -32,6 +32,7 @@ from ._folder import check_system
 from ._folder import checked_folder
 from ._folder import is_worker
 from ._folder import MOST_DEAD
+from ._folder import reason_of
 from ._layout import HISTORY_SECONDS
 from ._layout import MINUTE_PERIODS
 from ._layout import PERIOD_SECONDS
@@ -221,7 +222,7 @@ class Reader:
                 except FileNotFoundError:
                     continue
                 except (ValueError, OSError) as error:
-                    skipped.append(SkippedFile(fit(name), fit(_reason_of(error))))
+                    skipped.append(SkippedFile(fit(name), fit(reason_of(error))))
                     continue
                 stack.callback(worker.close)
                 if not worker.is_new:
@@ -344,12 +345,6 @@ def _alive_or_newest(workers: Iterable[Worker]) -> Iterator[Worker]:
             if dead[has_served] > MOST_DEAD:
                 continue
         yield one
-
-
-def _reason_of(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    return str(error)
 
 
 def _by_age(folder: OwnFolder) -> list[str]:

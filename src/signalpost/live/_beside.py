@@ -58,10 +58,8 @@ class Beside:
         self._work: dict[str, list[Tally]] = {}
         self._relay: dict[str, list[Tally]] = {}
         for one in workers:
-            layout = one.layout
-            for rows, at in ((self._work, layout.work), (self._relay, layout.relay)):
-                place = at - layout.work
-                rows[one.name] = [*tallies_in(one.beside, place, first_tick, last_tick)]
+            for rows, table in ((self._work, one.work), (self._relay, one.relay)):
+                rows[one.name] = [*tallies_in(table, first_tick, last_tick)]
 
     def parts(self, now: float) -> dict[str, Any]:
         """Return the parts of a snapshot.
@@ -70,7 +68,7 @@ class Beside:
         """
         faults: _Faults = {}
         for one in self._workers:
-            for fault in faults_in(one.beside, one.layout.faults - one.layout.work):
+            for fault in faults_in(one.queues, one.layout.faults - one.layout.queues):
                 faults.setdefault((fault.name, fault.party), []).append(fault)
         work, relay = _merged(self._work), _merged(self._relay)
         # A row that is damaged may have any direction.
@@ -212,8 +210,7 @@ def _queues(
 ) -> tuple[RelayQueueRow, ...]:
     found: dict[str, list[tuple[Worker, Queue]]] = {}
     for worker in workers:
-        layout = worker.layout
-        for queue in queues_in(worker.beside, layout.queues - layout.work):
+        for queue in queues_in(worker.queues, 0):
             found.setdefault(queue.source, []).append((worker, queue))
     # A dispatcher has no queue of its own, as the table has it.
     for name, party in faults:

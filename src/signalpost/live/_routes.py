@@ -238,10 +238,7 @@ class _Group:
 
     def _totals(self, workers: Sequence[Worker]) -> int:
         each = zip(workers, self._orders, strict=True)
-        return sum(
-            order.totals_of(one.data[one.layout.totals : one.layout.minute])
-            for one, order in each
-        )
+        return sum(order.totals_of(one.totals()) for one, order in each)
 
 
 class _Order:

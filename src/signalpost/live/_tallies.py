@@ -37,11 +37,11 @@ __all__ = [
     "Key",
     "Tallies",
     "Tally",
-    "any_in",
     "cut",
     "overflow_in",
     "tallies_in",
     "text_of",
+    "used_in",
 ]
 
 # The counters of work, and those of events.
@@ -193,20 +193,15 @@ class _Row:
         self.seconds = self.longest = self.ages = self.oldest = 0.0
 
 
-def tallies_in(
-    data: bytes, at: int, first_tick: int, last_tick: int
-) -> Iterator[Tally]:
+def tallies_in(data: bytes, first_tick: int, last_tick: int) -> Iterator[Tally]:
     """Yield the rows of a table that have counts.
 
-    :param at: Where the table begins in the data of the file.
+    :param data: The table, as far as it is used.
     :param first_tick: The number of the first period of the last minute.
     :param last_tick: The number of the last one.
     """
-    used, _ = TALLY_TOP.unpack_from(data, at)
-    at += TALLY_TOP.size
-    end = at + min(used, TALLY_ROWS) * TALLY_ROW_BYTES
     minute_at = first_tick * PERIOD_SECONDS
-    for row in _ROW.iter_unpack(data[at:end]):
+    for row in _ROW.iter_unpack(data[TALLY_TOP.size :]):
         counts = row[_TOTALS_AT:_SECONDS_AT]
         if not any(counts):
             continue
@@ -230,15 +225,15 @@ def _minute_in(
     return tuple(map(sum, zip(*recent, strict=True))) or _NONE
 
 
-def any_in(data: bytes, at: int) -> bool:
-    """Return whether a table has rows with names."""
-    used: int = TALLY_TOP.unpack_from(data, at)[0]
-    return used > 1
+def used_in(data: bytes) -> int:
+    """Return how many rows a table has; the first one is of what has no other."""
+    used: int = TALLY_TOP.unpack_from(data)[0]
+    return max(1, min(used, TALLY_ROWS))
 
 
-def overflow_in(data: bytes, at: int) -> int:
+def overflow_in(data: bytes) -> int:
     """Return how many units of work in flight have no slot."""
-    overflow: int = TALLY_TOP.unpack_from(data, at)[1]
+    overflow: int = TALLY_TOP.unpack_from(data)[1]
     return overflow
 
 

@@ -26,9 +26,12 @@ from ._layout import SLOT
 from ._layout import SLOTS
 from ._layout import Start
 from ._layout import start_of
+from ._layout import TALLY_ROW_BYTES
+from ._layout import TALLY_TOP
+from ._layout import TOTALS
 from ._records import unpacked
-from ._tallies import any_in
 from ._tallies import overflow_in
+from ._tallies import used_in
 
 __all__ = ["Entry", "Slot", "Worker"]
 
@@ -85,7 +88,6 @@ class Worker:
         "_descriptor",
         "_index",
         "_window",
-        "beside",
         "data",
         "in_flight",
         "is_alive",
@@ -93,13 +95,20 @@ class Worker:
         "layout",
         "live",
         "name",
+        "queues",
+        "relay",
         "start",
+        "work",
     )
 
     data: bytes
-    """The file up to the minutes of the routes."""
-    beside: bytes
-    """The part of the file with what is of no request."""
+    """The file up to the names of the routes."""
+    work: bytes
+    """The table of units of work, as far as it is used."""
+    relay: bytes
+    """The table of events, likewise."""
+    queues: bytes
+    """The queues of relays, and their failures."""
     in_flight: tuple[Slot, ...]
     """The requests in flight that have slots."""
     live: LiveFields
@@ -129,14 +138,15 @@ class Worker:
             raise ValueError(
                 f"it has {found.st_size} bytes, and must have {layout.size}"
             )
-        self.data = self._part(0, layout.minute)
+        self.data = self._part(0, layout.names)
         # After the counts, so that it has each record that is counted.
         self._index = self._part(layout.index, layout.ring)
         self.live = live_fields(self.data)
         if not 2 <= self.live.route_count <= layout.rows:
             raise ValueError("its counts are damaged")
         self.in_flight = self._slots()
-        self.beside = self._part(layout.work, layout.index)
+        self.work, self.relay = map(self._table, (layout.work, layout.relay))
+        self.queues = self._part(layout.queues, layout.index)
 
     def _part(self, begin: int, end: int) -> bytes:
         data = os.pread(self._descriptor, end - begin, begin)
@@ -144,13 +154,26 @@ class Worker:
             raise ValueError("it was cut while it was read")
         return data
 
+    def _table(self, at: int) -> bytes:
+        """Return a table: its top and its used rows, of which there are few."""
+        end = at + TALLY_TOP.size + TALLY_ROW_BYTES
+        data = self._part(at, end)
+        return data + self._part(end, end + (used_in(data) - 1) * TALLY_ROW_BYTES)
+
     def minute(self, number: int) -> bytes:
-        """Return a period of the routes' last minute; nothing if the file was cut.
+        """Return a period of the routes' last minute.
 
         :param number: Its place, from 0.
         """
         size = self.layout.minute_bytes
-        at = self.layout.minute + number * size
+        return self._later(self.layout.minute + number * size, size)
+
+    def totals(self) -> bytes:
+        """Return the counts of the routes since the start."""
+        return self._later(self.layout.totals, self.layout.rows * TOTALS.size)
+
+    def _later(self, at: int, size: int) -> bytes:
+        """Return a part that not each poll reads; zeros if the file was cut since."""
         data = os.pread(self._descriptor, size, at)
         return data if len(data) == size else bytes(size)
 
@@ -172,14 +195,14 @@ class Worker:
         live = self.live
         if live.ended_at:
             return "ended"
-        is_of_work = not live.requests and any_in(self.beside, 0)
+        is_of_work = not live.requests and used_in(self.work) > 1
         is_at_rest = is_of_work and not self.in_flight and not self.work_overflow
         return "ended" if is_at_rest else "killed"
 
     @property
     def work_overflow(self) -> int:
         """Return how many units of work in flight have no slot."""
-        return overflow_in(self.beside, 0)
+        return overflow_in(self.work)
 
     def _slots(self) -> tuple[Slot, ...]:
         begin = self.layout.slots
@@ -190,11 +213,10 @@ class Worker:
 
     def routes(self) -> tuple[str, ...]:
         """Return the names of the rows that are used."""
-        begin = self.layout.names
-        end = begin + self.live.route_count * NAME_BYTES
+        size = self.live.route_count * NAME_BYTES
+        data = self._later(self.layout.names, size)
         return tuple(
-            _name(self.data[at : at + NAME_BYTES])
-            for at in range(begin, end, NAME_BYTES)
+            _name(data[at : at + NAME_BYTES]) for at in range(0, size, NAME_BYTES)
         )
 
     def entries(self, after: int = 0) -> Iterator[Entry]:

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import accumulate
 from struct import Struct
 from sys import byteorder
@@ -44,6 +45,8 @@ _MIDDLES: Final = tuple(float(f"{middle_of(one):.6g}") for one in range(BUCKETS)
 Quantiles: TypeAlias = tuple[float | None, float | None, float | None]
 
 
+# Between two polls, most routes and periods keep theirs.
+@lru_cache(maxsize=512)
 def quantiles(histogram: bytes) -> Quantiles:
     """Return p50, p90 and p99 of a histogram, in seconds.
 

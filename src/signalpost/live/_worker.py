@@ -36,6 +36,9 @@ from ._tallies import used_in
 __all__ = ["Entry", "Slot", "Worker"]
 
 _WINDOW_BYTES: Final = 1 << 15
+# When a request can have started: a slot that is damaged may have any number.
+_OLDEST: Final = 1e9
+_NEWEST: Final = 1e11
 
 
 class Entry(NamedTuple):
@@ -208,7 +211,11 @@ class Worker:
         begin = self.layout.slots
         data = self.data[begin : begin + SLOTS * SLOT.size]
         return tuple(
-            [Slot._make(one) for one in SLOT.iter_unpack(data) if _is_time(one[0])]
+            [
+                Slot._make(one)
+                for one in SLOT.iter_unpack(data)
+                if _OLDEST < one[0] < _NEWEST
+            ]
         )
 
     def routes(self) -> tuple[str, ...]:
@@ -257,11 +264,6 @@ class Worker:
             window = os.pread(self._descriptor, offset + length - begin, at)
             self._window = begin, window
         return window[offset - begin : offset - begin + length]
-
-
-def _is_time(at: float) -> bool:
-    """Return whether a slot is used; a damaged one may have any number."""
-    return 1e9 < at < 1e11
 
 
 def _name(data: bytes) -> str:

@@ -187,6 +187,22 @@ def test_outcome_depends_on_what_is_raised(
     assert current_exchange() is None
 
 
+@pytest.mark.parametrize("answer", ["n\n", ""], ids=["no", "end"])
+def test_command_that_its_user_aborts_is_aborted(
+    answer: str, app: App, finished: list[Work]
+) -> None:
+    import click
+    from click.testing import CliRunner
+
+    @click.command
+    @work("nightly", app)
+    def nightly() -> None:
+        click.confirm("Delete all?", abort=True)
+
+    assert CliRunner().invoke(nightly, input=answer).exit_code == 1
+    assert [one.outcome for one in finished] == ["aborted"]
+
+
 def test_leaving_click_by_its_exit_is_no_failure(
     app: App, finished: list[Work]
 ) -> None:

@@ -51,8 +51,8 @@ class Work(Exchange):
     the unit of work, that it was begun in.
 
     ``outcome`` is ``"complete"``; ``"error"`` if the work raised; ``"aborted"`` if it
-    was interrupted (``KeyboardInterrupt``, a cancelled task, a task that requests a
-    retry); or ``"lost"`` if the process died before the end.
+    was interrupted (``KeyboardInterrupt``, Click's ``Abort``, a cancelled task, a task
+    that requests a retry); or ``"lost"`` if the process died before the end.
 
     .. versionadded:: 0.1
     """
@@ -314,9 +314,12 @@ def _is_stop(error: BaseException) -> bool:
     """Return whether an exception ends work from outside: it is not a failure."""
     if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
         return True
-    # That of concurrent.futures is an Exception.
-    is_failure = isinstance(error, Exception)
-    return not is_failure and type(error).__name__ in _CANCELLATIONS
+    kind = type(error)
+    if isinstance(error, Exception):
+        # Click's, for Ctrl-C at a prompt and for "no" to a question. The cancellation
+        # of concurrent.futures is a failure.
+        return kind.__name__ == "Abort" and kind.__module__ == "click.exceptions"
+    return kind.__name__ in _CANCELLATIONS
 
 
 def _is_good_exit(error: BaseException) -> bool:

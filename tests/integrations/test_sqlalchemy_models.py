@@ -184,6 +184,7 @@ def test_statements_without_objects_are_not_sent(session: orm.Session) -> None:
         session.execute(sa.insert(Mug), [{"name": "blue"}])
         session.execute(sa.update(Mug).values(name="red"))
         session.execute(sa.delete(Mug))
+        session.bulk_save_objects([Mug(name="green")])
     assert sent == []
 
 

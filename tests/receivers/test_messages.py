@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import orm
 
+from signalpost.receivers.masking import LONGEST_READ
 from signalpost.receivers.messages import has_database_error
 from signalpost.receivers.messages import hide_values
 from signalpost.receivers.messages import message_without_values
@@ -176,6 +177,15 @@ def test_message_of_a_driver_is_cut_where_values_begin(
     assert shown(message).startswith(expected)
     if len(expected) > 30:
         assert "…" in shown(message) or shown(message) == expected
+
+
+@pytest.mark.parametrize("part", ["x", "'x", ")", ": ", "(5", "column ", "value is "])
+def test_long_message_is_read_to_a_bound(part: str) -> None:
+    message = f"near {part * (3_000_000 // len(part))} x"
+    assert len(shown(message)) <= LONGEST_READ + 1
+    assert shown(message).endswith("…")
+    end = shown("x" * (LONGEST_READ - 20) + ' value "7351" at key')
+    assert end == "x" * (LONGEST_READ - 20) + " value …"
 
 
 def of_driver(*arguments: object, **named: object) -> Exception:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from traceback import TracebackException
 
+from .masking import LONGEST_READ
 from .masking import masked_for
 
 __all__ = ["has_database_error", "hide_values", "message_without_values"]
@@ -139,12 +140,17 @@ def hide_values(trace: TracebackException, exception: BaseException) -> None:
 
 
 def _cut(message: str) -> str:
-    line = message.partition("\n")[0]
+    line = _first_line(message)
     for part in _part_of_a_message.finditer(line):
         if part["value"] is not None:
             key = _key.search(line, part.end())
             return f"{line[: part.start()]}…{'' if key is None else key[0]}"
-    return line
+    return line if len(line) < LONGEST_READ else f"{line}…"
+
+
+def _first_line(message: str) -> str:
+    """Return what is read of a message: a long one takes seconds."""
+    return message[:LONGEST_READ].partition("\n")[0]
 
 
 def _hidden(message: str) -> str:
@@ -165,7 +171,7 @@ def _is_custom(error: object, message: str) -> bool:
         return True
     if isinstance(number, int) and (number == _SIGNALLED or number >= _FIRST_OF_USERS):
         return True
-    return _custom.search(message.partition("\n")[0]) is not None
+    return _custom.search(_first_line(message)) is not None
 
 
 def _is_of_database(exception: BaseException) -> bool:

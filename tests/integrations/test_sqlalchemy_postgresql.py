@@ -37,6 +37,8 @@ from signalpost.testing import capture
 from signalpost.testing import Sent
 from tests.integrations.postgresql import free_port
 from tests.integrations.postgresql import running_postgresql
+from tests.receivers.accepted import SECRET
+from tests.receivers.accepted import shown_values
 from tests.wsgi.serving import Server
 
 SETTINGS = ("-c", "max_prepared_transactions=4")
@@ -754,6 +756,25 @@ def test_message_of_the_server_is_cut_where_values_begin(
         message = message_without_values(exception, str(exception))
         assert "7351" not in message
         assert kept in message
+
+
+@pytest.mark.parametrize("strings", ["on", "off"])
+def test_no_value_that_the_server_returns_is_shown(server: str, strings: str) -> None:
+    psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
+    seeds = [
+        f"SELECT '{SECRET}'",
+        f"SELECT E'\\'{SECRET}', 'a'\n'b'",
+        f"SELECT $${SECRET}$$, $a${SECRET}$a$, '{SECRET}'::text",
+        f"SELECT /* /* */ */ '{SECRET}' -- x\n, 2 AS \"a\"",
+    ]
+    with psycopg.connect(f"postgresql://{server}", autocommit=True) as connection:
+        connection.execute("SET escape_string_warning = off")
+        connection.execute(f"SET standard_conforming_strings = {strings}")
+
+        def returned(statement: str) -> str:
+            return repr(connection.execute(statement).fetchall())
+
+        assert shown_values(returned, ("postgresql", ""), seeds, 10_000) == []
 
 
 def _causes(exception: BaseException) -> Iterator[BaseException]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import itertools
+import sqlite3
 import tracemalloc
 import typing as t
+from contextlib import closing
 
 import pytest
 import sqlalchemy as sa
@@ -25,6 +27,7 @@ from signalpost.receivers.masking import masked
 from signalpost.receivers.masking import shape_of
 from signalpost.receivers.statements import operation_of
 from tests.growth import grows_at_most
+from tests.receivers.accepted import shown_values
 
 DIALECTS = ["postgresql", "mysql", "mariadb", "sqlite", "oracle", "mssql"]
 STRICT = ["postgresql", "oracle", "mssql"]
@@ -125,6 +128,12 @@ def test_values_are_hidden_and_all_else_is_shown(
         ("mysql", "SELECT `never closed", "SELECT ? …"),
         ("mysql", "SELECT /* a /* b */ a", "SELECT a"),
         ("mysql", "SELECT $$, 'x'", "SELECT $$, ?"),
+        # MySQL executes the first two, where a string may have the end of a comment.
+        ("mysql", "SELECT /*! 'a*/b' */, c", "SELECT ? …"),
+        ("mysql", "SELECT /*!40101 a /* b */ 'c' */ 'd'", "SELECT ? …"),
+        ("mysql", "SELECT /*!99999 it's */ 'b'", "SELECT ? …"),
+        ("mysql", "SELECT /*! STRAIGHT_JOIN - * / */ a", "SELECT a"),
+        ("mysql", "SELECT 1 --\x01it's\n, 'b'", "SELECT ? , ?"),
         ("sqlite", 'WHERE a = "blue"', "WHERE a = ?"),
         ("sqlite", 'SELECT "a"."b 1" FROM "c"', 'SELECT "a"."b 1" FROM "c"'),
         (
@@ -148,6 +157,12 @@ def test_values_are_hidden_and_all_else_is_shown(
         ("", "SELECT q'[it's]', a", "SELECT ? …"),
         ("", "SELECT a # it's\n, 'x'", "SELECT a ? …"),
         ("", "SELECT 5--'x', a", "SELECT ?? …"),
+        ("", "SELECT 5 --\n'x\ny', a", "SELECT ? ?, a"),
+        ("", "SELECT 5 --\r\n'x\ny', a", "SELECT ? ?, a"),
+        ("", "SELECT 5 -- it's\t\n'x'", "SELECT ? ?"),
+        ("", "SELECT 5 --\xa0\n'x'", "SELECT ? ? …"),
+        ("", "SELECT /*! 'a*/b' */, c", "SELECT ? …"),
+        ("", "SELECT 1 $a$$a, 'x $a$ y', b", "SELECT ? ? …"),
         ("", "SELECT /* a /* b */ a", "SELECT ? …"),
         ("", "SELECT [it's], 'x'", "SELECT ? …"),
         ("", "SELECT a[1]", "SELECT a[?]"),
@@ -420,6 +435,30 @@ def test_a_long_statement_is_read_to_a_bound() -> None:
     assert len(masked(statement)) <= LONGEST_READ
     cut_within = "SELECT " + " " * (LONGEST_READ - 10) + "'Zq7351'"
     assert masked(cut_within) == "SELECT ?"
+
+
+ACCEPTED_BY_ALL = [
+    f"SELECT '{SECRET}'",
+    f"SELECT 'a' || '{SECRET}', 2",
+    f"SELECT /* c */ '{SECRET}' -- x\n, 2",
+    f"SELECT 1 --\n, '{SECRET}' AS \"a\"",
+    f"SELECT 5 AS a WHERE '{SECRET}' = '{SECRET}' AND 1.5e3 > -.5",
+]
+
+
+def test_no_value_that_sqlite_returns_is_shown() -> None:
+    seeds = [
+        *ACCEPTED_BY_ALL,
+        f'SELECT "{SECRET}"',
+        f"SELECT [a], `a`, '{SECRET}' FROM (SELECT 1 AS a)",
+        f'SELECT "a"."b", \'{SECRET}\' FROM (SELECT 1 AS b) AS "a"',
+    ]
+    with closing(sqlite3.connect(":memory:")) as connection:
+
+        def returned(statement: str) -> str:
+            return repr(connection.execute(statement).fetchall())
+
+        assert shown_values(returned, ("sqlite", ""), seeds, 60_000) == []
 
 
 HOSTILE = [

@@ -92,9 +92,12 @@ _MYSQL = _pattern(
     _QUALIFIED_NAME,
     _DOUBTFUL_DOUBLE,
     _BACKTICKS,
+    # MySQL executes what is in /*! such a comment */, unless it is for a later version.
+    # Both end it in the same place if nothing in it has an end of its own.
+    _COMMENT % r"/\*M?!(?:[^'\"`#/*-]++|\*(?!/)|/(?!\*)|-(?!-))*+\*/",
+    _IN_DOUBT % r"(?:`|/\*M?!).*+",
     _BLOCK,
-    _COMMENT % r"(?:#|--(?=[\s\x00-\x1f]|\Z))[^\n]*+",
-    _IN_DOUBT % r"`.*+",
+    _COMMENT % r"(?:#|--(?=[\x00-\x20\x7f]|\Z))[^\n]*+",
 )
 _SQLITE = _pattern(
     _STRING,
@@ -118,15 +121,14 @@ _MSSQL = _pattern(
     _IN_DOUBT % r'["\[].*+',
 )
 _UNKNOWN = _pattern(
-    _IN_DOUBT % r"(?:(?:[Ee]|[Nn]?[Qq])'|/\*[^*/]*+/\*|#|`[^`]*+\Z"
+    _IN_DOUBT % r"(?:(?:[Ee]|[Nn]?[Qq])'|/\*M?!|/\*[^*/]*+/\*|\$\w*+\$|#|`[^`]*+\Z"
     r"|\[[^\]\['\"`]*+['\"`]).*+",
     _DOUBTFUL_STRING,
-    _DOLLARS,
     _QUALIFIED_NAME,
     _DOUBTFUL_DOUBLE,
     _BACKTICKS,
     _COMMENT % r"/\*(?:[^/*]++|\*(?!/)|/(?!\*))*(?:\*/|\Z)",
-    _COMMENT % r"--\s[^\n\r]*+(?=\r?\n|\Z)",
+    _COMMENT % r"--(?:[ \t][^\n\r]*+)?(?=\r?\n|\Z)",
     r"(?P<dashes>(?:/\*|--).*+)",
 )
 
@@ -270,7 +272,7 @@ _SHOWN: Mapping[str, str | None] = {
     "other": None,
     "nested": " ",
     **dict.fromkeys(("name", "name_1", "name_2"), None),
-    **dict.fromkeys(("comment", "comment_1"), " "),
+    **dict.fromkeys(("comment", "comment_1", "comment_2"), " "),
     **dict.fromkeys(("doubt", "rest", "more", "dashes"), "? …"),
 }
 """The text shown for each group of a pattern; ``None`` for the group itself."""

@@ -50,7 +50,8 @@ def connect_celery(celery_app: t.Any, sender: object = None) -> None:
     A task that raises has the outcome ``"error"``. A task that requests a retry, or is
     rejected or ignored, has ``"aborted"``. Each try is a unit of work. If a process of
     the worker was killed, for example by a time limit, the main process sends both
-    signals with the outcome ``"lost"`` and Celery's exception. If ``SIGTERM`` ended the
+    signals with the outcome ``"lost"`` and Celery's exception, unless Celery runs the
+    task again (``task_reject_on_worker_lost``). If ``SIGTERM`` ended the
     process, the process may have sent ``"aborted"``, too. A task that raises
     ``SystemExit`` has ``"error"`` and, with the pool ``prefork``, also ``"lost"``,
     because its process has ended.

@@ -223,16 +223,26 @@ def test_message_that_the_application_raises_in_the_database_is_hidden(
     )
 
 
-def test_message_that_the_application_raised_before_a_rollback_is_hidden() -> None:
-    original = f"(psycopg.errors.RaiseException) {RAISED}\nCONTEXT: x"
-    error = sa.exc.PendingRollbackError(
-        f"This Session's transaction has been rolled back. Original exception was:"
-        f" {original}"
-    )
-    assert message_without_values(error, str(error)) == (
-        "This Session's transaction has been rolled back. Original exception was:"
-        " (psycopg.errors.RaiseException) …"
-    )
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("psycopg.errors.RaiseException", f"{RAISED}\nCONTEXT: x"),
+        ("sqlalchemy.dialects.postgresql.asyncpg.Error", RAISED),
+        (
+            "sqlalchemy.dialects.postgresql.asyncpg.Error",
+            f"<class 'asyncpg.exceptions.RaiseError'>: {RAISED}",
+        ),
+        ("pg8000.dbapi.ProgrammingError", str({"S": "E", "C": "P0001", "M": RAISED})),
+        ("pymysql.err.OperationalError", f"(1644, '{RAISED}')"),
+        ("mysql.connector.errors.DatabaseError", f"1644 (45000): {RAISED}"),
+    ],
+)
+def test_message_that_the_application_raised_before_a_rollback_is_hidden(
+    kind: str, message: str
+) -> None:
+    before = "This Session's transaction has been rolled back. Original exception was:"
+    error = sa.exc.PendingRollbackError(f"{before} ({kind}) {message}")
+    assert message_without_values(error, str(error)) == f"{before} ({kind}) …"
 
 
 @pytest.mark.parametrize("number", [1062, 1643, 2013, 49_999])

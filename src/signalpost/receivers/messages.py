@@ -57,10 +57,10 @@ _part_of_a_message = re.compile(
     r"|(?<=\bopen database: ))"
 )
 # What a function or a trigger of the application raises, by the class that psycopg
-# and asyncpg have for it; of Oracle and SQL Server, by the numbers for it.
+# and asyncpg have for it, or the number that another driver writes.
 _custom = re.compile(
     r"\b(?:RaiseException|RaiseError|AssertFailure|AssertError)\b"
-    r"|\bORA-20\d{3}:|\(5\d{4,}\) ?\(SQL"
+    r"|\bORA-20\d{3}:|\(5\d{4,}\) ?\(SQL|\(1644, |\b1644 \(|'C': 'P0"
 )
 _CUSTOM_STATES = ("P0", "45")
 """How the states of SQL begin that PostgreSQL's RAISE and ASSERT set, and SIGNAL."""
@@ -68,6 +68,8 @@ _SIGNALLED = 1644
 """MySQL's number for SIGNAL."""
 _FIRST_OF_USERS = 50_000
 """SQL Server's first number for messages of users."""
+
+_ANY_OF_ASYNCPG = "(sqlalchemy.dialects.postgresql.asyncpg.Error) "
 
 _wrapped = re.compile(r"\([\w.]+\) ")
 
@@ -97,6 +99,8 @@ def message_without_values(exception: BaseException, message: str) -> str:
     if not mark and original.startswith("(raised as a result of "):
         intro, mark, original = original.partition("\n")
     is_custom = _is_custom(getattr(exception, "orig", None) or exception, original)
+    # In the text of another error, SQLAlchemy's one class for asyncpg hides which.
+    is_custom = is_custom or (bool(mark) and original.startswith(_ANY_OF_ASYNCPG))
     shown = f"{intro}{mark}{_hidden(original) if is_custom else _cut(original)}"
     if not found:
         return shown

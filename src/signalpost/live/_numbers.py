@@ -45,7 +45,7 @@ _MIDDLES: Final = tuple(float(f"{middle_of(one):.6g}") for one in range(BUCKETS)
 Quantiles: TypeAlias = tuple[float | None, float | None, float | None]
 
 
-# Between two polls, most routes and periods keep theirs.
+# Between two polls, most routes and periods have the same histogram.
 @lru_cache(maxsize=512)
 def quantiles(histogram: bytes) -> Quantiles:
     """Return p50, p90 and p99 of a histogram, in seconds.

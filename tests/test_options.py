@@ -20,6 +20,7 @@ from signalpost.integrations.relay import Listener
 from signalpost.integrations.relay import Relay
 from signalpost.integrations.relay.prometheus import RelayCollector
 from signalpost.live import LivePage
+from signalpost.live import LiveRecorder
 
 Make: t.TypeAlias = t.Callable[[t.Any], object]
 
@@ -50,7 +51,6 @@ def strings(
     example: str,
     valid: str,
     *,
-    prefix: str = "",
     may_be_none: bool = False,
     may_be_empty: bool = False,
     is_ordered: bool = False,
@@ -58,7 +58,7 @@ def strings(
     kind = "list" if is_ordered else "collection"
 
     def got(value: object) -> str:
-        return f"{prefix}{option} must be a {kind} of {what}, got {value!r}; {write}"
+        return f"{option} must be a {kind} of {what}, got {value!r}; {write}"
 
     write = f"write {example}"
     return Listed(
@@ -66,10 +66,10 @@ def strings(
         got(valid),
         got(7),
         None if may_be_none else got(None),
-        f"{prefix}each of the {what} in {option} must be a string, got 1; {write}",
+        f"each of the {what} in {option} must be a string, got 1; {write}",
         None
         if may_be_empty
-        else f"{prefix}none of the {what} in {option} may be an empty string; {write}",
+        else f"none of the {what} in {option} may be an empty string; {write}",
         valid,
         got({valid}) if is_ordered else None,
     )
@@ -141,7 +141,14 @@ RECEIVERS: dict[tuple[str, str], Listed] = {
         "networks",
         '["10.0.0.0/8"]',
         "10.0.0.0/8",
-        prefix="who may read the metrics: ",
+        may_be_none=True,
+    ),
+    ("live", "networks"): strings(
+        lambda networks: LiveRecorder(path="/live", token="x" * 16, networks=networks),
+        "networks",
+        "networks",
+        '["10.0.0.0/8"]',
+        "10.0.0.0/8",
         may_be_none=True,
     ),
     ("prometheus", "buckets"): numbers(made("prometheus", "buckets"), "buckets"),

@@ -218,15 +218,23 @@ def configured(check: Callable[..., T], option: str, *args: Any, **kwargs: Any) 
         raise ConfigurationError(str(error), key=option) from error
 
 
-def checked_path(path: object, example: str) -> str:
+def checked_path(path: object, example: str, *, may_be_root: bool = True) -> str:
     """Return the option ``path``: where an application serves metrics or a page.
 
+    :param example: A right value.
+    :param may_be_root: Whether ``"/"`` is one.
     :raises ConfigurationError: If it cannot be the path of a URL.
     """
     if not isinstance(path, str) or not _is_path(path):
         raise ConfigurationError(
             "path must begin with / and have no variables and no query, as"
             f' "{example}", got {_shown(path)}',
+            key="path",
+        )
+    if not may_be_root and not path.strip("/"):
+        raise ConfigurationError(
+            f'path must not be "/", where the application is; choose another, as'
+            f' "{example}"',
             key="path",
         )
     return path

@@ -33,9 +33,9 @@ use = lambda _: request_arrived.send("shop")
 """
 
 FAILING_CHECK = """
-from signalpost.integrations.prometheus._access import Access
-access = Access(None, None, None, lambda environ: 1 / 0)
-use = lambda path: access.refusal({"PATH_INFO": path})
+from signalpost.integrations.prometheus import PrometheusMetrics
+metrics = PrometheusMetrics(allows=lambda environ: 1 / 0)
+use = lambda path: metrics.metrics_app({"PATH_INFO": path}, lambda *given: None)
 """
 
 FAILING_PROPAGATOR = """

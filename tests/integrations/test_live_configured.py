@@ -123,6 +123,40 @@ def test_a_path_serves_the_page(
     assert get(app, "/items/mug").status_code == 200
 
 
+def test_a_route_that_is_added_later_is_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = new_app(tmp_path, {"live": {"path": "/live", "token": TOKEN}})
+    Signalpost(app)
+    app.add_url_rule("/live/<name>", "own", lambda name: name)
+    for _ in range(2):
+        assert get(app, "/live/login.html").data == b"login.html"
+        assert get(app, "/live/", headers=HEADERS).status_code == 404
+    (message,) = caplog.messages
+    assert message.startswith(
+        "the live page cannot be served, as the application has got a route /live/"
+    )
+    disable(app)
+
+
+def test_a_file_and_networks_protect_the_page(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "shop.ini").write_text(f"""
+[signalpost.receivers.live]
+path = /live
+token_file = {tmp_path / "token"}
+networks = 10.0.0.0/8 127.0.0.0/8
+""")
+    app = flask.Flask("shop", instance_path=str(tmp_path))
+    app.config["SIGNALPOST_CONFIG"] = tmp_path / "shop.ini"
+    Signalpost(app)
+    assert get(app, "/live/").status_code == 401
+    assert get(app, "/live/", headers=HEADERS).status_code == 200
+    far = {"REMOTE_ADDR": "11.0.0.1"}
+    assert get(app, "/live/", headers=HEADERS, environ_base=far).status_code == 403
+    disable(app)
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import os
 import threading
 import typing as t
 import weakref
@@ -702,7 +703,11 @@ def test_a_request_does_not_wait_for_a_scrape() -> None:
         ({"token": ""}, "token must be"),
         ({"token": "a b"}, "token must be"),
         ({"token": "a", "token_file": "b"}, "both given"),
-        ({"token_file": "/no/such/file"}, "who may read"),
+        ({"token_file": "/no/such/file"}, "No such file"),
+        ({"token_file": os.devnull}, "token must be"),
+        ({"token_env": "NOT_SET_ANYWHERE"}, "NOT_SET_ANYWHERE, which is not set"),
+        ({"token_env": ""}, "token_env must be the name of an environment variable"),
+        ({"token_env": "A", "token_file": "b"}, "token_env and token_file were both"),
         ({"networks": "10.0.0.0/8"}, "networks must be a collection"),
         ({"networks": ["10.0.0.1/8"]}, "has host bits set"),
         ({"allows": True}, "allows must be callable"),

@@ -124,7 +124,7 @@ def test_a_route_that_is_there_is_an_error(rule: str, path: str, method: str) ->
     app = new_app()
     app.add_url_rule(rule, "own", lambda: "own", methods=[method])
     message = refusal(app, path=path)
-    assert f"path: the application has a route '{path}' already; choose" in message
+    assert f"path: the application has a route '{rule}' already; choose" in message
     assert message.startswith('app.config["SIGNALPOST_RECEIVERS"], [signalpost.rec')
 
 
@@ -144,6 +144,12 @@ def test_a_route_with_variables_stands_back() -> None:
     assert text_at(client, "/metricsx") == "metricsx"
 
 
+def test_a_route_with_defaults_is_a_route_too() -> None:
+    app = new_app()
+    app.add_url_rule("/metrics", "own", lambda page: "own", defaults={"page": 1})
+    assert "already" in refusal(app, path="/metrics")
+
+
 def test_a_route_that_is_added_later_is_served_and_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -154,7 +160,7 @@ def test_a_route_that_is_added_later_is_served_and_logged_once(
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert record.getMessage() == (
-        "the metrics are not served, as the application has got a route /metrics;"
+        "the metrics cannot be served, as the application has got a route /metrics;"
         " choose another path, or remove that route"
     )
 

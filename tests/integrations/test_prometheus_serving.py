@@ -17,6 +17,7 @@ import pytest
 
 from signalpost import SignalMiddleware
 from signalpost.integrations.flask import Signalpost
+from signalpost.wsgi import serving
 from tests.wsgi.serving import environ_of
 from tests.wsgi.serving import hello
 from tests.wsgi.serving import sandwiched
@@ -26,7 +27,6 @@ pytest.importorskip("prometheus_client", reason="prometheus-client is not instal
 
 from prometheus_client import CollectorRegistry
 
-from signalpost.integrations.prometheus import _serving
 from signalpost.integrations.prometheus import PrometheusMetrics
 from tests.integrations.test_prometheus import counting
 from tests.integrations.test_prometheus import figure
@@ -161,6 +161,25 @@ def test_a_token_is_read_from_a_file(tmp_path: Path) -> None:
     assert scraped(metrics).status == "401 Unauthorized"
     authorization = {"HTTP_AUTHORIZATION": "Bearer s3cret"}
     assert scraped(metrics, **authorization).status == "200 OK"
+
+
+def test_a_token_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_SCRAPE", "s3cret")
+    metrics = PrometheusMetrics(token_env="SHOP_SCRAPE")
+    monkeypatch.delenv("SHOP_SCRAPE")
+    assert scraped(metrics).status == "401 Unauthorized"
+    authorization = {"HTTP_AUTHORIZATION": "Bearer s3cret"}
+    assert scraped(metrics, **authorization).status == "200 OK"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_in_place_of_a_token_file_blocks_no_scrape(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("s3cret")
+    metrics = PrometheusMetrics(token_file=path)
+    path.unlink()
+    os.mkfifo(path)
+    assert scraped(metrics).status == "503 Service Unavailable"
 
 
 def test_a_token_file_is_read_again_when_it_changes(
@@ -349,7 +368,7 @@ def test_moments_without_a_free_thread_end(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_client_that_takes_too_long_is_sent_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_serving._Server, "_MOST_SECONDS", 0.1)
+    monkeypatch.setattr(serving, "_MOST_SECONDS", 0.1)
     with (
         PrometheusMetrics().serve() as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=10) as one,
@@ -380,7 +399,7 @@ def test_a_client_that_breaks_off_is_no_trouble(
 
 def test_a_child_does_not_hold_the_port() -> None:
     with PrometheusMetrics().serve() as server:
-        _serving._close_all()
+        serving._close_all()
         assert server._server.socket.fileno() == -1
 
 

@@ -314,9 +314,8 @@ def test_a_page_that_others_are_around_lets_all_pass_when_it_is_removed(
             return hello(environ, start_response)
 
     app: t.Any = Shop()
-    mount = mounted_page(
-        app, "/live", lambda inner: LivePage(inner, folder=folder, token=TOKEN)
-    )
+    page = LivePage(None, path="/live", folder=folder, token=TOKEN)
+    mount = mounted_page(app, "/live", page)
     around = app.wsgi_app
 
     def outer(environ: t.Any, start_response: t.Any) -> t.Any:

@@ -269,6 +269,12 @@ def test_only_true_lets_in(folder: Path) -> None:
         {"allows": 7},
         {"token": None, "token_env": "NOT_SET_ANYWHERE"},
         {"token": None, "token_env": ""},
+        {"token": None, "token_file": "/no/such/file"},
+        {"token": None, "token_file": 7},
+        # Behind a proxy, each client has its address.
+        {"token": None, "networks": ["127.0.0.0/8"]},
+        {"networks": ["127.0.0.1/8"]},
+        {"networks": "127.0.0.0/8"},
         {"path": "/a b"},
         {"path": "a"},
         {"path": "/"},
@@ -289,6 +295,37 @@ def test_the_token_comes_from_the_environment(
     monkeypatch.setenv("LIVE_TOKEN", TOKEN)
     app = page(folder, token=None, token_env="LIVE_TOKEN")
     assert ask(app, **BEARER).status == 200
+
+
+def test_a_new_token_in_its_file_is_valid_at_once_and_ends_all_logins(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "token"
+    path.write_text(f"{TOKEN}\n")
+    app = page(folder, token=None, token_file=path)
+    cookie = {"HTTP_COOKIE": log_in(app).headers["Set-Cookie"].partition(";")[0]}
+    assert ask(app, "/data.json", **cookie).status == 200
+    path.write_text(f"another-{TOKEN}")
+    assert ask(app, "/data.json", **cookie).status == 401
+    assert ask(app, "/data.json", **BEARER).status == 401
+    assert log_in(app, f"another-{TOKEN}").status == 303
+    path.write_text("short")
+    for asked in (BEARER, cookie):
+        answer = ask(app, "/data.json", **asked)
+        assert answer.status == 503
+        assert answer.data == {"error": "The file of the token cannot be used."}
+    assert "cannot be used.</p>" in log_in(app).text
+    assert "so no client may read the live page" in caplog.text
+    assert TOKEN not in caplog.text
+
+
+def test_a_client_must_be_in_a_network_and_have_the_token(folder: Path) -> None:
+    app = page(folder, networks=["10.0.0.0/8"])
+    for rest in ("/", "/data.json", "/live.js"):
+        assert ask(app, rest, REMOTE_ADDR="11.0.0.1", **BEARER).status == 403
+    assert log_in(app, REMOTE_ADDR="11.0.0.1").status == 403
+    assert ask(app, REMOTE_ADDR="10.0.0.1").status == 401
+    assert ask(app, REMOTE_ADDR="10.0.0.1", **BEARER).status == 200
 
 
 @pytest.mark.parametrize("rest", PATHS)

@@ -1,4 +1,4 @@
-"""The access checks of the page: a token, its cookie, and a function."""
+"""The login to the page: a token, the cookie of it, and the tries of wrong ones."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from hashlib import sha256
 from http.cookies import CookieError
 from http.cookies import SimpleCookie
 
-from ..wsgi.access import Allows
+from ..errors import ConfigurationError
+from ..wsgi.access import Access
 from ..wsgi.access import bearer_token
-from ..wsgi.access import is_allowed
 from ..wsgi.access import is_same
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-__all__ = ["Access", "Tries"]
+__all__ = ["PageAccess", "Tries"]
 
 _log = logging.getLogger("signalpost.live")
 
+_LENGTHS: t.Final = range(16, 201)
 _COOKIE: t.Final = "signalpost_live"
 _COOKIE_SECONDS: t.Final = 43_200
 _LONGEST_COOKIES: t.Final = 16_384
@@ -55,31 +56,29 @@ class Tries:
             self._times.append(time.monotonic())
 
 
-class Access:
-    """The check of a client: the token and the function must both allow it.
+class PageAccess(Access):
+    """The check of a client of the page, with a cookie that has the place of the token.
 
-    :param token: The token that the client must send, or ``None`` for no token.
-    :param allows: The function that takes the WSGI environment and returns ``True``
-        for a client that may see the page, or ``None`` for no function.
+    :param options: The options of :class:`~signalpost.wsgi.access.Access`.
+    :raises ConfigurationError: If the page would be open to everyone, too.
     """
 
-    def __init__(self, token: str | None, allows: Allows | None) -> None:
+    def __init__(self, **options: t.Any) -> None:
+        super().__init__("the live page", _log, lengths=_LENGTHS, **options)
+        # A network is not enough: behind a proxy, all clients have its address.
+        if not self.has_token and self._allows is None:
+            raise ConfigurationError(
+                "the live page must have a token or allows, got neither; give it"
+                " token_env, the name of an environment variable",
+                key="token",
+            )
         self.tries = Tries()
-        self.has_token = token is not None
-        self._allows = allows
-        self._token = token or ""
-        # All processes of an application make the same key, so that each accepts the
-        # cookies of the others.
-        key = f"signalpost live page\0{self._token}"
-        self._key = sha256(key.encode()).digest()
-
-    def allows(self, environ: WSGIEnvironment) -> bool:
-        """Return whether the function allows a client; ``True`` without a function."""
-        failed = "the access check of the live page failed, so it is not shown"
-        return is_allowed(self._allows, environ, _log, failed)
 
     def is_logged_in(self, environ: WSGIEnvironment) -> bool:
-        """Return whether a client has the token in its headers, or the cookie."""
+        """Return whether a client has the token in its headers, or the cookie.
+
+        :raises TokenError: If the file of the token has none now.
+        """
         if not self.has_token:
             return True
         token = bearer_token(environ)
@@ -90,10 +89,12 @@ class Access:
         """Return whether a token is right, and count it if not.
 
         After too many wrong tokens, no token is checked for a while.
+
+        :raises TokenError: If the file of the token has none now.
         """
         if self.tries.seconds_to_wait():
             return False
-        if is_same(token, self._token):
+        if is_same(token, self.token()):
             return True
         self.tries.add()
         return False
@@ -128,5 +129,8 @@ class Access:
         return until.isdecimal() and time.time() < int(until)
 
     def _signed(self, text: str) -> str:
+        # All processes of an application make the same key, so that each accepts the
+        # cookies of the others.
+        key = sha256(f"signalpost live page\0{self.token()}".encode()).digest()
         data = text.encode("utf-8", "backslashreplace")
-        return hmac.new(self._key, data, sha256).hexdigest()
+        return hmac.new(key, data, sha256).hexdigest()

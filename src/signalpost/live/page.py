@@ -18,14 +18,13 @@ from .._engine.unseen import checked
 from .._options import checked_path
 from .._options import checked_strings
 from .._options import configured
-from ..errors import ConfigurationError
 from ..receivers.lines import single_line
+from ..wsgi.access import TokenError
 from ..wsgi.finding import sender_of
 from ..wsgi.routes import record_route
-from ._access import Access
+from ._access import PageAccess
 from ._exchanges import FILTERS
 from ._folder import live_folder
-from ._options import token_of
 from ._static import login_page
 from ._static import main_page
 from ._static import static_file
@@ -70,8 +69,10 @@ _HTML: t.Final = "text/html; charset=utf-8"
 _JSON: t.Final = "application/json"
 _TEXT: t.Final = "text/plain; charset=utf-8"
 
+_UNAVAILABLE: t.Final = "503 Service Unavailable"
 _PROBLEM: t.Final = "<!--problem-->"
 _WRONG: t.Final = "The token is wrong."
+_NO_FILE: t.Final = "The file of the token cannot be used."
 _TOO_OFTEN: t.Final = "There were too many wrong tokens. Try again in a minute."
 
 
@@ -99,9 +100,13 @@ class LivePage:
     :param token: The token that opens the page: 16 to 200 characters, as of
         :func:`secrets.token_urlsafe`.
     :param token_env: The environment variable that has the token.
+    :param token_file: A file that has the token. It is read at each request, so that a
+        new token is valid at once and ends all logins.
+    :param networks: The allowed networks of clients, as ``["10.0.0.0/8"]``, by
+        ``REMOTE_ADDR``, which may be the address of a proxy. They are no replacement
+        for a token or ``allows``.
     :param allows: A function that takes the WSGI environment and returns whether the
-        client may see the page; with a token, both must allow it. The client's address
-        in the environment may be that of a proxy.
+        client may see the page. A client must pass all checks that are set.
     :param folder: The folder of the recorder; ``None`` for the
         :func:`~signalpost.live.live_folder` of ``app``, which must then be an
         application, or lead to one that a layer of signalpost's is around.
@@ -122,19 +127,22 @@ class LivePage:
         path: str = "/_signalpost",
         token: str | None = None,
         token_env: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
+        networks: Collection[str] | None = None,
         allows: Callable[[dict[str, t.Any]], bool] | None = None,
         folder: str | os.PathLike[str] | None = None,
         only_hosts: Collection[str] | None = None,
     ) -> None:
         self.app = app
-        self._path = checked_path(path, "/_signalpost").rstrip("/")
-        if app is not None and not self._path:
-            raise ConfigurationError(
-                'path must not be "/", where the application is; choose another, as'
-                ' "/_signalpost"',
-                key="path",
-            )
-        self._access = Access(token_of(token, token_env, allows), allows)
+        path = checked_path(path, "/_signalpost", may_be_root=app is None)
+        self._path = path.rstrip("/")
+        self._access = PageAccess(
+            token=token,
+            token_env=token_env,
+            token_file=token_file,
+            networks=networks,
+            allows=allows,
+        )
         if folder is None:
             folder = live_folder(None if app is None else sender_of(app))
         self._reader = Reader(folder)
@@ -161,7 +169,11 @@ class LivePage:
         if path == self._path or path.startswith(f"{self._path}/"):
             # Without a route, it would be counted as a path that matches nothing.
             record_route(environ, f"{self._path}/")
-            answer = self._answered(environ, path[len(self._path) :])
+            name = path[len(self._path) :]
+            try:
+                answer = self._answered(environ, name)
+            except TokenError:
+                answer = _problem(name.lstrip("/"), _UNAVAILABLE, _NO_FILE)
             return answer.sent(environ, start_response)
         if self.app is None:
             return _Answer("404 Not Found").sent(environ, start_response)
@@ -204,7 +216,7 @@ class LivePage:
         if environ.get("REQUEST_METHOD") not in allowed:
             headers = [("Allow", ", ".join(allowed))]
             return _Answer("405 Method Not Allowed", headers)
-        if not self._access.allows(environ):
+        if not (self._access.is_near(environ) and self._access.allows(environ)):
             return _problem(name, "403 Forbidden", "You may not see this page.")
         return None
 
@@ -268,7 +280,7 @@ class LivePage:
                 "the live page cannot be read: %s", problem
             )
         text = single_line(error.strerror or str(error))
-        return _json("503 Service Unavailable", {"error": text})
+        return _json(_UNAVAILABLE, {"error": text})
 
     def _found(self, asked: Mapping[str, str]) -> t.Any:
         """Return the data of a query; ``None`` if there is none.

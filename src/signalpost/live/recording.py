@@ -118,6 +118,8 @@ class LiveRecorder:
         ``"/_signalpost"``; ``None`` to serve no page. It needs a token or ``allows``.
     :param token: The token that opens the page: 16 to 200 characters.
     :param token_env: The environment variable that has the token.
+    :param token_file: A file that has the token, read at each request.
+    :param networks: The allowed networks of clients, by ``REMOTE_ADDR``.
     :param allows: A function that takes the WSGI environment and returns whether the
         client may see the page.
     :raises ConfigurationError: If a page would be open to everyone.
@@ -144,6 +146,8 @@ class LiveRecorder:
         path: str | None = None,
         token: str | None = None,
         token_env: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
+        networks: Collection[str] | None = None,
         allows: Any = None,
     ) -> None:
         check_system()
@@ -163,16 +167,17 @@ class LiveRecorder:
         self._deliveries = (
             Deliveries() if checked_truth("with_receivers", with_receivers) else None
         )
-        self._path = (
-            None if path is None else checked_path(path, "/_signalpost").rstrip("/")
-        )
+        self._path: str | None = None
         self._access = {"token": token, "token_env": token_env, "allows": allows}
+        self._access |= {"token_file": token_file, "networks": networks}
         if path is not None:
+            path = checked_path(path, "/_signalpost", may_be_root=False)
+            self._path = path.rstrip("/")
             # Refused now rather than when it is connected.
-            LivePage(None, folder=self._chosen or os.curdir, **self._access)
+            self._page(self._chosen or os.curdir)
         elif any(one is not None for one in self._access.values()):
             raise ConfigurationError(
-                "token, token_env and allows are for a page, and there is no path; add"
+                f"{', '.join(self._access)} are for a page, and there is no path; add"
                 ' path, as "/_signalpost", or leave them out',
                 key="path",
             )
@@ -201,8 +206,8 @@ class LiveRecorder:
                 " create one for each"
             )
         if self._path is not None:
-            around = self._page_around(application)
-            self._mount = mounted_page(sender, self._path, around)
+            page = self._page(self._chosen or live_folder(application))
+            self._mount = mounted_page(sender, self._path, page)
         self._sender = reference_to(sender)
         self._writer = Writer(
             self._chosen or live_folder(application),
@@ -465,13 +470,8 @@ class LiveRecorder:
             ]
         return found
 
-    def _page_around(self, application: object) -> Any:
-        folder = self._chosen or live_folder(application)
-
-        def page_around(app: Any) -> LivePage:
-            return LivePage(app, path=self._path or "/", folder=folder, **self._access)
-
-        return page_around
+    def _page(self, folder: str | os.PathLike[str]) -> LivePage:
+        return LivePage(None, path=self._path or "", folder=folder, **self._access)
 
     def _is_left_out(self, exchange: Exchange) -> bool:
         path, is_excluded = self._path, self._is_excluded

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
-import threading
 import typing as t
-from contextlib import suppress
-from socketserver import TCPServer
 from types import TracebackType
-from wsgiref.simple_server import WSGIRequestHandler
-from wsgiref.simple_server import WSGIServer
 
+from ..wsgi.serving import BoundedServer
 from .page import LivePage
 
 __all__ = ["LiveServer"]
 
 _HOST: t.Final = "127.0.0.1"
 _MOST_CLIENTS: t.Final = 16
-_TIMEOUT_SECONDS: t.Final = 10
 
 
 class LiveServer:
@@ -45,7 +39,7 @@ class LiveServer:
 
     def __init__(self, folder: str | os.PathLike[str], port: int = 0) -> None:
         self._token = secrets.token_urlsafe(32)
-        self._server = _Server((_HOST, port), _Conversation)
+        self._server = BoundedServer(_HOST, port, _MOST_CLIENTS)
         try:
             self._server.set_app(
                 LivePage(
@@ -88,50 +82,3 @@ class LiveServer:
         traceback: TracebackType | None,
     ) -> None:
         self._server.server_close()
-
-
-class _Server(WSGIServer):
-    """A server of which one client cannot keep another waiting."""
-
-    allow_reuse_address = True
-
-    def __init__(
-        self, address: tuple[str, int], kind: type[WSGIRequestHandler]
-    ) -> None:
-        self._slots = threading.BoundedSemaphore(_MOST_CLIENTS)
-        super().__init__(address, kind)
-
-    def server_bind(self) -> None:
-        """Bind, without asking a name server for the name."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]  # of sockets of the internet
-        self.setup_environ()
-
-    def process_request(self, request: t.Any, client_address: t.Any) -> None:
-        """Serve a client in a thread, if there are not too many."""
-        if not self._slots.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        threading.Thread(
-            target=self._serve, args=(request, client_address), daemon=True
-        ).start()
-
-    def _serve(self, request: socket.socket, client_address: t.Any) -> None:
-        # A client that leaves, or does not send HTTP, is no failure of the server.
-        try:
-            with suppress(OSError):
-                self.finish_request(request, client_address)
-        finally:
-            self._slots.release()
-            self.shutdown_request(request)
-
-
-class _Conversation(WSGIRequestHandler):
-    timeout = _TIMEOUT_SECONDS
-
-    def log_message(self, format: str, *args: t.Any) -> None:  # noqa: A002  # its name
-        """Write nothing to standard error."""
-
-    def address_string(self) -> str:
-        """Return the address, without asking a name server for the name."""
-        return str(self.client_address[0])

@@ -10,13 +10,21 @@ from reprlib import repr as short_repr
 from ...exchange import Exchange
 from ._log import warn
 from ._options import is_name
+from ._options import option_error
 
-__all__ = ["ExemplarFunction", "exemplar_of"]
+__all__ = ["ExemplarFunction", "checked_exemplar", "exemplar_of"]
 
 ExemplarFunction: t.TypeAlias = Callable[[Exchange], Mapping[str, str] | None]
 """Returns the labels of an exemplar for an exchange, or ``None`` for none."""
 
 _MOST_CHARACTERS = 128
+
+
+def checked_exemplar(function: ExemplarFunction | None) -> ExemplarFunction | None:
+    """Return the option ``exemplar``."""
+    if function is not None and not callable(function):
+        raise option_error("exemplar must be callable", function, "exemplar")
+    return function
 
 
 def exemplar_of(

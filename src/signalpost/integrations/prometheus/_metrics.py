@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 from collections.abc import Callable
 from collections.abc import Collection
@@ -26,17 +27,18 @@ from ...receivers.lines import LONGEST_FIELD
 from ...receivers.response_times import is_websocket
 from ...receivers.response_times import response_times
 from ...receivers.response_times import seconds_of
+from ...wsgi.access import Access
 from ...wsgi.finding import sender_of
 from ...wsgi.mount import Mount
 from ._deliveries import DeliveryMetrics
+from ._exemplars import checked_exemplar
 from ._exemplars import exemplar_of
 from ._exemplars import ExemplarFunction
 from ._exporter import ExporterMetrics
 from ._exporter_options import FlaskExporterOptions
 from ._exporter_options import names_of
+from ._log import log
 from ._log import warn
-from ._mount import mounted_metrics
-from ._options import access_of
 from ._options import bounds_of
 from ._options import counted_of
 from ._options import directory_of
@@ -145,7 +147,8 @@ class PrometheusMetrics:
     :param directory: The directory of the files of all processes of one machine; by
         default that of ``PROMETHEUS_MULTIPROC_DIR``, if it is set.
     :param token: The token that a reader must send as ``Authorization: Bearer …``.
-    :param token_file: A file that holds the token.
+    :param token_env: The environment variable that has the token.
+    :param token_file: A file that has the token, read at each scrape.
     :param networks: The allowed networks of readers, as ``["10.0.0.0/8"]``, by
         ``REMOTE_ADDR``.
     :param allows: A function that takes the WSGI environment and returns whether the
@@ -182,21 +185,22 @@ class PrometheusMetrics:
         path: str | None = None,
         directory: str | None = None,
         token: str | None = None,
-        token_file: str | None = None,
+        token_env: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
         networks: Collection[str] | None = None,
         allows: Callable[[dict[str, t.Any]], bool] | None = None,
         flask_exporter: bool | FlaskExporterOptions = False,
     ) -> None:
         self._own = functions_of(labels or {})
-        if exemplar is not None and not callable(exemplar):
-            raise option_error("exemplar must be callable", exemplar, "exemplar")
-        self._exemplar = exemplar
-        with_sql = truth_of("with_sql", with_sql)
-        with_receivers = truth_of("with_receivers", with_receivers)
+        self._exemplar = checked_exemplar(exemplar)
         self._with_scrapes = truth_of("with_scrapes", with_scrapes)
         self._counted = counted_of(exclude)
         self._path = None if path is None else checked_path(path, "/metrics")
-        self._access = access_of(token, token_file, networks, allows)
+        tokens: dict[str, t.Any]
+        tokens = {"token": token, "token_env": token_env, "token_file": token_file}
+        self._access = Access(
+            "the metrics", log, **tokens, networks=networks, allows=allows
+        )
         limits = Limits(
             number_of("max_values", max_values, "write 50"),
             number_of("max_routes", max_routes, "write 200"),
@@ -217,11 +221,11 @@ class PrometheusMetrics:
         self._applications: dict[t.Hashable, Callable[[], object]] = {}
         self._work = WorkMetrics(prefix, limits, store)
         self._sql: SqlMetrics | None = None
-        if with_sql:
+        if truth_of("with_sql", with_sql):
             known = self._applications
             self._sql = SqlMetrics(prefix, limits.label_sets, route, store, known)
         self._deliveries: DeliveryMetrics | None = None
-        if with_receivers:
+        if truth_of("with_receivers", with_receivers):
             self._deliveries = DeliveryMetrics(prefix, limits, store)
         self._mounts: dict[t.Hashable, Mount] = {}
         self._scrapes: WeakSet[Exchange] = WeakSet()
@@ -268,8 +272,14 @@ class PrometheusMetrics:
         """
         sender, key = sender_of(application), sender_key(sender_of(application))
         if self._path is not None and key not in self._mounts:
-            mounted = mounted_metrics(sender, self._path, self.metrics_app)
-            self._mounts[key] = mounted
+            self._mounts[key] = Mount(
+                sender,
+                self._path,
+                self.metrics_app,
+                what="the metrics",
+                log=log,
+                advice="mount metrics_app where your framework mounts applications",
+            )
         counted = self._counted
         exchange_opened.connect(self.opened, sender, weak=False, when=counted)
         exchange_closed.connect(self.closed, sender, weak=False, when=counted)

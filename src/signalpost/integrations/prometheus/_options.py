@@ -22,7 +22,6 @@ from ...errors import ConfigurationError
 from ...exchange import Exchange
 from ...receivers.lines import LONGEST_FIELD
 from ...receivers.paths import exclusion_of
-from ._access import Access
 
 if t.TYPE_CHECKING:
     from ._directory import Directory
@@ -30,7 +29,6 @@ if t.TYPE_CHECKING:
 __all__ = [
     "DIRECTORY_VARIABLE",
     "LabelFunction",
-    "access_of",
     "blueprint_of",
     "bounds_of",
     "counted_of",
@@ -174,19 +172,6 @@ def functions_of(labels: object) -> dict[str, LabelFunction]:
             )
         found[name] = function
     return found
-
-
-def access_of(
-    token: str | None,
-    token_file: str | None,
-    networks: Collection[str] | None,
-    allows: Callable[[dict[str, t.Any]], bool] | None,
-) -> Access:
-    """Return who may read the metrics."""
-    try:
-        return Access(token, token_file, networks, allows)
-    except (OSError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"who may read the metrics: {error}") from error
 
 
 def directory_of(directory: str | None) -> Directory | None:

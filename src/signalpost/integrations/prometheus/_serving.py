@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import socket
 import threading
-import time
 import typing as t
 from collections.abc import Iterable
 from collections.abc import Mapping
-from contextlib import suppress
-from socketserver import TCPServer
 from types import TracebackType
-from weakref import WeakSet
-from wsgiref.simple_server import make_server
-from wsgiref.simple_server import WSGIRequestHandler
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import make_wsgi_app
-from prometheus_client.exposition import ThreadingWSGIServer
 
 from ..._engine.unseen import checked
 from ...receivers.lines import single_line
-from ._access import Access
+from ...wsgi.access import Access
+from ...wsgi.access import bearer_token
+from ...wsgi.access import is_same
+from ...wsgi.access import TokenError
+from ...wsgi.serving import BoundedServer
 from ._log import log
 
 if t.TYPE_CHECKING:
@@ -47,7 +42,7 @@ def scrape(
     start_response: StartResponse,
 ) -> Iterable[bytes]:
     """Answer with the metrics of a registry, as a WSGI application does."""
-    status, headers = access.refusal(environ)
+    status, headers = _refusal(access, environ)
     if status:
         return _plainly(status, headers, start_response)
     method = environ.get("REQUEST_METHOD")
@@ -73,6 +68,23 @@ def scrape(
     headers.append(("Content-Length", str(len(body))))
     start_response(status, headers)
     return [] if method == "HEAD" else [body]
+
+
+def _refusal(
+    access: Access, environ: WSGIEnvironment
+) -> tuple[str, list[tuple[str, str]]]:
+    """Return the status and headers to refuse with; ``""`` if the client may read."""
+    if not access.is_near(environ):
+        return "403 Forbidden", []
+    if access.has_token:
+        try:
+            expected = access.token()
+        except TokenError:
+            return "503 Service Unavailable", []
+        given = bearer_token(environ)
+        if given is None or not is_same(given, expected):
+            return "401 Unauthorized", [("WWW-Authenticate", "Bearer")]
+    return ("", []) if access.allows(environ) else ("403 Forbidden", [])
 
 
 def _understood(accept: str) -> str:
@@ -120,8 +132,8 @@ class MetricsServer:
     """
 
     def __init__(self, app: WSGIApplication, host: str, port: int) -> None:
-        kind = _Server6 if ":" in host else _Server
-        self._server = make_server(host, port, app, kind, handler_class=_Handler)
+        self._server = BoundedServer(host, port, most_clients=8)
+        self._server.set_app(app)
         self._thread = threading.Thread(
             target=self._server.serve_forever,
             kwargs={"poll_interval": 0.2},
@@ -129,7 +141,6 @@ class MetricsServer:
             daemon=True,
         )
         self._thread.start()
-        _servers.add(self._server)
 
     @property
     def port(self) -> int:
@@ -142,7 +153,6 @@ class MetricsServer:
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
-        self._server.end_clients(0)
 
     def __enter__(self) -> MetricsServer:
         return self
@@ -154,79 +164,3 @@ class MetricsServer:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
-
-
-class _Server(ThreadingWSGIServer):
-    """The client's server, which a number of clients cannot exceed, nor one a time."""
-
-    allow_reuse_address = True
-    _MOST_CLIENTS = 8
-    _MOST_SECONDS = 30.0
-
-    def __init__(self, *given: t.Any) -> None:
-        self._clients: dict[socket.socket, float] = {}
-        super().__init__(*given)
-
-    def server_bind(self) -> None:
-        """Bind, and ask no name server for the name of this machine."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]  # of sockets of the internet
-        self.setup_environ()
-
-    def process_request(self, request: t.Any, client_address: t.Any) -> None:
-        """Serve a client in a thread, if there are not too many."""
-        if len(self._clients) >= self._MOST_CLIENTS:
-            self.shutdown_request(request)
-            return
-        self._clients[request] = time.monotonic()
-        try:
-            super().process_request(request, client_address)
-        except RuntimeError:  # there is no thread for it now
-            self._clients.pop(request)
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: t.Any, client_address: t.Any) -> None:
-        """Serve a client, and make room for another."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._clients.pop(request, None)
-
-    def handle_error(self, request: t.Any, client_address: t.Any) -> None:
-        """Write nothing to standard error of what a client breaks."""
-
-    def service_actions(self) -> None:
-        """End what takes too long; called a few times a second."""
-        self.end_clients(self._MOST_SECONDS)
-
-    def end_clients(self, seconds: float) -> None:
-        """End the connections that are older."""
-        now = time.monotonic()
-        for request, since in [*self._clients.items()]:
-            if now - since > seconds:
-                with suppress(OSError):
-                    request.shutdown(socket.SHUT_RDWR)
-
-
-class _Server6(_Server):
-    address_family = socket.AF_INET6
-
-
-class _Handler(WSGIRequestHandler):
-    timeout = 10
-
-    def log_message(self, format: str, *args: t.Any) -> None:  # noqa: A002  # http.server's name
-        """Write nothing to standard error."""
-
-
-_servers: WeakSet[_Server] = WeakSet()
-
-
-def _close_all() -> None:
-    """Let no process that is forked hold a port."""
-    for server in [*_servers]:
-        server.socket.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_all)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typing as t
-
 from ..._engine.identity import describe
 from ..._engine.observing import Delivery
 from ..._engine.observing import Observation
@@ -11,7 +9,6 @@ from ..._engine.observing import observe
 from ...lifecycle import catalogue
 from ._store import Store
 from ._values import counter
-from ._values import Group
 from ._values import Label
 from ._values import Limits
 
@@ -30,14 +27,13 @@ class DeliveryMetrics:
 
     def __init__(self, prefix: str, limits: Limits, store: Store) -> None:
         start = f"{prefix}signalpost_receiver_"
-        self._group = Group(
+        self._group = store.group(
             limits.label_sets,
             [Label("signal", _MOST_NAMES), Label("receiver", _MOST_NAMES)],
             counter(f"{start}calls", "Calls of receivers."),
             counter(f"{start}failures", "Calls of receivers that raised."),
             counter(f"{start}seconds", "Time that receivers took."),
         )
-        store.add(self._group)
         self._store = store
         self._observation: Observation | None = None
 
@@ -55,11 +51,5 @@ class DeliveryMetrics:
     def _delivered(self, delivery: Delivery) -> None:
         signal = getattr(delivery.signal, "name", "")
         key = (signal, describe(delivery.receiver))
-        has_failed = delivery.exception is not None
-        self._store.put(self._note, key, has_failed, delivery.duration_seconds)
-
-    def _note(self, key: tuple[t.Any, ...], *amounts: float) -> None:
-        calls, *others = self._group.row(key)
-        calls.inc()
-        for metric, amount in zip(others, amounts, strict=True):
-            metric.inc(amount)
+        amounts = 1, delivery.exception is not None, delivery.duration_seconds
+        self._store.put(self._group.add, key, *amounts)

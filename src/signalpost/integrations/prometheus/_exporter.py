@@ -21,7 +21,6 @@ from ._requests import DURATION
 from ._requests import status_text
 from ._store import Store
 from ._values import counter
-from ._values import Group
 from ._values import histogram
 from ._values import Label
 from ._values import Limits
@@ -64,17 +63,16 @@ class ExporterMetrics:
             *(Label(name, 1) for name in names.constant_labels),
         ]
         start, most = f"{names.prefix}http_request", limits.label_sets
-        self._durations = Group(
+        self._durations = store.group(
             *(most, [method, group, status, *more]),
             histogram(f"{start}_duration_seconds", DURATION, names.bounds),
         )
         text = "Exceptions that left the application."
         labels = [method, status, *more]
-        self._totals = Group(
-            most, labels, counter(f"{start}_total", "Requests whose response closed.")
-        )
-        self._exceptions = Group(most, labels, counter(f"{start}_exceptions", text))
-        store.add(self._durations, self._totals, self._exceptions)
+        exceptions = counter(f"{start}_exceptions", text)
+        self._exceptions = store.group(most, labels, exceptions)
+        text = "Requests whose response closed."
+        self._totals = store.group(most, labels, counter(f"{start}_total", text))
 
     def closed(
         self,
@@ -106,7 +104,7 @@ class ExporterMetrics:
         """
         if not self._is_excluded(exchange):
             key = (exchange.method, 500, *own, *self._constants)
-            self._store.put(self._note_exception, key)
+            self._store.put(self._exceptions.add, key, 1)
 
     def register(self, registry: CollectorRegistry, *, is_own: bool) -> None:
         """Add the metrics that are the same at each scrape to a registry.
@@ -152,12 +150,9 @@ class ExporterMetrics:
 
     def _note_request(self, key: tuple[t.Any, ...], seconds: float | None) -> None:
         method, _, *more = key
-        self._totals.row((method, *more))[0].inc()
+        self._totals.row((method, *more))[0](1.0)
         if seconds is not None:
-            self._durations.row(key)[0].observe(seconds)
-
-    def _note_exception(self, key: tuple[t.Any, ...]) -> None:
-        self._exceptions.row(key)[0].inc()
+            self._durations.row(key)[0](seconds)
 
 
 class _Information:

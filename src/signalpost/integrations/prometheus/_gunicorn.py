@@ -15,7 +15,6 @@ from ._options import prefix_of
 from ._store import Store
 from ._values import counter
 from ._values import gauge
-from ._values import Group
 from ._values import histogram
 from ._values import Label
 
@@ -82,21 +81,19 @@ class GunicornMetrics:
         self._key = (found.path, start)
         self._requests: set[int] = set()
         self._signals: Mapping[str, t.Any] = {}
+        self._store = store = Store(found)
         text = "Workers that gunicorn has forked."
-        self._starts = Group(1, [], counter(f"{start}worker_starts", text))
+        self._starts = store.group(1, [], counter(f"{start}worker_starts", text))
         text = "Workers that have ended."
         exits = counter(f"{start}worker_exits", text)
-        self._exits = Group(len(_REASONS), [Label("reason", len(_REASONS))], exits)
+        self._exits = store.group(3, [Label("reason", len(_REASONS))], exits)
         text = "Workers that have loaded the application."
-        self._workers = Group(1, [], gauge(f"{start}workers", text))
+        self._workers = store.group(1, [], gauge(f"{start}workers", text))
         text = "Workers that handle a request."
-        self._busy = Group(1, [], gauge(f"{start}busy_workers", text))
+        self._busy = store.group(1, [], gauge(f"{start}busy_workers", text))
         text = "Time from the proxy until a worker has read the headers."
         queue = histogram(f"{start}request_queue_seconds", text, bounds)
-        self._queue = Group(1, [], queue)
-        self._store = Store(found)
-        self._store.add(self._starts, self._exits)
-        self._store.add(self._workers, self._busy, self._queue)
+        self._queue = store.group(1, [], queue)
 
     def connect(self, signals: Mapping[str, t.Any]) -> None:
         """Connect to the signals of gunicorn's hooks.
@@ -147,7 +144,7 @@ class GunicornMetrics:
         reason = "silent" if is_silent else "exited"
         if getattr(worker, "aborted", False):
             reason = "aborted"
-        self._store.put(self._note_exit, reason)
+        self._store.put(self._exits.add, (reason,), 1)
 
     def _loaded(self, worker: object) -> None:
         self._requests.clear()
@@ -159,27 +156,21 @@ class GunicornMetrics:
         self._requests.add(id(req))
         self._store.put(self._note_busy)
         if queue_seconds is not None:
-            self._store.put(self._note_queue, queue_seconds)
+            self._store.put(self._queue.add, (), queue_seconds)
 
     def _finished(self, worker: object, *, req: object) -> None:
         self._requests.discard(id(req))
         self._store.put(self._note_busy)
 
     def _note_start(self) -> None:
-        self._starts.row(())[0].inc()
+        self._starts.add((), 1)
         # From zero, as Prometheus finds no increase in a series that begins at one.
         for reason in _REASONS:
-            self._exits.row((reason,))
-
-    def _note_exit(self, reason: str) -> None:
-        self._exits.row((reason,))[0].inc()
+            self._exits.add((reason,))
 
     def _note_worker(self) -> None:
-        self._workers.row(())[0].set(1)
+        self._workers.add((), 1)
         self._note_busy()
 
     def _note_busy(self) -> None:
-        self._busy.row(())[0].set(bool(self._requests))
-
-    def _note_queue(self, seconds: float) -> None:
-        self._queue.row(())[0].observe(seconds)
+        self._busy.add((), bool(self._requests))

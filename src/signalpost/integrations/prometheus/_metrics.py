@@ -362,11 +362,12 @@ class PrometheusMetrics:
             exemplar,
         )
         if stream_seconds is not None:
-            self._store.put(self._requests.note_stream, key, stream_seconds)
+            self._store.put(self._requests.streams.add, key, stream_seconds)
 
     def failed(self, sender: object, *, exchange: Exchange, where: str) -> None:
         """Count an exception that left the application."""
-        self._store.put(self._requests.note_failure, (route_of(exchange), where))
+        key = route_of(exchange), where
+        self._store.put(self._requests.failures.add, key, 1)
         if self._exporter is not None:
             self._exporter.failed(exchange, self._own_values(exchange))
 

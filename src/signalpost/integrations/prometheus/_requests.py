@@ -30,7 +30,7 @@ DURATION: t.Final = (
 
 
 class RequestMetrics:
-    """Counts requests, streams and failures.
+    """Metrics of requests, streams and failures.
 
     :param prefix: The prefix of each name.
     :param bounds: The upper bounds of the buckets of times, in seconds.
@@ -40,6 +40,11 @@ class RequestMetrics:
     :param route: The label.
     :param store: Where the metrics are kept.
     """
+
+    streams: Group
+    """The durations of streams, by the labels of requests."""
+    failures: Group
+    """The exceptions, by route and where."""
 
     def __init__(  # noqa: PLR0913  # each comes from another option
         self,
@@ -59,7 +64,7 @@ class RequestMetrics:
             *(Label(name, limits.values) for name in own),
         ]
         text = "Time from the server's call to the start of the response."
-        self._exchanges = Group(
+        self._exchanges = store.group(
             *(most, labels),
             counter(f"{start}requests", "Requests whose response is closed."),
             counter(f"{start}response_body_bytes", "Bytes of bodies for the server."),
@@ -69,13 +74,13 @@ class RequestMetrics:
         # A group of its own, so that only routes that stream have its series.
         text = "Time from the server's call to the close of a streamed response."
         streams = histogram(f"{start}stream_duration_seconds", text, stream_bounds)
-        self._streams = Group(most, labels, streams)
+        self.streams = store.group(most, labels, streams)
         text = "Exceptions that left the application, by where they did."
         failures = counter(f"{start}failures", text)
-        self._failures = Group(most, [route, Label("where", 10)], failures)
+        labels = [route, Label("where", 10)]
+        self.failures = store.group(most, labels, failures)
         text = "Requests whose response is not closed yet."
-        store.flights = Group(1, [], gauge(f"{start}requests_in_flight", text))
-        store.add(store.flights, self._exchanges, self._streams, self._failures)
+        store.flights = store.group(1, [], gauge(f"{start}requests_in_flight", text))
 
     def note(
         self,
@@ -87,21 +92,13 @@ class RequestMetrics:
     ) -> None:
         """Count a request, by its labels."""
         requests, sizes, durations, headers = self._exchanges.row(key)
-        requests.inc()
+        requests(1.0)
         if body_bytes:
-            sizes.inc(body_bytes)
+            sizes(body_bytes)
         if response_seconds is not None:
-            durations.observe(response_seconds, exemplar)
+            durations(response_seconds, exemplar)
         if seconds_to_headers is not None:
-            headers.observe(seconds_to_headers)
-
-    def note_stream(self, key: tuple[t.Any, ...], seconds: float) -> None:
-        """Count the duration of a stream."""
-        self._streams.row(key)[0].observe(seconds)
-
-    def note_failure(self, key: tuple[t.Any, ...]) -> None:
-        """Count an exception, by route and where."""
-        self._failures.row(key)[0].inc()
+            headers(seconds_to_headers)
 
 
 def route_label(most: int) -> Label:

@@ -25,7 +25,6 @@ from ._requests import NO_EXCHANGE
 from ._store import Store
 from ._values import counter
 from ._values import gauge
-from ._values import Group
 from ._values import histogram
 from ._values import Label
 
@@ -72,19 +71,18 @@ class SqlMetrics:
         start = f"{prefix}sql_statement"
         labels = [Label("operation", _MOST_OPERATIONS), Label("outcome", 2)]
         text = "Statements that the database executed, failed ones included."
-        self._statements = Group(
+        self._statements = store.group(
             *(most, [route, *labels]),
             counter(f"{start}s", text),
             counter(f"{start}_seconds", "Time that the database driver took."),
         )
         text = "Time that the database driver took for a statement."
         durations = histogram(f"{start}_duration_seconds", text, _BOUNDS)
-        self._durations = Group(2 * _MOST_OPERATIONS, labels, durations)
+        self._durations = store.group(2 * _MOST_OPERATIONS, labels, durations)
         self._add_pools(f"{prefix}sql_pool_")
-        store.add(self._statements, self._durations)
-        store.add(self._pools, self._levels, self._connections)
 
     def _add_pools(self, start: str) -> None:
+        group = self._store.group
         labels = [Label("pool", _MOST_POOLS)]
         text = "Time until a caller had a connection of the pool."
         waits = histogram(f"{start}wait_seconds", text, _BOUNDS)
@@ -92,14 +90,14 @@ class SqlMetrics:
         uses = histogram(f"{start}use_seconds", text, _BOUNDS)
         text = "Callers that got no connection of the pool in time."
         timeouts = counter(f"{start}timeouts", text)
-        self._pools = Group(_MOST_POOLS, labels, waits, uses, timeouts)
-        self._levels = Group(
+        self._pools = group(_MOST_POOLS, labels, waits, uses, timeouts)
+        self._levels = group(
             *(_MOST_POOLS, labels),
             *(gauge(f"{start}{name}", text) for name, text in _LEVELS.items()),
         )
         connections = gauge(f"{start}connections", "Open connections of the pool.")
         labels = [*labels, Label("state", 2)]
-        self._connections = Group(2 * _MOST_POOLS, labels, connections)
+        self._connections = group(2 * _MOST_POOLS, labels, connections)
 
     def connect(self, counted: Callable[..., bool] | None) -> None:
         """Count; the calls after the first change nothing.
@@ -140,7 +138,7 @@ class SqlMetrics:
         """Count a failure without a statement, as ``executed`` counts statements."""
         if self._is_of_ours(exchange):
             key = (_route_of(exchange), operation, "error")
-            self._put(self._note_failure, key)
+            self._put(self._statements.add, key, 1)
 
     def pool_changed(
         self,
@@ -173,24 +171,17 @@ class SqlMetrics:
 
     def _note_statement(self, key: tuple[t.Any, ...], duration_seconds: float) -> None:
         statements, seconds = self._statements.row(key)
-        statements.inc()
-        seconds.inc(duration_seconds)
-        (durations,) = self._durations.row(key[1:])
-        durations.observe(duration_seconds)
-
-    def _note_failure(self, key: tuple[t.Any, ...]) -> None:
-        self._statements.row(key)[0].inc()
+        statements(1.0)
+        seconds(duration_seconds)
+        self._durations.row(key[1:])[0](duration_seconds)
 
     def _note_pool(
         self, name: str, change: str, seconds: float | None, state: PoolState
     ) -> None:
-        waits, uses, timeouts = self._pools.row((name,))
-        if change == "timed-out":
-            timeouts.inc()
-        elif change == "taken" and seconds is not None:
-            waits.observe(seconds)
-        elif change == "returned" and seconds is not None:
-            uses.observe(seconds)
+        wait_seconds = seconds if change == "taken" else None
+        use_seconds = seconds if change == "returned" else None
+        timeouts = 1 if change == "timed-out" else None
+        self._pools.add((name,), wait_seconds, use_seconds, timeouts)
         # Read again: two threads may put two changes in another order.
         for now in pool_states(name) or (state,):
             self._set_pool(now)
@@ -204,16 +195,15 @@ class SqlMetrics:
             return
         self._shown[name] = state
         for which, number in (("used", state.used), ("idle", state.idle)):
-            self._connections.row((name, which))[0].set(number)
+            self._connections.add((name, which), number)
         levels = _levels_of(state)
         if before is None or levels != _levels_of(before):
-            gauges = self._levels.row((name,))
-            for gauge, level in zip(gauges, levels, strict=True):
-                gauge.set(inf if level is None else level)
+            self._levels.add((name,), *levels)
 
 
-def _levels_of(state: PoolState) -> tuple[int | None, ...]:
-    return state.waiting, state.overflow, state.idle_max, state.total_max
+def _levels_of(state: PoolState) -> tuple[float, ...]:
+    found = state.waiting, state.overflow, state.idle_max, state.total_max
+    return tuple(inf if one is None else one for one in found)
 
 
 def _route_of(exchange: Exchange | None) -> str | None:

@@ -8,6 +8,7 @@ import typing as t
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from os import getpid
 from time import monotonic
@@ -23,6 +24,8 @@ from ...exchange import Exchange
 from ._files import ProcessFiles
 from ._log import warn
 from ._values import Group
+from ._values import Label
+from ._values import Maker
 
 if t.TYPE_CHECKING:
     from ._directory import Directory
@@ -69,11 +72,11 @@ class Store:
         self._begin()
         _stores.add(self)
 
-    def add(self, *groups: Group) -> None:
-        """Keep the metrics of further groups; before anything is counted."""
-        for group in groups:
-            self._groups.append(group)
-            group.begin(self._files)
+    def group(self, most: int, labels: Sequence[Label], *makers: Maker) -> Group:
+        """Keep a further :class:`Group`; before anything is counted."""
+        self._groups.append(found := Group(most, labels, *makers))
+        found.begin(self._files)
+        return found
 
     def _begin(self) -> None:
         """Begin without metrics: at first, and in a process that was forked."""
@@ -198,7 +201,7 @@ class Store:
                 warn(self.logged, "something could not be counted", error)
         if self.flights is not None and len(self._open) != self._filed_open:
             self._filed_open = len(self._open)
-            self.flights.row(())[0].set(self._filed_open)
+            self.flights.row(())[0](self._filed_open)
 
     def _refresh(self) -> None:
         try:

@@ -23,13 +23,26 @@ from ...receivers.lines import truncated
 from ._files import ProcessFiles
 from ._files import Value
 
-__all__ = ["OTHER", "Group", "Label", "Limits", "counter", "gauge", "histogram"]
+__all__ = [
+    "OTHER",
+    "Group",
+    "Label",
+    "Limits",
+    "balance",
+    "counter",
+    "gauge",
+    "histogram",
+]
 
 OTHER: t.Final = "<other>"
 """The value of a label that replaces all values above its limit.
 
 .. versionadded:: 0.1
 """
+
+
+Adder: t.TypeAlias = Callable[..., None]
+"""Takes an amount that is added, observed or set."""
 
 
 # The client chooses the class of values and the folder once, for all of its metrics in
@@ -54,9 +67,10 @@ class _Filed:
         key = mmap_key(name, name + suffix, names, values, text)
         return Value(None if self._files is None else self._files[kind], key)
 
-    def counted_by(self: t.Any) -> t.Any:
-        """Return what receivers add to: the value, without the client's checks."""
-        return self._value
+    def adder(self: t.Any) -> Adder:
+        """Return what a receiver calls with an amount, without the client's checks."""
+        add: Adder = self._value.inc
+        return add
 
     def _child_samples(self) -> Iterable[Sample]:
         """Return the samples without the time when the metric was made."""
@@ -76,9 +90,15 @@ class _Gauge(_Filed, Gauge):
         self._value = self._value_of("")
 
 
+class _Level(_Gauge):
+    def adder(self) -> Adder:
+        set_value: Adder = self._value.set
+        return set_value
+
+
 class _Histogram(_Filed, Histogram):
-    def counted_by(self) -> _Histogram:
-        return self
+    def adder(self) -> Adder:
+        return self.observe
 
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
         if exemplar:
@@ -95,6 +115,8 @@ class _Histogram(_Filed, Histogram):
         self._sum = self._value_of("_sum")
 
 
+_GAUGE: t.Final[dict[str, t.Any]] = {"registry": None, "multiprocess_mode": "livesum"}
+
 Maker: t.TypeAlias = Callable[..., t.Any]
 """Makes a metric; takes the names of its labels, and ``files``."""
 
@@ -105,9 +127,13 @@ def counter(name: str, help_text: str) -> Maker:
 
 
 def gauge(name: str, help_text: str) -> Maker:
-    """Return what makes a gauge; of several processes, the sum of the living ones."""
-    mode = "livesum"
-    return partial(_Gauge, name, help_text, registry=None, multiprocess_mode=mode)
+    """Return what makes a gauge that is set; of processes, the sum of the living."""
+    return partial(_Level, name, help_text, **_GAUGE)
+
+
+def balance(name: str, help_text: str) -> Maker:
+    """Return what makes a gauge that is added to; of processes, as :func:`gauge`."""
+    return partial(_Gauge, name, help_text, **_GAUGE)
 
 
 def histogram(name: str, help_text: str, bounds: Sequence[float]) -> Maker:
@@ -177,18 +203,27 @@ class Group:
         """Begin without series; the values of the labels stay."""
         names = [label.name for label in self._labels]
         self.metrics = [make(names, files=files) for make in self._makers]
-        self._rows: dict[tuple[str, ...], tuple[t.Any, ...]] = {}
+        self._rows: dict[tuple[str, ...], tuple[Adder, ...]] = {}
         # The values as receivers read them, so that none is formatted twice.
-        self._known: dict[Hashable, tuple[t.Any, ...]] = {}
+        self._known: dict[Hashable, tuple[Adder, ...]] = {}
 
-    def row(self, key: tuple[t.Any, ...]) -> tuple[t.Any, ...]:
-        """Return what counts for the values that were read for each label.
+    def add(self, key: tuple[t.Any, ...], *amounts: float | None) -> None:
+        """Add to the metrics, by the values that were read for each label.
 
-        :returns: In the order of the metrics: histograms, and the values of others.
+        :param amounts: One for each metric, or for the first ones; ``None`` for none.
+        """
+        for add, amount in zip(self.row(key), amounts, strict=False):
+            if amount is not None:
+                add(amount)
+
+    def row(self, key: tuple[t.Any, ...]) -> tuple[Adder, ...]:
+        """Return what adds to each metric, by the values of the labels.
+
+        For what happens at each request or statement; else use :meth:`add`.
         """
         return self._known.get(key) or self._found(key)
 
-    def _found(self, key: tuple[t.Any, ...]) -> tuple[t.Any, ...]:
+    def _found(self, key: tuple[t.Any, ...]) -> tuple[Adder, ...]:
         pairs = zip(self._labels, key, strict=True)
         values = tuple(label.value(raw) for label, raw in pairs)
         if values not in self._rows:
@@ -196,7 +231,7 @@ class Group:
                 values = (OTHER,) * len(key)
             if values not in self._rows:
                 self._rows[values] = tuple(
-                    (metric.labels(*values) if values else metric).counted_by()
+                    (metric.labels(*values) if values else metric).adder()
                     for metric in self.metrics
                 )
         row = self._rows[values]

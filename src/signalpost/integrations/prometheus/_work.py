@@ -9,9 +9,8 @@ from ...lifecycle import work_finished
 from ...lifecycle import work_started
 from ...work import Work
 from ._store import Store
+from ._values import balance
 from ._values import counter
-from ._values import gauge
-from ._values import Group
 from ._values import histogram
 from ._values import Label
 from ._values import Limits
@@ -32,15 +31,15 @@ class WorkMetrics:
     def __init__(self, prefix: str, limits: Limits, store: Store) -> None:
         most, name = limits.label_sets, Label("name", limits.routes)
         text = "Time from the start to the end of a unit of work."
-        self._ended = Group(
+        self._ended = store.group(
             *(most, [name, Label("outcome", 10)]),
             counter(f"{prefix}work_units", "Units of work that are over."),
             histogram(f"{prefix}work_duration_seconds", text, _BOUNDS),
         )
-        flights = gauge(f"{prefix}work_in_flight", "Units of work that are not over.")
-        self._flights = Group(most, [name], flights)
+        text = "Units of work that are not over."
+        flights = balance(f"{prefix}work_in_flight", text)
+        self._flights = store.group(most, [name], flights)
         self._put = store.put
-        store.add(self._ended, self._flights)
 
     def connect(self, sender: t.Any) -> None:
         """Count those of a sender."""
@@ -56,21 +55,13 @@ class WorkMetrics:
         """Count a unit of work as in flight."""
         # In this process: one that is forked meanwhile has nothing in flight.
         exchange.state[self] = os.getpid()
-        self._put(self._note_flight, exchange.name, 1)
+        self._put(self._flights.add, (exchange.name,), 1)
 
     def finished(self, sender: object, *, exchange: Work) -> None:
         """Count a unit of work that is over."""
         if exchange.state.pop(self, None) == os.getpid():
-            self._put(self._note_flight, exchange.name, -1)
+            self._put(self._flights.add, (exchange.name,), -1)
         # Of one that was lost with its process, the duration is not known.
         seconds = None if exchange.outcome == "lost" else exchange.duration_seconds
-        self._put(self._note_end, (exchange.name, exchange.outcome), seconds)
-
-    def _note_flight(self, name: str, change: int) -> None:
-        self._flights.row((name,))[0].inc(change)
-
-    def _note_end(self, key: tuple[t.Any, ...], seconds: float | None) -> None:
-        units, durations = self._ended.row(key)
-        units.inc()
-        if seconds is not None:
-            durations.observe(seconds)
+        key = exchange.name, exchange.outcome
+        self._put(self._ended.add, key, 1, seconds)

@@ -290,6 +290,20 @@ def test_a_second_start_leaves_what_the_living_own(
     assert os.listdir(directory) == []
 
 
+def test_a_start_keeps_what_the_application_counted_while_it_was_loaded(
+    directory: Path,  # noqa: F811
+) -> None:
+    ended = Worker()
+    ended.ask("record")
+    ended.end()
+    loaded = PrometheusMetrics()
+    record(loaded)
+    clear_metrics(None)
+    worker = Worker()
+    assert worker.ask("read") == "1.0"
+    worker.end()
+
+
 def test_a_start_without_requests_keeps_what_its_dead_have_counted(
     directory: Path,  # noqa: F811
     worker: Worker,
@@ -714,6 +728,16 @@ def test_a_directory_of_another_user_is_refused_except_for_root(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_the_user_of_a_directory_can_merge_after_root(
+    directory: Path,  # noqa: F811
+) -> None:
+    os.chown(directory, 65534, 65534)
+    record(PrometheusMetrics())
+    merge()
+    assert (directory / ".signalpost-merge").stat().st_uid == 65534
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_root_gives_a_directory_of_its_own_to_the_workers(
     directory: Path,  # noqa: F811
 ) -> None:
@@ -722,8 +746,12 @@ def test_root_gives_a_directory_of_its_own_to_the_workers(
     with pytest.raises(ConfigurationError, match="run chown 65534 on it"):
         clear_metrics(server)
     (directory / "notes.txt").unlink()
+    loaded = PrometheusMetrics()
+    record(loaded)
     clear_metrics(server)
     assert directory.stat().st_uid == 65534
+    assert {path.stat().st_uid for path in directory.iterdir()} == {65534}
+    assert names(directory)
     with pytest.raises(ConfigurationError, match="run chown 7 on it"):
         clear_metrics(SimpleNamespace(cfg=SimpleNamespace(uid=7, gid=7)))
 

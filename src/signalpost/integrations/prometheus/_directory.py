@@ -154,12 +154,8 @@ class Directory:
         """
         folder, new = self.folder.descriptor, f".{name}"
         self._remove(new)
-        descriptor = opened(self.folder, new, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        descriptor = self._created(new)
         try:
-            os.fchmod(descriptor, 0o600)  # whatever the umask
-            if os.geteuid() == 0:
-                owner = os.fstat(folder)
-                os.fchown(descriptor, owner.st_uid, owner.st_gid)
             hold(descriptor)
             yield descriptor
             os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -168,6 +164,19 @@ class Directory:
             raise
         finally:
             os.close(descriptor)
+
+    def _created(self, name: str) -> int:
+        """Create a file of the directory's user, whatever the umask, and open it."""
+        descriptor = opened(self.folder, name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        try:
+            os.fchmod(descriptor, 0o600)
+            if os.geteuid() == 0:
+                owner = os.fstat(self.folder.descriptor)
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
 
     def look(self) -> None:
         """Open the files of processes that have come, and merge those of many dead.
@@ -231,14 +240,18 @@ class Directory:
                 self._merge_lock.release()
 
     def clear(self) -> bool:
-        """Remove the files of earlier runs; return whether no other process uses it."""
+        """Remove the files of earlier runs; return whether no other process uses it.
+
+        What this process has counted stays, as with gunicorn's ``preload_app``.
+        """
         try:
             fcntl.flock(self.folder.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         else:
             for name in self.folder.names():
-                if name == _LOCK or _NAME.fullmatch(name.removeprefix(".")):
+                is_ours = name == _LOCK or _NAME.fullmatch(name.removeprefix("."))
+                if is_ours and not self._is_in_use(name):
                     self._remove(name)
             return True
         finally:
@@ -260,6 +273,9 @@ class Directory:
                 f"{self.path} must belong to the user {user} of the workers; run chown"
                 f" {user} on it, or choose another directory"
             )
+        # The directory last, as the user can put other files into it from then on.
+        for name in self.folder.names():
+            os.chown(name, user, group, dir_fd=folder, follow_symlinks=False)
         os.fchown(folder, user, group)
 
     def _merges(self) -> list[tuple[int, int] | None]:
@@ -272,6 +288,16 @@ class Directory:
             except FileNotFoundError:
                 found.append(None)
         return found
+
+    def _is_in_use(self, name: str) -> bool:
+        try:
+            descriptor = opened(self.folder, name, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            return is_held(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _remove(self, name: str) -> None:
         with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
@@ -360,7 +386,10 @@ class Directory:
     @contextmanager
     def _locked(self, patience_seconds: float) -> Generator[None]:
         """Keep other processes from merging; scrapes continue."""
-        descriptor = opened(self.folder, _LOCK, os.O_RDWR | os.O_CREAT)
+        try:
+            descriptor = self._created(_LOCK)
+        except FileExistsError:
+            descriptor = opened(self.folder, _LOCK, os.O_RDWR)
         try:
             deadline = time.monotonic() + patience_seconds
             while True:

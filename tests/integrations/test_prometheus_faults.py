@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -725,6 +726,19 @@ def test_a_directory_of_another_user_is_refused_except_for_root(
     monkeypatch.setattr(os, "geteuid", lambda: 65533)
     with pytest.raises(ConfigurationError, match="must belong to the user 65533"):
         PrometheusMetrics()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_root_makes_a_removed_directory_again_for_its_user(
+    directory: Path,  # noqa: F811
+) -> None:
+    os.chown(directory, 65534, 65534)
+    metrics = PrometheusMetrics()
+    record(metrics)
+    shutil.rmtree(directory)
+    assert figure(metrics, REQUESTS) == 1
+    owned = [directory, *directory.iterdir()]
+    assert {path.stat().st_uid for path in owned} == {65534}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")

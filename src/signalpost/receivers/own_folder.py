@@ -163,7 +163,7 @@ def _problem_of(
     if found.st_uid != owner:
         return (
             f"{path} must belong to the user {owner}, and"
-            f" belongs to {found.st_uid}; run server and watcher as the same user, or"
+            f" belongs to {found.st_uid}; run all processes as the same user, or"
             " choose another folder"
         )
     if stat.S_IMODE(found.st_mode) & closed:

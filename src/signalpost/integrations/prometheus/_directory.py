@@ -124,9 +124,11 @@ class Directory:
     def reopen(self) -> None:
         """Open it again if another has replaced it, and make it if it was removed.
 
+        Root makes it for the user that it belonged to.
+
         :raises OSError: If that cannot be.
         """
-        before = self.folder
+        before, is_new = self.folder, False
         try:
             found = os.stat(self.path, follow_symlinks=False)
             if os.path.samestat(found, os.fstat(before.descriptor)):
@@ -137,7 +139,11 @@ class Directory:
         except FileNotFoundError:
             with suppress(FileExistsError):
                 os.mkdir(self.path, stat.S_IRWXU)
+                is_new = True
         self._open()
+        if is_new and os.geteuid() == 0:
+            owner = os.fstat(before.descriptor)
+            os.fchown(self.folder.descriptor, owner.st_uid, owner.st_gid)
         before.close()
 
     def begin_in_child(self) -> None:

@@ -16,6 +16,7 @@ import stat
 import subprocess
 import sys
 import threading
+import tracemalloc
 import typing as t
 from collections.abc import Callable
 from collections.abc import Generator
@@ -621,6 +622,21 @@ def test_what_is_planted_harms_no_file_and_no_metric(
     assert figure(metrics, REQUESTS) == 1
     clear_metrics(None)
     assert victim.read_text() == "precious"
+
+
+def test_a_file_takes_no_more_memory_than_its_values(
+    directory: Path,  # noqa: F811
+) -> None:
+    metrics = PrometheusMetrics()
+    record(metrics)
+    with (directory / f"counter_{DEAD}.db").open("wb") as file:
+        file.truncate(1 << 30)
+    tracemalloc.start()
+    try:
+        assert figure(metrics, REQUESTS) == 1
+        assert tracemalloc.get_traced_memory()[1] < 1 << 26
+    finally:
+        tracemalloc.stop()
 
 
 POWER_CUTS: dict[str, Callable[[bytes], bytes]] = {

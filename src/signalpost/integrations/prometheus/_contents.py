@@ -43,8 +43,8 @@ class Content(t.NamedTuple):
     values: Values
     is_behind: bool
     """``True`` if it is marked as incomplete."""
-    rest: bytes
-    """The bytes after the values."""
+    end: int
+    """The position after the values."""
 
 
 class _Key(t.NamedTuple):
@@ -63,11 +63,12 @@ def content_of(name: str, descriptor: int, logged: set[str]) -> Content:
 
     :param logged: The warnings that were logged already.
     """
-    size = min(os.fstat(descriptor).st_size, _MOST_BYTES)
-    data = os.pread(descriptor, size, 0)
-    if len(data) < HEADER_BYTES:
-        return Content({}, is_behind=True, rest=b"")
-    used, is_behind = unpack_from("ii", data)
+    header = os.pread(descriptor, HEADER_BYTES, 0)
+    if len(header) < HEADER_BYTES:
+        return Content({}, is_behind=True, end=0)
+    used, is_behind = unpack_from("ii", header)
+    # Not the whole file: the rest of it may have any size.
+    data = os.pread(descriptor, min(max(used, 0), _MOST_BYTES), 0)
     values: Values = {}
     position = HEADER_BYTES
     try:
@@ -86,7 +87,7 @@ def content_of(name: str, descriptor: int, logged: set[str]) -> Content:
         if _key_of(key) is None or (is_summed and not isfinite(value)):
             warn(logged, f"{name} is damaged", "a value is omitted")
             del values[key]
-    return Content(values, bool(is_behind) or used < HEADER_BYTES, data[position:])
+    return Content(values, bool(is_behind) or used < HEADER_BYTES, len(data))
 
 
 def _padding(length: int) -> int:

@@ -39,6 +39,7 @@ _SUMMED = ("counter", "histogram", "summary")
 _MODES = Gauge._MULTIPROC_MODES  # noqa: SLF001  # where the client lists them
 _MOST_PASSES = 20
 _MOST_DEAD = 30
+_MOST_LISTED_BYTES = 1 << 24
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 _NAME = re.compile(
     rf"(?P<kind>{'|'.join(_SUMMED)}|gauge_(?P<mode>{'|'.join(sorted(_MODES))}))"
@@ -358,7 +359,8 @@ class Directory:
             if content.is_behind and file.is_living:
                 raise BlockingIOError(f"{file.name} is not whole now")
             if file.is_merged:
-                merged |= self._listed(content.rest)
+                text = os.pread(file.descriptor, _MOST_LISTED_BYTES, content.end)
+                merged |= self._listed(text)
             which = file.kind.partition("_")[0], file.mode, file.mode and file.pid
             add_values(found.setdefault(which, {}), content.values)
         return found

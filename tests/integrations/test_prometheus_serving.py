@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import http.client
 import os
@@ -11,6 +12,7 @@ import typing as t
 from collections.abc import Callable
 from collections.abc import Iterable
 from pathlib import Path
+from socketserver import TCPServer
 
 import flask
 import pytest
@@ -362,6 +364,23 @@ def test_moments_without_a_free_thread_end(monkeypatch: pytest.MonkeyPatch) -> N
                     contextlib.suppress(ConnectionResetError),
                 ):
                     assert one.recv(1) == b""
+        assert get(server.port)[0] == 200
+
+
+def test_moments_without_descriptors_are_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    has_paused = threading.Event()
+    accept = TCPServer.get_request
+
+    def accept_later(server: TCPServer) -> t.Any:
+        if has_paused.is_set():
+            return accept(server)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(TCPServer, "get_request", accept_later)
+    monkeypatch.setattr(time, "sleep", lambda seconds: has_paused.set())
+    with PrometheusMetrics().serve() as server:
         assert get(server.port)[0] == 200
 
 

@@ -16,6 +16,7 @@ from wsgiref.simple_server import WSGIServer
 __all__ = ["BoundedServer"]
 
 _MOST_SECONDS = 30.0
+_PAUSE_SECONDS = 0.1
 
 
 class BoundedServer(ThreadingMixIn, WSGIServer):
@@ -47,6 +48,15 @@ class BoundedServer(ThreadingMixIn, WSGIServer):
         TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]  # of sockets of the internet
         self.setup_environ()
+
+    def get_request(self) -> tuple[t.Any, t.Any]:
+        """Return a client that has connected."""
+        try:
+            return super().get_request()
+        except OSError:
+            # Without descriptors for a while, the loop would use all of a processor.
+            time.sleep(_PAUSE_SECONDS)
+            raise
 
     def process_request(self, request: t.Any, client_address: t.Any) -> None:
         """Serve a client in a thread, if there are not too many."""

@@ -192,6 +192,41 @@ def test_files_that_are_cut_short_end_no_process(
     assert done == [str(float(2 * number + 1)) for number in range(20)]
 
 
+@pytest.mark.parametrize("damage", [b"\xff", b"\0", b"\x08\0\0\0"])
+def test_files_that_are_overwritten_are_written_again_from_memory(
+    directory: Path,  # noqa: F811
+    worker: Worker,
+    damage: bytes,
+) -> None:
+    metrics = PrometheusMetrics()
+    worker.ask("record")
+    for number in range(3):
+        for path in directory.iterdir():
+            with path.open("r+b") as file:
+                file.write(damage * 8192)
+        record(metrics)
+        worker.ask("record")
+        # A scrape makes each process look at its own files.
+        scraped(metrics)
+        assert worker.ask("read") == str(float(2 * number + 3))
+        assert figure(metrics, REQUESTS) == 2 * number + 3
+
+
+def test_a_damaged_file_of_a_process_that_is_idle_fails_no_scrape(
+    directory: Path,  # noqa: F811
+    worker: Worker,
+) -> None:
+    worker.ask("record")
+    for path in directory.iterdir():
+        with path.open("r+b") as file:
+            file.write(b"\xff" * 8192)
+    metrics = PrometheusMetrics()
+    record(metrics)
+    assert figure(metrics, REQUESTS) == 1
+    assert worker.ask("read") == "2.0"
+    assert figure(metrics, REQUESTS) == 2
+
+
 def test_removed_files_of_a_process_that_is_idle_are_counted_all_the_same(
     directory: Path,  # noqa: F811
     worker: Worker,

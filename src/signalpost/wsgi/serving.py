@@ -100,7 +100,7 @@ class BoundedServer(ThreadingMixIn, WSGIServer):
 class _Handler(WSGIRequestHandler):
     timeout = 10
 
-    def log_message(self, format: str, *args: t.Any) -> None:  # noqa: A002  # its name
+    def log_message(self, format: str, *args: t.Any) -> None:  # noqa: A002  # http.server's name
         """Write nothing to standard error."""
 
     def address_string(self) -> str:

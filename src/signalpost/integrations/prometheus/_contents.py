@@ -66,7 +66,9 @@ def content_of(name: str, descriptor: int, logged: set[str]) -> Content:
     header = os.pread(descriptor, HEADER_BYTES, 0)
     if len(header) < HEADER_BYTES:
         return Content({}, is_behind=True, end=0)
-    used, is_behind = unpack_from("ii", header)
+    used, mark = unpack_from("ii", header)
+    if used < 0:
+        warn(logged, f"{name} is damaged, and is left out", "its header is wrong")
     # Not the whole file: the rest of it may have any size.
     data = os.pread(descriptor, min(max(used, 0), _MOST_BYTES), 0)
     values: Values = {}
@@ -87,7 +89,8 @@ def content_of(name: str, descriptor: int, logged: set[str]) -> Content:
         if _key_of(key) is None or (is_summed and not isfinite(value)):
             warn(logged, f"{name} is damaged", "a value is omitted")
             del values[key]
-    return Content(values, bool(is_behind) or used < HEADER_BYTES, len(data))
+    is_behind = mark == 1 or 0 <= used < HEADER_BYTES
+    return Content(values, is_behind, len(data))
 
 
 def _padding(length: int) -> int:

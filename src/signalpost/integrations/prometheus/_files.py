@@ -123,19 +123,21 @@ class _ProcessFile:
                 self._report(error)
 
     def is_lost(self) -> bool:
-        """Return whether it was removed or cut short since the last call."""
+        """Return whether another has removed or changed it since the last call."""
         if self._descriptor < 0:
             return False
         found = os.fstat(self._descriptor)
         if found.st_size < self._capacity:
             self.close()
+        elif not self._has_header():
+            self._folder = None  # so that another is made
         elif found.st_nlink > 0 and self._folder is self._directory.folder:
             return False
         if self._is_behind:
             return False
         # It stays in use until another is made, because others read it.
         self._is_behind = True
-        what = f"files in {self._directory.path} were removed or cut while in use"
+        what = f"files in {self._directory.path} were removed or changed while in use"
         warn(self._logged, what, "they are written again from memory")
         return True
 
@@ -201,6 +203,11 @@ class _ProcessFile:
             self.numbers.release()
             self._map.close()
 
+    def _has_header(self) -> bool:
+        if self._map is None or self._is_behind:
+            return True
+        return self._map[:HEADER_BYTES] == pack("ii", self._used, 0)
+
     def _mark(self, *, is_whole: bool) -> None:
         if self._map is not None:
             self._map[:HEADER_BYTES] = pack("ii", self._used, not is_whole)
@@ -227,7 +234,7 @@ class ProcessFiles(dict[str, _ProcessFile]):
         return found
 
     def find_lost(self) -> bool:
-        """Return whether files were removed or cut short since the last call."""
+        """Return whether files were removed or changed since the last call."""
         return sum(file.is_lost() for file in self.values()) > 0
 
     def mend(self) -> None:

@@ -18,6 +18,7 @@ import flask
 import pytest
 
 from signalpost import SignalMiddleware
+from signalpost.errors import ConfigurationError
 from signalpost.integrations.flask import Signalpost
 from signalpost.wsgi import serving
 from tests.wsgi.serving import environ_of
@@ -319,6 +320,29 @@ def test_a_port_that_is_taken_is_told() -> None:
     metrics = PrometheusMetrics()
     with metrics.serve() as server, pytest.raises(OSError, match="in use"):
         metrics.serve(server.port)
+
+
+@pytest.mark.skipif(
+    not hasattr(socket, "SO_REUSEPORT"), reason="this system shares no ports"
+)
+def test_two_servers_can_share_a_port() -> None:
+    metrics = PrometheusMetrics()
+    with metrics.serve(reuse_port=True) as server:
+        with metrics.serve(server.port, reuse_port=True):
+            assert get(server.port)[0] == 200
+        assert get(server.port)[0] == 200
+        with pytest.raises(OSError, match="in use"):
+            metrics.serve(server.port)
+    with pytest.raises(ConfigurationError, match="reuse_port must be True or False"):
+        metrics.serve(reuse_port="yes")  # type: ignore[arg-type]  # what it refuses
+
+
+def test_a_system_that_shares_no_ports_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(socket, "SO_REUSEPORT", raising=False)
+    with pytest.raises(OSError, match="cannot share a port"):
+        PrometheusMetrics().serve(reuse_port=True)
 
 
 def test_it_listens_where_it_is_told_to() -> None:

@@ -29,13 +29,19 @@ class BoundedServer(ThreadingMixIn, WSGIServer):
     :param host: The address to listen at.
     :param port: The port; 0 for any that is free.
     :param most_clients: How many clients are served at a time; others are disconnected.
+    :param reuse_port: Whether other servers of this user may listen there, too.
     :raises OSError: If it cannot listen there.
     """
 
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, host: str, port: int, most_clients: int) -> None:
+    def __init__(
+        self, host: str, port: int, most_clients: int, *, reuse_port: bool = False
+    ) -> None:
+        if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
+            raise OSError("servers cannot share a port on this system")
+        self.allow_reuse_port = reuse_port
         self._most_clients = most_clients
         self._clients: dict[socket.socket, float] = {}
         if ":" in host:

@@ -390,15 +390,21 @@ class PrometheusMetrics:
         """Return the answer to a scrape, as a view of Flask: :meth:`metrics_app`."""
         return self.metrics_app
 
-    def serve(self, port: int = 0, *, host: str = "127.0.0.1") -> MetricsServer:
+    def serve(
+        self, port: int = 0, *, host: str = "127.0.0.1", reuse_port: bool = False
+    ) -> MetricsServer:
         """Serve the metrics on a separate port.
 
         :param port: The port; 0 for any that is free.
         :param host: The address to listen at; ``"0.0.0.0"`` for all.
+        :param reuse_port: Whether other servers of this user may listen at the port,
+            too, if they also set it: for two arbiters after SIGUSR2. The system chooses
+            one of them for each scrape.
         :returns: The server; its :meth:`~MetricsServer.stop` ends it.
         :raises OSError: If it cannot listen there.
         """
-        return MetricsServer(self.metrics_app, host, port)
+        reuse_port = truth_of("reuse_port", reuse_port)
+        return MetricsServer(self.metrics_app, host, port, reuse_port=reuse_port)
 
     def _own_values(self, exchange: Exchange) -> tuple[str, ...]:
         return tuple(

@@ -131,8 +131,10 @@ class MetricsServer:
     .. versionadded:: 0.1
     """
 
-    def __init__(self, app: WSGIApplication, host: str, port: int) -> None:
-        self._server = BoundedServer(host, port, most_clients=8)
+    def __init__(
+        self, app: WSGIApplication, host: str, port: int, *, reuse_port: bool
+    ) -> None:
+        self._server = BoundedServer(host, port, 8, reuse_port=reuse_port)
         self._server.set_app(app)
         self._thread = threading.Thread(
             target=self._server.serve_forever,

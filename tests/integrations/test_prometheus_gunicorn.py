@@ -226,6 +226,11 @@ def serve(tmp_path: Path) -> Generator[Serve]:
         (tmp_path / "gunicorn.conf.py").write_text(
             CONFIGURATION.format(more=clear + more, port_file=str(tmp_path / "port"))
         )
+        # As its command; by "-m", a new arbiter would find gunicorn's modules in place
+        # of Python's.
+        (tmp_path / "run.py").write_text(
+            "from gunicorn.app.wsgiapp import run\n\nrun()\n"
+        )
         environ = own | {
             "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
             "PROMETHEUS_MULTIPROC_DIR": str(directory),
@@ -234,13 +239,8 @@ def serve(tmp_path: Path) -> Generator[Serve]:
         with (tmp_path / "log").open("wb") as log:
             process = subprocess.Popen(
                 [
-                    *(
-                        *command,
-                        sys.executable,
-                        "-m",
-                        "gunicorn",
-                        f"{__name__}:new_app()",
-                    ),
+                    *(*command, sys.executable, str(tmp_path / "run.py")),
+                    f"{__name__}:new_app()",
                     *("--config", str(tmp_path / "gunicorn.conf.py")),
                     *("--bind", "127.0.0.1:0", "--worker-class", kind),
                     *("--graceful-timeout", "5", "--no-control-socket"),
@@ -332,18 +332,42 @@ def test_without_the_hook_figures_are_right_all_the_same(serve: Serve) -> None:
         served.until(lambda: served.counted() == answered)
 
 
+def scrape_of(port: int) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
+
+
 def test_the_arbiter_serves_by_a_port_of_its_own(serve: Serve) -> None:
     served = serve("sync", "--workers", "2", more=HOOK + PORT_OF_ITS_OWN)
     served.ask(10)
     served.until(lambda: served.counted() == 11)
     found = re.search(r"metrics at port (\d+),", served.log())
     assert found
-    connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=10)
-    with contextlib.closing(connection):
-        connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
-    assert total(text, "http_server_requests_total", ITEM) == 11
+    assert total(scrape_of(int(found[1])), "http_server_requests_total", ITEM) == 11
     assert re.findall(r"in a worker is (-?\d+),", served.log()) == ["-1", "-1"]
+
+
+def test_a_new_arbiter_takes_over_and_no_count_falls(serve: Serve) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    own = PORT_OF_ITS_OWN.replace(".serve(", f".serve({port}, reuse_port=True")
+    served = serve("sync", "--workers", "2", more=HOOK + SERVER + own)
+    served.ask(10)
+    served.until(lambda: served.counted() == 11)
+    with never_falling(served):
+        served.process.send_signal(signal.SIGUSR2)
+        served.until(lambda: served.figure(WORKERS) == 4)
+        answered = 11 + served.ask(10)
+        served.process.send_signal(signal.SIGTERM)
+        served.process.wait(PATIENCE_SECONDS)
+        served.until(lambda: served.figure(WORKERS) == 2)
+        answered += served.ask(10)
+        served.until(lambda: served.counted() == answered)
+    assert answered == total(scrape_of(port), "http_server_requests_total", ITEM) == 31
+    assert served.figure(STARTS) == 4
+    assert "are kept" not in served.log()
 
 
 STARTS = "gunicorn_worker_starts_total"

@@ -33,8 +33,12 @@ class BoundedServer(ThreadingMixIn, WSGIServer):
     :raises OSError: If it cannot listen there.
     """
 
-    allow_reuse_address = True
-    daemon_threads = True
+    address_family: int
+    allow_reuse_address: bool = True
+    allow_reuse_port: bool
+    daemon_threads: bool = True
+    server_name: str
+    server_port: int
 
     def __init__(
         self, host: str, port: int, most_clients: int, *, reuse_port: bool = False

@@ -514,6 +514,48 @@ def test_a_real_lack_of_descriptors_loses_nothing(
     assert run(NO_DESCRIPTORS) == ["503 Service Unavailable", "200 OK 151.0"]
 
 
+MANY = """
+import resource
+from signalpost.integrations.prometheus import PrometheusMetrics
+from tests.integrations.test_prometheus import figure, record, REQUESTS
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+metrics = PrometheusMetrics()
+record(metrics)
+print(figure(metrics, "orders_total"), figure(metrics, REQUESTS))
+"""
+
+
+def test_more_files_of_the_dead_than_can_be_open_are_merged(
+    directory: Path,  # noqa: F811
+) -> None:
+    for number in range(200):
+        write_other(directory, f"counter_{DEAD}-signalpost-{number}.db", 1)
+        write_other(directory, f"gauge_livesum_{DEAD}-signalpost-{number}.db", 1)
+    assert run(MANY) == ["200.0 1.0"]
+    assert len(names(directory)) < 30
+
+
+def test_files_of_the_dead_that_cannot_be_removed_are_counted_once(
+    directory: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(folder: OwnFolder, name: str) -> t.NoReturn:
+        raise PermissionError(errno.EPERM, "Operation not permitted", name)
+
+    for number in range(100):
+        write_other(directory, f"counter_{DEAD}-signalpost-{number}.db", 1)
+    metrics = PrometheusMetrics()
+    with monkeypatch.context() as patch:
+        patch.setattr(OwnFolder, "remove", refuse)
+        merge()
+        assert figure(metrics, "orders_total") == 100
+        merge()
+        assert figure(metrics, "orders_total") == 100
+    merge()
+    assert figure(metrics, "orders_total") == 100
+    assert len(names(directory)) == 1
+
+
 def test_a_process_that_died_behind_does_not_fail_scrapes(
     directory: Path,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -39,6 +40,7 @@ _SUMMED = ("counter", "histogram", "summary")
 _MODES = Gauge._MULTIPROC_MODES  # noqa: SLF001  # where the client lists them
 _MOST_PASSES = 20
 _MOST_DEAD = 30
+_MOST_MERGED = 60
 _MOST_LISTED_BYTES = 1 << 24
 _WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 _NAME = re.compile(
@@ -194,14 +196,22 @@ class Directory:
         if self._lock.acquire(blocking=False):
             try:
                 # Both are raised if another process merges.
-                gone = suppress(FileNotFoundError, TimeoutError)
-                with gone, self._opened(self._held) as files:
-                    if sum(file.is_over() for file in files) > _MOST_DEAD:
+                with suppress(FileNotFoundError, TimeoutError):
+                    if self._has_many_dead():
                         self.merge()
             except OSError as error:
                 warn(self._logged, "files of ended processes are not merged", error)
             finally:
                 self._lock.release()
+
+    def _has_many_dead(self) -> bool:
+        try:
+            with self._opened(self._held) as files:
+                return sum(file.is_over() for file in files) > _MOST_DEAD
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+            return True
 
     def metrics(self) -> list[Metric]:
         """Return the sum of what the processes have counted, living and dead.
@@ -215,7 +225,7 @@ class Directory:
                 why: object = "it changed meanwhile"
                 try:
                     with self._opened(self._held) as files:
-                        found = self._sums(files)
+                        found, _ = self._sums(files)
                     if self._merges() == before:
                         return summed(found, self._logged)
                 except (FileNotFoundError, BlockingIOError) as error:
@@ -232,6 +242,7 @@ class Directory:
             merges them.
         """
         self._dead.add(dead)
+        before: list[str] = []
         # A signal of the next child may come during this.
         while self._dead and self._merge_lock.acquire(blocking=False):
             try:
@@ -239,10 +250,14 @@ class Directory:
                 with (
                     self._locked(_PATIENCE_SECONDS if dead else 0),
                     suppress(FileNotFoundError),  # it is done again then
-                    self._opened({}) as files,
+                    self._to_merge(numbers) as files,
                 ):
                     self._merge(files, numbers)
-                    self._dead -= numbers
+                    merged = [file.name for file in files]
+                    # There are more, unless these cannot be removed.
+                    if len(merged) < _MOST_MERGED or merged == before:
+                        self._dead -= numbers
+                    before = merged
             finally:
                 self._merge_lock.release()
 
@@ -319,9 +334,7 @@ class Directory:
         try:
             names = self.folder.names()
             for name in names:
-                match = _NAME.fullmatch(name)
-                if match is not None:
-                    self._hold(held, name, match)
+                self._hold(held, name)
             for name in held.keys() - names:
                 # It was removed; its process, if it lives, will write another.
                 if not held[name].is_living:
@@ -332,7 +345,30 @@ class Directory:
                 if held is not self._held or not held[name].is_living:
                     os.close(held.pop(name).descriptor)
 
-    def _hold(self, held: dict[str, _File], name: str, match: re.Match[str]) -> None:
+    @contextmanager
+    def _to_merge(self, dead: Container[str]) -> Generator[list[_File]]:
+        """Give the merged files, and files to be merged, not too many to be open.
+
+        :raises FileNotFoundError: If one goes meanwhile.
+        """
+        found: dict[str, _File] = {}
+        try:
+            merged = [*map(_merged, _SUMMED)]
+            for name in sorted(self.folder.names(), key=lambda one: one not in merged):
+                self._hold(found, name)
+                file = found.get(name)
+                if file and not file.is_merged and not file.is_over(dead):
+                    os.close(found.pop(name).descriptor)
+                if len(found) >= _MOST_MERGED:
+                    break
+            yield [*found.values()]
+        finally:
+            _close_all(found)
+
+    def _hold(self, held: dict[str, _File], name: str) -> None:
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return
         found = self.folder.stat(name)
         if name in held:
             if os.path.samestat(found, os.fstat(held[name].descriptor)):
@@ -348,8 +384,11 @@ class Directory:
         else:
             held[name] = _File(name, descriptor, kind, mode or "", pid, bool(ours))
 
-    def _sums(self, files: list[_File]) -> Found:
-        """Return the sums; by names, that of the merged file of a kind is first."""
+    def _sums(self, files: list[_File]) -> tuple[Found, set[Identity]]:
+        """Return the sums, and which files the merged ones among these contain.
+
+        :param files: The files, the merged one of a kind first.
+        """
         found: Found = {}
         merged: set[Identity] = set()
         for file in files:
@@ -363,7 +402,7 @@ class Directory:
                 merged |= self._listed(text)
             which = file.kind.partition("_")[0], file.mode, file.mode and file.pid
             add_values(found.setdefault(which, {}), content.values)
-        return found
+        return found, merged
 
     def _listed(self, text: bytes) -> set[Identity]:
         """Return which files a merged file contains."""
@@ -378,12 +417,16 @@ class Directory:
             over = [one for one in files if one.kind == kind and one.is_over(dead)]
             if over:
                 before = [one for one in files if one.kind == kind and one.is_merged]
-                values: Values = self._sums([*before, *over]).get((kind, "", ""), {})
-                listed = json.dumps([one.identity for one in over])
+                found, merged = self._sums([*before, *over])
+                values: Values = found.get((kind, "", ""), {})
+                # Of the earlier ones those that were not removed, as by a crash.
+                names = self.folder.names()
+                listed = {one for one in merged if one[0] in names}
+                listed |= {one.identity for one in over}
                 # A reader counts the dead in it once it is there, however this ends.
                 with self.replacing(_merged(kind)) as descriptor:
                     with open(os.dup(descriptor), "wb") as file:
-                        file.write(file_of(values) + listed.encode())
+                        file.write(file_of(values) + json.dumps([*listed]).encode())
                     os.fsync(descriptor)
                 for one in over:
                     self._remove(one.name)

@@ -203,8 +203,9 @@ def test_a_token_file_is_read_again_when_it_changes(
     path.write_text("")
     assert status("") == "503 Service Unavailable"
     path.unlink()
-    assert status("s3cond") == "503 Service Unavailable"
-    assert "no client may read" in caplog.text
+    for _ in range(3):
+        assert status("s3cond") == "503 Service Unavailable"
+    assert caplog.text.count("no client may read") == 2
     assert "s3cond" not in caplog.text
     path.write_text("third")
     assert status("third") == "200 OK"

@@ -66,6 +66,7 @@ class Access:
         self._what = what
         self._log = log
         self._lengths = lengths
+        self._problem = ""
         if allows is not None and not callable(allows):
             raise ConfigurationError(
                 f"allows must be callable, got {short_repr(allows)}; pass a function"
@@ -114,17 +115,24 @@ class Access:
     def token(self) -> str:
         """Return the token, from the file as it is now.
 
-        :raises TokenError: If the file has none now; this is logged.
+        :raises TokenError: If the file has none now; this is logged, once for each
+            reason.
         """
         try:
-            return self._read()
+            token = self._read()
         except (OSError, ValueError) as error:
-            checked(self._log, logging.ERROR).error(
-                "the token file cannot be used, so no client may read %s: %r",
-                self._what,
-                str(error),
-            )
+            problem = str(error)
+            # A client may ask every few seconds.
+            if problem != self._problem:
+                self._problem = problem
+                checked(self._log, logging.ERROR).error(
+                    "the token file cannot be used, so no client may read %s: %r",
+                    self._what,
+                    problem,
+                )
             raise TokenError from error
+        self._problem = ""
+        return token
 
     def _read(self) -> str:
         token: object = self._token

@@ -7,13 +7,17 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+from sphinx import addnodes
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.logging import getLogger
 
 logger = getLogger(__name__)
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # for from_code
+sys.path.insert(0, str(HERE))  # for from_code and terms
+
+from terms import first_uses  # noqa: E402  # found on that path
 
 project = "signalpost"
 copyright = "2026 signalpost contributors"
@@ -46,6 +50,7 @@ html_copy_source = False
 html_show_copyright = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_search_scorer = str(HERE / "scorer.js")
 html_sidebars = {
     "**": [
         "sidebar/brand.html",
@@ -141,8 +146,30 @@ def check_entries(app: Any, env: Any) -> None:
                 logger.warning("%s has no entry in the reference", path)
 
 
+def link_terms(app: Any, document: Any) -> None:
+    """Link the first use of each term of the glossary on a page."""
+    page = app.env.docname
+    if page in ("glossary", "changelog"):
+        return
+    for text, parts in first_uses(document):
+        for place, part in enumerate(parts):
+            if isinstance(part, nodes.inline):
+                parts[place] = addnodes.pending_xref(
+                    "",
+                    part,
+                    refdomain="std",
+                    reftype="term",
+                    reftarget=part.attributes.pop("term"),
+                    refexplicit=True,
+                    refwarn=True,
+                    refdoc=page,
+                )
+        text.parent.replace(text, parts)
+
+
 def setup(app: Any) -> None:
     """Connect the above, as Sphinx asks."""
+    app.connect("doctree-read", link_terms)
     app.connect("builder-inited", read_docstrings_of_values)
     app.connect("env-check-consistency", check_entries)
     app.connect("autodoc-skip-member", leave_out_values)

@@ -20,7 +20,7 @@ CO_ITERABLE_COROUTINE = 0x100
 CO_ASYNC_GENERATOR = 0x200
 
 CO_ASYNC = CO_COROUTINE | CO_ASYNC_GENERATOR
-# What inspect.markcoroutinefunction() sets; and asgiref's, where that is missing.
+# The marks of inspect.markcoroutinefunction() and of asgiref's substitute for it.
 MARK = "_is_coroutine_marker" if sys.version_info >= (3, 12) else "_is_coroutine"
 
 
@@ -82,7 +82,7 @@ def is_awaitable(value: Any) -> bool:
 
 
 def _inner(function: Any) -> Any:
-    """Return what a call is passed on to, if that is known; ``None`` at the end."""
+    """Return the object that a callable calls; ``None`` if that is not known."""
     kind = type(function)
     if isinstance(function, type):
         return None

@@ -1,4 +1,4 @@
-"""Blocks that stop what a signal sends, and decorators made of blocks."""
+"""Blocks that stop the sends of a signal, and decorators made of blocks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def decorated(
     new_block: Callable[[], AbstractContextManager[object]],
     new_async_block: Callable[[], t.AsyncContextManager[object]] | None = None,
 ) -> F:
-    """Return a function that runs in a block of its own at each call.
+    """Return a function whose calls each run in a new block.
 
     :param new_block: Makes the block.
     :param new_async_block: Makes the one of a coroutine function, if it is another.
@@ -110,7 +110,7 @@ class OpenBlock:
         self.waiting = waiting
 
     def add(self, send: Callable[[], Any], *, is_async: bool) -> None:
-        """Let a send wait.
+        """Delay a send.
 
         :raises AsyncReceiverError: If it is async, and the block cannot await it.
         """
@@ -243,7 +243,7 @@ def held_block(table: Table) -> OpenBlock | None:
 
 @contextmanager
 def passing(is_passed: Callable[[OpenBlock], bool]) -> Iterator[None]:
-    """Let sends pass those open blocks of this context that are chosen."""
+    """Make sends ignore some of the open blocks of this context."""
     others = tuple(one for one in _still_open() if not is_passed(one))
     token = _open_blocks.set(others)
     try:

@@ -35,7 +35,7 @@ class Owner(t.Protocol):
         """Take the connection out soon."""
 
     def sender_died(self, reference: SenderReference) -> None:
-        """Forget the sender now, and take its connections out soon."""
+        """Remove the sender now, and its connections soon."""
 
 
 class Death:
@@ -89,7 +89,7 @@ class Deaths:
         return iter(self._by_key.copy().values())
 
     def add(self, death: Death) -> None:
-        """Add a death as the latest, and forget the one before at its place."""
+        """Add a death as the latest one; drop an older one of the same location."""
         by_key, key = self._by_key, death.key
         by_key.pop(key, None)
         by_key[key] = death
@@ -99,7 +99,7 @@ class Deaths:
                 by_key.pop(next(iter(by_key)), None)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all deaths."""
         self._by_key.clear()
 
 

@@ -1,4 +1,4 @@
-"""Connecting and disconnecting receivers, for a block or for good."""
+"""Connect and disconnect receivers, for a block or permanently."""
 
 from __future__ import annotations
 
@@ -310,7 +310,7 @@ class DisconnectedBlock(Block):
 
 
 class Arguments(t.NamedTuple):
-    """The arguments of ``connect``, beside the receiver."""
+    """The arguments of ``connect`` other than the receiver."""
 
     sender: Any
     weak: bool

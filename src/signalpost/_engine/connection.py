@@ -56,7 +56,7 @@ class Options(t.NamedTuple):
     subclasses: bool = False
     """``True`` if the sender is a class, and the subclasses are senders, too."""
     strict: bool = False
-    """``True`` if what the receiver raises goes through isolated sends."""
+    """``True`` if isolated sends raise the receiver's exceptions."""
     when: tuple[Condition, ...] = ()
     """Conditions, one of which must be true; empty for every send."""
     passes_signal: bool = False
@@ -133,7 +133,7 @@ class Connection(weakref.ref[Any]):
     options: Options
     """The other options of ``connect``."""
     block_count: int
-    """The number of ``with`` blocks that need it; 0 if it was connected for good."""
+    """The number of ``with`` blocks that need it; 0 if it is permanent."""
     code: CodeType | None
     """The code that connected it, and with ``instruction`` the place in it."""
     instruction: int
@@ -217,7 +217,7 @@ class MergedConnection(Connection):
         self.call = named[0].call
 
     def __new__(cls, target: object, _: object) -> MergedConnection:
-        """Refer to something that lives, as a reference must."""
+        """Create a reference; a weak reference needs an existing object."""
         return super().__new__(cls, target)
 
     def __call__(self) -> Any:
@@ -286,7 +286,7 @@ def uid_key(dispatch_uid: Hashable) -> Hashable:
 def uid_by_name(receiver: Any) -> str | None:
     """Return a uid that stays the same when the function's module is loaded again.
 
-    :returns: ``None`` if the receiver has no name of its own.
+    :returns: ``None`` if the receiver has no name.
     """
     module = getattr(receiver, "__module__", None)
     name = getattr(receiver, "__qualname__", None)

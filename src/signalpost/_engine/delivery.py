@@ -62,7 +62,7 @@ class Dispatch:
         return bool(due) and self.table.claim(due)
 
     def is_due_isolated(self, connection: Connection, receiver: Receiver) -> bool:
-        """Return whether this send calls the receiver, which must be callable as it is.
+        """Return whether this send calls the receiver, which must not need a wrapper.
 
         :raises AsyncReceiverError: If it is async, and there is no wrapper.
         """
@@ -137,7 +137,7 @@ class Dispatch:
 
 
 def deliver(dispatch: Dispatch, route: Route) -> list[tuple[Receiver, Any]]:
-    """Call the receivers in order and let the first exception through.
+    """Call the receivers in order; the first exception is raised.
 
     :raises AsyncReceiverError: If one is async and there is no wrapper; no receiver
         has been called then.
@@ -237,7 +237,7 @@ def count_failures(  # noqa: PLR0913, PLR0917  # where requests are served
 async def deliver_async(
     dispatch: Dispatch, route: Route, gather: Gather | None, report: Report | None
 ) -> list[tuple[Receiver, Any]]:
-    """Call the receivers in order and await what they give, or as ``gather`` does.
+    """Call the receivers, and await their results in order or with ``gather``.
 
     :param report: Reports an :exc:`Exception` of a receiver; without it, the first
         one is raised.

@@ -17,7 +17,7 @@ Report = Callable[[object, Connection, Receiver, Exception], None]
 """Reports that a signal's connection has a receiver that raised."""
 
 MOST_KINDS = 16
-"""The number of kinds of exceptions of one receiver that are counted apart."""
+"""The number of kinds of exceptions that are counted for each receiver."""
 
 # A logging handler may send signals, whose receivers may fail or log, too. To end that,
 # no other failure is logged while one is being logged, and the signal that it is about
@@ -46,7 +46,7 @@ def add_note(error: BaseException, signal: object, receiver: Receiver) -> None:
 def log_failure(
     signal: object, _: Connection, receiver: Receiver, error: Exception
 ) -> None:
-    """Log what a receiver raised, with its traceback."""
+    """Log the exception of a receiver, with its traceback."""
     _log(signal, error, "%s: receiver %s failed", signal, describe(receiver))
 
 
@@ -57,7 +57,7 @@ def log_first_failures(
 
     A few kinds are counted; all others are counted as one kind.
     """
-    # A merged connection goes with its route, so the first part has the counts.
+    # The first part has the counts, because a merged connection is temporary.
     failures = connection.parts[0].counts().failures
     kind = type(error)
     if kind not in failures and len(failures) >= MOST_KINDS:
@@ -78,7 +78,7 @@ def log_first_failures(
 
 
 def log_observer_failure(signal: object, observer: object, error: Exception) -> None:
-    """Log what an observer raised."""
+    """Log the exception of an observer."""
     _log(signal, error, "%s: observer %s failed", signal, describe(observer))
 
 
@@ -100,7 +100,7 @@ def _log(signal: object, error: Exception, message: str, *arguments: Any) -> Non
         with suppress(Exception):
             text = message % arguments
             line = f"signalpost: {failure!r} while logging: {text}"
-            # The texts are the application's: none of them may begin a line.
+            # The texts come from the application, so none may begin a line.
             sys.stderr.write(" ".join(line.splitlines()) + "\n")
     finally:
         logging_now.remove(signal)

@@ -31,7 +31,7 @@ def generation_of(signals: Iterable[Signal]) -> Generation:
 def with_receivers(
     signals: tuple[Signal, ...], sender: Any, of_others: tuple[Signal, ...] = ()
 ) -> tuple[Signal, ...]:
-    """Return those of several signals that have receivers for what ``sender`` sends.
+    """Return the signals that have receivers for ``sender``.
 
     And those of others that have any receiver, for any sender. Faster than checking
     each; used on the hot path. It may return a signal whose receiver is just dying.
@@ -133,7 +133,7 @@ class Interest(Serial):
             sender = record.sender()
             senders += sender.senders if record.is_name else [sender]  # type: ignore[attr-defined]  # a name
         self._changed([sender for sender in senders if sender is not None])
-        # The last references, perhaps.
+        # These may be the last references.
         self.drop_later(senders, self._taken)
         self._taken = []
         # At the end, as another thread that compares it does not wait.

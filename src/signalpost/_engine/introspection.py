@@ -94,7 +94,7 @@ def _info(connection: Connection, sender: Any) -> ConnectionInfo | None:
 
 
 class ReceiversView(Mapping[Hashable, Receiver]):
-    """The receivers of a signal by identity, read when asked."""
+    """The receivers of a signal by identity, read at each access."""
 
     __slots__ = ("_table",)
 

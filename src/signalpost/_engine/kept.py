@@ -1,4 +1,4 @@
-"""Receivers that live as long as the sender that they are connected to."""
+"""Receivers that are kept alive until their sender is freed."""
 
 from __future__ import annotations
 

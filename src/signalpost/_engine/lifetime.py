@@ -1,4 +1,4 @@
-"""Receivers that die sooner than their author expects, reported at ``connect``."""
+"""Report, at ``connect``, receivers that are freed when it returns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .identity import describe
 CO_OPTIMIZED: Final = 0x1
 """The flag of code that is a function's."""
 
-# sys.getrefcount is CPython's; elsewhere a lost receiver cannot be recognised.
+# Only CPython has sys.getrefcount; others cannot recognise a lost receiver.
 references: Final[Callable[[object], int]] = getattr(
     sys, "getrefcount", lambda _: sys.maxsize
 )
@@ -68,14 +68,14 @@ def is_lost(receiver: object, caller: FrameType | None) -> bool:
 
 
 def is_result_discarded(caller: FrameType | None) -> bool:
-    """Return whether the call that ``caller`` is in is a statement of its own.
+    """Return whether the current call of ``caller`` is a whole statement.
 
     A decorated function has as few references as an inline lambda. They differ in
     whether the result of the call is kept.
     """
     if caller is None:
         return False
-    from opcode import opmap  # only where a receiver may be lost, for a quick import
+    from opcode import opmap  # only for receivers that may be lost: a faster import
 
     code = caller.f_code.co_code
     after = caller.f_lasti + 2
@@ -102,7 +102,7 @@ def check_not_in_class_body(receiver: object, frame: FrameType, signal: object) 
     :param frame: The frame that has called ``connect``.
     :raises ReceiverError: If it is: the function is not a method yet.
     """
-    # A function's frame keeps what it shows as f_locals: it is not looked at.
+    # Not f_locals of a function's frame: reading it would keep the values alive.
     if frame.f_code.co_flags & CO_OPTIMIZED or type(receiver) is not FunctionType:
         return
     if frame.f_locals is frame.f_globals:

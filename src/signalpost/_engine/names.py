@@ -22,7 +22,7 @@ class Follower(t.Protocol):
 class SenderName:
     """A name for senders that may not exist yet.
 
-    Returned by :func:`named`; one name gives one object as long as it is in use.
+    Returned by :func:`named`; the same name gives the same object while it is in use.
 
     .. versionadded:: 0.1
     """
@@ -48,7 +48,7 @@ class SenderName:
         return [sender for sender in found if sender is not None]
 
     def bind(self, sender: Any) -> None:
-        """Let ``sender`` be one of this name, as long as it lives.
+        """Give ``sender`` this name, until the sender is freed.
 
         Receivers of the name are called for its sends from then on. Several senders may
         have one name, such as the applications of a factory.

@@ -172,7 +172,7 @@ class NamespaceTable(Serial):
             signal.table.run_now(signal.table.remove_observer, observer)
 
     def restore(self, connections: list[NamespaceConnection]) -> None:
-        """Keep these connections and no others, for signals that come later."""
+        """Keep only these connections, for signals that are created later."""
         self.connections = [*connections]
 
     def _known(self, connection: NamespaceConnection) -> NamespaceConnection:
@@ -206,5 +206,5 @@ class NamespaceTable(Serial):
 
 
 def _sender_record(sender: Any) -> SenderRecord:
-    # Only to recognise the sender; there is nothing to do when it dies.
+    # Only to recognise the sender, so no callback is needed.
     return SenderRecord(sender, sender_key(sender), lambda _: None)

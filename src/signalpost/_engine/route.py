@@ -63,7 +63,7 @@ class Route:
         self.plain = connections if self.is_plain else None
 
     def receivers(self) -> Generator[tuple[Connection, Receiver]]:
-        """Yield each connection whose receiver is there when its turn comes."""
+        """Yield each connection whose receiver still exists in its turn."""
         for connection in self.connections:
             receiver = connection.receiver()
             if receiver is not None:

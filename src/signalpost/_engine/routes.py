@@ -46,7 +46,7 @@ class Routes:
     plain: tuple[Connection, ...] | None
     """The connections of :attr:`rest` if it is plain: a send looks here first."""
     by_id: dict[int, Route]
-    """The route of each sender with receivers of its own, by its id."""
+    """The route of each sender with its own receivers, by id."""
     inherited: dict[int, SenderReference]
     """The senders among them that have receivers only by a name or a base class."""
     generations: tuple[Generation, ...]
@@ -61,19 +61,19 @@ class Routes:
         self.generations = ()
 
     def add(self, record: SenderRecord) -> None:
-        """Add a sender that has receivers of its own."""
+        """Add a sender that has its own receivers."""
         if record.is_by_id:
             self.by_id[_id_of(record.key)] = STALE_ROUTE
         else:
             self.withdraw()
 
     def publish(self, route: Route | None) -> None:
-        """Let sends of every sender without a route of its own take a route."""
+        """Publish a route for the sends of every sender without its own route."""
         self.rest = route
         self.plain = None if route is None else route.plain
 
     def withdraw(self) -> None:
-        """Let them look for their route."""
+        """Make these sends find their route again."""
         self.rest = self.plain = None
 
     def add_generation(self, generation: Generation) -> None:
@@ -118,22 +118,22 @@ class Routes:
         self.by_id[_id_of(key)] = route
 
     def forget_inherited(self) -> None:
-        """Forget senders that had receivers only by a name or a base class."""
+        """Remove senders that had receivers only by a name or a base class."""
         for key in [*self.inherited]:
             self.forget_id(key)
 
     def forget_all(self) -> None:
-        """Forget every sender."""
+        """Remove every sender."""
         self.by_id.clear()
         self.inherited.clear()
 
     def forget_id(self, key: int) -> None:
-        """Forget a sender that has died: its id may be used again."""
+        """Remove a freed sender, because its id may be used again."""
         self.by_id.pop(key, None)
         self.inherited.pop(key, None)
 
     def forget(self, record: SenderRecord) -> None:
-        """Forget a sender that no longer has receivers of its own."""
+        """Remove a sender that no longer has its own receivers."""
         if record.is_by_id:
             self.forget_id(_id_of(record.key))
 

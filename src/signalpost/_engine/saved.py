@@ -39,7 +39,7 @@ class Saved(t.NamedTuple):
 
 
 def save(connection: Connection, record: SenderRecord | None) -> Saved:
-    """Return a connection as it is.
+    """Return the present state of a connection.
 
     :param record: Its sender; ``None`` for ``ANY``.
     """
@@ -62,7 +62,7 @@ def have_one_receiver(one: Connection, other: Connection) -> bool:
 def merge_into(connection: Connection, later: Connection) -> None:
     """Add the options of a later connection of the same receiver to a connection.
 
-    :param later: One that is for good, or for a block.
+    :param later: A connection that is permanent, or for a block.
     """
     if later.block_count:
         return

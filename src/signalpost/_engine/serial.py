@@ -80,7 +80,7 @@ class Serial:
         return result
 
     def call_after_change(self) -> None:
-        """Call what follows a change."""
+        """Call the functions that follow a change."""
         for function in self.after_change:
             function()
 
@@ -106,7 +106,7 @@ class Serial:
         self.run_waiting()
 
     def run_waiting(self) -> None:
-        """Run what waits, unless another thread is about to."""
+        """Run the waiting changes, unless another thread does."""
         while self.waiting and self._lock.acquire(blocking=False):
             try:
                 if self._is_busy:
@@ -123,7 +123,7 @@ class Serial:
             del removed
 
     def drop_later(self, *removed: object) -> None:
-        """Keep what a change removes until no lock is held."""
+        """Keep the objects that a change removes until no lock is held."""
         self._removed += removed
 
     def recover(self) -> None:

@@ -1,4 +1,4 @@
-"""The signal: what users connect to and send."""
+"""The signal, which users connect to and send."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Signal:
         self._routes = self.table.routes
 
     def __repr__(self) -> str:
-        # Without the lock: a debugger may ask while another thread holds it.
+        # Without the lock, because another thread may hold it in a debugger.
         count = len(self.table.connections())
         what = "1 connection" if count == 1 else f"{count} connections"
         return f"{str(self)[:-1]}, {what}>"
@@ -577,7 +577,7 @@ class Signal:
             propagate, and the receivers after it are not called.
         :returns: How many receivers raised an :exc:`Exception`.
         """
-        # As in send(): most senders have a route at hand.
+        # As in send(): most senders have a cached route.
         routes = self._routes
         route = routes.rest
         if routes.by_id:
@@ -736,7 +736,7 @@ class Signal:
         payload: dict[str, Any],
         **options: Any,
     ) -> bool:
-        """Return whether a block stops a send for now, or for good."""
+        """Return whether a block delays a send, or drops it."""
         table = self.table
         if not table.open_blocks:
             return False

@@ -23,7 +23,7 @@ from .senders import SenderRecord
 
 
 class Store:
-    """Connections, found by sender, by receiver, and for what a sender sends.
+    """Connections, by sender, by receiver, and by the route of a send.
 
     Callers that change it hold the lock of the table.
     """
@@ -40,7 +40,7 @@ class Store:
     any: dict[Hashable, Connection]
     """The connections to ``ANY``, by receiver."""
     by_sender: dict[Hashable, SenderRecord]
-    """The senders with connections of their own."""
+    """The senders that have their own connections."""
     by_receiver: dict[Hashable, dict[Hashable, Connection]]
     """The connections to senders, by receiver and sender."""
     by_value_count: int
@@ -157,7 +157,7 @@ class Store:
         return [one for one in found if one is not None]
 
     def record_of(self, sender: Any) -> SenderRecord | None:
-        """Return the record of a sender with connections of its own."""
+        """Return the record of a sender that has its own connections."""
         record = self.by_sender.get(sender_key(sender))
         return record if record is not None and record.is_for(sender) else None
 
@@ -184,7 +184,7 @@ class Store:
         return connection.options.subclasses or (record is not None and record.is_name)
 
     def saved(self, connection: Connection) -> Saved:
-        """Return a connection as it is."""
+        """Return the present state of a connection."""
         return save(connection, self.by_sender.get(connection.sender))
 
 

@@ -152,7 +152,7 @@ class Table(Serial):
     def undo(self, connection: Connection, before: Saved | None) -> None:
         """Undo the insertion or the replacement of a connection."""
         was_in = self.take(connection)
-        # What it did not replace may have been disconnected meanwhile.
+        # The others may have been disconnected meanwhile.
         if before is not None and (was_in or before.connection.is_connected):
             self.put_back(before)
 
@@ -165,7 +165,7 @@ class Table(Serial):
         """
         present = self.store.find(connection.key, connection.sender)
         if present is not None and present.options.once:
-            # A block lasts, so it gets a connection of its own.
+            # A block gets its own connection, because it lasts longer than a call.
             connection.key = (BLOCK, connection.key)
             present = self.store.find(connection.key, connection.sender)
         if present is None or present.receiver() is None:
@@ -182,7 +182,7 @@ class Table(Serial):
         :returns: Whether it was taken out.
         """
         if not needed or not needed[0].block_count:
-            return False  # it was connected for good, before the block or within it
+            return False  # it is permanent: connected before the block or in it
         connection = needed.pop()
         connection.block_count -= 1
         return not connection.block_count and self.take(connection)
@@ -243,7 +243,7 @@ class Table(Serial):
             self.take(one.connection)
 
     def put_all_back(self, before: Iterable[Saved]) -> None:
-        """Put back what was taken out."""
+        """Put the removed connections back."""
         for one in before:
             self.put_back(one)
 
@@ -266,7 +266,7 @@ class Table(Serial):
         if present is not None:
             if not have_one_receiver(present, connection):
                 connection.function = DISCONNECTED
-                return  # another receiver has the uid by now
+                return  # another receiver has the uid now
             merge_into(connection, present)
             self.take(present)
         self._add(connection, ANY if record is None else record.sender())
@@ -287,7 +287,7 @@ class Table(Serial):
         return sum([self.take(connection) for connection in self.store.connections()])
 
     def forget_sender(self, reference: SenderReference) -> None:
-        """Take out what is connected to a sender that has died."""
+        """Remove the connections of a freed sender."""
         record = self.by_sender.get(reference.key)
         if record is not None and record.refers_to(reference):
             for connection in [*record.connections.values()]:
@@ -315,7 +315,7 @@ class Table(Serial):
         self.routes.changed(None)
 
     def route_for(self, sender: Any) -> Route:
-        """Return the route of what a sender sends."""
+        """Return the route of a sender."""
         if self.waiting:
             self.run_waiting()
         any_route = self.routes.any_route
@@ -331,14 +331,14 @@ class Table(Serial):
         return self.run_now(self._make_route, sender)
 
     def reaches(self, sender: Any) -> bool:
-        """Return whether a receiver is connected for what a sender sends."""
+        """Return whether a receiver is connected for a sender."""
         if self.waiting:
             self.run_waiting()
         if self.any or not self.by_sender:
             return bool(self.any)
         any_route = self.routes.any_route
         if any_route is not None:
-            # As in route_for(): a sender that sends often has a route at hand.
+            # As in route_for(): a sender that sends often has a cached route.
             route = self._route_at_hand(sender)
             if route is not None and (route is any_route or route.base is any_route):
                 return bool(route.connections)
@@ -372,7 +372,7 @@ class Table(Serial):
         self.run_later(self.take, connection)
 
     def sender_died(self, reference: SenderReference) -> None:
-        """Forget a sender now, and take its connections out soon."""
+        """Remove a sender now, and its connections soon."""
         key = reference.key
         if type(key) is tuple and len(key) == 1:
             self.routes.forget_id(key[0])
@@ -440,7 +440,7 @@ class Table(Serial):
         return None if was_shared else record
 
     def _publish(self) -> None:
-        """Let sends take the route of ``ANY``, unless they must look at more."""
+        """Let sends take the route of ``ANY``, if no sender needs another one."""
         store = self.store
         if not (store.by_value_count or store.shared_count or self.open_blocks):
             self.routes.publish(self.routes.any_route)

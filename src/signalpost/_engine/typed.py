@@ -29,7 +29,7 @@ class TypedSignal(NamedSignal, t.Generic[S, P]):
 
     if t.TYPE_CHECKING:
 
-        def send(  # type: ignore[override]  # narrower, which is what it is for
+        def send(  # type: ignore[override]  # narrower on purpose
             self, sender: S, /, *args: P.args, **payload: P.kwargs
         ) -> list[tuple[Receiver, Any]]: ...
 

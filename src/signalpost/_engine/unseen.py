@@ -78,7 +78,7 @@ class Named(NamedTuple):
 
 
 named_finders: Final[list[Callable[[], Iterable[Named]]]] = []
-"""Return the receivers that are enabled by name; added by what enables them."""
+"""Return the receivers that are enabled by name; the configuration sets it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def disabled_loggers() -> list[logging.Logger]:
 
 
 def explained(unseen: Unseen, named: Iterable[Named] = ()) -> str:
-    """Return one line that explains why lines are not shown, and what to write.
+    """Return one line that explains why lines are not shown, with advice.
 
     :param unseen: The reason.
     :param named: The receivers by name that it is the reason for.
@@ -187,7 +187,7 @@ def explained(unseen: Unseen, named: Iterable[Named] = ()) -> str:
             f"the lines of {_listed([*_names_of(named), *others])}"
             f" ({_name_of(unseen.level)}) are shown nowhere: {unseen.reason}; {remedy}"
         )
-    # Names and paths are of others: none of them may begin a line of its own.
+    # Names and paths come from others, so none may begin a line.
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape").decode("ascii")
         for one in text

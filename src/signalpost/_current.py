@@ -46,8 +46,8 @@ def _is_work_in(current: Handling | None, exchange: Handling) -> bool:
 context_exchange: ContextVar[Handling | None] = ContextVar(
     "signalpost.exchange", default=None
 )
-"""The exchange whose call, or close, runs in this context. For the middleware, which
-takes back what it has set before it returns."""
+"""The exchange whose call, or close, runs in this context. The middleware
+resets it before it returns."""
 
 carried_values: ContextVar[tuple[str, ...]] = ContextVar(
     "signalpost.carried", default=()

@@ -84,7 +84,7 @@ class Handling:
     """The framework's request that was in the environment when the exchange was opened
     within another one: it is not this exchange's."""
     _entered_layers: tuple[object, ...]
-    """The further layers of the sender whose call is running."""
+    """The other layers of the sender whose call is running."""
     _find_request: Callable[[t.Any], object] | None
     """Returns the framework's request of an exchange whose environment has none, or
     ``None``; set by the layer for that framework."""
@@ -102,7 +102,7 @@ class Handling:
     _is_finished: bool
     """``True`` if ``request-finished`` was sent, or was due and had no receivers."""
     _is_started: bool
-    """``True`` if ``request-started`` was sent, or can be sent no more."""
+    """``True`` if ``request-started`` was sent, or is too late."""
     _is_complete: bool
     """``True`` if the body was handed over to its end."""
     _state: dict[t.Hashable, t.Any] | None

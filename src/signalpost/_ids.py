@@ -43,7 +43,7 @@ are written, and two that HAProxy and Apache use."""
 is_header_name = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*").fullmatch
 """Matches the name of a header that a WSGI environment can hold."""
 
-# Not longer than what the servers in front send; a search would take its time.
+# As long as the ids of common proxies; a longer search would take time.
 _LONGEST_HEADER = 512
 
 # A trace that began at the load balancer, or that it was given.

@@ -1,4 +1,4 @@
-"""Check options: each message names the option, what came, and what to write."""
+"""Check options; each message names the option, its value, and the correct form."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def checked_statuses(option: str, statuses: object) -> frozenset[int]:
 
 
 def configured(check: Callable[..., T], option: str, *args: Any, **kwargs: Any) -> T:
-    """Return an option that was checked, for what is set up by a configuration.
+    """Return a checked option, with errors that name its place in a configuration.
 
     :param check: One of the checks here, which gets all else.
     :raises ConfigurationError: What the check raises, with the key.

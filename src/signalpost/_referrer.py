@@ -7,7 +7,7 @@ import re
 __all__ = ["shown_referrer"]
 
 _HIDDEN = "…"
-"""Shown in place of a part that may hold a secret."""
+"""The replacement of a part that may be a secret."""
 
 # The schemes that are shown if nothing else is: any other may be a user's name.
 _SCHEMES = frozenset(

@@ -169,7 +169,7 @@ class OpenRelay(t.Protocol):
         """Wait until the events are sent, and return how many still wait."""
 
     def close(self, seconds: float) -> int:
-        """Send what waits, and return how many events are left."""
+        """Send the waiting events, and return the number that is left."""
 
 
 open_relays: weakref.WeakSet[OpenRelay] = weakref.WeakSet()
@@ -186,14 +186,14 @@ def all_open() -> list[OpenRelay]:
 
 
 def close_relays() -> None:
-    """Send what waits as the process ends; all relays together get so long."""
+    """Send the waiting events at the end of the process, for a limited time."""
     end = time.monotonic() + _EXIT_SECONDS
     for relay in all_open():
         relay.close(max(end - time.monotonic(), 0.0))
 
 
 def flush_relays() -> None:
-    """Send what waits in a process that may end without the functions of atexit."""
+    """Send the waiting events in a process that may end without atexit."""
     end = time.monotonic() + _EXIT_SECONDS
     for relay in all_open():
         relay.flush(max(end - time.monotonic(), 0.0))

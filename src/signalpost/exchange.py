@@ -131,7 +131,7 @@ class Exchange(Handling):
     # Those of the route that matched.
     _endpoint: str | None
     _route: str | None
-    # What the application set, None included.
+    # The value that the application set; it may be None.
     _own_route: tuple[str | None] | None
 
     def __init__(
@@ -146,7 +146,7 @@ class Exchange(Handling):
         method = read("REQUEST_METHOD")
         self.method = method if method in _METHODS else "_OTHER"
         path = read("PATH_INFO")
-        # Nearly every path is ASCII, and a call costs more than all else here.
+        # Nearly every path is ASCII, and a call would cost the most here.
         self.path = path if type(path) is str and path.isascii() else decoded(path)
         script_name = read("SCRIPT_NAME")
         self.script_name = decoded(script_name) if script_name else ""
@@ -345,7 +345,7 @@ class Exchange(Handling):
         that nothing here depends on Werkzeug; and only when the route is needed, as a
         receiver at the moment when Flask has it would take some 5 µs. If Flask gets
         a copy of the environment, ``find_request`` finds the request. An outer exchange
-        takes the route, too, unless it has a request of its own.
+        takes the route, too, unless it has its own request.
 
         :param request: The request, as Flask makes it, if the environment has none.
         :returns: Whether a route was looked for, found or not.
@@ -367,7 +367,7 @@ class Exchange(Handling):
                     return False
         rule = getattr(request, "url_rule", None)
         if rule is None and self._find_request is not None:
-            # A middleware may have made a request of its own.
+            # A middleware may have created its own request.
             request = self._find_request(self) or request
             rule = getattr(request, "url_rule", None)
         if rule is None:

@@ -130,7 +130,7 @@ class Work(Exchange):
 
     def _close(self) -> None:
         previous, self._previous = self._previous, None
-        # Another context has what it had before.
+        # Another context keeps its own value.
         if context_exchange.get() is self:
             context_exchange.set(previous)
         try:

@@ -54,7 +54,7 @@ class _Unserved:
     def wsgi_app(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Answer nothing, as it is never called."""
+        """Satisfy the interface of an application; it is never called."""
         raise NotImplementedError
 
 
@@ -70,7 +70,7 @@ def checked_file(path: str | os.PathLike[str]) -> CheckedFile:
 
     .. versionadded:: 0.1
     """
-    # As Flask does where it imports an application: modules are beside it.
+    # As Flask does, so that modules in the same folder can be imported.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     with noted_warnings() as found:

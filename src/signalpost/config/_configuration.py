@@ -322,6 +322,6 @@ class Configuration(Mapping[str, Any]):
 
 
 def _table_in(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return a table; an empty one if it is not a table, a mistake noted elsewhere."""
+    """Return a table; an empty one for other values, which are reported elsewhere."""
     found = table.get(name)
     return found if isinstance(found, Mapping) else {}

@@ -1,4 +1,4 @@
-"""The variable of the environment that leaves applications as they are."""
+"""The environment variable that disables signalpost."""
 
 from __future__ import annotations
 

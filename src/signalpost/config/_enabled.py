@@ -220,7 +220,7 @@ class Enabled(Mapping[str, EnabledReceiver]):
 
     @contextmanager
     def restored_on_error(self) -> Generator[None]:
-        """Leave what was enabled as it was, if the ``with`` block fails.
+        """Restore the enabled receivers if the ``with`` block fails.
 
         For :meth:`Configuration.load`.
         """
@@ -258,7 +258,7 @@ def enabled_for(application: object) -> Enabled:
         found = _by_id.get(key)
         if found is None:
             found = _by_id[key] = Enabled(sender)
-            # An object without weak references is held for good: its id stays its own.
+            # An object without weak references is kept, so that its id is not reused.
             with suppress(TypeError):
                 weakref.finalize(sender, _forget, key).atexit = False
     return found
@@ -300,7 +300,7 @@ class _Subscription:
                 self._has_connected_itself = True
             for name, method in self._signals.items():
                 signal = signal_of(name, location)
-                # A callable is connected as it is, so that others find it again.
+                # A callable has no wrapper, so that users can disconnect it.
                 is_itself = method == "__call__"
                 receiver = self._receiver if is_itself else self._bound(method)
                 # The senders of a user's own signal are not known.
@@ -357,7 +357,7 @@ class _Subscription:
 
 
 def _for_exchanges_of(application: Any, receiver: Any) -> Any:
-    """Return a receiver for what belongs to an application's exchanges or to none.
+    """Return a receiver that ignores the exchanges of other applications.
 
     The sender does not distinguish the applications of a process.
     """

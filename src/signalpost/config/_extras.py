@@ -43,7 +43,7 @@ def install_for(error: BaseException) -> tuple[str, str] | None:
 
 
 def hint_for(error: Exception) -> str | None:
-    """Return what to install if an import failed for a package; ``None`` for others."""
+    """Return advice on the package that a failed import needs; ``None`` for others."""
     found = install_for(error)
     if found is None:
         return None
@@ -55,7 +55,7 @@ def hint_for(error: Exception) -> str | None:
 
 
 def missing_engines(name: str) -> tuple[str, str] | tuple[None, None]:
-    """Return the package whose engines a receiver needs, and how to install it.
+    """Return the package whose engines a receiver needs, and its install command.
 
     :returns: ``None`` twice if it is installed, or the receiver needs none.
     """

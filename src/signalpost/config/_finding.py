@@ -164,7 +164,7 @@ def _builtin_at(path: str, location: Location) -> Any:
 
 
 def object_at(path: str, location: Location) -> Any:
-    """Import what a path such as ``"shop.audit:record"`` names."""
+    """Import the object of a path such as ``"shop.audit:record"``."""
     module_name, _, attribute = path.partition(":")
     found: Any = imported(module_name, location)
     for part in attribute.split("."):
@@ -190,7 +190,7 @@ def imported(module: str, location: Location, word: str = "") -> types.ModuleTyp
     """
     try:
         return import_module(module)
-    # A tool without a guard of __main__ ends the process as soon as it is imported.
+    # Importing a script without a guard of __main__ may end the process.
     except (Exception, SystemExit) as error:
         raise location.error(
             f"module {quoted(module)} cannot be imported:"
@@ -331,7 +331,7 @@ def _value_of(name: str, value: Any, annotation: Any, location: Location) -> Any
 def _wrong_values(
     kind: type, given: Mapping[str, Any], location: Location
 ) -> Iterable[ConfigurationError]:
-    """Yield an error for each value that is refused by itself, with its line.
+    """Yield an error, with its line, for each value that is refused alone.
 
     Only for this package's classes, of which an unused object does no harm.
     """
@@ -362,7 +362,7 @@ def _parameters_of(kind: type) -> Mapping[str, inspect.Parameter]:
 
 
 def _annotation(kind: type, parameter: inspect.Parameter | None) -> Any:
-    """Return what an option takes, by its annotation or else its default."""
+    """Return the type of an option, from its annotation or its default."""
     if parameter is None:
         return Any
     try:

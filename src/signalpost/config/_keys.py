@@ -129,7 +129,7 @@ def _is_meant(key: str, value: Any) -> bool:
         return True
     if any(is_near(key, known) for known in KNOWN_KEYS):
         return True
-    # SIGNAL_PORT may be another's, but hardly with what only we read.
+    # SIGNAL_PORT may belong to another package, but not with our own options.
     if is_near(key, SECTION):
         return isinstance(value, Mapping) or _is_file(value)
     return _has_receivers(key, value) or _has_section(value)
@@ -157,7 +157,7 @@ def _has_section(value: object) -> bool:
 
 
 def _tables_in(value: object, levels: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the tables in a value, at most so many levels deep, with their names."""
+    """Yield the tables in a value, down to a number of levels, with their names."""
     for name, one in dict.items(value) if isinstance(value, dict) else ():
         if isinstance(one, dict) and all(isinstance(key, str) for key in (name, *one)):
             yield name, one
@@ -166,7 +166,7 @@ def _tables_in(value: object, levels: int) -> Iterator[tuple[str, dict[str, Any]
 
 
 def _advice(key: str, value: Any) -> str:
-    """Return what to write instead of an unknown key."""
+    """Return advice about an unknown key."""
     if is_near(key, DISABLED_VARIABLE):
         return (
             f"{DISABLED_VARIABLE} is a variable of the environment; set it there, or"
@@ -199,7 +199,7 @@ def _question(key: str) -> str:
     letters = letters_of(key)
     if not letters.startswith(SECTION):
         return nearest(key, KNOWN_KEYS)
-    # Without what all of them begin with, which makes any two alike.
+    # Without the common prefix, which makes any two keys similar.
     name = letters.removeprefix(SECTION)
     near = get_close_matches(name, _KEYS_BY_LETTERS, n=1)
     if near:
@@ -214,7 +214,7 @@ _KEYS_BY_LETTERS: t.Final[Mapping[str, str]] = {
 
 
 def _wanted_by(value: Any) -> list[str]:
-    """Return the keys to write for what one key has; none if that is not seen."""
+    """Return the keys that the value of a key is meant for; none if unknown."""
     if _is_file(value):
         return [_CONFIG]
     if not isinstance(value, Mapping):

@@ -119,7 +119,7 @@ class Location:
     """The location of a setting in a configuration."""
 
     source: str
-    """The file, or what else was read."""
+    """The file, or another source."""
     section: str
     """The section."""
     key: str
@@ -131,7 +131,7 @@ class Location:
         return self._described(self.line_of())
 
     def error(self, message: str, word: str = "") -> ConfigurationError:
-        """Return an error about this place, whose message is one line.
+        """Return an error about this place, with a message of one line.
 
         :param word: The word on the line, if the value has several.
         """

@@ -102,7 +102,7 @@ def _has_receivers(value: Any) -> bool:
 
 
 def _advice(name: str, value: Any) -> str | None:
-    """Return what to do about a name at the top; ``None`` if it is another's."""
+    """Return advice about a name at the top; ``None`` if others use it."""
     if is_near(name, SECTION):
         return f"did you mean [{SECTION}]?"
     if _is_near_receivers(name, value):
@@ -116,7 +116,7 @@ def _advice(name: str, value: Any) -> str | None:
     return None
 
 
-# As SIGNALPOST_FORMAT, which is what an application's configuration has.
+# Such as SIGNALPOST_FORMAT, which is a key of an application's configuration.
 _KEYS_OF_APPLICATIONS = {f"{SECTION}{key.replace('-', '')}" for key in KEYS}
 
 
@@ -184,7 +184,7 @@ def wrong_keys(ours: Any, location_of: LocationOf) -> Iterable[ConfigurationErro
 
 
 def _advice_within(key: str) -> str:
-    """Return what to do about an unknown key of our section."""
+    """Return advice about an unknown key of the section signalpost."""
     if ":" in key or is_receiver(key):
         return f"it is a receiver; {_IN_RECEIVERS}"
     meant = nearest(key, KEYS)

@@ -1,4 +1,4 @@
-"""The form in which what receivers log is written."""
+"""The format of the lines that receivers log."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ fields."""
 
 
 class _StandardError(logging.Handler):
-    """Writes each record to what standard error is at that moment."""
+    """A handler that writes each record to the current standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -67,7 +67,7 @@ class _StandardError(logging.Handler):
 
 
 class Output:
-    """The one way of this process for what receivers log.
+    """The only handler and format of this process for lines of receivers.
 
     The last format that was set is in force; when its owner is gone, the one before
     it.

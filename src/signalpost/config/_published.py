@@ -68,5 +68,5 @@ def published() -> EntryPoints:
 
 
 def read_published() -> EntryPoints:
-    """Read them now, for what was installed since."""
+    """Read the entries again, because packages may have been installed."""
     return _reader.run_now(_reader.read)

@@ -1,4 +1,4 @@
-"""Values that a file gives as text, made what their reader takes."""
+"""Convert text values of a file to the types that their readers take."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RawValue(str):
 
 
 def plain(value: Any) -> Any:
-    """Return a value as others see it: a text is a string like any other."""
+    """Return a value without the marks of this module: a text becomes a string."""
     return str(value) if isinstance(value, RawValue) else value
 
 
@@ -70,7 +70,7 @@ def _value_of_text(text: str, annotation: Any) -> Any:
 
 
 def _reader_of(kind: Any) -> Callable[[str], Any]:
-    """Return what reads a text as one kind of value."""
+    """Return the function that converts a text to one kind of value."""
     origin = t.get_origin(kind) or kind
     arguments = t.get_args(kind)
     if origin is t.Literal:

@@ -11,17 +11,17 @@ __all__ = ["is_secret", "looks_secret", "names_secret"]
 
 _LONGEST_NAME = 120
 
-# What a name is written in: "apiKey", "API-KEY" and "api_key" are words of one kind.
+# "apiKey", "API-KEY" and "api_key" have the same words.
 _words_of = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+").findall
 
-# Words with a space at both ends, as they are looked up.
+# With a space at both ends, so that only whole words match.
 _WORDS = (
     " auth authn authz basic bearer cert certificate certificates cookie cookies cred"
     " creds csrf cvc cvv dsn header headers hmac hook jwe jwk jwks jws jwt key keys"
     " login mfa nonce oauth otp pass passcode passphrase pat pem pfx pin pins private"
     " psk pw pws salt seed session sid sig sigs signature xsrf "
 )
-# Anywhere in a name, whatever comes before and after.
+# These match anywhere in a name.
 _has_part = re.compile(
     r"(?:api|access|private|secret|signing)key|passw|pwd|pswd|passphrase|passcode|pincode"
     r"|secret|token|credential|webhook|authoriz|authent|oauth|bearer|cookie|signature"
@@ -55,7 +55,7 @@ _PUBLIC_NAMES = frozenset(("forwarded_header", "id-headers", "query_keys"))
 
 
 def is_secret(name: str) -> bool:
-    """Return whether what has that name may be a secret.
+    """Return whether the value of a name may be a secret.
 
     >>> is_secret("api_key"), is_secret("webhook_url"), is_secret("slow_seconds")
     (True, True, False)
@@ -97,7 +97,7 @@ _assignments_in = re.compile(
     r"(?<![\w.-])(?P<dashes>-{0,2})(?P<name>[A-Za-z][\w.-]*+)[\"']?"
     r"(?P<sign>\s*[=:]|\s)\s*(?=\S)"
 ).finditer
-# Of these, what comes next is the secret also without a sign.
+# The word after one of these is a secret, even without a sign between.
 _names_password = re.compile(r"passw|pwd|pswd|secret|pass$", re.IGNORECASE).search
 _has_short_flag = re.compile(r"(?:^|\s)-[auwpPU](?:\s+|=)?[^\s-]").search
 _is_short_flag = re.compile(r"-[auwpPU]").fullmatch
@@ -132,7 +132,7 @@ def looks_secret(text: str) -> bool:
 
 
 def names_secret(text: object) -> bool:
-    """Return whether a text is the name of what comes next, which may be a secret.
+    """Return whether the text is a name whose value, the next word, may be secret.
 
     >>> names_secret("DB_PASS"), names_secret("--password"), names_secret("-p")
     (True, True, True)

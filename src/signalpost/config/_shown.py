@@ -38,7 +38,7 @@ _SHORTEST_SECRET = 3
 
 
 class _Mark(str):
-    """A text shown in place of a value, without quotation marks."""
+    """A text that replaces a value, without quotation marks."""
 
     __slots__ = ()
 
@@ -64,7 +64,7 @@ _BESIDE_NAME: t.Final = "secret"
 
 
 def shown(key: str, value: Any) -> Any:
-    """Return an option's value with ``…`` for what may be a secret.
+    """Return an option's value with ``…`` for possible secrets.
 
     By the option's name, those of mappings in it, and the form of its texts. Plain
     values stay as they are; others are named by their type. Large ones are cut.
@@ -73,7 +73,7 @@ def shown(key: str, value: Any) -> Any:
 
 
 def shown_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with ``…`` for what may be a secret; see :func:`shown`."""
+    """Return options with ``…`` for possible secrets; see :func:`shown`."""
     pairs = zip(options, _items_of("", options, None), strict=True)
     return {name: _shown(deciding, one, 0) for name, (deciding, one) in pairs}
 
@@ -169,7 +169,7 @@ def _shown_items(key: str, value: Any, level: int) -> Any:
         return _HIDDEN
     more = {_HIDDEN: _HIDDEN} if len(value) > _MOST_ITEMS else {}
     if isinstance(value, Mapping):
-        # The names are those of the mapping, whatever decides about what they name.
+        # Names are never hidden, only their values.
         pairs = zip(value, _items_of(key, value), strict=False)
         return {
             _shown_text(str(name)): _shown(deciding, one, level + 1)
@@ -199,7 +199,7 @@ def _shown_text(text: str) -> str:
 
 
 def _named(value: object) -> str:
-    """Return what an object is, without its ``repr``, which may show anything."""
+    """Return the type or the name of an object: its ``repr`` may show secrets."""
     if isinstance(value, logging.Logger):
         return _Mark(f"<logger {shown_name(value.name)}>")
     kinds = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType)

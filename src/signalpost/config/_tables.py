@@ -53,7 +53,7 @@ _LONGEST_REASON = 500
 
 
 def text_of(path: str | os.PathLike[str]) -> tuple[str, str]:
-    """Return what to call a file, and its text."""
+    """Return the displayed name of a file, and its text."""
     source = os.fsdecode(path)
     try:
         with open(source, encoding="utf-8-sig") as file:
@@ -69,7 +69,7 @@ def text_of(path: str | os.PathLike[str]) -> tuple[str, str]:
             f"{single_line(source)}: not UTF-8 at byte {error.start}; save it as UTF-8",
             source,
         ) from None
-    except ValueError as error:  # a NUL, or what no file system has a name for
+    except ValueError as error:  # a NUL, or a name that no file system accepts
         raise ConfigurationError(
             f"{single_line(source)}: the configuration cannot be read: {error}; name"
             " an existing file",
@@ -151,7 +151,7 @@ def _ini_error(source: str, error: configparser.Error) -> ConfigurationError:
     elif isinstance(error, configparser.DuplicateSectionError):
         wrong = [(error.lineno, f"[{shown_name(error.section)}] is given twice")]
     else:
-        # Later releases of Python raise errors whose text may have the line in it.
+        # In later releases of Python, the text of the error can have the line.
         kind = type(error).__name__
         wrong = [(getattr(error, "lineno", None), f"a line cannot be read ({kind})")]
     return ConfigurationError.together(
@@ -160,15 +160,15 @@ def _ini_error(source: str, error: configparser.Error) -> ConfigurationError:
 
 
 class _IniParser(configparser.RawConfigParser):
-    """Reads an INI file whose names mean what is written."""
+    """A reader of INI files that does not change names."""
 
     def optionxform(self, optionstr: str) -> str:
-        """Leave names as they are written."""
+        """Return the name unchanged."""
         return optionstr
 
 
 def _with_single_spaces(line: str) -> str:
-    """Return a line whose name has no long gaps.
+    """Return a line with single spaces in its name.
 
     The time that configparser takes grows with the square of a gap.
     """
@@ -189,7 +189,7 @@ def _unreadable(source: str, reason: str, line: int | None) -> ConfigurationErro
 def by_section(
     tables: Mapping[str, Any], source: str, lines: Lines = NO_LINES
 ) -> dict[str, Any]:
-    """Return tables in each other, for sections whose names are dotted."""
+    """Return nested tables for sections with dotted names."""
     root: dict[str, Any] = {}
     mistakes = Mistakes()
     for name, value in _Copy(source, lines).of(tables).items():
@@ -231,7 +231,7 @@ _TOO_DEEP = f"nested deeper than {MOST_LEVELS} levels, or in itself; write it fl
 
 
 class _Copy:
-    """Copies tables and lists, each place of one by itself.
+    """A copier of tables and lists; an object in two places becomes two copies.
 
     What is at several places, or in itself, could be endless: so there are limits.
     """
@@ -286,7 +286,7 @@ def merged(
 
 
 def lookup(table: Mapping[str, Any], name: object) -> Any:
-    """Return what a dotted name means in a table."""
+    """Return the value of a dotted name in a table."""
     if name in table:
         return table[t.cast("str", name)]
     parts = name.split(".") if isinstance(name, str) else []
@@ -319,7 +319,7 @@ def _options_in_text(text: str, location: Location) -> dict[str, Any]:
     for line in lines_in(text):
         name, equals, value = line.partition("=")
         if not equals:
-            # A truth with lines below is not one, but looks like one by itself.
+            # A truth value with further lines is not one, although its first line is.
             raise location.error(
                 "expected yes, no, or a line NAME = VALUE for each option, got"
                 f" {shown_value(text if line.lower() in TRUTHS else line)}"

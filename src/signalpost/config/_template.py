@@ -112,10 +112,10 @@ def _value(value: Any) -> str:
         return f"{{{', '.join(items)}}}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_value, value))}]"
-    return repr(value)  # a number: inf and nan are written alike
+    return repr(value)  # a number: TOML and Python write inf and nan alike
 
 
 def _text(text: str) -> str:
-    # JSON's escapes are TOML's; those of what is not printable are longer.
+    # JSON and TOML have the same escapes, except for unprintable characters.
     quoted = json.dumps(text, ensure_ascii=False)
     return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in quoted)

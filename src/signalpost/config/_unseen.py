@@ -66,7 +66,7 @@ def _named(each: Iterable[Enabled]) -> Iterator[Named]:
 
 
 def _format_setting(receiver: EnabledReceiver) -> str:
-    """Return what to write where the receiver was enabled, so that its lines show."""
+    """Return the setting that shows the lines of a receiver, for its configuration."""
     source, separator, _ = receiver.source.rpartition(", [signalpost.receivers] ")
     if not separator:
         return ""

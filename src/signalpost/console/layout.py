@@ -179,7 +179,7 @@ def _lines_of(row: Row, widths: tuple[int, ...], width: int) -> Iterator[str]:
         name, how, where = map(str.ljust, row, widths)
         yield f"  {bold(row.name)}{name[len(row.name) :]}  {how}  {where}".rstrip()
         return
-    # What does not fit its column is below the name, over the whole width.
+    # A text that is wider than its column is below the name, in the whole width.
     for part in _broken(row.name, width - _GAP):
         yield f"  {bold(part)}"
     below = width - 2 * _GAP

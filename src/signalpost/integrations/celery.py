@@ -138,7 +138,7 @@ def _is_killed(error: BaseException | None) -> bool:
 
 
 def _lose(sender: t.Any, task_id: str, exception: BaseException, **_: object) -> None:
-    """Send what a killed process cannot send; for the main process of a worker."""
+    """Send the end of tasks of a killed process; in a worker's main process."""
     # Celery sends its signal there for other tasks, too, which have run to their end:
     # rejected ones, and those whose result cannot be sent.
     if not isinstance(exception, (TimeLimitExceeded, WorkerLostError)):

@@ -53,7 +53,7 @@ __all__ = ["Signalpost"]
 
 _NAME = "signalpost"
 
-# Flask makes an answer of these, wherever they are raised.
+# Flask turns these into responses, wherever they are raised.
 _REFUSALS = (HTTPException,)
 
 
@@ -230,7 +230,7 @@ class FlaskMiddleware(SignalMiddleware):
             request = None if error is None else request_left_by(error, exchange)
             if request is None:
                 request = self._matched(exchange)
-            # As good as surely: before that comes only what opens a session.
+            # Nearly certain: only code that opens a session runs before.
             exchange._is_started = exchange._read_route(request)
 
     def _matched(self, exchange: Exchange) -> flask.Request | None:
@@ -253,7 +253,7 @@ class FlaskMiddleware(SignalMiddleware):
 def _calling_weakly(
     function: WSGIMethod, reference: weakref.ref[flask.Flask]
 ) -> WSGIApplication:
-    """Return what calls a method of an application without keeping it alive."""
+    """Return a function that calls an application's method, and holds it weakly."""
 
     # A function, as an object with __call__ takes twice as long to call.
     def call(

@@ -31,7 +31,7 @@ class Moment:
     """Makes the payload of our signal out of the application and Flask's payload; or
     ``None``, if our signal was sent already."""
     also_for: tuple[NamedSignal, ...] = ()
-    """Further signals of this package that need Flask's."""
+    """Other signals of this package that need Flask's signals."""
 
 
 class Layer(t.Protocol):
@@ -44,7 +44,7 @@ class Layer(t.Protocol):
 
 
 class Bridged:
-    """One application whose signals are forwarded, as long as this object lives.
+    """An application whose signals are forwarded until this object is freed.
 
     :param app: The application; it is not kept alive.
     :param layer: The object that sends its signals.
@@ -84,7 +84,7 @@ class Bridges:
         self.settle = self._interest.settle
 
     def add(self, app: flask.Flask, layer: Layer) -> Bridged:
-        """Forward the signals of an application, as long as the result lives."""
+        """Forward the signals of an application until the result is freed."""
         bridged = Bridged(app, layer)
         self._interest.run_now(self._add, bridged, app)
         self.settle()
@@ -99,13 +99,13 @@ class Bridges:
         if reference is None:
             return None
         found = reference()
-        # An object that has died may have had the same id.
+        # A freed object may have had the same id.
         return found if found is not None and found.app() is app else None
 
     def _add(self, bridged: Bridged, app: flask.Flask) -> None:
         by_id = self._by_id
 
-        # Neither waits nor uses globals, as it may be called on any line.
+        # It may be called at any line, so it neither waits nor uses globals.
         def forget(reference: _BridgedReference) -> None:
             if by_id.get(reference.key) is reference:
                 by_id.pop(reference.key, None)
@@ -217,7 +217,7 @@ class Bridge:
         self._forward(bridged, app, sent)
 
     def forward_own(self, app: flask.Flask, /, **sent: t.Any) -> None:
-        """Forward the signal of an application with receivers of its own."""
+        """Forward the signal of an application that has its own receivers."""
         bridged = self._bridges.bridged(app)
         if bridged is not None:
             self._forward(bridged, app, sent)
@@ -228,7 +228,7 @@ class Bridge:
         payload = self._moment.payload_of(app, sent)
         if payload is not None:
             bridged.layer.forward(self._moment.ours, app, payload)
-        # The last receiver may have died, which nothing is called for.
+        # Nothing is called when the last receiver is freed.
         self._bridges.settle()
 
     def _is_wanted_by(self, app: flask.Flask) -> bool:

@@ -1,4 +1,4 @@
-"""Mistakes that show only when the first requests come, each logged once."""
+"""Mistakes that only the first requests show; each is logged once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ADVICE = (
 
 
 def advice_for(given: object) -> str:
-    """Return what to pass to Signalpost instead of what is not a Flask application."""
+    """Return advice about an object that is not a Flask application."""
     for kind, advice in _ADVICE:
         if isinstance(given, kind):
             return advice
@@ -55,7 +55,7 @@ def advice_for(given: object) -> str:
 
 
 def settings_of(app: flask.Flask) -> Mapping[str, t.Any]:
-    """Return what the configuration of an application has for us."""
+    """Return the keys of signalpost in an application's configuration."""
     return {key: value for key, value in app.config.items() if is_own_key(key, value)}
 
 
@@ -96,7 +96,7 @@ class Checks:
             self._take_out(app)
 
     def _take_out(self, app: flask.Flask) -> None:
-        """Let Flask not call this any more."""
+        """Remove this function from Flask's lists."""
         # Another list, as Flask is iterating over the one that is there.
         hooks = app.url_value_preprocessors
         others = [one for one in hooks[None] if one != self.run]
@@ -106,7 +106,7 @@ class Checks:
             hooks.pop(None, None)
 
     def _check_settings(self, settings: Mapping[str, t.Any]) -> None:
-        """Log what was set after the configuration was read."""
+        """Log keys that were set after the configuration was read."""
         self._settings = None
         app = t.cast("flask.Flask", self._layer.sender)
         for key, value in settings_of(app).items():
@@ -119,7 +119,7 @@ class Checks:
                 )
 
     def _check_deaths(self) -> None:
-        """Log, in debug mode, which receivers have died before they were called."""
+        """Log, in debug mode, receivers that were freed before a call."""
         app = t.cast("flask.Flask", self._layer.sender)
         if not app.debug:
             return
@@ -137,9 +137,9 @@ class Checks:
             )
 
     def _check_layer(self, app: flask.Flask) -> None:
-        """Log that Flask answers requests for which the layer was not called."""
+        """Log that requests reach Flask, but not the middleware."""
         if not self._layer.is_recorded() or not is_running(app, CALL_CODES):
-            return  # a test may call parts of the application by itself
+            return  # a test may call parts of the application
         if is_running(self._layer, (SignalMiddleware.__call__.__code__,)):
             return  # the first receiver was connected in the middle of this request
         self._is_bypass_logged = True

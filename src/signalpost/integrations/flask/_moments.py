@@ -59,12 +59,12 @@ def _failed(app: flask.Flask, sent: dict[str, t.Any]) -> dict[str, t.Any] | None
 
 
 def _is_an_answer(app: flask.Flask, exception: object) -> bool:
-    """Return whether an exception is only an answer, as that of ``abort(404)``.
+    """Return whether an exception is only a response, as that of ``abort(404)``.
 
     Flask reports none of these. Extensions that answer errors by themselves, such as
     Flask-RESTX, report all that they answer.
     """
-    # By the type, as an exception may raise when it is asked for its __class__.
+    # By the type, because reading __class__ of an exception may raise.
     if not issubclass(type(exception), HTTPException):
         return False
     exception = t.cast("HTTPException", exception)

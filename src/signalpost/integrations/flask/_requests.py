@@ -88,7 +88,7 @@ def request_left_by(error: BaseException, exchange: Exchange) -> flask.Request |
     return None
 
 
-# Another package may have put a wrapper in its place.
+# Another package may have replaced it by a wrapper.
 CALL_CODES: tuple[CodeType, ...] = tuple(
     function.__code__
     for function in [inspect.unwrap(flask.Flask.wsgi_app)]

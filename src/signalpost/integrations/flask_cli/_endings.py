@@ -18,7 +18,7 @@ _ENDINGS = ("SIGINT", "SIGTERM", "SIGHUP")  # not every system has all
 
 @contextlib.contextmanager
 def ended_by_signals() -> Generator[None]:
-    """Let Ctrl-C end the block, and what stops the process or closes its terminal.
+    """End the block at Ctrl-C, at SIGTERM, or when the terminal is closed.
 
     The block cleans up in each case, and the signals of the system do what they did
     before. If one of them has ended it, they are ignored once Python exits: a second
@@ -30,19 +30,19 @@ def ended_by_signals() -> Generator[None]:
     def end(number: int, _: object) -> t.NoReturn:
         nonlocal has_ended
         has_ended = True
-        # A second Ctrl-C would interrupt what cleans up.
+        # A second Ctrl-C would interrupt the cleanup.
         for one in before:
             system_signals.signal(one, system_signals.SIG_IGN)
         if number == system_signals.SIGINT:
             raise KeyboardInterrupt
-        # As a shell reports what was ended by a signal of the system.
+        # The code that a shell reports for a process that a signal has ended.
         raise SystemExit(128 + number)
 
-    # Elsewhere Python takes no functions for them; a test may run a command there.
+    # Python accepts handlers only in the main thread; a test may use another one.
     if threading.current_thread() is threading.main_thread():
         for one in system_signals.Signals:
             action = system_signals.getsignal(one)
-            # What nohup has made ignored stays so, and what is not Python's.
+            # Signals that nohup ignores, and handlers that are not Python's, stay.
             if one.name in _ENDINGS and action not in (None, system_signals.SIG_IGN):
                 before[one] = action
                 system_signals.signal(one, end)

@@ -87,7 +87,7 @@ def list_signals(info: ScriptInfo, *, is_json: bool) -> None:
 
 
 class _Received(t.NamedTuple):
-    """A connection that the application's signals may come to."""
+    """A connection that signals of the application may call."""
 
     connection: ConnectionInfo
     enabled: EnabledReceiver | None
@@ -139,7 +139,7 @@ class _Received(t.NamedTuple):
 
 
 class _Group(t.NamedTuple):
-    """A signal and what receives it."""
+    """A signal and its receivers."""
 
     name: str
     """Its name; of a signal that is not in the catalogue, its path."""

@@ -40,7 +40,7 @@ _OF_PORTS = (errno.EADDRINUSE, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL)
 )
 @pass_script_info
 def live(info: ScriptInfo, folder: str | None, port: int) -> None:
-    """Serve the live page in a process of its own, until Ctrl-C.
+    """Serve the live page in a separate process, until Ctrl-C.
 
     The URL that it prints has a token that is new each time. The page is served on
     127.0.0.1 only, and answers also while each worker of the server is busy. The

@@ -39,7 +39,7 @@ def loaded(info: ScriptInfo) -> tuple[flask.Flask, Sequence[ConfigurationError]]
 
 
 def application_of(info: ScriptInfo) -> flask.Flask:
-    """Return the application, whose configuration must be right.
+    """Return the application; its configuration must be right.
 
     :raises click.ClickException: If it is not, or the application is not set up.
     """
@@ -51,7 +51,7 @@ def application_of(info: ScriptInfo) -> flask.Flask:
 
 
 def state_of(app: flask.Flask) -> State:
-    """Return what the extension keeps for an application.
+    """Return the state of the extension for an application.
 
     :raises click.ClickException: If the application is not set up.
     """

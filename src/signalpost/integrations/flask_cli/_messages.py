@@ -31,7 +31,7 @@ class Wanted:
     ) -> None:
         self._by_key = {
             "signal": [*signals],
-            # A bracket is a literal one, as it is in paths.
+            # Brackets are literal, because paths can have them.
             "path": [one.replace("[", "[[]") for one in paths],
             "status": [one.lower().replace("x", "?") for one in statuses],
         }

@@ -29,7 +29,7 @@ class NeverCalled(t.NamedTuple):
     receiver: str
     """The receiver's name."""
     reason: str
-    """The reason, and what to do."""
+    """The reason, with advice."""
     where: str
     """The file and line that connected or enabled it."""
     is_enabled_by_name: bool = False
@@ -46,7 +46,7 @@ class NeverCalled(t.NamedTuple):
 
 
 def never_called(enabled: Enabled) -> list[NeverCalled]:
-    """Return the receivers of the catalogue that are connected to what sends nothing.
+    """Return receivers of the catalogue whose sender sends nothing.
 
     As the process is now: what is set up later may send.
 
@@ -80,7 +80,7 @@ def never_called(enabled: Enabled) -> list[NeverCalled]:
 def _is_missed(
     signal: Signal, connection: ConnectionInfo, owner: EnabledReceiver | None
 ) -> bool:
-    """Return whether a receiver misses what it is for, if this signal is not sent.
+    """Return whether a receiver depends on this signal.
 
     A receiver of the whole catalogue does not miss it. A receiver of other signals of
     requests does not miss it either.
@@ -99,7 +99,7 @@ def _is_missed(
 
 
 class Died(t.NamedTuple):
-    """A receiver that died before its signal was sent, as nothing kept it."""
+    """A receiver that was freed before its signal was sent."""
 
     signal: str
     """The signal's name; ``""`` if it has none."""
@@ -110,14 +110,14 @@ class Died(t.NamedTuple):
 
 
 def died() -> Iterator[Died]:
-    """Yield the latest receivers that died before they were called, at most 100."""
+    """Yield the latest receivers that were freed before a call, at most 100."""
     for one in [*deaths]:
         file, _, line = one.connected_at.rpartition(":")
         yield Died(one.signal_name, location(file, line), one.connected_in)
 
 
 def location_of(connection: ConnectionInfo) -> str:
-    """Return where a receiver was connected, as it is shown."""
+    """Return the location of a connection, for display."""
     if connection.connected_at is None:
         return "in a with block"
     file, _, line = connection.connected_at.rpartition(":")

@@ -53,7 +53,7 @@ class TerminalFormatter(TextFormatter):
         """Return the line of a record."""
         text = super().formatMessage(record)
         message = record.message
-        # Colours are added to what is escaped already, so that no other escape
+        # Colours are added to escaped text, so that no other escape
         # sequence is in it.
         if (
             isinstance(record.msg, Line)

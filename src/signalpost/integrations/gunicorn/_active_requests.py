@@ -58,7 +58,7 @@ class ActiveRequests:
     The arbiter makes it before the fork, and both see the same memory: what a worker
     had noted there outlives it. A slot is written by the one thread that has it, and
     its length last, so that one half written counts as free. No lock is taken: a
-    worker may be killed at any moment, or be interrupted by a signal of its own.
+    worker may be killed at any moment, or be interrupted by a signal of the system.
     """
 
     _SLOTS = 16
@@ -108,7 +108,7 @@ class ActiveRequests:
         request.slot = slot
 
     def end(self, req: t.Any) -> Request | None:
-        """Forget a request of this process, and return what was noted."""
+        """Remove a request of this process, and return its record."""
         _current.set(None)
         request = self._open.pop(id(req), None)
         if request is not None:

@@ -1,4 +1,4 @@
-"""The server hooks that send signals, and what they add to what gunicorn gives."""
+"""The server hooks that send signals, and their additional payload."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ def _is_header_name(name: object) -> bool:
 
 
 def _own_hook(value: t.Any, setting: t.Any, source: str) -> Hook:
-    """Return what gunicorn would make of a hook of the configuration file."""
+    """Return the function that gunicorn would use for a hook of the file."""
     if isinstance(value, _SendingHook):
-        # A file that takes another one in (import *) installs over what that did.
+        # A file that imports another one (import *) replaces the hooks of that file.
         return value.own
     # A signal that the file has imported has the name of its hook; and so may have its
     # receiver, which is not to be called twice.
@@ -121,12 +121,12 @@ def _own_hook(value: t.Any, setting: t.Any, source: str) -> Hook:
 
 
 class _SendingHook:
-    """A server hook that sends a signal, and then does what the file's own does."""
+    """A server hook that sends a signal, and then calls the file's own hook."""
 
     def __init__(
         self, name: str, own: Hook, further: Callable[..., dict[str, t.Any]] | None
     ) -> None:
-        # gunicorn counts the parameters: it is shown those of what is wrapped.
+        # gunicorn counts the parameters, so these are the wrapped function's.
         functools.update_wrapper(self, own)
         self.own = own
         self._signal = server_signals[name.replace("_", "-")]
@@ -142,14 +142,14 @@ class _SendingHook:
 
 
 def _no_async_wrapper() -> AsyncWrapper | None:
-    """Return what runs async receivers; a server hook has nothing."""
+    """Return the wrapper for async receivers: a server hook has none."""
     return None
 
 
 def _further_payloads(
     queue_header: str | None,
 ) -> dict[str, Callable[..., dict[str, t.Any]]]:
-    """Return what finds the payload that gunicorn does not give, by hook."""
+    """Return functions that add to the payload of gunicorn, by hook."""
     header = None if queue_header is None else queue_header.upper()
 
     def begin(worker: t.Any, req: t.Any) -> dict[str, t.Any]:
@@ -237,7 +237,7 @@ _runs: dict[str, dict[str, t.Any]] = {}
 
 
 def _disconnect_earlier(source: str, namespace: dict[str, t.Any]) -> None:
-    """Disconnect what an earlier run of the same file has connected."""
+    """Disconnect the receivers that an earlier run of the same file connected."""
     earlier = _runs.get(source)
     _runs[source] = namespace
     if earlier is None or earlier is namespace:

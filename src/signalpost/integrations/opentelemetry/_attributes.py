@@ -46,7 +46,7 @@ SCHEMA: t.Final = "https://opentelemetry.io/schemas/1.33.0"
 _LONGEST_METHOD = 32
 _LONGEST_HOST = 300
 
-# What RFC 3986, 3.3, allows in a path besides letters and digits.
+# RFC 3986, 3.3, allows these in a path, besides letters and digits.
 _PATH_CHARACTERS = "/:@!$&'()*+,;=~"
 
 _SCHEMES = frozenset(("http", "https", "ws", "wss"))
@@ -80,7 +80,7 @@ _SYSTEMS = {
 def request_attributes(
     environ: WSGIEnvironment, exchange: Exchange, query_keys: frozenset[str] | None
 ) -> Attributes:
-    """Return what is known of a request when it comes."""
+    """Return the attributes that a request has at its start."""
     read = environ.get
     scheme = _scheme_of(read("wsgi.url_scheme"))
     found: Attributes = {
@@ -132,7 +132,7 @@ def span_name_before(exchange: Exchange) -> str:
 
 
 def _query_of(query: object, shown: frozenset[str]) -> str:
-    """Return a query string whose values are hidden, but those of a few keys."""
+    """Return a query string that shows only the values of a few keys."""
     found = []
     length = 0
     for pair in environ_text(query, 4 * LONGEST).split("&"):
@@ -171,7 +171,7 @@ def exchange_error_type(exchange: Exchange) -> str | None:
 
 
 def engine_attributes(engine: t.Any) -> Attributes:
-    """Return what is known of a database, by what SQLAlchemy's engines have."""
+    """Return the attributes of a database, from an engine of SQLAlchemy."""
     name = getattr(getattr(engine, "dialect", None), "name", None)
     if not isinstance(name, str) or not name:
         return {"db.system.name": "other_sql"}
@@ -201,7 +201,7 @@ def version_of(protocol: object) -> str | None:
 
 
 class Bounded:
-    """Values that may become attributes of metrics: only so many of them.
+    """Values that may become attributes of metrics, up to a limit.
 
     :param most: How many.
     """
@@ -232,14 +232,14 @@ def _scheme_of(scheme: object) -> str:
 
 
 def _server_of(host: object, scheme: str) -> tuple[str, int | None]:
-    """Return the name and the port that a client asked for; RFC 9110, 7.2."""
+    """Return the name and the port in a request's Host (RFC 9110, 7.2)."""
     # Longer than any name and port: it would only be kept in the cache.
     if type(host) is not str or len(host) > _LONGEST_HOST:
         return "", None
     return _parsed(host, scheme)
 
 
-# An application has few names, and each request asks for one.
+# An application has few names, and each request needs one.
 @lru_cache(maxsize=256)
 def _parsed(host: str, scheme: str) -> tuple[str, int | None]:
     found = _HOST.fullmatch(host)

@@ -87,7 +87,7 @@ class DatabaseMetrics:
         for name, unit, description, observe in _OBSERVED:
             meter.create_observable_up_down_counter(
                 f"db.client.connection.{name}",
-                # Weakly: a provider keeps what it calls for good.
+                # Weakly, because a provider never releases its callbacks.
                 callbacks=[partial(_observed, weakref.ref(self), observe)],
                 unit=unit,
                 description=description,
@@ -99,11 +99,11 @@ class DatabaseMetrics:
             _connected.append(weakref.ref(self))
 
     def end(self) -> None:
-        """Measure no more."""
+        """Stop measuring."""
         _connected[:] = [one for one in _connected if one() not in {None, self}]
 
     def is_first(self) -> bool:
-        """Return whether it is this one that measures what belongs to the process."""
+        """Return whether this object measures the metrics of the process."""
         provider = self.current_provider()
         for reference in [*_connected]:
             one = reference()
@@ -112,7 +112,7 @@ class DatabaseMetrics:
         return False
 
     def current_provider(self) -> MeterProvider:
-        """Return what measures now: a global one may be set at any time."""
+        """Return the current provider: a global one may be set at any time."""
         return self._provider or get_meter_provider()
 
     def _has_meter(self) -> bool:
@@ -144,7 +144,7 @@ class DatabaseMetrics:
         self._duration.record(seconds, attributes)
 
     def change(self, name: str, change: str, seconds: float | None) -> None:
-        """Measure what has changed in a pool."""
+        """Measure the change of a pool."""
         if not self._has_meter() or not self.is_first():
             return
         attributes = {_POOL: text_of(name)}

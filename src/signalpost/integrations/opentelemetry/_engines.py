@@ -11,7 +11,7 @@ __all__ = ["KnownEngines"]
 
 
 class KnownEngines:
-    """The attributes of engines, kept as long as the engines live."""
+    """The attributes of engines, kept until the engines are freed."""
 
     __slots__ = ("_found",)
 
@@ -26,6 +26,6 @@ class KnownEngines:
             found = self._found.get(engine)
             if found is None:
                 found = self._found[engine] = engine_attributes(engine)
-        except TypeError:  # what cannot be weakly referenced, or has no hash
+        except TypeError:  # no weak references, or no hash
             found = engine_attributes(engine)
         return found

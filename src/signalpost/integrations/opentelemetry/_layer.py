@@ -1,4 +1,4 @@
-"""Making a span current in what the application does for an exchange."""
+"""Make a span current while the application works for an exchange."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class Layer:
 def _bracketed(
     body: Iterable[bytes], context: Context, exchange: Exchange
 ) -> Iterable[bytes]:
-    """Return what runs the application's code for a body in a context."""
+    """Return a body that runs the application's code in a context."""
     kind = type(body)
-    # These run none, and servers look at what they are.
+    # These run no code, and servers check their types.
     if issubclass(kind, (list, tuple, bytes, str)):
         return body
     if any(wrapped is body for wrapped, _ in exchange._sent_files):
@@ -118,7 +118,7 @@ class _Body:
 
 
 class _SizedBody(_Body):
-    """The same for what has a length."""
+    """A body with a length; see :class:`_Body`."""
 
     __slots__ = ()
 

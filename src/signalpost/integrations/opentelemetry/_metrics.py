@@ -20,7 +20,7 @@ from ._texts import text_of
 
 __all__ = ["ServerMetrics"]
 
-# What the conventions advise, in seconds.
+# The semantic conventions recommend these, in seconds.
 _DURATION_BUCKETS = (
     *(0.005, 0.01, 0.025, 0.05, 0.075),
     *(0.1, 0.25, 0.5, 0.75),
@@ -89,7 +89,7 @@ class ServerMetrics:
         error_type: str | None,
         context: Context | None,
     ) -> None:
-        """Count it no more as active, and measure it."""
+        """Stop counting it as active, and measure it."""
         self._active.add(-1, active, context)
         environ = exchange.environ
         attributes = active.copy()

@@ -32,7 +32,7 @@ def check_objects(
 ) -> None:
     """Refuse what is not an object of OpenTelemetry, as each value of a file.
 
-    :raises TypeError: If one is neither ``None`` nor what it should be.
+    :raises TypeError: If one is neither ``None`` nor of the right type.
     """
     for name, value, method in (
         ("tracer_provider", tracer_provider, "get_tracer"),

@@ -24,7 +24,7 @@ __all__ = ["Record", "parent_for"]
 
 
 class Record:
-    """The span of an exchange, and what its end needs."""
+    """The span of an exchange, and the values for its end."""
 
     __slots__ = ("active", "context", "span", "started_ns", "token")
 
@@ -99,7 +99,7 @@ class _Headers(Getter["WSGIEnvironment"]):
         ]
 
 
-# The names are those that propagators ask for, never a client's.
+# Propagators choose the names, not clients.
 @lru_cache(maxsize=64)
 def _key_of(header: str) -> str:
     return "HTTP_" + header.upper().replace("-", "_")

@@ -7,8 +7,8 @@ from opentelemetry.context import Context
 
 __all__ = ["is_suppressed"]
 
-# What suppress_instrumentation() sets. OpenTelemetry's instrumentations import it, too.
-_SUPPRESSED = otel_context._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001  # see above
+# suppress_instrumentation() sets this key; OpenTelemetry's instrumentations import it.
+_SUPPRESSED = otel_context._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001  # no public name
 
 
 def is_suppressed(context: Context) -> bool:

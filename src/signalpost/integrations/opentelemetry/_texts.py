@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 LONGEST: t.Final = 1024
-"""How many characters a text keeps unless it has a limit of its own."""
+"""The most characters of a text without its own limit."""
 
 # The limit of protobuf's int64 and SQL's bigint. More is an error of the exporter.
 _MOST: t.Final = 2**63
@@ -54,14 +54,14 @@ def integer_of(value: object) -> int | None:
 
 
 def nanoseconds_of(seconds: object) -> int:
-    """Return seconds as nanoseconds; 0 for what is not a time."""
+    """Return seconds as nanoseconds; 0 for other values."""
     number = seconds_of(seconds) or 0.0
-    # Not of what is infinite, nor of what is not a number, either.
+    # Infinity and nan cannot be converted either.
     return int(number * 1e9) if 0 <= number < _MOST / 1e9 else 0
 
 
 def start_of(seconds: object) -> int:
-    """Return a time since the epoch in nanoseconds; now, for what is not a time."""
+    """Return a time since the epoch in nanoseconds; the present for other values."""
     return nanoseconds_of(seconds) or time.time_ns()
 
 

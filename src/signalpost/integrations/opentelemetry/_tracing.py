@@ -79,7 +79,7 @@ __all__ = ["OpenTelemetry"]
 
 _log = logging.getLogger("signalpost.opentelemetry")
 
-# Before the other receivers: what they do belongs to the span.
+# Before the other receivers, so that the span includes them.
 _FIRST = 1_000_000
 
 
@@ -198,7 +198,7 @@ class OpenTelemetry(DatabaseObserver):
                 self._connect_to(sender)
 
     def disconnect(self, application: object = None) -> bool:
-        """Record no more exchanges of an application.
+        """Stop recording the exchanges of an application.
 
         Open exchanges are recorded to their end.
 
@@ -275,7 +275,7 @@ class OpenTelemetry(DatabaseObserver):
         if span.get_span_context().is_valid:
             context = set_span_in_context(span, parent)
         elif parent is not before:
-            # Without an SDK, the client's trace is what calls to others pass on.
+            # Without an SDK, calls to other services pass the client's trace on.
             context = parent
         record = Record(span, context, started_ns)
         # Not a receiver of exchange-closed, which may be muted or disconnected by then.
@@ -290,19 +290,19 @@ class OpenTelemetry(DatabaseObserver):
 
     def _open_work(self, sender: object, exchange: Exchange) -> None:
         if self._has_tracer():
-            # Where statements and receivers look for what they are below.
+            # Statements and receivers read the parent of their spans there.
             exchange.state[self._key] = begin_span(
                 self._tracer, exchange, with_values=self._with_sql_values
             )
 
     def _enter_close(self, sender: object, exchange: Exchange) -> None:
-        """Let the span be current for the receivers that come after."""
+        """Make the span current for the following receivers."""
         record: Record | None = exchange.state.get(self._key)
         if record is not None and record.context is not None:
             record.token = attach(record.context)
 
     def _close(self, exchange: Exchange, record: Record) -> None:
-        # First, as what comes after may fail, in the SDK or in what the user added.
+        # First, because the SDK or the user's code may fail in the following calls.
         if record.token is not None:
             detach(record.token)
             record.token = None
@@ -427,7 +427,7 @@ class OpenTelemetry(DatabaseObserver):
         return False
 
     def _context_in(self, exchange: Exchange | None) -> Context | None:
-        """Return what a span within an exchange is below, if it would be recorded."""
+        """Return the parent context of a span in an exchange, if it is recorded."""
         if exchange is None:
             return None
         record: Record | None = exchange.state.get(self._key)
@@ -471,7 +471,7 @@ def _set_end_attributes(span: Span, exchange: Exchange, error_type: str | None) 
         attributes["http.response.status_code"] = status
     if exchange.route is not None:
         attributes["http.route"] = text_of(exchange.route)
-        # An application may have chosen a name of its own, which an SDK's span has.
+        # An application may have chosen another name for an SDK's span.
         if getattr(span, "name", None) == span_name_before(exchange):
             span.update_name(span_name(exchange))
     if error_type is not None:
@@ -485,5 +485,5 @@ def _sender_of(application: t.Any) -> t.Any:
 
     :raises ApplicationError: If it is not a WSGI application.
     """
-    # The middleware checks what can be an application, or its proxy.
+    # The middleware checks that it can be an application, or a proxy.
     return SignalMiddleware(application).sender

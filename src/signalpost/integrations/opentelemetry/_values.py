@@ -72,7 +72,7 @@ def _stack_trace_of(exception: BaseException, *, hides: bool) -> str:
     def cut(trace: TracebackException, one: BaseException) -> None:
         # TracebackException has no other way to show another message.
         private: Any = trace
-        private._str = text_of(_message_of(one, hides=hides))  # noqa: SLF001  # see above
+        private._str = text_of(_message_of(one, hides=hides))  # noqa: SLF001  # no public setter
         notes = getattr(private, "__notes__", None)
         if type(notes) is list and notes:
             private.__notes__ = [text_of(note, LONGEST) for note in notes[:_MOST_NOTES]]

@@ -104,7 +104,7 @@ def entry_of(key: bytes, pair: tuple[float, float]) -> bytes:
 
 
 def file_of(values: Values) -> bytes:
-    """Return what a file of the client's with these values consists of."""
+    """Return the content of a file of the client library with these values."""
     block = b"".join(entry_of(key, pair) for key, pair in values.items())
     return pack("ii", HEADER_BYTES + len(block), 0) + block
 

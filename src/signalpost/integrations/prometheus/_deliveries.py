@@ -43,7 +43,7 @@ class DeliveryMetrics:
             self._observation = observe(self._delivered, catalogue)
 
     def disconnect(self) -> None:
-        """Count no more."""
+        """Stop counting."""
         observation, self._observation = self._observation, None
         if observation is not None:
             observation.stop()

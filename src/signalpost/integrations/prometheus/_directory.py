@@ -150,16 +150,16 @@ class Directory:
         before.close()
 
     def begin_in_child(self) -> None:
-        """Leave what is the parent's to it; once, whichever store asks first."""
+        """Release the parent's files in a child; only the first call has an effect."""
         if self._process != os.getpid():
             self._process = os.getpid()
             self._lock, self._merge_lock = Lock(), Lock()
 
     @contextmanager
     def replacing(self, name: str) -> Generator[int]:
-        """Give the descriptor of a new file, locked, that takes the place of another.
+        """Yield the descriptor of a new, locked file that replaces another one.
 
-        :raises OSError: If there is no room; what there was stays then.
+        :raises OSError: If the disk is full; the old file then stays.
         """
         folder, new = self.folder.descriptor, f".{name}"
         self._remove(new)
@@ -188,7 +188,7 @@ class Directory:
         return descriptor
 
     def look(self) -> None:
-        """Open the files of processes that have come, and merge those of many dead.
+        """Open the files of new processes, and merge those of many dead ones.
 
         It never waits. No hook reports the end of some processes, such as the workers
         of a queue.
@@ -214,7 +214,7 @@ class Directory:
             return True
 
     def metrics(self) -> list[Metric]:
-        """Return the sum of what the processes have counted, living and dead.
+        """Return the sum of the metrics of all processes, alive and dead.
 
         :raises OSError: If a file cannot be read now, and may be later. Sums without
             it would be less than they were.
@@ -281,7 +281,7 @@ class Directory:
             self._lock_shared()
 
     def give_to(self, user: int, group: int) -> None:
-        """Let workers of another user write to it, if root has made it for them.
+        """Let workers of another user write to it, if root has created it for them.
 
         :raises PermissionError: If it has other files, or belongs to another user.
         """
@@ -329,14 +329,14 @@ class Directory:
     def _opened(self, held: dict[str, _File]) -> Generator[list[_File]]:
         """Give all files, open; those of living processes stay so in ``held``.
 
-        :raises FileNotFoundError: If one goes meanwhile.
+        :raises FileNotFoundError: If one is removed meanwhile.
         """
         try:
             names = self.folder.names()
             for name in names:
                 self._hold(held, name)
             for name in held.keys() - names:
-                # It was removed; its process, if it lives, will write another.
+                # It was removed; its process, if alive, will write another one.
                 if not held[name].is_living:
                     raise FileNotFoundError(f"{name} has gone")
             yield [held[name] for name in sorted(held)]

@@ -90,7 +90,7 @@ class ExporterMetrics:
             return
         status = exchange.status
         if status is None and exchange.outcome == "error":
-            # The server makes an error page of what has left the application.
+            # For an exception of the application, the server sends an error page.
             status = 500
         group = self._group_of(exchange)
         key = (exchange.method, group, status, *own, *self._constants)

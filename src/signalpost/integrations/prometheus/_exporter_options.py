@@ -123,7 +123,7 @@ class ExporterNames:
 
 
 def names_of(options: object, own: Collection[str]) -> ExporterNames | None:
-    """Return the checked options; ``None`` if the names are not asked for.
+    """Return the checked options; ``None`` without the names of the exporter.
 
     :param options: The value of the option ``flask_exporter``.
     :param own: The labels that the metrics have by the option ``labels``.

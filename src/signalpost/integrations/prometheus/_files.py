@@ -92,7 +92,7 @@ class _ProcessFile:
 
     def __init__(self, directory: Directory, kind: str, logged: set[str]) -> None:
         self._directory = directory
-        # The number of a process may come again, while a file of it is there.
+        # The number of a process may be reused while its file still exists.
         self._name = f"{kind}_{os.getpid()}-signalpost-{time.time_ns():x}.db"
         self._logged = logged
         self._values: list[Value] = []
@@ -219,7 +219,7 @@ class _ProcessFile:
 
 
 class ProcessFiles(dict[str, _ProcessFile]):
-    """The files of this process in a directory, by kinds; each is made when asked for.
+    """The files of this process in a directory, by kind; created on first use.
 
     :param directory: The directory.
     :param logged: The warnings that were logged already.

@@ -89,16 +89,16 @@ truth_of = partial(configured, checked_truth)
 """Returns a checked option that is true or false, given its name and value."""
 
 number_of = partial(configured, checked_whole_number)
-"""Returns a checked number, given the option's name, its value and what to write."""
+"""A function that checks a number; it takes the option's name, value and advice."""
 
 
 def option_error(expected: str, given: object, key: str) -> ConfigurationError:
-    """Return what to raise for an option that does not fit."""
+    """Return the error about an invalid option."""
     return ConfigurationError(f"{expected}, got {short_repr(given)}", key=key)
 
 
 def prefix_of(prefix: object, name: str = "namespace") -> str:
-    """Return what names begin with.
+    """Return the prefix of names.
 
     :param prefix: The value of an option.
     :param name: Its name, for the error.
@@ -149,7 +149,7 @@ def function_of(function: t.Any, what: str, key: str) -> t.Any:
 
 
 def functions_of(labels: object) -> dict[str, LabelFunction]:
-    """Return the functions of further labels by their names."""
+    """Return the functions of custom labels, by name."""
     if not isinstance(labels, Mapping):
         raise option_error("labels must be functions by names", labels, "labels")
     found: dict[str, LabelFunction] = {}

@@ -71,7 +71,7 @@ class RequestMetrics:
             histogram(f"{start}request_duration_seconds", DURATION, bounds),
             histogram(f"{start}time_to_headers_seconds", text, bounds),
         )
-        # A group of its own, so that only routes that stream have its series.
+        # A separate group, so that only routes that stream have its series.
         text = "Time from the server's call to the close of a streamed response."
         streams = histogram(f"{start}stream_duration_seconds", text, stream_bounds)
         self.streams = store.group(most, labels, streams)
@@ -104,7 +104,7 @@ class RequestMetrics:
 def route_label(most: int) -> Label:
     """Return the label ``route``.
 
-    :param most: How many routes have a value of their own.
+    :param most: The number of routes with their own value.
     """
     return Label("route", most, _route_text, (UNMATCHED_ROUTE, NO_EXCHANGE))
 

@@ -1,4 +1,4 @@
-"""How the metrics are served: in an application, and on a port of their own."""
+"""Serve the metrics: in an application, or on a separate port."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def scrape(
     }
     try:
         status, headers, body = _scraped(registry, asked)
-    except Exception as error:  # noqa: BLE001  # no client of the application sees it
+    except Exception as error:  # noqa: BLE001  # it must not reach the client
         checked(log, logging.WARNING).warning(
             "a scrape failed: %s", single_line(str(error) or repr(error))
         )
@@ -88,7 +88,7 @@ def _refusal(
 
 
 def _understood(accept: str) -> str:
-    """Return what the library understands of an Accept header.
+    """Return the part of an Accept header that the client library understands.
 
     It trips over a version that is not a number.
     """

@@ -45,7 +45,7 @@ _LEVELS = {
 
 
 class SqlMetrics:
-    """Counts what databases do, for the exchanges of some applications and for none.
+    """Counts the work of databases, in exchanges of applications and outside of them.
 
     :param prefix: The prefix of each name.
     :param most: The most sets of labels of statements.
@@ -65,7 +65,7 @@ class SqlMetrics:
         self._put = store.put
         self._store = store
         self._applications = applications
-        # What the gauges of each pool are, in this process.
+        # The gauges of each pool in this process.
         self._shown: dict[str, PoolState] = {}
         self._process = os.getpid()
         start = f"{prefix}sql_statement"
@@ -110,7 +110,7 @@ class SqlMetrics:
         self._store.refresh = self.refresh
 
     def disconnect(self) -> None:
-        """Count no more."""
+        """Stop counting."""
         sql_executed.disconnect(self.executed)
         sql_failed.disconnect(self.failed)
         sql_pool_changed.disconnect(self.pool_changed)
@@ -153,7 +153,7 @@ class SqlMetrics:
         self._put(self._note_pool, name, change, seconds, state)
 
     def refresh(self) -> None:
-        """Set what the pools of this process have now; that of closed ones to zero.
+        """Set the gauges of this process's pools; those of closed pools to zero.
 
         A connection that the garbage collector gives back sends no signal.
         """

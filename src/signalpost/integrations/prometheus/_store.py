@@ -55,7 +55,7 @@ class Store:
     """
 
     refresh: Callable[[], None] | None
-    """Sets gauges to what they are now: before a scrape, and now and then."""
+    """Functions that set gauges: before a scrape, and from time to time."""
     flights: Group | None
     """The group of the one gauge of requests in flight."""
     beside: CollectorRegistry | None
@@ -86,7 +86,7 @@ class Store:
             self._files = ProcessFiles(self._directory, self.logged)
             self._end = end = finalize(self, self._files.close)
             end.atexit = False
-        # Each goes with its exchange, also if its close is not sent.
+        # Weakly: an exchange whose close is not sent is removed, too.
         self._open: set[ReferenceType[Exchange]] = set()
         self._filed_open = 0
         # What has happened waits here to be counted, so that no request waits for a
@@ -106,7 +106,7 @@ class Store:
         self._process = getpid()
 
     def begin_in_child(self) -> None:
-        """Leave to the process that this one was forked from what is its own."""
+        """Release the files and values of the parent in a forked process."""
         with self._forked_lock:
             if self._process == getpid():
                 return  # another thread has
@@ -127,12 +127,12 @@ class Store:
         self._count_now()
 
     def close(self, exchange: Exchange) -> None:
-        """Record that an exchange is in flight no more; call :meth:`put` after it."""
+        """Record that an exchange is no longer in flight; then call :meth:`put`."""
         self._open.discard(ref(exchange))
 
     def put(self, note: Callable[..., None], *arguments: t.Any) -> None:
         """Call a function that adds to metrics; soon, and before they are read."""
-        # Python does not see each fork, as those of uWSGI.
+        # Python does not notice every fork, for instance those of uWSGI.
         if self._files is not None and self._process != getpid():
             self.begin_in_child()
         self._waiting.append((note, arguments))
@@ -140,7 +140,7 @@ class Store:
             self._count_now()
 
     def _count_now(self) -> None:
-        # If another has the lock, it counts what waits, as it looks again after.
+        # The holder of the lock counts these, too: it looks again after its release.
         while self._waiting and self._lock.acquire(blocking=False):
             try:
                 self._count(self._waiting)
@@ -168,7 +168,7 @@ class Store:
                 found = [one for group in self._groups for one in group.collected()]
             else:
                 self._files.mend()
-        # What came meanwhile was left to this.
+        # Others have left their values to this thread meanwhile.
         self._waiting.append(_NOTHING)
         self._count_now()
         if self._directory is not None:
@@ -177,7 +177,7 @@ class Store:
         return found
 
     def _computed(self, filed: set[str]) -> Iterable[Metric]:
-        """Return what collectors compute in this process, with its number."""
+        """Return the metrics of this process's collectors, with its number."""
         for metric in () if self.beside is None else self.beside.collect():
             if metric.name not in filed:
                 metric.samples = [

@@ -122,7 +122,7 @@ Maker: t.TypeAlias = Callable[..., t.Any]
 
 
 def counter(name: str, help_text: str) -> Maker:
-    """Return what makes a counter."""
+    """Return a function that creates a counter."""
     return partial(_Counter, name, help_text, registry=None)
 
 
@@ -137,7 +137,7 @@ def balance(name: str, help_text: str) -> Maker:
 
 
 def histogram(name: str, help_text: str, bounds: Sequence[float]) -> Maker:
-    """Return what makes a histogram of these upper bounds."""
+    """Return a function that creates a histogram with these upper bounds."""
     return partial(_Histogram, name, help_text, registry=None, buckets=bounds)
 
 
@@ -146,7 +146,7 @@ class Limits:
     """The most values of each kind; later ones are counted together."""
 
     values: int
-    """Values of each further label of the exchanges."""
+    """The values of each custom label of the exchanges."""
     routes: int
     """Routes."""
     label_sets: int
@@ -158,7 +158,7 @@ class Label:
 
     :param name: Its name.
     :param most: How many different ones there may be; those that come first.
-    :param text_of: Makes a text of what a receiver has read.
+    :param text_of: Converts a value to a text.
     :param always: Values that there is room for beside those.
     """
 

@@ -47,7 +47,7 @@ class WorkMetrics:
         work_finished.connect(self.finished, sender, weak=False)
 
     def disconnect(self, sender: t.Any) -> None:
-        """Count those of a sender no more."""
+        """Stop counting the units of work of a sender."""
         work_started.disconnect(self.started, sender)
         work_finished.disconnect(self.finished, sender)
 
@@ -58,7 +58,7 @@ class WorkMetrics:
         self._put(self._flights.add, (exchange.name,), 1)
 
     def finished(self, sender: object, *, exchange: Work) -> None:
-        """Count a unit of work that is over."""
+        """Count a finished unit of work."""
         if exchange.state.pop(self, None) == os.getpid():
             self._put(self._flights.add, (exchange.name,), -1)
         # Of one that was lost with its process, the duration is not known.

@@ -94,5 +94,5 @@ class WorkJob:
         return f"{kind.__module__}.{kind.__qualname__}.{name}"
 
     def _context(self) -> dict[str, str] | None:
-        # It comes from Redis.
+        # The value is read from Redis.
         return self.meta.get(_KEY) if isinstance(self.meta, dict) else None

@@ -29,7 +29,7 @@ __all__ = [
     "restored_connections",
 ]
 
-# What a fixture or hook needs is imported in it: most runs use none of them.
+# Fixtures and hooks import what they need: most test runs use none of them.
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ class Limits:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Count what a test executes, but not what its fixtures do."""
+        """Count the statements of a test, but not those of its fixtures."""
         marker = item.get_closest_marker("max_statements")
         if marker is None:
             return (yield)

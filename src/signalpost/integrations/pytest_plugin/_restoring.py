@@ -10,7 +10,7 @@ from ...testing import restored
 
 
 class Restoring:
-    """A plugin whose fixture every test uses, before those of its own folder."""
+    """A plugin whose fixture every test uses before other fixtures."""
 
     @pytest.fixture(autouse=True)
     def signalpost_restored(self) -> Generator[None]:

@@ -26,7 +26,7 @@ from ...receivers.response_times import response_times
 Entry: t.TypeAlias = tuple[float, str]
 
 _OUTPUT = "signalpost_slowest"
-"""The key of what a worker of pytest-xdist sends."""
+"""The key of the data that a worker of pytest-xdist sends."""
 
 
 class Slowest:
@@ -49,14 +49,14 @@ class Slowest:
         sql_executed.disconnect(self._record_statement)
 
     def pytest_sessionfinish(self) -> None:
-        """Give what was recorded to pytest-xdist, if this is one of its workers."""
+        """Pass the records to pytest-xdist, if this is one of its workers."""
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
             output[_OUTPUT] = [self._requests.entries(), self._statements.entries()]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object) -> None:
-        """Take what a worker of pytest-xdist has recorded."""
+        """Receive the records of a worker of pytest-xdist."""
         # A worker that crashed has none.
         output = getattr(node, "workeroutput", {})
         requests, statements = output.get(_OUTPUT, ((), ()))
@@ -66,7 +66,7 @@ class Slowest:
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter
     ) -> None:
-        """Print what took longest."""
+        """Print the slowest of all."""
         for entries, title, missing in (
             (self._requests.entries(), "slowest requests", _NO_REQUEST),
             (self._statements.entries(), "slowest statements", _NO_STATEMENT),
@@ -120,7 +120,7 @@ class Largest:
             self.add(seconds, text.__str__)
 
     def entries(self) -> list[Entry]:
-        """Return what is kept, the largest first."""
+        """Return the kept entries, the largest first."""
         with self._lock:
             return sorted(self._heap, reverse=True)
 

@@ -164,7 +164,7 @@ class AmqpTransport:
         self._do(lambda connection: self._declare(connection, types))
 
     def receive(self, seconds: float) -> Sequence[Message]:
-        """Return the messages that have come since; wait if there are none."""
+        """Return the messages that have arrived; wait if there are none."""
         return self._do(lambda connection: self._receive(connection, seconds))
 
     def done(self, messages: Sequence[Message]) -> None:
@@ -197,7 +197,7 @@ class AmqpTransport:
         headers = {
             TRIES: why.tries,
             REASON: why.reason[:MOST_REASON],
-            # The end is kept, as it names the exception.
+            # The end has the name of the exception, so the beginning is cut.
             TRACEBACK: why.traceback[-MOST_TRACEBACK:],
             BURIED_AT: now.isoformat(),
         }
@@ -284,7 +284,7 @@ class AmqpTransport:
                 connection.drop()
 
     def forget(self) -> None:
-        """Drop the parent's connection in a forked child, and send nothing on it."""
+        """Drop the parent's connection in a forked child, without sending anything."""
         connection, self._connection = self._connection, None
         self._forget()
         if connection is not None:

@@ -108,11 +108,11 @@ class AmqpConnection:
             self._written_at = now
 
     def check_broker_lives(self) -> None:
-        """Check that something has come from the broker lately.
+        """Check that the broker has sent something recently.
 
         Call it after all data that has come was read.
 
-        :raises TimeoutError: If nothing has come for two of its heartbeats.
+        :raises TimeoutError: If nothing has arrived for two heartbeats.
         """
         now, interval = time.monotonic(), self.raw.heartbeat
         if self.raw.bytes_recv != self._bytes_read:

@@ -1,4 +1,4 @@
-"""The queues of a group, at RabbitMQ: what they have, and how they are deleted."""
+"""Read and delete the queues of a group in RabbitMQ."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _DELAYS: t.Final = 10  # up to 64 seconds
 
 
 def retry_queue_of(queue: str, delay_ms: int) -> str:
-    """Return the queue in which what has failed waits for some time."""
+    """Return the queue in which failed events wait for some time."""
     return f"{queue}.retry.{delay_ms / 1000:g}s"
 
 
 def backlog_in(connection: AmqpConnection, queue: str, group: str) -> Backlog | None:
-    """Return what the queues of a group have; ``None`` if it has none."""
+    """Return the backlog of a group; ``None`` if it has no queue."""
     found = _counted(connection, queue)
     if found is None:
         return None
@@ -37,7 +37,7 @@ def delete_queues(connection: AmqpConnection, queue: str) -> bool:
     """Delete the queues of a group; return whether there was one."""
     was_there = _counted(connection, queue) is not None
     channel = connection.channel()
-    # The first one first: what the others give back has no queue then.
+    # The main queue first, so that the others cannot return events to it.
     for one in (queue, *_retry_queues(queue), f"{queue}.dead"):
         channel.queue_delete(one)
     channel.close()

@@ -1,4 +1,4 @@
-"""Messages of AMQP: the event in each, and what their headers report about it."""
+"""Messages of AMQP: their events, and their headers about tries."""
 
 from __future__ import annotations
 

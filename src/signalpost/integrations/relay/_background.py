@@ -188,7 +188,7 @@ class BackgroundSends:
             self._is_away = True
             self._counts.note_delayed(len(own), str(error))
             return False
-        # It is not an error of the broker, so each further try would fail, too.
+        # It is not an error of the broker, so each other try would fail, too.
         except Exception as error:  # noqa: BLE001  # logged
             log.exception("relay: %d events cannot be sent", len(events))
             self._counts.note_failure()
@@ -267,7 +267,7 @@ class BackgroundSends:
         return len(left)
 
     def _start_over(self) -> None:
-        """Forget the parent's events in a forked child: the parent sends them."""
+        """Drop the parent's events in a forked child, because the parent sends them."""
         transport = self._queue.transport
         if transport is not None:
             transport.forget()

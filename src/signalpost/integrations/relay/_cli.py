@@ -145,7 +145,7 @@ def _codecs_at(path: str | None) -> Mapping[type[t.Any], Codec] | None:
 
 
 def _in_a_loop(function: Callable[..., t.Any]) -> Callable[..., t.Any]:
-    """Return what runs an async receiver: in an event loop of its own."""
+    """Return a function that runs an async receiver in a new event loop."""
 
     def call(*args: t.Any, **kwargs: t.Any) -> t.Any:
         return asyncio.run(function(*args, **kwargs))

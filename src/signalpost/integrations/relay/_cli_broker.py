@@ -36,10 +36,10 @@ _WRONG = 1
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose words may be before, between and after the options."""
+    """A parser that accepts arguments before, between and after the options."""
 
     is_of_words = False
-    """``True`` for the parser of one command; ``False`` if it has further commands."""
+    """``True`` for the parser of one command; ``False`` if it has subcommands."""
 
     def parse_known_args(  # type: ignore[override]  # the signature that argparse calls
         self, args: t.Any = None, namespace: t.Any = None
@@ -117,7 +117,7 @@ def opened_for(address: Address) -> Iterator[Transport]:
 
 
 def add_live(parser: argparse.ArgumentParser) -> None:
-    """Add the option that records what a command does for the live page."""
+    """Add the option that records a command for the live page."""
     parser.add_argument(
         "--live",
         metavar="FOLDER",
@@ -127,7 +127,7 @@ def add_live(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def recorded(chosen: argparse.Namespace) -> Iterator[None]:
-    """Record what a block does for the live page, if that was asked for.
+    """Record a block for the live page, if the option is given.
 
     :raises ValueError: If this system cannot.
     """

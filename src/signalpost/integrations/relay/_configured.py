@@ -1,4 +1,4 @@
-"""A relay that a configuration asks for."""
+"""A relay from a configuration."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ from ._transport import Transport
 __all__ = ["Dispatcher"]
 
 _MOST_SECONDS: t.Final = 30.0  # until an event that was refused is tried again
-_AWAY_SECONDS: t.Final = 5.0  # until a broker or a database is asked again
+_AWAY_SECONDS: t.Final = 5.0  # until the next call of the broker or the database
 _STOP_SECONDS: t.Final = 0.05  # until stop() is noticed
 
 
@@ -220,7 +220,7 @@ class Dispatcher:
         rows: Sequence[OutboxRow],
         error: EventsRefusedError,
     ) -> Sequence[OutboxRow]:
-        """Put off what the broker has refused; return what it has taken."""
+        """Delay the events that the broker has refused; return the others."""
         taken = []
         for index, row in enumerate(rows):
             if index in error.reasons:

@@ -95,7 +95,7 @@ class EmbeddedTransport:
     # Sending
 
     def send(self, events: Sequence[WrittenEvent]) -> None:
-        """Write events, in a transaction of their own."""
+        """Write events in a new transaction."""
         rows = {event.id: row_of(event) for event in events}
         table = self._table.events
 
@@ -113,13 +113,13 @@ class EmbeddedTransport:
         except RelayError as error:
             if not isinstance(error.__cause__, IntegrityError):
                 raise
-            # Some were written before, but the database's answer was lost.
+            # An earlier call may have written some, and lost the database's response.
             self._do(write_new)
 
     # Receiving
 
     def subscribe(self, group: str, types: Sequence[str]) -> None:
-        """Store the group, with the types that its listeners want."""
+        """Store the group, with the types that its listeners receive."""
         self._group, self._types = group, tuple(types)
         groups = self._table.groups
         now = time.time()
@@ -243,7 +243,7 @@ class EmbeddedTransport:
         self._drop()
 
     def forget(self) -> None:
-        """Drop the connections that belong to the parent of this process."""
+        """Drop the connections of the parent process."""
         self._engine.dispose(close=False)
 
     def _do(self, action: Callable[[Connection], _Result]) -> _Result:

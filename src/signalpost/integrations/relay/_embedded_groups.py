@@ -1,4 +1,4 @@
-"""The groups that read an outbox, and what waits for each."""
+"""The groups that read an outbox, and their backlogs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Groups:
         return connection.scalars(select(name).distinct().order_by(name)).all()
 
     def backlog(self, connection: Connection, group: str) -> Backlog | None:
-        """Return what waits for a group; ``None`` if there is no such group."""
+        """Return the backlog of a group; ``None`` if the group does not exist."""
         groups, events = self._table.groups, self._table.events
         deliveries = self._table.deliveries
         mine = select(groups.c.type).where(groups.c.name == group)

@@ -1,4 +1,4 @@
-"""The listener: sends signals again that relays have forwarded elsewhere."""
+"""The listener, which sends forwarded signals again in this process."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _WAIT_SECONDS: t.Final = 1.0
 _FIRST_PAUSE_SECONDS: t.Final = 0.2
 _LONGEST_PAUSE_SECONDS: t.Final = 5.0
 _LONGEST_DELAY_SECONDS: t.Final = 60.0
-# What a killed worker has done and not acknowledged is received twice.
+# Events that a killed worker did not acknowledge are received twice.
 _ACKNOWLEDGE_SECONDS: t.Final = 0.05
 _ACKNOWLEDGE_MOST: t.Final = 50
 _LONGEST_REASON: t.Final = 1000
@@ -209,7 +209,7 @@ class Listener:
             self._is_away = False
 
     def _take(self, messages: Sequence[Message]) -> None:
-        """Receive what came; what is left when it is to stop is given back."""
+        """Receive the events that have arrived; return the rest when it stops."""
         self._open = [*messages]
         for message in messages:
             if self._is_stopping:
@@ -275,7 +275,7 @@ class Listener:
         try:
             with self._around():
                 error = send_again(signal, event, payload, self._async_wrapper)
-        # Of a strict receiver, or of what is around.
+        # From a strict receiver, or from the context of ``around``.
         except Exception as raised:  # noqa: BLE001
             log.exception("relay: event %s of %r has failed", event.id, event.name)
             error = raised
@@ -337,7 +337,7 @@ class Listener:
                     if messages:
                         self._transport.renew(messages)
             except RelayError:
-                # The main thread will come upon it, and log it.
+                # The main thread will find and log it.
                 continue
 
     @contextmanager
@@ -375,7 +375,7 @@ def _is_forwarder(receiver: object) -> bool:
 
 
 def _why(error: Exception, tries: int) -> Why:
-    # Of an error whose text cannot be made, too.
+    # Also for an error whose text cannot be made.
     reason = " ".join("".join(traceback.format_exception_only(error)).split())
     text = "".join(traceback.format_exception(error))
     # The end has the innermost line.
@@ -402,7 +402,7 @@ class _Remembered:
         return key in self._keys
 
     def add(self, key: tuple[str, str]) -> None:
-        """Remember an event, and forget the oldest of too many."""
+        """Store the id of an event, and drop the oldest one above the limit."""
         if self._most:
             self._keys[key] = None
             if len(self._keys) > self._most:

@@ -37,9 +37,9 @@ class OutboxRows:
     On PostgreSQL, MySQL and MariaDB, rows are locked while they are published, and
     other dispatchers skip them. On SQLite, where a lock would keep the application
     from writing meanwhile, one dispatcher at a time works; a file beside the database
-    is locked for that. Either lock goes with a process that is killed.
+    is locked for that. Both locks are released if the process is killed.
 
-    :raises OutboxError: If the database is none of these.
+    :raises OutboxError: If the database is of another kind.
     """
 
     def __init__(self, engine: Engine, table: OutboxTable) -> None:

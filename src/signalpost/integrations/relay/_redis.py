@@ -133,7 +133,7 @@ class RedisTransport:
     def _connected(self) -> redis.Redis:
         """Return the client; it connects when it is used."""
         if self._client is None:
-            seconds = self._address.seconds / 2  # half to connect, half for the answer
+            seconds = self._address.seconds / 2  # one half to connect, one to receive
             self._client = redis.Redis.from_url(
                 self._url,
                 max_connections=1,
@@ -248,7 +248,7 @@ class RedisTransport:
             return self._new(client, wait)
 
     def _note_alive(self, client: t.Any) -> None:
-        """Store in Redis that this listener lives, until its lease ends.
+        """Store in Redis that this listener is alive, until its lease ends.
 
         Its consumers do not show it: before 7.2, one that only waits counts as idle.
         """
@@ -482,7 +482,7 @@ class RedisTransport:
                 client.xgroup_delconsumer(stream, self._group, self._consumer)
 
     def forget(self) -> None:
-        """Drop the parent's connection; redis-py does not shut its socket down."""
+        """Drop the parent's connection without a shutdown of its socket."""
         self._client = None
         self._held, self._unfinished = {}, []
 

@@ -1,4 +1,4 @@
-"""Entries of streams of Redis, and what Redis answers to an entry that is added."""
+"""Entries of Redis streams, and the responses to XADD."""
 
 from __future__ import annotations
 
@@ -77,5 +77,5 @@ def letter_of(id_: str, fields: dict[bytes, bytes]) -> DeadLetter:
 
 
 def text_of(value: t.Any) -> str:
-    """Return what Redis has answered as text."""
+    """Return a response of Redis as text."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -1,4 +1,4 @@
-"""The groups of all streams of Redis, and what waits for each."""
+"""The groups of all Redis streams, and their backlogs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._transport import Backlog
 __all__ = ["RedisGroups"]
 
 _KNOWN_SECONDS: t.Final = 60.0
-# Before 7.0 Redis counts none of them itself.
+# Redis before 7.0 does not count them.
 _MOST_COUNTED: t.Final = 10_000
 
 _Raw: t.TypeAlias = t.Any
@@ -45,7 +45,7 @@ class RedisGroups:
         return sorted(found)
 
     def backlog(self, client: _Raw, group: str) -> Backlog | None:
-        """Return what waits for a group; ``None`` if there is no such group."""
+        """Return the backlog of a group; ``None`` if the group does not exist."""
         waiting, oldest = 0, []
         is_there = False
         for stream, one in self._all(client):
@@ -88,7 +88,7 @@ class RedisGroups:
         client.zremrangebyscore(self._listeners(group), "-inf", now)
 
     def remove_listener(self, client: _Raw, group: str, name: str) -> None:
-        """Note that a listener runs no more."""
+        """Store that a listener has stopped."""
         client.zrem(self._listeners(group), name)
 
     def _listeners(self, group: str) -> str:

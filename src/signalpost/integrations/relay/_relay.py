@@ -1,4 +1,4 @@
-"""The relay: forwards what signals send to receivers in other processes."""
+"""The relay, which forwards signals to receivers in other processes."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class Relay:
             a name for it: a string itself, otherwise its ``name`` or the name of its
             class.
         :param again: Also forward a signal that was received from another process, to
-            another broker. If it comes back from there, it is ignored.
+            another broker. If it returns from there, it is ignored.
         :returns: The relay.
         :raises TypeError: If one is not a signal with a name.
         :raises PayloadError: If one does not declare its payload.
@@ -165,7 +165,7 @@ class Relay:
             put(write(name, payload, _name_of(sender), _extensions()))
 
         forward.__name__ = forward.__qualname__ = f"forward to {self.source!r}"
-        # The relay lives as long as it forwards; and listeners know it by that.
+        # Keeps the relay alive while it forwards; listeners recognise it by this.
         forward.relay = self  # type: ignore[attr-defined]
         return forward
 
@@ -258,7 +258,7 @@ class _InlineSends:
 def _sends_to(
     address: Address | None, sends: Way, counts: Counts, max_waiting: int
 ) -> Sends:
-    """Return what sends to a broker."""
+    """Return the object that sends to a broker."""
     if address is None:
         raise ValueError(
             "url must be the URL of the broker, as 'redis://broker/0', got None; only"
@@ -275,7 +275,7 @@ def _outbox_sends(
     outbox: OutboxTable | None,
     session_of: Callable[[], t.Any] | None,
 ) -> Sends:
-    """Return what sends into the user's database."""
+    """Return the object that writes to the user's database."""
     if address is not None:
         raise ValueError(
             f"a relay with sends='outbox' needs no url, got {address.shown!r};"
@@ -287,7 +287,7 @@ def _outbox_sends(
 
 
 def _name_of(sender: object) -> str | None:
-    """Return what receivers elsewhere get for a sender."""
+    """Return the name of a sender for receivers in other processes."""
     if sender is None or type(sender) is str:
         return sender
     if isinstance(sender, (str, int)):

@@ -131,7 +131,7 @@ def _is_followed(signal: NamedSignal, sender: object) -> bool:
 class ImmediateSends:
     """A sender with one try for each event, before the signal's ``send`` returns.
 
-    Threads that send at the same time each have a connection of their own.
+    Threads that send at the same time use different connections.
 
     :param address: The broker's address.
     :param counts: The counters of the relay.

@@ -28,7 +28,7 @@ from ._event import WrittenEvent
 __all__ = ["OutboxSends", "OutboxTable", "SessionOf", "row_of"]
 
 SessionOf: t.TypeAlias = Callable[[], t.Any]
-"""Returns the session, or the connection, whose transaction an event belongs to."""
+"""A function that returns the session or connection with the transaction."""
 
 # SQLite counts up only a column that is declared as INTEGER.
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")
@@ -143,12 +143,12 @@ class OutboxSends:
         """
         session = _transaction_of(self._session_of())
         row = row_of(event)
-        # Without a flush, whose failure would be taken for one of the event.
+        # Without a flush: its failure would look like one of the event.
         with getattr(session, "no_autoflush", nullcontext()):
             session.execute(self._insert, row)
 
     def close(self, seconds: float) -> int:
-        """Return how many events are left: none, as they are in the database."""
+        """Return the number of events that are left: 0, they are in the database."""
         return 0
 
 
@@ -173,7 +173,7 @@ def row_of(event: WrittenEvent) -> dict[str, object]:
 
 
 def _transaction_of(found: t.Any) -> Session | Connection:
-    """Return what the user has given, once it is known to be in a transaction."""
+    """Return the user's session or connection; check that it is in a transaction."""
     # flask_sqlalchemy's is a scoped_session, and an AsyncSession has a Session inside.
     session = found
     if not isinstance(session, Session | Connection):
@@ -210,14 +210,14 @@ def _transaction_of(found: t.Any) -> Session | Connection:
 def _commits_each_statement(session: Session | Connection) -> bool:
     found = session.connection() if isinstance(session, Session) else session
     option = found.get_execution_options().get("isolation_level")
-    # What create_engine() was given; no public attribute has it.
+    # The arguments of create_engine(); no public attribute has them.
     given = getattr(found.dialect, "_on_connect_isolation_level", None)
     return (option or given) == "AUTOCOMMIT"
 
 
 def _is_awaited() -> bool:
     """Return whether an async engine can be used here, in code that awaits nothing."""
-    from greenlet import getcurrent  # comes with each async engine
+    from greenlet import getcurrent  # each async engine needs it
 
     current = getcurrent()
     # SQLAlchemy marks its own only in later versions.
@@ -226,7 +226,7 @@ def _is_awaited() -> bool:
 
 
 def _key_of(event: WrittenEvent) -> str:
-    """Return what events that keep their order have in common: their sender."""
+    """Return the key of events whose order is kept: their sender."""
     key = event.sender or ""
     if len(key) <= _LONGEST_NAME:
         return key

@@ -183,7 +183,7 @@ class Transport(t.Protocol):
         """
 
     def forget(self) -> None:
-        """Drop the connection in a forked child: it belongs to the parent.
+        """Drop the connection in a forked child; the parent keeps it.
 
         Nothing is sent on it, and the socket is not shut down.
         """

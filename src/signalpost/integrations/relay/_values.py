@@ -31,7 +31,7 @@ MOST_BITS: t.Final = 2048
 
 _is_name = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}").fullmatch
 AS_THEY_ARE: t.Final = frozenset((str, bool, type(None)))
-"""The types whose values JSON has without exception."""
+"""The types whose values JSON can always hold."""
 
 
 class Codec(t.NamedTuple):
@@ -77,7 +77,7 @@ def _bytes_of(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
-# A datetime is a date, too, so it comes first.
+# Before date, because a datetime is a date, too.
 _OURS: t.Final[dict[type, Codec]] = {
     datetime.datetime: Codec(
         "datetime", datetime.datetime.isoformat, datetime.datetime.fromisoformat

@@ -54,7 +54,7 @@ class Changes:
         self._shared: dict[tuple[type, str], _Change] = {}
 
     def add(self, mapper: orm.Mapper[t.Any], instance: object, what: str) -> None:
-        """Note what was done to an object, within the flush."""
+        """Store the change of an object, during the flush."""
         model = type(instance)
         before: Key | None = sa.inspect(instance, raiseerr=True).key
         key: Key = mapper.identity_key_from_instance(instance)
@@ -67,7 +67,7 @@ class Changes:
         self._put(key, _Change(model, what, instance if is_kept else None))
 
     def merge(self, inner: Changes) -> None:
-        """Add what a savepoint within the transaction did."""
+        """Add the changes of a savepoint of the transaction."""
         for key, change in inner._by_key.items():
             self._put(key, change)
 
@@ -138,7 +138,7 @@ def _loaded(session: orm.Session, model: type, keys: list[Key]) -> dict[Key, obj
         checked(_log, logging.ERROR).error(
             "%s: committed objects cannot be loaded again", committed, exc_info=error
         )
-        # Its transaction may be one that refuses any further statement.
+        # The transaction may refuse any other statement.
         session.rollback()
         return {}
 

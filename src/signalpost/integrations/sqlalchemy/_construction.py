@@ -69,7 +69,7 @@ class _Constructors:
                 self._wrapped.add(model)
 
     def end(self) -> None:
-        """Give each class back what it had, unless another is there by now."""
+        """Restore each class's function, unless it was replaced since."""
         with self._lock:
             while self._wrapped:
                 model = self._wrapped.pop()

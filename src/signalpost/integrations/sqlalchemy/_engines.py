@@ -16,7 +16,7 @@ _MOST_FRAMES = 64
 
 
 def made_from(engine: Engine) -> Iterator[Engine]:
-    """Yield an engine, and those that it was made from by giving options of its own."""
+    """Yield an engine, and the engines that it was derived from by options."""
     found: Engine | None = engine
     while found is not None:
         yield found
@@ -24,14 +24,14 @@ def made_from(engine: Engine) -> Iterator[Engine]:
 
 
 def sender_of(engine: Engine) -> Engine:
-    """Return the engine that one with options of its own was made from."""
+    """Return the engine that an engine with options was derived from."""
     while (before := getattr(engine, "_proxied", None)) is not None:
         engine = before
     return engine
 
 
 def instrumentation_of(engine: Engine) -> t.Any:
-    """Return what instruments an engine, alone or with all; ``None`` if nothing does.
+    """Return the instrumentation of an engine or of all engines; ``None`` without.
 
     :param engine: One that was not made from another.
     """

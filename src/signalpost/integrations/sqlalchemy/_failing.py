@@ -1,4 +1,4 @@
-"""Send what fails beside the statements: connections, transactions, fetches."""
+"""Send failures other than statements: connections, transactions, fetches."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ events that slow down every statement would show it otherwise."""
 _FETCHES = frozenset(
     ("_deliver_insertmanyvalues_batches", "_setup_result_proxy", "post_exec")
 )
-"""The methods that read what the driver has, when a statement has been executed."""
+"""The methods that read results of the driver after a statement."""
 
 
 class Failures:
@@ -99,7 +99,7 @@ class Failures:
     def _call(
         self, dialect: t.Any, record: object, cargs: t.Any, cparams: t.Any
     ) -> t.Any:
-        """Call what comes after us at that moment, or else the driver."""
+        """Call the next function for that moment, or the driver."""
         functions = iter(dialect.dispatch.do_connect)
         for function in functions:
             if getattr(function, "__self__", None) is self:
@@ -128,7 +128,7 @@ def send_pool_timeout(error: BaseException) -> None:
 
 
 def _operation_of(error: ExceptionContext) -> str | None:
-    """Return what has failed; ``None`` if it was a statement, or was not seen here."""
+    """Return the failed operation; ``None`` for a statement or an unknown one."""
     original = error.original_exception
     if isinstance(original, StatementError):
         # Reported already, as a statement: PREPARE TRANSACTION is one for PostgreSQL.

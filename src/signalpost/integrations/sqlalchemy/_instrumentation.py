@@ -181,7 +181,7 @@ class Instrumentation:
         is_resumed = self._listeners.is_paused and not is_paused
         self._listeners.is_paused = is_paused
         if is_resumed:
-            # A test may have restored the connections of before this one's.
+            # A test may have restored earlier connections.
             self._listeners.begin()
 
     def undo(self) -> None:
@@ -236,14 +236,14 @@ class Instrumentation:
         context: ExecutionContext | None,
         moment: str = "do_execute",
     ) -> bool:
-        """Call the driver as SQLAlchemy would, and send what it did.
+        """Call the driver as SQLAlchemy would, and send the signal.
 
         Not by the moments before and after a statement: to have anything to call at
         them costs SQLAlchemy more than all of this.
 
         :returns: Whether it is done, so that SQLAlchemy has nothing more to do.
         """
-        # A dialect may execute something of its own without a context.
+        # A dialect may execute its own statements without a context.
         if context is None:
             return False
         # Not context.engine, which the context of each statement computes again.
@@ -295,7 +295,7 @@ class Instrumentation:
         context: ExecutionContext,
         moment: str,
     ) -> None:
-        """Call what comes after us at a moment of SQLAlchemy's, or else the driver."""
+        """Call the next function of SQLAlchemy's event, or the driver."""
         if moment == "do_execute_no_params":
             arguments: tuple[t.Any, ...] = (cursor, statement, context)
         else:

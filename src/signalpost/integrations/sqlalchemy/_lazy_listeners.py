@@ -20,7 +20,7 @@ class EventSource(Protocol):
         """Follow it from now on."""
 
     def end(self) -> None:
-        """Follow it no more."""
+        """Stop following it."""
 
 
 class EventListener:
@@ -69,9 +69,9 @@ class LazyListeners:
         """Look after the signals from now on."""
         self._is_ended = False
         for signal in self._signals:
-            # What waits for an instrumentation is called for a new connection only.
+            # Pending functions are only called for a new connection.
             signal.receiver_connected.disconnect(self._follow, signal)
-            # Weakly: what belongs to an engine goes with it.
+            # Weakly, so that the functions of an engine are freed with it.
             signal.receiver_connected.connect(self._follow, signal)
         for signal in self._signals:
             self._follow(signal)

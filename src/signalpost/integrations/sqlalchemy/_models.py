@@ -1,4 +1,4 @@
-"""Send signals for what is done to the objects of mapped classes."""
+"""Send signals for changes of objects of mapped classes."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _delete(
 
 
 def _is_modified(instance: Any) -> bool:
-    """Return whether more than collections has changed, to which a flush comes too."""
+    """Return whether a flush changes the object itself, and not only collections."""
     session = orm.object_session(instance)
     return session is not None and session.is_modified(
         instance, include_collections=False
@@ -154,7 +154,7 @@ def _keep(
     connection: Connection,
     instance: Any,
 ) -> None:
-    """Keep what the innermost transaction of an object's session does to it."""
+    """Store a change of an object for the innermost transaction of its session."""
     session = orm.object_session(instance)
     if session is None or not has_receivers(signals.committed, type(instance)):
         return

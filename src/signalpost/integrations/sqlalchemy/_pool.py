@@ -35,10 +35,10 @@ _WAITED = "signalpost.waited_seconds"
 """The key in a pooled connection's ``record_info`` of how long it was waited for."""
 
 _TAKEN = "signalpost.taken"
-"""The key there of what has taken it, on which engine, and when."""
+"""The key there of the user, the engine and the time of the checkout."""
 
 _OUT = "signalpost.out"
-"""The key there of what has taken it, for the watch of its pool, and when."""
+"""The key there of the user and the time of the checkout, for its pool."""
 
 
 def watch_pool(engine: Engine) -> None:
@@ -72,7 +72,7 @@ def _watched_class(pool: type[Pool]) -> type[Pool]:
         named = {"__module__": pool.__module__, "__qualname__": pool.__qualname__}
         metaclass: t.Any = type(pool)
         made = metaclass(pool.__name__, (_Watched, pool), named)
-        # Of two threads the first one's is taken, as it is always to be the same.
+        # If two threads create one, both must use the first.
         watched = _watched.setdefault(pool, made)
     return watched
 
@@ -127,7 +127,7 @@ class _Watch:
         _watches.add(self)
 
     def forget(self) -> None:
-        """Forget what is in use, as in a process that was forked from that one."""
+        """Reset the connections in use, in a forked process."""
         self._used: weakref.WeakSet[PoolProxiedConnection] = weakref.WeakSet()
         # A token each: unlike a number, a set changes in one atomic step.
         self._waiting: set[object] = set()
@@ -171,7 +171,7 @@ class _Watch:
         return (None if begun is None else time.perf_counter() - begun,)
 
     def send(self, change: str, seconds: tuple[float | None] = (None,)) -> None:
-        """Send what has changed."""
+        """Send the changes."""
         engine = self._engine()
         if engine is None or not sql_pool_changed.has_receivers_for(engine):
             return
@@ -212,7 +212,7 @@ class _Watch:
         waited = None if now is None or begun is None else now - begun
         info[_WAITED] = waited
         out = info.get(_OUT)
-        # A pool by threads gives a thread what it has already.
+        # A pool with a connection per thread returns the thread's own again.
         if out is not None and out[0]() is connection:
             return
         info[_OUT] = weakref.ref(connection), now
@@ -265,7 +265,7 @@ def take(connection: Connection, sender: Engine | None) -> None:
         info.pop(_TAKEN, None)
         return
     taken = info.get(_TAKEN)
-    # A pool by threads gives a thread what it has already.
+    # A pool with a connection per thread returns the thread's own again.
     if taken is None or taken[0]() is not proxied:
         info[_TAKEN] = weakref.ref(proxied), sender, time.perf_counter()
 

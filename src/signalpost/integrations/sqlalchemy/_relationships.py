@@ -1,4 +1,4 @@
-"""Observe what a flush does to many-to-many relationships."""
+"""Observe the changes of many-to-many relationships by a flush."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class SessionQueue(list[WaitingSend]):
         self._session = weakref.ref(session)
 
     def cut(self, length: int) -> None:
-        """Forget all but the oldest."""
+        """Drop all entries but the oldest ones."""
         del self[length:]
         self.marks = {key: min(mark, length) for key, mark in self.marks.items()}
 
@@ -76,7 +76,7 @@ _QUEUE = "signalpost.until_commit"
 
 
 def queue_of(session: orm.Session) -> SessionQueue:
-    """Return the queue of a session; made, and followed for good, at the first call.
+    """Return the queue of a session; created at the first call, and kept.
 
     Not for a block only: a receiver may open one while SQLAlchemy goes through the
     functions that it calls, and their list must not change then.
@@ -91,7 +91,7 @@ def queue_of(session: orm.Session) -> SessionQueue:
 
 
 def changes_of(session: orm.Session) -> Changes:
-    """Return what the innermost transaction of a session did to objects.
+    """Return the changes of objects by the innermost transaction of a session.
 
     Sessions whose objects are followed are many, so none gets functions of its own:
     see :func:`note_commit_of_any` and :func:`end_transaction_of_any`.
@@ -105,7 +105,7 @@ def changes_of(session: orm.Session) -> Changes:
 
 
 def note_commit_of_any(session: orm.Session) -> None:
-    """Note the commit of a session that has no function of its own for it."""
+    """Store the commit of a session without its own function."""
     queue: SessionQueue | None = session.info.get(_QUEUE)
     if queue is not None and not queue.is_listening:
         _note_commit(session)
@@ -114,7 +114,7 @@ def note_commit_of_any(session: orm.Session) -> None:
 def end_transaction_of_any(
     session: orm.Session, transaction: orm.SessionTransaction
 ) -> None:
-    """End a transaction of a session that has no function of its own for it."""
+    """End a transaction of a session without its own function."""
     queue: SessionQueue | None = session.info.get(_QUEUE)
     if queue is not None and not queue.is_listening:
         _end_transaction(session, transaction)
@@ -168,19 +168,19 @@ def _send(
     with _usable(session):
         if changes is not None:
             failures += changes.send(session)
-            # What a block holds of that has its commit behind it.
+            # The sends of a block that are committed now.
             waiting += queue[:]
             queue.cut(0)
         for one in waiting:
             with passing(partial(_is_passed, queue, one)):
                 failures += _failures_of(one)
         if failures:
-            # It may have been a statement: the database would refuse any further one.
+            # A failed statement: the database refuses any other one.
             end_transaction(session)
 
 
 def _failures_of(one: WaitingSend) -> int:
-    """Send what waited, and return how many receivers raised."""
+    """Send the waiting signals, and return the number of failed receivers."""
     try:
         results = one.send()
         if one.is_async:
@@ -205,7 +205,7 @@ def _is_passed(queue: SessionQueue, sent: WaitingSend, block: OpenBlock) -> bool
 
 @contextmanager
 def _usable(session: orm.Session) -> Iterator[None]:
-    """Let a session be used in the commit that a ``with`` block of begin() ends with.
+    """Make a session usable in the commit at the end of a block of begin().
 
     SQLAlchemy refuses that until the block has ended, and offers no moment after it, or
     before ``sessionmaker.begin()`` closes the session.
@@ -215,13 +215,13 @@ def _usable(session: orm.Session) -> Iterator[None]:
         yield
         return
     private: Any = session
-    private._trans_context_manager = None  # noqa: SLF001  # see above
+    private._trans_context_manager = None  # noqa: SLF001  # no public name
     try:
         yield
     finally:
         # After such a block no transaction is open: the next one begins its own.
         end_transaction(session)
-        private._trans_context_manager = block  # noqa: SLF001  # likewise
+        private._trans_context_manager = block  # noqa: SLF001  # no public name
 
 
 def end_transaction(session: orm.Session) -> None:
@@ -242,7 +242,7 @@ def end_transaction(session: orm.Session) -> None:
 
 def _has_written(session: orm.Session, transaction: orm.SessionTransaction) -> bool:
     """Return whether objects were changed in a transaction, flushed or not."""
-    # There is no public name for what was flushed.
+    # No public attribute has the flushed objects.
     flushed = ("_new", "_dirty", "_deleted", "_key_switches")
     return bool(session.new or session.dirty or session.deleted) or any(
         getattr(transaction, name, True) for name in flushed

@@ -158,7 +158,7 @@ class HeldUntilCommit(Block):
 
 
 def _session_of(given: Any) -> tuple[orm.Session, bool]:
-    """Return the session that commits, and whether it is an async one's."""
+    """Return the session that commits, and whether it belongs to an async one."""
     if not _is_session(given):
         given = given.registry()
     session: orm.Session = getattr(given, "sync_session", given)

@@ -1,4 +1,4 @@
-"""The records of all workers beside requests: work, and the relay."""
+"""The records of all workers other than requests: work, and the relay."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _DIRECTIONS: Final = {OUTWARDS: "sent", INWARDS: "received"}
 
 
 class Beside:
-    """The records of workers beside requests, read once.
+    """The records of workers other than requests, read once.
 
     :param workers: The workers.
     :param first_tick: The number of the first period of the last minute.
@@ -180,7 +180,7 @@ def _kind_of(fault: Fault) -> str:
 
 
 def _fault_rows(faults: Iterable[Fault]) -> tuple[RelayFaultRow, ...]:
-    """Return failures as they are shown; those of several workers are one."""
+    """Return rows of failures; equal failures of several workers are merged."""
     rows: dict[tuple[str, str], RelayFaultRow] = {}
     for one in faults:
         row = RelayFaultRow(
@@ -212,7 +212,7 @@ def _queues(
     for worker in workers:
         for queue in queues_in(worker.queues, 0):
             found.setdefault(queue.source, []).append((worker, queue))
-    # A dispatcher has no queue of its own, as the table has it.
+    # A dispatcher has no queue, because the table is its queue.
     for name, party in faults:
         if not name:
             found.setdefault(party, [])

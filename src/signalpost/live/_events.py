@@ -41,7 +41,7 @@ _METHODS: Final = ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE")
 
 
 class _Counting:
-    """The lock of all traces: one of its own would take time in each request."""
+    """The lock of all traces: a new lock would take time in each request."""
 
     # Reentrant: the garbage collection may close an exchange on any line.
     lock = threading.RLock()
@@ -68,14 +68,14 @@ class Trace(Closed):
     :param path: The path, as it is shown.
     """
 
-    # Class attributes are cheap defaults: most exchanges set none of them.
+    # Class attributes are fast defaults: most exchanges set none of them.
     failure: Failure | None = None
     left_out: int = 0
     rendering: list[float] | None = None
     request_started: float | None = None
     request_finished: float | None = None
     room: int = _MOST_EVENTS
-    """The number of events that there is still room for."""
+    """The number of events that can still be recorded."""
     shapes: dict[str, list[Any]] | None = None
     sql_count: int = 0
     sql_seconds: float = 0.0
@@ -105,7 +105,7 @@ class Trace(Closed):
             self.events.append((kind, name, at, seconds, place, is_failed))
 
     def takes_one(self) -> bool:
-        """Return whether there is room for one more event, and count it."""
+        """Return whether one more event can be recorded, and count it."""
         if self.room > 0:
             self.room -= 1
             return True
@@ -209,7 +209,7 @@ def record_of(
 def _with_events(
     start: float, trace: Trace, text: bytes, numbers: tuple[Any, ...]
 ) -> bytes:
-    """Return a record with as many events as there is room for."""
+    """Return a record with as many events as fit."""
     events = trace.events
     while True:
         more = trace.left_out + len(trace.events) - len(events)
@@ -221,7 +221,7 @@ def _with_events(
 
 
 def _events(start: float, trace: Trace, events: Sequence[Event]) -> bytes:
-    """Return events as they are written, each text of them once.
+    """Return events in their written form, with each text once.
 
     :param start: When the exchange began, by :func:`time.perf_counter`.
     """

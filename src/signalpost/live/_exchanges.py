@@ -1,4 +1,4 @@
-"""Records of exchanges, as they are shown and searched."""
+"""Records of exchanges, for display and search."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ Filter = Callable[[ExchangeRow], bool]
 
 
 def filter_of(asked: Mapping[str, str]) -> Filter:
-    """Return what decides whether an exchange is asked for.
+    """Return the function that selects exchanges.
 
     :param asked: The values to compare, by ``route``, ``status`` (``"5xx"`` for a
         class), ``outcome``, ``slow_seconds`` (at least so long), ``id`` (how it begins)

@@ -75,7 +75,7 @@ def traceback_text(exception: BaseException, *, with_message: bool) -> str:
 def _hide_message(trace: TracebackException, exception: BaseException) -> None:
     # TracebackException has no public way to replace the message.
     private: Any = trace
-    private._str = "…"  # noqa: SLF001  # see above
+    private._str = "…"  # noqa: SLF001  # no public setter
     private.__notes__ = None
     if isinstance(exception, SyntaxError):
         private.msg, private.text = "…", None

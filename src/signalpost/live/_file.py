@@ -70,9 +70,9 @@ _EMPTY_PERIOD = bytes(4 * BUCKETS)
 
 
 class Closed:
-    """A request that is over: the values to count, and its record."""
+    """A closed request: the values to count, and its record."""
 
-    # Class attributes are cheap defaults: most requests keep these.
+    # Class attributes are fast defaults: most requests keep these.
     started_at: float = 0.0
     route: str | None = None
     is_failed: bool = False
@@ -93,7 +93,7 @@ class WorkerFile:
     in the file: with struct.pack_into, a reader could find a zero in between.
 
     :param folder: The folder that the file is made in.
-    :param max_routes: The number of routes that have rows of their own.
+    :param max_routes: The number of routes that have their own rows.
     :param has_waterfall: Whether records have events.
     :param slow_seconds: The duration from which on a request is slow.
     :raises OSError: If the disk has no room, or the file cannot be made.
@@ -141,7 +141,7 @@ class WorkerFile:
         _files.add(self)
 
     def _make_files(self, folder: OwnFolder) -> None:
-        """Make both files of the worker, or neither."""
+        """Create both files of the worker, or none."""
         name = f"{self.worker}.live"
         self._page, self._descriptor = _made(folder, name, self._layout.size)
         try:
@@ -196,7 +196,7 @@ class WorkerFile:
         self._doubles[LAST_AT] = at
 
     def close(self, closed: Closed, overflow: int) -> float:
-        """Write that a request is over.
+        """Write that a request has closed.
 
         :param closed: The request.
         :param overflow: 1 if there was no slot for it.
@@ -229,7 +229,7 @@ class WorkerFile:
         return now
 
     def close_work(self, closed: Closed, seconds: float) -> None:
-        """Write that a unit of work is over; it is counted beside the requests.
+        """Write that a unit of work has ended; it does not count as a request.
 
         :param closed: The work; its route is its name.
         :param seconds: How long it took.

@@ -137,7 +137,7 @@ def remove_dead(folder: OwnFolder) -> None:
         if found is None or found["worker"] in kept:
             continue
         with suppress(OSError):
-            # What belongs to no worker may be of one that has just begun.
+            # A file without a worker may belong to one that has just started.
             age = now - folder.stat(name).st_mtime
             if found["worker"] in removed or age > _NEW_SECONDS:
                 folder.remove(name)
@@ -167,7 +167,7 @@ def _has_served(folder: OwnFolder, name: str) -> bool | None:
         if is_held(descriptor):
             return None
         head = os.pread(descriptor, LIVE_AT + LIVE_BYTES, 0)
-        # What it begins with is written last, when it is held.
+        # The beginning of the file is written last, when the file is locked.
         is_new = not any(head[:8])
         if is_new and time.time() - os.fstat(descriptor).st_ctime < _NEW_SECONDS:
             return None

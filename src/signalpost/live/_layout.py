@@ -129,7 +129,7 @@ ENDED_AT: Final = LAST_AT + 6
 _HEADER_BYTES: Final = 128
 
 COUNTERS: Final = 8
-"""The number of counters of a row beside the requests: of work, or of events."""
+"""The number of counters of a row for work or for events."""
 TALLY_ROWS: Final = 64
 TALLY_HEAD: Final = Struct("=BxHH2x200s104s")
 """Such a row: a direction, the lengths of two texts in bytes, the texts."""
@@ -216,7 +216,7 @@ def live_fields(data: bytes) -> LiveFields:
 class Layout:
     """The places of the parts of a file, in bytes from its beginning.
 
-    :param max_routes: The number of routes that have rows of their own.
+    :param max_routes: The number of routes that have their own rows.
     """
 
     __slots__ = (

@@ -1,4 +1,4 @@
-"""The lists beside the file of a worker: written in place, whole or not at all."""
+"""The file of a worker's lists: written in place, completely or not at all."""
 
 from __future__ import annotations
 

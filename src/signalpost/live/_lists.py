@@ -51,7 +51,7 @@ class _Read:
 
 
 class Lists:
-    """A reader that merges the lists beside the files of workers.
+    """A reader that merges the lists of workers.
 
     It keeps the lists while the files stay the same. A poll reads all new files, but at
     most three changed ones, the least recently read first, so that many busy workers do
@@ -293,7 +293,7 @@ def _sum(one: Any, other: Any) -> Any:
 
 
 class _Failure:
-    """A failure of workers: where it was seen last, and how often by all of them.
+    """A failure of workers: the last location, and the count of all workers.
 
     :param row: The failure of one worker, as it is written: the fields of a row.
     """
@@ -313,6 +313,6 @@ class _Failure:
             self._latest, self.last_at = row, last_at
 
     def row(self) -> FailureRow:
-        """Return it as it is shown."""
+        """Return its row, for display."""
         latest = *self._latest[:-3], self._times, self._first_at, self.last_at
         return FailureRow(*latest)

@@ -1,4 +1,4 @@
-"""Records of exchanges, as they are written: numbers and texts of known places.
+"""The written form of exchanges: numbers and texts at fixed places.
 
 Each text is printable. Line breaks separate the texts, and the null character means
 ``None``.
@@ -95,7 +95,7 @@ _COUNTS: Final = Struct("<IHH")
 # The most events by the most texts would be many, but most applications have few.
 @lru_cache(maxsize=512)
 def _events_form(texts: int, events: int) -> Callable[..., bytes]:
-    """Return what packs so many texts and events: one call for all of them."""
+    """Return the struct for so many texts and events, to pack them in one call."""
     return _events_struct(texts, events).pack
 
 
@@ -104,7 +104,7 @@ def _events_struct(texts: int, events: int) -> Struct:
 
 
 def unpacked(data: bytes, *, with_events: bool) -> list[Any]:
-    """Return what a record has of an exchange.
+    """Return the exchange of a record.
 
     That is its method, path, route, status, outcome, response time, duration, bytes,
     statements, their seconds, the most of one, whether it failed, the type of its

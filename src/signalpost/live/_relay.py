@@ -1,4 +1,4 @@
-"""Record what relays and listeners of this process do, for the live page."""
+"""Record the relays and listeners of this process, for the live page."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class RelayReceivers:
             signal.connect(receiver, weak=False)
 
     def disconnect(self) -> None:
-        """Record no more."""
+        """Stop recording."""
         for signal, receiver in self._connections():
             signal.disconnect(receiver)
 
@@ -134,7 +134,7 @@ class RelayReceivers:
         # as it was recorded when the receiver failed.
         reason = None
         if event is None:
-            # It may quote a part of what came.
+            # The message may quote a part of the event.
             reason = self._message(why.reason.partition(", got ")[0])
         elif event.id == self._last_fault[0]:
             reason = self._last_fault[1]
@@ -186,7 +186,7 @@ def _count(  # noqa: PLR0913, PLR0917  # the values of an event
 
 def _count_sent(file: WorkerFile, now: float, key: Key, sender: object) -> None:
     file.relay.add(key, (SENT,), now)
-    # The last event of many leaves the queue as it is then: empty.
+    # After the last of many events, the queue is empty.
     is_last = not getattr(sender, "waiting", 0)
     if is_last or not file.queues.due_at - 1 < now < file.queues.due_at:
         write_queues(file.queues, now)

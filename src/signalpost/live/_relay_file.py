@@ -1,4 +1,4 @@
-"""The queues of relays, and what failed in the relay, in the file of a worker."""
+"""The queues and the failures of relays, in the file of a worker."""
 
 from __future__ import annotations
 
@@ -100,12 +100,12 @@ class Queues:
 
     @property
     def sources(self) -> list[str]:
-        """Return the sources that were written, which may be gone by now."""
+        """Return the written sources, which may have closed since."""
         return [*self._written]
 
 
 class Faults:
-    """Writes what failed; one thread at a time. The latest ones have room.
+    """Writes the latest failures; one thread at a time.
 
     :param page: The memory of the file.
     :param at: Where they are in it.
@@ -136,7 +136,7 @@ class Faults:
 
 
 def write_queues(queues: Queues, now: float) -> None:
-    """Write what waits in the relays of this process.
+    """Write the queues of the relays of this process.
 
     :param now: The time, in seconds since the epoch.
     """
@@ -164,7 +164,7 @@ def _packed(fault: Fault) -> bytes:
 
 
 def _write(page: mmap.mmap, at: int, data: bytes) -> None:
-    """Write a record whose first four bytes are to be the checksum of the rest."""
+    """Write a record; its first four bytes become the checksum of the rest."""
     rest = data[_CHECK:]
     page[at : at + len(data)] = crc32(rest).to_bytes(_CHECK, byteorder) + rest
 
@@ -189,7 +189,7 @@ def queues_in(data: bytes, at: int) -> Iterator[Queue]:
 
 
 def faults_in(data: bytes, at: int) -> Iterator[Fault]:
-    """Yield what failed, by the data of a file.
+    """Yield the failures in the data of a file.
 
     :param at: Where it begins.
     """

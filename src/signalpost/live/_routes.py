@@ -162,7 +162,7 @@ _EMPTY: Final = _Table(0, 0)
 
 
 class _Group:
-    """Workers whose tables are added.
+    """Workers whose tables are summed.
 
     :param members: The workers. Once one has more routes, it is another group.
     :param names: The routes of each.
@@ -221,7 +221,7 @@ class _Group:
         tick: int,
         before: dict[tuple[int, int], tuple[bytes, _Table]],
     ) -> _Table:
-        """Return the table of a period; what has not changed since is not read again.
+        """Return the table of a period; unchanged parts are not read again.
 
         :param before: The tables that were read before.
         """

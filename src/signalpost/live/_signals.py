@@ -45,7 +45,7 @@ class Deliveries:
 
 
 def connected(deliveries: Deliveries | None) -> dict[str, Any]:
-    """Return the signals that have receivers, as they are written.
+    """Return the signals that have receivers, in their written form.
 
     :param deliveries: The counts of calls; ``None`` if calls are not counted.
     """
@@ -76,7 +76,7 @@ def _receivers_of(
 
 
 def _name_of(sender: object) -> str:
-    """Return what a sender is called: an application's name, or its type."""
+    """Return the name of a sender: an application's name, or its type."""
     if sender is ANY:
         return "ANY"
     for attribute in ("name", "__qualname__"):

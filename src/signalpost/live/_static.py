@@ -26,7 +26,7 @@ _TYPES: Final = {
 
 
 class StaticFile(NamedTuple):
-    """A file as it is served."""
+    """A file, ready to serve."""
 
     content_type: str
     data: bytes

@@ -77,7 +77,7 @@ _OTHER: Final = Key(0, OTHER_ROUTES)
 
 
 class Tally(NamedTuple):
-    """A row, as it is read."""
+    """A row that was read."""
 
     key: Key
     counts: tuple[int, ...]
@@ -103,7 +103,7 @@ class Tallies:
         self._at = at
         self._rows: dict[Key, _Row] = {}
         self._overflow = 0
-        # What has no row of its own.
+        # Routes without their own row.
         self._other = self._add_row(_OTHER)
 
     def add(

@@ -44,7 +44,7 @@ _MOST_KNOWN: Final = 2048
 def known_fit(text: object) -> str | None:
     """Return a text of the application, as :func:`fit_or_none` does, often faster.
 
-    For names, places and routes, which are few and come again and again; not for the
+    For names, locations and routes, which are few and repeated; not for the
     texts of clients.
     """
     # A receiver may have set any value, and its hash may raise.
@@ -64,7 +64,7 @@ def are_known(texts: Iterable[str]) -> bool:
 
 
 def fit_or_none(value: object, longest: int = LONGEST_PATH) -> str | None:
-    """Return a text of an exchange; ``None`` for ``None``, or what cannot be a text.
+    """Return a text of an exchange; ``None`` for ``None`` and for other types.
 
     A receiver may have set any value.
     """

@@ -34,7 +34,7 @@ class Statements:
     __slots__ = ("_most", "left_out", "rows")
 
     left_out: int
-    """The number of shapes that were dropped to make room for others."""
+    """The number of shapes that others have replaced."""
     rows: dict[str, list[Any]]
     """By shape: times, total seconds, longest, failed, most times in an exchange."""
 
@@ -94,7 +94,7 @@ class _Seen:
 
 
 class Tops:
-    """The lists of a worker, as they are written beside its file.
+    """The lists of a worker, for their own file.
 
     One thread at a time may use it.
     """
@@ -122,7 +122,7 @@ class Tops:
         :param traceback: Its traceback; ``None`` if an earlier one has it.
         """
         now = time.time()
-        # It moves to the end, so that the first one is the least recently seen.
+        # It moves to the end, so that the first one is the least recent.
         seen = self._failures.pop(failure.fingerprint, None)
         if seen is None:
             seen = _Seen(failure, _bounded(traceback or ""), now)
@@ -201,7 +201,7 @@ def _bounded(traceback: str) -> str:
 
 
 def _encoded(data: dict[str, Any], kind: str, lists: tuple[str, ...]) -> bytes:
-    """Return lists in JSON; the longest are halved until there is room for all."""
+    """Return lists in JSON; the longest lists are halved until all fit."""
     while True:
         text = _dumped(data)
         if len(text) <= LIST_BYTES[kind]:

@@ -1,4 +1,4 @@
-"""Units of work as they happen, for the live page."""
+"""Record units of work, for the live page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FAILED = ("error", "lost")
 class WorkReceivers:
     """Receive the signals of units of work, for a recorder.
 
-    :param recorder: The key of what belongs to an exchange, in its ``state``.
+    :param recorder: The key of the recorder's data in an exchange's ``state``.
     :param writer: Writes the file of this process.
     :param with_messages: Whether messages of exceptions are kept.
     :param has_waterfall: Whether events are kept.
@@ -56,7 +56,7 @@ class WorkReceivers:
         exchange.state[self._recorder] = trace
 
     def finished(self, sender: object, *, exchange: Work) -> None:
-        """Write that it is over."""
+        """Write that it has ended."""
         trace = exchange.state.get(self._recorder)
         if trace is None:
             # It was begun before this was connected.
@@ -76,7 +76,7 @@ class WorkReceivers:
     def _note_failure(
         self, trace: Any, work: Work, exception: BaseException
     ) -> str | None:
-        """Note what it failed with, and return the traceback if that is new."""
+        """Store its exception; return the traceback if the exception is new."""
         with_message = self._with_messages
         failure = failure_of(exception, "call", work, with_message=with_message)
         trace.failure = failure

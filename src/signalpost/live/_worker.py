@@ -109,7 +109,7 @@ class Worker:
     work: bytes
     """The table of units of work, as far as it is used."""
     relay: bytes
-    """The table of events, likewise."""
+    """The table of events, as far as it is used."""
     queues: bytes
     """The queues of relays, and their failures."""
     in_flight: tuple[Slot, ...]

@@ -57,7 +57,7 @@ class Writer:
     writes.
 
     :param folder: The folder of the files.
-    :param max_routes: The number of routes that have rows of their own.
+    :param max_routes: The number of routes that have their own rows.
     :param slow_seconds: The duration from which on a request is slow.
     :param has_waterfall: Whether records have events.
     :param deliveries: The counter of receivers' calls, or ``None``.
@@ -82,7 +82,7 @@ class Writer:
         _writers.add(self)
 
     def start_over(self) -> None:
-        """Forget the file of the parent, in a new process."""
+        """Release the file of the parent, in a forked process."""
         self.tops = Tops()
         self._file: WorkerFile | None = None
         self._open_at = 0.0
@@ -109,7 +109,7 @@ class Writer:
         return Trace(file, slot, path)
 
     def close(self, trace: Trace) -> None:
-        """Write that a request is over."""
+        """Write that a request has closed."""
         file = trace.file
         # The parent process still has the request, and counts it.
         if file is not None and not file.is_open and file.pid != os.getpid():
@@ -145,7 +145,7 @@ class Writer:
         return True
 
     def _close_later(self, trace: Trace) -> None:
-        # The file has room for no more records; the request itself is still counted.
+        # The file is full; the request itself is still counted.
         if len(self._pending) > _MOST_RECORDS:
             trace.record = b""
         self._pending.append((_CLOSED, trace, None))
@@ -179,7 +179,7 @@ class Writer:
         return Trace(file, slot, name)
 
     def close_work(self, trace: Trace, seconds: float, traceback: str | None) -> None:
-        """Write that a unit of work is over, and what it failed with.
+        """Write that a unit of work has ended, with its exception.
 
         :param traceback: As for :meth:`fail`.
         """
@@ -231,7 +231,7 @@ class Writer:
 
     def _drain(self) -> None:
         """Write the entries that wait, unless a thread is writing already."""
-        # Check again: an entry may have come just before the other thread ended.
+        # Check again: an entry may have been added just before the thread ended.
         while self._pending:
             if not self._lock.acquire(False):  # noqa: FBT003  # a name takes longer
                 return
@@ -392,7 +392,7 @@ def _start_all_over() -> None:
 
 
 def _end_all() -> None:
-    # What waits in relays is sent first, or is recorded as lost.
+    # Relays first send their waiting events, or they are recorded as lost.
     close_relays()
     for writer in [*_writers]:
         with suppress(Exception):  # the interpreter may be half gone

@@ -120,7 +120,7 @@ class LivePage:
     .. versionadded:: 0.1
     """
 
-    def __init__(  # noqa: PLR0913  # each is an option of its own
+    def __init__(  # noqa: PLR0913  # one for each option
         self,
         app: WSGIApplication | None,
         *,
@@ -180,7 +180,7 @@ class LivePage:
         return self.app(environ, start_response)
 
     def _answered(self, environ: WSGIEnvironment, rest: str) -> _Answer:
-        """Return the answer to a request for the page.
+        """Return the response to a request for the page.
 
         :param rest: The part of the path after the path of the page.
         """
@@ -309,7 +309,7 @@ class _Answer:
     """A response of the page.
 
     :param status: The status line.
-    :param headers: Further headers.
+    :param headers: Additional headers.
     :param body: The body; without it, the status line.
     :param content_type: Its type.
     """

@@ -423,7 +423,7 @@ def _requests_in_flight(worker: Worker) -> int:
 
 
 def _in_flight(workers: Sequence[Worker], now: float) -> list[InFlightRow]:
-    """Return what is in flight, longest first; what dead workers had is last."""
+    """Return requests in flight, the longest first; those of dead workers last."""
     found = [
         (not worker.is_alive, slot.started_at, slot, worker)
         for worker in workers

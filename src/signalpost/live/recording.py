@@ -133,7 +133,7 @@ class LiveRecorder:
     signals: ClassVar[dict[str, str]] = {}
     """No signal by its name; :meth:`connect` connects it."""
 
-    def __init__(  # noqa: PLR0913  # each is an option of its own
+    def __init__(  # noqa: PLR0913  # one for each option
         self,
         *,
         folder: str | os.PathLike[str] | None = None,

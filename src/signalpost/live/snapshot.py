@@ -424,7 +424,7 @@ _forms: dict[type, _Form] = {}
 
 
 def _form_of(kind: type) -> _Form:
-    """Return the names in JSON of a class of this module, and what reads its fields.
+    """Return a class's names in JSON, and a function that reads its fields.
 
     :raises TypeError: If it is another class.
     """
@@ -453,7 +453,7 @@ def json_default(value: Any) -> dict[str, Any]:
 
 
 def _with_names(value: Any) -> Any:
-    """Return rows, or one row, as dicts; another value as it is."""
+    """Return rows, or one row, as dicts; other values unchanged."""
     if type(value) is tuple:
         is_rows = value and hasattr(value[0], "_asdict")
         return [one._asdict() for one in value] if is_rows else value

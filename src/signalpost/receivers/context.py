@@ -350,14 +350,14 @@ def _current_values() -> _Values:
     return request_id, method, route, ABSENT, ABSENT
 
 
-# An application has few routes, and each line asks for one.
+# An application has few routes, and each line needs one.
 @lru_cache(maxsize=256)
 def _single_line(route: str) -> str:
     return single_line(truncated(route))
 
 
 def _checked(context: object) -> tuple[str, str, str] | tuple[()]:
-    """Return the values of a context that may come from anywhere; none without id."""
+    """Return the checked values of a context from elsewhere; none without an id."""
     if not isinstance(context, Mapping):
         return ()
     request_id, method, route = (context.get(field) for field in _FIELDS[:3])

@@ -129,7 +129,7 @@ def _run_of(part: str) -> int:
 
 @cache
 def _run() -> re.Pattern[str]:
-    """Return a pattern for what has no printable character beyond ASCII.
+    """Return a pattern for runs without printable characters beyond ASCII.
 
     Of the higher planes it has the private ones and those without characters.
     """

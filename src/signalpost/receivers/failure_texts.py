@@ -94,7 +94,7 @@ def locations_of(exception: BaseException) -> tuple[Location, ...]:
 
 
 def _of_application(locations: Iterable[Location]) -> list[Location]:
-    """Return the first places of the application, and what lies between them.
+    """Return the first locations of the application, and the ones between.
 
     That is code without a file: it is not a place to be shown, but if one line of the
     application fails in two lines of such code, it has two failures.

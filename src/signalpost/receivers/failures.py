@@ -153,7 +153,7 @@ class FailureLogger:
     }
     """The method for each signal."""
 
-    def __init__(  # noqa: PLR0913 - each is an option of its own
+    def __init__(  # noqa: PLR0913  # one for each option
         self,
         *,
         ignore: Collection[type[BaseException] | str] = (),
@@ -292,7 +292,7 @@ class FailureLogger:
         key = kind, locations
         now = time.perf_counter()
         with self._lock:
-            # It goes to the end, so that the first is what was not seen for longest.
+            # It moves to the end, so that the first one is the least recent.
             seen = self._seen.pop(key, None)
             if seen is None:
                 seen = _Seen(kind, locations, now)
@@ -384,7 +384,7 @@ def _line(
         "times": times,
         "fingerprint": seen.fingerprint,
     }
-    # Of the exchange only what the text needs, so that a kept record does not keep it.
+    # Only the values for the text: a kept record must not keep the exchange alive.
     method = exchange.method
 
     def text() -> str:

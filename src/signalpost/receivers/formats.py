@@ -157,7 +157,7 @@ class TextFormatter(logging.Formatter):
         try:
             return self._written(self._with_fitted(record))
         except Exception:
-            # An object may have no text; what it has instead needs no format.
+            # str() of an object may fail; the substitute needs no format.
             fit = FittedValues().fitted
             shown = _record_of(
                 {
@@ -172,7 +172,7 @@ class TextFormatter(logging.Formatter):
             raise
 
     def _with_fitted(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Return a record whose containers are no longer than what they were made of.
+        """Return a record whose containers are no longer than their contents.
 
         The text of containers that refer to each other is a power of their number.
         """
@@ -204,7 +204,7 @@ _Part: TypeAlias = str | logging.PercentStyle | None
 def _around_message(
     parts: Iterable[_Part], defaults: Mapping[str, Any] | None
 ) -> Iterable[_Part]:
-    """Yield the parts of a format, with each message as a part of its own."""
+    """Yield the parts of a format, with each message as a separate part."""
     for part in parts:
         if part is None or isinstance(part, str):
             yield part
@@ -221,7 +221,7 @@ def _names_in(fmt: str, style: Literal["%", "{", "$"]) -> Iterable[str]:
     """Return the names of a format, but for those of which only a part is written."""
     if style == "%":
         return re.findall(r"%\(([^)]*)\)", fmt)
-    # An invalid format is an error of its own, where that is asked for.
+    # An invalid format raises its own error, if it is validated.
     with suppress(ValueError):
         if style == "$":
             return Template(fmt).get_identifiers()
@@ -354,7 +354,7 @@ _NO_MOMENT = (OverflowError, OSError, TypeError, ValueError)
 
 
 def _entry_of(formatter: logging.Formatter, record: logging.LogRecord) -> _Entry:
-    """Return what JSON and logfmt write of a record, by name."""
+    """Return the fields of a record for JSON and logfmt, by name."""
     line = record.msg
     entry: _Entry = {
         "time": _moment_of(record),
@@ -422,7 +422,7 @@ _encode = json.JSONEncoder(allow_nan=False).encode
 
 
 def _is_simple(value: object) -> bool:
-    """Return whether JSON can hold a value as it is, and it is short."""
+    """Return whether a value is short, and JSON can hold it unchanged."""
     kind = type(value)
     if kind is str:
         return len(value) <= _LONGEST_SIMPLE  # type: ignore[arg-type]  # kind is str

@@ -268,7 +268,7 @@ class LatencyLogger:
 
 
 class _LatencyLine(Line):
-    """The line of one exchange, whose fields are made when they are read.
+    """The line of one exchange; its fields are computed when they are read.
 
     Most lines are written as text, and making a dict takes as long as making the text.
     """

@@ -121,15 +121,15 @@ def _found_below(frame: FrameType | None) -> str | None:
 def _shown(frame: FrameType) -> str:
     """Return a frame's line as text; cached, as few lines execute most statements."""
     code = frame.f_code
-    # Not by the code object, whose hash is that of all that is in it.
+    # Not by the code object, because its hash is computed from all its parts.
     key = id(code), frame.f_lasti
     found = _texts.get(key)
-    # The code that is kept with a text lives on, so no other has its id.
+    # The code is kept with its text, so that its id is not reused.
     if found is not None:
         return found[1]
     file, line = _file_and_line(frame)
     text = f"{file}:{line}:{code.co_qualname}"
-    # An application may make templates as it goes, and they would be kept.
+    # An application may create many templates, and they would be kept.
     if _TEMPLATE not in frame.f_globals:
         if len(_texts) >= _MOST_TEXTS:
             _texts.clear()

@@ -254,7 +254,7 @@ def _masked_text(statement: str, dialect: str) -> str:
     while end < len(statement):
         found = t.cast("re.Match[str]", match(statement, end))
         end = found.end()
-        # The group that ended last: plain, if what comes after it is a mere value.
+        # The group that ended last: plain, if only a value follows.
         shown = _SHOWN.get(found.lastgroup or "", "?")
         if shown is None:
             parts.append(found[0])

@@ -73,7 +73,7 @@ _ANY_OF_ASYNCPG = "(sqlalchemy.dialects.postgresql.asyncpg.Error) "
 
 _wrapped = re.compile(r"\([\w.]+\) ")
 
-# MySQL's key, which comes after the value.
+# MySQL's key, which follows the value.
 _key = re.compile(r" for key '[\w.$-]+'[\"']?\)*\Z")
 
 
@@ -131,7 +131,7 @@ def hide_values(trace: TracebackException, exception: BaseException) -> None:
     while waiting:
         private, one = waiting.pop()
         # TracebackException has no other way to show another message.
-        private._str = message_without_values(one, str(private))  # noqa: SLF001  # see above
+        private._str = message_without_values(one, str(private))  # noqa: SLF001  # no public setter
         for below, cause in (
             (private.__cause__, one.__cause__),
             (private.__context__, one.__context__),

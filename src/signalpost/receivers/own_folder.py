@@ -141,7 +141,7 @@ def _make(path: Path, mode: int) -> None:
 
 
 def _opened(path: Path, owner: int, closed: int) -> int:
-    # Not what a link points to: someone else may have put the link there.
+    # Not the target of a link: another user may have created the link.
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(path, flags)

@@ -298,7 +298,7 @@ class LatencyRecorder:
 
     @contextmanager
     def _reading(self) -> Generator[int]:
-        """Count what has closed and hold the rows still; give the minute's begin."""
+        """Count the closed exchanges, lock the rows, and yield the minute's begin."""
         with self._lock:
             self._count()
             was_busy, self._is_busy = self._is_busy, True

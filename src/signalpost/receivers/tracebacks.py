@@ -101,7 +101,7 @@ class _Traceback:
         self._shown: set[int] = set()
 
     def chain(self, exception: BaseException, indent: str, depth: int) -> Iterator[str]:
-        """Yield an exception, after what it came from."""
+        """Yield an exception after its causes."""
         chain = [exception]
         self._shown.add(id(exception))
         link = links_of(exception)
@@ -161,7 +161,7 @@ class _Traceback:
 
 
 class _Alone:
-    """An exception without what it is linked to, for Python to write."""
+    """An exception without its links, for Python to format."""
 
     __cause__ = None
     __context__ = None
@@ -170,7 +170,7 @@ class _Alone:
     def __init__(self, exception: BaseException) -> None:
         self._exception = exception
 
-    # Some errors get a hint, for which Python looks at what they are.
+    # For some classes, Python adds a hint, so the class must stay the same.
     @property  # type: ignore[misc]  # as proxies do
     def __class__(self) -> type[BaseException]:  # type: ignore[override]
         if isinstance(self._exception, BaseExceptionGroup):

@@ -100,7 +100,7 @@ class FittedValues:
 
     def _fitted(self, value: object, *, is_again: bool) -> object:
         kind = type(value)
-        # By the type: __class__ is what an object claims, and reading it may fail.
+        # By the type, because reading __class__ may fail or be untrue.
         if value is None or kind is bool:
             return value
         if issubclass(kind, float):
@@ -178,7 +178,7 @@ class FittedValues:
 
 
 def _held_by(value: Any) -> list[Any]:
-    """Return the members of a container, without calling what a subclass overrides."""
+    """Return the members of a container, without calling a subclass's methods."""
     for kind in CONTAINERS[1:]:
         if issubclass(type(value), kind):
             return [*kind.__iter__(value)]

@@ -199,7 +199,7 @@ class WatchSender:
                 catalogue.disconnect(self)
 
     def _look(self) -> None:
-        """Look for watchers, and forget those that are gone."""
+        """Find new watchers, and drop those that have left."""
         with self._lock:
             # A signal may be on its way while it is disconnected.
             if self._folder is None:
@@ -312,7 +312,7 @@ class Watcher:
             self._name = bind(link, own)
             self._socket, self._own = link, own
         except BaseException:
-            # As at Ctrl-C, which may come as soon as it is bound.
+            # For instance at Ctrl-C, directly after the bind.
             with own, link, suppress(OSError):
                 own.remove(os.path.basename(link.getsockname()))
             raise
@@ -409,7 +409,7 @@ def _decoded(data: bytes) -> Message | None:
 
 
 def _encoded(message: Message) -> bytes:
-    # What UTF-8 cannot take, half a pair of surrogates, is escaped as in JSON.
+    # A single surrogate, which UTF-8 cannot encode, is escaped as in JSON.
     text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace")
 
@@ -451,7 +451,7 @@ def _message(
 
 
 def _name_of(sender: object) -> str:
-    """Return what a sender is called: an application's name, a function's, a type's."""
+    """Return the name of a sender: that of an application, a function or a type."""
     if isinstance(sender, str):
         return truncated(sender, _LONGEST_NAME)
     for attribute in ("name", "__qualname__"):

@@ -64,7 +64,7 @@ class Captured(Block, Generic[Entry]):
         try:
             for signal in self._signals:
                 keeper = self._keeper(signal, entries)
-                # Before all others, so that none of them keeps it from seeing a send.
+                # Before all others, so that their exceptions cannot hide a send.
                 block = signal.connected_to(keeper, self._sender, priority=math.inf)
                 block.__enter__()
                 blocks.append(block)

@@ -96,7 +96,7 @@ class StatementLimit(Block):
         count = self._open.pop()
         count.end()
         statements = count.statements
-        # What the block raised is the better report.
+        # The block's own exception is the better report.
         if error and error[0] is not None:
             return
         if not statements and not count.is_instrumented:

@@ -47,7 +47,7 @@ class ApplicationObject:
 
     def __init__(self, app: t.Any, inner: WSGIApplication, layer: object) -> None:
         self._app = app
-        # A reference would be a cycle. Only the layer calls this, so it lives.
+        # Weakly, to avoid a cycle; only the layer calls this, so it exists.
         self._layer_id = id(layer)
         self.inner = inner
         # The object's latest wsgi_app, and whether the layer is in it. It cannot be in

@@ -167,7 +167,7 @@ def _with_added(
     exchange: Exchange, headers: list[tuple[str, str]]
 ) -> list[tuple[str, str]]:
     """Return the headers of a response with those that receivers add to it."""
-    if type(headers) is not list:  # the server refuses others, or takes them as is
+    if type(headers) is not list:  # servers refuse other types, or use them unchanged
         return headers
     for header_for in exchange._header_callbacks:
         try:
@@ -209,7 +209,7 @@ class RecordedBody:
                 if is_first:
                     if not exchange._is_finished:
                         self._recorder.record_start(exchange)
-                    # An empty one may come first, for a server to send the headers.
+                    # An empty first chunk can make the server send the headers.
                     is_first = not count_chunk(exchange, chunk)
                 else:
                     # A call of length_of() or suppress() would double the time.
@@ -234,7 +234,7 @@ class RecordedBody:
         if not exchange._is_finished:
             self._recorder.record_start(exchange)
         exchange._is_complete = True
-        # The close sets it again; should it never come, this is what counts.
+        # close() sets it again; this value counts if close() is never called.
         exchange.duration_seconds = seconds_since_start(exchange)
 
     def close(self) -> None:
@@ -246,7 +246,7 @@ class RecordedBody:
         try:
             body = self._body
             self._body = ()
-            # A list has nothing to close, and looking for it takes its time.
+            # A list has no close(), and a look-up would take time.
             close = None if type(body) is list else getattr(body, "close", None)
             if close is not None:
                 close()
@@ -270,7 +270,7 @@ class RecordedBody:
 
 
 def _close_lost(exchange: Exchange, recorder: Recorder) -> None:
-    """Close an exchange whose body is freed; the context is thrown away after it."""
+    """Close an exchange whose body is freed, in a context that is then dropped."""
     context_exchange.set(exchange)
     recorder.close_lost_exchange(exchange)
 
@@ -371,7 +371,7 @@ class ListBody(RecountingBody, list[bytes]):
         if exchange is None or is_finalizing():
             return
         if exchange.seconds_to_first_byte is None:
-            # It was not iterated, so the server took it as it is.
+            # It was not iterated, so the server used the file directly.
             for chunk in list.__iter__(self):
                 count_chunk(exchange, chunk)
             exchange._is_complete = True
@@ -389,7 +389,7 @@ class ReadListBody(ListBody):
         exchange: Exchange,
         recorder: Recorder,
     ) -> None:
-        # What the list holds: its own __iter__ must wait for the server.
+        # The list's items: its own __iter__ must only run for the server.
         super().__init__(list.copy(body), exchange, recorder)
         self._body = body
 

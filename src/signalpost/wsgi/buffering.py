@@ -20,7 +20,7 @@ __all__ = ["ReadAndClose"]
 
 _log = logging.getLogger("signalpost.exchanges")
 
-# Given to the server as they are: they are complete, and have no close().
+# The server gets these unchanged: they are complete, and have no close().
 _AT_HAND = (list, tuple, bytes, str)
 
 

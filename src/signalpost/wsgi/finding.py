@@ -129,7 +129,7 @@ def sender_of(application: t.Any) -> t.Any:
 def _found(given: t.Any, seen: dict[int, object]) -> object:
     """Return the object with a ``wsgi_app`` that something leads to.
 
-    :param seen: What was looked at before, by id.
+    :param seen: The objects that were checked before, by id.
     """
     given = unproxied(given)
     kind = type(given)
@@ -160,7 +160,7 @@ def _name_of(method: MethodType) -> object:
 
 
 def _mounts_others(given: object, found: object) -> bool:
-    """Return whether a dispatcher has further applications, none of which is it."""
+    """Return whether a dispatcher has other applications, but not this one."""
     mounts = _kept(given, "mounts")
     if not isinstance(mounts, dict):
         return False
@@ -169,7 +169,7 @@ def _mounts_others(given: object, found: object) -> bool:
 
 
 def _innermost(given: t.Any) -> object:
-    """Return what well-known middlewares are around, if it is one that is."""
+    """Return the application inside well-known middlewares."""
     inner = given
     seen: dict[int, object] = {}
     while (name := _attribute_of(type(inner))) is not None and id(inner) not in seen:
@@ -234,7 +234,7 @@ def refers_to(start: object, application: object) -> bool:
 
 
 def _objects_within(start: object, beyond: object) -> Iterator[object]:
-    """Yield what an object refers to in order to call it, the nearest first."""
+    """Yield the objects that an object may call, the nearest first."""
     waiting = deque([start])
     seen: dict[int, object] = {}
     while waiting and len(seen) < _MOST_OBJECTS:
@@ -243,7 +243,7 @@ def _objects_within(start: object, beyond: object) -> Iterator[object]:
             continue
         seen[id(one)] = one
         yield one
-        # What an application has in it are its views.
+        # The objects in an application are its views.
         if one is start or not has_method(type(one), "wsgi_app"):
             waiting.extend(_references_of(one))
 
@@ -260,7 +260,7 @@ def _references_of(one: t.Any) -> Iterable[object]:
         return list(one.values())
     if kind is list or kind is tuple:
         return list(one)
-    # Last, as in those of wrapt every other attribute is that of what is wrapped.
+    # Last, because wrapt's proxies return the attributes of the wrapped object.
     members = [_kept(one, name) for name in (*_NAMES, *_slots_of(kind))]
     with suppress(Exception):  # it has no __dict__, or an odd one
         members.extend(object.__getattribute__(one, "__dict__").values())

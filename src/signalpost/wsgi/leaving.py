@@ -14,7 +14,7 @@ from .kinds import methods_of
 
 __all__ = ["outcome_failed", "outcome_unclosed", "record_client_left"]
 
-# What frameworks raise once the server's input has ended too early.
+# Frameworks raise these if the server's input has ended too early.
 _DISCONNECTS = frozenset(
     (
         ("werkzeug.exceptions", "ClientDisconnected"),
@@ -22,7 +22,7 @@ _DISCONNECTS = frozenset(
     )
 )
 
-# Inputs written in C leave no frame of their own: the message is all there is.
+# Inputs written in C have no frame, so only the message can be compared.
 _MESSAGES = {"uwsgi": "on wsgi.input", "mod_wsgi": "request data read error"}
 
 # gunicorn's, for a chunk that ends where its CRLF must follow. It is given as much of
@@ -48,7 +48,7 @@ def record_client_left(error: BaseException, exchange: Exchange) -> bool:
     except Exception:  # noqa: BLE001  # the exception and the input may be anything
         return False
     if has_left:
-        # The outcome is worked out for what has failed, only.
+        # The outcome is computed only for failed exchanges.
         exchange._has_failed = exchange._has_client_left = True
     return has_left
 
@@ -101,7 +101,7 @@ def _is_of(source: object, error: BaseException) -> bool:
     """Return whether an exception comes from reading the server's input."""
     kind = type(error)
     if issubclass(kind, io.UnsupportedOperation):
-        return False  # the application called what the input cannot do
+        return False  # the application called an unsupported method
     if issubclass(kind, OSError):
         return _is_of_native(source, error) or _has_passed(source, error)
     is_cut = _name_of(kind) == _CUT_CHUNK and len(t.cast("t.Any", error).term) < len(

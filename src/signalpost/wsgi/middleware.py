@@ -235,7 +235,7 @@ class SignalMiddleware(Layer):
             else:
                 body = app(environ, start)
             exchange._returned_at = time.perf_counter()
-            # What record_start() does, where nearly every response is.
+            # As record_start(), but without a call: nearly every response is here.
             if not exchange._is_finished and exchange._start_status is not None:
                 exchange._is_finished = True
                 if demand.finished or demand.generation is not generation.current:
@@ -260,7 +260,7 @@ class SignalMiddleware(Layer):
         if self.strict:
             self._send(exchange_opened, exchange)
         else:
-            # What _send does, as this comes with each request.
+            # As _send(), but without a call: this runs in each request.
             payload = {"environ": exchange._environ, "exchange": exchange}
             self.receiver_failures += exchange_opened.send_isolated(
                 exchange._sender, payload, self._async_wrapper
@@ -326,7 +326,7 @@ class SignalMiddleware(Layer):
             if self.strict:
                 self._deliver(exchange_closed, exchange._sender, payload)
             else:
-                # What _deliver does, as nearly every application has a receiver here.
+                # As _deliver(), but without a call: most applications have receivers.
                 self.receiver_failures += exchange_closed.send_isolated(
                     exchange._sender, payload, self._async_wrapper
                 )
@@ -344,7 +344,7 @@ class SignalMiddleware(Layer):
         )
 
     def _close_failed_call(self, exchange: Exchange, error: BaseException) -> None:
-        """Close an exchange whose call has raised: no server calls close() then."""
+        """Close an exchange whose call has raised, because no server calls close()."""
         if exchange._returned_at is None:  # a receiver may have raised after the return
             exchange._returned_at = time.perf_counter()
         # Not isinstance(), which also reads __class__ of an exception.
@@ -369,7 +369,7 @@ class SignalMiddleware(Layer):
     def _body_to_send(
         self, body: Iterable[bytes], exchange: Exchange
     ) -> Iterable[bytes]:
-        """Return what the server gets for a file, an empty list, or a mistake."""
+        """Return the body for the server if it is a file, an empty list or invalid."""
         for wrapped, file in exchange._sent_files:
             if wrapped is body:
                 close_with_file(file, exchange, self)
@@ -383,7 +383,7 @@ class SignalMiddleware(Layer):
         return new(body, exchange, self)
 
     def _close_at_once(self, body: object, exchange: Exchange) -> None:
-        """Close an exchange whose body the server gets as it is."""
+        """Close an exchange whose body the server gets unchanged."""
         # By the type, as the object may be anything.
         if issubclass(type(body), (bytes, str)):
             count_chunk(exchange, t.cast("bytes", body))

@@ -39,7 +39,7 @@ class AttributeOfApplication:
             return self
         name = self._name
         advice = ""
-        with suppress(Exception):  # whatever the application does when it is asked
+        with suppress(Exception):  # the application's attributes may raise
             if hasattr(layer.sender, name):
                 advice = (
                     "; its application has: keep that object, and put the layer into"

@@ -35,7 +35,7 @@ def is_within(layer: Layer, outer: Exchange, environ: WSGIEnvironment) -> bool:
         return type(layer.app) is ApplicationObject and layer.app.is_second_call(
             environ
         )
-    # While a body is produced, the call that it is the answer to is over.
+    # While a body is produced, its call has already returned.
     return outer._start_status is None or outer not in producing.values()
 
 
@@ -68,7 +68,7 @@ def set_sender_within(layer: Layer) -> None:
 
 
 def _keep_inner(outer: t.Any, layer: Layer) -> None:
-    """Let an outer layer record as the layer of the framework would.
+    """Make an outer layer record as the layer of the framework would.
 
     So where the outer one sits makes no difference to routes that only the framework
     can find, to async receivers, or to strictness.

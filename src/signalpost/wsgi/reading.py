@@ -76,7 +76,7 @@ def count_chunk(exchange: Exchange, chunk: bytes) -> bool:
         if length:
             exchange.seconds_to_first_byte = time.perf_counter() - exchange.start
             return True
-    # A chunk may be anything, and so may what a receiver has set.
+    # A chunk may be of any type, and a receiver may have set any value.
     except Exception:  # noqa: BLE001, S110
         pass
     return False

@@ -122,7 +122,7 @@ class SentFile:
     def __init__(self, file: t.Any) -> None:
         self._file = file
         self._callbacks: list[tuple[Exchange, Callable[[bool | None], None]]] = []
-        # What the application handles itself, which the close has nothing to do with.
+        # Exceptions that the application handles itself; the close ignores them.
         self._handled = sys.exception()
 
     def __getattr__(self, name: str) -> t.Any:
@@ -173,7 +173,7 @@ class SentFile:
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         callbacks, self._callbacks = self._callbacks, []
         if callbacks and not is_finalizing():
-            # As for a body that is freed: apart from the request in progress.
+            # As for a freed body: outside of the request in progress.
             Context().run(_close_all, callbacks, None)
 
 

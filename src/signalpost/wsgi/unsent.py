@@ -125,7 +125,7 @@ def _reason_by_others(signal: NamedSignal) -> str:
 def _is_application(sender: t.Any) -> bool:
     """Return whether a sender is an application, however many layers there are."""
     if isinstance(sender, _VALUES):
-        return True  # at least it is neither engine nor configuration
+        return True  # certainly neither an engine nor a configuration
     layer = layers_by_sender.get(id(sender))
     with suppress(ApplicationGoneError):
         if layer is not None and layer.sender is sender:
@@ -204,7 +204,7 @@ def check_connection(
 def _is_generator_function(receiver: t.Any) -> bool:
     """Return whether a call would run nothing of a receiver's own function.
 
-    A decorator may run a generator, so what it wraps is not looked at.
+    A decorator may run a generator, so the wrapped function is not checked.
     """
     while issubclass(type(receiver), functools.partial):
         receiver = receiver.func

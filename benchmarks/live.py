@@ -70,7 +70,7 @@ STATEMENT_AIM = 3
 
 LEGEND = f"""\
 A request gets a page of HTML from a view of Flask's; the second application executes
-{STATEMENTS} statements for it, each of a shape of its own, on SQLite in memory. A
+{STATEMENTS} statements for it, each of a different shape, on SQLite in memory. A
 statement's cost is the difference of both by {STATEMENTS}, what is written at the end
 of the request included. "bare, another" is a second application of the same kind; what
 it seems to add cannot be measured. "no receiver" is set up by the extension, and its

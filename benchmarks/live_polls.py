@@ -35,7 +35,7 @@ FIRST_LOAD_AIM = 30_000
 PAGE_AIM = 90_000
 
 LEGEND = f"""\
-A poll is a whole answer of the page, compressed, in a process of its own, to {WORKERS}
+A poll is a whole answer of the page, compressed, in a separate process, to {WORKERS}
 workers whose files are full, each with requests in flight. "changed" is after {CHANGES}
 more requests in each worker, failures among them, and new lists of all. The page has
 the files that a browser loads: HTML, styles, scripts and icon, as they are sent. It

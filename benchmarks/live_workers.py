@@ -48,7 +48,7 @@ _END = "end"
 
 
 class Worker:
-    """An application with a recorder of its own."""
+    """An application with its own recorder."""
 
     def __init__(self, folder: str) -> None:
         def application(

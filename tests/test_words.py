@@ -54,6 +54,10 @@ def tree(tmp_path: Path) -> Tree:
         "It has no route, nor has it an endpoint.",
         "As a rule, it is closed.",
         "It is a signal of ours.",
+        "The exchange is over.",
+        "It has a file of its own.",
+        "The value stays as it is.",
+        "A file is beside it.",
     ],
 )
 def test_dialect_in_a_page_fails(tree: Tree, sentence: str) -> None:

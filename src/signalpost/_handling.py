@@ -42,7 +42,7 @@ HeaderFor: t.TypeAlias = Callable[
 class Handling:
     """The notes of the middleware on an exchange.
 
-    A base class of the exchange and not an object of its own: to make one more object,
+    A base class of the exchange and not a separate object: to make one more object,
     or to pass attributes on, takes longer than to note these.
     """
 

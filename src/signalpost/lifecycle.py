@@ -245,7 +245,7 @@ exchange_closed: NamedSignal = catalogue.signal(
     "The server has closed the response, once for every exchange.",
     payload=("environ", "exchange"),
 )
-"""An exchange is over: all its fields are set.
+"""An exchange has ended: all its fields are set.
 
 *Sender*: the application.
 
@@ -383,10 +383,10 @@ sent for it.
 
 work_finished: NamedSignal = catalogue.signal(
     "work-finished",
-    "A unit of work is over, once for each that was started.",
+    "A unit of work has ended, once for each that was started.",
     payload=("exchange",),
 )
-"""A unit of work is over.
+"""A unit of work has ended.
 
 *Sender*: as for :data:`work_started`.
 

@@ -98,7 +98,7 @@ class Work(Exchange):
         error: BaseException | None = None,
         outcome: ExchangeOutcome | None = None,
     ) -> None:
-        """Finish the work, once; for work without a block of its own.
+        """Finish the work, once; for work without a block.
 
         :param error: The exception of the work.
         :param outcome: The outcome; ``None`` for the outcome that ``error`` means.

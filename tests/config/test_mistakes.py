@@ -199,7 +199,7 @@ def test_a_section_of_a_receiver_that_cannot_be_imported_is_anothers(
         ),
         (
             "[signalpost.receivers]\nlatency = {failures = true}",
-            "unknown option 'failures'; it is a receiver, which has a place of its own",
+            "unknown option 'failures'; it is a receiver; write it in [signalp",
         ),
         ("[[signalpost]]\nformat = 'json'", "signalpost: expected a table, got ["),
         ("[[signalpost.receivers]]\nlatency = true", "expected a table of receivers"),

@@ -335,7 +335,7 @@ class Arguments(t.NamedTuple):
             if dispatch_uid is None:
                 raise ReceiverError(
                     "replace=True takes a function or a dispatch_uid, got"
-                    f" {describe(receiver)}, which has no name of its own; give it a"
+                    f" {describe(receiver)}, which has no name; give it a"
                     " dispatch_uid",
                     receiver,
                 )

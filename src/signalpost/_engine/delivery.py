@@ -34,7 +34,7 @@ class Dispatch:
     :param table: Its table.
     :param sender: The sender.
     :param payload: The payload.
-    :param wrapper: Makes a callable from a receiver that cannot be called as it is:
+    :param wrapper: Makes a callable from a receiver that cannot be called directly:
         from an async one in a send, from any other in an async send.
     """
 

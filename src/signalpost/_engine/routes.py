@@ -42,7 +42,7 @@ class Routes:
     """The route of ``ANY`` alone; ``None`` if it must be made."""
     rest: Route | None
     """The route of every sender that is not in :attr:`by_id`; ``None`` while such a
-    sender may have a route of its own, or a block is open that stops sends."""
+    sender may have its own route, or a block is open that stops sends."""
     plain: tuple[Connection, ...] | None
     """The connections of :attr:`rest` if it is plain: a send looks here first."""
     by_id: dict[int, Route]

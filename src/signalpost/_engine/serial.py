@@ -17,7 +17,7 @@ T = t.TypeVar("T")
 class Serial:
     """Run changes one at a time, from any thread.
 
-    A finaliser may run on any line, so also within a change of its own thread: its
+    A finaliser may run on any line, so also within a change of the same thread: its
     change waits until the other one is made. What a change removes
     is dropped when no lock is held, as that may call finalisers of users.
 

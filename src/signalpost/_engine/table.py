@@ -459,7 +459,7 @@ class Table(Serial):
     def _route_at_hand(self, sender: Any) -> Route | None:
         """Return a route that was made before, to be checked; ``None`` for none.
 
-        Most senders have no receivers of their own, and take one route.
+        Most senders do not have their own receivers, and take one route.
         """
         routes = self.routes
         route = routes.by_id.get(id(sender))

@@ -213,7 +213,7 @@ class Configuration(Mapping[str, Any]):
         ``[signalpost.receivers]`` are enabled for the application, and the relay of
         ``[signalpost.relay]``; the format is set;
         :data:`~signalpost.lifecycle.post_config_load` is sent, so that the modules
-        can read sections of their own; the headers of ``id-headers`` are read from then
+        can read their own sections; the headers of ``id-headers`` are read from then
         on. If any of these steps fails, the enabled receivers are disabled again.
 
         The receivers get the application's signals as long as the application lives,

@@ -284,7 +284,7 @@ def instance_of(kind: type, options: Mapping[str, Any], location: Location) -> A
             if name not in known and not takes_any:
                 advice = f"{has}{nearest(name, known)}"
                 if is_receiver(name):
-                    advice = "it is a receiver, which has a place of its own"
+                    advice = "it is a receiver; write it in [signalpost.receivers]"
                 raise location.error(f"unknown option {quoted(name)}; {advice}", name)
             annotation = _annotation(kind, parameters.get(name))
             given[name] = _value_of(name, value, annotation, location)

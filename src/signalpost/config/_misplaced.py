@@ -149,7 +149,7 @@ def _is_near_receivers(name: str, value: Any) -> bool:
     letters = letters_of(name)
     if letters.startswith(letters_of(RECEIVERS)) or is_near(name, RECEIVERS, 3):
         return True
-    # A word of its own: one that is only like it is ours if it has our receivers.
+    # A separate word: a similar one is ours only if it has our receivers.
     has_ours = isinstance(value, Mapping) and not BUILTIN_RECEIVERS.keys().isdisjoint(
         value
     )

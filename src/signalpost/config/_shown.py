@@ -67,7 +67,7 @@ def shown(key: str, value: Any) -> Any:
     """Return an option's value with ``…`` for possible secrets.
 
     By the option's name, those of mappings in it, and the form of its texts. Plain
-    values stay as they are; others are named by their type. Large ones are cut.
+    values are unchanged; others are named by their type. Large ones are cut.
     """
     return _shown(key, value, 0)
 

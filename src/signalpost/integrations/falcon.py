@@ -43,9 +43,9 @@ class RouteReader:
         """Record the route of a request; Falcon calls it when a route matched.
 
         :param req: The request.
-        :param resp: Left as it is.
-        :param resource: Left as it is.
-        :param params: Left as it is.
+        :param resp: Not changed.
+        :param resource: Not changed.
+        :param params: Not changed.
         """
         template = req.uri_template
         if template is not None:

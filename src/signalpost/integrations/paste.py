@@ -22,7 +22,7 @@ Options of both:
     default.
 
 With ``SIGNALPOST_DISABLED=1`` in the environment nothing is read, and the application
-is left as it is.
+is not changed.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ class WorkerFile:
         """Write that a request has begun, or that something else was recorded.
 
         :param at: When, in seconds since the epoch.
-        :param overflow: 1 if there was no slot for it; -1 once that is over.
+        :param overflow: 1 if there was no slot for it; -1 at the end of that.
         """
         self._overflow += overflow
         self._ints[OVERFLOW] = self._overflow

@@ -36,7 +36,7 @@ class Routes:
     """The routes of workers, read repeatedly.
 
     The tables of workers that have the same routes are added as whole numbers, in few
-    steps. What was added of the periods that are over is cached, so that the next call
+    steps. The sums of past periods are cached, so that the next call
     reads only the last two.
     """
 

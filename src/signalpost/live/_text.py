@@ -59,7 +59,7 @@ def known_fit(text: object) -> str | None:
 
 
 def are_known(texts: Iterable[str]) -> bool:
-    """Return whether :func:`known_fit` would return all these texts as they are."""
+    """Return whether :func:`known_fit` would return all these texts unchanged."""
     return _known.issuperset(texts)
 
 

@@ -1,4 +1,4 @@
-"""The data of the live page beside requests: units of work, and events of a relay."""
+"""The data of the live page about units of work, and about events of a relay."""
 
 from __future__ import annotations
 

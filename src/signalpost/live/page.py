@@ -1,4 +1,4 @@
-"""The live page as a WSGI layer, and as an application of its own."""
+"""The live page as a WSGI layer, and as a separate application."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ class LivePage:
 
     It shows the records of :class:`~signalpost.live.LiveRecorder` in all processes of
     this machine; any of them can serve it. Put it around all other middlewares, so that
-    its own requests are not recorded. ``flask signalpost live`` serves it in a process
-    of its own, which works even while all workers hang. Any WSGI server does the same
-    with ``LivePage(None, folder=…, path="/", token=…)``.
+    its own requests are not recorded. ``flask signalpost live`` serves it in a
+    separate process, which works even while all workers hang. Any WSGI server does the
+    same with ``LivePage(None, folder=…, path="/", token=…)``.
 
     The page is never open to everyone. With a token, it shows a form for the token, and
     sets a cookie that is valid for twelve hours (``HttpOnly``, ``SameSite=Strict``). A

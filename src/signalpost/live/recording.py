@@ -110,7 +110,7 @@ class LiveRecorder:
         events failed. Values of a database are cut from them in any case.
     :param exclude: Patterns of paths to record nothing of: see
         :func:`~signalpost.receivers.paths.exclusion_of`.
-    :param max_routes: How many routes have rows of their own, up to 1000; those that
+    :param max_routes: How many routes have their own rows, up to 1000; those that
         come first.
     :param with_receivers: Whether calls of receivers of all built-in signals are
         counted and timed, which takes time at each call.
@@ -409,7 +409,7 @@ class LiveRecorder:
         writer.fail(failure, traceback)
 
     def closed(self, sender: object, *, exchange: Exchange) -> None:
-        """Write that a request is over."""
+        """Write that a request has closed."""
         writer, state = self._writer, exchange._state
         if writer is None:
             return

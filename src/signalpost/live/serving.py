@@ -1,4 +1,4 @@
-"""A server of its own for the live page, which answers while all workers hang."""
+"""A separate server for the live page, which answers while all workers hang."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ class InFlightRow(NamedTuple):
 
 
 class ExchangeRow(NamedTuple):
-    """One exchange, or unit of work, that is over.
+    """One exchange, or unit of work, that has ended.
 
     The method of work is ``"WORK"``, and its path and route are its name.
 

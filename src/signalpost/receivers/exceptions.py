@@ -41,7 +41,7 @@ def _class_of(one: object) -> type[BaseException]:
 
 
 def _at(path: str) -> object:
-    """Import what is at a path; a name alone is one of Python's."""
+    """Import the object at a path; a name without a dot is a built-in one."""
     separator = ":" if ":" in path else "."
     module, _, attributes = path.rpartition(separator)
     try:

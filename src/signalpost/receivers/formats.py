@@ -198,7 +198,7 @@ class TextFormatter(logging.Formatter):
 
 
 _Part: TypeAlias = str | logging.PercentStyle | None
-"""A part of a format: characters as they are, what is formatted, or the message."""
+"""A part of a format: literal characters, a formatted value, or the message."""
 
 
 def _around_message(

@@ -1,4 +1,4 @@
-"""Log how long each request took, one line when it is over."""
+"""Log how long each request took, in one line at its end."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def is_generated(file: str) -> bool:
 
 
 def file_of(frame: FrameType) -> str:
-    """Return the file of a frame's code; of a compiled module beside the module.
+    """Return the file of a frame's code; of a compiled module next to the module.
 
     Compilers such as Cython write the name that the source had where it was compiled,
     such as ``"psycopg_binary/_psycopg/waiting.pyx"``, which has no ``site-packages``.

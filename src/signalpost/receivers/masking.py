@@ -169,7 +169,7 @@ _shapes = _Cache()
 def masked(statement: str, engine: object = None) -> str:
     """Return a statement on one line, with ``?`` for each value that is in its text.
 
-    Values are strings and numbers; placeholders stay as they are. Comments are left
+    Values are strings and numbers; placeholders stay. Comments are left
     out, as they may have values in them, too, such as the id of a trace. Names stay,
     also with digits in them or between quotation marks. It depends on the database, and
     on its settings, which text is a string and which is a name. In doubt, all that may

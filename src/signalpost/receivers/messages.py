@@ -87,7 +87,7 @@ def message_without_values(exception: BaseException, message: str) -> str:
     kept of a message that a function or a trigger of the application raises (``RAISE``,
     ``SIGNAL``), because its values have no marks. SQLAlchemy's ``[SQL: …]`` is kept
     with the values masked, and its ``[parameters: …]`` is not. Messages of all other
-    exceptions stay as they are.
+    exceptions are unchanged.
 
     :param exception: The exception.
     :param message: What :class:`str` gave for it.

@@ -129,7 +129,7 @@ class LatencyRecorder:
         print(recorder)
 
     *The last minute* is the current period of 5 seconds and the 11 before it. Counts
-    since the start are given beside it.
+    since the start are given, too.
 
     *Failed* is a request whose outcome is ``"error"`` or whose status is 500 or above.
     Requests that the client aborted, and statuses of 4xx, are not failed.
@@ -293,7 +293,7 @@ class LatencyRecorder:
     def _in_flight(self) -> list[Exchange]:
         references = self._open.valuerefs()
         exchanges = (reference() for reference in references)
-        # An exchange can be over although its close was not received.
+        # An exchange can have closed although its close was not received.
         return [one for one in exchanges if one is not None and one.is_open]
 
     @contextmanager

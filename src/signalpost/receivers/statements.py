@@ -66,7 +66,7 @@ _MOST_SKIPPED = 65_536
 
 _WORD = r"([A-Za-z]{1,16})(?![\w$])"
 
-# Beside all that Unicode calls a space, U+00A0 among it: SQL Server takes it, and a
+# In addition to all spaces of Unicode, U+00A0 among it: SQL Server takes it, and a
 # database that does not refuses the statement. Of ODBC's {call it()} the brace.
 _EMPTY = r"[\s\ufeff;({]"
 

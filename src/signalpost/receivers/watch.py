@@ -333,7 +333,7 @@ class Watcher:
         """Iterate over the messages, in the order of their arrival.
 
         :param timeout_seconds: End when none has come for so long; ``None`` for never.
-        :raises ValueError: If the ``with`` block is over, or has not begun.
+        :raises ValueError: If the ``with`` block has ended, or has not begun.
         """
         pending: deque[Message] = deque()
         while True:

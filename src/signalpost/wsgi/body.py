@@ -379,7 +379,7 @@ class ListBody(RecountingBody, list[bytes]):
 
 
 class ReadListBody(ListBody):
-    """Body for a list with an ``__iter__`` of its own, which makes the chunks."""
+    """Body for a list with a custom ``__iter__`` that makes the chunks."""
 
     __slots__ = ()
 
@@ -410,7 +410,7 @@ def body_for(kind: type) -> BodyFactory | None:
 
     :param kind: The class of what the application returned.
     :returns: ``None`` if the server must get that very object: bytes and what cannot
-        be iterated are mistakes, for which each server has an answer of its own.
+        be iterated are mistakes, and each server responds differently to them.
     """
     known = BODY_FACTORIES.get(id(kind))
     if known is not None:

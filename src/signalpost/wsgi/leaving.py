@@ -54,7 +54,7 @@ def record_client_left(error: BaseException, exchange: Exchange) -> bool:
 
 
 def outcome_failed(exchange: Exchange) -> ExchangeOutcome:
-    """Return what became of an exchange that an exception has ended.
+    """Return the outcome of an exchange that an exception has ended.
 
     If the client left, no client gets the error page that was made of the exception,
     and its status would be counted as a failure of the application. A status that was
@@ -69,7 +69,7 @@ def outcome_failed(exchange: Exchange) -> ExchangeOutcome:
 
 
 def outcome_unclosed(exchange: Exchange) -> ExchangeOutcome:
-    """Return what became of a body that was freed before its end, and not closed.
+    """Return the outcome of a body that was freed before its end, and not closed.
 
     Werkzeug's debugger does not close the application's body when the server closes
     that of the debugger, as it does when the client has left.

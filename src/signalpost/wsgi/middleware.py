@@ -419,7 +419,7 @@ class SignalMiddleware(Layer):
         """Record the route of an exchange whose response was never started.
 
         A worker's timeout is an example: a framework may not report such an exception,
-        and may have dropped its request by now.
+        and may have dropped its request.
 
         :param error: The exception that its call has raised, if any.
         """

@@ -119,7 +119,7 @@ class Signalpost:
 
     Any other key that begins with ``SIGNALPOST_`` is an error. With
     ``SIGNALPOST_DISABLED=1`` in the environment, :meth:`init_app` reads nothing and
-    leaves the application as it is.
+    does not change the application.
 
     :param app: The application, or ``None`` to call :meth:`init_app` later.
 
@@ -315,6 +315,6 @@ kept_errors: ContextVar[list[ConfigurationError] | None] = ContextVar(
     "signalpost_kept_errors", default=None
 )
 """The list that keeps the mistakes of a configuration instead of raising them, for the
-commands that show what is wrong beside what is right. They serve no application."""
+commands that show mistakes and valid parts together. They serve no application."""
 
 _all_bridges = Bridges(MOMENTS)

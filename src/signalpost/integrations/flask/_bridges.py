@@ -21,7 +21,7 @@ __all__ = ["Bridged", "Bridges", "Moment"]
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One of Flask's signals, and ours of the same moment."""
+    """A signal of Flask, and signalpost's signal for the same moment."""
 
     flask_signal: t.Any
     """Flask's signal."""
@@ -70,7 +70,7 @@ class Bridges:
     """Forwards Flask's signals for every application that is set up.
 
     Each moment is connected to Flask's signal once for every sender, while ours has
-    such receivers, and to each application with receivers of its own. So the cost of
+    such receivers, and to each application with its own receivers. So the cost of
     connecting a receiver does not grow with the number of applications.
 
     :param moments: The moments to forward.

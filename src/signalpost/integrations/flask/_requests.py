@@ -77,7 +77,7 @@ def find_request(exchange: Exchange) -> flask.Request | None:
 def request_left_by(error: BaseException, exchange: Exchange) -> flask.Request | None:
     """Return the exchange's request that Flask worked on when it raised an exception.
 
-    Flask has dropped it by now; the frame of Flask's call in the traceback has not.
+    Flask has already dropped it; the frame of Flask's call in the traceback has not.
     """
     for frame, _ in walk_tb(error.__traceback__):
         if frame.f_code in CALL_CODES:

@@ -74,7 +74,7 @@ def parent_for(environ: WSGIEnvironment, propagator: TextMapPropagator) -> Conte
 
 
 def _has_ended(span: Span) -> bool:
-    """Return whether a span of this process is over: sampled, but not recording."""
+    """Return whether a span of this process has ended: sampled, but not recording."""
     identity = span.get_span_context()
     return (
         identity.is_valid

@@ -66,8 +66,8 @@ class FlaskExporterOptions(t.TypedDict, total=False):
     """``True``, the default, counts requests under the names of signalpost, too."""
     with_process_metrics: bool
     """``True``, the default, adds the ``process_``, ``python_info`` and ``python_gc_``
-    metrics of ``prometheus_client`` to a registry of its own, unless there are files
-    for many processes."""
+    metrics of ``prometheus_client`` to a registry that it creates, unless there are
+    files for many processes."""
 
 
 class ExporterNames:

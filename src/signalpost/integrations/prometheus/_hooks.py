@@ -45,7 +45,7 @@ def clear_metrics(server: t.Any) -> None:
         if not getattr(server, "master_pid", 0) and not directory.clear():
             checked(log, logging.WARNING).warning(
                 "processes of another run use %r, so its metrics are kept; give each"
-                " server a directory of its own",
+                " server its own directory",
                 directory.path,
             )
     except OSError as error:

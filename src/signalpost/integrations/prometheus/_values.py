@@ -159,7 +159,7 @@ class Label:
     :param name: Its name.
     :param most: How many different ones there may be; those that come first.
     :param text_of: Converts a value to a text.
-    :param always: Values that there is room for beside those.
+    :param always: Additional values, which do not count for the limit.
     """
 
     def __init__(

@@ -33,7 +33,7 @@ class WorkMetrics:
         text = "Time from the start to the end of a unit of work."
         self._ended = store.group(
             *(most, [name, Label("outcome", 10)]),
-            counter(f"{prefix}work_units", "Units of work that are over."),
+            counter(f"{prefix}work_units", "Finished units of work."),
             histogram(f"{prefix}work_duration_seconds", text, _BOUNDS),
         )
         text = "Units of work that are not over."

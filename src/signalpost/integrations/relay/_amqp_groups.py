@@ -51,7 +51,7 @@ def _retry_queues(queue: str) -> list[str]:
 def _counted(connection: AmqpConnection, queue: str) -> tuple[int, int] | None:
     """Return how many messages and consumers a queue has; ``None`` if it is not there.
 
-    On a channel of its own, which the broker closes if there is no such queue.
+    On a separate channel, which the broker closes if there is no such queue.
     """
     channel = connection.channel()
     try:

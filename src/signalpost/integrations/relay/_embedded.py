@@ -45,7 +45,7 @@ from ._transport import Why
 __all__ = ["EmbeddedTransport", "open_transport"]
 
 OPTIONS: t.Final = {"lease_seconds": 30.0, "batch": 10.0, "poll_seconds": 0.1}
-"""The options of a URL beside SQLAlchemy's own: the seconds until the events of a
+"""The options of a URL in addition to SQLAlchemy's: the seconds until the events of a
 killed listener are given to others, the number of events that a listener takes at once,
 and the seconds between its looks for new ones."""
 

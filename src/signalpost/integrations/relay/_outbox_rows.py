@@ -36,7 +36,7 @@ class OutboxRows:
 
     On PostgreSQL, MySQL and MariaDB, rows are locked while they are published, and
     other dispatchers skip them. On SQLite, where a lock would keep the application
-    from writing meanwhile, one dispatcher at a time works; a file beside the database
+    from writing meanwhile, one dispatcher at a time works; a file next to the database
     is locked for that. Both locks are released if the process is killed.
 
     :raises OutboxError: If the database is of another kind.
@@ -216,6 +216,6 @@ def check_tables(engine: Engine, table: OutboxTable) -> None:
             shown = engine.url.render_as_string(hide_password=True)
             raise OutboxError(
                 f"there is no table {one.fullname} at {shown}; declare"
-                " OutboxTable(metadata) beside your own tables, and make it with"
+                " OutboxTable(metadata) with your own tables, and make it with"
                 " Alembic or metadata.create_all(engine)"
             )

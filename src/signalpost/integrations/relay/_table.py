@@ -131,7 +131,7 @@ class OutboxSends:
         if not isinstance(table, OutboxTable):
             raise TypeError(
                 f"outbox must be an OutboxTable(metadata), got {table!r}; make it"
-                " beside your own tables"
+                " with your own tables"
             )
         self._insert = table.events.insert()
         self._session_of = session_of or _flask_session

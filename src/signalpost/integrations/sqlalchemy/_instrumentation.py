@@ -355,8 +355,8 @@ class Instrumentation:
     def _sender_of(self, engine: Engine) -> Engine | None:
         """Return the sender for an engine; ``None`` if it is not instrumented by us.
 
-        SQLAlchemy calls us by the dialect, which an engine that has options of its own
-        shares with the one that it was made from.
+        SQLAlchemy calls us by the dialect, which an engine with its own options shares
+        with the one that it was made from.
         """
         made_from: t.Any = engine
         while self._target is not Engine and made_from is not self._target:

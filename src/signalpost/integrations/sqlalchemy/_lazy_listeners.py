@@ -42,8 +42,8 @@ class LazyListeners:
     """Begin a signal's sources as soon as it has a receiver.
 
     Not before, as SQLAlchemy takes its time over each statement and each object as
-    soon as there is anything to call. For good: a list of SQLAlchemy's must not change
-    while a thread iterates over it.
+    soon as there is anything to call. They are never ended: a list of SQLAlchemy's
+    must not change while a thread iterates over it.
 
     :param signals: The signals.
     :param sources_of: Returns the sources of one of them.

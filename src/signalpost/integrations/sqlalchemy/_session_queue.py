@@ -93,7 +93,7 @@ def queue_of(session: orm.Session) -> SessionQueue:
 def changes_of(session: orm.Session) -> Changes:
     """Return the changes of objects by the innermost transaction of a session.
 
-    Sessions whose objects are followed are many, so none gets functions of its own:
+    Sessions whose objects are followed are many, so they share functions:
     see :func:`note_commit_of_any` and :func:`end_transaction_of_any`.
     """
     transaction = session.get_nested_transaction() or session.get_transaction()

@@ -248,7 +248,7 @@ $(VENV)/.servers-built: $(VENV)/.base
 .venv-bench-live/.base: $(INPUTS)
 	$(call set_up,$(@D),$(PYTHON))
 
-# The group has pins of its own where constraints.txt has those of Celery.
+# The group pins versions for which constraints.txt has those of Celery.
 .venv-bench-live/.bench-live: .venv-bench-live/.base
 	grep -v '^tzlocal=' constraints.txt > $(@D)/constraints.txt
 	$(@D)/bin/python -m pip install --quiet --constraint $(@D)/constraints.txt \

@@ -203,7 +203,7 @@ def _sizes_of(page: LivePage, paths: Sequence[str]) -> tuple[int, int]:
 
 
 def _unpacked(data: bytes) -> bytes:
-    # Short files are sent as they are.
+    # Short files are not compressed.
     return gzip.decompress(data) if data.startswith(_GZIP) else data
 
 

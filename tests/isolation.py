@@ -1,4 +1,4 @@
-"""What tests of any order share in a process, put back after each."""
+"""Restores the state of the process that tests share, after each test."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ PAIRS += [(ast.Is, ast.IsNot), (ast.In, ast.NotIn), (ast.Add, ast.Sub)]
 PLAIN = {bool, int, type(None)}  # has changes enough without becoming None
 SWAPPED: dict[type[ast.AST], t.Any] = dict(PAIRS + [pair[::-1] for pair in PAIRS])
 FORCED = ast.Constant(value=True), ast.Constant(value=False)
-# What is for type checkers or some Pythons only, and what has no effect when it runs.
+# Code for type checkers or some Pythons only, and code without an effect at run time.
 UNCHANGED = {"TYPE_CHECKING", "overload", "version_info"}
 UNCHANGED_FIELDS = {"annotation", "returns", "type_params"}
 

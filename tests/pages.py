@@ -1,4 +1,4 @@
-"""The blocks of the documentation's pages, to be run as they are."""
+"""The blocks of the documentation's pages, to be run unchanged."""
 
 from __future__ import annotations
 

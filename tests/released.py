@@ -98,9 +98,9 @@ def write_tests(archive: Path, room: Path) -> None:
 def run_tests(
     room: Path, *arguments: str, environ: Mapping[str, str] | None = None
 ) -> dict[str, str | None]:
-    """Run the folder ``tests`` of a folder, in a process of its own.
+    """Run the folder ``tests`` of a folder, in a separate process.
 
-    :param environ: What the process has in its environment beside this one's.
+    :param environ: Additional variables of the process's environment.
     :returns: For each test, as ``"tests.test_basic::test_get"``, its failure, or
         ``None`` if it passed.
     """

@@ -1,4 +1,4 @@
-"""The page that compares us with our peers says nothing that no test shows."""
+"""Each claim of the page that compares packages has a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documentation makes from the code is whole."""
+"""The parts of the documentation that are made from the code are complete."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from signalpost.wsgi.middleware import SignalMiddleware
 
 
 def modules_after(program: str) -> set[str]:
-    """Return which modules of ours a new interpreter has imported."""
+    """Return the modules of signalpost that a new interpreter has imported."""
     program += "; import sys; print(*(m for m in sys.modules if 'signalpost' in m))"
     command = [sys.executable, "-c", program]
     return {*subprocess.check_output(command, text=True).split()}

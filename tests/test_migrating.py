@@ -1,4 +1,4 @@
-"""What the pages on migrating put in place of other packages' features."""
+"""The replacements for other packages' features in the pages on migrating."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples of the page, beside those that they are ported from."""
+"""The examples of the page, with those that they are ported from."""
 
 from __future__ import annotations
 

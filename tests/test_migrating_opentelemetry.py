@@ -17,7 +17,7 @@ pytest.importorskip(
 
 PAGE = Path(__file__).parents[1] / "docs/migrating/opentelemetry.rst"
 
-# In a process of its own: the choice of names is read once.
+# In a separate process: the choice of names is read once.
 PROGRAM = """
 import json
 import flask

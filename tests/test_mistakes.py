@@ -701,7 +701,7 @@ def test_a_callable_as_the_sender_of_what_applications_do_not_send(
 
     expected = f"anything was connected to {short_repr(shop)}; {reason}"
     expected = without_addresses(expected).replace(f"{__name__}.", "")
-    # Before it has a layer, any callable may be an engine of its own kind.
+    # Before it has a layer, any callable may be an engine of another kind.
     with signal.connected_to(anything, shop):
         assert warning_of(SenderWarning, lambda: SignalMiddleware(shop)) == expected
     layer = SignalMiddleware(shop)

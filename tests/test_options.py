@@ -85,7 +85,7 @@ def numbers(make: Make, option: str) -> Listed:
 
 
 def made(name: str, option: str) -> Make:
-    """Return what makes a ready receiver with one option, and what it needs."""
+    """Return a function that makes a built-in receiver with one option."""
     module, _, attribute = (
         RELAY if name == "relay" else BUILTIN_RECEIVERS[name]
     ).partition(":")

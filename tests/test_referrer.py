@@ -1,4 +1,4 @@
-"""What of a Referer header is shown: no secret, and the path of ordinary URLs."""
+"""The shown part of a Referer header: no secret, and the path of ordinary URLs."""
 
 from __future__ import annotations
 

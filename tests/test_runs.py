@@ -1,4 +1,4 @@
-"""Runs of tests in a process of their own, ended from outside."""
+"""Runs of tests in a separate process, ended from outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of an application need: sends kept, connections restored."""
+"""Helpers for tests of an application: sends kept, connections restored."""
 
 from __future__ import annotations
 

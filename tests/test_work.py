@@ -1,4 +1,4 @@
-"""Units of work beside requests."""
+"""Units of work."""
 
 from __future__ import annotations
 

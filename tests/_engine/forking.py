@@ -71,7 +71,7 @@ def status_of_child(work: Callable[[], bool]) -> int:
 
 
 class Site:
-    """What parent and child both use."""
+    """The objects that parent and child share."""
 
     def __init__(self) -> None:
         self.namespace = Namespace()
@@ -180,7 +180,7 @@ def test_child_of_a_busy_parent_is_not_stuck(work: Callable[[Site], None]) -> No
 
 
 class Stop:
-    """Stops a thread before one line of the engine, until it may go on."""
+    """Stops a thread before one line of the engine, until it may continue."""
 
     def __init__(self, line: int) -> None:
         self.lines_left = line

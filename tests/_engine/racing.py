@@ -10,7 +10,7 @@ PATIENCE_SECONDS = 30.0
 
 
 def run_together(*works: Callable[[], object]) -> None:
-    """Run each in a thread of its own, all starting at once; fail if one is stuck."""
+    """Run each in a separate thread, all starting at once; fail if one is stuck."""
     start = threading.Barrier(len(works))
 
     def begin(work: Callable[[], object]) -> None:

@@ -42,7 +42,7 @@ DURING: dict[str, list[str]] = {
     "disconnected_from": [],
     "held": [],
 }
-"""What the receivers record of a send by "a" while a block is open."""
+"""Return the records of a send by "a" while a block is open."""
 AFTER: dict[str, list[str]] = {**DURING, "held": ["a"]}
 KINDS = pytest.mark.parametrize("kind", DURING)
 

@@ -1,4 +1,4 @@
-"""What each way to connect asks for by default."""
+"""The defaults of each way to connect."""
 
 from __future__ import annotations
 

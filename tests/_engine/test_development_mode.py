@@ -1,4 +1,4 @@
-"""What development mode reports of functions that die while they are connected."""
+"""Reports of development mode about functions that are freed while connected."""
 
 from __future__ import annotations
 

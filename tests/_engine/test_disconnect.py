@@ -12,7 +12,7 @@ from .tables import assert_empty
 
 
 class Owner:
-    """Has a method to connect, and shows by dying that nobody holds it."""
+    """An object with a method to connect; it shows that it is freed."""
 
     def __init__(self) -> None:
         self.senders: list[Any] = []

@@ -1,4 +1,4 @@
-"""Something hashable that stands for a receiver, as in Django."""
+"""A hashable key that identifies a receiver, as in Django."""
 
 from __future__ import annotations
 

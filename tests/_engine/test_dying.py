@@ -1,4 +1,4 @@
-"""What users see from the callbacks of weak references, while a receiver dies."""
+"""Effects of the callbacks of weak references, while a receiver is freed."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Late:
 
 
 def while_dying(owners: list[Owner], work: Callable[[], object]) -> None:
-    """Let an owner die, and do something before the signal gets to know of it.
+    """Free an owner, and do something before the callback of the signal runs.
 
-    In a callback of one of many weak references, as their order is not said.
+    In a callback of one of many weak references, as their order is not defined.
     """
     (owner,) = owners
     references = [weakref.ref(owner, lambda _: work()) for _ in range(10)]

@@ -1,4 +1,4 @@
-"""Forked processes, tested where no tracer is: a tracer has locks of its own."""
+"""Forked processes, tested where no tracer is: a tracer has its own locks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is refused at once although it would wait for the end of a block."""
+"""Calls that are refused at once although they would wait for the end of a block."""
 
 from __future__ import annotations
 

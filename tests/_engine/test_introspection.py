@@ -1,4 +1,4 @@
-"""What a signal says of its connections."""
+"""The connections that a signal lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What signals say of themselves: receiver_connected and receiver_disconnected."""
+"""The signals receiver_connected and receiver_disconnected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Log:
     def __init__(self) -> None:
         self.sent: list[tuple[Any, dict[str, Any]]] = []
 
-    # Their payload has a sender of its own, so the first is called signal.
+    # Their payload has its own sender, so the first is called signal.
     def receive(self, signal: Any, **payload: Any) -> None:
         self.sent.append((signal, payload))
 

@@ -20,7 +20,7 @@ class Log:
         signal.receiver_connected.connect(self.keep_connected)
         signal.receiver_disconnected.connect(self.keep_disconnected)
 
-    # Their payload has a sender of its own, so the first is called signal.
+    # Their payload has its own sender, so the first is called signal.
 
     def keep_connected(self, signal: Any, **payload: Any) -> None:
         self.connected.append((signal, payload))

@@ -1,4 +1,4 @@
-"""A signal against a list of connections that is searched anew for every send."""
+"""A signal against a list of connections that is searched for every send."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Owner:
 
 @dataclass(eq=False)
 class Record:
-    """What the model knows of one connection."""
+    """A connection in the model."""
 
     key: str
     receiver: str
@@ -115,10 +115,10 @@ class SignalMachine(RuleBasedStateMachine):
         self.names = {name: named(prefix + name) for name in NAMES}
         self.bound: dict[str, list[str]] = {name: [] for name in NAMES}
         self.generation = generation_of((self.signal,))
-        # By sender: the change after which it was asked, and what was said.
+        # By sender: the change after which it was called, and the result.
         self.heard: dict[str, tuple[object, bool]] = {}
 
-    # What a label stands for.
+    # The meaning of a label.
 
     def sender(self, label: str) -> Any:
         """Return the sender that is meant."""
@@ -176,7 +176,7 @@ class SignalMachine(RuleBasedStateMachine):
         for bound in self.bound.values():
             bound[:] = [label for label in bound if label in living]
 
-    # What is done.
+    # The actions.
 
     @initialize()
     def begin(self) -> None:
@@ -302,7 +302,7 @@ class SignalMachine(RuleBasedStateMachine):
         receiver, label = self.receivers[slot], self.label(sender)
         present = self.find(receiver.label, label)
         if present is not None and present.once:
-            return  # told apart in test_once.py
+            return  # distinguished in test_once.py
         context = self.signal.connected_to(receiver.receive, self.sender(sender))
         context.__enter__()
         block = Block(context, receiver.label, label)

@@ -1,4 +1,4 @@
-"""What is like something that is connected, and is not meant."""
+"""Arguments that resemble a connected one, and are a different one."""
 
 from __future__ import annotations
 

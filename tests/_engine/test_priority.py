@@ -14,7 +14,7 @@ from signalpost.errors import ReceiverError
 
 
 def giving(name: str) -> Callable[[Any], str]:
-    """Return a receiver that gives a name of its own."""
+    """Return a receiver that returns a name."""
 
     def receiver(sender: Any) -> str:
         return name

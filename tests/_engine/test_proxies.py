@@ -385,7 +385,7 @@ def test_first_proxy_of_its_type_sends_to_what_is_connected_to_its_object(
         base = pytest.importorskip("wrapt").ObjectProxy
     signal, shop = Signal(), Shop()
     signal.connect(receive, sender=shop)
-    # From here on, senders without receivers of their own have a route at hand.
+    # From here on, senders without their own receivers have a cached route.
     assert not receives(signal, Shop())
     first, second, third = (type("New", (base,), {})(shop) for _ in range(3))
     assert receives(signal, first)

@@ -1,6 +1,6 @@
-"""Signals after a fork in the middle of a change of another thread.
+"""Signals after a fork during a change of another thread.
 
-The thread is not gone here, as it is in a real child: it goes on in the end.
+The thread is not gone here, as it is in a real child: it continues at the end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is remembered between sends, and between requests, is as if looked up anew."""
+"""Caches between sends, and between requests, have the current values."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def no_wrapper() -> None:
 
 
 class Shop:
-    """One signal, two functions that hear it, and what is remembered of it."""
+    """One signal, two receivers, and the cached values."""
 
     def __init__(self) -> None:
         self.signal = Signal(payload=("order",))

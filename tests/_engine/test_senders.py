@@ -30,7 +30,7 @@ class Text(str): ...
 
 
 class Slotted:
-    """A sender that cannot be weakly referenced and tells when it is freed."""
+    """A sender that cannot be weakly referenced and records when it is freed."""
 
     __slots__ = ("fates",)
 
@@ -266,5 +266,5 @@ def test_receivers_of_another_sender_add_no_steps_to_a_send(
     before = functions_entered(ways[way])
     signal.connect(repr, known)
     ways["send"]()
-    # Two more: whether the sender has a route of its own.
+    # Two more: whether the sender has its own route.
     assert functions_entered(ways[way]) <= before + 2

@@ -1,4 +1,4 @@
-"""Class senders that stand for their subclasses, too."""
+"""Class senders that include their subclasses."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ OURS = [
 @pytest.fixture(scope="module")
 def printed() -> str:
     with pytest.MonkeyPatch.context() as patch:
-        # What is tested must not depend on what else is installed.
+        # The tests must not depend on other installed packages.
         patch.setitem(sys.modules, "flask_debugtoolbar", None)
         patch.setitem(sys.modules, "flask_monitoringdashboard", None)
         with contextlib.redirect_stdout(io.StringIO()) as text:

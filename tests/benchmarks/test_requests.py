@@ -39,7 +39,7 @@ FLASK_ALONE = {"opentelemetry.instrumentation.flask", "prometheus_flask_exporter
 
 
 def leave_only(patch: pytest.MonkeyPatch, kept: str | None) -> None:
-    # What is tested must not depend on what else is installed.
+    # The tests must not depend on other installed packages.
     for module in PEERS:
         if module != kept:
             patch.setitem(sys.modules, module, None)

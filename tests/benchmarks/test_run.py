@@ -58,7 +58,7 @@ PEERS = {
     "pubsub.pub": "Pypubsub",
     "pyee": "pyee",
 }
-"""What each peer is called, by the module that is imported."""
+"""The name of each peer, by the module that is imported."""
 REQUEST_PEERS = {
     "opentelemetry.instrumentation.wsgi": "OpenTelemetry for WSGI",
     "opentelemetry.instrumentation.flask": "OpenTelemetry for Flask",
@@ -69,7 +69,7 @@ REQUEST_PEERS = {
 
 
 def leave_blinker_only(patch: pytest.MonkeyPatch) -> None:
-    # What is tested must not depend on what else is installed.
+    # The tests must not depend on other installed packages.
     for module in (*PEERS, *REQUEST_PEERS):
         if module != "blinker":
             patch.setitem(sys.modules, module, None)

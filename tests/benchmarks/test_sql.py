@@ -36,7 +36,7 @@ PEERS = {
 
 
 def leave_only(patch: pytest.MonkeyPatch, kept: str | None) -> None:
-    # What is tested must not depend on what else is installed.
+    # The tests must not depend on other installed packages.
     for module in PEERS:
         if module != kept:
             patch.setitem(sys.modules, module, None)

@@ -1,4 +1,4 @@
-"""What the tests of configuration load, and see of it."""
+"""Helpers of the tests that load configurations."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def refusal(receivers: Mapping[str, t.Any]) -> ConfigurationError:
 
 
 def hearing(sender: object) -> list[t.Any]:
-    """Return what hears the end of a sender's exchanges, and nobody else's."""
+    """Return the receivers of the end of this sender's exchanges only."""
     return [one.receiver for one in exchange_closed.connections if one.sender is sender]
 
 
 INTEGRATED = {"flask-login", "opentelemetry", "prometheus", "sqlalchemy"}
-"""What is ready, and another package's; tested with its integration."""
+"""The built-in receivers of other packages; tested with their integrations."""
 
 
 def everybody() -> int:

@@ -24,7 +24,7 @@ def new_shop() -> Shop:
 
 
 class Audit:
-    """A receiver of somebody's own, with an option of each kind."""
+    """A receiver of a user, with an option of each kind."""
 
     signals: t.ClassVar[Mapping[str, str]] = {
         "exchange-opened": "opened",

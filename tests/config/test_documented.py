@@ -1,4 +1,4 @@
-"""The blocks of the page about configuration are loaded as they are."""
+"""The blocks of the page about configuration are loaded unchanged."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ def test_a_mistake_in_one_thread_disables_nothing_of_another() -> None:
 
 
 def together(actions: Sequence[Callable[[], object]]) -> list[object]:
-    """Return what each action returns in a thread of its own, all at once."""
+    """Return what each action returns in a separate thread, all at once."""
     found: list[object] = []
     run_together(*(partial(_kept, action, found) for action in actions))
     assert len(found) == len(actions)

@@ -25,7 +25,7 @@ basket_filled = own.signal("basket-filled", payload=("exchange",))
 
 
 class Stock:
-    """A receiver of signals of ours and of its own."""
+    """A receiver of signals of signalpost and of its module."""
 
     signals: t.ClassVar[Mapping[str, str]] = {
         "exchange-closed": "closed",

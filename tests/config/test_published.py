@@ -28,7 +28,7 @@ from tests.wsgi.serving import Server
 
 
 def publish(write: Write, distribution: str, **names: str) -> None:
-    """Write what an installed distribution tells about itself."""
+    """Write the metadata of an installed distribution."""
     points = "".join(f"{name} = {path}\n" for name, path in names.items())
     folder = f"{distribution}-1.0.dist-info"
     write(f"{folder}/METADATA", f"Name: {distribution}\nVersion: 1.0\n")

@@ -28,7 +28,7 @@ from tests.wsgi.serving import Server
 
 
 class Shop:
-    """A WSGI application that asks its database as often as it is told."""
+    """A WSGI application that executes a given number of statements."""
 
     def __init__(self, *, statements: int = 2) -> None:
         self._statements = statements
@@ -66,7 +66,7 @@ class Shop:
 
 @pytest.fixture(autouse=True)
 def nobody_listens() -> None:
-    gc.collect()  # applications of other tests, with what hears for them
+    gc.collect()  # applications of other tests, with their receivers
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def cafe() -> Generator[Shop]:
 
 
 def enable(application: Shop, **receivers: t.Any) -> Enabled:
-    """Load a configuration; a name with a path in it is taken as it is."""
+    """Load a configuration; a name with a path in it is used unchanged."""
     given = {
         name if ":" in name else name.replace("_", "-"): options
         for name, options in receivers.items()

@@ -13,7 +13,7 @@ from example_app.audit import enable_audit
 from signalpost.config import enabled_for
 from signalpost.lifecycle import post_config_load
 
-# Connected as its module is imported, it would hear the configurations of all tests.
+# Connected as its module is imported, it would receive the configurations of all tests.
 post_config_load.disconnect(enable_audit)
 
 
@@ -30,7 +30,7 @@ def database(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def open_shop(database: Path) -> Generator[Callable[..., TestApp]]:
-    """Open shops whose receivers, some of which hear everyone, go with the test."""
+    """Open shops whose receivers, some of them of all senders, end with the test."""
     shops = []
 
     def open_one(**config: object) -> TestApp:

@@ -306,7 +306,7 @@ def test_connections_that_were_taken_over_are_left_out() -> None:
 
 
 def counted_at(url: str) -> dict[str, float]:
-    """Return how many requests a scrape tells of, by route."""
+    """Return how many requests a scrape has, by route."""
     return {
         found[1]: float(found[2])
         for found in re.finditer(

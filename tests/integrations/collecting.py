@@ -24,7 +24,7 @@ METRICS = "/v1/metrics"
 
 
 class Collector:
-    """What was exported, by the path that it was sent to."""
+    """The exported data, by the path that it was sent to."""
 
     def __init__(self) -> None:
         self.bodies: dict[str, list[bytes]] = {TRACES: [], METRICS: []}

@@ -20,8 +20,8 @@ class Both:
 
     :param original: Sets prometheus-flask-exporter up for an application and a
         registry.
-    :param options: Options of ours for the names of the original.
-    :param more: Further options of ours.
+    :param options: Options of signalpost for the names of the original.
+    :param more: Other options of signalpost.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A PostgreSQL of a test's own, on a port and in a folder of its own."""
+"""A separate PostgreSQL for a test, with its own port and folder."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def expected(course: Course) -> AbstractContextManager[object]:
 
 
 def contexts() -> str:
-    """Tell which contexts are there: r for the request's, a for the application's."""
+    """Return the active contexts: r for the request's, a for the application's."""
     return "".join(
         letter if is_there else "-"
         for letter, is_there in (

@@ -1,4 +1,4 @@
-"""Real servers on a port of their own, and a client that may leave."""
+"""Real servers on separate ports, and a client that may disconnect."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.02
 
 
 def until(is_so: Callable[[], bool], shown: object) -> None:
-    """Wait for a condition that nothing else tells.
+    """Wait for a condition that nothing else reports.
 
     :param shown: What it is about, to be shown if it does not come true.
     """
@@ -36,7 +36,7 @@ def until(is_so: Callable[[], bool], shown: object) -> None:
 
 
 class Client:
-    """Asks a server on this machine; each time by a connection of its own."""
+    """Asks a server on this machine; each time by a new connection."""
 
     def __init__(self, port: int) -> None:
         self.origin = f"http://127.0.0.1:{port}"

@@ -30,7 +30,7 @@ TRACEPARENT = f"00-{TRACE_ID:032x}-{SPAN_ID:016x}-01"
 
 
 class Telemetry(SpanProcessor):
-    """What was recorded, and what was begun."""
+    """The recorded spans, and the started ones."""
 
     def __init__(self) -> None:
         self.begun = 0

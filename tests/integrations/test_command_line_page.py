@@ -30,7 +30,7 @@ def blocks(form: str) -> list[str]:
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[flask.Flask]:
-    """Make the page's application, in a module of its own."""
+    """Make the page's application, in a new module."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shop.toml").write_text(blocks("toml")[0])
     path = tmp_path / "shop.py"

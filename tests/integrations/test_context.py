@@ -59,7 +59,7 @@ if t.TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 TOGETHER = 3
-"""How many requests are under way at the same time."""
+"""How many requests are in flight at the same time."""
 
 Found = t.TypeVar("Found")
 Work = Callable[[], t.Any]
@@ -163,7 +163,7 @@ STARTS: dict[str, Start] = {
         lambda gevent, work: gevent.get_hub().threadpool.apply(work)
     ),
 }
-"""What starts work in an empty context."""
+"""Functions that start work in an empty context."""
 
 
 async def soon(work: Work) -> t.Any:
@@ -196,7 +196,7 @@ COPYING: dict[str, Callable[[Work], t.Any]] = {
     "call_soon": in_call_soon,
     "thread": asyncio.to_thread,
 }
-"""What starts work in a copy of the context."""
+"""Functions that start work in a copy of the context."""
 
 
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
@@ -262,7 +262,7 @@ def test_a_receiver_hands_on_the_exchange_that_it_hears_of(signal: t.Any) -> Non
     app = bare(fail)
     with signal.connected_to(ask, app.sender), pytest.raises(LookupError):
         Server().serve(app, path="/a")
-    # A failure of the body is told within the body, whose context has no exchange.
+    # A failure of the body is sent within the body, whose context has no exchange.
     is_told_in_body = signal.name == "got-request-exception"
     assert seen == [None if is_told_in_body else "/a"]
 
@@ -759,12 +759,12 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Generator[int]:
 
 
 def port_in(log: Path, process: subprocess.Popen[bytes]) -> int:
-    """Wait until a server tells where it listens."""
+    """Wait until a server prints its address."""
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         if found := re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text()):
             return int(found[1])
-        # Another process writes it, and tells nobody.
+        # Another process writes it, without a notification.
         time.sleep(0.02)
     raise AssertionError(f"gunicorn does not listen:\n{log.read_text()}")
 

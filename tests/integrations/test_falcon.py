@@ -29,7 +29,7 @@ if t.TYPE_CHECKING:
 
 
 class Item:
-    """A resource that answers with what it found of its own exchange."""
+    """A resource that answers with what it found in the current exchange."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, number: int) -> None:
         exchange = current_exchange()

@@ -112,7 +112,7 @@ class NoSignature:
 
 
 class FakeWatcher:
-    """Gives what it is told to, and is then interrupted, as by Ctrl-C."""
+    """Yields the given messages, and is then interrupted, as by Ctrl-C."""
 
     messages: t.ClassVar[list[Message]] = []
 

@@ -1,4 +1,4 @@
-"""What ``flask signalpost list`` and ``check`` show of receivers, and their JSON."""
+"""The receivers in ``flask signalpost list`` and ``check``, and their JSON."""
 
 from __future__ import annotations
 

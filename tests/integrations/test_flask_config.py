@@ -44,7 +44,7 @@ def refusal(**config: t.Any) -> ConfigurationError:
 
 
 def hearing(app: flask.Flask) -> list[t.Any]:
-    """Return what hears the end of this application's exchanges, and no other's."""
+    """Return the receivers of the end of this application's exchanges only."""
     return [one.receiver for one in exchange_closed.connections if one.sender is app]
 
 

@@ -91,7 +91,7 @@ def mounted(prefix: str, app: WSGIApplication) -> WSGIApplication:
 
 
 def new_site(copy: Middleware) -> flask.Flask:
-    """Return a shop whose items stand in a blueprint, behind a copying middleware."""
+    """Return a shop whose items are in a blueprint, behind a copying middleware."""
     app = new_shop()
     stock = flask.Blueprint("stock", __name__, url_prefix="/stock")
     stock.add_url_rule("/<int:number>", view_func=lambda number: "", endpoint="one")
@@ -256,7 +256,7 @@ def test_a_plain_layer_takes_no_route_from_a_request_that_is_not_its_own() -> No
 
 
 def with_request(app: WSGIApplication) -> WSGIApplication:
-    """Put a middleware around an application that looks at a request of its own."""
+    """Put a middleware around an application that creates its own request."""
 
     def look(
         environ: WSGIEnvironment, start_response: StartResponse

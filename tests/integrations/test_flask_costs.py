@@ -1,4 +1,4 @@
-"""What it costs to connect, by the number of applications: counted, not timed."""
+"""The cost of connecting, by the number of applications: counted, not timed."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ CHANGES = (
 
 
 def costs(prepare: Callable[[flask.Flask], object], count: int) -> dict[str, int]:
-    """Return how many calls each change takes beside that many applications."""
+    """Return how many calls each change takes with that many applications."""
     apps = [new_app(prepare) for _ in range(count)]
     app = apps[0]
     _ = app.jinja_env

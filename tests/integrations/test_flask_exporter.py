@@ -425,8 +425,8 @@ def test_scrapes_are_left_out_alike() -> None:
     both.visit("/metrics")
     both.visit("/figures")
     expected, ours = both.figures()
-    assert counts(ours, TOTAL) == 1  # that of the original's scrape
-    assert counts(expected, TOTAL) == 1  # and of ours
+    assert counts(ours, TOTAL) == 1  # the original's scrape
+    assert counts(expected, TOTAL) == 1  # and signalpost's
 
 
 def counts(figures: Figures, name: str) -> float:

@@ -1,4 +1,4 @@
-"""Flask extensions and frameworks as they are installed, beside ours."""
+"""Flask extensions and frameworks, together with signalpost's."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def routes_of(sent: list[Sent]) -> set[str | None]:
 
 
 def connected(client: Client) -> str:
-    """Open a connection by polling, and return the path that it goes on with."""
+    """Open a connection by polling, and return the path of the next requests."""
     opened = client.get(POLLING).decode()
     path = f"{POLLING}&sid={flask.json.loads(opened.removeprefix('0'))['sid']}"
     assert post(client, path, "40") == b"OK"

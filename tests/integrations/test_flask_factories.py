@@ -1,4 +1,4 @@
-"""What a factory connects lives as long as the application that it makes."""
+"""Receivers of a factory exist until its application is freed."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def noted(app: flask.Flask, *signals: t.Any) -> Generator[list[str]]:
 
 
 def steps_of(course: Course, method: str = "GET") -> list[str]:
-    """Tell in order what is sent in a request, and what its server sees."""
+    """Record in order the signals of a request, and the calls of its server."""
     app = new_shop(course.prepare)
     Signalpost(app)
     server = Server()
@@ -85,7 +85,7 @@ TEARDOWN = f"""
     appcontext-tearing-down {APP}
     appcontext-popped --
 """
-# Flask 3.1.2 and 3.1.3 tear down before the body and push anew for it.
+# Flask 3.1.2 and 3.1.3 tear down before the body and push again for it.
 TEARDOWN_BEFORE_A_STREAM_IN_CONTEXT = (
     f"{TEARDOWN} appcontext-pushed -a" if (3, 1, 2) <= FLASK < (3, 2) else ""
 )
@@ -271,7 +271,7 @@ def test_ours_comes_with_flasks_and_in_the_same_contexts(course: Course) -> None
     both = [signal for ours in FLASKS for signal in (ours, theirs(ours))]
     with noted(app, *both) as steps:
         visit(app, course)
-    # Only the middleware knows of an exception that passes Flask by.
+    # Only the middleware sees an exception that bypasses Flask.
     if course in (COURSES["system-exit"], COURSES["stream-fails"]):
         steps.remove("got-request-exception --")
     assert steps

@@ -1,4 +1,4 @@
-"""Applications that call themselves: each call has a record of its own."""
+"""Applications that call themselves: each call has its own record."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_a_batch_has_an_exchange_for_each_of_its_requests(prepare: Prepare) -> N
         ("/batch", 200),
     ]
     assert of(closed[-1], sent) == ALL
-    if prepare is not by_layer:  # which knows of no exception that Flask answers
+    if prepare is not by_layer:  # which sees no exception that Flask handles
         assert of(closed[1], sent) == FAILED
         raised = [type(one.exception) for one in closed]
         assert raised == [type(None), LookupError, *[type(None)] * 3]

@@ -91,7 +91,7 @@ def test_a_mount_point_is_part_of_the_route() -> None:
 
 
 class BrokenOff(BaseException):
-    """What a worker's timeout is like: no exception that Flask handles."""
+    """As a worker's timeout: not an exception that Flask handles."""
 
 
 def broken_off(app: flask.Flask, path: str, **environ: t.Any) -> Exchange:

@@ -116,7 +116,7 @@ PAGES: tuple[Callable[..., t.Any], ...] = (
 
 
 def new_site(prepare: Prepare | None = None) -> flask.Flask:
-    """Return an application whose pages stand in a blueprint within a blueprint."""
+    """Return an application whose pages are in a blueprint within a blueprint."""
     pages = flask.Blueprint("pages", __name__)
     for view in PAGES:
         pages.add_url_rule(f"/{view.__name__}", view_func=view)
@@ -170,10 +170,10 @@ class Scenario(t.NamedTuple):
     chunks_taken: int | None = None
     """After how many chunks the server closes the body; ``None`` for at its end."""
     raises: type[BaseException] | None = None
-    """What the server sees raised."""
+    """The exception that reaches the server."""
     status: int | None = 200
     body: bytes | None = None
-    """What the server gets; ``None`` for a page of Werkzeug's, in any words."""
+    """The text that the server gets; ``None`` for a page of Werkzeug, in any words."""
     outcome: ExchangeOutcome = "complete"
     exception: type[BaseException] | None = None
     has_route: bool = True
@@ -473,7 +473,7 @@ def undated(server: Server) -> list[tuple[str, str]]:
 
 
 class Clock:
-    """A clock that stands still until it is told to go on."""
+    """A clock that only a test advances."""
 
     def __init__(self) -> None:
         self.seconds = 100.0

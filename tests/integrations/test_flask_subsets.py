@@ -42,7 +42,7 @@ SUBSETS = [
     *itertools.chain.from_iterable(
         itertools.combinations(SIGNALS, count) for count in range(1, len(SIGNALS) + 1)
     ),
-    # What Flask sends beside them is in no record; each with a signal that records.
+    # Other signals of Flask are in no record; each with a signal that records.
     *((one, EXCHANGE_SIGNALS[-1]) for one in ALL if one not in SIGNALS),
     tuple({*ALL, *SIGNALS}),
 ]
@@ -77,7 +77,7 @@ def record_of(exchange: Exchange) -> dict[str, object]:
 
 
 class Records:
-    """What an exchange records at each moment, and in the end."""
+    """The records of an exchange at each moment, and at the end."""
 
     def __init__(self) -> None:
         self.exchanges: list[Exchange] = []
@@ -89,7 +89,7 @@ class Records:
         if exchange not in self.exchanges:
             self.exchanges.append(exchange)
         # Flask drops its request. If the response was not started by then, the layer
-        # looks the route up when its call is over.
+        # looks the route up at the end of its call.
         if moment not in LATE or exchange.seconds_to_headers is not None:
             self.moments[moment] = record_of(exchange)
 
@@ -262,7 +262,7 @@ class Site:
                 stack.enter_context(
                     signal.connected_to(records.receiver_of(signal), sender)
                 )
-            # Whatever leaves the application is in the record.
+            # Each exception that leaves the application is in the record.
             with contextlib.suppress(BaseException):
                 serve(self.app, self._scenario)
             if not self._scenario.is_closed:

@@ -26,7 +26,7 @@ from _pytest.compat import NOTSET
 monkeypatch.notset = NOTSET
 """
 
-# At the end of the constructor, so that a subclass's own goes on with a set-up one.
+# At the end of the constructor, so that the application is set up in a subclass's.
 EVERYWHERE = """\
 import functools
 import os
@@ -98,7 +98,7 @@ def room(
 
 @pytest.fixture(scope="module")
 def alone(room: Path) -> Results:
-    """Return the results without signalpost: some fail beside newer packages."""
+    """Return the results without signalpost: some fail with newer packages."""
     return run_tests(room, "-p", "alone")
 
 

@@ -1,4 +1,4 @@
-"""What surrounds a request: other requests, mounts, commands and raising receivers."""
+"""Around a request: other requests, mounts, commands and raising receivers."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def environment(*, is_measured: bool = True) -> dict[str, str]:
     own = {
         name: value
         for name, value in os.environ.items()
-        # What is killed must not leave half a file of coverage behind.
+        # A killed process must not leave half a file of coverage.
         if (is_measured or not name.startswith("COVERAGE_"))
         and name not in ("NO_COLOR", "PYTHONWARNINGS", "TMUX")
     }
@@ -80,7 +80,7 @@ def environment(*, is_measured: bool = True) -> dict[str, str]:
 
 
 def is_so_soon(is_so: Callable[[], bool]) -> bool:
-    """Wait a little for a condition, and tell whether it came true."""
+    """Wait a little for a condition, and return whether it is true."""
     deadline = time.monotonic() + PATIENCE_SECONDS / 5
     while not is_so() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -88,7 +88,7 @@ def is_so_soon(is_so: Callable[[], bool]) -> bool:
 
 
 def until(is_so: Callable[[], bool]) -> None:
-    """Wait for a condition that nothing else tells."""
+    """Wait for a condition that nothing else reports."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not is_so():
         assert time.monotonic() < deadline, "it has not come true in time"
@@ -107,7 +107,7 @@ def sockets_in(folder: Path) -> list[Path]:
 
 
 class Watching:
-    """``flask signalpost watch`` in a process of its own, and its lines so far.
+    """``flask signalpost watch`` in a separate process, and its lines so far.
 
     :param reads: After how many lines the pipe is closed.
     :param ignores: The signal of the system that is ignored from the start.
@@ -165,7 +165,7 @@ class Watching:
         return code
 
     def has_shown(self, text: str) -> bool:
-        """Tell whether a text stands in one of the lines."""
+        """Return whether a text is in one of the lines."""
         return any(text in line for line in self.lines)
 
     def has_missed(self, count: int) -> bool:
@@ -196,7 +196,7 @@ def tell(folder: Path, *messages: bytes | dict[str, t.Any]) -> None:
 
 
 class Served:
-    """A real server of the shop, in a process of its own."""
+    """A real server of the shop, in a separate process."""
 
     def __init__(self, folder: Path, port: int, *command: str) -> None:
         self._port = port
@@ -368,7 +368,7 @@ def test_both_workers_of_gunicorn_are_followed(folder: Path) -> None:
         two_workers(folder) as server,
         ThreadPoolExecutor(2) as threads,
     ):
-        # Each of them looks for watchers when it hears its first signal.
+        # Each of them looks for watchers when it receives its first signal.
         def have_met() -> bool:
             """Ask both at once, and again if need be: some may be dropped."""
             for file in folder.glob("*.came"):
@@ -518,7 +518,7 @@ def test_a_list_fits_a_narrow_terminal(folder: Path) -> None:
         until(lambda: "code 0" in terminal.screen())
         lines = terminal.screen().splitlines()
         coloured = terminal.screen("-e")
-    # A line that is longer goes on in the first column of the next one.
+    # A longer line continues in the first column of the next one.
     starts = ("  ", *SIGNALS, "Receivers that", "code", "READY>")
     assert all(line.startswith(starts) for line in lines)
     number = module.read_text().count("\n")
@@ -575,7 +575,7 @@ def test_many_mistakes_of_a_file_are_broken_between_words(
     assert len(lines) > 8
     assert "".join("".join(lines).split()) == "".join("".join(piped).split())
     assert all(columns_of(line) <= columns for line in lines)
-    # Each mistake begins alike, and goes on further in.
+    # Each mistake begins in the same column, and continues indented.
     starts = [line for line in lines[1:] if not line.startswith("    ")]
     assert len(starts) == 7
     assert all(line.startswith("  bad.toml, line ") for line in starts)

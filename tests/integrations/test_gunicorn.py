@@ -65,7 +65,7 @@ Line = dict[str, t.Any]
 
 
 class Served:
-    """A gunicorn that runs, and what it has told."""
+    """A gunicorn that runs, and its recorded signals."""
 
     def __init__(self, process: subprocess.Popen[bytes], scratch: Path) -> None:
         self.process = process
@@ -76,7 +76,7 @@ class Served:
         configure(self._scratch, run)
 
     def lines(self, signal_name: str = "", **wanted: object) -> list[Line]:
-        """Return what was told, in order: of one signal, or of all."""
+        """Return the records, in order: of one signal, or of all."""
         path = self._scratch / "notes"
         text = path.read_text() if path.exists() else ""
         # The last may be in the making.
@@ -96,7 +96,7 @@ class Served:
     def until(self, is_so: Callable[[], bool], *what: object) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not is_so():
-            # Nothing else tells that another process has come so far.
+            # Nothing else shows that another process has come so far.
             time.sleep(0.02)
             if time.monotonic() > deadline:
                 raise AssertionError(f"not in time: {what}\n{self.log()}")
@@ -143,7 +143,7 @@ class Served:
         os.kill(self.process.pid if pid is None else pid, number)
 
     def stop(self) -> None:
-        """Stop it as an init system does, and wait until all is told."""
+        """Stop it as an init system does, and wait for all records."""
         self.open_gate()
         self.process.terminate()
         self.process.wait(PATIENCE_SECONDS)
@@ -197,7 +197,7 @@ def serve(tmp_path: Path) -> Generator[Serve]:
     yield start
     for served in started:
         served.open_gate()
-        # A worker outlives its arbiter for a while. The group is theirs alone, and
+        # A worker outlives its arbiter for a while. The group is not shared, and
         # is named by the arbiter's number, which is not reaped before.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(served.process.pid, signal.SIGKILL)
@@ -209,7 +209,7 @@ def names(lines: list[Line]) -> list[str]:
 
 
 def is_balanced(served: Served) -> bool:
-    """Tell whether each request that was begun was also ended, in its worker."""
+    """Return whether each request that began has also ended, in its worker."""
     begun = Counter((one["pid"], one["path"]) for one in served.lines("pre-request"))
     ended = Counter((one["pid"], one["path"]) for one in served.lines("post-request"))
     return begun == ended
@@ -421,7 +421,7 @@ def test_the_configuration_of_the_how_to_page_does_what_it_says(serve: Serve) ->
 
 @dataclass(eq=False)
 class Worker:
-    """What the hooks know of a worker."""
+    """The values of a worker in hooks."""
 
     pid: int = 7
     aborted: bool = False
@@ -429,12 +429,12 @@ class Worker:
 
 
 class Server:
-    """What the hooks know of the arbiter."""
+    """The values of the arbiter in hooks."""
 
 
 @dataclass(eq=False)
 class Request:
-    """What the hooks know of a request."""
+    """The values of a request in hooks."""
 
     path: str = "/items/7"
     method: str = "GET"
@@ -606,7 +606,7 @@ exchange_closed.connect(note)
 
 
 def run(path: str) -> dict[str, t.Any]:
-    """Run a configuration file, as gunicorn does each time anew."""
+    """Run a configuration file again, as gunicorn does."""
     namespace: dict[str, t.Any] = {"__file__": path}
     exec(CONFIGURED, namespace)
     install_server_hooks(namespace)
@@ -736,7 +736,7 @@ def test_an_exchange_does_not_outlive_its_request() -> None:
 
 
 def note_nothing(sender: object, **payload: object) -> None:
-    """Hear it."""
+    """Receive it."""
 
 
 @pytest.mark.usefixtures("tidy")

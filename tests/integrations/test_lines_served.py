@@ -1,4 +1,4 @@
-"""What a server's standard error shows of the lines of receivers."""
+"""The lines of receivers in a server's standard error."""
 
 from __future__ import annotations
 

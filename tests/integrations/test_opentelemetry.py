@@ -87,7 +87,7 @@ def shop(telemetry: Telemetry) -> flask.Flask:
 
 
 def layered(app: WSGIApplication) -> SignalMiddleware:
-    # Each is a sender of its own, which goes with its test.
+    # Each is a separate sender, freed with its test.
     def application(
         environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
@@ -451,7 +451,7 @@ def test_propagator_that_fails_is_logged_once_and_changes_nothing(
 
 
 class Named(Failing):
-    """One that reads a header of its own, and asks for all of them."""
+    """One that reads its own header, and requests all of them."""
 
     def extract(
         self, carrier: t.Any, context: t.Any = None, getter: t.Any = None
@@ -749,7 +749,7 @@ def test_api_alone_changes_nothing(path: str) -> None:
 
 
 class FailingToEnd(SpanProcessor):
-    """What a user added to the SDK, and is broken."""
+    """A user's addition to the SDK that is broken."""
 
     def on_end(self, span: ReadableSpan) -> None:
         raise LookupError("no such processor")

@@ -1,4 +1,4 @@
-"""One bad value loses a whole batch of spans: none of ours is one."""
+"""One bad value loses a whole batch of spans: signalpost sends none."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What OpenTelemetry's own instrumentations tell of the same requests.
+"""The records of OpenTelemetry's own instrumentations of the same requests.
 
-Run as a module, it prints what each tells: in a process of its own, as they read which
-conventions to follow once in a process.
+Run as a module, it prints the records of each: in a separate process, as they read
+which conventions to follow once in a process.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ REQUESTS = {
 
 
 class Timing:
-    """What was current while a body was produced, and how long each part took."""
+    """The current spans while a body is produced, and the duration of each part."""
 
     def __init__(self) -> None:
         self.ids: list[int] = []
@@ -101,7 +101,7 @@ class Timing:
             self.returned = self.ended = time.perf_counter()
 
     def told(self, seconds: float) -> str:
-        """Whether a duration has the body in it, rather than the call alone."""
+        """Return whether a duration includes the body, and not only the call."""
         middle = self.returned + (self.ended - self.returned) / 2 - self.began
         is_long = len(self.ids) > 1 and seconds > middle
         return "with the body" if is_long else "without a body"
@@ -195,7 +195,7 @@ WATCHERS = (watched_by_us, watched_by_flasks, watched_by_wsgis)
 def facts_of(
     request: Request, watch: Callable[[t.Any, Telemetry], WSGIApplication]
 ) -> Facts:
-    """Serve a request, and return all that was told of it."""
+    """Serve a request, and return all records of it."""
     telemetry = Telemetry()
     seen = Timing()
     app: t.Any
@@ -262,7 +262,7 @@ def facts_of_span(span: ReadableSpan, seen: Timing) -> Facts:
 
 
 def facts_of_metrics(telemetry: Telemetry, seen: Timing) -> Facts:
-    """Return what the metrics tell, which is about one request."""
+    """Return the values of the metrics, which are about one request."""
     name = "http.server.request.duration"
     points = telemetry.points(name)
     active = [value for _, value in telemetry.points("http.server.active_requests")]
@@ -288,14 +288,14 @@ Row = tuple[str, str, str, str, str]
 
 
 def differences(found: dict[str, list[Facts]]) -> set[Row]:
-    """Return what is told differently; of other requests, if not as of a plain one."""
+    """Return the differences; of other requests, if not as of a plain one."""
     rows: set[Row] = set()
     plain = found["plain"]
     for name, facts in found.items():
         for key in {key for one in facts for key in one}:
             told = [one.get(key, NONE) for one in facts]
             usual = [one.get(key, NONE) for one in plain]
-            # An instrumentation without the span, or the metric, tells nothing else.
+            # An instrumentation without the span, or the metric, has nothing else.
             telling = [number for number, one in enumerate(facts) if is_told(key, one)]
             is_usual = all(told[number] == usual[number] for number in telling)
             is_one = len({told[number] for number in telling}) < 2
@@ -306,7 +306,7 @@ def differences(found: dict[str, list[Facts]]) -> set[Row]:
 
 
 def is_told(key: str, facts: Facts) -> bool:
-    """Whether an instrumentation tells of what a fact is about at all."""
+    """Return whether an instrumentation records the subject of a fact at all."""
     if key == "spans begun and ended" or key == "what is left current":
         return bool(facts)
     if key == "metric: requests":

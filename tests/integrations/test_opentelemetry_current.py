@@ -45,7 +45,7 @@ def telemetry() -> Generator[Telemetry]:
 
 
 def layered(app: WSGIApplication, telemetry: Telemetry) -> SignalMiddleware:
-    # Each is a sender of its own, which goes with its test.
+    # Each is a separate sender, freed with its test.
     def application(
         environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:

@@ -582,7 +582,7 @@ def test_traffic_does_not_make_series(telemetry: Telemetry) -> None:
 
     app = measured(telemetry, page)
     for number in range(1100):
-        # A front that lets the client say where the application is mounted.
+        # A front that lets the client choose the mount point of the application.
         Server().serve(app, SCRIPT_NAME=f"/{number}", HTTP_HOST=f"{number}.example")
     Server().serve(app, SCRIPT_NAME="/0")
     for number in range(150):

@@ -62,7 +62,7 @@ ITEM = "/items/<int:number>"
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Generator[None]:
-    gc.collect()  # applications of other tests, with what hears for them
+    gc.collect()  # applications of other tests, with their receivers
     yield
     for signal in (
         *(exchange_opened, exchange_closed, got_request_exception),
@@ -111,7 +111,7 @@ def record(
     outcome: ExchangeOutcome = "complete",
     seconds: float | None = 0.1,
 ) -> None:
-    """Tell of an exchange as the middleware does."""
+    """Send the signals of an exchange, as the middleware does."""
     exchange = Exchange({"REQUEST_METHOD": method, "PATH_INFO": "/"}, "shop")
     metrics.opened("shop", exchange=exchange)
     exchange.route = route
@@ -160,7 +160,7 @@ def test_a_stream_is_timed_to_its_close_and_to_its_headers() -> None:
         assert figure(metrics, REQUESTS) == 0
         assert figure(metrics, IN_FLIGHT) == 1
         b"".join(body)
-        body.close()  # type: ignore[attr-defined]  # as PEP 3333 says
+        body.close()  # type: ignore[attr-defined]  # as in PEP 3333
     assert figure(metrics, IN_FLIGHT) == 0
     assert figure(metrics, f"{HEADERS}_sum") < figure(metrics, f"{DURATION}_sum")
 
@@ -169,7 +169,7 @@ def test_what_the_client_left_is_told_apart() -> None:
     with counting(streamed) as metrics:
         body = Server().call(SignalMiddleware(streamed))
         next(iter(body))
-        body.close()  # type: ignore[attr-defined]  # as PEP 3333 says
+        body.close()  # type: ignore[attr-defined]  # as in PEP 3333
     assert figure(metrics, REQUESTS, outcome="aborted", status="200") == 1
 
 
@@ -663,8 +663,8 @@ def test_a_request_does_not_wait_for_a_scrape() -> None:
         record(metrics)
         done.set()
 
-    # As while a scrape copies the figures; also by the same thread, as when the
-    # garbage collection finds a lost response in the midst of it.
+    # As while a scrape copies the values; also by the same thread, as when the
+    # garbage collection finds a lost response during it.
     with metrics._store._lock:
         thread = threading.Thread(target=work)
         thread.start()

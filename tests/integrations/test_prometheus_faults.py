@@ -1,4 +1,4 @@
-"""What happens to the directory, and what the metrics are after it."""
+"""Faults of the directory, and the metrics after them."""
 
 from __future__ import annotations
 
@@ -940,7 +940,7 @@ def test_collectors_of_the_registry_are_in_a_scrape_of_files(
     assert figure(metrics, "process_resident_memory_bytes", pid=pid) > 0
     assert figure(metrics, "shop_orders_total", pid=pid) == 3
     assert figure(metrics, REQUESTS) == 1
-    # What is in files is their sum, and is given once.
+    # Metrics in files are summed, and are returned once.
     write_other(directory, "counter_7.db", 5, "shop_orders")
     assert figure(metrics, "shop_orders_total") == 5
     for selected, other in ((REQUESTS, "process_"), ("process_open_fds", REQUESTS)):

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 15.0
 ITEM = '"/items/<int:number>"'
 
-# As a user writes it, with a counter of the client library's own beside ours.
+# As a user writes it, with a counter of the client library, too.
 CONFIGURATION = """\
 def when_ready(server):
     with open({port_file!r}, "w") as file:
@@ -93,7 +93,7 @@ def new_app() -> flask.Flask:
             yield f"{os.getpid()}\n"
             deadline = time.monotonic() + PATIENCE_SECONDS
             while not gate.exists() and time.monotonic() < deadline:
-                # Nothing tells a process that a file is there.
+                # A process is not notified of a new file.
                 time.sleep(0.02)
 
         return flask.Response(body())
@@ -125,7 +125,7 @@ class Served:
     def until(self, is_so: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not is_so():
-            # Nothing else tells that another process has come so far.
+            # Nothing else shows that another process has come so far.
             time.sleep(0.02)
             if time.monotonic() > deadline:
                 raise AssertionError(
@@ -261,7 +261,7 @@ def serve(tmp_path: Path) -> Generator[Serve]:
     yield start
     for served in started:
         (tmp_path / "gate").touch()
-        # The group is theirs alone, and is named by the arbiter's number, which is
+        # The group is not shared, and is named by the arbiter's number, which is
         # not reaped before.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(served.process.pid, signal.SIGKILL)
@@ -322,7 +322,7 @@ def test_a_killed_worker_has_nothing_in_flight(serve: Serve) -> None:
 
 def test_without_the_hook_figures_are_right_all_the_same(serve: Serve) -> None:
     served = serve("gthread", "--workers", "2", more="")
-    # Lest the one that is killed has answered it, and not counted it yet.
+    # Otherwise the killed one may have answered it, and not counted it yet.
     served.until(lambda: served.counted() == 1)
     with never_falling(served):
         with served.waiting() as worker:

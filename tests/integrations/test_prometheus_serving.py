@@ -298,7 +298,7 @@ def until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
     while not is_so():
         assert time.monotonic() < deadline
-        # Nothing else tells that another thread has come so far.
+        # Nothing else shows that another thread has come so far.
         time.sleep(0.01)
 
 

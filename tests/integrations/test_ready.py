@@ -1,4 +1,4 @@
-"""What is ready in a configuration, and needs a package that we do not."""
+"""Built-in receivers that need another package."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INTEGRATED = sorted(
 
 @pytest.fixture(autouse=True)
 def only_what_is_used() -> None:
-    gc.collect()  # applications of other tests, with what hears for them
+    gc.collect()  # applications of other tests, with their receivers
 
 
 def connections() -> int:

@@ -63,7 +63,7 @@ CHUNK = b"x" * 65_536
 
 
 class Shop:
-    """What is served, whatever serves it, and what the tests know of it.
+    """The served application, on any server, and its records for the tests.
 
     Each exchange ends with a function that its application asked to be called then.
     """
@@ -280,7 +280,7 @@ each_source = pytest.mark.parametrize(
 
 
 class Visited:
-    """A shop that is served and watched, and what its receivers have said."""
+    """A shop that is served and watched, and the lines of its receivers."""
 
     def __init__(self, app: WSGIApplication, client: Client, watcher: Watcher) -> None:
         self.enabled: Enabled = enabled_for(app)
@@ -295,7 +295,7 @@ class Visited:
         return found.receiver
 
     def ended(self, *paths: str) -> None:
-        """Wait for the ends of exchanges, and fetch what the watcher was told."""
+        """Wait for the ends of exchanges, and return the watcher's messages."""
         until(lambda: len(shop.released) >= len(paths), shop.released)
         assert shop.released == [*paths]
         # Each time, as the system may keep no more than the signals of one exchange.
@@ -334,7 +334,7 @@ class Visited:
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> io.StringIO:
-    """Stand for standard error, to which no server writes."""
+    """Replace standard error, to which no server writes."""
     for name in ("waitress", "werkzeug"):
         caplog.set_level(logging.CRITICAL + 1, logger=name)
     return io.StringIO()
@@ -538,7 +538,7 @@ MOST_HELD_BYTES = 200_000
 LONGEST_LINE = 24_500
 MOST_REFERRERS = 100
 MOST_FAILURES = 50
-# More than are told apart: by the time one comes again it has been forgotten.
+# More than are distinguished: before one recurs, it was dropped.
 FAILURES = [type(f"Failure{n}", (Exception,), {}) for n in range(2 * MOST_FAILURES)]
 
 methods: set[str] = set()
@@ -599,7 +599,7 @@ def counting() -> Generator[dict[str, LineCounter]]:
 
 @contextlib.contextmanager
 def tracing() -> Generator[Callable[[], int]]:
-    """Tell how many bytes were allocated in the block and are still held."""
+    """Return how many bytes were allocated in the block and are still held."""
 
     def held_bytes() -> int:
         gc.collect()
@@ -636,7 +636,7 @@ def new_hostile_target(folder: Path) -> flask.Flask:
 
 
 def ask(app: WSGIApplication, numbers: Iterable[int]) -> None:
-    """Send hostile requests: one of ten fails, one of three has a method of its own."""
+    """Send hostile requests: one of ten fails, one of three has an unknown method."""
     for number in numbers:
         text = f"{HOSTILE[number % len(HOSTILE)]}{number}"
         if number % 49 == 0:
@@ -647,7 +647,7 @@ def ask(app: WSGIApplication, numbers: Iterable[int]) -> None:
             method, path = text, f"/items/{text}"
         else:
             method, path = "GET", f"/{'items/' * (number % 2)}{text}"
-        # The number stands where it is not cut off.
+        # The number is at a place where it is not cut off.
         before = "https://ada:s3cret@a.example/" if number % 4 else ""
         referrer = f"{before}{number}{text}?token=s3cret"
         Server().serve(app, path=path, method=method, HTTP_REFERER=referrer)

@@ -1,4 +1,4 @@
-"""What receivers of committed may do, and what is kept until the commit."""
+"""Receivers of committed, and the objects that are kept until the commit."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ def test_deleted_object_of_a_class_without_receivers_is_not_kept(
     assert found == [((1,), "deleted")]
 
 
-# What became of an object
+# The state of an object
 
 
 def test_identity_has_all_columns_of_the_key(session: orm.Session) -> None:

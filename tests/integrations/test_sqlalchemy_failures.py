@@ -1,4 +1,4 @@
-"""What fails beside the statements: commits, fetches, connections, pools."""
+"""Failures other than statements: commits, fetches, connections, pools."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_commit_fails_however_it_is_written(
 
 
 class Calling:
-    """A dialect with another method in the place of its own."""
+    """A dialect whose own method is replaced."""
 
     def __init__(
         self, engine: sa.Engine, name: str, method: Callable[..., object]
@@ -502,7 +502,7 @@ def test_receiver_that_raises_leaves_the_failure_as_it_is(engine: sa.Engine) -> 
 
 
 def serve(work: Callable[[], object]) -> t.Any:
-    """Serve one request that does the work, and answers all the same."""
+    """Serve one request that does the work, and answers nevertheless."""
 
     def shop(environ: object, start_response: t.Any) -> list[bytes]:
         start_response("200 OK", [])

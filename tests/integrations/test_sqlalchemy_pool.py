@@ -33,7 +33,7 @@ BOTH = (connection_checked_out, connection_checked_in)
 
 
 class Clock:
-    """A clock that goes on when it is told to."""
+    """A clock that only a test advances."""
 
     def __init__(self) -> None:
         self.seconds = 100.0

@@ -1,4 +1,4 @@
-"""What is read of connection pools, and what is sent when they change."""
+"""The states of connection pools, and the signals of their changes."""
 
 from __future__ import annotations
 

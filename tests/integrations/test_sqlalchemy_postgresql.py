@@ -67,7 +67,7 @@ SentBy: t.TypeAlias = Callable[[Work], list[Sent]]
 
 @pytest.fixture(params=["psycopg", "asyncpg"])
 def sent_by(server: str, request: pytest.FixtureRequest) -> SentBy:
-    """Return what does work on a connection, and tells what was sent."""
+    """Return a function that works on a connection, and returns what was sent."""
     driver = request.param
     pytest.importorskip(driver, reason=f"{driver} is not installed")
 
@@ -366,7 +366,7 @@ def test_first_statements_of_an_engine_belong_to_no_request(
     assert found.count == 1
 
 
-# What fails beside the statements
+# Failures other than statements
 
 
 FailedBy: t.TypeAlias = Callable[[Work], list[Sent]]
@@ -374,7 +374,7 @@ FailedBy: t.TypeAlias = Callable[[Work], list[Sent]]
 
 @pytest.fixture(params=["psycopg", "asyncpg"])
 def failed_by(server: str, request: pytest.FixtureRequest) -> FailedBy:
-    """Return what does work on a connection, and returns what failed beside it."""
+    """Return a function that works on a connection, and returns its failures."""
     driver = request.param
     pytest.importorskip(driver, reason=f"{driver} is not installed")
 

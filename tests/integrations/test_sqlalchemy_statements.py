@@ -44,8 +44,8 @@ made: list[sa.Engine] = []
 
 @pytest.fixture(autouse=True)
 def engines_disposed() -> Generator[None]:
-    gc.collect()  # applications of other tests, with all that hears for them
-    instrument().undo()  # and what a configuration of theirs has begun
+    gc.collect()  # applications of other tests, with their receivers
+    instrument().undo()  # and what their configurations have begun
     yield
     while made:
         made.pop().dispose()
@@ -67,7 +67,7 @@ def new_engine(**options: t.Any) -> sa.Engine:
 def engine() -> sa.Engine:
     engine = new_engine()
     instrument(engine)
-    # Heard once, so that what a test puts on SQLAlchemy's lists comes after ours.
+    # Received once, so that what a test puts on SQLAlchemy's lists comes after ours.
     with capture(sql_executed, *catalogue.values()):
         return engine
 
@@ -108,7 +108,7 @@ def test_row_count_is_none_before_the_rows_of_returning_are_counted(
         ids = connection.scalars(insert, [{"name": "blue"}, {"name": "red"}]).all()
         connection.execute(sa.delete(mugs).where(mugs.c.id == 7))
     assert ids == [1, 2]
-    # The second one deletes no row, which the driver knows.
+    # The second one deletes no row, which the driver reports.
     assert [one["row_count"] for one in sent] == [None, 0]
 
 

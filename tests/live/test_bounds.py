@@ -1,4 +1,4 @@
-"""What is bounded: lists, tracebacks, texts; and what is left when a bound is met."""
+"""The limits of lists, tracebacks and texts, and their effects."""
 
 from __future__ import annotations
 

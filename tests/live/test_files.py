@@ -272,7 +272,7 @@ def test_a_folder_of_another_user_is_not_written(
 
 
 def test_a_full_disk_is_logged_once_and_leaves_nothing(folder: Path) -> None:
-    # A limit of the process stands for a disk; it cannot be taken back.
+    # A limit of the process replaces a full disk; it cannot be taken back.
     process = in_a_process(
         """
         import logging, resource

@@ -15,7 +15,7 @@ STATIC = Path(page.__file__).with_name("static")
 
 def test_the_wheel_has_the_files_of_the_page(tmp_path: Path) -> None:
     pytest.importorskip("flit_core", reason="flit_core is not installed")
-    # In a process of its own, as flit looks at the working directory.
+    # In a separate process, as flit looks at the working directory.
     subprocess.run(
         [
             *(sys.executable, "-c"),

@@ -32,7 +32,7 @@ PATHS = ("/", "/data.json", "/live.js", "/login", "/nothing", "")
 
 
 class Answer:
-    """What a server got from an application."""
+    """The response that a server got from an application."""
 
     def __init__(self, app: WSGIApplication, path: str, **environ: t.Any) -> None:
         server = Server()
@@ -189,7 +189,7 @@ def test_ten_wrong_tokens_lock_the_page_for_a_minute(
     assert answer.status == 429
     assert 1 <= int(answer.headers["Retry-After"]) <= 61
     assert ask(app, "/data.json", **BEARER).status == 429
-    # One that is logged in sees it all the same.
+    # A logged-in client sees it nevertheless.
     assert ask(app, "/data.json", HTTP_COOKIE=cookie).status == 200
     import time
 

@@ -26,7 +26,7 @@ WEBSOCKET = {"HTTP_UPGRADE": "WebSocket"}
 
 
 class Clock:
-    """Stands for :func:`time.perf_counter`; goes on by a given time."""
+    """Replaces :func:`time.perf_counter`; advances by a given time."""
 
     def __init__(self) -> None:
         self.seconds = 64.0
@@ -46,7 +46,7 @@ class Slow(t.NamedTuple):
     response_seconds: float | None
     stream_seconds: float | None = None
     environ: Mapping[str, str] = MappingProxyType({})
-    """What is added to the environment."""
+    """Additions to the environment."""
     read_seconds: float = 0
     """How long the client takes to read a chunk."""
     chunks: int | None = None

@@ -48,7 +48,7 @@ if t.TYPE_CHECKING:
 
 
 class Log(logging.Handler):
-    """What was logged, as text; records are not kept, as those keep exceptions."""
+    """The logged lines, as text; records are not kept, as those keep exceptions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -539,7 +539,7 @@ def test_values_of_the_database_are_logged_where_asked_for(log: Log) -> None:
     assert "Zq7351" in str(log.fields[0]["exception_message"])
 
 
-# A file system gives names that are no text: surrogates stand for their bytes.
+# A file system gives names that are no text: surrogates replace their bytes.
 @pytest.mark.parametrize("name", ["caf\udce9.py", "\udcff\udcfe.py"])
 def test_a_file_name_that_is_not_utf_8_is_a_place_like_others(
     name: str, log: Log

@@ -400,7 +400,7 @@ def test_patterns_of_a_wrong_type_are_refused(wrong: t.Any) -> None:
 def test_no_path_makes_a_pattern_slow(
     piece: str, lines: pytest.LogCaptureFixture
 ) -> None:
-    # Were the time quadratic in the length, this would go on for minutes.
+    # Were the time quadratic in the length, this would take minutes.
     receiver = LatencyLogger(exclude=["/**/a*b/*/c*", "/*/**/*x/y", "**/*z"])
     receiver("shop", exchange=closed_exchange(path="/" + piece * 500_000))
     assert len(lines.records) == 1

@@ -1,4 +1,4 @@
-"""What is hidden of a statement, by the rules of each database."""
+"""The hidden parts of a statement, by the rules of each database."""
 
 from __future__ import annotations
 
@@ -310,7 +310,7 @@ def test_every_name_is_shown_unless_the_rest_is_in_doubt(
         assert text.count(NAME) == statement.count(NAME)
 
 
-# Beside a tokenizer that many use.
+# Compared with a common tokenizer.
 
 words = st.sampled_from(
     [

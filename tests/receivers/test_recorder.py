@@ -35,7 +35,7 @@ if t.TYPE_CHECKING:
 
 
 class Clock:
-    """A clock that goes on when it is told to."""
+    """A clock that only a test advances."""
 
     def __init__(self, seconds: float = 1000.0) -> None:
         self.seconds = seconds
@@ -74,7 +74,7 @@ def routes_of(recorder: LatencyRecorder) -> dict[str, RouteMetrics]:
 
 @contextlib.contextmanager
 def connected(recorder: LatencyRecorder) -> t.Generator[None]:
-    """Connect as a configuration does, by what the class says that it hears."""
+    """Connect as a configuration does, by the signals that the class names."""
     with contextlib.ExitStack() as stack:
         for signal, method in recorder.signals.items():
             receiver = getattr(recorder, method)

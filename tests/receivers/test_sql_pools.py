@@ -1,4 +1,4 @@
-"""Pools of an integration that is none of ours, and what is read of them."""
+"""Pools of an integration of others, and their states."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_pool_is_not_kept_alive() -> None:
 
 
 def test_names_are_bounded() -> None:
-    # In a process of its own, as names are never forgotten.
+    # In a separate process, as names are never forgotten.
     source = """
 from signalpost.receivers.sql_pools import bounded_name, MOST_NAMES
 names = [bounded_name(f"user {number}") for number in range(MOST_NAMES + 5)]

@@ -1,4 +1,4 @@
-"""What is read of a statement's text."""
+"""The operation and the parts of a statement's text."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What is printed where logging does not show what a receiver logs.
+"""The advice that is printed if logging does not show a receiver's lines.
 
-Each in a process of its own: it is printed once a process, and pytest sets up logging.
+Each in a separate process: it is printed once a process, and pytest sets up logging.
 """
 
 from __future__ import annotations

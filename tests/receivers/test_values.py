@@ -267,7 +267,7 @@ FORGED = "bob\nERROR forged"
 
 
 class Named:
-    """What a format can read attributes and members of."""
+    """Values whose attributes and members a format can read."""
 
     name = FORGED
 
@@ -352,7 +352,7 @@ def factory() -> Generator[None]:
 
 
 def test_fields_of_a_record_factory_set_before_the_import_are_kept() -> None:
-    """In a process of its own, where nothing is imported yet."""
+    """In a separate process, where nothing is imported yet."""
     import subprocess
     import sys
 

@@ -503,7 +503,7 @@ def test_a_watcher_that_is_killed_is_forgotten(folder: Path, clock: Clock) -> No
                 assert sender.dropped == 0
         finally:
             process.kill()
-    # A sender removes nobody's files. The next watcher does, when it is old.
+    # A sender removes no files of others. The next watcher does, when it is old.
     (left,) = folder.iterdir()
     with Watcher(folder):
         assert left.exists()

@@ -1,4 +1,4 @@
-"""Prints what the records say behind each server: ``python -m tests.servers``."""
+"""Prints the records behind each server: ``python -m tests.servers``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def main(names: Sequence[str]) -> int:
             continue
         try:
             here[server] = observe(server)
-        except Exception as error:  # noqa: BLE001  # the others are asked all the same
+        except Exception as error:  # noqa: BLE001  # the others are called nevertheless
             failures.append(f"{server} cannot be asked: {error}")
     for first in range(0, len(here), SERVERS_IN_A_TABLE):
         some = list(here)[first : first + SERVERS_IN_A_TABLE]

@@ -1,4 +1,4 @@
-"""What the servers serve, and the lines that its receivers write."""
+"""The application of the servers, and the lines that its receivers write."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ WAIT_SECONDS = 5.0
 
 
 class CountedFile(io.FileIO):
-    """A file that knows how often Python has read from it: not for sendfile."""
+    """A file that counts how often Python has read from it: not for sendfile."""
 
     reads = 0
 
@@ -86,7 +86,7 @@ def chunks(environ: WSGIEnvironment) -> Iterator[bytes]:
 
 
 def a_file(size: int = FILE_BYTES) -> Path:
-    """Return a file of lines that lies beside those of the records."""
+    """Return a file of lines next to those of the records."""
     path = Path(os.environ[RECORDS]).with_name(f"{size}-bytes")
     if not path.exists():
         path.write_bytes((b"f" * 7999 + b"\n") * (size // 8000))
@@ -138,7 +138,7 @@ def file(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
 
 
 class FileChunks:
-    """What an application does for itself where a server offers no wrapper."""
+    """An application's own wrapper, for servers that offer none."""
 
     def __init__(self, opened: CountedFile, block_size: int) -> None:
         self._opened = opened

@@ -18,7 +18,7 @@ UPLOAD_BYTES = 100_000
 
 
 class Answer(t.NamedTuple):
-    """What a client got: nothing of it if the server closed instead."""
+    """The response that a client got; empty if the server closed instead."""
 
     status: int | None
     body_bytes: int
@@ -55,7 +55,7 @@ def read_in_turn(address: Address, targets: Iterable[str]) -> list[Answer]:
             connection.sendall(request_line(target, "GET", "keep-alive"))
             answer, is_closing = _answer(connection, "GET")
             if answer == NOTHING:
-                # Some close the connection after an answer that did not say so.
+                # Some close the connection after an answer without that header.
                 connection.close()
                 connection = connect(address)
                 connection.sendall(request_line(target, "GET", "keep-alive"))

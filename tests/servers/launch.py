@@ -1,4 +1,4 @@
-"""Real servers, each in a process of its own on loopback."""
+"""Real servers, each in a separate process on loopback."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def _wait_until_accepting(
         try:
             socket.create_connection(address, timeout=1).close()
         except OSError:
-            # Nothing tells that another process has begun to listen.
+            # Nothing reports that another process has begun to listen.
             time.sleep(0.02)
         else:
             return

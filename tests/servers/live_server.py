@@ -44,9 +44,9 @@ document.addEventListener("securitypolicyviolation", (event) => {{
 
 
 class LiveSite:
-    """The application behind gunicorn, which can stop and start again.
+    """The application on gunicorn, which can stop and start again.
 
-    :param scratch: A folder of its own.
+    :param scratch: An empty folder.
     :param speed: How many times faster than ours the clock of its workers is.
     """
 
@@ -204,7 +204,7 @@ class Seen:
     def tab(self, name: str | re.Pattern[str]) -> None:
         """Open a list."""
         self.page.get_by_role("tab", name=name).click()
-        # A list does not move while the pointer is over it.
+        # A list does not move while the pointer is on it.
         self.page.mouse.move(1, 1)
 
     def row(self, text: str) -> t.Any:
@@ -254,7 +254,7 @@ def opened(context: BrowserContext) -> Generator[Seen]:
 
 
 def new_context(browser: Browser, **options: t.Any) -> BrowserContext:
-    """Return a context of its own, in which the page polls quickly."""
+    """Return a new context, in which the page polls quickly."""
     context = browser.new_context(**options)
     context.add_init_script(_QUICK)
     return context

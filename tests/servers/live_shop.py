@@ -1,4 +1,4 @@
-"""What gunicorn serves to the tests of the live page."""
+"""The application that gunicorn serves to the tests of the live page."""
 
 from __future__ import annotations
 

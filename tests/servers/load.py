@@ -109,7 +109,7 @@ def _drive(folder: Path, options: argparse.Namespace) -> int:
         access_log=sum(logged.values()),
         exchange_closed=len(closed),
         prometheus=sum(counted.values()),
-        # All but the one that said hello.
+        # All but the first one.
         live_page=live.requests_since_start - 1,
     )
     _report(counts, closed, counted, memory)
@@ -152,7 +152,7 @@ def _served(
         }
         with (
             (folder / "lines.log").open("ab") as lines,
-            subprocess.Popen(  # what stands above
+            subprocess.Popen(  # the lines above
                 command,
                 cwd=ROOT,
                 env=environment,
@@ -205,7 +205,7 @@ class Leavers:
 
 
 class Memory:
-    """What the workers of a gunicorn use, as time goes on."""
+    """The resources of gunicorn's workers, over time."""
 
     def __init__(self, arbiter: int) -> None:
         self._arbiter = arbiter
@@ -233,7 +233,7 @@ class Memory:
 
 def _wrk(address: tuple[str, int], seconds: int) -> subprocess.Popen[str]:
     # One connection a thread, which ends between an answer and the next request.
-    return subprocess.Popen(  # what stands below
+    return subprocess.Popen(  # the lines below
         [
             *("wrk", "--threads", str(CONNECTIONS), "--connections", str(CONNECTIONS)),
             # The script ends it; so much later wrk itself looks whether it has.
@@ -286,7 +286,7 @@ def _samples(address: tuple[str, int], name: str) -> list[tuple[dict[str, str], 
 
 
 def _prometheus(address: tuple[str, int]) -> collections.Counter[tuple[str, str]]:
-    """Return requests by status and outcome, but for the one that said hello."""
+    """Return requests by status and outcome, but for the first one."""
     counted: collections.Counter[tuple[str, str]] = collections.Counter()
     for labels, value in _samples(address, "http_server_requests_total"):
         counted[labels["status"], labels["outcome"]] += int(value)

@@ -15,7 +15,7 @@ _NOISE = re.compile(rb"(?im)^(date): [^\r\n]*")
 def request_for(
     path: str, *headers: str, method: str = "GET", data: bytes = b"", close: bool = True
 ) -> bytes:
-    """Return a request, which asks for the last response unless told otherwise."""
+    """Return a request, which asks for the last response by default."""
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers]
     if close:
         lines.append("Connection: close")

@@ -1,4 +1,4 @@
-"""Dispatchers and listeners in processes of their own, as users run them."""
+"""Dispatchers and listeners in separate processes, as users run them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ship(sender, order):
 
 
 class Received:
-    """What listeners of a group have written down."""
+    """The events that listeners of a group have recorded."""
 
     def __init__(self, folder: Path, group: str = "shipping") -> None:
         self.group = group

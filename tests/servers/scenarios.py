@@ -1,4 +1,4 @@
-"""What is asked of each server, and what the records must say of it."""
+"""The requests to each server, and the expected records."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ BUFFERING = ("mod_wsgi",)
 
 
 def alike(servers: t.Iterable[str], **record: t.Any) -> dict[str, Record]:
-    """Return what the records of some servers say unlike the others'."""
+    """Return the records of single servers that differ from the others."""
     return dict.fromkeys(servers, record)
 
 
@@ -73,14 +73,14 @@ class Scenario:
     name: str
     target: str
     record: Record
-    """What the record says: a value, or a set that has it."""
+    """The expected value of the record, or a set that has it."""
     answer: Answer | None = None
-    """What the client gets; ``None`` if it does not stay, or if servers differ."""
+    """The response to the client; ``None`` if it leaves, or if servers differ."""
     method: str = "GET"
     manner: Manner = "stay"
     requests: int = 1
     unlike: Mapping[str, Record] = field(default_factory=dict)
-    """What the records of single servers say otherwise."""
+    """The records of single servers that differ."""
     servers: tuple[str, ...] | None = None
     """Those it is for, if not for all."""
 
@@ -96,7 +96,7 @@ class Scenario:
         }
 
     def tokens(self) -> list[str]:
-        """Return what tells its requests from all others of a run."""
+        """Return the key of its requests among all others of a run."""
         return [
             f"{self.name.replace(' ', '-')}-{number}" for number in range(self.requests)
         ]
@@ -104,7 +104,7 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What came of a scenario on a server."""
+    """The result of a scenario on a server."""
 
     answers: list[Answer]
     opened: list[str]
@@ -160,13 +160,13 @@ class Run:
         return answers
 
     def wait_for(self, signal: str, request: str) -> None:
-        """Wait for a line; should it not come, the checks tell."""
+        """Wait for a line; if it does not come, the checks fail."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             for line in lines_of(self.records):
                 if (line["signal"], line["request"]) == (signal, request):
                     return
-            # Another process writes it, and tells nobody.
+            # Another process writes it, without a notification.
             time.sleep(0.01)
 
 
@@ -282,7 +282,7 @@ FLASK_LEFT = {**LEFT, "body_bytes": 265, "route": "/upload"}
 FLASK_TOOK = whole(200, 5, "/upload")
 FLASK_REFUSED = whole(400, 167, "/upload")
 EITHER = frozenset({False, True})
-# granian sends in a thread of its own, and may or may not learn of it in time.
+# granian sends in a separate thread, and may or may not learn of it in time.
 EITHER_END = {"outcome": frozenset({"aborted", "complete"})}
 # waitress closes a file when it has sent it, which may be in its main thread.
 ELSEWHERE: dict[str, t.Any] = {**BY_HEADER, "is_same_thread": EITHER}
@@ -367,7 +367,7 @@ SCENARIOS = (
         "/raw/file",
         ABORTED,
         manner="leave",
-        # Who sends the file without us is alone in knowing how far it came.
+        # Only the sender of the file has the number of sent bytes.
         unlike=alike(
             WITH_WRAPPER, **BY_HEADER, outcome=frozenset({"aborted", "complete"})
         )

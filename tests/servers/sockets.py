@@ -1,6 +1,6 @@
 """Applications that take a connection over for a WebSocket, and send back its text.
 
-``bare`` and ``heard`` are the same; somebody listens to the latter.
+``bare`` and ``heard`` are the same; the latter has a receiver.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _send_back(connection: t.Any) -> None:
         while True:
             connection.send(connection.receive())
     finally:
-        # It answers the client's close after it has told us of it.
+        # It answers the client's close after it has passed it on.
         connection.thread.join(SECONDS_TO_WAIT)
 
 
@@ -69,7 +69,7 @@ def simple(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[
 
 
 def new_app() -> flask.Flask:
-    """Return an application with a WebSocket, and a page that says what was sent."""
+    """Return an application with a WebSocket, and a page that shows what was sent."""
     app = flask.Flask(__name__)
     import_module("flask_sock").Sock(app).route(PATHS[0])(_send_back)
 
@@ -98,7 +98,7 @@ def _keep_exception(app: object, exception: BaseException, exchange: Exchange) -
 
 
 class Both:
-    """Flask's application, and beside it the one without Flask."""
+    """Flask's application, together with the one without Flask."""
 
     def __init__(self, flask_app: t.Any, simple_app: t.Any) -> None:
         self._flask_app = flask_app

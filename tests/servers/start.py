@@ -1,4 +1,4 @@
-"""Starts a server that has no command line of its own: NAME APP PORT."""
+"""Starts a server that has no command line: NAME APP PORT."""
 
 from __future__ import annotations
 

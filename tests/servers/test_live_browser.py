@@ -1,4 +1,4 @@
-"""The live page in a real browser, beside a real server with two workers."""
+"""The live page in a real browser, with a real server of two workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The live page over workers of a real server, and beside them."""
+"""The live page in workers of a real server, and in a separate process."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_numbers_of_two_workers_are_those_of_the_access_log(tmp_path: Path) -> N
         wait_until(lambda: requests_on(address.data()) == len(paths))
         wait_until(lambda: len(access_lines(tmp_path)) >= len(paths))
         lines = [one for one in access_lines(tmp_path) if "/_signalpost" not in one]
-        # Whichever worker answers, the numbers are those of both.
+        # Any worker answers with the numbers of both.
         pages = [address.data() for _ in range(6)]
     logged = [line.split('"')[2].split()[0] for line in lines]
     assert len(logged) == len(paths)

@@ -41,7 +41,7 @@ def complaints(
 def test_every_count_is_the_same(
     words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Too short a time for memory to tell anything.
+    # The time is too short to measure memory.
     code = load.main(["--seconds", "2", "--workers", "2", *words])
     out = capsys.readouterr().out
     lines = [line for line in out.splitlines() if line.startswith("WRONG: ")]

@@ -1,6 +1,6 @@
-"""What a newcomer does first, in an environment that has what is installed for it.
+"""The first steps of a newcomer, in a fresh environment.
 
-Each thing in a folder and processes of its own; the environment is made once: it has
+Each test has a separate folder and processes. The environment is made once: it has
 this package as a wheel, its extra ``flask``, and gunicorn.
 """
 
@@ -134,7 +134,7 @@ def started(
 
 
 class Output:
-    """What a process prints, read as it comes."""
+    """The output of a process, read as it is printed."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""What is committed arrives, although processes are killed: SQLite, no broker."""
+"""Committed events arrive, although processes are killed: SQLite, no broker."""
 
 from __future__ import annotations
 

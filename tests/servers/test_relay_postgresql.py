@@ -63,7 +63,7 @@ def broker(database_named: Callable[[str], Shop]) -> Shop:
 
 
 def place_from(shop: Shop, sender: str, most: int) -> None:
-    """Place orders in transactions of their own, and roll each fifth back."""
+    """Place orders in separate transactions, and roll each fifth back."""
     other = Shop(shop.url)
     first = SENDERS.index(sender) * 1000
     for number in range(first, first + most):

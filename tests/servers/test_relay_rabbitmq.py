@@ -42,7 +42,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[RabbitMQ]:
-    # A short path, and one of its own: Erlang keeps a cookie in it.
+    # A short path, not shared with others: Erlang keeps a cookie in it.
     with (
         tempfile.TemporaryDirectory(prefix="signalpost-rabbitmq-") as place,
         running_rabbitmq(Path(place)) as broker,
@@ -96,7 +96,7 @@ def sender(broker: RabbitMQ, prefix: str) -> Iterator[Sender]:
 
 
 class Worker:
-    """The listener of a group, with a signal of its own, as in another process."""
+    """The listener of a group, with its own signal, as in another process."""
 
     def __init__(
         self,
@@ -283,7 +283,7 @@ def test_dead_letters_outlive_being_listed(
     with running(shipping.listener):
         wait_until(lambda: shipping.listener.buried)
     transport = open_transport()
-    # RabbitMQ 4 would drop, after 20 times, what has no limit of its own.
+    # RabbitMQ 4 would drop, after 20 times, messages without their own limit.
     assert [len(list(transport.dead("shipping"))) for _ in range(30)] == [1] * 30
 
 

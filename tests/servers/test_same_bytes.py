@@ -105,7 +105,7 @@ REQUESTS |= {
     "HTTP/1.0": b"GET /body-generator HTTP/1.0\r\nHost: localhost\r\n\r\n",
     "no path of ours": request_for("/nothing-here"),
 }
-# What it says differs from variant to variant, as it should.
+# Its text differs from variant to variant, as expected.
 del REQUESTS["GET exchanges"]
 # Whether a body that is read after the answer began is still asked for is a race
 # within granian.

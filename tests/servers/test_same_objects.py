@@ -1,4 +1,4 @@
-"""What server and application pass each other stays the same, object for object."""
+"""The objects that server and application pass to each other stay the same."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Site(t.NamedTuple):
 
     def outcome_of(self, path: str) -> str:
         """Return what the exchange of a WebSocket ends with here."""
-        # Werkzeug lets nobody end a request without a response, so Flask-Sock gives
+        # Werkzeug ends no request without a response, so Flask-Sock gives
         # one once the connection is done with: a whole one, as any other.
         if (self.server, path) == ("werkzeug", "/of-flask-sock"):
             return "complete"
@@ -53,7 +53,7 @@ def frame_of_server(kind: int, data: bytes) -> bytes:
 
 
 def talk(address: tuple[str, int], path: str) -> bytes:
-    """Say something and close; return every byte that comes."""
+    """Send a message and close; return every byte that comes."""
     with socket.create_connection(address, SECONDS_TO_WAIT) as connection:
         connection.sendall(
             request_for(

@@ -96,7 +96,7 @@ def wait_for(is_there: Callable[[], object], report: Callable[[], object]) -> No
 
 
 class Shop:
-    """The page's module in a folder of its own, and processes that import it."""
+    """The page's module in a separate folder, and processes that import it."""
 
     def __init__(self, folder: Path, code: str, redis_url: str, number: int) -> None:
         self.folder = folder
@@ -265,7 +265,7 @@ def test_tasks_of_celery_are_units_of_work(
     ]
     lines = shop.lines()
     for one in IDS:
-        # A retry may run in another process before the first try is over.
+        # A retry may run in another process before the first try has ended.
         assert sorted(line for line in lines if f"id={one}" in line) == [
             f"WORK shop.pack complete … ms 1 statement in … ms id={one}",
             f"WORK shop.ship aborted … ms id={one}",

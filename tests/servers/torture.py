@@ -1,7 +1,7 @@
 """An application that does on each path one nasty thing an application may do.
 
-``torture`` is bare and ``wrapped`` is instrumented. Somebody listens to the latter
-only where the environment variable ``TORTURE_IS_HEARD`` is set.
+``torture`` is bare and ``wrapped`` is instrumented. The latter has receivers
+only if the environment variable ``TORTURE_IS_HEARD`` is set.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _add_answer(
 
 
 class Text(str):
-    """A string that says what it has been through, as templates do."""
+    """A string that records its changes, as those of templates."""
 
     __slots__ = ()
 
@@ -403,7 +403,7 @@ def headers_generated(environ: WSGIEnvironment, start_response: StartResponse) -
 
 @_add
 def reach(environ: WSGIEnvironment, start_response: StartResponse) -> t.Any:
-    """Say what the server's start_response belongs to, as WebSocket libraries ask."""
+    """Return the owner of the server's start_response, as WebSocket libraries ask."""
     owner = getattr(start_response, "__self__", None)
     name = getattr(start_response, "__name__", "nameless")
     start_response("200 OK", [TEXT])
@@ -412,7 +412,7 @@ def reach(environ: WSGIEnvironment, start_response: StartResponse) -> t.Any:
 
 @_add
 def environment(environ: WSGIEnvironment, start_response: StartResponse) -> t.Any:
-    """Say what the request is, but for what differs from one process to another."""
+    """Return the request, without values that differ between processes."""
     start_response("200 OK", [TEXT])
     return [
         f"{name}={environ.get(name)!a}\n".encode()
@@ -471,7 +471,7 @@ def _read(environ: WSGIEnvironment, size: int = 100) -> bytes:
 
 
 def _file() -> t.BinaryIO:
-    file = tempfile.TemporaryFile()  # noqa: SIM115  # whoever serves it closes it
+    file = tempfile.TemporaryFile()  # noqa: SIM115  # the server closes it
     file.write(FILE)
     file.seek(0)
     return t.cast("t.BinaryIO", file)
@@ -513,7 +513,7 @@ def file_wrapped_unused(
 
 @_add
 def file_wrapper_kind(environ: WSGIEnvironment, start_response: StartResponse) -> t.Any:
-    """Say what the server offers; applications tell servers apart by it."""
+    """Return the offers of the server; applications recognise servers by them."""
     wrapper = environ.get("wsgi.file_wrapper")
     start_response("200 OK", [TEXT])
     return [f"{wrapper is not None} {isinstance(wrapper, type)}".encode()]
@@ -521,7 +521,7 @@ def file_wrapper_kind(environ: WSGIEnvironment, start_response: StartResponse) -
 
 @_add
 def exchanges(environ: WSGIEnvironment, start_response: StartResponse) -> t.Any:
-    """Say how many exchanges were heard to close, and what receivers broke."""
+    """Return how many exchanges have closed, and the failures of receivers."""
     heard = _closed.count("exchange")
     counts = f"{heard} {wrapped.receiver_failures}".encode()
     start_response("200 OK", [TEXT, ("Content-Length", str(len(counts)))])

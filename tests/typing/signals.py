@@ -123,7 +123,7 @@ assert_type(moved.disconnect(dispatch_uid="uid"), bool)
 assert_type(moved.disconnect_all(), int)
 named("a").bind(moved)
 
-# What is connected, and what is delivered.
+# Connections and deliveries.
 
 assert_type(moved.connections, tuple[ConnectionInfo, ...])
 for connection in moved.connections:

@@ -1,4 +1,4 @@
-"""What tests of the current exchange ask, and what must be so around each."""
+"""Helpers of the tests of the current exchange."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def hear(sender: object) -> None:
 @contextmanager
 def recorded_and_taken_back() -> Generator[None]:
     """Let exchanges be recorded, and check that none stays current."""
-    # Whatever other tests have left is not these tests' doing.
+    # Other tests may have left some.
     token = context_exchange.set(None)
     producing.clear()
     with exchange_opened.connected_to(hear):

@@ -28,7 +28,7 @@ def environ_of(path: str = "/", method: str = "GET", **more: t.Any) -> WSGIEnvir
 
 
 class Server:
-    """What a server does with a response, and what it was told."""
+    """A server's use of a response, and the status and headers that it got."""
 
     def __init__(self) -> None:
         self.status = ""

@@ -1,4 +1,4 @@
-"""What a layer is given as its application: anything that a server could call."""
+"""The application of a layer: any object that a server could call."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ def test_a_layer_that_is_the_wsgi_app_leaves_the_call_to_the_application(
     with captured(app, is_recorded) as sent:
         assert answers(app) == AS_WITHOUT_US
     assert app.calls == 3
-    # What is answered before is not the layer's.
+    # Earlier responses do not belong to the layer.
     assert len(sent) == (2 if is_recorded else 0)
 
 

@@ -65,7 +65,7 @@ class Asking:
 
 
 def streaming(moments: Moments | None = None, chunks: int = 3) -> SignalMiddleware:
-    """Return an application whose body says with each chunk whose it finds itself."""
+    """Return an application whose body yields the current exchange with each chunk."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
         start_response("200 OK", TEXT)
@@ -102,7 +102,7 @@ def call(app: WSGIApplication, path: str) -> t.Any:
 
 
 def in_thread(work: Callable[[], t.Any]) -> t.Any:
-    """Return what ``work`` does, or raise what it raises, in a thread of its own."""
+    """Return what ``work`` does, or raise what it raises, in a separate thread."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(work).result(WAIT_SECONDS)
 
@@ -695,7 +695,7 @@ def test_nothing_stays_when_a_receivers_exception_leaves_the_close(
                 body.close()
         return context_exchange.get()
 
-    # A context of its own, for the sake of the tests that come after.
+    # A separate context, because other tests follow.
     assert contextvars.Context().run(close_and_look) is None
 
 
@@ -833,7 +833,7 @@ class Interleaving:
 
 
 class Taking:
-    """A body that takes the steps it is told to at its own."""
+    """A body that does the given steps in its own steps."""
 
     def __init__(self, interleaving: Interleaving, path: str) -> None:
         self.inside: tuple[Step, ...] = ()
@@ -852,7 +852,7 @@ class Taking:
 
 
 class Body:
-    """What the server has of one request."""
+    """The server's objects of one request."""
 
     def __init__(self, path: str, returned: t.Any, taking: Taking) -> None:
         self.is_running = False

@@ -1,4 +1,4 @@
-"""What goes wrong in instrumentation elsewhere; each test is one known kind of it."""
+"""Known defects of other instrumentations; one in each test."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def the_exchange(sent: list[Sent]) -> Exchange:
     times = (exchange.seconds_to_headers, exchange.seconds_to_first_byte)
     known = [*(one for one in times if one is not None), exchange.duration_seconds]
     assert known == sorted(known)
-    # Of a file that the server sends by itself, nobody sees the first byte.
+    # Of a file that the server sends by itself, no code sees the first byte.
     has_first_byte = exchange.body_bytes > 0 and exchange.body_bytes_exact
     assert (exchange.seconds_to_first_byte is not None) == has_first_byte
     return exchange
@@ -60,7 +60,7 @@ def close(body: t.Any) -> None:
 
 
 class Clock:
-    """A clock that goes on by what it is told, and counts who looks at it."""
+    """A clock that a test advances, and that counts its calls."""
 
     def __init__(self) -> None:
         self.seconds = 100.0
@@ -113,7 +113,7 @@ def test_an_early_close_does_not_reach_the_application_twice(chunks_read: int) -
     assert result_of(the_exchange(sent)) == (200, "aborted", 3 * chunks_read)
 
 
-# What the client or the application sends oddly became an error of ours.
+# Odd input of the client or the application became an error of the layer.
 def test_a_status_without_a_reason_is_no_error() -> None:
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200", TEXT)
@@ -248,7 +248,7 @@ def test_a_secret_in_the_address_is_not_kept() -> None:
         )
     exchange = the_exchange(sent)
     public = [name for name in dir(exchange) if not name.startswith("_")]
-    # The environ is let go, and reading it says so.
+    # The environ is let go, and reading it raises.
     kept = {name: getattr(exchange, name) for name in public if name != "environ"}
     assert kept["path"] == "/a"
     assert kept["referrer"] == "https://shop.example/a"
@@ -319,7 +319,7 @@ def test_a_start_response_of_two_arguments_is_not_given_a_third(
     assert result_of(the_exchange(sent)) == (200, "complete", count)
 
 
-# Whoever sends requests could invent labels, and so fill the memory.
+# A client could invent labels, and so fill the memory.
 def test_a_thousand_invented_methods_and_paths_invent_no_label() -> None:
     app = SignalMiddleware(hello)
     with capture(exchange_opened, exchange_closed) as sent:
@@ -421,7 +421,7 @@ def test_a_body_asked_again_after_its_end_is_not_counted_twice() -> None:
 
 
 class ServerFile:
-    """What a server puts into ``wsgi.file_wrapper``, to send files by itself."""
+    """A server's ``wsgi.file_wrapper``, which sends files by itself."""
 
     def __init__(self, file: t.Any, block_size: int = 8192) -> None:
         self.file = file

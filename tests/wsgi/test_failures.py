@@ -187,7 +187,7 @@ def test_made_up_kinds_of_exceptions_neither_flood_the_log_nor_stay(
         alive = [kind for kind in kinds if kind() is not None]
     assert middleware.receiver_failures == 1000
     assert logged <= 20
-    # What was logged is kept by whoever keeps the log.
+    # A handler that keeps records keeps the exception.
     assert len(alive) <= logged
 
 
@@ -246,7 +246,7 @@ def test_what_is_no_exception_goes_through_from_any_receiver(
 
 def close_served(app: WSGIApplication, environ: WSGIEnvironment) -> None:
     """Serve a request of which the test keeps the environment."""
-    # In a context of its own: what an exit leaves there is another test's matter.
+    # In a separate context: what an exit leaves there is another test's matter.
     contextvars.Context().run(_close_served, app, environ)
 
 

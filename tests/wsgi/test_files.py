@@ -35,7 +35,7 @@ Answer = Callable[["WSGIEnvironment"], t.Any]
 
 
 class Wrapped:
-    """What a server makes of a file, and knows again by its type."""
+    """A server's wrapper of a file, which it recognises by its type."""
 
     block_bytes = 4096
 
@@ -89,7 +89,7 @@ class FailingFile(File):
 
 @pytest.fixture
 def sent() -> Generator[list[Sent]]:
-    # Whatever other tests have left is not these tests' doing.
+    # Other tests may have left some.
     token = context_exchange.set(None)
     with capture(exchange_closed) as sent:
         yield sent

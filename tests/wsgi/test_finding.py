@@ -156,7 +156,7 @@ each_middleware = pytest.mark.parametrize(
     "middleware", MIDDLEWARES.values(), ids=MIDDLEWARES.keys()
 )
 
-# A profiler of Werkzeug's prints, and its lint is a matter of its own.
+# A profiler of Werkzeug's prints, and its lint is tested elsewhere.
 SERVED = {
     name: one
     for name, one in MIDDLEWARES.items()

@@ -1,4 +1,4 @@
-"""What receivers see when Python frees a response in the middle of other code."""
+"""Receivers when Python frees a response during other code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stays after very many requests, of all kinds: nothing."""
+"""Nothing stays in memory after very many requests of all kinds."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def heard() -> Generator[None]:
     with ExitStack() as stack:
         for signal in EXCHANGE_SIGNALS:
             stack.enter_context(signal.connected_to(hear))
-        # Whatever other tests have left is not these tests' doing.
+        # Other tests may have left some.
         token = context_exchange.set(None)
         producing.clear()
         yield
@@ -190,7 +190,7 @@ def no_collector() -> Generator[None]:
 
 @pytest.fixture
 def memory() -> Generator[Callable[[], int]]:
-    """Return what tells how many bytes are in use."""
+    """Return a function that returns how many bytes are in use."""
     tracemalloc.start()
 
     def bytes_in_use() -> int:

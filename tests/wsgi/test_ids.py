@@ -25,7 +25,7 @@ SENT = {"HTTP_X_REQUEST_ID": "of the front", "HTTP_CF_RAY": "7a-LHR"}
 
 
 class Sender:
-    """Whatever is set for it goes with it."""
+    """Its attributes are freed with it."""
 
 
 def id_of(app: t.Any, **environ: t.Any) -> str:

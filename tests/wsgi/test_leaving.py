@@ -1,4 +1,4 @@
-"""What a client that leaves during its upload makes of the record."""
+"""The record of a client that disconnects during its upload."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def test_the_duration_covers_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Return what lets the clock go on."""
+    """Return a function that advances the clock."""
     now = 0.0
 
     def wait(seconds: float) -> None:
@@ -260,6 +260,6 @@ def test_the_return_comes_before_the_body(
         body = Server().call(SignalMiddleware(app))
         clock(4)
         list(body)
-        body.close()  # type: ignore[attr-defined]  # as PEP 3333 says
+        body.close()  # type: ignore[attr-defined]  # as in PEP 3333
     exchange = exchange_of(sent)
     assert (exchange.seconds_to_return, exchange.duration_seconds) == (0, 4)

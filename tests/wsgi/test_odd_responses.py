@@ -371,7 +371,7 @@ class Unhashable(type):
 
 
 class Alike(type):
-    """A metaclass whose classes cannot be told apart by their hash and by ``==``."""
+    """A metaclass whose classes have equal hashes and are equal."""
 
     def __hash__(cls) -> int:
         return 1
@@ -381,7 +381,7 @@ class Alike(type):
 
 
 class Answering(type):
-    """A metaclass with an answer to every name, and with methods of its own."""
+    """A metaclass with an answer to every name, and with its own methods."""
 
     def __getattr__(cls, name: str) -> t.Any:
         return harm

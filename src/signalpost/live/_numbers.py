@@ -84,7 +84,7 @@ def chart_of(workers: Iterable[Worker], first: int, last: int) -> Chart:
 
 
 def later(chart: Chart, first: int) -> Chart:
-    """Return a chart from a second on that is one of its own."""
+    """Return the part of a chart from one of its seconds on."""
     skipped = first - chart.begin
     columns = chart.requests, chart.failed, chart.aborted
     return Chart(first, *(one[skipped:] for one in columns))

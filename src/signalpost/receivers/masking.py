@@ -93,7 +93,7 @@ _MYSQL = _pattern(
     _DOUBTFUL_DOUBLE,
     _BACKTICKS,
     # MySQL executes what is in /*! such a comment */, unless it is for a later version.
-    # Both end it in the same place if nothing in it has an end of its own.
+    # Both end it in the same place if nothing in it has its own end.
     _COMMENT % r"/\*M?!(?:[^'\"`#/*-]++|\*(?!/)|/(?!\*)|-(?!-))*+\*/",
     _IN_DOUBT % r"(?:`|/\*M?!).*+",
     _BLOCK,

@@ -1,4 +1,4 @@
-"""The lines by which a served process tells the tests what it hears."""
+"""The lines in which a served process records its signals for the tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def wait_at_gate() -> None:
     path = Path(os.environ["SHOP_NOTES"] + ".gate")
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not path.exists() and time.monotonic() < deadline:
-        # Nothing tells a process that a file is there.
+        # A process is not notified of a new file.
         time.sleep(0.02)
 
 
@@ -26,7 +26,7 @@ def note(
 ) -> None:
     """Add one line to the file that the test reads.
 
-    :param run: Which run of the configuration file hears it.
+    :param run: Which run of the configuration file receives it.
     """
     line = {"signal": signal.name, "pid": os.getpid(), "run": run, **_told(payload)}
     if signal.name == "when-ready":

@@ -1,4 +1,4 @@
-"""What gunicorn serves to the tests."""
+"""The application that gunicorn serves to the tests."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def long() -> t.Any:
 
 @app.get("/stuck")
 def stuck() -> str:
-    """Hear no SIGABRT, as code that never comes back to Python."""
+    """Ignore SIGABRT, as code that never returns to Python."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGABRT})
     wait_at_gate()
     return "free"

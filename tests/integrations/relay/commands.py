@@ -1,4 +1,4 @@
-"""The command line of the relay, in processes of their own."""
+"""The command line of the relay, in separate processes."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def listening(*listeners: Listener) -> Iterator[None]:
 
 
 def order_placed() -> NamedSignal:
-    """Return a signal of a namespace of its own: as another process has it."""
+    """Return a signal of a new namespace, as in another process."""
     return Namespace().signal("order-placed", payload=("order",))
 
 

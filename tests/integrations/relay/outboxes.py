@@ -66,7 +66,7 @@ class Shop:
         self.order_placed.send(sender, order=number)
 
     def place_all(self, *numbers: int) -> None:
-        """Place orders, each in a transaction of its own."""
+        """Place orders, each in a separate transaction."""
         for number in numbers:
             self.place(number)
             self.session.commit()

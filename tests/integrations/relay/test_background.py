@@ -208,7 +208,7 @@ def test_relay_that_sent_nothing_has_no_thread(prefix: str) -> None:
 
 
 class Refusing:
-    """A transport with a fault of its own."""
+    """A transport that raises its own error."""
 
     renew_seconds = None
 

@@ -1,4 +1,4 @@
-"""What the commands do, and what they print."""
+"""The effects and the output of the commands."""
 
 from __future__ import annotations
 

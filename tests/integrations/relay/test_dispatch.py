@@ -1,4 +1,4 @@
-"""What is committed is published, in order; nothing else is.
+"""Committed events are published, in order; others are not.
 
 The broker here is the outbox of another database: it can be made to fail by a trigger.
 """

@@ -38,7 +38,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 
 
 class Worker:
-    """A listener of a group, with a signal of its own, as in another process."""
+    """A listener of a group, with its own signal, as in another process."""
 
     def __init__(
         self, shop: Shop, group: str, query: str = "", **options: t.Any

@@ -1,4 +1,4 @@
-"""What waits for a group is counted, shown, exported; a group can be forgotten."""
+"""The backlog of a group is counted, shown and exported; a group can be deleted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.integrations.relay.outboxes import open_shop
 
 
 class Broker(t.NamedTuple):
-    """A broker with names of its own."""
+    """A broker with its own names."""
 
     url: str
     prefix: str
@@ -250,7 +250,7 @@ def test_redis_that_counts_nothing_itself_is_counted(
     stream = f"{prefix}:order-placed"
     with redis.Redis(port=redis_server.port) as client:
         entries = t.cast("t.Any", client.xrange(stream))
-        # Redis has no number once one in the midst is deleted.
+        # Redis has no number once one in the middle is deleted.
         client.xdel(stream, entries[2][0])
         groups = t.cast("t.Any", client.xinfo_groups(stream))
     assert groups[0]["lag"] is None

@@ -33,7 +33,7 @@ from tests.integrations.relay.listening import listening
 from tests.integrations.relay.listening import order_placed
 from tests.integrations.relay.listening import Shipping
 
-# What is not done is another worker's soon.
+# Unfinished events soon belong to another worker.
 SOON = "?lease_seconds=1"
 
 

@@ -1,4 +1,4 @@
-"""What a relay forwards, what it refuses, and what travels along."""
+"""The events that a relay forwards or refuses, and their attributes."""
 
 from __future__ import annotations
 

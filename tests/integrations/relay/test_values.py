@@ -1,4 +1,4 @@
-"""Values cross as they are, or are refused where they are sent."""
+"""Values arrive unchanged, or are refused where they are sent."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_cloudevents_sdk_reads_what_we_write(payload: dict[str, object]) -> None
     assert found.get_time() is not None
     own = read(event.body, PLAIN)
     assert found.get_time() == own.time
-    # The SDK's is plain JSON, with tags in it; ours is what they stand for.
+    # The SDK's is plain JSON, with tags in it; ours is their meaning.
     assert found.get_data() == json.loads(event.body)["data"]
     assert same({**own.payload}, payload)
 
@@ -137,7 +137,7 @@ class Size(enum.IntEnum):
 
 
 class Order:
-    """What is in no event."""
+    """Values that no event can hold."""
 
 
 circle: list[object] = []
@@ -213,7 +213,7 @@ def test_longest_event_is_sent() -> None:
 
 
 class Name(str):
-    """A string of a class of its own, such as markup."""
+    """A string of a subclass, such as markup."""
 
 
 class Number(int):

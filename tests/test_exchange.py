@@ -185,7 +185,7 @@ def test_an_exchange_has_started_once_a_route_was_looked_for() -> None:
         ("blueprints", ("shop",)),
     ],
 )
-def test_a_route_is_known_to_whoever_asks_first(name: str, expected: object) -> None:
+def test_a_route_is_known_at_the_first_access(name: str, expected: object) -> None:
     exchange = exchange_of()
     exchange.environ["werkzeug.request"] = FakeRequest()
     assert getattr(exchange, name) == expected

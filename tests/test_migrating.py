@@ -29,7 +29,7 @@ def test_gather_lets_async_receivers_wait_for_each_other() -> None:
     assert asyncio.run(send()) == ["waited", "released"]
 
 
-def test_connections_tell_who_hears_whom() -> None:
+def test_connections_list_receivers_and_senders() -> None:
     def receiver(sender: object) -> None: ...
 
     signal = Signal()

@@ -143,7 +143,7 @@ def test_the_toml_is_what_the_shop_is_switched_on_by() -> None:
     assert blocks("toml")[0] in config.read_text(encoding="utf-8")
 
 
-def test_the_file_is_named_where_the_page_says(tmp_path: Path) -> None:
+def test_the_file_is_named_where_the_page_shows(tmp_path: Path) -> None:
     app = Flask("shop", root_path=str(tmp_path))
     text = "[signalpost.receivers]\nrecorder = true\n"
     (tmp_path / "signalpost.toml").write_text(text)

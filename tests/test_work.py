@@ -460,7 +460,7 @@ def test_plain_thread_has_an_id_of_its_own(app: App, finished: list[Work]) -> No
         assert found.id != outer.id
 
 
-def test_proxy_stands_for_its_application(finished: list[Work]) -> None:
+def test_proxy_represents_its_application(finished: list[Work]) -> None:
     shop = flask.Flask("shop")
     with (
         shop.app_context(),

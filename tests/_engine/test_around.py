@@ -134,7 +134,7 @@ def test_method_is_between_the_signals() -> None:
 
 
 @pytest.mark.parametrize("error", [ERROR, KeyboardInterrupt(), SystemExit(1)])
-def test_what_the_work_raises_is_told_and_goes_on(error: BaseException) -> None:
+def test_an_exception_of_the_work_is_reported_and_raised(error: BaseException) -> None:
     jobs = Jobs()
     with pytest.raises(type(error)) as raised, jobs.around():
         raise error
@@ -143,7 +143,7 @@ def test_what_the_work_raises_is_told_and_goes_on(error: BaseException) -> None:
     assert jobs.sent == BOTH
 
 
-def test_what_a_function_raises_is_told_and_goes_on() -> None:
+def test_an_exception_of_a_function_is_reported_and_raised() -> None:
     jobs = Jobs()
 
     @jobs.around()
@@ -155,7 +155,7 @@ def test_what_a_function_raises_is_told_and_goes_on() -> None:
     assert jobs.exceptions == [ERROR]
 
 
-def test_what_async_work_raises_is_told_and_goes_on() -> None:
+def test_an_exception_of_async_work_is_reported_and_raised() -> None:
     jobs = Jobs()
 
     @jobs.around()
@@ -167,7 +167,7 @@ def test_what_async_work_raises_is_told_and_goes_on() -> None:
     assert jobs.exceptions == [ERROR]
 
 
-def test_cancelled_work_is_told() -> None:
+def test_cancelled_work_is_reported() -> None:
     async def cancel() -> None:
         task = asyncio.ensure_future(work())
         await asyncio.sleep(0)

@@ -257,7 +257,7 @@ def test_sync_wrapper_gets_the_plain_receivers_only() -> None:
     ]
 
 
-def test_send_async_with_nobody_connected_returns_nothing() -> None:
+def test_send_async_without_receivers_returns_nothing() -> None:
     assert asyncio.run(Signal().send_async("app", x=1)) == []
 
 

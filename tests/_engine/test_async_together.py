@@ -117,7 +117,7 @@ def test_robust_receivers_run_together_under_trio() -> None:
     assert isinstance(failed.exception, LookupError)
 
 
-def test_results_are_in_connection_order_whoever_is_first() -> None:
+def test_results_are_in_connection_order_for_any_first_receiver() -> None:
     async def slow(sender: Any) -> str:
         await other.wait()
         done.append("slow")
@@ -235,7 +235,7 @@ def test_cancellation_goes_through_under_trio(is_robust: bool) -> None:
     assert scope.cancelled_caught
 
 
-def test_nobody_connected_is_nobody_awaited() -> None:
+def test_nothing_is_awaited_without_receivers() -> None:
     async def send() -> list[Any]:
         return await Signal().send_async("app", _gather=asyncio.gather)
 

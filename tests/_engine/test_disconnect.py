@@ -60,7 +60,7 @@ def test_strong_receiver_lives_until_its_last_sender_is_disconnected() -> None:
     assert watched() is not None
 
 
-def test_disconnect_says_whether_it_did_anything() -> None:
+def test_disconnect_returns_whether_it_did_anything() -> None:
     signal = Signal()
     signal.connect(ignore)
     assert signal.disconnect(ignore) is True

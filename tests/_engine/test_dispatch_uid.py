@@ -97,7 +97,7 @@ def test_one_receiver_of_one_uid_for_any_and_for_a_sender_is_called_once() -> No
     assert values_sent(signal, "app") == ["first"]
 
 
-def test_different_uids_connect_a_function_made_anew() -> None:
+def test_different_uids_connect_a_function_that_is_made_again() -> None:
     signal = Signal()
     for number in range(3):
         signal.connect(lambda sender: "one", weak=False, dispatch_uid=("uid", number))
@@ -197,7 +197,7 @@ def test_disconnect_of_nothing_in_particular_is_refused() -> None:
     assert values_sent(signal) == ["first"]
 
 
-def test_disconnect_by_uid_is_told() -> None:
+def test_disconnect_by_uid_is_reported() -> None:
     def note(signal: Any, **payload: Any) -> None:
         told.append(payload)
 

@@ -107,7 +107,7 @@ def test_partial_method_that_is_not_bound_takes_its_sender_as_the_instance() -> 
     assert not signal.disconnect(receiver)
 
 
-def test_partial_that_says_it_is_bound_stays_its_own() -> None:
+def test_partial_that_claims_to_be_bound_keeps_its_identity() -> None:
     signal, owner = Signal(), Owner()
     receiver: Any = functools.partial(owner.note, "mine")
     receiver.__self__ = owner
@@ -143,7 +143,7 @@ def test_function_named_as_those_of_dispatched_methods_is_a_plain_receiver() -> 
     assert signal.disconnect(_method)
 
 
-def test_function_that_is_said_to_wrap_itself_is_called() -> None:
+def test_function_that_claims_to_wrap_itself_is_called() -> None:
     def receive(sender: Any) -> str:
         return "received"
 

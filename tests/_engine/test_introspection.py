@@ -268,7 +268,7 @@ def test_disconnected_strong_receiver_is_let_go_by_every_route() -> None:
     assert gone == [True]
 
 
-def test_disconnect_all_is_not_told() -> None:
+def test_disconnect_all_is_not_reported() -> None:
     def note(signal: Any, **extra: Any) -> None:
         told.append(extra)
 
@@ -314,7 +314,7 @@ def test_block_that_is_open_over_disconnect_all_ends_quietly() -> None:
         ([ANY, "lift", named("lift")], "<NamedSignal 'moved', 3 connections>"),
     ],
 )
-def test_repr_tells_how_many_connections_there_are(
+def test_repr_shows_how_many_connections_there_are(
     senders: list[object], shown: str
 ) -> None:
     signal = NamedSignal("moved")

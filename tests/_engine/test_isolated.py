@@ -85,14 +85,14 @@ def test_those_after_one_that_fails_are_called(signal: Signal) -> None:
     assert got == ["shop"]
 
 
-def test_a_muted_signal_reaches_nobody(signal: Signal) -> None:
+def test_a_muted_signal_reaches_no_receiver(signal: Signal) -> None:
     signal.connect(fail)
     with signal.muted():
         assert send(signal) == 0
     assert send(signal) == 1
 
 
-def test_another_sender_reaches_nobody(signal: Signal) -> None:
+def test_another_sender_reaches_no_receiver(signal: Signal) -> None:
     signal.connect(fail, "bank")
     assert send(signal) == 0
 
@@ -143,7 +143,7 @@ def test_an_exit_goes_through(signal: Signal) -> None:
         send(signal)
 
 
-def test_a_receiver_of_the_namespace_is_told_the_signal() -> None:
+def test_a_receiver_of_the_namespace_gets_the_signal() -> None:
     namespace = Namespace()
     placed = namespace.signal("order-placed")
     got: list[object] = []
@@ -171,7 +171,7 @@ def test_any_name_is_passed_as_it_is() -> None:
     assert got == [("shop", "payload", "receiver", "connection", "été")]
 
 
-def test_heard_are_the_signals_that_reach_anyone() -> None:
+def test_signals_with_receivers_are_returned() -> None:
     for_all, for_shop, for_bank, for_nobody = (Signal() for _ in range(4))
     for_all.connect(fail)
     for_shop.connect(fail, "shop")
@@ -183,7 +183,7 @@ def test_heard_are_the_signals_that_reach_anyone() -> None:
     assert with_receivers(signals, "shop") == ()
 
 
-def test_a_receiver_that_died_is_not_heard() -> None:
+def test_a_receiver_that_was_freed_is_not_called() -> None:
     signal = Signal()
 
     def note(sender: Any) -> None: ...

@@ -217,7 +217,7 @@ def test_kinds_of_failures_are_counted_apart_up_to_sixteen(
     assert lines == [1] * 17 + [0] * 4
 
 
-def test_async_send_within_the_logging_of_a_failure_calls_nobody() -> None:
+def test_async_send_within_the_logging_of_a_failure_calls_no_receiver() -> None:
     def send_again(record: logging.LogRecord) -> bool:
         sent.append(asyncio.run(signal.send_robust_async("again")))
         others.append(asyncio.run(other.send_robust_async("again")))

@@ -19,7 +19,7 @@ def connected_signal() -> Signal:
     return signal
 
 
-def test_muted_signal_calls_nobody() -> None:
+def test_muted_signal_calls_no_receiver() -> None:
     signal = connected_signal()
     with signal.muted():
         assert signal.is_muted

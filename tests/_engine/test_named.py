@@ -41,7 +41,7 @@ def values_sent(signal: Signal, sender: Any) -> list[str]:
     return [value for _, value in signal.send(sender)]
 
 
-def test_sender_bound_after_connecting_is_heard(name: str) -> None:
+def test_sender_bound_after_connecting_is_received(name: str) -> None:
     signal, shop = Signal(), Shop()
     signal.connect(hear, sender=named(name))
     assert values_sent(signal, shop) == []
@@ -53,7 +53,7 @@ def test_sender_bound_after_connecting_is_heard(name: str) -> None:
     assert list(signal.receivers_for(shop)) == [hear]
 
 
-def test_sender_bound_before_connecting_is_heard(name: str) -> None:
+def test_sender_bound_before_connecting_is_received(name: str) -> None:
     signal, shop = Signal(), Shop()
     named(name).bind(shop)
     gc.collect()
@@ -62,7 +62,7 @@ def test_sender_bound_before_connecting_is_heard(name: str) -> None:
     assert values_sent(signal, shop) == ["heard"]
 
 
-def test_others_are_not_heard(name: str) -> None:
+def test_others_are_not_received(name: str) -> None:
     signal, shop = Signal(), Shop()
     named(name).bind(shop)
     signal.connect(hear, sender=named(name))
@@ -71,7 +71,7 @@ def test_others_are_not_heard(name: str) -> None:
         assert not signal.has_receivers_for(sender)
 
 
-def test_senders_of_one_name_are_all_heard(name: str) -> None:
+def test_senders_of_one_name_are_all_received(name: str) -> None:
     signal = Signal()
     shops = [Shop() for _ in range(3)]
     named(name).bind(shops[0])
@@ -82,7 +82,7 @@ def test_senders_of_one_name_are_all_heard(name: str) -> None:
     assert named(name).senders == shops
 
 
-def test_names_of_one_sender_are_all_heard(name: str) -> None:
+def test_names_of_one_sender_are_all_received(name: str) -> None:
     signal, shop = Signal(), Shop()
     signal.connect(hear, sender=named(name))
     signal.connect(hear_another, sender=named(name + " again"))
@@ -169,7 +169,7 @@ def test_connection_outlives_the_sender(name: str) -> None:
     assert values_sent(signal, shop) == ["heard"]
 
 
-def test_object_at_the_address_of_a_dead_sender_is_not_heard(name: str) -> None:
+def test_object_at_the_address_of_a_dead_sender_is_not_received(name: str) -> None:
     signal = Signal()
     signal.connect(hear, sender=named(name))
     addresses = set()
@@ -275,7 +275,7 @@ def test_name_that_is_no_string_is_refused(wrong: Any) -> None:
         named(wrong)
 
 
-def test_application_of_a_factory_is_heard_by_its_name() -> None:
+def test_application_of_a_factory_is_received_by_its_name() -> None:
     def create_app() -> flask.Flask:
         app = flask.Flask("shop")
         Signalpost(app)

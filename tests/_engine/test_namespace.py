@@ -38,7 +38,7 @@ def test_namespace_keeps_its_signals() -> None:
     assert watched() is namespace.signal("order-placed")
 
 
-def test_signal_of_a_namespace_knows_its_name() -> None:
+def test_signal_of_a_namespace_has_its_name() -> None:
     placed = Namespace().signal("order-placed")
     assert isinstance(placed, NamedSignal)
     assert placed.name == "order-placed"

@@ -36,7 +36,7 @@ def values_sent(signal: Signal, sender: Any = None, **payload: Any) -> list[Any]
     return [value for _, value in signal.send(sender, **payload)]
 
 
-def test_signals_that_are_there_are_heard() -> None:
+def test_signals_that_are_there_are_received() -> None:
     namespace = Namespace()
     opened, closed = namespace.signal("opened"), namespace.signal("closed")
     namespace.connect(hear)
@@ -44,26 +44,26 @@ def test_signals_that_are_there_are_heard() -> None:
     assert values_sent(closed) == ["closed"]
 
 
-def test_signals_that_come_later_are_heard() -> None:
+def test_signals_that_come_later_are_received() -> None:
     namespace = Namespace()
     namespace.connect(hear)
     assert values_sent(namespace.signal("opened")) == ["opened"]
 
 
-def test_signals_of_other_namespaces_are_not_heard() -> None:
+def test_signals_of_other_namespaces_are_not_received() -> None:
     namespace, other = Namespace(), Namespace()
     namespace.connect(hear)
     assert values_sent(other.signal("opened")) == []
 
 
-def test_signal_is_told_beside_the_payload() -> None:
+def test_signal_is_passed_in_addition_to_the_payload() -> None:
     namespace = Namespace()
     namespace.connect(give_all)
     opened = namespace.signal("opened")
     assert values_sent(opened, door=1) == [{"door": 1, "signal": opened}]
 
 
-def test_every_way_of_sending_tells_the_signal() -> None:
+def test_every_way_of_sending_passes_the_signal() -> None:
     namespace = Namespace()
     namespace.connect(give_all)
     opened = namespace.signal("opened")
@@ -71,7 +71,7 @@ def test_every_way_of_sending_tells_the_signal() -> None:
     assert outcome.value == {"door": 1, "signal": opened}
 
 
-def test_signal_is_told_beside_a_declared_payload() -> None:
+def test_signal_is_passed_in_addition_to_a_declared_payload() -> None:
     def read_door(sender: Any, door: int, signal: NamedSignal) -> tuple[int, str]:
         return door, signal.name
 
@@ -95,7 +95,7 @@ def test_payload_may_be_declared_after_connecting() -> None:
     assert values_sent(opened, door=1, time=2) == [(1, "opened")]
 
 
-def test_receivers_that_are_not_of_the_namespace_are_not_told() -> None:
+def test_receivers_that_are_not_of_the_namespace_are_not_reported() -> None:
     namespace = Namespace()
     opened = namespace.signal("opened")
     namespace.connect(hear_another)
@@ -145,7 +145,7 @@ def test_connecting_again_keeps_a_strong_connection_strong() -> None:
 
 
 @pytest.mark.parametrize("sender", ["app", 7, None, False, Owner, Owner(), []])
-def test_only_the_given_sender_is_heard(sender: Any) -> None:
+def test_only_the_given_sender_is_received(sender: Any) -> None:
     namespace = Namespace()
     opened = namespace.signal("opened")
     namespace.connect(hear, sender=sender)
@@ -163,7 +163,7 @@ def test_bound_method_may_be_the_sender() -> None:
     assert values_sent(opened, owner) == []
 
 
-def test_several_senders_are_heard_and_disconnected_one_by_one() -> None:
+def test_several_senders_are_received_and_disconnected_one_by_one() -> None:
     namespace = Namespace()
     namespace.connect(hear, sender="app")
     namespace.connect(hear, sender="api")
@@ -283,7 +283,7 @@ def test_misfit_is_connected_to_none() -> None:
     ],
     ids=["no signal", "signal by position only", "signal in the place of the sender"],
 )
-def test_receiver_that_cannot_be_told_the_signal_is_refused(receiver: Any) -> None:
+def test_receiver_that_cannot_take_the_signal_is_refused(receiver: Any) -> None:
     namespace = Namespace()
     opened = namespace.signal("opened")
     with pytest.raises(PayloadError) as refusal:
@@ -298,14 +298,14 @@ def test_something_else_than_a_callable_is_refused(weak: bool) -> None:
         Namespace().connect(7, weak=weak)  # type: ignore[type-var]  # wrong on purpose
 
 
-def test_signal_put_into_the_namespace_is_heard() -> None:
+def test_signal_put_into_the_namespace_is_received() -> None:
     namespace = Namespace()
     namespace.connect(hear)
     namespace["opened"] = NamedSignal("ready made")
     assert values_sent(namespace.signal("opened")) == ["ready made"]
 
 
-def test_signal_put_in_twice_is_heard_once() -> None:
+def test_signal_put_in_twice_is_received_once() -> None:
     namespace, opened = Namespace(), NamedSignal("opened")
     namespace.connect(hear)
     namespace["opened"] = opened
@@ -313,7 +313,7 @@ def test_signal_put_in_twice_is_heard_once() -> None:
     assert values_sent(opened) == ["opened"]
 
 
-def test_signals_of_an_update_are_heard() -> None:
+def test_signals_of_an_update_are_received() -> None:
     namespace = Namespace()
     namespace.connect(hear)
     namespace.update(opened=NamedSignal("opened"))

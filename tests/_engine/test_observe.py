@@ -81,7 +81,7 @@ every_way = pytest.mark.parametrize(
 
 
 @every_way
-def test_delivery_says_who_heard_whom(way: Callable[[Signal], None]) -> None:
+def test_delivery_has_signal_sender_and_receiver(way: Callable[[Signal], None]) -> None:
     signal = Signal()
     signal.connect(hear)
     seen: list[Delivery] = []

@@ -287,7 +287,7 @@ def test_refusal_names_what_was_sent_and_what_is_missing() -> None:
         signal.send("app", response=1)
 
 
-def test_declaration_is_not_checked_while_nobody_is_connected() -> None:
+def test_declaration_is_not_checked_without_receivers() -> None:
     def receiver(app: Any, **extra: Any) -> None: ...
 
     signal = declared("exchange")

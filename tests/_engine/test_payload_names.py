@@ -84,7 +84,7 @@ def test_signal_is_refused_where_receivers_of_a_namespace_get_it(declare: Any) -
 
 
 @pytest.mark.parametrize("declare", DECLARING[:2], ids=["signal", "named"])
-def test_signal_is_accepted_where_nobody_else_sends_it(declare: Any) -> None:
+def test_signal_is_accepted_if_no_other_code_sends_it(declare: Any) -> None:
     def receiver(sender: Any, signal: Any) -> Any:
         return signal
 

@@ -219,7 +219,7 @@ def test_proxy_that_can_be_resolved_is_not_reported() -> None:
     assert receives(signal, app)
 
 
-def test_proxy_stands_for_its_object_of_the_moment() -> None:
+def test_proxy_represents_its_object_of_the_moment() -> None:
     signal, one, other = Signal(), Shop(), Shop()
     current = [one]
     proxy: Any = LocalProxy(lambda: current[0])

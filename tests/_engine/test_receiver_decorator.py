@@ -20,7 +20,7 @@ class Base: ...
 class Derived(Base): ...
 
 
-def test_one_signal_is_heard() -> None:
+def test_one_signal_is_received() -> None:
     signal = Signal()
 
     @receiver(signal)
@@ -31,7 +31,7 @@ def test_one_signal_is_heard() -> None:
 
 
 @pytest.mark.parametrize("collection", [list, tuple, set, iter])
-def test_several_signals_are_heard(collection: Any) -> None:
+def test_several_signals_are_received(collection: Any) -> None:
     signals = [Signal() for _ in range(3)]
 
     @receiver(collection(signals))
@@ -102,7 +102,7 @@ def test_one_call_is_one_call_of_each_signal() -> None:
     assert calls == ["first", "first"]
 
 
-def test_subclasses_of_a_sender_are_heard() -> None:
+def test_subclasses_of_a_sender_are_received() -> None:
     signal = Signal()
 
     @receiver(signal, sender=Base, subclasses=True)
@@ -111,7 +111,7 @@ def test_subclasses_of_a_sender_are_heard() -> None:
     assert signal.send(Derived) == [(hear, None)]
 
 
-def test_receiver_is_held_weakly_unless_told_otherwise() -> None:
+def test_receiver_is_held_weakly_by_default() -> None:
     def connect_two() -> None:
         @receiver(signal)
         def weak(sender: Any) -> str:
@@ -133,7 +133,7 @@ def test_something_else_than_signals_is_refused(wrong: Any) -> None:
         receiver(wrong)
 
 
-def test_refusal_says_what_came() -> None:
+def test_refusal_shows_what_came() -> None:
     with pytest.raises(TypeError, match=r"takes a signal or several, got 'opened'"):
         receiver([Signal(), "opened"])  # type: ignore[list-item]  # wrong on purpose
 

@@ -131,7 +131,7 @@ def test_sends_and_questions_are_answered_as_things_are(
         observation.stop()
 
 
-def test_a_connection_is_told_though_nobody_has_sent() -> None:
+def test_a_connection_is_reported_before_any_send() -> None:
     shop = Shop()
     shop.signal.connect(shop.receivers[0])
     shop.check_heard()
@@ -141,7 +141,7 @@ def test_a_connection_is_told_though_nobody_has_sent() -> None:
     shop.check_heard()
 
 
-def test_a_change_of_any_of_several_signals_is_told() -> None:
+def test_a_change_of_any_of_several_signals_is_reported() -> None:
     first, second = Signal(), Signal()
     generation = generation_of((first, second))
     for signal in (first, second, first):
@@ -190,9 +190,7 @@ def test_what_was_called_before_is_not_called_for_that(step: str) -> None:
 
 @pytest.mark.parametrize("sender", [ANY, "shop"])
 @pytest.mark.parametrize("step", ["connect", "disconnect", "die"])
-def test_who_asks_in_the_middle_of_a_change_knows_in_the_end(
-    sender: Any, step: str
-) -> None:
+def test_a_check_during_a_change_is_right_at_the_end(sender: Any, step: str) -> None:
     line = lines = 0
     while lines >= line:
         line += 1

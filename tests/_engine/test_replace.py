@@ -123,7 +123,7 @@ def test_replaced_receiver_is_let_go() -> None:
     assert values_sent(signal) == ["new"]
 
 
-def test_new_receiver_is_held_as_its_own_connect_says() -> None:
+def test_new_receiver_is_held_as_its_own_connect_demands() -> None:
     signal, old, new = Signal(), give("old"), give("new")
     signal.connect(old, dispatch_uid="uid", weak=False)
     signal.connect(new, dispatch_uid="uid", replace=True)

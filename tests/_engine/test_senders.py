@@ -222,7 +222,7 @@ def test_connected_sender_is_not_kept_alive() -> None:
     assert watched() is None
 
 
-def test_receiver_of_any_hears_every_sender() -> None:
+def test_receiver_of_any_receives_every_sender() -> None:
     signal = Signal()
     signal.connect(ignore)
     senders: list[Any] = [None, 0, "app", Owner(), [], ignore]

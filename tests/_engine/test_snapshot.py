@@ -39,7 +39,7 @@ def test_receiver_disconnected_before_its_turn_is_skipped() -> None:
     assert not calls
 
 
-def test_receiver_disconnected_from_one_sender_still_hears_any() -> None:
+def test_receiver_disconnected_from_one_sender_still_receives_any() -> None:
     signal = Signal()
     calls: list[str] = []
 
@@ -74,7 +74,7 @@ def test_receiver_dead_before_its_turn_is_skipped() -> None:
     assert not calls
 
 
-def test_receiver_that_disconnects_itself_stops_nobody() -> None:
+def test_receiver_that_disconnects_itself_does_not_stop_others() -> None:
     signal = Signal()
     calls: list[str] = []
 
@@ -92,7 +92,7 @@ def test_receiver_that_disconnects_itself_stops_nobody() -> None:
     assert calls == ["first", "second", "second"]
 
 
-def test_cleared_signal_calls_nobody_who_is_left() -> None:
+def test_cleared_signal_calls_no_receiver() -> None:
     signal = Signal()
     calls: list[str] = []
 

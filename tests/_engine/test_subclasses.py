@@ -46,7 +46,7 @@ def values_sent(signal: Signal, sender: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("sender", [Base, Derived, DerivedAgain, DerivedTwice])
-def test_class_and_subclasses_are_heard(sender: type) -> None:
+def test_class_and_subclasses_are_received(sender: type) -> None:
     signal = Signal()
     signal.connect(hear, sender=Base, subclasses=True)
     assert signal.has_receivers_for(sender)
@@ -58,7 +58,7 @@ def test_class_and_subclasses_are_heard(sender: type) -> None:
 @pytest.mark.parametrize(
     "sender", [Unrelated, Mixin, object, type, Base(), Derived(), None, "Base", 7, ANY]
 )
-def test_nobody_else_is_heard(sender: Any) -> None:
+def test_no_other_sender_is_received(sender: Any) -> None:
     signal = Signal()
     signal.connect(hear, sender=Base, subclasses=True)
     signal.send(Derived)
@@ -68,7 +68,7 @@ def test_nobody_else_is_heard(sender: Any) -> None:
     assert list(signal.receivers_for(sender)) == []
 
 
-def test_subclasses_are_not_heard_unless_asked_for() -> None:
+def test_subclasses_are_not_received_by_default() -> None:
     signal = Signal()
     signal.connect(hear, sender=Base)
     signal.connect(hear_another, sender=Mixin, subclasses=True)
@@ -77,13 +77,13 @@ def test_subclasses_are_not_heard_unless_asked_for() -> None:
     assert values_sent(signal, Base) == ["heard"]
 
 
-def test_base_class_is_not_heard() -> None:
+def test_base_class_is_not_received() -> None:
     signal = Signal()
     signal.connect(hear, sender=Derived, subclasses=True)
     assert values_sent(signal, Base) == []
 
 
-def test_class_made_after_connecting_is_heard() -> None:
+def test_class_made_after_connecting_is_received() -> None:
     signal = Signal()
     signal.connect(hear, sender=Base, subclasses=True)
     assert values_sent(signal, Base) == ["heard"]
@@ -93,7 +93,7 @@ def test_class_made_after_connecting_is_heard() -> None:
     assert values_sent(signal, Late) == ["heard"]
 
 
-def test_subclass_that_has_sent_is_heard_from_a_later_connection_on() -> None:
+def test_subclass_that_has_sent_is_received_from_a_later_connection_on() -> None:
     signal = Signal()
     signal.connect(hear_another, sender=Unrelated)
     assert values_sent(signal, Derived) == []
@@ -156,7 +156,7 @@ def test_own_connection_outlives_the_inherited_one() -> None:
     assert values_sent(signal, DerivedAgain) == []
 
 
-def test_own_connection_made_after_a_send_is_heard() -> None:
+def test_own_connection_made_after_a_send_is_received() -> None:
     signal = Signal()
     signal.connect(hear, sender=Base, subclasses=True)
     assert values_sent(signal, Derived) == ["heard"]
@@ -238,7 +238,7 @@ def test_something_else_than_a_class_is_refused(sender: Any) -> None:
     assert not signal.receivers
 
 
-def test_decorated_function_hears_subclasses() -> None:
+def test_decorated_function_receives_subclasses() -> None:
     signal = Signal()
 
     @signal.connect_via(Base, subclasses=True)

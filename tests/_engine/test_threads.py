@@ -203,7 +203,7 @@ def test_all_threads_get_one_signal_about_a_signal(problems: list[str]) -> None:
     assert all(seen == found[0] for seen in found)
 
 
-def test_receiver_at_work_holds_up_nobody(problems: list[str]) -> None:
+def test_running_receiver_does_not_block_others(problems: list[str]) -> None:
     def receiver(sender: Any) -> None:
         turns.wait(PATIENCE_SECONDS)
         turns.wait(PATIENCE_SECONDS)

@@ -24,7 +24,7 @@ def test_each_row_has_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(re.findall(r"^with an event .*  [+-]\d+\.\d$", printed, re.M)) == 2
 
 
-def test_without_redis_the_message_says_how_to_get_it(
+def test_without_redis_the_message_shows_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("celery")

@@ -111,7 +111,7 @@ def test_requests_are_measured_without_the_rest(
     assert "bytes a connection" not in run[1]
 
 
-def test_versions_of_what_watches_requests_are_told(
+def test_versions_of_the_peers_are_printed(
     run: tuple[dict[str, t.Any], str],
 ) -> None:
     assert f"werkzeug {run[0]['packages']['werkzeug']}" in run[1]

@@ -35,12 +35,12 @@ def test_dotted_names_are_tables_in_each_other(mapping: dict[str, t.Any]) -> Non
     assert len(configuration) == 1
 
 
-def test_a_dotted_key_below_the_top_is_found_as_it_stands() -> None:
+def test_a_dotted_key_below_the_top_is_found_unchanged() -> None:
     configuration = Configuration.from_mapping({"shop": {"a.b": {"c.d": 1}, "a": {}}})
     assert configuration["shop.a.b.c.d"] == 1
 
 
-def test_what_is_missing_says_what_there_is() -> None:
+def test_a_missing_name_lists_the_known_ones() -> None:
     configuration = Configuration.from_mapping({"shop": {"days": 3}}, "a test")
     assert configuration.get("shop.audit", 7) == 7
     with pytest.raises(KeyError) as raised:

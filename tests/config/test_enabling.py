@@ -29,7 +29,7 @@ from tests.wsgi.serving import hello
 from tests.wsgi.serving import Server
 
 
-def test_what_is_named_hears_the_application() -> None:
+def test_a_named_receiver_receives_from_the_application() -> None:
     shop = Shop()
     enabled = load({"here:Audit": {"days": 7}}, shop)
     audit = enabled["here:Audit"].receiver
@@ -40,7 +40,7 @@ def test_what_is_named_hears_the_application() -> None:
     assert audit.given["days"] == 7
 
 
-def test_a_middleware_stands_for_its_sender() -> None:
+def test_a_middleware_represents_its_sender() -> None:
     app = SignalMiddleware(hello)
     audit = load({"here:Audit": True}, app)["here:Audit"].receiver
     Server().serve(app, path="/a")
@@ -49,7 +49,7 @@ def test_a_middleware_stands_for_its_sender() -> None:
     enabled_for(app).disable_all()
 
 
-def test_what_is_enabled_tells_about_itself() -> None:
+def test_an_enabled_receiver_describes_itself() -> None:
     enabled = load({"here:Audit": {"days": 7}, "here:record_nothing": True})
     audit = enabled["here:Audit"]
     assert (audit.name, audit.path) == ("here:Audit", "here:Audit")
@@ -79,7 +79,7 @@ def test_a_receiver_set_to_false_is_not_even_imported() -> None:
     assert len(load({"no.such:thing": False, "prometheus": False})) == 0
 
 
-def test_a_function_hears_the_signal_that_it_is_given() -> None:
+def test_a_function_receives_the_signal_that_it_is_given() -> None:
     shop = Shop()
     enabled = load({"here:record": {"signal": "exchange-closed"}}, shop)
     Server().serve(SignalMiddleware(hello, sender=shop))
@@ -88,7 +88,7 @@ def test_a_function_hears_the_signal_that_it_is_given() -> None:
     assert hearing(shop) == [record]
 
 
-def test_a_class_without_hears_is_made_and_given_a_signal() -> None:
+def test_a_class_without_signals_is_made_and_given_a_signal() -> None:
     shop = Shop()
     options = {"signal": "exchange-opened", "days": 7}
     plain = load({"here:Plain": options}, shop)["here:Plain"].receiver
@@ -159,7 +159,7 @@ def test_applications_are_enabled_apart() -> None:
     assert not hearing(one)
 
 
-def test_receivers_need_nobody_to_hold_them() -> None:
+def test_receivers_stay_without_another_reference() -> None:
     shop = Shop()
     load({"here:Audit": True}, shop)
     gc.collect()

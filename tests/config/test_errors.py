@@ -21,7 +21,7 @@ from tests.config.receivers import new_shop
 from tests.config.receivers import Shop
 
 
-def test_an_error_tells_file_line_section_and_key(write: Write) -> None:
+def test_an_error_shows_file_line_section_and_key(write: Write) -> None:
     path = write(
         "a.toml",
         """\

@@ -84,7 +84,7 @@ def test_an_error_takes_the_format_back() -> None:
     assert logging.getLogger("signalpost").handlers == []
 
 
-def test_a_line_that_cannot_be_written_is_told_as_by_logging(
+def test_a_line_that_cannot_be_written_is_reported_as_by_logging(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shop = Shop()

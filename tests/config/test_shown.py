@@ -189,9 +189,7 @@ def test_what_is_no_secret_is_shown_as_it_is(value: object) -> None:
         (["status", "route", "method"], "['status', 'route', 'method']"),
     ],
 )
-def test_what_stands_beside_the_name_of_a_secret_is_one(
-    value: object, text: str
-) -> None:
+def test_a_value_next_to_the_name_of_a_secret_is_one(value: object, text: str) -> None:
     assert shown(x=value) == {"x": text}
 
 

@@ -100,7 +100,7 @@ def serve(*shops: Shop) -> None:
         Server().serve(SignalMiddleware(shop))
 
 
-def test_statements_of_a_request_stand_on_its_line(
+def test_statements_of_a_request_are_on_its_line(
     shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
     enable(shop, sqlalchemy=True, sql_totals=True, latency=True)
@@ -113,7 +113,7 @@ def test_statements_of_a_request_stand_on_its_line(
     assert fields["sql_duration_seconds"] > 0
 
 
-def test_one_statement_is_told_as_one(
+def test_one_statement_is_reported_as_one(
     shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
     enable(shop, sqlalchemy=True, sql_totals=True, latency=True)
@@ -142,7 +142,7 @@ def test_two_applications_count_each_statement_once(shop: Shop, cafe: Shop) -> N
     assert [one and one.count for one in totals] == [2, 3]
 
 
-def test_a_receiver_hears_the_statements_of_its_own_application(
+def test_a_receiver_receives_the_statements_of_its_own_application(
     shop: Shop, cafe: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
     enable(shop, sqlalchemy=True, sql={"slow_seconds": 0})
@@ -150,7 +150,7 @@ def test_a_receiver_hears_the_statements_of_its_own_application(
     assert len(caplog.messages) == 2
 
 
-def test_a_statement_outside_of_any_exchange_is_heard(
+def test_a_statement_outside_of_any_exchange_is_received(
     shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
     enable(shop, sqlalchemy=True, sql={"slow_seconds": 0})
@@ -171,7 +171,7 @@ def test_commit_that_fails_is_logged_and_counted(
     assert totals.failed == 1
 
 
-def test_repetitions_are_reported_though_nobody_hears_exchanges(
+def test_repetitions_are_reported_without_receivers_of_exchanges(
     shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
     enable(shop, sqlalchemy=True, sql_repeats={"most_times": 1})
@@ -180,7 +180,7 @@ def test_repetitions_are_reported_though_nobody_hears_exchanges(
     assert line.startswith("GET / repeated 2 times at=")
 
 
-def test_statements_have_their_exchange_though_one_engine_alone_is_heard(
+def test_statements_have_their_exchange_though_one_engine_alone_is_received(
     shop: Shop,
 ) -> None:
     enable(shop, sqlalchemy=True)
@@ -194,7 +194,7 @@ def test_statements_have_their_exchange_though_one_engine_alone_is_heard(
     assert [exchange.path for exchange in found] == ["/", "/"]
 
 
-def test_there_is_no_exchange_while_nobody_hears_of_one(shop: Shop) -> None:
+def test_there_is_no_exchange_without_receivers(shop: Shop) -> None:
     found: list[object] = []
 
     def ask(environ: t.Any, start_response: t.Any) -> list[bytes]:
@@ -225,7 +225,7 @@ heard: list[str] = []
     ("receiver", "expected"),
     [("record_statement", "SELECT 1"), ("record_all", "SELECT 1 within /")],
 )
-def test_a_receiver_of_ones_own_hears_statements(
+def test_a_receiver_of_ones_own_receives_statements(
     shop: Shop, receiver: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard.clear()
@@ -235,7 +235,7 @@ def test_a_receiver_of_ones_own_hears_statements(
     assert heard == [expected, expected]
 
 
-def test_a_receiver_of_ones_own_hears_that_the_configuration_is_read(
+def test_a_receiver_of_ones_own_receives_that_the_configuration_is_read(
     shop: Shop,
 ) -> None:
     heard.clear()
@@ -244,7 +244,7 @@ def test_a_receiver_of_ones_own_hears_that_the_configuration_is_read(
     assert heard == ["Shop"]
 
 
-def test_what_is_disabled_hears_no_statement(
+def test_a_disabled_receiver_receives_no_statement(
     shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
     enabled = enable(shop, sqlalchemy=True, sql={"slow_seconds": 0})
@@ -289,7 +289,7 @@ def test_what_was_paused_goes_on(shop: Shop) -> None:
     assert len(sent) == 1
 
 
-def test_values_are_sent_if_the_configuration_says_so(shop: Shop) -> None:
+def test_values_are_sent_if_the_configuration_asks_for_them(shop: Shop) -> None:
     enable(shop, sqlalchemy={"with_parameters": True})
     with capture(sql_executed) as sent, shop._engine.connect() as connection:
         connection.execute(sa.text("SELECT :name"), {"name": "blue"})

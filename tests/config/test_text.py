@@ -44,7 +44,7 @@ def given_by_ini(write: Write, text: str) -> dict[str, t.Any]:
         ("untold = yes", "yes"),
     ],
 )
-def test_text_is_converted_as_the_annotation_says(
+def test_text_is_converted_by_its_annotation(
     text: str, value: object, write: Write
 ) -> None:
     name = text.partition(" ")[0]
@@ -74,7 +74,7 @@ def test_text_that_cannot_be_converted_is_refused(
     )
 
 
-def test_text_is_converted_as_the_default_says_without_an_annotation(
+def test_text_is_converted_by_its_default_without_an_annotation(
     write: Write,
 ) -> None:
     path = write(
@@ -116,6 +116,6 @@ def test_a_logger_is_named_in_any_source() -> None:
     assert given["sink"] == "shop.audit"
 
 
-def test_a_class_that_tells_no_options_is_given_them() -> None:
+def test_a_class_without_known_options_is_given_them() -> None:
     error = refusal({"builtins:dict": {"signal": "exchange-closed", "days": 7}})
     assert "it cannot be connected" in str(error)

@@ -64,7 +64,7 @@ def test_receivers_as_json_are_one_document(run: Run) -> None:
         ("shop.ini", "[signalpost]\nformat = text\n[signalpost.receivers]\n"),
     ],
 )
-def test_a_right_file_is_told_with_code_0(
+def test_a_right_file_is_reported_with_code_0(
     run: Run, folder: Path, name: str, text: str
 ) -> None:
     (folder / name).write_text(f"{text}latency =\n" if "ini" in name else text)
@@ -172,7 +172,7 @@ def test_init_writes_to_standard_output_without_a_file(run: Run, folder: Path) -
     )
 
 
-def test_init_writes_a_file_and_says_where(run: Run, folder: Path) -> None:
+def test_init_writes_a_file_and_prints_its_path(run: Run, folder: Path) -> None:
     code, out, _ = run("init", "shop.toml")
     assert code == 0
     assert out.startswith("Wrote shop.toml. For Flask, write app.config[")

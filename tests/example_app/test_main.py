@@ -96,7 +96,7 @@ def refusal(tmp_path: Path, port: str, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
-def test_serves_and_says_what_it_is_doing(tmp_path: Path, by: signal.Signals) -> None:
+def test_it_serves_and_prints_its_address(tmp_path: Path, by: signal.Signals) -> None:
     with started(tmp_path, PORT="0") as process:
         server = Server(process)
         asked = urllib.request.Request(
@@ -126,7 +126,7 @@ def get(url: str) -> str:
         return str(answer.read().decode())
 
 
-def test_failure_is_told_by_its_receiver_alone(tmp_path: Path) -> None:
+def test_failure_is_reported_by_its_receiver_alone(tmp_path: Path) -> None:
     with started(tmp_path, PORT="0") as process:
         server = Server(process)
         with pytest.raises(urllib.error.HTTPError, match="500") as refused:
@@ -157,7 +157,7 @@ def test_page_that_repeats_a_statement_is_reported(tmp_path: Path) -> None:
     assert "in product.reviews" in line
 
 
-def test_behind_gunicorn_the_workers_signals_are_told(tmp_path: Path) -> None:
+def test_behind_gunicorn_the_workers_signals_are_reported(tmp_path: Path) -> None:
     with started(tmp_path, BY_GUNICORN, PORT="0") as process:
         server = Server(process)
         assert "Brass bell" in get(server.url)
@@ -239,7 +239,7 @@ def test_another_file_chooses_other_receivers_and_their_format(tmp_path: Path) -
         ("[signalpost\n", "not TOML"),
     ],
 )
-def test_mistake_in_the_file_is_told_in_one_line(
+def test_mistake_in_the_file_is_reported_in_one_line(
     tmp_path: Path, text: str, reason: str
 ) -> None:
     config = tmp_path / "wrong.toml"
@@ -275,7 +275,7 @@ def test_commands_of_the_readme_know_the_shop(tmp_path: Path) -> None:
     assert checked.startswith("The configuration is right; it enables latency, ")
 
 
-def test_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:
+def test_port_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         err = refusal(tmp_path, str(port))
@@ -289,7 +289,7 @@ def test_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "port", ["http", "-1", "65536", "80.5", "\N{SUPERSCRIPT TWO}", " ", "0000000065536"]
 )
-def test_bad_port_is_told_in_one_line(tmp_path: Path, port: str) -> None:
+def test_bad_port_is_reported_in_one_line(tmp_path: Path, port: str) -> None:
     err = refusal(tmp_path, port)
     assert err.startswith("example_app: PORT must be a number from 0 to 65535, got ")
     assert err.count("\n") == 1

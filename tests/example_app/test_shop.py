@@ -58,7 +58,7 @@ def test_second_start_keeps_what_the_database_holds(
     assert len(open_shop().get("/").html.select(".card")) == 1
 
 
-def test_reviews_stand_with_their_products(browser: TestApp) -> None:
+def test_reviews_are_shown_with_their_products(browser: TestApp) -> None:
     page = browser.get("/reviews")
     assert text_of(page, "section .reviews li").startswith("★★★★★The fog came.")
     assert len(page.html.select("section")) == 8
@@ -231,7 +231,7 @@ def test_export_survives_a_client_that_leaves(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("config", ["signalpost.toml", None])
-def test_export_that_is_left_releases_its_connection_whoever_hears(
+def test_export_that_is_left_releases_its_connection_with_any_receiver(
     open_shop: Callable[..., TestApp], config: str | None
 ) -> None:
     app = open_shop(SIGNALPOST_CONFIG=config).app
@@ -297,7 +297,7 @@ def test_failure_is_logged_once_and_then_counted(
     assert "GET /fail - view example_app.shop.CollapsedShelfError at=" in lines[0]
 
 
-def test_applications_are_heard_apart(
+def test_applications_are_received_separately(
     open_shop: Callable[..., TestApp],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,

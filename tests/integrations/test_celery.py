@@ -218,7 +218,7 @@ def test_other_objects_are_refused(value: t.Any) -> None:
         connect_celery(value)
 
 
-def test_proxy_stands_for_its_application(finished: list[Work]) -> None:
+def test_proxy_represents_its_application(finished: list[Work]) -> None:
     queue = new_queue()
     queue.set_current()
     import celery

@@ -249,7 +249,7 @@ def test_a_loop_of_another_thread_takes_the_context_of_who_asks_it() -> None:
 
 
 @pytest.mark.parametrize("signal", EXCHANGE_SIGNALS, ids=lambda one: one.name)
-def test_a_receiver_hands_on_the_exchange_that_it_hears_of(signal: t.Any) -> None:
+def test_a_receiver_passes_on_the_exchange_that_it_receives(signal: t.Any) -> None:
     seen: list[object] = []
 
     def ask(sender: object) -> None:
@@ -471,7 +471,7 @@ def paths_of(sent: Iterable[t.Any]) -> dict[str, str | None]:
     }
 
 
-def test_a_statement_of_a_thread_knows_its_exchange_by_a_copy(
+def test_a_statement_of_a_thread_has_its_exchange_by_a_copy(
     engine: t.Any, pool: ThreadPoolExecutor
 ) -> None:
     def view() -> None:
@@ -488,7 +488,7 @@ def test_a_statement_of_a_thread_knows_its_exchange_by_a_copy(
     assert paths_of(sent) == {"SELECT 1": "/a", "SELECT 2": "/a", "SELECT 3": None}
 
 
-def test_a_statement_that_fails_in_a_thread_knows_its_exchange(
+def test_a_statement_that_fails_in_a_thread_has_its_exchange(
     engine: t.Any, pool: ThreadPoolExecutor
 ) -> None:
     def view() -> None:
@@ -548,7 +548,7 @@ def test_a_statement_after_the_close_has_no_exchange(
     assert paths_of(sent) == {"SELECT 1": "/a", "SELECT 2": None}
 
 
-def test_a_statement_in_a_body_knows_its_exchange(engine: t.Any) -> None:
+def test_a_statement_in_a_body_has_its_exchange(engine: t.Any) -> None:
     def view() -> Iterable[bytes]:
         context = copy_context()
 

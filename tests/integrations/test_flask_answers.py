@@ -141,7 +141,7 @@ def test_an_answer_that_flask_traps_stays_a_failure(*, propagates: bool) -> None
     assert exchange_of(sent).outcome == ("error" if propagates else "complete")
 
 
-def test_an_answer_raised_in_a_body_is_a_failure_as_nobody_can_give_it() -> None:
+def test_a_response_raised_in_a_body_is_a_failure_as_it_cannot_be_sent() -> None:
     def chunks() -> t.Any:
         yield b"one"
         flask.abort(404)

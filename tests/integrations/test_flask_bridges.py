@@ -41,14 +41,18 @@ def app() -> flask.Flask:
     return app
 
 
-def test_flasks_signals_are_not_heard_while_nobody_hears_ours(app: flask.Flask) -> None:
+def test_flasks_signals_are_not_received_while_ours_have_no_receiver(
+    app: flask.Flask,
+) -> None:
     assert bridged(app) == set()
     TestApp(app).get("/hello")
     assert bridged(app) == set()
 
 
 @pytest.mark.parametrize("signal", FLASKS, ids=lambda one: one.name)
-def test_what_is_heard_is_bridged(app: flask.Flask, signal: NamedSignal) -> None:
+def test_signals_with_receivers_are_bridged(
+    app: flask.Flask, signal: NamedSignal
+) -> None:
     with signal.connected_to(hear, app):
         assert signal.name.replace("-", "_") in bridged(app)
     assert bridged(app) == set()
@@ -171,7 +175,7 @@ def test_an_app_that_is_not_set_up_sends_nothing(app: flask.Flask) -> None:
     assert sent == []
 
 
-def test_a_flask_receiver_of_somebody_elses_is_left_alone(app: flask.Flask) -> None:
+def test_a_flask_receiver_of_another_package_is_left_alone(app: flask.Flask) -> None:
     heard: list[object] = []
 
     def other(sender: object, **extra: t.Any) -> None:
@@ -184,7 +188,7 @@ def test_a_flask_receiver_of_somebody_elses_is_left_alone(app: flask.Flask) -> N
     assert heard == [app]
 
 
-def test_a_receiver_connected_in_a_view_hears_what_follows(app: flask.Flask) -> None:
+def test_a_receiver_connected_in_a_view_receives_what_follows(app: flask.Flask) -> None:
     heard: list[str] = []
 
     def note(sender: object) -> None:
@@ -199,7 +203,7 @@ def test_a_receiver_connected_in_a_view_hears_what_follows(app: flask.Flask) -> 
     assert heard == ["torn down"]
 
 
-def test_a_receiver_disconnected_in_a_view_hears_no_more(app: flask.Flask) -> None:
+def test_a_receiver_disconnected_in_a_view_receives_no_more(app: flask.Flask) -> None:
     def disconnect() -> str:
         request_tearing_down.disconnect(keep, app)
         return "disconnected"

@@ -368,7 +368,7 @@ def test_nothing_is_bridged_without_an_application() -> None:
 
 
 @pytest.mark.parametrize("is_own_first", [True, False])
-def test_a_receiver_is_called_once_whoever_it_is_connected_to(
+def test_a_receiver_is_called_once_for_any_sender(
     app: flask.Flask, other: flask.Flask, receiver: Receiver, *, is_own_first: bool
 ) -> None:
     senders = [app, ANY] if is_own_first else [ANY, app]

@@ -176,7 +176,7 @@ def test_flask_finds_the_commands_by_itself() -> None:
     }
 
 
-def test_help_says_in_whole_sentences_what_there_is() -> None:
+def test_help_has_whole_sentences() -> None:
     output = printed(flask.Flask("bare"), "--help")
     assert [line.split()[0] for line in output.splitlines()[-6:]] == [
         *("check", "init", "list", "live", "receivers", "watch")
@@ -234,7 +234,7 @@ def test_a_receiver_of_a_with_block_has_no_line() -> None:
     ]
 
 
-def test_calls_are_told_once_they_were_observed() -> None:
+def test_calls_are_reported_once_they_were_observed() -> None:
     app = new_app()
     message_flashed.connect(hear, app)
     outputs = []
@@ -279,7 +279,7 @@ def test_hundreds_of_receivers_have_a_line_each() -> None:
     assert len(lines) == 300
 
 
-def test_what_can_be_enabled_is_told_with_options() -> None:
+def test_available_receivers_are_listed_with_options() -> None:
     lines = printed(new_app(), "receivers").splitlines()
     first = lines.index("off referrers(paths=None, logger=None)")
     assert lines[first + 1] == (
@@ -291,7 +291,7 @@ def test_what_can_be_enabled_is_told_with_options() -> None:
     ]
 
 
-def test_a_token_is_not_told() -> None:
+def test_a_token_is_not_reported() -> None:
     options = {"token": "open-sesame", "with_sql": False}
     app = new_app(SIGNALPOST_RECEIVERS={"prometheus": options})
     told = printed(app, "receivers")
@@ -300,7 +300,7 @@ def test_a_token_is_not_told() -> None:
     assert "sesame" not in told
 
 
-def test_what_is_enabled_is_told_with_who_asked_for_it() -> None:
+def test_enabled_receivers_are_listed_with_their_source() -> None:
     app = new_app(SIGNALPOST_RECEIVERS={"latency": {"slow_seconds": 0.5}})
     lines = printed(app, "receivers").splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("on"))
@@ -308,7 +308,7 @@ def test_what_is_enabled_is_told_with_who_asked_for_it() -> None:
     assert lines[start + 2] == f"    enabled by {SOURCE} latency, with slow_seconds=0.5"
 
 
-def test_receivers_of_ones_own_are_told_too() -> None:
+def test_receivers_of_ones_own_are_reported_too() -> None:
     classes = {f"{__name__}:Odd": {"first": 1, "second": 2}}
     function = {f"{__name__}:hear": {"signal": "exchange-closed"}}
     output = printed(new_app(SIGNALPOST_RECEIVERS=classes | function), "receivers")
@@ -398,7 +398,7 @@ def result_for(
 
 
 @pytest.mark.parametrize("command", ["check", "watch", "live"])
-def test_a_broken_configuration_is_told_in_one_line(command: str) -> None:
+def test_a_broken_configuration_is_reported_in_one_line(command: str) -> None:
     result = result_for(
         lambda: new_app(SIGNALPOST_RECEIVERS={"latencey": True}), command
     )
@@ -459,7 +459,7 @@ def test_mistakes_of_an_application_are_kept_for_its_command_alone() -> None:
         new_app(SIGNALPOST_RECEIVERS=receivers)
 
 
-def test_a_configuration_error_of_the_applications_own_is_told() -> None:
+def test_a_configuration_error_of_the_applications_own_is_reported() -> None:
     def create() -> flask.Flask:
         app = new_app(SIGNALPOST_RECEIVERS={"latencey": True})
         enabled_for(app).enable("recoder")
@@ -471,7 +471,7 @@ def test_a_configuration_error_of_the_applications_own_is_told() -> None:
 
 
 @pytest.mark.parametrize("command", ["list", "receivers", "check", "watch", "live"])
-def test_an_application_that_is_disabled_is_told(
+def test_an_application_that_is_disabled_is_reported(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIGNALPOST_DISABLED", "1")
@@ -568,7 +568,7 @@ def test_names_of_files_are_escaped(
     assert (name in result.output) is False
 
 
-def test_a_file_that_is_missing_is_told_with_who_named_it(folder: Path) -> None:
+def test_a_missing_file_is_reported_with_the_place_that_names_it(folder: Path) -> None:
     def create() -> flask.Flask:
         return new_app(SIGNALPOST_CONFIG=folder / "shop.toml")
 
@@ -666,7 +666,9 @@ def test_a_wrong_file_is_refused(
     assert output.count("\n") == 1
 
 
-def test_a_module_that_cannot_be_imported_is_told_with_its_line(folder: Path) -> None:
+def test_a_module_that_cannot_be_imported_is_reported_with_its_line(
+    folder: Path,
+) -> None:
     module = folder / "fails_at_import.py"
     module.write_text("days = {}\ndays['kept']\n")
     (folder / "shop.toml").write_text(
@@ -676,7 +678,7 @@ def test_a_module_that_cannot_be_imported_is_told_with_its_line(folder: Path) ->
     assert output.endswith(f"KeyError: 'kept' ({module}, line 2)\n")
 
 
-def test_a_module_that_cannot_read_its_section_is_told_with_its_line(
+def test_a_module_that_cannot_read_its_section_is_reported_with_its_line(
     folder: Path,
 ) -> None:
     def read(configuration: t.Any) -> None:
@@ -846,7 +848,9 @@ def test_ctrl_c_ends_it_with_code_0(watched: flask.Flask, comes: list[Message]) 
     assert result.stderr == f"Watching {watch_folder(watched)} (Ctrl-C ends it)\n\n"
 
 
-def test_what_was_dropped_is_told(watched: flask.Flask, comes: list[Message]) -> None:
+def test_dropped_events_are_reported(
+    watched: flask.Flask, comes: list[Message]
+) -> None:
     comes += [page("/", dropped=3), page("/", dropped=3), page("/", dropped=5)]
     comes += [page("/", process=8, dropped=9), page("/", dropped=6)]
     lines = run(watched, "watch").stderr.splitlines()
@@ -869,7 +873,7 @@ def test_a_folder_may_be_watched_without_an_application(comes: list[Message]) ->
     assert result.stderr.startswith("Watching /tmp/of-the-user ")
 
 
-def test_whose_receiver_is_not_enabled_is_told(comes: list[Message]) -> None:
+def test_the_receiver_that_is_not_enabled_is_reported(comes: list[Message]) -> None:
     notes = run(new_app(), "watch").stderr
     assert notes.startswith("Note: the receiver \"watch\" is not enabled for 'shop',")
 
@@ -925,7 +929,7 @@ def test_a_folder_that_cannot_be_made_is_refused_in_plain_words(
     )
 
 
-def test_a_system_without_unix_sockets_is_told_so(
+def test_a_system_without_unix_sockets_is_reported(
     watched: flask.Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr("socket.AF_UNIX")

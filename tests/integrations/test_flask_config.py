@@ -68,7 +68,7 @@ def test_without_configuration_nothing_is_enabled() -> None:
     assert not hearing(app)
 
 
-def test_receivers_of_the_configuration_hear_the_application(
+def test_receivers_of_the_configuration_receive_from_the_application(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = configured(SIGNALPOST_RECEIVERS={"latency": True, "referrers": False})
@@ -206,7 +206,7 @@ def test_each_app_of_a_factory_has_receivers_of_its_own() -> None:
         assert enabled_for(app) is state_of(app).enabled
 
 
-def test_current_app_is_the_app_that_it_stands_for() -> None:
+def test_current_app_is_its_application() -> None:
     app = configured(SIGNALPOST_RECEIVERS={"latency": True})
     with app.app_context():
         assert enabled_for(flask.current_app) is enabled_for(app)

@@ -202,7 +202,7 @@ def test_a_layer_around_a_tree_of_copies_has_the_route_of_what_it_mounts() -> No
     assert [one.sender is app for one in sent] == [True, False]
 
 
-def test_a_layer_around_a_copy_knows_the_route_of_the_one_inside() -> None:
+def test_a_layer_around_a_copy_has_the_route_of_the_one_inside() -> None:
     app = new_shop(Signalpost)
     outer = SignalMiddleware(plainly(app.wsgi_app), sender=app)
     with capture(exchange_closed, sender=app) as sent:

@@ -282,7 +282,7 @@ def test_a_view_that_fails_leaves_nothing(app: flask.Flask) -> None:
     assert current_exchange() is None
 
 
-def test_nobody_is_current_outside_of_a_request(app: flask.Flask) -> None:
+def test_no_exchange_is_current_outside_of_a_request(app: flask.Flask) -> None:
     assert current_exchange() is None
     with app.app_context():
         assert current_exchange() is None

@@ -64,7 +64,7 @@ STATUS: dict[str, tuple[int | None, ExchangeOutcome]] = {
 
 
 @pytest.mark.parametrize("name", COURSES)
-def test_status_and_outcome_tell_how_a_request_ended(name: str) -> None:
+def test_status_and_outcome_show_how_a_request_ended(name: str) -> None:
     exchange = exchange_for(COURSES[name])
     assert (exchange.status, exchange.outcome) == STATUS[name]
 
@@ -81,7 +81,7 @@ EXCEPTIONS: dict[str, type[BaseException]] = {
 
 
 @pytest.mark.parametrize("name", COURSES)
-def test_an_exception_is_recorded_though_only_the_close_is_heard(name: str) -> None:
+def test_an_exception_is_recorded_though_only_the_close_is_received(name: str) -> None:
     exception = exchange_for(COURSES[name]).exception
     assert type(exception) is EXCEPTIONS.get(name, type(None))
 
@@ -314,7 +314,7 @@ def test_a_request_dispatched_without_wsgi_still_starts_and_finishes() -> None:
     assert sent[0]["exchange"].route == "/hello"
 
 
-def test_a_receiver_connected_in_mid_request_hears_its_end() -> None:
+def test_a_receiver_connected_in_mid_request_receives_its_end() -> None:
     app = new_shop()
     Signalpost(app)
     routes: list[str | None] = []
@@ -345,7 +345,7 @@ def test_a_server_and_flask_get_what_pep_3333_promises() -> None:
 
 
 @each_course
-def test_a_response_is_the_same_with_us_and_heard(course: Course) -> None:
+def test_a_response_is_the_same_with_receivers(course: Course) -> None:
     bare, heard = new_shop(course.prepare), new_shop(course.prepare)
     Signalpost(heard)
     without = visit(bare, course)
@@ -354,7 +354,7 @@ def test_a_response_is_the_same_with_us_and_heard(course: Course) -> None:
     assert response_of(with_us) == response_of(without)
 
 
-def test_nobody_listening_leaves_the_response_object_alone() -> None:
+def test_without_receivers_the_response_object_is_left_alone() -> None:
     app = new_shop()
     plain = new_shop()
     Signalpost(app)

@@ -205,7 +205,7 @@ def abandoned(app: flask.Flask) -> t.Any:
 
 
 @pytest.mark.parametrize("signals", [(), (exchange_closed,), (exchange_opened,), OURS])
-def test_a_layer_without_its_app_says_what_to_do(signals: t.Any) -> None:
+def test_a_layer_without_its_app_shows_what_to_do(signals: t.Any) -> None:
     server_calls = abandoned(new_shop())
     with ExitStack() as stack:
         sent = stack.enter_context(capture(*signals)) if signals else []

@@ -76,7 +76,7 @@ def test_a_raising_receiver_changes_no_response(
 
 
 @each_signal
-def test_a_raising_receiver_keeps_nobody_else_from_hearing(
+def test_a_raising_receiver_does_not_stop_the_others(
     app: flask.Flask, signal: NamedSignal
 ) -> None:
     course = course_with(signal)

@@ -126,7 +126,7 @@ def test_a_middleware_with_a_wsgi_app_stays(
     assert [one.payload["exchange"].status for one in sent] == [405, 405]
 
 
-def test_a_proxy_stands_for_the_application() -> None:
+def test_a_proxy_represents_the_application() -> None:
     app = new_shop()
     with app.app_context():
         layer = SignalMiddleware(flask.current_app)

@@ -392,7 +392,7 @@ def fail_to_open(*_: object) -> t.NoReturn:
 
 
 @pytest.mark.parametrize("path", ["/hello", "/no-such-page", "/stream"])
-def test_an_exchange_has_started_though_nobody_hears_that(path: str) -> None:
+def test_an_exchange_has_started_without_a_receiver_of_that(path: str) -> None:
     app = new_shop(Signalpost)
     with capture(exchange_closed, sender=app) as sent:
         Server().serve(app, path=path)

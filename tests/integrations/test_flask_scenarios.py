@@ -377,7 +377,7 @@ def record_of(scenario: Scenario) -> tuple[Exchange, Server]:
 
 
 @each_scenario
-def test_an_exchange_says_how_it_ended(scenario: Scenario) -> None:
+def test_an_exchange_shows_how_it_ended(scenario: Scenario) -> None:
     exchange, server = record_of(scenario)
     assert (exchange.status, exchange.outcome) == (scenario.status, scenario.outcome)
     assert type(exchange.exception) is (scenario.exception or type(None))
@@ -386,7 +386,7 @@ def test_an_exchange_says_how_it_ended(scenario: Scenario) -> None:
 
 
 @each_scenario
-def test_an_exchange_says_which_view_it_was_for(scenario: Scenario) -> None:
+def test_an_exchange_shows_which_view_it_was_for(scenario: Scenario) -> None:
     exchange, _ = record_of(scenario)
     found = (exchange.route, exchange.endpoint, exchange.blueprints)
     if scenario.has_route:
@@ -535,7 +535,7 @@ def test_what_runs_when_the_server_closes_is_part_of_the_duration(
     assert the_exchange(sent).duration_seconds == 4
 
 
-def test_a_file_closes_its_exchange_though_flask_never_hears_of_the_close() -> None:
+def test_a_file_closes_its_exchange_though_flask_sees_no_close() -> None:
     app = new_site()
     steps: list[str] = []
 
@@ -563,7 +563,7 @@ def test_a_stream_in_context_closes_once_however_often_it_is_torn_down() -> None
     assert sent[-1].signal is exchange_closed
 
 
-def test_the_teardown_of_an_abandoned_stream_is_told_that_its_client_left() -> None:
+def test_the_teardown_of_an_abandoned_stream_gets_the_disconnect() -> None:
     app = new_site()
     Signalpost(app)
     with capture(request_tearing_down, exchange_closed, sender=app) as sent:

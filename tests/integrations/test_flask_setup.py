@@ -72,7 +72,7 @@ def test_what_belongs_to_an_app_is_in_its_extensions() -> None:
 
 
 @pytest.mark.parametrize("again", [Signalpost, Signalpost().init_app])
-def test_a_second_setup_says_what_to_do(
+def test_a_second_setup_shows_what_to_do(
     again: t.Callable[[flask.Flask], t.Any],
 ) -> None:
     app = new_shop()
@@ -106,7 +106,7 @@ def test_none_given_to_init_app_is_refused() -> None:
         Signalpost().init_app(nothing)
 
 
-def test_current_app_is_set_up_as_the_app_that_it_stands_for() -> None:
+def test_current_app_is_set_up_as_its_application() -> None:
     app = new_shop()
     with app.app_context():
         Signalpost(flask.current_app)

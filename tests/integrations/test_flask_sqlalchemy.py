@@ -149,7 +149,7 @@ def test_models_send_what_becomes_of_their_objects(shop: Shop) -> None:
     assert all(one["instance"] is sent[0]["instance"] for one in sent)
 
 
-def test_base_class_of_all_models_is_heard_with_them(shop: Shop) -> None:
+def test_base_class_of_all_models_is_received_with_them(shop: Shop) -> None:
     heard = []
 
     def note(sender: type) -> None:
@@ -174,7 +174,7 @@ def test_requests_are_added_up(shop: Shop) -> None:
     assert counts == [4, 1]
 
 
-def test_pools_tell_how_long_a_request_waited_for_them(shop: Shop) -> None:
+def test_pools_report_how_long_a_request_waited_for_them(shop: Shop) -> None:
     with (
         capture(connection_checked_out) as sent,
         capture(exchange_closed) as closed,

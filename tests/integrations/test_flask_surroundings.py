@@ -190,7 +190,9 @@ def test_an_exception_that_leaves_two_requests_is_sent_once_for_each() -> None:
     ("page", "status"),
     [("hello", 200), ("fail", 500), ("stream", 200), ("stream_in_context", 200)],
 )
-def test_a_mounted_application_says_where_it_is_mounted(page: str, status: int) -> None:
+def test_a_mounted_application_shows_where_it_is_mounted(
+    page: str, status: int
+) -> None:
     root, mounted = new_site(), new_site()
     Signalpost(root)
     Signalpost(mounted)
@@ -265,7 +267,7 @@ def test_a_flask_application_given_to_the_middleware_does_not_call_itself() -> N
     assert exchange.blueprints == ("pages",)
 
 
-def test_a_second_setup_of_an_app_says_so_and_counts_nothing_twice() -> None:
+def test_a_second_setup_of_an_app_reports_it_and_counts_nothing_twice() -> None:
     app = new_site()
     Signalpost(app)
     with pytest.raises(ExtensionError, match="set up by Signalpost already"):

@@ -216,7 +216,7 @@ def is_balanced(served: Served) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
-def test_each_moment_of_a_server_is_told_once(kind: str, serve: Serve) -> None:
+def test_each_moment_of_a_server_is_reported_once(kind: str, serve: Serve) -> None:
     served = serve(kind, "--threads", "2")
     started_at = time.time() - 2
     served.get("/items/7", X_Request_Start=f"t={started_at:.3f}")
@@ -239,7 +239,7 @@ def test_each_moment_of_a_server_is_told_once(kind: str, serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
-def test_a_request_is_told_with_its_exchange(kind: str, serve: Serve) -> None:
+def test_a_request_is_reported_with_its_exchange(kind: str, serve: Serve) -> None:
     served = serve(kind, "--threads", "2")
     served.get("/items/7", X_Request_Start=f"t={time.time() - 2:.3f}")
     line = served.line("post-request")
@@ -260,7 +260,9 @@ def test_a_copied_environment_still_leads_to_the_exchange(serve: Serve) -> None:
 SOON = ("--timeout", "1", "--preload")
 
 
-def test_a_timeout_is_told_with_the_request_that_took_too_long(serve: Serve) -> None:
+def test_a_timeout_is_reported_with_the_request_that_took_too_long(
+    serve: Serve,
+) -> None:
     served = serve("sync", *SOON)
     with served.asking("/gate") as answers:
         told = served.line("worker-abort", requests=["GET /gate"])
@@ -273,7 +275,7 @@ def test_a_timeout_is_told_with_the_request_that_took_too_long(serve: Serve) -> 
     assert answers != ["open"]
 
 
-def test_a_worker_that_hears_no_abort_is_told_by_the_arbiter(serve: Serve) -> None:
+def test_a_worker_that_ignores_sigabrt_is_reported_by_the_arbiter(serve: Serve) -> None:
     served = serve("sync", *SOON)
     with served.asking("/stuck"):
         gone = served.line("child-exit", requests=["GET /stuck"])
@@ -282,7 +284,7 @@ def test_a_worker_that_hears_no_abort_is_told_by_the_arbiter(serve: Serve) -> No
 
 
 @pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
-def test_a_killed_worker_is_told_with_its_requests(kind: str, serve: Serve) -> None:
+def test_a_killed_worker_is_reported_with_its_requests(kind: str, serve: Serve) -> None:
     served = serve(kind, "--threads", "2")
     paths = ["/gate"] if kind == "sync" else ["/gate", "/long"]
     worker = served.line("post-fork")["pid"]
@@ -313,7 +315,7 @@ def test_a_stop_under_load_ends_each_request(kind: str, serve: Serve) -> None:
     assert served.line("child-exit")["is_silent"] is False
 
 
-def test_a_quick_stop_tells_what_it_cuts_off(serve: Serve) -> None:
+def test_a_quick_stop_shows_what_it_cuts_off(serve: Serve) -> None:
     served = serve()
     with served.asking("/gate"):
         served.tell(signal.SIGQUIT)
@@ -347,7 +349,7 @@ def test_a_reload_leaves_each_receiver_connected_once(serve: Serve) -> None:
     ]
 
 
-def test_one_worker_more_is_told(serve: Serve) -> None:
+def test_one_worker_more_is_reported(serve: Serve) -> None:
     served = serve()
     served.tell(signal.SIGTTIN)
     served.line("nworkers-changed", new_value=2)
@@ -357,7 +359,7 @@ def test_one_worker_more_is_told(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--preload",)])
-def test_workers_that_take_turns_tell_each_request_once(
+def test_workers_that_take_turns_show_each_request_once(
     options: tuple[str, ...], serve: Serve
 ) -> None:
     served = serve("sync", "--max-requests", "2", *options)
@@ -404,7 +406,7 @@ def test_receivers_that_raise_and_own_hooks_leave_the_server_as_it_is(
     assert len(served.lines("post-request")) == 2
 
 
-def test_the_configuration_of_the_how_to_page_does_what_it_says(serve: Serve) -> None:
+def test_the_configuration_of_the_how_to_page_does_what_it_shows(serve: Serve) -> None:
     page = (ROOT / "docs" / "howto" / "gunicorn.rst").read_text(encoding="utf-8")
     block = page.split(".. code-block:: python\n\n")[1].split("\n\nThe sender is")[0]
     served = serve("sync", *SOON, more=textwrap.dedent(block))
@@ -660,7 +662,7 @@ NOW = 1_800_000_000.5
         ([], None),
     ],
 )
-def test_a_queue_time_is_told_if_it_can_be_one(
+def test_a_queue_time_is_reported_if_it_can_be_one(
     values: list[str], expected: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "time", lambda: NOW)
@@ -673,7 +675,7 @@ def test_a_queue_time_is_told_if_it_can_be_one(
 
 
 @pytest.mark.usefixtures("tidy")
-def test_while_nobody_listens_no_exchange_is_recorded() -> None:
+def test_without_receivers_no_exchange_is_recorded() -> None:
     seen = []
 
     def app(environ: dict[str, t.Any], start_response: t.Any) -> list[bytes]:
@@ -773,7 +775,7 @@ def test_the_arbiter_names_a_path_of_any_kind(path: str) -> None:
 
 
 @pytest.mark.usefixtures("tidy")
-def test_requests_whose_end_is_never_told_are_let_go() -> None:
+def test_requests_whose_end_is_never_reported_are_released() -> None:
     hooks, worker = installed(), Worker()
     with capture(worker_abort) as sent:
         first = Request()
@@ -789,7 +791,7 @@ def test_requests_whose_end_is_never_told_are_let_go() -> None:
 
 
 @pytest.mark.usefixtures("tidy")
-def test_a_worker_knows_nothing_of_its_siblings() -> None:
+def test_a_worker_does_not_see_its_siblings() -> None:
     hooks, server, old, new = installed(), Server(), Worker(1), Worker(2)
     hooks["pre_fork"](server, old)
     hooks["pre_fork"](server, new)
@@ -802,7 +804,7 @@ def test_a_worker_knows_nothing_of_its_siblings() -> None:
 
 
 @pytest.mark.usefixtures("tidy")
-def test_a_worker_that_leaves_with_work_undone_says_so() -> None:
+def test_a_worker_that_leaves_with_work_undone_reports_it() -> None:
     hooks, server, worker = installed(), Server(), Worker()
     with capture(worker_exit, child_exit) as sent:
         hooks["pre_fork"](server, worker)

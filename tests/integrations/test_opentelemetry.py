@@ -476,7 +476,7 @@ def test_propagator_of_ones_own_reads_the_headers(telemetry: Telemetry) -> None:
     assert seen == ["blue"]
 
 
-def test_query_string_is_not_told(shop: flask.Flask, telemetry: Telemetry) -> None:
+def test_query_string_is_not_recorded(shop: flask.Flask, telemetry: Telemetry) -> None:
     Server().serve(
         shop,
         path="/fail",
@@ -498,7 +498,7 @@ def test_query_string_is_not_told(shop: flask.Flask, telemetry: Telemetry) -> No
         ("", None),
     ],
 )
-def test_query_string_is_told_with_the_values_of_known_keys(
+def test_query_string_is_recorded_with_the_values_of_known_keys(
     telemetry: Telemetry, query: str, told: str | None
 ) -> None:
     app = layered(hello)
@@ -805,7 +805,7 @@ def test_disconnected_application_is_as_it_was(telemetry: Telemetry) -> None:
         assert not signal.has_receivers_for(app)
 
 
-def test_statements_are_heard_until_the_last_application_goes(
+def test_statements_are_received_until_the_last_application_is_disconnected(
     telemetry: Telemetry,
 ) -> None:
     gc.collect()  # what other tests have left

@@ -334,7 +334,7 @@ def found() -> dict[str, list[Facts]]:
     return facts
 
 
-def test_each_difference_stands_in_the_docs_with_its_reason(
+def test_each_difference_is_in_the_docs_with_its_reason(
     found: dict[str, list[Facts]],
 ) -> None:
     told = documented()

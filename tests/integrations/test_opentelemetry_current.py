@@ -98,7 +98,7 @@ def test_span_is_current_in_each_step_of_a_body_and_never_between(
     assert len(body.seen) == 5
 
 
-def test_length_of_a_body_is_still_told(telemetry: Telemetry) -> None:
+def test_length_of_a_body_is_still_reported(telemetry: Telemetry) -> None:
     app = layered(answer_with(t.cast("t.Any", SizedLooking())), telemetry)
     returned: t.Any = Server().call(app)
     assert len(returned) == 1

@@ -125,7 +125,7 @@ def test_statement_that_fails_is_an_error_without_its_parameters(
     assert not has_error(telemetry.span("GET"))
 
 
-def test_statement_for_many_tells_of_how_many(
+def test_statement_for_many_shows_of_how_many(
     telemetry: Telemetry, engine: sa.Engine
 ) -> None:
     execute(engine, sa.text("CREATE TABLE mugs (name TEXT)"))
@@ -270,7 +270,7 @@ class Unhashable(Engine):
     ],
     ids=["postgresql", "mssql", "oracle", "sqlite", "none", "unhashable", "text"],
 )
-def test_database_is_told_by_what_its_engine_has(
+def test_database_is_reported_by_what_its_engine_has(
     telemetry: Telemetry, engine: object, name: str, expected: dict[str, object]
 ) -> None:
     def work() -> None:

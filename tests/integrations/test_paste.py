@@ -149,7 +149,7 @@ def test_the_name_of_a_stack_is_escaped_in_a_message(options: dict[str, str]) ->
     assert str(raised.value).startswith("stack\\n\\x1b[31m.ini: ")
 
 
-def test_a_missing_file_is_told_before_any_request(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_before_any_request(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         filter_factory({"here": str(tmp_path)}, config="shop.toml")
 

@@ -165,7 +165,7 @@ def test_a_stream_is_timed_to_its_close_and_to_its_headers() -> None:
     assert figure(metrics, f"{HEADERS}_sum") < figure(metrics, f"{DURATION}_sum")
 
 
-def test_what_the_client_left_is_told_apart() -> None:
+def test_a_disconnect_of_the_client_is_distinguished() -> None:
     with counting(streamed) as metrics:
         body = Server().call(SignalMiddleware(streamed))
         next(iter(body))
@@ -556,7 +556,7 @@ def test_two_applications_have_one_sum_or_two() -> None:
     assert (figure(both, REQUESTS), figure(one, REQUESTS)) == (2, 1)
 
 
-def test_a_middleware_or_a_proxy_stands_for_its_application() -> None:
+def test_a_middleware_or_a_proxy_represents_its_application() -> None:
     app = new_shop()
     layer = SignalMiddleware(hello)
     with app.app_context():
@@ -589,7 +589,7 @@ def test_metrics_live_and_go_with_their_application() -> None:
     assert metrics() is None
 
 
-def test_an_end_that_was_not_heard_is_not_in_flight_for_good() -> None:
+def test_an_end_that_was_not_received_is_not_in_flight_forever() -> None:
     metrics = PrometheusMetrics()
     for _ in range(2000):
         metrics.opened("shop", exchange=Exchange({}, "shop"))
@@ -722,7 +722,7 @@ def test_an_option_that_does_not_fit_is_refused(
         PrometheusMetrics(**options)
 
 
-def test_no_message_tells_a_token() -> None:
+def test_no_message_has_a_token() -> None:
     with pytest.raises(ConfigurationError) as caught:
         PrometheusMetrics(token="my secret")
     assert "secret." not in str(caught.value).replace("secrets.", "")

@@ -291,7 +291,7 @@ def test_a_damaged_file_breaks_neither_scrape_nor_merge(
     assert figure(metrics, REQUESTS) == 1
 
 
-def test_what_stands_before_a_damage_counts(
+def test_lines_before_a_damage_count(
     directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     metrics = PrometheusMetrics()
@@ -340,7 +340,7 @@ def test_a_server_that_takes_over_clears_nothing(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "/no/such/directory"])
-def test_a_server_without_a_directory_is_told_so(
+def test_a_server_without_a_directory_is_reported(
     value: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -434,7 +434,7 @@ def test_a_child_writes_no_file_of_its_parent(directory: Path) -> None:
     assert figure(metrics, REQUESTS, route="/b") == 1
 
 
-def test_a_child_that_was_not_told_writes_no_file_of_its_parent(
+def test_a_child_of_an_unnoticed_fork_writes_no_file_of_its_parent(
     directory: Path,
 ) -> None:
     metrics = PrometheusMetrics()

@@ -269,7 +269,7 @@ def serve(tmp_path: Path) -> Generator[Serve]:
 
 
 @pytest.mark.parametrize("kind", ["gthread", "gevent"])
-def test_each_worker_tells_the_sum_of_all(kind: str, serve: Serve) -> None:
+def test_each_worker_shows_the_sum_of_all(kind: str, serve: Serve) -> None:
     served = serve(kind, "--workers", "2")
     served.ask(30)
     served.until(lambda: served.counted() == 31)

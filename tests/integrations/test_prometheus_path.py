@@ -136,7 +136,7 @@ def test_a_route_of_a_blueprint_is_an_error() -> None:
     assert "already" in refusal(app, path="/internal/metrics")
 
 
-def test_a_route_with_variables_stands_back() -> None:
+def test_a_route_with_variables_has_lower_precedence() -> None:
     app = new_app()
     app.add_url_rule("/<path:page>", "page", lambda page: page)
     client = configured(app, path="/metrics")
@@ -215,7 +215,7 @@ def test_an_application_goes_with_its_metrics() -> None:
     assert gone() is None
 
 
-def test_an_application_that_is_gone_is_told() -> None:
+def test_an_application_that_is_gone_is_reported() -> None:
     app = new_app()
     PrometheusMetrics(path="/metrics").connect(app)
     layer = app.wsgi_app

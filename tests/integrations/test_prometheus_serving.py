@@ -92,7 +92,7 @@ def test_a_scrape_is_compressed_where_asked_for() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "", "br"])
-def test_a_cache_is_told_what_an_answer_depends_on(encoding: str) -> None:
+def test_a_response_names_for_caches_what_it_depends_on(encoding: str) -> None:
     server = scraped(PrometheusMetrics(), HTTP_ACCEPT_ENCODING=encoding)
     assert header(server, "Vary") == "Accept, Accept-Encoding"
 
@@ -317,7 +317,7 @@ def test_metrics_have_a_port_of_their_own(capfd: pytest.CaptureFixture[str]) -> 
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_port_that_is_taken_is_told() -> None:
+def test_a_port_that_is_taken_is_reported() -> None:
     metrics = PrometheusMetrics()
     with metrics.serve() as server, pytest.raises(OSError, match="in use"):
         metrics.serve(server.port)

@@ -570,7 +570,7 @@ def test_request_without_a_response_time_is_not_shown(run: Run) -> None:
     result.stdout.no_fnmatch_line("*TypeError*")
 
 
-def test_report_says_what_is_missing(run: Run) -> None:
+def test_report_shows_what_is_missing(run: Run) -> None:
     result = run("def test_it(): pass", "--signalpost-slowest=2")
     result.stdout.fnmatch_lines(
         ["no request was recorded; wrap*", "no statement was recorded; instrument*"]

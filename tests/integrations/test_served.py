@@ -405,7 +405,7 @@ def of_logger(lines: list[dict[str, str]], name: str) -> list[dict[str, str]]:
 
 
 @each_source
-def test_every_receiver_says_what_was_served(
+def test_every_receiver_shows_what_was_served(
     source: Source, folder: Path, log: io.StringIO
 ) -> None:
     expected = source.expected

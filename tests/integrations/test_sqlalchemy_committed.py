@@ -464,7 +464,7 @@ def test_receiver_of_identities_causes_no_statement(
     assert sent == []
 
 
-def test_objects_that_nobody_keeps_are_loaded_many_at_once(
+def test_objects_that_are_not_kept_are_loaded_many_at_once(
     session: orm.Session, engine: sa.Engine
 ) -> None:
     def read(model: type, *, instance: Mug) -> None:

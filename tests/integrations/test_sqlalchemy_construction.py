@@ -130,7 +130,7 @@ def test_object_that_could_not_be_made_is_not_sent_as_made() -> None:
 
 
 @pytest.mark.parametrize("signal", [pre_init, post_init])
-def test_receiver_that_raises_is_heard_by_who_calls_the_class(signal: t.Any) -> None:
+def test_receiver_that_raises_reaches_the_caller_of_the_class(signal: t.Any) -> None:
     def refuse(sender: type) -> None:
         raise LookupError(sender.__name__)
 
@@ -212,7 +212,7 @@ def test_first_object_of_all_can_be_read_before_its_constructor() -> None:
     assert colours == [None]
 
 
-def test_subclasses_are_heard_if_asked_for() -> None:
+def test_subclasses_are_received_on_request() -> None:
     heard = []
 
     def note(sender: type) -> None:
@@ -226,7 +226,7 @@ def test_subclasses_are_heard_if_asked_for() -> None:
     assert sent == []
 
 
-def test_class_that_is_mapped_later_is_heard_by_its_name() -> None:
+def test_class_that_is_mapped_later_is_received_by_its_name() -> None:
     with capture(pre_init, post_init, sender=named("Flute")) as sent:
 
         class Base(orm.DeclarativeBase): ...
@@ -255,7 +255,7 @@ def test_class_that_is_mapped_later_beneath_another_is_sent_once() -> None:
     assert steps(sent) == [("pre-init", Plate), ("post-init", Plate)]
 
 
-def test_class_that_is_mapped_without_a_declaration_is_heard() -> None:
+def test_class_that_is_mapped_without_a_declaration_is_received() -> None:
     class Jug:
         def __init__(self, name: str) -> None:
             self.name = name
@@ -291,14 +291,14 @@ def test_dataclass_is_sent_with_all_that_it_sets() -> None:
     assert names == ["blue", "blue"]
 
 
-def test_constructor_shows_its_own_arguments_while_it_is_heard() -> None:
+def test_constructor_shows_its_own_arguments_with_a_receiver() -> None:
     before = inspect.signature(Goblet)
     with capture(post_init):
         assert inspect.signature(Goblet) == before
         assert Goblet.__init__.__doc__ == constructors()[1].__doc__
 
 
-def test_constructors_are_left_alone_until_somebody_listens() -> None:
+def test_constructors_are_left_alone_without_receivers() -> None:
     before = constructors()
     with capture(pre_init):
         assert constructors() == before
@@ -333,7 +333,7 @@ def test_nothing_is_sent_after_it_is_undone(session: orm.Session) -> None:
     assert sent == []
 
 
-def test_object_knows_its_exchange() -> None:
+def test_object_has_its_exchange() -> None:
     def shop(environ: object, start_response: t.Any) -> Iterable[bytes]:
         Cup()
         start_response("200 OK", [])

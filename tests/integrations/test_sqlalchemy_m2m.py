@@ -367,7 +367,7 @@ def test_what_a_receiver_changes_before_is_written(session: orm.Session) -> None
     assert session.scalars(sa.select(Mug.name)).all() == ["tagged"]
 
 
-def test_subclasses_are_heard_if_asked_for(session: orm.Session) -> None:
+def test_subclasses_are_received_on_request(session: orm.Session) -> None:
     heard = []
 
     def note(sender: type) -> None:
@@ -382,7 +382,7 @@ def test_subclasses_are_heard_if_asked_for(session: orm.Session) -> None:
     assert sent == []
 
 
-def test_class_is_heard_by_a_name_that_was_given_before_it_was_mapped(
+def test_class_is_received_by_a_name_that_was_given_before_it_was_mapped(
     session: orm.Session,
 ) -> None:
     with capture(m2m_changed, sender=named("Teapot")) as sent:
@@ -413,7 +413,7 @@ def test_class_is_heard_by_a_name_that_was_given_before_it_was_mapped(
     assert [one.sender for one in sent] == [Teapot, Teapot]
 
 
-def test_sqlalchemy_has_nothing_to_call_until_somebody_listens(
+def test_sqlalchemy_has_nothing_to_call_without_receivers(
     session: orm.Session,
 ) -> None:
     assert not [*session.dispatch.before_flush]
@@ -430,7 +430,7 @@ def test_nothing_is_sent_after_it_is_undone(session: orm.Session) -> None:
     assert sent == []
 
 
-def test_relationship_knows_its_exchange(session: orm.Session) -> None:
+def test_relationship_has_its_exchange(session: orm.Session) -> None:
     def shop(environ: object, start_response: t.Any) -> Iterable[bytes]:
         session.add(Mug(tags=[Tag()]))
         session.commit()

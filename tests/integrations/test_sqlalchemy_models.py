@@ -147,7 +147,7 @@ def test_receiver_that_raises_ends_the_flush(session: orm.Session) -> None:
     assert session.scalars(sa.select(Mug)).all() == []
 
 
-def test_subclasses_are_heard_if_asked_for(session: orm.Session) -> None:
+def test_subclasses_are_received_on_request(session: orm.Session) -> None:
     heard = []
 
     def note(sender: type, *, created: bool) -> None:
@@ -162,7 +162,7 @@ def test_subclasses_are_heard_if_asked_for(session: orm.Session) -> None:
     assert sent == []
 
 
-def test_class_is_heard_by_a_name_that_was_given_before_it_was_mapped(
+def test_class_is_received_by_a_name_that_was_given_before_it_was_mapped(
     session: orm.Session,
 ) -> None:
     with capture(post_save, sender=named("Saucer")) as sent:

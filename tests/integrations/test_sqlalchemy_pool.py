@@ -146,7 +146,7 @@ def test_connection_that_is_forgotten_is_given_back(engine: sa.Engine) -> None:
     assert steps(sent) == ["out", "in"]
 
 
-def test_time_before_somebody_listened_is_not_sent(
+def test_time_before_the_first_receiver_is_not_sent(
     engine: sa.Engine, clock: Clock
 ) -> None:
     with capture(connection_checked_in) as sent:
@@ -212,7 +212,7 @@ def test_connection_that_is_not_had_in_time_is_not_sent(
     assert steps(sent) == []
 
 
-def test_pool_that_is_made_anew_is_heard_as_well(make_engine: MakeEngine) -> None:
+def test_pool_that_is_made_again_is_received_as_well(make_engine: MakeEngine) -> None:
     engine = make_engine()
     with capture(*BOTH) as sent:
         with instrument(engine):
@@ -224,7 +224,7 @@ def test_pool_that_is_made_anew_is_heard_as_well(make_engine: MakeEngine) -> Non
     assert sent[2]["waited_seconds"] is not None
 
 
-def test_all_engines_are_heard_once(make_engine: MakeEngine) -> None:
+def test_all_engines_are_received_once(make_engine: MakeEngine) -> None:
     before = make_engine()
     with instrument(), instrument(before), capture(*BOTH) as sent:
         after = make_engine()
@@ -237,7 +237,7 @@ def test_all_engines_are_heard_once(make_engine: MakeEngine) -> None:
     assert sent[2]["waited_seconds"] is None
 
 
-def test_no_clock_is_read_while_nobody_listens(
+def test_no_clock_is_read_without_receivers(
     make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse() -> float:
@@ -284,7 +284,7 @@ def test_pool_of_an_async_engine_is_measured(tmp_path: Path) -> None:
     assert sent[0]["waited_seconds"] > 0
 
 
-def test_connection_knows_its_exchange(engine: sa.Engine) -> None:
+def test_connection_has_its_exchange(engine: sa.Engine) -> None:
     def shop(environ: object, start_response: t.Any) -> Iterable[bytes]:
         with engine.connect():
             start_response("200 OK", [])

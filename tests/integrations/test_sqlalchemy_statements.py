@@ -313,7 +313,7 @@ def test_failure_after_the_statement_is_not_sent_again(engine: sa.Engine) -> Non
     ("moment", "sent_exceptions"),
     [("before_cursor_execute", []), ("after_cursor_execute", [None])],
 )
-def test_failure_of_what_else_hears_the_statement_is_not_the_statement_s(
+def test_failure_of_another_listener_is_not_a_failure_of_the_statement(
     engine: sa.Engine, moment: str, sent_exceptions: list[object]
 ) -> None:
     def refuse(*_: object) -> None:
@@ -361,7 +361,7 @@ def execute_at_each_moment(engine: sa.Engine) -> None:
         bare.exec_driver_sql("SELECT 2")
 
 
-def test_what_else_hears_the_driver_called_is_called_in_its_order() -> None:
+def test_other_listeners_of_the_driver_are_called_in_order() -> None:
     engine = new_engine()
     order = []
     for moment in MOMENTS:
@@ -616,7 +616,7 @@ def test_receivers_come_and_go_while_threads_execute(tmp_path: t.Any) -> None:
     assert [result.result() for result in results] == [100, 100]
 
 
-def test_sqlalchemy_has_nothing_to_call_until_somebody_listens() -> None:
+def test_sqlalchemy_has_nothing_to_call_without_receivers() -> None:
     engine = new_engine()
     with instrument(engine):
         assert not [*engine.dialect.dispatch.do_execute]
@@ -626,7 +626,7 @@ def test_sqlalchemy_has_nothing_to_call_until_somebody_listens() -> None:
         assert not [*engine.dispatch.commit]
 
 
-def test_engine_that_is_instrumented_after_the_receiver_is_heard() -> None:
+def test_engine_that_is_instrumented_after_the_receiver_is_received() -> None:
     engine = new_engine()
     with (
         capture(sql_executed) as sent,
@@ -637,7 +637,7 @@ def test_engine_that_is_instrumented_after_the_receiver_is_heard() -> None:
     assert statements(sent) == ["SELECT 1"]
 
 
-def test_no_clock_is_read_while_nobody_listens(
+def test_no_clock_is_read_without_receivers(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def keep(sender: object) -> None: ...
@@ -693,14 +693,14 @@ def test_receiver_that_fails_does_not_harm_the_statement(
     assert [record.name for record in caplog.records] == ["signalpost.signals"] * 2
 
 
-def test_other_engines_are_not_heard(engine: sa.Engine) -> None:
+def test_other_engines_are_not_received(engine: sa.Engine) -> None:
     other = new_engine()
     with capture(sql_executed) as sent, other.connect() as connection:
         connection.execute(sa.text("SELECT 1"))
     assert sent == []
 
 
-def test_all_engines_are_heard_until_it_is_undone() -> None:
+def test_all_engines_are_received_until_it_is_undone() -> None:
     before = new_engine()
     with instrument(), capture(sql_executed) as sent:
         after = sa.create_engine("sqlite://")
@@ -846,7 +846,7 @@ def test_statement_of_a_task_that_is_cancelled_is_sent_once() -> None:
     assert isinstance(sent[1]["exception"], asyncio.CancelledError)
 
 
-def test_statement_knows_its_exchange(engine: sa.Engine) -> None:
+def test_statement_has_its_exchange(engine: sa.Engine) -> None:
     def shop(environ: object, start_response: t.Any) -> Iterable[bytes]:
         start_response("200 OK", [])
         with engine.connect() as connection:
@@ -861,7 +861,7 @@ def test_statement_knows_its_exchange(engine: sa.Engine) -> None:
     assert current_exchange() is None
 
 
-def test_statement_of_an_async_engine_knows_its_exchange() -> None:
+def test_statement_of_an_async_engine_has_its_exchange() -> None:
     async def work() -> None:
         engine = create_async_engine("sqlite+aiosqlite://")
         with instrument(engine):

@@ -118,7 +118,7 @@ def test_a_record_of_wide_texts_leaves_events_out(folder: Path) -> None:
     assert 1 < len(detail.events) < 42
 
 
-def test_more_statements_of_a_request_than_are_told_apart_are_counted(
+def test_more_statements_of_a_request_than_are_distinguished_are_counted(
     folder: Path,
 ) -> None:
     def many(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:

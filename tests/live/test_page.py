@@ -169,7 +169,7 @@ def test_an_old_cookie_is_refused(
     assert ask(app, "/data.json", HTTP_COOKIE=value).status == 401
 
 
-def test_a_wrong_token_is_said_on_the_page(folder: Path) -> None:
+def test_a_wrong_token_is_reported_on_the_page(folder: Path) -> None:
     answer = log_in(page(folder), "<script>")
     assert answer.status == 401
     assert 'role="alert">The token is wrong.</p>' in answer.text
@@ -461,7 +461,7 @@ def test_a_problem_is_logged_when_it_is_new(
     assert "must be closed to other users" in caplog.messages[0]
 
 
-def test_a_folder_that_others_can_enter_is_said(folder: Path) -> None:
+def test_a_folder_that_others_can_enter_is_reported(folder: Path) -> None:
     folder.mkdir()
     folder.chmod(0o755)
     answer = ask(page(folder), "/data.json", **BEARER)

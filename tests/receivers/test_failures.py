@@ -200,7 +200,7 @@ def test_an_error_that_is_handled_is_not_logged(log: Log) -> None:
     assert log.texts == []
 
 
-def test_the_logger_says_what_it_hears(log: Log) -> None:
+def test_the_logger_shows_what_it_receives(log: Log) -> None:
     assert FailureLogger.signals == {
         "got-request-exception": "__call__",
         "work-finished": "finished",
@@ -253,7 +253,7 @@ def test_what_the_log_drops_is_counted_all_the_same() -> None:
     assert [count.times for count in receiver.counts()] == [3]
 
 
-def test_the_message_does_not_tell_failures_apart(log: Log) -> None:
+def test_the_message_does_not_distinguish_failures(log: Log) -> None:
     def fail_with(message: str) -> t.NoReturn:
         raise LookupError(message)
 
@@ -263,7 +263,7 @@ def test_the_message_does_not_tell_failures_apart(log: Log) -> None:
     assert [count.times for count in receiver.counts()] == [2]
 
 
-def test_the_type_and_the_line_tell_failures_apart(log: Log) -> None:
+def test_the_type_and_the_line_distinguish_failures(log: Log) -> None:
     def fail_here_or_there(kind: type[Exception], is_here: bool) -> t.NoReturn:
         if is_here:
             raise kind
@@ -688,7 +688,7 @@ class SpeechlessError(Exception):
         raise ValueError("no words")
 
 
-def test_an_exception_that_cannot_be_said_is_logged(log: Log) -> None:
+def test_an_exception_that_cannot_be_formatted_is_logged(log: Log) -> None:
     tell(FailureLogger(), SpeechlessError())
     assert log.lines[0].endswith('message="<str() of it failed>"')
     assert "SpeechlessError" in log.texts[0]

@@ -105,7 +105,7 @@ def test_the_text_is_not_made_for_who_does_not_write_it() -> None:
     LogfmtFormatter().format(record_of(Line("stock", {"left": 3}, text)))
 
 
-def test_a_text_record_says_time_level_logger_and_message() -> None:
+def test_a_text_record_shows_time_level_logger_and_message() -> None:
     record = record_of("%d mugs", 3)
     expected = f"{logging.Formatter().formatTime(record)} INFO shop 3 mugs"
     assert TextFormatter().format(record) == expected
@@ -139,7 +139,7 @@ def test_a_traceback_in_plain_text_cannot_pass_for_a_record() -> None:
     assert all(line.startswith("  ") and line.isprintable() for line in rest)
 
 
-def test_a_json_record_says_all_that_is_known() -> None:
+def test_a_json_record_has_all_known_values() -> None:
     record = record_of(line_of(left=3, name="é\n", is_sold=False, price=None), user="a")
     record.created = 1_769_860_800.000125
     assert json_of(record) == {
@@ -235,7 +235,7 @@ def circular() -> dict[str, t.Any]:
         pytest.param(1 << 100_000, hex(1 << 100_000), id="too-long"),
     ],
 )
-def test_what_json_cannot_hold_is_told_in_another_way(
+def test_values_that_json_cannot_hold_are_converted(
     value: object, written: object
 ) -> None:
     assert json_of(record_of(odd=value))["odd"] == written

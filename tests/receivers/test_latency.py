@@ -63,7 +63,7 @@ def test_connecting_is_one_line() -> None:
     assert exchange_closed.disconnect(log_latency)
 
 
-def test_the_route_stands_for_the_path(lines: pytest.LogCaptureFixture) -> None:
+def test_the_route_represents_the_path(lines: pytest.LogCaptureFixture) -> None:
     log_latency("shop", exchange=closed_exchange(route="/items/<int:id>"))
     assert lines.messages == ["GET /items/<int:id> 200 complete 12.3 ms 0 bytes"]
 
@@ -122,7 +122,7 @@ def test_a_threshold_of_a_wrong_type_is_refused() -> None:
         LatencyLogger(slow_seconds=wrong)
 
 
-def test_it_says_what_it_hears() -> None:
+def test_it_declares_its_signals() -> None:
     for signal, method in LatencyLogger.signals.items():
         assert signal in catalogue
         assert callable(getattr(log_latency, method))
@@ -205,7 +205,7 @@ def test_a_path_among_the_fields_is_raw_and_cut(
     assert len(path) < 600
 
 
-def test_a_record_says_where_it_was_logged(lines: pytest.LogCaptureFixture) -> None:
+def test_a_record_shows_where_it_was_logged(lines: pytest.LogCaptureFixture) -> None:
     log_latency("shop", exchange=closed_exchange())
     assert lines.records[0].filename == "latency.py"
     assert lines.records[0].funcName == "__call__"
@@ -267,7 +267,7 @@ def test_an_exchange_that_was_let_go_has_its_id(
         ({"duration_seconds": 9.0, "status": 503}, "ERROR"),
     ],
 )
-def test_the_level_tells_what_it_was(
+def test_the_level_shows_the_kind_of_failure(
     values: dict[str, t.Any], level: str, lines: pytest.LogCaptureFixture
 ) -> None:
     LatencyLogger(slow_seconds=9)("shop", exchange=closed_exchange(**values))

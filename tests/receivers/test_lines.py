@@ -68,7 +68,7 @@ def test_backslashes_of_a_sentence_stay_single() -> None:
     assert single_line("C:\\shop\n") == "C:\\shop\\n"
 
 
-def test_a_logger_can_be_told_by_name() -> None:
+def test_a_logger_can_be_given_by_name() -> None:
     shop = logging.getLogger("shop")
     assert chosen_logger("shop", "signalpost.latency") is shop
     assert chosen_logger(shop, "signalpost.latency") is shop

@@ -403,7 +403,7 @@ def test_message_after_a_failed_flush_has_the_original_without_values() -> None:
     assert "7351" not in message
 
 
-def test_message_of_an_autoflush_says_so() -> None:
+def test_message_of_an_autoflush_reports_it() -> None:
     exception = raised(flush_by_a_query)
     message = message_without_values(exception, str(exception))
     assert message.startswith("(raised as a result of Query-invoked autoflush")

@@ -150,7 +150,7 @@ def test_nothing_stays_open_after_looks_and_watches(above: Path) -> None:
 
 
 @pytest.mark.parametrize("umask", [0, 0o002, 0o022, 0o027, 0o077])
-def test_folders_above_are_made_for_nobody_else_to_write(
+def test_folders_above_are_made_writable_for_the_user_only(
     above: Path, umask: int
 ) -> None:
     before = os.umask(umask)
@@ -193,7 +193,7 @@ def test_without_proc_the_path_is_used_and_the_folder_above_checked(
 
 @as_root
 @pytest.mark.usefixtures("without_proc")
-def test_without_proc_nobody_else_owns_a_folder_above(above: Path) -> None:
+def test_without_proc_no_other_user_owns_a_folder_above(above: Path) -> None:
     folder = above / "theirs" / "watch"
     OwnFolder.made(folder).close()
     os.chown(folder.parent, 12345, -1)

@@ -120,7 +120,7 @@ def test_before_the_first_request_nothing_is_known(recorder: LatencyRecorder) ->
     assert math.isnan(recorder.quantile(0.5))
 
 
-def test_figures_are_told_for_each_route_and_in_all(recorder: LatencyRecorder) -> None:
+def test_metrics_are_shown_by_route_and_in_total(recorder: LatencyRecorder) -> None:
     record(recorder, 0.3, "/b")
     record(recorder, 0.1, "/a")
     record(recorder, 0.2, "/a", status=500)
@@ -353,7 +353,7 @@ def test_an_exchange_that_was_opened_before_is_not_subtracted(
     assert (total.requests, total.in_flight) == (1, 0)
 
 
-def test_an_exchange_whose_close_was_not_heard_is_not_in_flight(
+def test_an_exchange_whose_close_was_not_received_is_not_in_flight(
     recorder: LatencyRecorder,
 ) -> None:
     kept, dropped = opened_exchange(), opened_exchange()
@@ -596,7 +596,7 @@ def test_a_hostile_mount_point_is_one_line_of_the_table(
     assert all(line.isprintable() for line in str(recorder).splitlines())
 
 
-def test_its_representation_tells_how_many_routes_it_knows(
+def test_its_representation_has_the_number_of_routes(
     recorder: LatencyRecorder,
 ) -> None:
     record(recorder)

@@ -55,7 +55,7 @@ def test_a_request_through_the_middleware_is_counted() -> None:
     assert counter.top() == [ReferrerCount("https://search.example/results", 1, 0)]
 
 
-def test_it_can_be_connected_by_what_it_says_that_it_hears() -> None:
+def test_it_can_be_connected_by_its_signals() -> None:
     assert ReferrerCounter.signals == {request_started.name: "__call__"}
 
 

@@ -97,7 +97,7 @@ def test_nothing_is_done_for_a_level_that_is_off(
     assert not lines.records
 
 
-def test_it_says_what_it_hears() -> None:
+def test_it_declares_its_signals() -> None:
     for signal, method in ReferrerLogger.signals.items():
         assert signal in catalogue
         assert callable(getattr(log_referrer, method))

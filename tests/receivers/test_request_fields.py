@@ -221,7 +221,7 @@ def test_fields_are_configured(
     assert lines.messages[0].endswith(" client=203.0.113.9 host=shop.example")
 
 
-def test_a_function_of_the_application_tells_the_user(
+def test_a_function_of_the_application_returns_the_user(
     lines: pytest.LogCaptureFixture,
 ) -> None:
     app = flask.Flask("shop")

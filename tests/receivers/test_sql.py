@@ -367,7 +367,7 @@ def test_exchange_without_statements_has_no_totals() -> None:
     assert sql_totals(new_exchange()) is None
 
 
-def test_closed_exchange_still_tells_its_totals(engine: sa.Engine) -> None:
+def test_closed_exchange_still_shows_its_totals(engine: sa.Engine) -> None:
     def work() -> None:
         with engine.connect() as connection:
             connection.execute(sa.text("SELECT 1"))

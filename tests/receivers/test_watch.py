@@ -143,7 +143,7 @@ def test_a_watcher_sees_the_course_of_a_request(folder: Path) -> None:
     }
 
 
-def test_every_signal_of_the_catalogue_is_told_later_ones_too(folder: Path) -> None:
+def test_every_signal_of_the_catalogue_is_reported_later_ones_too(folder: Path) -> None:
     with Watcher(folder) as watcher, connected(folder):
         flash()
         later = catalogue.signal("for-a-test-of-watching")
@@ -154,7 +154,7 @@ def test_every_signal_of_the_catalogue_is_told_later_ones_too(folder: Path) -> N
         assert signals(come(watcher)) == ["message-flashed", "for-a-test-of-watching"]
 
 
-def test_an_exception_is_told_by_type_and_place(folder: Path) -> None:
+def test_an_exception_is_reported_by_type_and_place(folder: Path) -> None:
     with Watcher(folder) as watcher, connected(folder):
         with contextlib.suppress(LookupError):
             Server().serve(SignalMiddleware(failing))
@@ -164,7 +164,7 @@ def test_an_exception_is_told_by_type_and_place(folder: Path) -> None:
     assert "no such thing" not in json.dumps(messages)
 
 
-def test_what_a_request_ended_with_is_told(folder: Path) -> None:
+def test_the_exception_of_a_request_is_reported(folder: Path) -> None:
     with Watcher(folder) as watcher, connected(folder):
         request_tearing_down.send("shop", exc=json.JSONDecodeError("no", "", 0))
         request_tearing_down.send("shop", exc=None)
@@ -174,7 +174,7 @@ def test_what_a_request_ended_with_is_told(folder: Path) -> None:
     assert "exception" not in fine
 
 
-def test_flasks_signals_tell_route_and_application(folder: Path) -> None:
+def test_flasks_signals_show_route_and_application(folder: Path) -> None:
     app = flask.Flask("corner_shop")
 
     @app.get("/items/<int:n>")
@@ -219,7 +219,7 @@ class Hostile:
         (7, "int"),
     ],
 )
-def test_a_sender_is_told_by_name(folder: Path, sender: object, name: str) -> None:
+def test_a_sender_is_sent_by_name(folder: Path, sender: object, name: str) -> None:
     with Watcher(folder) as watcher, connected(folder):
         flash(sender=sender)
         assert [message["sender"] for message in come(watcher)] == [name]
@@ -254,7 +254,7 @@ def test_hostile_text_arrives_cut_in_a_message_of_bounded_size(
     assert message["path"].removesuffix("…") == text[:256]
 
 
-def test_nobody_watching_costs_one_look_a_second(
+def test_without_watchers_there_is_one_look_a_second(
     folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.mkdir(mode=0o700)
@@ -604,7 +604,7 @@ def test_a_watcher_waits_for_what_comes(folder: Path) -> None:
         thread.join(30)
 
 
-def test_a_watcher_outside_of_its_block_says_so(folder: Path) -> None:
+def test_a_watcher_outside_of_its_block_raises(folder: Path) -> None:
     watcher = Watcher(folder)
     with pytest.raises(ValueError, match="within its with block"):
         next(iter(watcher))
@@ -687,7 +687,7 @@ def test_folders_above_are_made_too(folder: Path) -> None:
         assert len(come(watcher)) == 1
 
 
-def test_without_a_folder_there_is_nobody(folder: Path) -> None:
+def test_without_a_folder_there_is_no_watcher(folder: Path) -> None:
     with connected(folder) as sender:
         flash()
         assert sender.dropped == 0
@@ -708,7 +708,7 @@ def test_disconnecting_ends_it(folder: Path) -> None:
     assert not message_flashed.has_receivers_for("shop")
 
 
-def test_connecting_again_hears_once_and_stays_connected(folder: Path) -> None:
+def test_connecting_again_receives_once_and_stays_connected(folder: Path) -> None:
     with Watcher(folder) as watcher, connected(folder) as sender:
         flash()
         sender.connect()
@@ -716,7 +716,7 @@ def test_connecting_again_hears_once_and_stays_connected(folder: Path) -> None:
         assert len(come(watcher)) == 2
 
 
-def test_it_says_that_it_connects_itself() -> None:
+def test_it_declares_that_it_connects_itself() -> None:
     assert WatchSender.signals == {}
 
 

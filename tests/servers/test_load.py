@@ -51,7 +51,7 @@ def test_every_count_is_the_same(
         assert f"\n{kind} " in out
 
 
-def test_without_wrk_it_says_how_to_get_it(
+def test_without_wrk_it_shows_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", "")
@@ -74,24 +74,24 @@ def test_counts_that_agree_are_no_complaint() -> None:
         (AGREED._replace(sent=4, answered=4), "the clients have counted another"),
     ],
 )
-def test_counts_that_differ_are_told(counts: load.Counts, expected: str) -> None:
+def test_counts_that_differ_are_reported(counts: load.Counts, expected: str) -> None:
     (complaint,) = complaints(counts)
     assert complaint.startswith(expected)
 
 
-def test_other_requests_than_those_logged_are_told() -> None:
+def test_requests_that_were_not_logged_are_reported() -> None:
     others = [{**one, "request_id": "wrk-9"} for one in CLOSED]
     (complaint,) = complaints(closed=others)
     assert complaint == "the access log and the exchanges are not of the same requests"
 
 
-def test_other_outcomes_are_told() -> None:
+def test_other_outcomes_are_reported() -> None:
     others = [{**one, "outcome": "error"} for one in CLOSED]
     (complaint,) = complaints(closed=others)
     assert complaint.startswith("Prometheus has other statuses and outcomes")
 
 
-def test_growth_is_told() -> None:
+def test_growth_is_reported() -> None:
     assert complaints(AGREED, CLOSED, 1.2) == ["memory has grown to 1.200 times"]
 
 

@@ -172,7 +172,7 @@ def test_the_client_gets_the_same_bytes(site: Site, what: str, variant: str) -> 
     assert shown(ours) == shown(site.bare_answer_to(what))
 
 
-def test_the_receivers_heard_it_all_and_broke_nothing(site: Site) -> None:
+def test_the_receivers_received_all_and_broke_nothing(site: Site) -> None:
     said: dict[str, t.Any] = {}
     for variant, address in site.addresses.items():
         answer_of(address, request_for("/length-right"))

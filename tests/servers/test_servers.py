@@ -40,7 +40,7 @@ def test_each_exchange_is_recorded_once_and_as_it_was(
     assert found == []
 
 
-def test_a_server_that_dies_at_its_start_is_told_with_its_output() -> None:
+def test_a_server_that_dies_at_its_start_is_reported_with_its_output() -> None:
     with (
         pytest.raises(RuntimeError, match="No module named 'no_such_module'"),
         serving("wsgiref", "no_such_module:application"),

@@ -107,7 +107,7 @@ def in_thread(work: Callable[[], t.Any]) -> t.Any:
         return pool.submit(work).result(WAIT_SECONDS)
 
 
-def test_the_call_sees_its_exchange_and_nobody_does_before_or_after() -> None:
+def test_the_exchange_is_current_in_the_call_only() -> None:
     seen: list[Exchange | None] = []
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -153,7 +153,7 @@ def test_a_body_with_a_length_sees_its_exchange() -> None:
     assert moments == [("iter", "/a"), *[("next", "/a")] * 3, ("close", "/a")]
 
 
-def test_nobody_is_current_between_two_chunks() -> None:
+def test_no_exchange_is_current_between_two_chunks() -> None:
     body = call(streaming(), "/a")
     chunks = iter(body)
     seen = []
@@ -182,7 +182,7 @@ def test_what_writes_by_itself_sees_its_exchange() -> None:
 
 
 @pytest.mark.parametrize("signal", EXCHANGE_SIGNALS, ids=lambda one: one.name)
-def test_receivers_see_the_exchange_that_they_hear_of(signal: t.Any) -> None:
+def test_receivers_get_the_exchange_as_current(signal: t.Any) -> None:
     seen: list[bool] = []
 
     def ask(sender: object, exchange: Exchange) -> None:
@@ -516,7 +516,7 @@ def test_a_request_made_by_a_body_read_in_the_call_of_another_has_its_own() -> N
     assert seen == ["/inner", "/lazy", "/reader"]
 
 
-def test_a_layer_that_nobody_hears_changes_nothing_in_a_body() -> None:
+def test_a_layer_without_receivers_changes_nothing_in_a_body() -> None:
     seen: list[str | None] = []
     unheard = noting(seen)
 

@@ -101,7 +101,7 @@ def test_an_exception_given_to_start_response_is_sent_once() -> None:
     )
 
 
-def test_it_is_on_the_exchange_whoever_listens() -> None:
+def test_it_is_on_the_exchange_with_any_receiver() -> None:
     error = LookupError("no")
     with capture(exchange_closed) as sent:
         Server().serve(SignalMiddleware(Catching(raising(error))))

@@ -112,7 +112,7 @@ def test_a_failure_is_logged_each_time_that_there_are_ten_times_as_many(
     assert None not in traces
 
 
-def test_two_kinds_of_exceptions_are_told_apart(records: Records) -> None:
+def test_two_kinds_of_exceptions_are_distinguished(records: Records) -> None:
     errors = iter([LookupError(), HarmError(), LookupError(), HarmError()] * 5)
 
     def various(sender: object) -> None:
@@ -148,7 +148,7 @@ def test_the_same_receiver_of_two_signals_is_counted_for_each(
     ]
 
 
-def test_a_receiver_that_is_connected_again_is_counted_anew(records: Records) -> None:
+def test_a_receiver_that_is_connected_again_is_counted_again(records: Records) -> None:
     middleware = SignalMiddleware(hello)
     for _ in range(2):
         with exchange_opened.connected_to(harmful):
@@ -191,7 +191,7 @@ def test_made_up_kinds_of_exceptions_neither_flood_the_log_nor_stay(
     assert len(alive) <= logged
 
 
-def test_a_known_kind_is_told_apart_after_many_others(records: Records) -> None:
+def test_a_known_kind_is_distinguished_after_many_others(records: Records) -> None:
     errors = iter([HarmError() for _ in range(9)] + [made_up(n)() for n in range(40)])
 
     def inventive(sender: object) -> None:

@@ -342,7 +342,7 @@ def test_what_a_file_raises_at_its_close_goes_through(sent: list[Sent]) -> None:
     assert len(sent) == 1
 
 
-def test_closing_twice_tells_once(sent: list[Sent]) -> None:
+def test_closing_twice_sends_once(sent: list[Sent]) -> None:
     file = File()
     body = call(app_of(sending(file)))
     body.close()

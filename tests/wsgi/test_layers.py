@@ -107,7 +107,7 @@ def test_a_sender_can_be_named() -> None:
     assert len(sent) == 1
 
 
-def test_what_is_heard_may_change_between_any_two_requests() -> None:
+def test_receivers_may_change_between_any_two_requests() -> None:
     app = SignalMiddleware(hello, sender="shop")
     names: list[str] = []
 

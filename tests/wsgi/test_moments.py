@@ -63,7 +63,7 @@ def test_validators_on_both_sides_find_nothing_in_a_stream() -> None:
     assert exchange_of(sent).outcome == "complete"
 
 
-def test_a_closed_exchange_knows_everything() -> None:
+def test_a_closed_exchange_has_all_values() -> None:
     with capture(exchange_closed) as sent:
         Server().serve(
             SignalMiddleware(hello), path="/a", SCRIPT_NAME="/shop", method="POST"

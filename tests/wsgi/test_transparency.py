@@ -25,7 +25,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 
-def test_nobody_listening_gives_the_applications_own_body_back() -> None:
+def test_without_receivers_the_applications_own_body_is_returned() -> None:
     body = [b"hello"]
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
@@ -36,7 +36,7 @@ def test_nobody_listening_gives_the_applications_own_body_back() -> None:
     assert server.call(SignalMiddleware(app)) is body
 
 
-def test_nobody_listening_hands_over_the_servers_start_response() -> None:
+def test_without_receivers_the_servers_start_response_is_passed_on() -> None:
     seen: list[object] = []
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:

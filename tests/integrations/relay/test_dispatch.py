@@ -248,7 +248,7 @@ def test_dispatcher_stops_while_it_waits(shop: Shop, dispatcher_with: Made) -> N
 # Mistakes
 
 
-def test_database_without_the_tables_is_an_error_that_says_so(
+def test_database_without_the_tables_is_a_clear_error(
     tmp_path: Path, broker: Shop
 ) -> None:
     dispatcher = Dispatcher(broker.url, database=f"sqlite:///{tmp_path / 'empty.db'}")

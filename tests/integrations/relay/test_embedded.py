@@ -329,7 +329,7 @@ def test_listeners_race_for_a_new_group(shop: Shop) -> None:
 # Mistakes
 
 
-def test_database_without_the_tables_is_an_error_that_says_so(tmp_path: Path) -> None:
+def test_database_without_the_tables_is_a_clear_error(tmp_path: Path) -> None:
     transport = opened(Address(f"sqlite:///{tmp_path / 'empty.db'}"))
     with pytest.raises(RelayError, match=r"declare\s+OutboxTable\(metadata\)"):
         transport.check()

@@ -818,7 +818,7 @@ def test_consumers_that_are_gone_are_removed(
     assert client.xinfo_consumers(stream, "a") == []
 
 
-def test_check_without_rights_says_so(
+def test_check_without_rights_reports_it(
     redis_server: RedisServer, client: redis.Redis
 ) -> None:
     t.cast("t.Any", client).execute_command(

@@ -346,7 +346,7 @@ def test_a_system_that_shares_no_ports_is_an_error(
         PrometheusMetrics().serve(reuse_port=True)
 
 
-def test_it_listens_where_it_is_told_to() -> None:
+def test_it_listens_at_the_given_address() -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:

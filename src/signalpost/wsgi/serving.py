@@ -1,4 +1,4 @@
-"""A small server for what is served beside an application, on a port of its own."""
+"""A small server that serves metrics or a page on a separate port."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 import typing as t
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from signalpost.lifecycle import sql_failed
 from signalpost.live import LiveRecorder
 from signalpost.live import LiveSnapshot
 from signalpost.live import read_live
+from signalpost.live._list_file import newest_version
 from signalpost.live.reading import Reader
 from signalpost.live.snapshot import ExchangeDetail
 from signalpost.live.snapshot import json_default
@@ -224,6 +226,33 @@ def test_a_failure_has_its_message_place_and_traceback(folder: Path) -> None:
     assert found[1][-1].strip() == "LookupError: the secret is 42"
     assert snapshot.exchanges[0].exception == "LookupError"
     assert detail_of(folder, snapshot).fingerprint == row.fingerprint
+
+
+def test_lists_have_the_last_request_of_a_quiet_process(folder: Path) -> None:
+    with recorded(folder) as app:
+        get(app, "/items/mug")
+        for number, path in enumerate(("/boom", "/status/503"), start=1):
+            get(app, path)
+            # No request follows, and the process is not asked to write.
+            snapshot = read_live(folder)
+            assert snapshot.failures is not None
+            assert len(snapshot.failures.rows) == number
+        get(app, "/sql/1")
+        snapshot = read_live(folder)
+        assert snapshot.statements is not None
+        assert len(snapshot.statements.rows) == 1
+
+
+def test_lists_are_not_written_for_each_of_many_requests(folder: Path) -> None:
+    with recorded(folder) as app:
+        began = time.monotonic()
+        for _ in range(300):
+            get(app, "/items/mug")
+        seconds = time.monotonic() - began
+        (path,) = folder.glob("*.lists")
+        with path.open("rb") as file:
+            written = newest_version(file.fileno(), "tops")
+    assert 10 <= written <= 11 + seconds
 
 
 def test_messages_are_left_out_if_asked(folder: Path) -> None:

@@ -33,7 +33,10 @@ __all__ = ["Writer", "flush", "is_first"]
 
 _log = logging.getLogger("signalpost.live")
 
+# Lists are written once a second, but after a rest also for each of some requests in a
+# row: no request may follow that would write what the last one has left.
 _TOPS_SECONDS: Final = 1.0
+_BURST_SECONDS: Final = 10.0
 _AGAIN_SECONDS: Final = 30.0
 # To make a file or write lists takes milliseconds. On a disk that hangs it may take
 # seconds, and more requests come meanwhile.
@@ -333,7 +336,10 @@ class Writer:
         return True
 
     def _write_tops(self, file: WorkerFile, now: float) -> None:
-        self._tops_at = now + _TOPS_SECONDS
+        earliest = now - _BURST_SECONDS
+        # The clock may be set back, as for _AGAIN_SECONDS.
+        is_usable = earliest < self._tops_at <= now + _AGAIN_SECONDS
+        self._tops_at = (self._tops_at if is_usable else earliest) + _TOPS_SECONDS
         self._has_new_lists = False
         if is_first(self):
             write_queues(file.queues, now)

@@ -289,7 +289,7 @@ class LivePage:
         """
         _check_fields(asked)
         reader = self._reader
-        # Other processes write their lists with a request, at most once a second.
+        # Other processes write their lists with a request, about once a second.
         flush()
         if "exchange" in asked:
             exchange = reader.exchange(asked["exchange"])

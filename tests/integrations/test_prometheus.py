@@ -703,7 +703,7 @@ def test_a_request_does_not_wait_for_a_scrape() -> None:
         ({"token": ""}, "token must be"),
         ({"token": "a b"}, "token must be"),
         ({"token": "a", "token_file": "b"}, "both given"),
-        ({"token_file": "/no/such/file"}, "No such file"),
+        ({"token_file": "/no/such/file"}, "file that can be read, got .*No such file"),
         ({"token_file": os.devnull}, "token must be"),
         ({"token_env": "NOT_SET_ANYWHERE"}, "NOT_SET_ANYWHERE, which is not set"),
         ({"token_env": ""}, "token_env must be the name of an environment variable"),

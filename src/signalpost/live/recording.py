@@ -83,10 +83,10 @@ class LiveRecorder:
     The first request of a process creates a file of about 1.7 MB, which does not grow,
     in a folder that only this user can enter. Further files have the lists of
     statements, failures and referrers; they are written when requests close, once a
-    second, and after a rest for each of ten in a row. There is no thread, no socket and no database. A request never waits
-    for a reader or for another request. If the disk is full, or the folder belongs to
-    another user, a warning is logged once and nothing is recorded; the recorder tries
-    again every half a minute.
+    second, and after a rest for each of ten in a row. There is no thread, no socket and
+    no database. A request never waits for a reader or for another request. If the disk
+    is full, or the folder belongs to another user, a warning is logged once and nothing
+    is recorded; the recorder tries again every half a minute.
 
     Units of work (:class:`~signalpost.work.work`) are recorded like requests, and
     counted apart from them. So are the events that the relays and listeners of this

@@ -88,7 +88,15 @@ class Access:
         if self.has_token:
             try:
                 self._read()
-            except (OSError, ValueError) as error:
+            except OSError as error:
+                problem = error.strerror or str(error)
+                raise ConfigurationError(
+                    "token_file must be a file that can be read, got"
+                    f" {short_repr(token_file)} ({problem}); write the token into it"
+                    " before the application starts",
+                    key=given[0],
+                ) from error
+            except ValueError as error:
                 raise ConfigurationError(str(error), key=given[0]) from error
 
     def is_near(self, environ: WSGIEnvironment) -> bool:
@@ -142,7 +150,11 @@ class Access:
             with open(
                 self._file, "rb", opener=lambda path, mode: os.open(path, mode | flags)
             ) as file:
-                token = (file.read(_MOST_CHARACTERS) or b"").decode().strip()
+                token = (
+                    (file.read(_MOST_CHARACTERS) or b"")
+                    .decode("utf-8", "replace")
+                    .strip()
+                )
         if not self._is_token(token):
             # Without the value, as it is a secret.
             raise ValueError(

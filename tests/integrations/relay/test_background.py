@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import textwrap
 import threading
 import typing as t
 from pathlib import Path
@@ -410,3 +411,29 @@ def test_row_that_redis_refuses_holds_up_no_other_signal(
             assert dispatcher.dispatch() == 10
         dispatcher.close()
         assert shop.rows() == []
+
+
+IMPORTS = """
+    import sys
+    from signalpost import Namespace
+    from signalpost.integrations.relay import Relay
+
+    placed = Namespace().signal("order-placed", payload=("order",))
+    relay = Relay(sys.argv[1], source="shop").forward(placed)
+    before = {*sys.modules}
+    placed.send(None, order=7)
+    while not relay.failures:
+        relay.flush(0.1)
+    print(*sorted({*sys.modules} - before))
+"""
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_thread_imports_nothing_that_a_fork_could_interrupt(scheme: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(IMPORTS), f"{scheme}://localhost:1/"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.split() == []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
+import signal
 import threading
 import time
 import typing as t
@@ -35,6 +37,7 @@ from tests.integrations.relay.listening import Shipping
 
 # Unfinished events soon belong to another worker.
 SOON = "?lease_seconds=1"
+PATIENCE_SECONDS = 30
 
 
 @pytest.fixture
@@ -752,6 +755,48 @@ def test_fork_while_events_wait(prefix: str, tmp_path: t.Any) -> None:
         server.kill()
     assert shipping.orders.count("child") == 1
     assert [one for one in shipping.orders if one != "child"] == [0, 1, 2]
+
+
+def test_fork_waits_for_no_lock_of_its_parent(url: str, prefix: str) -> None:
+    here = order_placed()
+    relay = Relay(url, source="shop", prefix=prefix).forward(here)
+    here.send(None, order="parent")
+    eventually(lambda: relay.sent == 1)
+    pools: list[t.Any] = [
+        one for one in gc.get_objects() if isinstance(one, redis.ConnectionPool)
+    ]
+    is_held, is_over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with contextlib.ExitStack() as held:
+            for pool in pools:
+                held.enter_context(pool._lock)
+            is_held.set()
+            is_over.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert is_held.wait(PATIENCE_SECONDS)
+    child = os.fork()
+    if child == 0:
+        here.send(None, order="child")
+        os._exit(relay.close(10))
+    is_over.set()
+    thread.join()
+    ended: list[tuple[int, int]] = []
+
+    def has_ended() -> bool:
+        ended.append(os.waitpid(child, os.WNOHANG))
+        return ended[-1][0] == child
+
+    try:
+        eventually(has_ended)
+    except AssertionError:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+    assert ended[-1][1] == 0
+    assert relay.close() == 0
 
 
 def test_fork_sends_at_once_by_a_connection_of_its_own(

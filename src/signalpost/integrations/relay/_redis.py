@@ -23,6 +23,7 @@ from ._event import WrittenEvent
 from ._redis_entries import after
 from ._redis_entries import BODY
 from ._redis_entries import body_of
+from ._redis_entries import by_stream
 from ._redis_entries import letter_of
 from ._redis_entries import order_of
 from ._redis_entries import reasons_in
@@ -309,7 +310,7 @@ class RedisTransport:
         """Acknowledge messages."""
         with self._errors():
             pipeline = self._connected().pipeline(transaction=False)
-            for stream, ids in _by_stream(messages).items():
+            for stream, ids in by_stream(messages).items():
                 pipeline.xack(stream, self._group, *ids)
             pipeline.execute()
         self._release(messages)
@@ -335,7 +336,7 @@ class RedisTransport:
         consumer: str,
     ) -> None:
         pipeline = client.pipeline(transaction=False)
-        for stream, ids in _by_stream(messages).items():
+        for stream, ids in by_stream(messages).items():
             pipeline.xclaim(
                 stream,
                 self._group,
@@ -483,17 +484,13 @@ class RedisTransport:
 
     def forget(self) -> None:
         """Drop the parent's connection without a shutdown of its socket."""
-        self._client = None
+        client, self._client = self._client, None
+        if client is not None:
+            # The end of a client closes its pool, and would wait in a child for a lock
+            # that a thread of the parent held at the fork, for ever.
+            client.auto_close_connection_pool = False
         self._held, self._unfinished = {}, []
 
 
 def _query_of(url: str) -> list[str]:
     return [name for name, _ in parse_qsl(urlsplit(url).query)]
-
-
-def _by_stream(messages: Sequence[Message]) -> dict[str, list[bytes]]:
-    found: dict[str, list[bytes]] = {}
-    for message in messages:
-        handle: _Handle = message.handle
-        found.setdefault(handle.stream, []).append(handle.id)
-    return found

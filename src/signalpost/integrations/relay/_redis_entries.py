@@ -9,12 +9,14 @@ from collections.abc import Sequence
 import redis
 
 from ._transport import DeadLetter
+from ._transport import Message
 from ._transport import Why
 
 __all__ = [
     "BODY",
     "after",
     "body_of",
+    "by_stream",
     "letter_of",
     "order_of",
     "reasons_in",
@@ -79,3 +81,11 @@ def letter_of(id_: str, fields: dict[bytes, bytes]) -> DeadLetter:
 def text_of(value: t.Any) -> str:
     """Return a response of Redis as text."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def by_stream(messages: Sequence[Message]) -> dict[str, list[bytes]]:
+    """Return the ids of messages by the names of their streams."""
+    found: dict[str, list[bytes]] = {}
+    for message in messages:
+        found.setdefault(message.handle.stream, []).append(message.handle.id)
+    return found

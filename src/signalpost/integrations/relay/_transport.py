@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import encodings.idna  # noqa: F401  # see below
 import typing as t
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -17,6 +18,9 @@ from urllib.parse import urlunsplit
 
 from ...errors import RelayError
 from ._event import WrittenEvent
+
+# socket.getaddrinfo() imports encodings.idna, and does so in the thread that sends. A
+# process that was forked at that moment could import it no more, nor find a broker.
 
 __all__ = [
     "SCHEMES",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from math import inf
+from types import FrameType
 
 _MOST_TRIES = 30
 _RESOLUTION_SECONDS = 0.0002
@@ -34,3 +36,23 @@ def _seconds_of(work: Callable[[], object]) -> float:
     begun = time.thread_time()
     work()
     return time.thread_time() - begun
+
+
+def calls_of(work: Callable[[], object], *, with_builtins: bool = False) -> int:
+    """Return how many functions are called.
+
+    :param with_builtins: Whether functions written in C count, too.
+    """
+    counted = ("call", "c_call") if with_builtins else ("call",)
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in counted
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return calls

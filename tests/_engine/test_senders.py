@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import enum
 import gc
-import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from signalpost import ANY
 from signalpost import Signal
+from tests.growth import calls_of
 
 
 class Number(enum.IntEnum):
@@ -231,21 +231,6 @@ def test_receiver_of_any_receives_every_sender() -> None:
         assert signal.send(sender) == [(ignore, None)]
 
 
-def functions_entered(function: Callable[[], object]) -> int:
-    entered = 0
-
-    def count(_: object, kind: str, __: object) -> None:
-        nonlocal entered
-        entered += kind == "call"
-
-    sys.setprofile(count)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return entered
-
-
 @pytest.mark.parametrize("names", [None, ("price",)], ids=["undeclared", "declared"])
 @pytest.mark.parametrize("is_any", [False, True], ids=["alone", "and-any"])
 @pytest.mark.parametrize("way", ["send", "send_robust", "send_isolated", "asks"])
@@ -263,8 +248,8 @@ def test_receivers_of_another_sender_add_no_steps_to_a_send(
     if is_any:
         signal.connect(id)
     ways["send"]()
-    before = functions_entered(ways[way])
+    before = calls_of(ways[way])
     signal.connect(repr, known)
     ways["send"]()
     # Two more: whether the sender has its own route.
-    assert functions_entered(ways[way]) <= before + 2
+    assert calls_of(ways[way]) <= before + 2

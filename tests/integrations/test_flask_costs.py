@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import gc
-import sys
 import typing as t
 from collections.abc import Callable
 from collections.abc import Generator
 from functools import partial
-from types import FrameType
 
 import flask
 import pytest
@@ -21,6 +19,7 @@ from signalpost.lifecycle import request_started
 from signalpost.lifecycle import sql_executed
 from signalpost.lifecycle import template_rendered
 from signalpost.testing import restored
+from tests.growth import calls_of
 
 FEW, MANY = 10, 60
 
@@ -39,22 +38,6 @@ def receive(sender: object, **payload: object) -> None: ...
 
 
 def receive_too(sender: object, **payload: object) -> None: ...
-
-
-def calls_of(function: Callable[[], object]) -> int:
-    """Return how many functions of Python are called."""
-    calls = 0
-
-    def count(frame: FrameType, event: str, argument: object) -> None:
-        nonlocal calls
-        calls += event == "call"
-
-    sys.setprofile(count)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return calls
 
 
 def new_app(prepare: Callable[[flask.Flask], object]) -> flask.Flask:

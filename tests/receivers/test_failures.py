@@ -101,7 +101,7 @@ def fail() -> t.NoReturn:
     raise LookupError("no such thing")
 
 
-def tell(
+def send_failure(
     receiver: FailureLogger,
     exception: BaseException,
     where: Where = "view",
@@ -113,7 +113,7 @@ def tell(
 
 def tell_often(receiver: FailureLogger, times: int) -> None:
     for number in range(times):
-        tell(receiver, raised(fail), path=f"/{number}")
+        send_failure(receiver, raised(fail), path=f"/{number}")
 
 
 def failing(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -167,7 +167,7 @@ def test_an_exception_is_logged_with_its_place_and_exchange(
 
 def test_the_line_reads_as_documented(log: Log) -> None:
     receiver = FailureLogger()
-    tell(receiver, raised(fail), path="/a")
+    send_failure(receiver, raised(fail), path="/a")
     (count,) = receiver.counts()
     number = fail.__code__.co_firstlineno + 1
     (line,) = log.lines
@@ -259,7 +259,7 @@ def test_the_message_does_not_distinguish_failures(log: Log) -> None:
 
     receiver = FailureLogger()
     for message in ("one", "two"):
-        tell(receiver, raised(fail_with, message))
+        send_failure(receiver, raised(fail_with, message))
     assert [count.times for count in receiver.counts()] == [2]
 
 
@@ -272,13 +272,13 @@ def test_the_type_and_the_line_distinguish_failures(log: Log) -> None:
     receiver = FailureLogger()
     for kind in (LookupError, KeyError):
         for is_here in (True, False):
-            tell(receiver, raised(fail_here_or_there, kind, is_here))
+            send_failure(receiver, raised(fail_here_or_there, kind, is_here))
     assert [count.times for count in receiver.counts()] == [1, 1, 1, 1]
 
 
 def test_the_most_frequent_failure_comes_first(log: Log) -> None:
     receiver = FailureLogger()
-    tell(receiver, KeyError("one"))
+    send_failure(receiver, KeyError("one"))
     tell_often(receiver, 2)
     assert [count.exception for count in receiver.counts()] == [
         "LookupError",
@@ -302,7 +302,7 @@ def test_frames_of_libraries_do_not_count(log: Log) -> None:
         library(is_here)
 
     for is_here in (True, False):
-        tell(receiver, raised(use, is_here))
+        send_failure(receiver, raised(use, is_here))
     (count,) = receiver.counts()
     assert count.location.endswith(
         f"{use.__code__.co_firstlineno + 1}:{use.__qualname__}"
@@ -325,7 +325,7 @@ def test_compiled_code_that_is_installed_is_never_the_place(log: Log) -> None:
         compiled()
 
     for view in (one, other):
-        tell(receiver, raised(view))
+        send_failure(receiver, raised(view))
         line = view.__code__.co_firstlineno + 1
         assert log.places[-1] == (__file__, line, view.__qualname__)
     assert len(receiver.counts()) == 2
@@ -337,7 +337,7 @@ def test_compiled_code_of_the_application_is_a_place(log: Log) -> None:
         "def run():\n raise OSError",
         __file__=os.path.join(os.sep, "srv", "shop", f"fast{EXTENSION_SUFFIXES[0]}"),
     )
-    tell(FailureLogger(), raised(compiled))
+    send_failure(FailureLogger(), raised(compiled))
     assert log.places == [(os.path.join(os.sep, "srv", "shop", "fast.pyx"), 2, "run")]
 
 
@@ -354,7 +354,7 @@ def test_place_of_rows_that_sqlalchemy_cannot_convert_is_in_the_application(
 
     with pytest.raises(ValueError, match="hexadecimal") as caught:
         read()
-    tell(FailureLogger(), caught.value)
+    send_failure(FailureLogger(), caught.value)
     ((file, _, function),) = log.places
     assert (file, function) == (__file__, read.__qualname__)
     engine.dispose()
@@ -377,7 +377,7 @@ def test_code_that_was_made_by_exec_is_never_the_place(log: Log, file: str) -> N
     def use() -> None:
         generated()
 
-    tell(receiver, raised(use))
+    send_failure(receiver, raised(use))
     line = use.__code__.co_firstlineno + 1
     assert receiver.counts()[0].location == f"{__file__}:{line}:{use.__qualname__}"
     assert log.places == [(__file__, line, use.__qualname__)]
@@ -403,7 +403,7 @@ def test_code_that_was_made_by_exec_does_not_push_out_the_application(
 
     receiver = FailureLogger()
     for view in (one, other, one):
-        tell(receiver, raised(view))
+        send_failure(receiver, raised(view))
     assert [count.times for count in receiver.counts()] == [2, 1]
     assert log.has_traceback == [True, True]
 
@@ -417,7 +417,7 @@ def test_lines_of_code_that_was_made_by_exec_are_different_failures(log: Log) ->
 
     receiver = FailureLogger()
     for is_here in (True, False, True):
-        tell(receiver, raised(use, is_here))
+        send_failure(receiver, raised(use, is_here))
     first, second = receiver.counts()
     assert (first.times, second.times) == (2, 1)
     assert first.fingerprint != second.fingerprint
@@ -438,7 +438,7 @@ def test_place_of_an_object_that_refuses_its_values_is_where_it_is_made(
         Mug("blue")
 
     receiver = FailureLogger()
-    tell(receiver, raised(make))
+    send_failure(receiver, raised(make))
     assert receiver.counts()[0].location.endswith("Mug.__post_init__")
 
 
@@ -454,7 +454,7 @@ def test_a_template_is_a_place(log: Log) -> None:
     receiver = FailureLogger()
     for name in templates:
         template = environment.get_template(name)
-        tell(receiver, raised(template.render, {"fail": raise_installed}))
+        send_failure(receiver, raised(template.render, {"fail": raise_installed}))
     assert [count.location.rsplit(":", 1)[0] for count in receiver.counts()] == [
         "<template>:2",
         "<template>:3",
@@ -491,7 +491,7 @@ def test_sessions_that_fail_in_two_views_are_two_failures(
             session.add_all([Mug(name="blue"), Mug(name="blue")])
             with pytest.raises(sa.exc.IntegrityError) as it:
                 view(session)
-        tell(receiver, it.value)
+        send_failure(receiver, it.value)
     engine.dispose()
     first, second = receiver.counts()
     line = work.__code__.co_firstlineno + 1
@@ -521,7 +521,7 @@ def failure_of(work: Callable[[], object]) -> BaseException:
 
 
 def test_values_of_the_database_are_not_logged(log: Log) -> None:
-    tell(FailureLogger(), failure_of(insert_twice))
+    send_failure(FailureLogger(), failure_of(insert_twice))
     (text,) = log.texts
     assert "Zq7351" not in text
     assert "Zq7351" not in str(log.fields)
@@ -534,7 +534,7 @@ def test_values_of_the_database_are_not_logged(log: Log) -> None:
 
 
 def test_values_of_the_database_are_logged_where_asked_for(log: Log) -> None:
-    tell(FailureLogger(with_values=True), failure_of(insert_twice))
+    send_failure(FailureLogger(with_values=True), failure_of(insert_twice))
     assert "[parameters: ('Zq7351',)]" in log.texts[0]
     assert "Zq7351" in str(log.fields[0]["exception_message"])
 
@@ -547,11 +547,13 @@ def test_a_file_name_that_is_not_utf_8_is_a_place_like_others(
     fail = function_of(f"/srv/{name}", "def run():\n raise OSError")
     receiver = FailureLogger()
     for _ in range(2):
-        tell(receiver, raised(fail))
+        send_failure(receiver, raised(fail))
     (count,) = receiver.counts()
     assert (count.location, count.times) == (f"/srv/{name}:2:run", 2)
     other = FailureLogger()
-    tell(other, raised(function_of("/srv/other.py", "def run():\n raise OSError")))
+    send_failure(
+        other, raised(function_of("/srv/other.py", "def run():\n raise OSError"))
+    )
     assert other.counts()[0].fingerprint != count.fingerprint
     for line in log.lines:
         # A stream or a file has to take it.
@@ -565,13 +567,13 @@ def test_frames_of_libraries_count_if_there_are_no_others(log: Log) -> None:
     trace = error.__traceback__
     assert trace is not None
     receiver = FailureLogger()
-    tell(receiver, error.with_traceback(trace.tb_next))
+    send_failure(receiver, error.with_traceback(trace.tb_next))
     assert receiver.counts()[0].location == "/usr/lib/dist-packages/x.py:2:run"
 
 
 def test_an_exception_that_was_never_raised_has_no_place(log: Log) -> None:
     receiver = FailureLogger()
-    tell(receiver, LookupError("given"))
+    send_failure(receiver, LookupError("given"))
     assert receiver.counts()[0].location == "-"
     assert " at=- times=1 " in log.lines[0]
 
@@ -588,7 +590,7 @@ def test_a_recursion_is_one_failure_wherever_it_ends(log: Log) -> None:
     for extra in (0, 1):
         sys.setrecursionlimit(limit + extra)
         try:
-            tell(receiver, raised(even, 0))
+            send_failure(receiver, raised(even, 0))
         finally:
             sys.setrecursionlimit(limit)
     assert [count.times for count in receiver.counts()] == [2]
@@ -598,7 +600,7 @@ def test_a_recursion_is_one_failure_wherever_it_ends(log: Log) -> None:
 def test_the_failure_not_seen_for_longest_is_forgotten(log: Log) -> None:
     receiver = FailureLogger(max_fingerprints=2)
     for kind in (KeyError, IndexError, KeyError, OSError):
-        tell(receiver, kind())
+        send_failure(receiver, kind())
     assert {count.exception: count.times for count in receiver.counts()} == {
         "KeyError": 2,
         "OSError": 1,
@@ -609,7 +611,7 @@ def test_ten_thousand_failures_leave_a_bounded_table() -> None:
     logger = logging.Logger("quiet", logging.CRITICAL)
     receiver = FailureLogger(max_fingerprints=10, logger=logger)
     for number in range(10_000):
-        tell(receiver, type(f"Error{number}", (Exception,), {})())
+        send_failure(receiver, type(f"Error{number}", (Exception,), {})())
     assert len(receiver.counts()) == 10
 
 
@@ -620,7 +622,7 @@ def test_causes_and_contexts_are_in_the_traceback(log: Log) -> None:
         except LookupError as error:
             raise OSError("while asking") from error
 
-    tell(FailureLogger(), raised(wrap))
+    send_failure(FailureLogger(), raised(wrap))
     assert "  LookupError: no such thing\n" in log.texts[0]
     assert "direct cause" in log.texts[0]
     assert log.texts[0].endswith("\n  OSError: while asking")
@@ -630,7 +632,7 @@ def test_a_group_shows_what_it_holds(log: Log) -> None:
     def fail_together() -> None:
         raise ExceptionGroup("two", [LookupError("one"), OSError("other")])
 
-    tell(FailureLogger(), raised(fail_together))
+    send_failure(FailureLogger(), raised(fail_together))
     assert "LookupError: one" in log.texts[0]
     assert "OSError: other" in log.texts[0]
     assert " ExceptionGroup at=" in log.lines[0]
@@ -663,7 +665,7 @@ def test_a_hostile_message_is_one_line_and_its_traceback_bounded(
 ) -> None:
     error = LookupError(message)
     error.add_note(message)
-    tell(FailureLogger(), error, path="/" + message)
+    send_failure(FailureLogger(), error, path="/" + message)
     first, *rest = log.texts[0].split("\n")
     assert first.isprintable()
     assert first.startswith("GET ")
@@ -677,7 +679,7 @@ def test_a_hostile_message_is_one_line_and_its_traceback_bounded(
 
 
 def test_a_long_traceback_shows_beginning_and_end(log: Log) -> None:
-    tell(FailureLogger(), LookupError("\n".join(map(str, range(1_000)))))
+    send_failure(FailureLogger(), LookupError("\n".join(map(str, range(1_000)))))
     assert "  LookupError: 0\n" in log.texts[0]
     assert "  … 800 lines are left out here …\n" in log.texts[0]
     assert log.texts[0].endswith("\n  999")
@@ -689,7 +691,7 @@ class SpeechlessError(Exception):
 
 
 def test_an_exception_that_cannot_be_formatted_is_logged(log: Log) -> None:
-    tell(FailureLogger(), SpeechlessError())
+    send_failure(FailureLogger(), SpeechlessError())
     assert log.lines[0].endswith('message="<str() of it failed>"')
     assert "SpeechlessError" in log.texts[0]
 
@@ -701,7 +703,7 @@ def test_a_traceback_that_cannot_be_made_is_left_out(
         raise RecursionError
 
     monkeypatch.setattr("traceback.TracebackException.__init__", refuse)
-    tell(FailureLogger(), raised(fail))
+    send_failure(FailureLogger(), raised(fail))
     assert log.texts[0].endswith("\n  <the traceback cannot be shown>")
 
 
@@ -715,7 +717,7 @@ def test_the_log_gets_the_exception_itself() -> None:
 
     logger.addFilter(keep)
     error = raised(fail)
-    tell(FailureLogger(logger=logger), error)
+    send_failure(FailureLogger(logger=logger), error)
     assert kept == [(LookupError, error, error.__traceback__)]
 
 
@@ -758,7 +760,7 @@ def test_nothing_of_a_failure_is_kept() -> None:
 def test_the_type_of_an_exception_is_not_kept() -> None:
     kind = type("Passing", (Exception,), {})
     receiver = FailureLogger(logger=unseen_logger())
-    tell(receiver, kind())
+    send_failure(receiver, kind())
     kept = weakref.ref(kind)
     del kind
     gc.collect()
@@ -782,7 +784,7 @@ def test_another_logger_can_be_given() -> None:
     text = io.StringIO()
     logger = logging.Logger("shop.failures")
     logger.addHandler(logging.StreamHandler(text))
-    tell(FailureLogger(logger=logger), raised(fail))
+    send_failure(FailureLogger(logger=logger), raised(fail))
     assert text.getvalue().startswith("GET / - view LookupError ")
 
 

@@ -6,7 +6,6 @@ import collections
 import json
 import logging
 import typing as t
-from collections.abc import Callable
 from collections.abc import Generator
 
 import pytest
@@ -15,6 +14,7 @@ from signalpost.receivers.formats import JsonFormatter
 from signalpost.receivers.formats import Line
 from signalpost.receivers.formats import LogfmtFormatter
 from signalpost.receivers.formats import TextFormatter
+from tests.growth import calls_of
 
 FIELD_FORMATTERS = (JsonFormatter(), LogfmtFormatter())
 EACH = (TextFormatter("%(message)s %(odd)s"), *FIELD_FORMATTERS)
@@ -442,24 +442,6 @@ def test_what_is_printable_after_much_that_is_not_stays(length: int, end: str) -
         assert line == escape * length + escaped_end
 
 
-def calls_of(function: Callable[[], object]) -> int:
-    """Return how many Python functions a call enters."""
-    import sys
-
-    entered = 0
-
-    def count(_: object, kind: str, __: object) -> None:
-        nonlocal entered
-        entered += kind in ("call", "c_call")
-
-    sys.setprofile(count)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return entered
-
-
 @pytest.mark.parametrize("text", UNPRINTABLE.values(), ids=UNPRINTABLE.keys())
 @each_formatter
 def test_unprintable_text_takes_no_step_a_character(
@@ -468,4 +450,4 @@ def test_unprintable_text_takes_no_step_a_character(
     record = record_of(odd="-")
     record.msg = text * (1_000_000 // len(text))
     formatter.format(record)  # The first long text makes a table.
-    assert calls_of(lambda: formatter.format(record)) < 10_000
+    assert calls_of(lambda: formatter.format(record), with_builtins=True) < 10_000

@@ -1,6 +1,6 @@
 """Applications that take a connection over for a WebSocket, and send back its text.
 
-``bare`` and ``heard`` are the same; the latter has a receiver.
+``bare`` and ``recorded`` are the same; the latter has a receiver.
 """
 
 from __future__ import annotations
@@ -114,11 +114,12 @@ class Both:
 
 if find_spec("flask_sock") is not None:
     bare = Both(new_app(), simple)
-    _heard_app = new_app()
-    Signalpost(_heard_app)
-    heard = Both(_heard_app, SignalMiddleware(simple))
+    _recorded_app = new_app()
+    Signalpost(_recorded_app)
+    recorded = Both(_recorded_app, SignalMiddleware(simple))
     # In a server only: the tests import this module to know its paths.
-    for _sender in (_heard_app, simple) if "SOCKETS_ARE_HEARD" in os.environ else ():
+    _has_receivers = "SOCKETS_ARE_RECORDED" in os.environ
+    for _sender in (_recorded_app, simple) if _has_receivers else ():
         exchange_opened.connect(_keep_opened, sender=_sender)
         exchange_closed.connect(_keep_closed, sender=_sender)
         got_request_exception.connect(_keep_exception, sender=_sender)

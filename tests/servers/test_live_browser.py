@@ -91,6 +91,20 @@ def seen(context: BrowserContext, site: LiveSite) -> Generator[Seen]:
         assert page.problems() == []
 
 
+@contextlib.contextmanager
+def own_site(
+    browser: Browser, folder: Path, speed: int = 1
+) -> Generator[tuple[LiveSite, Seen]]:
+    """Give a site that has served no other test, and its page before the login."""
+    context = new_context(browser)
+    with (
+        serving_live(folder, speed) as site,
+        contextlib.closing(context),
+        opened(context) as seen,
+    ):
+        yield site, seen
+
+
 def number_in(text: str) -> int:
     """Return the first number of a text, as 1234 of "1,234 in all"."""
     found = re.search(r"[\d,]+(?= in all)|[\d,]+", text)
@@ -258,12 +272,7 @@ def rest(seen: Seen) -> str:
 def test_work_and_events_have_lists_once_there_are_any(
     browser: Browser, tmp_path: Path
 ) -> None:
-    context = new_context(browser)
-    with (
-        serving_live(tmp_path) as site,
-        contextlib.closing(context),
-        opened(context) as seen,
-    ):
+    with own_site(browser, tmp_path) as (site, seen):
         seen.log_in(site.url)
         site.get("/page")
         seen.next_polls()
@@ -417,12 +426,7 @@ def test_a_route_leads_to_its_requests(site: LiveSite, seen: Seen) -> None:
 def test_the_charts_come_with_the_first_request(
     browser: Browser, tmp_path: Path
 ) -> None:
-    context = new_context(browser)
-    with (
-        serving_live(tmp_path) as site,
-        contextlib.closing(context),
-        opened(context) as seen,
-    ):
+    with own_site(browser, tmp_path) as (site, seen):
         asked: list[str] = []
         seen.page.on("request", lambda one: asked.append(one.url))
         library = re.compile("uplot.js$")
@@ -861,12 +865,7 @@ def test_ten_minutes_of_load_leave_the_memory_of_the_page_flat(
 ) -> None:
     # By the clock of the server, which each poll finds some seconds later.
     speed = 120
-    context = new_context(browser)
-    with (
-        serving_live(tmp_path, speed) as site,
-        contextlib.closing(context),
-        opened(context) as seen,
-    ):
+    with own_site(browser, tmp_path, speed) as (site, seen):
         seen.log_in(site.url)
         seen.tab("Requests")
 

@@ -32,7 +32,7 @@ class Site(t.NamedTuple):
 
     server: str
     bare: Address
-    heard: Address
+    recorded: Address
 
     def outcome_of(self, path: str) -> str:
         """Return what the exchange of a WebSocket ends with here."""
@@ -101,10 +101,10 @@ def site(request: pytest.FixtureRequest) -> Generator[Site]:
     with (
         serving(request.param, "tests.servers.sockets:bare") as bare,
         serving(
-            request.param, "tests.servers.sockets:heard", SOCKETS_ARE_HEARD="1"
-        ) as heard,
+            request.param, "tests.servers.sockets:recorded", SOCKETS_ARE_RECORDED="1"
+        ) as recorded,
     ):
-        yield Site(request.param, bare, heard)
+        yield Site(request.param, bare, recorded)
 
 
 def records_of(address: tuple[str, int], path: str, closed: int) -> t.Any:
@@ -116,7 +116,7 @@ def records_of(address: tuple[str, int], path: str, closed: int) -> t.Any:
 @pytest.mark.parametrize("path", PATHS)
 def test_a_websocket_gives_the_same_bytes(site: Site, path: str) -> None:
     bare = without_noise(talk(site.bare, path))
-    ours = without_noise(talk(site.heard, path))
+    ours = without_noise(talk(site.recorded, path))
     assert ours == bare
     assert ACCEPTED in bare
     assert frame_of_server(TEXT, b"hello") in bare
@@ -124,18 +124,18 @@ def test_a_websocket_gives_the_same_bytes(site: Site, path: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_websocket_is_one_exchange(site: Site, path: str) -> None:
-    before = records_of(site.heard, path, 0)
+    before = records_of(site.recorded, path, 0)
     closed = sum(one[0] == "closed" for one in before)
-    talk(site.heard, path)
-    records = records_of(site.heard, path, closed + 1)[len(before) :]
+    talk(site.recorded, path)
+    records = records_of(site.recorded, path, closed + 1)[len(before) :]
     assert [one[:2] for one in records] == [["opened", path], ["closed", path]]
     assert records[-1][2] == site.outcome_of(path)
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_websocket_has_no_response_time(site: Site, path: str) -> None:
-    before = records_of(site.heard, path, 0)
+    before = records_of(site.recorded, path, 0)
     closed = sum(one[0] == "closed" for one in before)
-    talk(site.heard, path)
-    records = records_of(site.heard, path, closed + 1)
+    talk(site.recorded, path)
+    records = records_of(site.recorded, path, closed + 1)
     assert records[-1][3] == [None, None]

@@ -24,7 +24,15 @@ class Route:
     :param is_observed: Whether calls of receivers are observed.
     """
 
-    __slots__ = ("base", "connections", "has_async", "is_plain", "is_simple", "plain")
+    __slots__ = (
+        "base",
+        "connections",
+        "has_async",
+        "is_direct",
+        "is_plain",
+        "is_simple",
+        "plain",
+    )
 
     base: Route | None
     """The route of ``ANY`` that it was made with: it is valid while that one is."""
@@ -34,8 +42,10 @@ class Route:
     """``True`` if any receiver is async."""
     is_simple: bool
     """``True`` if a send only has to call each receiver with its names."""
+    is_direct: bool
+    """``True`` if it is simple, and no receiver is async."""
     is_plain: bool
-    """``True`` if it is simple, and no receiver is async or gets a part only."""
+    """``True`` if it is direct, and no receiver gets a part only."""
     plain: tuple[Connection, ...] | None
     """The connections if it is plain, else ``None``; a send reads this first."""
 
@@ -59,7 +69,8 @@ class Route:
             for one in all_options
         )
         is_whole = not connections or not is_declared
-        self.is_plain = self.is_simple and is_whole and not self.has_async
+        self.is_direct = self.is_simple and not self.has_async
+        self.is_plain = self.is_direct and is_whole
         self.plain = connections if self.is_plain else None
 
     def receivers(self) -> Generator[tuple[Connection, Receiver]]:

@@ -591,10 +591,8 @@ class Signal:
             if self._is_stopped(again, sender, payload):
                 return 0
             route = self.table.route_for(sender)
-        if route.is_simple and not route.has_async:
-            return count_failures(
-                route, self, sender, payload, log_first_failures, through
-            )
+        if route.is_direct:
+            return count_failures(route, self, sender, payload, through)
         wrapper = None if async_wrapper is None else async_wrapper()
         dispatch = Dispatch(self, self.table, sender, payload, wrapper)
         return deliver_isolated(

@@ -17,11 +17,11 @@ from ._options import checked_strings
 __all__ = [
     "ID_HEADERS",
     "IdHeaders",
-    "further_keys",
     "id_headers_of",
     "is_header_name",
     "is_id",
     "is_traceparent",
+    "known_keys",
     "new_id",
     "set_id_headers",
 ]
@@ -142,9 +142,8 @@ class IdHeaders:
 
 _BY_DEFAULT: t.Final = IdHeaders(ID_HEADERS)
 
-further_keys: set[str] = set()
-"""The keys of the headers that some sender's ids are read from, except those that are
-read by default."""
+known_keys: set[str] = {*_BY_DEFAULT.keys}
+"""The keys of the headers that the ids of any sender are read from."""
 
 # Keys are ids of senders; each value has a function that returns the sender, or None
 # once it is gone.
@@ -156,7 +155,7 @@ def set_id_headers(sender: object, headers: IdHeaders) -> None:
     for key, (reference, _) in [*_by_sender.items()]:
         if reference() is None:
             _by_sender.pop(key, None)
-    further_keys.update(headers.keys - _BY_DEFAULT.keys)
+    known_keys.update(headers.keys)
     _by_sender[id(sender)] = (reference_to(sender), headers)
 
 

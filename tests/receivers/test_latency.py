@@ -327,10 +327,11 @@ def test_nothing_is_asked_for_a_level_that_is_off(
         ("/a.b", "/a.b"),
     ],
 )
+@pytest.mark.parametrize("others", [[], ["/other"], ["/other/**"]])
 def test_an_excluded_path_is_not_logged(
-    pattern: str, path: str, lines: pytest.LogCaptureFixture
+    others: list[str], pattern: str, path: str, lines: pytest.LogCaptureFixture
 ) -> None:
-    receiver = LatencyLogger(exclude=["/other", pattern])
+    receiver = LatencyLogger(exclude=[*others, pattern])
     receiver("shop", exchange=closed_exchange(path=path, status=500))
     assert not lines.records
 
@@ -350,10 +351,12 @@ def test_an_excluded_path_is_not_logged(
         ("/a.b", "/axb"),
     ],
 )
+@pytest.mark.parametrize("others", [[], ["/other"], ["/other/**"]])
 def test_a_pattern_excludes_no_other_path(
-    pattern: str, path: str, lines: pytest.LogCaptureFixture
+    others: list[str], pattern: str, path: str, lines: pytest.LogCaptureFixture
 ) -> None:
-    LatencyLogger(exclude=(pattern,))("shop", exchange=closed_exchange(path=path))
+    receiver = LatencyLogger(exclude=[*others, pattern])
+    receiver("shop", exchange=closed_exchange(path=path))
     assert len(lines.records) == 1
 
 

@@ -242,8 +242,11 @@ def checked_with_values(with_values: object) -> bool:
     return checked_truth("with_values", with_values, advice)
 
 
-def _dialect_of(engine: object) -> str:
-    name = getattr(getattr(engine, "dialect", None), "name", None)
+def _dialect_of(engine: t.Any) -> str:
+    try:
+        name = engine.dialect.name
+    except AttributeError:
+        return ""
     return name if isinstance(name, str) and name in _BY_DIALECT else ""
 
 

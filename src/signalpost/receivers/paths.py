@@ -17,6 +17,7 @@ __all__ = [
     "UNMATCHED_ROUTE",
     "checked_paths",
     "exclusion_of",
+    "path_matcher_of",
     "route_or_path",
 ]
 
@@ -80,15 +81,31 @@ def exclusion_of(patterns: Collection[str]) -> Callable[[Exchange], bool] | None
 
     .. versionadded:: 0.1
     """
+    matches = path_matcher_of(patterns)
+    if matches is None:
+        return None
+
+    def is_excluded(exchange: Exchange) -> bool:
+        return bool(matches(exchange.script_name + exchange.path))
+
+    return is_excluded
+
+
+def path_matcher_of(patterns: Collection[str]) -> Callable[[str], object] | None:
+    """Return what :func:`exclusion_of` compares paths with.
+
+    :returns: A function that takes a whole path; what it returns is true if the path
+        matches.
+    """
     found = checked_strings("exclude", patterns, "patterns", '["/healthz"]')
     if not found:
         return None
-    matches = re.compile("|".join(map(_expression, found)), re.DOTALL).fullmatch
-
-    def is_excluded(exchange: Exchange) -> bool:
-        return matches(exchange.script_name + exchange.path) is not None
-
-    return is_excluded
+    expressions = [*map(_expression, found)]  # which checks them
+    if all(one.endswith("/**") and one.count("*") == 2 for one in found):
+        # Faster than a regular expression.
+        prefixes = tuple(one.removesuffix("**") for one in found)
+        return lambda path: path.startswith(prefixes)
+    return re.compile("|".join(expressions), re.DOTALL).fullmatch
 
 
 def _expression(pattern: str) -> str:

@@ -43,7 +43,19 @@ def response_times(exchange: Exchange) -> tuple[float | None, float | None]:
     .. versionadded:: 0.1
     """
     try:
-        return _response_times(exchange)
+        whole, started = exchange.duration_seconds, exchange.seconds_to_headers
+        environ = exchange._environ
+        if (
+            type(whole) is float is type(started)
+            and whole - started < STREAMED_SECONDS
+            and exchange.outcome == "complete"
+            and exchange.status != 101
+            and environ is not None
+            and "HTTP_UPGRADE" not in environ
+        ):
+            # Nearly every response is whole and closed at once.
+            return whole, None
+        return _other_times(exchange, whole, started)
     except Exception:  # noqa: BLE001  # a receiver may have set any value
         return None, None
 
@@ -79,23 +91,13 @@ def seconds_of(value: object) -> float | None:
     return None
 
 
-def _response_times(exchange: Exchange) -> tuple[float | None, float | None]:
-    whole, started = exchange.duration_seconds, exchange.seconds_to_headers
-    environ = exchange._environ
-    if (
-        type(whole) is float is type(started)
-        and whole - started < STREAMED_SECONDS
-        and exchange.outcome == "complete"
-        and exchange.status != 101
-        and environ is not None
-        and "HTTP_UPGRADE" not in environ
-    ):
-        # Nearly every response is whole and closed at once.
-        return whole, None
-    whole = seconds_of(whole)
+def _other_times(
+    exchange: Exchange, duration: object, to_headers: object
+) -> tuple[float | None, float | None]:
+    whole = seconds_of(duration)
     if whole is None or exchange.outcome in _UNTIMED or is_websocket(exchange):
         return None, None
-    started = seconds_of(started)
+    started = seconds_of(to_headers)
     if started is None or whole - started < STREAMED_SECONDS:
         return whole, None
     headers = _seconds_to_sendable_headers(exchange, started)

@@ -58,7 +58,7 @@ def with_referrer(number: int) -> Exchange:
 def test_the_longest_lists_have_room(folder: Path) -> None:
     tops = Tops()
     for number in range(400):
-        tops.statements.add(f"{number} {WIDE * 300}", (1, 1.0, 1.0, 0))
+        tops.statements.note([(f"{number} {WIDE * 300}", 1.0, False)], {})
         tops.count_referrer(with_referrer(number))
         tops.add_failure(failure(number, WIDE * 120), (WIDE * 500 + "\n") * 200)
     assert len(tops.encoded({"rows": [], "left_out": 0}, 1.0)) <= LIST_BYTES["tops"]

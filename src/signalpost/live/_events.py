@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import struct
 import threading
+from collections import Counter
+from collections.abc import Mapping
 from collections.abc import Sequence
+from itertools import repeat
 from time import perf_counter
 from typing import Any
 from typing import Final
@@ -17,10 +20,14 @@ from ._file import WorkerFile
 from ._records import NO_STATUS
 from ._records import NO_TEXT
 from ._records import NOWHERE
+from ._records import pack_head
 from ._records import packed
 from ._records import packed_events
 from ._records import TEMPLATE
 from ._records import UNKNOWN
+from ._statements import count
+from ._statements import Counts
+from ._statements import Executed
 from ._text import are_known
 from ._text import fit_or_none
 from ._text import known_fit
@@ -29,6 +36,7 @@ from ._tops import Failure
 __all__ = [
     "Trace",
     "record_of",
+    "referrer_text",
 ]
 
 _MOST_EVENTS: Final = 40
@@ -66,26 +74,70 @@ class Trace(Closed):
     :param file: The file that has its slot; ``None`` if nothing can be written.
     :param slot: Its slot in that file; -1 for none.
     :param path: The path, as it is shown.
+    :param started_at: When it began, in seconds since the epoch.
     """
 
-    # Class attributes are fast defaults: most exchanges set none of them.
-    failure: Failure | None = None
-    left_out: int = 0
-    rendering: list[float] | None = None
-    request_started: float | None = None
-    request_finished: float | None = None
-    room: int = _MOST_EVENTS
-    """The number of events that can still be recorded."""
-    shapes: dict[str, list[Any]] | None = None
-    sql_count: int = 0
-    sql_seconds: float = 0.0
+    # Most requests keep most of the defaults. As class attributes they would be read
+    # more slowly than it takes to set them here.
+    __slots__ = (
+        "events",
+        "exception",
+        "failure",
+        "file",
+        "fingerprint",
+        "has_referrer",
+        "left_out",
+        "path",
+        "referrer",
+        "rendering",
+        "request_finished",
+        "request_started",
+        "room",
+        "shapes",
+        "slot",
+        "sql_count",
+        "sql_seconds",
+        "statements",
+        "times",
+    )
 
-    def __init__(self, file: WorkerFile | None, slot: int, path: str) -> None:
+    exception: str
+    """The type of the exception."""
+    room: int
+    """The number of events that can still be recorded."""
+    shapes: dict[str, Counts] | None
+    """The counts of statements by their shapes; ``None`` while they are few."""
+    statements: list[Executed]
+    """The statements that are not among these."""
+    times: Mapping[str, int] | None
+    """How often each shape came; ``None`` while it is open, and if none came."""
+
+    # Without a call of the method that it overrides, as it is called for each request.
+    def __init__(
+        self, file: WorkerFile | None, slot: int, path: str, started_at: float
+    ) -> None:
         self.file = file
         self.slot = slot
         self.path = path
+        self.started_at = started_at
+        self.route = self.response_seconds = None
+        self.failure: Failure | None = None
+        self.shapes = self.times = None
+        self.rendering: list[float] | None = None
+        self.is_failed = self.is_aborted = self.has_referrer = False
+        self.exception = self.fingerprint = self.referrer = NO_TEXT
+        self.request_started = self.request_finished = UNKNOWN
+        self.left_out = self.sql_count = 0
+        self.sql_seconds = 0.0
+        self.room = _MOST_EVENTS
+        self.record = b""
         self.events: list[Event] = []
-        self.statements: list[tuple[str, float, bool]] = []
+        self.statements = []
+
+    def fail(self, failure: Failure) -> None:
+        """Keep that it failed."""
+        self.failure = failure
+        self.exception, self.fingerprint = failure.exception, failure.fingerprint
 
     def add(  # noqa: PLR0913  # the fields of an event
         self,
@@ -127,83 +179,81 @@ class Trace(Closed):
         self.add(TEMPLATE, name, now if began is None else began, seconds)
 
     def count_statements(self) -> None:
-        """Count the statements so far.
-
-        A statement is only noted when it is executed: to append it takes no lock.
-        """
+        """Count the statements so far, as there are many."""
         with _Counting.lock:
-            statements, shapes = self.statements, self.shapes
-            if shapes is None:
-                shapes = self.shapes = {}
-            count = len(statements)
-            sql_seconds = self.sql_seconds
-            for shape, seconds, is_failed in statements[:count]:
-                sql_seconds += seconds
-                row = shapes.get(shape)
-                if row is None:
-                    if len(shapes) < _MOST_SHAPES:
-                        shapes[shape] = [1, seconds, seconds, int(is_failed)]
-                    continue
-                row[0] += 1
-                row[1] += seconds
-                if seconds > row[2]:
-                    row[2] = seconds
-                row[3] += is_failed
-            self.sql_count += count
-            self.sql_seconds = sql_seconds
-            # The same list, as another thread may be about to append to it.
-            del statements[:count]
+            self._count_noted()
+
+    def sum_statements(self) -> None:
+        """Sum up the statements, for the record."""
+        with _Counting.lock:
+            if self.shapes is not None:
+                self._count_noted()
+                self.times = {shape: row[0] for shape, row in self.shapes.items()}
+                return
+            shapes = [shape for shape, _, _ in self.statements]
+            self.sql_count = len(shapes)
+            self.sql_seconds = sum([seconds for _, seconds, _ in self.statements])
+            times = dict.fromkeys(shapes, 1)
+            self.times = times if len(times) == len(shapes) else Counter(shapes)
+
+    def _count_noted(self) -> None:
+        # Another thread may be about to append to the list.
+        executed = self.statements[:]
+        if self.shapes is None:
+            self.shapes = {}
+        count(executed, self.shapes, _MOST_SHAPES)
+        self.sql_count += len(executed)
+        self.sql_seconds += sum([seconds for _, seconds, _ in executed])
+        del self.statements[: len(executed)]
 
 
-def record_of(
-    exchange: Exchange,
-    trace: Trace,
-    status: int | None,
-    referrer: str | None,
-) -> bytes:
+def record_of(exchange: Exchange, trace: Trace, status: int | None) -> bytes:
     """Return the record of an exchange, of at most 8 KiB.
 
     :param status: Its status; ``None`` if it has no valid one.
-    :param referrer: Its referrer; ``None`` if it has none.
     """
-    failure, shapes = trace.failure, trace.shapes
+    times = trace.times
     method, route, outcome = exchange.method, trace.route, exchange.outcome
     known_id = exchange._known_id()
     response, headers = trace.response_seconds, exchange.seconds_to_headers
-    first_byte = exchange.seconds_to_first_byte
-    start, begun, ended = exchange.start, trace.request_started, trace.request_finished
+    first_byte, start = exchange.seconds_to_first_byte, exchange.start
     texts = (
         method if method in _METHODS else _text(method, 20),
         trace.path,
         NO_TEXT if route is None else route,
         outcome if outcome == "complete" else _text(outcome, 20),
-        NO_TEXT if failure is None else failure.exception,
+        trace.exception,
         NO_TEXT if known_id is None else _text(known_id, 128),
-        NO_TEXT if referrer is None else _text(referrer, _LONGEST_REFERRER),
-        NO_TEXT if failure is None else failure.fingerprint,
+        trace.referrer,
+        trace.fingerprint,
     )
     numbers = (
         NO_STATUS if status is None else status,
         exchange.body_bytes,
         trace.sql_count,
-        max([row[0] for row in shapes.values()]) if shapes else 0,
+        max(times.values()) if times else 0,
         trace.is_failed,
         trace.sql_seconds,
         UNKNOWN if response is None else response,
         exchange.duration_seconds,
         UNKNOWN if headers is None else headers,
         UNKNOWN if first_byte is None else first_byte,
-        UNKNOWN if begun is None else begun - start,
-        UNKNOWN if ended is None else ended - start,
+        trace.request_started - start,
+        trace.request_finished - start,
     )
     text = "\n".join(texts).encode()
     try:
         if not trace.events:
-            return packed(text, b"", trace.left_out, numbers)
+            return pack_head(len(text), 0, trace.left_out, *numbers) + text
         return _with_events(start, trace, text, numbers)
     except struct.error:
         # A receiver may have set any value.
         return _with_events(start, trace, text, _checked(numbers))
+
+
+def referrer_text(referrer: object) -> str:
+    """Return the referrer of an exchange as a record has it."""
+    return NO_TEXT if referrer is None else _text(referrer, _LONGEST_REFERRER)
 
 
 def _with_events(
@@ -239,10 +289,9 @@ def _events(start: float, trace: Trace, events: Sequence[Event]) -> bytes:
             UNKNOWN if seconds is None else seconds,
             NOWHERE if place is None else number_of_text(place, len(numbers)),
         )
-    shapes = trace.shapes
     times: Sequence[int] = ()
-    if shapes is not None:
-        times = [shapes[one][0] if one in shapes else 0 for one in numbers]
+    if trace.times is not None:
+        times = [*map(trace.times.get, numbers, repeat(0))]
     if are_known(numbers):
         return packed_events(numbers, times, fields)
     return packed_events([known_fit(one) or "" for one in numbers], times, fields)

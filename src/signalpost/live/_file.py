@@ -34,21 +34,19 @@ from ._layout import OVERFLOW
 from ._layout import PERIOD_BYTES
 from ._layout import PERIOD_SECONDS
 from ._layout import PERIODS
-from ._layout import RECORD_HEAD
-from ._layout import REQUESTS
+from ._layout import RECORDS
 from ._layout import RING_BYTES
 from ._layout import ROUTE_COUNT
 from ._layout import SECOND
 from ._layout import SECONDS
-from ._layout import SEQUENCE
 from ._layout import SLOT
-from ._layout import SLOT_PATH_BYTES
 from ._layout import SLOT_REST
 from ._layout import SLOTS
 from ._layout import Start
 from ._layout import start_bytes
 from ._layout import TICK
 from ._layout import TOTALS
+from ._layout import WORKED
 from ._list_file import write_list
 from ._relay_file import Faults
 from ._relay_file import Queues
@@ -64,7 +62,6 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
 
 # Module variables save an attribute look-up for each request.
 _pack_slot = SLOT_REST.pack
-_pack_head = RECORD_HEAD.pack
 _pack_entry = INDEX_ENTRY.pack
 _EMPTY_PERIOD = bytes(4 * BUCKETS)
 
@@ -72,15 +69,24 @@ _EMPTY_PERIOD = bytes(4 * BUCKETS)
 class Closed:
     """A closed request: the values to count, and its record."""
 
-    # Class attributes are fast defaults: most requests keep these.
-    started_at: float = 0.0
-    route: str | None = None
-    is_failed: bool = False
-    is_aborted: bool = False
-    response_seconds: float | None = None
-    has_referrer: bool = False
-    record: bytes = b""
+    __slots__ = (
+        "is_aborted",
+        "is_failed",
+        "record",
+        "response_seconds",
+        "route",
+        "started_at",
+    )
+
+    record: bytes
     """Empty if there were too many at once."""
+
+    def __init__(self) -> None:
+        self.started_at = 0.0
+        self.route: str | None = None
+        self.is_failed = self.is_aborted = False
+        self.response_seconds: float | None = None
+        self.record = b""
 
 
 class WorkerFile:
@@ -161,16 +167,15 @@ class WorkerFile:
     def open_slot(self, started_at: float, method: str, path: str) -> int:
         """Write that a request is in flight.
 
+        :param path: Its path, printable.
         :returns: Its slot; -1 if there is none.
         """
         try:
             slot = self._free.pop()
         except IndexError:
             return -1
-        text = path.encode("utf-8", "backslashreplace")[:SLOT_PATH_BYTES]
-        data = _pack_slot(0, len(text), method.encode()) + text
-        at = slot + 8
-        self._page[at : at + len(data)] = data
+        data = _pack_slot(0, method.encode(), path.encode())
+        self._page[slot + 8 : slot + SLOT.size] = data
         # The start time marks the slot as used, so it is written last.
         self._doubles[slot >> 3] = started_at
         return slot
@@ -206,16 +211,12 @@ class WorkerFile:
         if overflow:
             self.touch(now, -1)
         second = self._second
-        if not second.tick <= now < second.tick + 1:
+        if not second.tick <= now < second.end:
             second = self._second = self._begin_second(int(now))
-        # Most routes have a row already, so the fast look-up comes first.
-        row = self._rows.get(closed.route) or self._row_of(closed.route)
-        if row.tick != second.period:
-            self._begin_row(row, second.period)
-        ints, longs = self._ints, self._longs
-        longs[REQUESTS] += 1
+        row = second.rows.get(closed.route) or self._row_in(second, closed.route)
+        ints = self._ints
+        self._longs[row.totals_at] += 1
         ints[second.counts_at] += 1
-        longs[row.totals_at] += 1
         ints[row.counts_at] += 1
         if closed.is_failed or closed.is_aborted:
             self._count_failed(closed, second, row)
@@ -223,7 +224,7 @@ class WorkerFile:
         if seconds is not None:
             bucket = bisect_right(BOUNDS, seconds)
             ints[row.buckets_at + bucket] += 1
-            ints[self._buckets_at + bucket] += 1
+            ints[second.buckets_at + bucket] += 1
         self._add_record(closed)
         self._doubles[LAST_AT] = now
         return now
@@ -242,6 +243,8 @@ class WorkerFile:
             *((WORK_ABORTED,) if closed.is_aborted else ()),
         )
         self.work.add(key, counters, now, seconds)
+        # Before the record: each other one is of a request.
+        self._longs[WORKED] += 1
         self._add_record(closed)
         self._doubles[LAST_AT] = now
 
@@ -288,10 +291,10 @@ class WorkerFile:
         at = self._layout.seconds + tick % SECONDS * SECOND.size
         if SECOND.unpack_from(self._page, at)[0] != tick:
             self._page[at : at + SECOND.size] = SECOND.pack(tick, 0, 0, 0)
-        second = _Second(tick, at // 4 + 1)
-        if second.period != self._period:
-            self._begin_period(second.period)
-        return second
+        period = tick // PERIOD_SECONDS
+        if period != self._period:
+            self._begin_period(period)
+        return _Second(tick, period, at // 4 + 1, self._buckets_at)
 
     def _begin_period(self, tick: int) -> None:
         page, layout = self._page, self._layout
@@ -305,6 +308,15 @@ class WorkerFile:
             empty = bytes(layout.minute_bytes - TICK.size)
             page[at : at + layout.minute_bytes] = TICK.pack(tick) + empty
         self._minute_at = at + TICK.size
+
+    def _row_in(self, second: _Second, route: str | None) -> _Row:
+        """Return where a route is counted in a second's period."""
+        row = self._rows.get(route) or self._row_of(route)
+        if row.tick != second.period:
+            self._begin_row(row, second.period)
+        if row is not self._other:
+            second.rows[route] = row
+        return row
 
     def _begin_row(self, row: _Row, tick: int) -> None:
         row.tick = tick
@@ -336,30 +348,38 @@ class WorkerFile:
         self._sequence = sequence = self._sequence + 1
         record = closed.record
         if record:
-            data = _pack_head(sequence, adler32(record)) + record
-            length = len(data)
-            ring_at = self._ring_at
+            ring_at, length = self._ring_at, len(record)
             if ring_at + length > RING_BYTES:
                 ring_at = 0
-            page, layout = self._page, self._layout
-            at = layout.ring + ring_at
-            page[at : at + length] = data
-            at = layout.index + sequence % INDEXED * 24
-            entry = _pack_entry(sequence, closed.started_at, ring_at, length)
-            page[at : at + 24] = entry
-            self._ring_at = ring_at + length
-        self._longs[SEQUENCE] = sequence
+            self._ring_at = end = ring_at + length
+            page, ring = self._page, self._layout.ring
+            page[ring + ring_at : ring + end] = record
+            at = self._layout.index + sequence % INDEXED * 32
+            check = adler32(record, sequence & 0xFFFFFFFF)
+            entry = sequence, closed.started_at, ring_at, length, check
+            page[at : at + 32] = _pack_entry(*entry)
+        self._longs[RECORDS] = sequence
 
 
 class _Second:
-    """A second, and where it is counted in the file, in numbers of 4 bytes."""
+    """A second, and where it is counted in the file, in numbers of 4 bytes.
 
-    __slots__ = ("counts_at", "period", "tick")
+    :param tick: Its number.
+    :param period: The number of its period.
+    :param counts_at: Where its own counts are.
+    :param buckets_at: Where the durations of its period are counted.
+    """
 
-    def __init__(self, tick: int, counts_at: int) -> None:
+    __slots__ = ("buckets_at", "counts_at", "end", "period", "rows", "tick")
+
+    def __init__(self, tick: int, period: int, counts_at: int, buckets_at: int) -> None:
         self.tick = tick
-        self.period = tick // PERIOD_SECONDS
+        self.end = tick + 1
+        self.period = period
         self.counts_at = counts_at
+        self.buckets_at = buckets_at
+        self.rows: dict[str | None, _Row] = {}
+        """The rows of the routes that were requested in it, so far."""
 
 
 class _Row:

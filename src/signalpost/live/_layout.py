@@ -34,16 +34,13 @@ __all__ = [
     "QUANTILE_ERROR",
     "QUEUE",
     "QUEUES",
-    "RECORD_HEAD",
-    "REQUESTS",
+    "RECORDS",
     "RING_BYTES",
     "ROUTE_COUNT",
     "SECOND",
     "SECONDS",
-    "SEQUENCE",
     "SLOT",
     "SLOTS",
-    "SLOT_PATH_BYTES",
     "SLOT_REST",
     "TALLY_HEAD",
     "TALLY_MINUTE",
@@ -54,6 +51,7 @@ __all__ = [
     "TALLY_TOTALS",
     "TICK",
     "TOTALS",
+    "WORKED",
     "Layout",
     "LiveFields",
     "Start",
@@ -64,7 +62,7 @@ __all__ = [
 ]
 
 _MAGIC: Final = b"splive\r\n"
-_VERSION: Final = 5
+_VERSION: Final = 6
 
 HISTORY_SECONDS: Final = 600
 """The length of the charts, and the time that files of dead workers are kept."""
@@ -87,12 +85,11 @@ QUANTILE_ERROR: Final = 2 ** (1 / (2 * _STEPS)) - 1
 """The largest error of a quantile, as a share of the true one: about 9 %."""
 
 SLOTS: Final = 64
-SLOT: Final = Struct("=dHH20s224s")
-"""A request in flight: when it started (0 for none), status, length of the path in
-bytes, method, path."""
-SLOT_REST: Final = Struct("=HH20s")
-"""The part between its start and its path."""
-SLOT_PATH_BYTES: Final = 224
+SLOT: Final = Struct("=dH2x20s224s")
+"""A request in flight: when it started (0 for none), status, method, path. The texts
+are cut, or end with null characters."""
+SLOT_REST: Final = Struct("=H2x20s224s")
+"""The part after its start."""
 
 SECOND: Final = Struct("=IIII")
 """The counts of a second: its number, requests, failed ones, aborted ones."""
@@ -106,11 +103,10 @@ COUNTS: Final = Struct("=III")
 
 INDEXED: Final = 512
 """The number of records that the index has."""
-INDEX_ENTRY: Final = Struct("=QdII")
-"""A record in the index: sequence number, start of the request, place, length."""
+INDEX_ENTRY: Final = Struct("=QdIII4x")
+"""A record in the index: sequence number, start of the request, place, length, and the
+Adler-32 checksum of the record that begins with the sequence number."""
 RING_BYTES: Final = 1 << 20
-RECORD_HEAD: Final = Struct("=QI")
-"""The head of a record: its sequence number, and the Adler-32 checksum of the rest."""
 
 _FIXED: Final = Struct("=8sIIIIIddI")
 LIVE_AT: Final = 64
@@ -119,10 +115,10 @@ LIVE_BYTES: Final = _LIVE.size
 
 # Where the fields of LiveFields are, in numbers of their size from the beginning.
 LAST_AT: Final = LIVE_AT // 8
-REQUESTS: Final = LAST_AT + 1
+WORKED: Final = LAST_AT + 1
 FAILED: Final = LAST_AT + 2
 ABORTED: Final = LAST_AT + 3
-SEQUENCE: Final = LAST_AT + 4
+RECORDS: Final = LAST_AT + 4
 ROUTE_COUNT: Final = 2 * (LAST_AT + 5)
 OVERFLOW: Final = ROUTE_COUNT + 1
 ENDED_AT: Final = LAST_AT + 6
@@ -172,16 +168,23 @@ class LiveFields(NamedTuple):
 
     last_at: float
     """The time when a request was last opened or closed, in seconds since the epoch."""
-    requests: int
+    worked: int
+    """The number of units of work that have ended."""
     failed: int
     aborted: int
-    sequence: int
-    """The number of the last record; they are counted from 1."""
+    records: int
+    """The number of requests and units of work that have ended, which is also the
+    sequence number of the last record."""
     route_count: int
     overflow: int
     """The number of requests in flight that have no slot."""
     ended_at: float
     """The time when the worker has ended in order; 0 before."""
+
+    @property
+    def requests(self) -> int:
+        """The number of requests that have closed."""
+        return max(self.records - self.worked, 0)
 
 
 def start_bytes(start: Start) -> bytes:

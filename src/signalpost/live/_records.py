@@ -25,6 +25,7 @@ __all__ = [
     "SQL",
     "TEMPLATE",
     "UNKNOWN",
+    "pack_head",
     "packed",
     "packed_events",
     "unpacked",
@@ -43,7 +44,9 @@ SQL: Final = 2
 EXCEPTION: Final = 3
 
 _HEAD: Final = Struct("<IIIqqIIBddddddd")
-_pack_head = _HEAD.pack
+pack_head = _HEAD.pack
+"""Return the part before the texts: the length of the texts, that of the events, how
+many events are left out, and the numbers, as :func:`packed` takes them."""
 NOWHERE: Final = 0xFFFF
 
 Event: TypeAlias = tuple[int, int, float, float | None, int | None, int | None, int]
@@ -67,8 +70,8 @@ def packed(
         first byte, until ``request-started`` and until ``request-finished``.
     :raises struct.error: If a number is none, or too large.
     """
-    head = _pack_head(len(text), len(events), left_out, *numbers)
-    return head + text + events if events else head + text
+    head = pack_head(len(text), len(events), left_out, *numbers)
+    return head + text + events
 
 
 def packed_events(

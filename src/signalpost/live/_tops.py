@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 from typing import Final
@@ -13,60 +12,20 @@ from typing import NamedTuple
 from ..exchange import Exchange
 from ..receivers.referrer_counter import ReferrerCounter
 from ._list_file import LIST_BYTES
+from ._statements import MOST_STATEMENTS
+from ._statements import Statements
 from ._text import fit
 from ._text import fit_or_none
 from ._text import LONGEST_STATEMENT
 
-__all__ = ["Failure", "Statements", "Tops"]
+__all__ = ["Failure", "Tops"]
 
-_MOST_STATEMENTS: Final = 200
 _MOST_FAILURES: Final = 50
 _MOST_REFERRERS: Final = 200
 _MOST_WRITTEN: Final = 100
 _LONGEST_REFERRER: Final = 256
 _MOST_BYTES: Final = 8192
 _LONGEST_LINE: Final = 400
-
-
-class Statements:
-    """Counts of statements by their shape."""
-
-    __slots__ = ("_most", "left_out", "rows")
-
-    left_out: int
-    """The number of shapes that others have replaced."""
-    rows: dict[str, list[Any]]
-    """By shape: times, total seconds, longest, failed, most times in an exchange."""
-
-    def __init__(self, most: int = 2 * _MOST_STATEMENTS) -> None:
-        self._most = most
-        self.rows = {}
-        self.left_out = 0
-
-    def add(self, shape: str, more: Iterable[Any]) -> None:
-        """Add the executions of a statement in one exchange."""
-        times, seconds, longest, failed = more
-        row = self.rows.get(shape)
-        if row is None:
-            if len(self.rows) >= self._most:
-                self._drop_half()
-            self.rows[shape] = [times, seconds, longest, failed, times]
-            return
-        row[0] += times
-        row[1] += seconds
-        # Not by max(): a call for each statement.
-        if longest > row[2]:
-            row[2] = longest
-        row[3] += failed
-        if times > row[4]:
-            row[4] = times
-
-    def _drop_half(self) -> None:
-        """Keep the half with the longest total time."""
-        rows = sorted(self.rows.items(), key=lambda row: row[1][1], reverse=True)
-        kept = self._most // 2
-        self.left_out += len(rows) - kept
-        self.rows = dict(rows[:kept])
 
 
 class Failure(NamedTuple):
@@ -138,10 +97,11 @@ class Tops:
     def encoded(self, signals: Mapping[str, Any], now: float) -> bytes:
         """Return the bytes of all lists other than the failures."""
         statements = self.statements
-        rows = sorted(statements.rows.items(), key=lambda row: row[1][1], reverse=True)
+        counted = statements.counted().items()
+        rows = sorted(counted, key=lambda row: row[1][1], reverse=True)
         shown = [
             [fit(shape, LONGEST_STATEMENT), *row]
-            for shape, row in rows[:_MOST_STATEMENTS]
+            for shape, row in rows[:MOST_STATEMENTS]
         ]
         totals = self._referrers.totals()
         top = self._referrers.top(_MOST_REFERRERS)

@@ -67,10 +67,9 @@ class WorkReceivers:
         traceback = None
         if trace.is_failed and exception is not None:
             traceback = self._note_failure(trace, exchange, exception)
-        trace.started_at = exchange.started_at
-        if trace.statements:
-            trace.count_statements()
-        trace.record = record_of(exchange, trace, None, None)
+        if trace.statements or trace.shapes is not None:
+            trace.sum_statements()
+        trace.record = record_of(exchange, trace, None)
         self._writer.close_work(trace, exchange.duration_seconds or 0.0, traceback)
 
     def _note_failure(
@@ -79,7 +78,7 @@ class WorkReceivers:
         """Store its exception; return the traceback if the exception is new."""
         with_message = self._with_messages
         failure = failure_of(exception, "call", work, with_message=with_message)
-        trace.failure = failure
+        trace.fail(failure)
         if self._has_waterfall:
             now = perf_counter()
             trace.add(

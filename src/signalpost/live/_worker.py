@@ -20,7 +20,6 @@ from ._layout import Layout
 from ._layout import live_fields
 from ._layout import LiveFields
 from ._layout import NAME_BYTES
-from ._layout import RECORD_HEAD
 from ._layout import RING_BYTES
 from ._layout import SLOT
 from ._layout import SLOTS
@@ -48,6 +47,7 @@ class Entry(NamedTuple):
     sequence: int
     offset: int
     length: int
+    checksum: int
     worker: Worker
 
 
@@ -57,8 +57,6 @@ class Slot(NamedTuple):
     started_at: float
     number: int
     """The status; 0 for none."""
-    length: int
-    """That of the path, in bytes."""
     method_bytes: bytes
     path_bytes: bytes
 
@@ -70,12 +68,12 @@ class Slot(NamedTuple):
     @property
     def method(self) -> str:
         """The method, or that of work."""
-        return _text(self.method_bytes.rstrip(b"\0"))
+        return _text(self.method_bytes)
 
     @property
     def path(self) -> str:
         """The path, as far as it is recorded."""
-        return _text(self.path_bytes[: self.length])
+        return _text(self.path_bytes)
 
 
 class Worker:
@@ -231,12 +229,13 @@ class Worker:
 
         :param after: Only those with a higher number.
         """
-        last, index = self.live.sequence, self._index
+        last, index = self.live.records, self._index
+        unpack_from = INDEX_ENTRY.unpack_from
         for number in range(max(after, last - INDEXED) + 1, last + 1):
             place = number % INDEXED * INDEX_ENTRY.size
-            sequence, at, offset, length = INDEX_ENTRY.unpack_from(index, place)
+            sequence, at, offset, length, checksum = unpack_from(index, place)
             if sequence == number and offset + length <= RING_BYTES:
-                yield Entry(at, sequence, offset, length, self)
+                yield Entry(at, sequence, offset, length, checksum, self)
 
     def record(self, entry: Entry, *, with_events: bool = False) -> list[Any] | None:
         """Return the fields of a record; ``None`` if it was overwritten meanwhile.
@@ -244,14 +243,10 @@ class Worker:
         :param with_events: Whether the events follow the fields.
         """
         data = self._record_bytes(entry.offset, entry.length)
-        if len(data) != entry.length or entry.length < RECORD_HEAD.size:
-            return None
-        sequence, check = RECORD_HEAD.unpack_from(data)
-        text = data[RECORD_HEAD.size :]
-        if sequence != entry.sequence or check != zlib.adler32(text):
+        if zlib.adler32(data, entry.sequence & 0xFFFFFFFF) != entry.checksum:
             return None
         try:
-            return unpacked(text, with_events=with_events)
+            return unpacked(data, with_events=with_events)
         except ValueError:
             return None
 
@@ -273,4 +268,4 @@ def _name(data: bytes) -> str:
 
 def _text(data: bytes) -> str:
     # The writer may have cut a text in the middle of a character.
-    return data.decode("utf-8", "ignore")
+    return data.rstrip(b"\0").decode("utf-8", "ignore")

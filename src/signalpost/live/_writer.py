@@ -104,55 +104,49 @@ class Writer:
             self._drain()
             file = self._file
             if file is None:
-                return Trace(None, -1, path)
+                return Trace(None, -1, path, started_at)
         slot = file.open_slot(started_at, method, path)
         if slot < 0:
             self._pending.append((_OPENED, started_at, 1))
             self._drain()
-        return Trace(file, slot, path)
+        return Trace(file, slot, path, started_at)
 
     def close(self, trace: Trace) -> None:
         """Write that a request has closed."""
-        file = trace.file
-        # The parent process still has the request, and counts it.
-        if file is not None and not file.is_open and file.pid != os.getpid():
-            return
+        file, lock = trace.file, self._lock
         # Nearly always no other thread writes: then nothing has to wait in the queue.
-        if file is None or self._pending or not self._close_now(file, trace):
+        # By a name, the argument of acquire() would take longer.
+        if file is None or self._pending or not lock.acquire(False):  # noqa: FBT003
             self._close_later(trace)
-        if file is not None and trace.slot >= 0 and file.is_open:
-            file.close_slot(trace.slot)
-
-    def _close_now(self, file: WorkerFile, trace: Trace) -> bool:
-        """Return whether this thread may write, and has done so."""
-        lock = self._lock
-        if not lock.acquire(False):  # noqa: FBT003  # a name takes longer
-            return False
+            return
         try:
             if self._is_busy or file is not self._file or not file.is_open:
-                return False
+                self._close_later(trace)
+                return
             self._is_busy = True
             try:
-                now = self._write_closed(file, trace)
-                # The clock may be set back, so the range has two ends.
-                if self._tops_at - _AGAIN_SECONDS <= now < self._tops_at:
-                    self._has_new_lists = True
-                else:
-                    self._write_tops(file, now)
+                self._write_closed(file, trace)
+                if trace.slot >= 0:
+                    file.close_slot(trace.slot)
             finally:
                 self._is_busy = False
         finally:
             lock.release()
         if self._pending:
             self._drain()
-        return True
 
     def _close_later(self, trace: Trace) -> None:
+        file = trace.file
+        # The parent process still has the request, and counts it.
+        if file is not None and not file.is_open and file.pid != os.getpid():
+            return
         # The file is full; the request itself is still counted.
         if len(self._pending) > _MOST_RECORDS:
             trace.record = b""
         self._pending.append((_CLOSED, trace, None))
         self._drain()
+        if file is not None and trace.slot >= 0 and file.is_open:
+            file.close_slot(trace.slot)
 
     def fail(self, failure: Failure, traceback: str | None) -> None:
         """Count a failure."""
@@ -161,8 +155,7 @@ class Writer:
 
     def execute(self, shape: str, seconds: float, *, is_failed: bool) -> None:
         """Count a statement that belongs to no exchange."""
-        row = (1, seconds, seconds, int(is_failed))
-        self._pending.append((_EXECUTED, shape, row))
+        self._pending.append((_EXECUTED, shape, (seconds, is_failed)))
         self._drain()
 
     def begin(self) -> None:
@@ -175,11 +168,11 @@ class Writer:
             self.begin()
         file = self._file
         if file is None:
-            return Trace(None, -1, name)
+            return Trace(None, -1, name, started_at)
         slot = file.open_slot(started_at, WORK, name)
         if slot < 0:
             self.note(_add_overflow, 1)
-        return Trace(file, slot, name)
+        return Trace(file, slot, name, started_at)
 
     def close_work(self, trace: Trace, seconds: float, traceback: str | None) -> None:
         """Write that a unit of work has ended, with its exception.
@@ -277,12 +270,13 @@ class Writer:
         if file is None:
             pending.clear()
             return
-        now, has_lists = 0.0, False
+        has_lists = False
         while pending:
             kind, first, second = pending.popleft()
             if kind is _CLOSED:
-                now = self._write_closed(file, first)
-            elif kind is _FAILED:
+                self._write_closed(file, first)
+                continue
+            if kind is _FAILED:
                 self.tops.add_failure(first, second)
             elif kind is _OPENED:
                 file.touch(first, second)
@@ -290,23 +284,33 @@ class Writer:
                 continue
             has_lists = True
         if has_lists:
-            self._has_written(file, now or time.time())
+            self._write_tops_if_due(file, time.time())
 
-    def _has_written(self, file: WorkerFile, now: float) -> None:
-        """Write the lists if they are due."""
-        # As in _close_now().
+    def _write_tops_if_due(self, file: WorkerFile, now: float) -> None:
+        # The clock may be set back, so the range has two ends.
         if self._tops_at - _AGAIN_SECONDS <= now < self._tops_at:
             self._has_new_lists = True
         else:
             self._write_tops(file, now)
 
-    def _write_closed(self, file: WorkerFile, trace: Trace) -> float:
-        if trace.shapes:
-            for shape, row in trace.shapes.items():
-                self.tops.statements.add(shape, row)
+    def _write_closed(self, file: WorkerFile, trace: Trace) -> None:
+        self._note_statements(trace)
         if not trace.has_referrer:
             self.tops.no_referrer += 1
-        return file.close(trace, trace.slot < 0 and trace.file is file)
+        now = file.close(trace, trace.slot < 0 and trace.file is file)
+        # As _write_tops_if_due(), but without a call.
+        if self._tops_at - _AGAIN_SECONDS <= now < self._tops_at:
+            self._has_new_lists = True
+        else:
+            self._write_tops(file, now)
+
+    def _note_statements(self, trace: Trace) -> None:
+        if trace.shapes is not None:
+            self.tops.statements.add(trace.shapes)
+        elif trace.statements:
+            times = trace.times
+            repeated = times if times and len(times) < len(trace.statements) else {}
+            self.tops.statements.note(trace.statements, repeated)
 
     def _write_other(
         self, file: WorkerFile, kind: str, first: Any, second: Any
@@ -318,13 +322,12 @@ class Writer:
             first(file, now, *second)
             return False
         if kind is _EXECUTED:
-            self.tops.statements.add(first, second)
+            self.tops.statements.note([(first, *second)], {})
             return True
         seconds, traceback = second
         if first.failure is not None:
             self.tops.add_failure(first.failure, traceback)
-        for shape, row in (first.shapes or {}).items():
-            self.tops.statements.add(shape, row)
+        self._note_statements(first)
         if first.slot < 0 and first.file is file:
             file.work.add_overflow(-1)
         file.close_work(first, seconds)

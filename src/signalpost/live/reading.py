@@ -327,7 +327,7 @@ def _exchanges(workers: Sequence[Worker], cursor: _Cursor | None) -> dict[str, A
     seen = {} if cursor is None else cursor.seen
     known = [(one, seen.get(one.name, 0)) for one in workers]
     exchanges = newest(known)
-    recorded = sum(max(0, one.live.sequence - after) for one, after in known)
+    recorded = sum(max(0, one.live.records - after) for one, after in known)
     left_out = max(0, recorded - len(exchanges))
     return {"exchanges": tuple(exchanges), "exchanges_left_out": left_out}
 
@@ -374,7 +374,7 @@ def _cursor_of(text: str, now: float) -> _Cursor | None:
 
 
 def _cursor_text(second: int, lists: Lists, workers: Sequence[Worker]) -> str:
-    seen = ",".join(f"{one.name}~{one.live.sequence}" for one in workers)
+    seen = ",".join(f"{one.name}~{one.live.records}" for one in workers)
     return f"1.{second}.{lists.tops_version}.{lists.failures_version}.{seen}"
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Collection
 from time import perf_counter
+from time import time
 from typing import Any
 from typing import ClassVar
 from weakref import finalize
@@ -30,18 +31,15 @@ from ..lifecycle import got_request_exception
 from ..lifecycle import message_flashed
 from ..lifecycle import request_finished
 from ..lifecycle import request_started
-from ..lifecycle import sql_executed
-from ..lifecycle import sql_failed
 from ..lifecycle import template_rendered
 from ..receivers.locations import location_of
-from ..receivers.masking import shape_of
-from ..receivers.paths import exclusion_of
+from ..receivers.paths import path_matcher_of
 from ..receivers.response_times import response_times
-from ..receivers.statements import is_further_part
 from ..wsgi.finding import sender_of
 from ..wsgi.mount import Mount
 from ._events import number_of
 from ._events import record_of
+from ._events import referrer_text
 from ._events import Trace
 from ._failures import failed_response
 from ._failures import failure_of
@@ -52,20 +50,20 @@ from ._folder import live_folder
 from ._mount import mounted_page
 from ._records import EXCEPTION
 from ._records import SIGNAL
-from ._records import SQL
+from ._records import UNKNOWN
 from ._relay import RelayReceivers
 from ._signals import Deliveries
+from ._sql import SqlReceivers
 from ._text import fit
 from ._text import fit_or_none
 from ._text import known_fit
+from ._text import LONGEST_PATH
 from ._work import WorkReceivers
 from ._writer import Writer
 from .page import LivePage
 
 __all__ = ["LiveRecorder"]
 
-# The statements of an exchange that are noted before they are counted.
-_MOST_NOTED = 100
 _MOST_ROUTES = 1000
 
 
@@ -157,7 +155,7 @@ class LiveRecorder:
             "slow_seconds", slow_seconds, "write 0.5", is_finite=True
         )
         self._has_messages = checked_truth("messages", messages)
-        self._is_excluded = exclusion_of(exclude)
+        self._matches = path_matcher_of(exclude)
         self._max_routes = checked_whole_number(
             "max_routes",
             max_routes,
@@ -182,6 +180,7 @@ class LiveRecorder:
                 key="path",
             )
         self._writer: Writer | None = None
+        self._sql: SqlReceivers | None = None
         self._work: WorkReceivers | None = None
         self._relay: RelayReceivers | None = None
         self._sender: Any = None
@@ -222,13 +221,12 @@ class LiveRecorder:
             with_messages=self._has_messages,
             has_waterfall=self._has_waterfall,
         )
+        self._sql = SqlReceivers(self, self._writer, has_waterfall=self._has_waterfall)
         self._relay = RelayReceivers(self._writer, with_messages=self._has_messages)
         for signal, receiver in self._connections():
             signal.connect(receiver, sender, weak=False)
         self._relay.connect()
-        sql_executed.connect(self.executed, weak=False)
-        if self._has_waterfall:
-            sql_failed.connect(self.database_failed, weak=False)
+        self._sql.connect()
         if self._deliveries is not None:
             self._observation = observe(self._deliveries, catalogue)
         if sender is not ANY:
@@ -265,8 +263,8 @@ class LiveRecorder:
                 signal.disconnect(receiver, sender)
         if self._relay is not None:
             self._relay.disconnect()
-        sql_executed.disconnect(self.executed)
-        sql_failed.disconnect(self.database_failed)
+        if self._sql is not None:
+            self._sql.disconnect()
         if self._observation is not None:
             self._observation.stop()
             self._observation = None
@@ -277,10 +275,16 @@ class LiveRecorder:
 
     def opened(self, sender: object, *, exchange: Exchange) -> None:
         """Write that a request is in flight."""
-        writer = self._writer
-        if writer is None or self._is_left_out(exchange):
+        writer, path = self._writer, exchange.script_name + exchange.path
+        if (
+            writer is None
+            or (self._matches is not None and self._matches(path))
+            or (self._path is not None and self._is_of_page(exchange))
+        ):
             return
-        path = fit(exchange.script_name + exchange.path)
+        # Nearly every path is so, and a call would take longer.
+        if len(path) > LONGEST_PATH or not path.isprintable():
+            path = fit(path)
         trace = writer.open(exchange.started_at, exchange.method, path)
         state = exchange._state
         if state is None:
@@ -294,7 +298,7 @@ class LiveRecorder:
         trace = self._trace_of(exchange)
         if trace is None:
             return
-        if trace.request_started is not None:
+        if trace.request_started is not UNKNOWN:
             trace.add(SIGNAL, "request-started", perf_counter())
         elif trace.takes_one():
             trace.request_started = perf_counter()
@@ -304,7 +308,7 @@ class LiveRecorder:
         trace = self._trace_of(exchange)
         if trace is None:
             return
-        if trace.request_finished is not None:
+        if trace.request_finished is not UNKNOWN:
             trace.add(SIGNAL, "request-finished", perf_counter())
         elif trace.takes_one():
             trace.request_finished = perf_counter()
@@ -332,58 +336,6 @@ class LiveRecorder:
             event = SIGNAL, "message-flashed", perf_counter(), None, place, False
             trace.events.append(event)
 
-    def executed(  # the signal's payload
-        self,
-        sender: object,
-        *,
-        statement: str,
-        duration_seconds: float,
-        exception: BaseException | None,
-        exchange: Exchange | None,
-    ) -> None:
-        """Count a statement, and keep it with its time and place."""
-        is_failed = exception is not None
-        if exchange is None:
-            writer = self._writer
-            if writer is not None:
-                shape = shape_of(statement, sender)
-                writer.execute(shape, duration_seconds, is_failed=is_failed)
-            return
-        state = exchange._state
-        trace = None if state is None else state.get(self)
-        # It may be of another application in this process.
-        if trace is None:
-            return
-        shape = shape_of(statement, sender)
-        if self._has_waterfall and trace.takes_one():
-            at = perf_counter() - duration_seconds
-            place = location_of(sys._getframe(1))  # inspect reads files
-            event = SQL, shape, at, duration_seconds, place, is_failed
-            trace.events.append(event)
-        # SQLAlchemy splits an INSERT of many rows, which the application sent once.
-        if not is_further_part.get():
-            trace.statements.append((shape, duration_seconds, is_failed))
-            if len(trace.statements) >= _MOST_NOTED:
-                trace.count_statements()
-
-    def database_failed(
-        self,
-        sender: object,
-        *,
-        operation: str,
-        statement: str | None,
-        exchange: Exchange | None,
-    ) -> None:
-        """Keep that a commit, a connect or a fetch failed; it is not a statement."""
-        trace = None if exchange is None else self._trace_of(exchange)
-        if trace is None:
-            return
-        name = f"<{operation}>"
-        if statement is not None:
-            name = f"{name} {shape_of(statement, sender)}"
-        place = location_of(sys._getframe(1))  # inspect reads files
-        trace.add(SQL, name, perf_counter(), None, place, is_failed=True)
-
     def failed(
         self,
         sender: object,
@@ -401,7 +353,7 @@ class LiveRecorder:
         traceback = None
         if not writer.tops.has_failure(failure.fingerprint):
             traceback = traceback_text(exception, with_message=with_message)
-        trace.failure = failure
+        trace.fail(failure)
         if self._has_waterfall:
             now = perf_counter()
             name, place = failure.exception, failure.place
@@ -415,29 +367,36 @@ class LiveRecorder:
             return
         trace: Trace | None = None if state is None else state.get(self)
         if trace is None:
-            # It was opened before this was connected.
-            if self._is_left_out(exchange):
+            trace = self._late_trace(exchange)
+            if trace is None:
                 return
-            trace = Trace(None, -1, fit(exchange.script_name + exchange.path))
         status = exchange.status
         # A receiver may have set any value.
         if type(status) is not int:
             status = None
         if exchange.outcome != "complete" or (status is not None and status >= 500):
             self._note_outcome(writer, trace, status, exchange)
-        trace.started_at = exchange.started_at
         trace.response_seconds = response_times(exchange)[0]
         trace.route = known_fit(exchange.route)
-        referrer = None
-        environ = exchange._environ
-        if environ is not None and "HTTP_REFERER" in environ:
+        if exchange._referrer is not None:
             trace.has_referrer = True
-            referrer = exchange.referrer
+            trace.referrer = referrer_text(exchange.referrer)
             writer.tops.count_referrer(exchange)
-        if trace.statements:
-            trace.count_statements()
-        trace.record = record_of(exchange, trace, status, referrer)
+        if trace.statements or trace.shapes is not None:
+            trace.sum_statements()
+        trace.record = record_of(exchange, trace, status)
         writer.close(trace)
+
+    def _late_trace(self, exchange: Exchange) -> Trace | None:
+        """Return a trace of an exchange that was opened before this was connected."""
+        path, started_at = exchange.script_name + exchange.path, exchange.started_at
+        if (self._matches is not None and self._matches(path)) or (
+            self._path is not None and self._is_of_page(exchange)
+        ):
+            return None
+        # A receiver may have set any value.
+        is_time = type(started_at) is float
+        return Trace(None, -1, fit(path), started_at if is_time else time())
 
     def _note_outcome(
         self, writer: Writer, trace: Trace, status: int | None, exchange: Exchange
@@ -447,8 +406,9 @@ class LiveRecorder:
         if outcome == "error" or has_failed:
             trace.is_failed = True
             if trace.failure is None and status is not None and has_failed:
-                trace.failure = failed_response(status, exchange)
-                writer.fail(trace.failure, None)
+                failure = failed_response(status, exchange)
+                trace.fail(failure)
+                writer.fail(failure, None)
         elif outcome == "aborted":
             trace.is_aborted = True
 
@@ -473,13 +433,8 @@ class LiveRecorder:
     def _page(self, folder: str | os.PathLike[str]) -> LivePage:
         return LivePage(None, path=self._path or "", folder=folder, **self._access)
 
-    def _is_left_out(self, exchange: Exchange) -> bool:
-        path, is_excluded = self._path, self._is_excluded
-        if is_excluded is not None and is_excluded(exchange):
-            return True
-        return path is not None and (
-            exchange.path == path or exchange.path.startswith(path + "/")
-        )
+    def _is_of_page(self, exchange: Exchange) -> bool:
+        return f"{exchange.path}/".startswith(f"{self._path}/")
 
     def _trace_of(self, exchange: Exchange) -> Trace | None:
         # Not by exchange.state, which would make a dict for each exchange without any.

@@ -141,9 +141,9 @@ class Site:
         self.signal.connect(owner.receive, sender="child")
         self.name.bind(owner)
         found = [receiver for receiver, _ in self.signal.send("child")]
-        is_heard = ignore in found and owner.receive in found
+        is_received = ignore in found and owner.receive in found
         is_gone = self.signal.disconnect(owner.receive, sender="child")
-        return is_heard and is_gone and self.namespace.signal("late").name == "late"
+        return is_received and is_gone and self.namespace.signal("late").name == "late"
 
 
 @pytest.fixture
@@ -268,11 +268,11 @@ def test_fork_within_a_connect_is_not_stuck() -> None:
 
 
 def test_child_has_the_connections_of_the_parent() -> None:
-    def is_heard() -> bool:
+    def is_received() -> bool:
         return [receiver for receiver, _ in site.signal.send("app")] == [ignore]
 
     site = Site()
-    assert status_of_child(is_heard) == 0
+    assert status_of_child(is_received) == 0
 
 
 def test_child_within_a_muted_block_is_muted() -> None:

@@ -79,18 +79,18 @@ def test_async_block_is_between_the_signals() -> None:
 def test_async_receivers_of_an_async_block_are_awaited() -> None:
     async def note(sender: Any, job: Any) -> None:
         await asyncio.sleep(0)
-        heard.append(job)
+        received.append(job)
 
     async def work() -> None:
         async with jobs.around():
-            assert heard == [7]
+            assert received == [7]
 
     jobs = Jobs()
-    heard: list[Any] = []
+    received: list[Any] = []
     jobs.started.connect(note)
     jobs.finished.connect(note)
     asyncio.run(work())
-    assert heard == [7, 7]
+    assert received == [7, 7]
 
 
 def test_function_is_between_the_signals() -> None:

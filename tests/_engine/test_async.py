@@ -34,12 +34,12 @@ def passes_on(function: Receiver) -> Receiver:
     return wrapper
 
 
-async def heard(sender: Any, **extra: Any) -> str:
-    return "heard"
+async def received(sender: Any, **extra: Any) -> str:
+    return "received"
 
 
-async def heard_after(first: str, sender: Any, **extra: Any) -> str:
-    return "heard"
+async def received_after(first: str, sender: Any, **extra: Any) -> str:
+    return "received"
 
 
 async def generate(sender: Any, **extra: Any) -> AsyncIterator[str]:
@@ -51,19 +51,19 @@ def ignore(sender: Any, **extra: Any) -> None: ...
 
 class Owner:
     async def receive(self, sender: Any, **extra: Any) -> str:
-        return "heard"
+        return "received"
 
     @classmethod
     async def receive_by_class(cls, sender: Any, **extra: Any) -> str:
-        return "heard"
+        return "received"
 
     @staticmethod
     async def receive_by_name(sender: Any, **extra: Any) -> str:
-        return "heard"
+        return "received"
 
     @passes_on
     async def receive_wrapped(self, sender: Any, **extra: Any) -> str:
-        return "heard"
+        return "received"
 
     async def generate(self, sender: Any, **extra: Any) -> AsyncIterator[str]:
         yield "never read"
@@ -73,7 +73,7 @@ class AsyncCallable:
     def __init__(self, sender: Any = None) -> None: ...
 
     async def __call__(self, sender: Any, **extra: Any) -> str:
-        return "heard"
+        return "received"
 
 
 class GeneratingCallable:
@@ -84,28 +84,30 @@ class GeneratingCallable:
 class WrappedCallable:
     @passes_on
     async def __call__(self, sender: Any, **extra: Any) -> str:
-        return "heard"
+        return "received"
 
 
 OWNER = Owner()
 
 ASYNC_RECEIVERS: dict[str, Receiver] = {
-    "function": heard,
+    "function": received,
     "method": OWNER.receive,
     "class method": OWNER.receive_by_class,
     "static method": OWNER.receive_by_name,
     "wrapped method": OWNER.receive_wrapped,
     "callable": AsyncCallable(),
     "wrapped callable": WrappedCallable(),
-    "wrapped function": passes_on(heard),
-    "twice wrapped function": passes_on(passes_on(heard)),
+    "wrapped function": passes_on(received),
+    "twice wrapped function": passes_on(passes_on(received)),
     "wrapped callable object": passes_on(AsyncCallable()),
-    "partial": functools.partial(heard_after, "first"),
-    "partial of a partial": functools.partial(functools.partial(heard_after), "first"),
+    "partial": functools.partial(received_after, "first"),
+    "partial of a partial": functools.partial(
+        functools.partial(received_after), "first"
+    ),
     "partial of a method": functools.partial(OWNER.receive),
     "partial of a callable": functools.partial(AsyncCallable()),
-    "partial of a wrapped function": functools.partial(passes_on(heard)),
-    "wrapped partial": passes_on(functools.partial(heard)),
+    "partial of a wrapped function": functools.partial(passes_on(received)),
+    "wrapped partial": passes_on(functools.partial(received)),
 }
 
 GENERATING_RECEIVERS: dict[str, Receiver] = {
@@ -140,7 +142,7 @@ def test_send_refuses_an_async_receiver_before_calling_anyone(
 def test_send_async_awaits_an_async_receiver(receiver: Receiver) -> None:
     signal = Signal()
     signal.connect(receiver)
-    assert asyncio.run(signal.send_async("app", x=1)) == [(receiver, "heard")]
+    assert asyncio.run(signal.send_async("app", x=1)) == [(receiver, "received")]
 
 
 @every_async_receiver
@@ -153,7 +155,7 @@ def test_send_runs_an_async_receiver_in_its_wrapper(receiver: Receiver) -> None:
     signal.connect(receiver)
     assert signal.send("app", _async_wrapper=run, x=1) == [
         (ignore, None),
-        (receiver, "heard"),
+        (receiver, "received"),
     ]
 
 
@@ -199,10 +201,10 @@ def test_async_wrapper_is_not_asked_for_a_plain_receiver() -> None:
 
 def test_send_refuses_only_those_it_would_call() -> None:
     signal = Signal()
-    signal.connect(heard, sender="app")
+    signal.connect(received, sender="app")
     signal.connect(ignore)
     assert signal.send("api") == [(ignore, None)]
-    signal.disconnect(heard)
+    signal.disconnect(received)
     assert signal.send("app") == [(ignore, None)]
 
 
@@ -216,8 +218,8 @@ def test_dead_async_receiver_is_not_refused() -> None:
 
 def test_refusal_names_signal_and_receiver() -> None:
     signal = signalpost.NamedSignal("order-placed")
-    signal.connect(heard)
-    with pytest.raises(AsyncReceiverError, match=r"heard.*order-placed.*send_async"):
+    signal.connect(received)
+    with pytest.raises(AsyncReceiverError, match=r"received.*order-placed.*send_async"):
         signal.send()
 
 
@@ -249,10 +251,10 @@ def test_sync_wrapper_gets_the_plain_receivers_only() -> None:
         return wrapped
 
     signal = Signal()
-    signal.connect(heard)
+    signal.connect(received)
     signal.connect(ignore)
     assert asyncio.run(signal.send_async(_sync_wrapper=wrap)) == [
-        (heard, "heard"),
+        (received, "received"),
         (ignore, ("wrapped", None)),
     ]
 
@@ -263,12 +265,12 @@ def test_send_async_without_receivers_returns_nothing() -> None:
 
 def test_send_async_skips_who_is_disconnected_before_its_turn() -> None:
     async def first(sender: Any, **extra: Any) -> None:
-        signal.disconnect(heard)
+        signal.disconnect(received)
         signal.connect(ignore)
 
     signal = Signal()
     signal.connect(first)
-    signal.connect(heard)
+    signal.connect(received)
     assert asyncio.run(signal.send_async()) == [(first, None)]
 
 
@@ -289,7 +291,7 @@ def test_send_async_lets_an_exception_through_with_a_note() -> None:
 
     signal = signalpost.NamedSignal("order-placed")
     signal.connect(fail)
-    signal.connect(heard)
+    signal.connect(received)
     with pytest.raises(LookupError) as failure:
         asyncio.run(signal.send_async())
     (note,) = failure.value.__notes__
@@ -315,7 +317,7 @@ def test_cancelling_a_send_cancels_its_receiver() -> None:
     signal = Signal()
     calls: list[str] = []
     signal.connect(wait)
-    signal.connect(heard)
+    signal.connect(received)
     asyncio.run(cancel())
     assert calls == ["cancelled"]
 
@@ -361,7 +363,7 @@ def test_async_receiver_runs_in_the_context_of_the_sender() -> None:
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the mark came with 3.12")
 def test_function_marked_as_coroutine_function_is_async() -> None:
     def receiver(sender: Any) -> Any:
-        return heard(sender)
+        return received(sender)
 
     mark: Any = inspect.markcoroutinefunction  # type: ignore[attr-defined,unused-ignore]  # not in 3.11
     mark(receiver)
@@ -369,7 +371,7 @@ def test_function_marked_as_coroutine_function_is_async() -> None:
     signal.connect(receiver)
     with pytest.raises(AsyncReceiverError):
         signal.send()
-    assert asyncio.run(signal.send_async()) == [(receiver, "heard")]
+    assert asyncio.run(signal.send_async()) == [(receiver, "received")]
 
 
 def test_importing_signalpost_imports_no_asyncio() -> None:

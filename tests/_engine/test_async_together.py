@@ -27,11 +27,11 @@ async def gather_in_nursery(*awaitables: Awaitable[Any]) -> list[Any]:
     return results
 
 
-def hear(sender: Any, **extra: Any) -> str:
+def receive(sender: Any, **extra: Any) -> str:
     return "plain"
 
 
-async def hear_later(sender: Any, **extra: Any) -> str:
+async def receive_later(sender: Any, **extra: Any) -> str:
     await asyncio.sleep(0)
     return "later"
 
@@ -142,46 +142,46 @@ def test_results_are_in_connection_order_for_any_first_receiver() -> None:
 
 def test_plain_receivers_are_called_among_the_others() -> None:
     signal = Signal()
-    signal.connect(hear_later)
-    signal.connect(hear)
+    signal.connect(receive_later)
+    signal.connect(receive)
     sent = asyncio.run(signal.send_async("app", _gather=asyncio.gather, door=1))
-    assert sent == [(hear_later, "later"), (hear, "plain")]
+    assert sent == [(receive_later, "later"), (receive, "plain")]
 
 
 def test_plain_receivers_may_be_wrapped() -> None:
     signal = Signal()
-    signal.connect(hear)
-    signal.connect(hear_later)
+    signal.connect(receive)
+    signal.connect(receive_later)
     sent = asyncio.run(
         signal.send_async(_gather=asyncio.gather, _sync_wrapper=in_a_coroutine)
     )
-    assert sent == [(hear, ("wrapped", "plain")), (hear_later, "later")]
+    assert sent == [(receive, ("wrapped", "plain")), (receive_later, "later")]
 
 
 def test_wrapped_plain_receivers_run_together_robustly() -> None:
     signal = Signal()
-    signal.connect(hear)
+    signal.connect(receive)
     signal.connect(fail_later)
-    heard, failed = asyncio.run(
+    received, failed = asyncio.run(
         signal.send_robust_async(_gather=asyncio.gather, _sync_wrapper=in_a_coroutine)
     )
-    assert heard.value == ("wrapped", "plain")
+    assert received.value == ("wrapped", "plain")
     assert isinstance(failed.exception, LookupError)
 
 
 def test_failure_of_one_leaves_the_others_alone_robustly() -> None:
     signal = Signal()
     signal.connect(fail_later)
-    signal.connect(hear_later)
+    signal.connect(receive_later)
     outcomes = asyncio.run(signal.send_robust_async(_gather=asyncio.gather))
     assert [outcome.failed for outcome in outcomes] == [True, False]
-    assert [outcome.receiver for outcome in outcomes] == [fail_later, hear_later]
+    assert [outcome.receiver for outcome in outcomes] == [fail_later, receive_later]
     assert outcomes[1].value == "later"
 
 
 def test_exception_goes_through_with_a_note() -> None:
     signal = Signal()
-    signal.connect(hear_later)
+    signal.connect(receive_later)
     signal.connect(fail_later)
     with pytest.raises(LookupError) as raised:
         asyncio.run(signal.send_async(_gather=asyncio.gather))
@@ -244,7 +244,7 @@ def test_nothing_is_awaited_without_receivers() -> None:
 
 def test_receivers_are_those_of_the_beginning() -> None:
     async def connect(sender: Any) -> None:
-        signal.connect(hear)
+        signal.connect(receive)
 
     async def send() -> list[Any]:
         return await signal.send_async(_gather=asyncio.gather)

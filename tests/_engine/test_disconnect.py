@@ -212,9 +212,9 @@ def test_block_leaves_a_strong_connection_strong() -> None:
 
 def test_block_holds_its_receiver() -> None:
     signal = Signal()
-    with signal.connected_to(lambda sender: "heard"):
+    with signal.connected_to(lambda sender: "received"):
         gc.collect()
-        assert [value for _, value in signal.send()] == ["heard"]
+        assert [value for _, value in signal.send()] == ["received"]
     assert not signal.receivers
 
 

@@ -32,10 +32,10 @@ class Bare:
     def __call__(self, sender: Any) -> None: ...
 
 
-def hear(sender: Any, **extra: Any) -> None: ...
+def take(sender: Any, **extra: Any) -> None: ...
 
 
-def hear_another(sender: Any, **extra: Any) -> None: ...
+def take_another(sender: Any, **extra: Any) -> None: ...
 
 
 def line_of_the_caller() -> int:
@@ -44,13 +44,13 @@ def line_of_the_caller() -> int:
 
 def test_plain_connection_shows_the_defaults() -> None:
     signal = Signal()
-    signal.connect(hear)
+    signal.connect(take)
     place = f"{__file__}:{line_of_the_caller() - 1}"
     assert signal.connections == (
         ConnectionInfo(
-            receiver=hear,
+            receiver=take,
             sender=ANY,
-            name=f"{__name__}.hear",
+            name=f"{__name__}.take",
             connected_at=place,
             weak=True,
             once=False,
@@ -65,7 +65,7 @@ def test_plain_connection_shows_the_defaults() -> None:
 def test_options_are_shown() -> None:
     signal = Signal()
     signal.connect(
-        hear,
+        take,
         Base,
         weak=False,
         once=True,
@@ -87,7 +87,7 @@ def test_options_are_shown() -> None:
 )
 def test_sender_is_the_one_given(sender: Any) -> None:
     signal = Signal()
-    signal.connect(hear, sender=sender)
+    signal.connect(take, sender=sender)
     (connection,) = signal.connections
     assert connection.sender == sender
     assert type(connection.sender) is type(sender)
@@ -112,43 +112,43 @@ def test_receiver_that_is_held_as_it_must_be_is_shown_as_strong() -> None:
 
 def test_connection_made_strong_is_shown_as_strong() -> None:
     signal = Signal()
-    signal.connect(hear)
-    signal.connect(hear, weak=False)
+    signal.connect(take)
+    signal.connect(take, weak=False)
     assert [connection.weak for connection in signal.connections] == [False]
 
 
 def test_connection_made_to_stay_is_shown_as_staying() -> None:
     signal = Signal()
-    signal.connect(hear, once=True)
-    signal.connect(hear)
+    signal.connect(take, once=True)
+    signal.connect(take)
     assert [connection.once for connection in signal.connections] == [False]
 
 
 def test_every_sender_has_a_connection_of_its_own() -> None:
     signal = Signal()
-    signal.connect(hear, sender="app")
-    signal.connect(hear)
-    signal.connect(hear, sender="api")
+    signal.connect(take, sender="app")
+    signal.connect(take)
+    signal.connect(take, sender="api")
     assert [one.sender for one in signal.connections] == ["app", ANY, "api"]
 
 
 def test_order_is_that_of_delivery() -> None:
     signal = Signal()
-    signal.connect(hear)
-    signal.connect(hear_another, sender="app", priority=1)
+    signal.connect(take)
+    signal.connect(take_another, sender="app", priority=1)
     found = [connection.receiver for connection in signal.connections]
-    assert found == [hear_another, hear]
+    assert found == [take_another, take]
     assert found == list(signal.receivers_for("app"))
 
 
 def test_dead_are_not_shown() -> None:
     signal, owner, sender = Signal(), Owner(), Base()
     signal.connect(owner.receive)
-    signal.connect(hear, sender=sender)
-    signal.connect(hear_another)
+    signal.connect(take, sender=sender)
+    signal.connect(take_another)
     del owner, sender
     gc.collect()
-    assert [one.receiver for one in signal.connections] == [hear_another]
+    assert [one.receiver for one in signal.connections] == [take_another]
 
 
 def test_place_of_a_decorator_is_that_of_the_decorator() -> None:
@@ -172,32 +172,32 @@ def test_place_of_a_decorator_is_that_of_the_decorator() -> None:
 def test_place_of_a_loop_is_the_same_for_all() -> None:
     signal = Signal()
     for number in range(3):
-        signal.connect(hear, sender=number)
+        signal.connect(take, sender=number)
     places = {connection.connected_at for connection in signal.connections}
     assert places == {f"{__file__}:{line_of_the_caller() - 2}"}
 
 
 def test_place_of_a_receiver_of_the_namespace_is_where_it_was_connected() -> None:
     namespace = Namespace()
-    namespace.connect(hear)
+    namespace.connect(take)
     line = line_of_the_caller() - 1
     (connection,) = namespace.signal("opened").connections
     assert connection.connected_at == f"{__file__}:{line}"
-    assert connection.receiver is hear
+    assert connection.receiver is take
     assert connection.dispatch_uid is None
 
 
 def test_place_of_the_first_connect_is_kept() -> None:
     signal = Signal()
-    signal.connect(hear)
+    signal.connect(take)
     line = line_of_the_caller() - 1
-    signal.connect(hear, weak=False)
+    signal.connect(take, weak=False)
     assert signal.connections[0].connected_at == f"{__file__}:{line}"
 
 
 def test_connection_of_a_block_has_no_place() -> None:
     signal = Signal()
-    with signal.connected_to(hear):
+    with signal.connected_to(take):
         (connection,) = signal.connections
     assert connection.connected_at is None
     assert not connection.weak
@@ -206,20 +206,20 @@ def test_connection_of_a_block_has_no_place() -> None:
 
 def test_connections_are_a_snapshot() -> None:
     signal = Signal()
-    signal.connect(hear)
+    signal.connect(take)
     before = signal.connections
-    signal.disconnect(hear)
+    signal.disconnect(take)
     assert len(before) == 1
     assert signal.connections == ()
 
 
 def test_disconnect_all_counts_and_empties() -> None:
     signal, owner = Signal(), Owner()
-    signal.connect(hear)
-    signal.connect(hear, sender="app")
-    signal.connect(hear_another, sender=owner, once=True)
+    signal.connect(take)
+    signal.connect(take, sender="app")
+    signal.connect(take_another, sender=owner, once=True)
     signal.connect(owner.receive, weak=False, dispatch_uid="uid")
-    signal.connect(hear, sender=Base, subclasses=True)
+    signal.connect(take, sender=Base, subclasses=True)
     assert signal.disconnect_all() == 5
     assert signal.disconnect_all() == 0
     assert signal.connections == ()
@@ -259,7 +259,7 @@ def test_disconnected_strong_receiver_is_let_go_by_every_route() -> None:
             gone.append(True)
 
     heavy = Heavy()
-    signal.connect(hear, sender="app")
+    signal.connect(take, sender="app")
     signal.connect(heavy.receive, weak=False)
     signal.send("app")
     signal.send("api")
@@ -274,7 +274,7 @@ def test_disconnect_all_is_not_reported() -> None:
 
     signal = Signal()
     told: list[Any] = []
-    signal.connect(hear)
+    signal.connect(take)
     signal.receiver_disconnected.connect(note)
     signal.disconnect_all()
     assert told == []
@@ -286,24 +286,24 @@ def test_send_on_its_way_ends_with_disconnect_all() -> None:
 
     signal = Signal()
     signal.connect(disconnect)
-    signal.connect(hear)
+    signal.connect(take)
     assert signal.send() == [(disconnect, None)]
 
 
 def test_receivers_may_be_connected_after_disconnect_all() -> None:
     signal = Signal()
-    signal.connect(hear, sender="app")
+    signal.connect(take, sender="app")
     signal.disconnect_all()
-    signal.connect(hear_another, sender="app")
-    assert signal.send("app") == [(hear_another, None)]
+    signal.connect(take_another, sender="app")
+    assert signal.send("app") == [(take_another, None)]
 
 
 def test_block_that_is_open_over_disconnect_all_ends_quietly() -> None:
     signal = Signal()
-    with signal.connected_to(hear):
+    with signal.connected_to(take):
         assert signal.disconnect_all() == 1
-        signal.connect(hear_another)
-    assert [one.receiver for one in signal.connections] == [hear_another]
+        signal.connect(take_another)
+    assert [one.receiver for one in signal.connections] == [take_another]
 
 
 @pytest.mark.parametrize(
@@ -319,6 +319,6 @@ def test_repr_shows_how_many_connections_there_are(
 ) -> None:
     signal = NamedSignal("moved")
     for sender in senders:
-        signal.connect(hear, sender)
+        signal.connect(take, sender)
     assert repr(signal) == shown
     assert str(signal) == "<NamedSignal 'moved'>"

@@ -116,7 +116,7 @@ class SignalMachine(RuleBasedStateMachine):
         self.bound: dict[str, list[str]] = {name: [] for name in NAMES}
         self.generation = generation_of((self.signal,))
         # By sender: the change after which it was called, and the result.
-        self.heard: dict[str, tuple[object, bool]] = {}
+        self.received: dict[str, tuple[object, bool]] = {}
 
     # The meaning of a label.
 
@@ -397,12 +397,12 @@ class SignalMachine(RuleBasedStateMachine):
     @rule(sender=concrete_senders)
     def ask_only_after_a_change(self, sender: str) -> None:
         label = self.label(sender)
-        latest, is_heard = self.heard.get(label, (None, False))
+        latest, is_received = self.received.get(label, (None, False))
         if latest is not self.generation.current:
             latest = self.generation.current
-            is_heard = self.signal.has_receivers_for(self.sender(sender))
-            self.heard[label] = latest, is_heard
-        assert is_heard == bool([*self.matching(label)])
+            is_received = self.signal.has_receivers_for(self.sender(sender))
+            self.received[label] = latest, is_received
+        assert is_received == bool([*self.matching(label)])
 
     # What always holds.
 

@@ -29,11 +29,11 @@ def name() -> str:
     return f"shop {next(_numbers)}"
 
 
-def hear(sender: Any, **extra: Any) -> str:
-    return "heard"
+def receive(sender: Any, **extra: Any) -> str:
+    return "received"
 
 
-def hear_another(sender: Any, **extra: Any) -> str:
+def receive_another(sender: Any, **extra: Any) -> str:
     return "another"
 
 
@@ -43,14 +43,14 @@ def values_sent(signal: Signal, sender: Any) -> list[str]:
 
 def test_sender_bound_after_connecting_is_received(name: str) -> None:
     signal, shop = Signal(), Shop()
-    signal.connect(hear, sender=named(name))
+    signal.connect(receive, sender=named(name))
     assert values_sent(signal, shop) == []
     assert not signal.has_receivers_for(shop)
     named(name).bind(shop)
     for _ in range(3):
-        assert values_sent(signal, shop) == ["heard"]
+        assert values_sent(signal, shop) == ["received"]
     assert signal.has_receivers_for(shop)
-    assert list(signal.receivers_for(shop)) == [hear]
+    assert list(signal.receivers_for(shop)) == [receive]
 
 
 def test_sender_bound_before_connecting_is_received(name: str) -> None:
@@ -58,14 +58,14 @@ def test_sender_bound_before_connecting_is_received(name: str) -> None:
     named(name).bind(shop)
     gc.collect()
     assert values_sent(signal, shop) == []
-    signal.connect(hear, sender=named(name))
-    assert values_sent(signal, shop) == ["heard"]
+    signal.connect(receive, sender=named(name))
+    assert values_sent(signal, shop) == ["received"]
 
 
 def test_others_are_not_received(name: str) -> None:
     signal, shop = Signal(), Shop()
     named(name).bind(shop)
-    signal.connect(hear, sender=named(name))
+    signal.connect(receive, sender=named(name))
     for sender in (Shop(), None, name, 7, ANY):
         assert values_sent(signal, sender) == []
         assert not signal.has_receivers_for(sender)
@@ -75,53 +75,53 @@ def test_senders_of_one_name_are_all_received(name: str) -> None:
     signal = Signal()
     shops = [Shop() for _ in range(3)]
     named(name).bind(shops[0])
-    signal.connect(hear, sender=named(name))
+    signal.connect(receive, sender=named(name))
     for shop in shops[1:]:
         named(name).bind(shop)
-    assert [values_sent(signal, shop) for shop in shops] == [["heard"]] * 3
+    assert [values_sent(signal, shop) for shop in shops] == [["received"]] * 3
     assert named(name).senders == shops
 
 
 def test_names_of_one_sender_are_all_received(name: str) -> None:
     signal, shop = Signal(), Shop()
-    signal.connect(hear, sender=named(name))
-    signal.connect(hear_another, sender=named(name + " again"))
+    signal.connect(receive, sender=named(name))
+    signal.connect(receive_another, sender=named(name + " again"))
     named(name).bind(shop)
-    assert values_sent(signal, shop) == ["heard"]
+    assert values_sent(signal, shop) == ["received"]
     named(name + " again").bind(shop)
-    assert values_sent(signal, shop) == ["heard", "another"]
+    assert values_sent(signal, shop) == ["received", "another"]
 
 
 def test_receiver_of_a_name_and_of_its_sender_is_called_once(name: str) -> None:
     signal, shop = Signal(), Shop()
     named(name).bind(shop)
-    signal.connect(hear)
-    signal.connect(hear, sender=named(name))
-    signal.connect(hear, sender=shop)
-    assert values_sent(signal, shop) == ["heard"]
+    signal.connect(receive)
+    signal.connect(receive, sender=named(name))
+    signal.connect(receive, sender=shop)
+    assert values_sent(signal, shop) == ["received"]
 
 
 def test_order_is_that_of_connecting(name: str) -> None:
     signal, shop = Signal(), Shop()
-    signal.connect(hear_another, sender=named(name))
-    signal.connect(hear, sender=shop)
+    signal.connect(receive_another, sender=named(name))
+    signal.connect(receive, sender=shop)
     named(name).bind(shop)
-    assert values_sent(signal, shop) == ["another", "heard"]
+    assert values_sent(signal, shop) == ["another", "received"]
 
 
 def test_binding_twice_changes_nothing(name: str) -> None:
     signal, shop = Signal(), Shop()
-    signal.connect(hear, sender=named(name))
+    signal.connect(receive, sender=named(name))
     named(name).bind(shop)
     named(name).bind(shop)
-    assert values_sent(signal, shop) == ["heard"]
+    assert values_sent(signal, shop) == ["received"]
     assert named(name).senders == [shop]
 
 
 def test_disconnect_by_name_before_there_is_a_sender(name: str) -> None:
     signal, shop = Signal(), Shop()
-    signal.connect(hear, sender=named(name))
-    assert signal.disconnect(hear, sender=named(name))
+    signal.connect(receive, sender=named(name))
+    assert signal.disconnect(receive, sender=named(name))
     assert not signal.receivers
     named(name).bind(shop)
     assert values_sent(signal, shop) == []
@@ -129,63 +129,63 @@ def test_disconnect_by_name_before_there_is_a_sender(name: str) -> None:
 
 def test_disconnect_by_name_afterwards(name: str) -> None:
     signal, shop = Signal(), Shop()
-    signal.connect(hear, sender=named(name))
+    signal.connect(receive, sender=named(name))
     named(name).bind(shop)
-    assert values_sent(signal, shop) == ["heard"]
-    assert signal.disconnect(hear, sender=named(name))
+    assert values_sent(signal, shop) == ["received"]
+    assert signal.disconnect(receive, sender=named(name))
     assert values_sent(signal, shop) == []
     assert not signal.has_receivers_for(shop)
 
 
 def test_disconnect_by_the_sender(name: str) -> None:
     signal, shop = Signal(), Shop()
-    signal.connect(hear, sender=named(name))
-    assert not signal.disconnect(hear, sender=shop)
+    signal.connect(receive, sender=named(name))
+    assert not signal.disconnect(receive, sender=shop)
     named(name).bind(shop)
-    assert signal.disconnect(hear, sender=shop)
+    assert signal.disconnect(receive, sender=shop)
     assert values_sent(signal, shop) == []
     assert not signal.receivers
 
 
 def test_disconnect_from_all_is_one_from_the_name(name: str) -> None:
     signal, shop = Signal(), Shop()
-    signal.connect(hear, sender=named(name))
+    signal.connect(receive, sender=named(name))
     named(name).bind(shop)
-    assert signal.disconnect(hear)
+    assert signal.disconnect(receive)
     assert values_sent(signal, shop) == []
 
 
 def test_connection_outlives_the_sender(name: str) -> None:
     signal, shop = Signal(), Shop()
-    signal.connect(hear, sender=named(name))
+    signal.connect(receive, sender=named(name))
     named(name).bind(shop)
-    assert values_sent(signal, shop) == ["heard"]
+    assert values_sent(signal, shop) == ["received"]
     del shop
     gc.collect()
     assert named(name).senders == []
     shop = Shop()
     assert values_sent(signal, shop) == []
     named(name).bind(shop)
-    assert values_sent(signal, shop) == ["heard"]
+    assert values_sent(signal, shop) == ["received"]
 
 
 def test_object_at_the_address_of_a_dead_sender_is_not_received(name: str) -> None:
     signal = Signal()
-    signal.connect(hear, sender=named(name))
+    signal.connect(receive, sender=named(name))
     addresses = set()
     for _ in range(100):
         shop = Shop()
         addresses.add(id(shop))
         assert values_sent(signal, shop) == []
         named(name).bind(shop)
-        assert values_sent(signal, shop) == ["heard"]
+        assert values_sent(signal, shop) == ["received"]
         del shop
     assert len(addresses) < 100, "no address was used again, so nothing is proved"
 
 
 def test_sender_is_not_kept_alive(name: str) -> None:
     signal, shop = Signal(), Shop()
-    signal.connect(hear, sender=named(name))
+    signal.connect(receive, sender=named(name))
     named(name).bind(shop)
     signal.send(shop)
     reference = weakref.ref(shop)
@@ -203,10 +203,10 @@ def test_one_name_is_one_object_while_its_sender_lives(name: str) -> None:
 
 def test_one_name_is_one_object_while_something_is_connected(name: str) -> None:
     signal, shop = Signal(), Shop()
-    signal.connect(hear, sender=named(name))
+    signal.connect(receive, sender=named(name))
     gc.collect()
     named(name).bind(shop)
-    assert values_sent(signal, shop) == ["heard"]
+    assert values_sent(signal, shop) == ["received"]
 
 
 def test_unused_name_is_forgotten(name: str) -> None:
@@ -218,7 +218,7 @@ def test_unused_name_is_forgotten(name: str) -> None:
 def test_name_does_not_keep_a_signal_alive(name: str) -> None:
     signal, shop = Signal(), Shop()
     named(name).bind(shop)
-    signal.connect(hear, sender=named(name))
+    signal.connect(receive, sender=named(name))
     signal.send(shop)
     reference = weakref.ref(signal)
     del signal
@@ -229,32 +229,32 @@ def test_name_does_not_keep_a_signal_alive(name: str) -> None:
 
 def test_class_may_be_a_sender_of_a_name(name: str) -> None:
     signal = Signal()
-    signal.connect(hear, sender=named(name))
+    signal.connect(receive, sender=named(name))
     named(name).bind(Shop)
-    assert values_sent(signal, Shop) == ["heard"]
+    assert values_sent(signal, Shop) == ["received"]
     assert values_sent(signal, Shop()) == []
 
 
 def test_one_call_is_one_for_all_senders_of_a_name(name: str) -> None:
     signal = Signal()
     shops = [Shop(), Shop()]
-    signal.connect(hear, sender=named(name), once=True)
+    signal.connect(receive, sender=named(name), once=True)
     for shop in shops:
         named(name).bind(shop)
-    assert [values_sent(signal, shop) for shop in shops] == [["heard"], []]
+    assert [values_sent(signal, shop) for shop in shops] == [["received"], []]
 
 
 def test_block_may_wait_for_a_name(name: str) -> None:
     signal, shop = Signal(), Shop()
-    with signal.connected_to(hear, sender=named(name)):
+    with signal.connected_to(receive, sender=named(name)):
         named(name).bind(shop)
-        assert values_sent(signal, shop) == ["heard"]
+        assert values_sent(signal, shop) == ["received"]
     assert values_sent(signal, shop) == []
 
 
 def test_connection_shows_the_name_it_waits_for(name: str) -> None:
     signal = Signal()
-    signal.connect(hear, sender=named(name))
+    signal.connect(receive, sender=named(name))
     (connection,) = signal.connections
     assert connection.sender is named(name)
     assert repr(connection.sender) == f"named({name!r})"
@@ -281,11 +281,11 @@ def test_application_of_a_factory_is_received_by_its_name() -> None:
         Signalpost(app)
         return app
 
-    heard = []
+    received = []
 
     @request_started.connect_via(named("shop"))
     def note(app: flask.Flask) -> None:
-        heard.append(app)
+        received.append(app)
 
     try:
         apps = [create_app(), create_app()]
@@ -295,4 +295,4 @@ def test_application_of_a_factory_is_received_by_its_name() -> None:
             app.test_client().get("/")
     finally:
         request_started.disconnect(note)
-    assert heard == apps
+    assert received == apps

@@ -20,11 +20,11 @@ class Owner:
         return signal.name
 
 
-def hear(sender: Any, signal: NamedSignal | None = None, **extra: Any) -> str:
+def take(sender: Any, signal: NamedSignal | None = None, **extra: Any) -> str:
     return "alone" if signal is None else signal.name
 
 
-def hear_another(sender: Any, signal: NamedSignal, **extra: Any) -> str:
+def take_another(sender: Any, signal: NamedSignal, **extra: Any) -> str:
     return f"another {signal.name}"
 
 
@@ -39,20 +39,20 @@ def values_sent(signal: Signal, sender: Any = None, **payload: Any) -> list[Any]
 def test_signals_that_are_there_are_received() -> None:
     namespace = Namespace()
     opened, closed = namespace.signal("opened"), namespace.signal("closed")
-    namespace.connect(hear)
+    namespace.connect(take)
     assert values_sent(opened) == ["opened"]
     assert values_sent(closed) == ["closed"]
 
 
 def test_signals_that_come_later_are_received() -> None:
     namespace = Namespace()
-    namespace.connect(hear)
+    namespace.connect(take)
     assert values_sent(namespace.signal("opened")) == ["opened"]
 
 
 def test_signals_of_other_namespaces_are_not_received() -> None:
     namespace, other = Namespace(), Namespace()
-    namespace.connect(hear)
+    namespace.connect(take)
     assert values_sent(other.signal("opened")) == []
 
 
@@ -98,7 +98,7 @@ def test_payload_may_be_declared_after_connecting() -> None:
 def test_receivers_that_are_not_of_the_namespace_are_not_reported() -> None:
     namespace = Namespace()
     opened = namespace.signal("opened")
-    namespace.connect(hear_another)
+    namespace.connect(take_another)
     opened.connect(give_all)
     assert values_sent(opened, door=1) == ["another opened", {"door": 1}]
 
@@ -107,17 +107,17 @@ def test_place_is_that_of_connecting() -> None:
     namespace = Namespace()
     opened = namespace.signal("opened")
     opened.connect(give_all)
-    namespace.connect(hear)
-    opened.connect(hear_another)  # connected to this one signal only
+    namespace.connect(take)
+    opened.connect(take_another)  # connected to this one signal only
     found = [receiver for receiver, _ in opened.send(signal=opened)]
-    assert found == [give_all, hear, hear_another]
+    assert found == [give_all, take, take_another]
 
 
 def test_priority_holds_in_every_signal() -> None:
     namespace = Namespace()
     opened = namespace.signal("opened")
     opened.connect(give_all)
-    namespace.connect(hear, priority=1)
+    namespace.connect(take, priority=1)
     closed = namespace.signal("closed")
     closed.connect(give_all)
     assert values_sent(opened) == ["opened", {}]
@@ -127,9 +127,9 @@ def test_priority_holds_in_every_signal() -> None:
 def test_connecting_again_keeps_the_place() -> None:
     namespace = Namespace()
     opened = namespace.signal("opened")
-    namespace.connect(hear)
-    namespace.connect(hear_another)
-    namespace.connect(hear)
+    namespace.connect(take)
+    namespace.connect(take_another)
+    namespace.connect(take)
     assert values_sent(opened) == ["opened", "another opened"]
 
 
@@ -148,7 +148,7 @@ def test_connecting_again_keeps_a_strong_connection_strong() -> None:
 def test_only_the_given_sender_is_received(sender: Any) -> None:
     namespace = Namespace()
     opened = namespace.signal("opened")
-    namespace.connect(hear, sender=sender)
+    namespace.connect(take, sender=sender)
     closed = namespace.signal("closed")
     for signal in (opened, closed):
         assert values_sent(signal, sender) == [signal.name]
@@ -157,7 +157,7 @@ def test_only_the_given_sender_is_received(sender: Any) -> None:
 
 def test_bound_method_may_be_the_sender() -> None:
     namespace, owner = Namespace(), Owner()
-    namespace.connect(hear, sender=owner.receive)
+    namespace.connect(take, sender=owner.receive)
     opened = namespace.signal("opened")
     assert values_sent(opened, owner.receive) == ["opened"]
     assert values_sent(opened, owner) == []
@@ -165,10 +165,10 @@ def test_bound_method_may_be_the_sender() -> None:
 
 def test_several_senders_are_received_and_disconnected_one_by_one() -> None:
     namespace = Namespace()
-    namespace.connect(hear, sender="app")
-    namespace.connect(hear, sender="api")
+    namespace.connect(take, sender="app")
+    namespace.connect(take, sender="api")
     opened = namespace.signal("opened")
-    assert namespace.disconnect(hear, sender="app")
+    assert namespace.disconnect(take, sender="app")
     assert values_sent(opened, "app") == []
     assert values_sent(opened, "api") == ["opened"]
 
@@ -176,44 +176,44 @@ def test_several_senders_are_received_and_disconnected_one_by_one() -> None:
 def test_disconnect_is_from_all_signals_and_later_ones() -> None:
     namespace = Namespace()
     opened = namespace.signal("opened")
-    namespace.connect(hear)
-    assert namespace.disconnect(hear)
-    assert not namespace.disconnect(hear)
+    namespace.connect(take)
+    assert namespace.disconnect(take)
+    assert not namespace.disconnect(take)
     assert not opened.receivers
     assert not namespace.signal("closed").receivers
 
 
 def test_disconnect_from_any_is_one_from_every_sender() -> None:
     namespace = Namespace()
-    namespace.connect(hear, sender="app")
+    namespace.connect(take, sender="app")
     opened = namespace.signal("opened")
-    assert namespace.disconnect(hear)
+    assert namespace.disconnect(take)
     assert not opened.receivers
 
 
 def test_disconnect_from_another_sender_does_nothing() -> None:
     namespace = Namespace()
-    namespace.connect(hear)
+    namespace.connect(take)
     opened = namespace.signal("opened")
-    assert not namespace.disconnect(hear, sender="app")
+    assert not namespace.disconnect(take, sender="app")
     assert values_sent(opened, "app") == ["opened"]
 
 
 def test_connection_to_a_signal_itself_outlives_that_to_the_namespace() -> None:
     namespace = Namespace()
     opened = namespace.signal("opened")
-    namespace.connect(hear)
-    opened.connect(hear)
-    assert namespace.disconnect(hear)
+    namespace.connect(take)
+    opened.connect(take)
+    assert namespace.disconnect(take)
     assert values_sent(opened) == ["alone"]
 
 
 def test_connection_to_the_namespace_outlives_that_to_a_signal_itself() -> None:
     namespace = Namespace()
     opened = namespace.signal("opened")
-    opened.connect(hear)
-    namespace.connect(hear)
-    assert opened.disconnect(hear)
+    opened.connect(take)
+    namespace.connect(take)
+    assert opened.disconnect(take)
     assert values_sent(opened) == ["opened"]
 
 
@@ -244,12 +244,12 @@ def test_inline_lambda_is_reported() -> None:
 def test_sender_may_die() -> None:
     namespace, owner = Namespace(), Owner()
     opened = namespace.signal("opened")
-    namespace.connect(hear, sender=owner)
+    namespace.connect(take, sender=owner)
     del owner
     gc.collect()
     assert not opened.receivers
     assert not namespace.signal("closed").receivers
-    assert not namespace.disconnect(hear)
+    assert not namespace.disconnect(take)
 
 
 def test_namespace_connect_may_decorate() -> None:
@@ -300,14 +300,14 @@ def test_something_else_than_a_callable_is_refused(weak: bool) -> None:
 
 def test_signal_put_into_the_namespace_is_received() -> None:
     namespace = Namespace()
-    namespace.connect(hear)
+    namespace.connect(take)
     namespace["opened"] = NamedSignal("ready made")
     assert values_sent(namespace.signal("opened")) == ["ready made"]
 
 
 def test_signal_put_in_twice_is_received_once() -> None:
     namespace, opened = Namespace(), NamedSignal("opened")
-    namespace.connect(hear)
+    namespace.connect(take)
     namespace["opened"] = opened
     namespace["opened again"] = opened
     assert values_sent(opened) == ["opened"]
@@ -315,7 +315,7 @@ def test_signal_put_in_twice_is_received_once() -> None:
 
 def test_signals_of_an_update_are_received() -> None:
     namespace = Namespace()
-    namespace.connect(hear)
+    namespace.connect(take)
     namespace.update(opened=NamedSignal("opened"))
     namespace |= {"closed": NamedSignal("closed")}
     namespace.setdefault("moved", NamedSignal("moved"))

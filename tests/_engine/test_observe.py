@@ -33,11 +33,11 @@ class Counter:
         self.count += 1
 
 
-def hear(sender: Any, **extra: Any) -> str:
-    return "heard"
+def take(sender: Any, **extra: Any) -> str:
+    return "received"
 
 
-def hear_another(sender: Any, **extra: Any) -> str:
+def take_another(sender: Any, **extra: Any) -> str:
     return "another"
 
 
@@ -45,9 +45,9 @@ def fail(sender: Any, **extra: Any) -> None:
     raise ERROR
 
 
-async def hear_later(sender: Any, **extra: Any) -> str:
+async def take_later(sender: Any, **extra: Any) -> str:
     await asyncio.sleep(0)
-    return "heard"
+    return "received"
 
 
 async def fail_later(sender: Any, **extra: Any) -> None:
@@ -83,7 +83,7 @@ every_way = pytest.mark.parametrize(
 @every_way
 def test_delivery_has_signal_sender_and_receiver(way: Callable[[Signal], None]) -> None:
     signal = Signal()
-    signal.connect(hear)
+    signal.connect(take)
     seen: list[Delivery] = []
     with observe(seen.append, signal):
         start = perf_counter()
@@ -92,7 +92,7 @@ def test_delivery_has_signal_sender_and_receiver(way: Callable[[Signal], None]) 
     (delivery,) = seen
     assert delivery.signal is signal
     assert delivery.sender == "app"
-    assert delivery.receiver is hear
+    assert delivery.receiver is take
     assert delivery.exception is None
     assert 0 <= delivery.duration_seconds <= duration
 
@@ -110,38 +110,38 @@ def test_delivery_has_what_a_receiver_raised(way: Callable[[Signal], None]) -> N
 @pytest.mark.parametrize("way", [send_async, send_robust_async, send_together])
 def test_deliveries_to_async_receivers_are_seen(way: Callable[[Signal], None]) -> None:
     signal = Signal()
-    signal.connect(hear_later)
+    signal.connect(take_later)
     signal.connect(fail_later)
     seen: list[Delivery] = []
     with observe(seen.append, signal), suppress(LookupError):
         way(signal)
     assert [(one.receiver, one.exception) for one in seen] == [
-        (hear_later, None),
+        (take_later, None),
         (fail_later, ERROR),
     ]
 
 
 def test_deliveries_are_seen_in_the_order_of_calls() -> None:
     signal = Signal()
-    signal.connect(hear)
-    signal.connect(hear_another, priority=1)
+    signal.connect(take)
+    signal.connect(take_another, priority=1)
     seen: list[Delivery] = []
     with observe(seen.append, signal):
         signal.send("app")
         signal.send("api")
     assert [(one.sender, one.receiver) for one in seen] == [
-        ("app", hear_another),
-        ("app", hear),
-        ("api", hear_another),
-        ("api", hear),
+        ("app", take_another),
+        ("app", take),
+        ("api", take_another),
+        ("api", take),
     ]
 
 
 def test_results_are_those_of_the_receivers() -> None:
     signal = Signal()
-    signal.connect(hear)
+    signal.connect(take)
     with observe(Counter().add, signal):
-        assert signal.send("app") == [(hear, "heard")]
+        assert signal.send("app") == [(take, "received")]
 
 
 def test_delivery_to_a_method_has_the_method() -> None:
@@ -161,11 +161,11 @@ def test_wrapped_async_receiver_is_seen_as_itself() -> None:
         return lambda sender, **payload: asyncio.run(function(sender, **payload))
 
     signal = Signal()
-    signal.connect(hear_later)
+    signal.connect(take_later)
     seen: list[Delivery] = []
     with observe(seen.append, signal):
         signal.send("app", _async_wrapper=run)
-    assert [one.receiver for one in seen] == [hear_later]
+    assert [one.receiver for one in seen] == [take_later]
 
 
 def test_declared_payload_goes_to_its_readers_as_before() -> None:
@@ -180,7 +180,7 @@ def test_declared_payload_goes_to_its_readers_as_before() -> None:
 
 def test_muted_send_is_not_seen() -> None:
     signal, counter = Signal(), Counter()
-    signal.connect(hear)
+    signal.connect(take)
     with observe(counter.add, signal), signal.muted():
         signal.send()
     assert counter.count == 0
@@ -195,7 +195,7 @@ def test_send_without_receivers_is_not_seen() -> None:
 
 def test_several_observers_see_each_delivery() -> None:
     signal, first, second = Signal(), Counter(), Counter()
-    signal.connect(hear)
+    signal.connect(take)
     with observe(first.add, signal):
         with observe(second.add, signal):
             signal.send()
@@ -208,7 +208,7 @@ def test_only_listed_signals_are_observed() -> None:
     signals = [Signal() for _ in range(3)]
     seen: list[Delivery] = []
     for signal in signals:
-        signal.connect(hear)
+        signal.connect(take)
     with observe(seen.append, *signals[:2]):
         for signal in signals:
             signal.send()
@@ -222,10 +222,10 @@ def test_signals_of_a_namespace_are_observed_later_ones_too() -> None:
         later = namespace.signal("later")
         namespace["ready made"] = ready_made = NamedSignal("ready made")
         for signal in (there, later, ready_made, other.signal("there")):
-            signal.connect(hear)
+            signal.connect(take)
             signal.send()
     for signal in (there, later, ready_made, namespace.signal("after")):
-        signal.connect(hear)
+        signal.connect(take)
         signal.send()
     assert [one.signal for one in seen] == [there, later, ready_made]
 
@@ -233,7 +233,7 @@ def test_signals_of_a_namespace_are_observed_later_ones_too() -> None:
 def test_signal_listed_twice_is_seen_once() -> None:
     namespace, counter = Namespace(), Counter()
     opened = namespace.signal("opened")
-    opened.connect(hear)
+    opened.connect(take)
     with observe(counter.add, namespace, opened, opened):
         opened.send()
     assert counter.count == 1
@@ -244,7 +244,7 @@ def test_signal_listed_twice_is_seen_once() -> None:
 def test_signal_put_into_an_observed_namespace_again_is_seen_once() -> None:
     namespace, counter = Namespace(), Counter()
     opened = namespace.signal("opened")
-    opened.connect(hear)
+    opened.connect(take)
     with observe(counter.add, namespace):
         namespace["opened"] = namespace["again"] = opened
         opened.send()
@@ -259,9 +259,9 @@ def test_observer_that_raises_is_logged_and_harmless(
         raise ERROR
 
     signal, counter = NamedSignal("opened"), Counter()
-    signal.connect(hear)
+    signal.connect(take)
     with observe(refuse, signal), observe(counter.add, signal):
-        assert signal.send() == [(hear, "heard")]
+        assert signal.send() == [(take, "received")]
     (record,) = caplog.records
     assert record.name == "signalpost.signals"
     assert record.levelno == logging.ERROR
@@ -286,7 +286,7 @@ def test_observer_that_raises_does_not_hide_what_a_receiver_raised(
 
 def test_stopping_ends_it() -> None:
     signal, counter = Signal(), Counter()
-    signal.connect(hear)
+    signal.connect(take)
     observation = observe(counter.add, signal)
     signal.send()
     observation.stop()
@@ -296,7 +296,7 @@ def test_stopping_ends_it() -> None:
 
 def test_stopping_twice_does_not_stop_another_observation() -> None:
     signal, counter = Signal(), Counter()
-    signal.connect(hear)
+    signal.connect(take)
     first = observe(counter.add, signal)
     second = observe(counter.add, signal)
     first.stop()
@@ -314,10 +314,10 @@ def test_receiver_may_stop_what_observes_it() -> None:
     signal = Signal()
     seen: list[Delivery] = []
     signal.connect(stop)
-    signal.connect(hear)
+    signal.connect(take)
     observation = observe(seen.append, signal)
     signal.send()
-    assert hear not in [delivery.receiver for delivery in seen]
+    assert take not in [delivery.receiver for delivery in seen]
 
 
 def test_receiver_that_begins_to_observe_is_not_seen_with_a_wrong_duration() -> None:
@@ -349,23 +349,23 @@ def test_observer_may_send_what_it_observes() -> None:
 
 def test_calls_are_counted_while_observed() -> None:
     signal = Signal()
-    signal.connect(hear)
-    signal.connect(hear_another, sender="app")
+    signal.connect(take)
+    signal.connect(take_another, sender="app")
     signal.send("app")
     with observe(Counter().add, signal):
         signal.send("app")
         signal.send("api")
     signal.send("app")
     assert [(one.receiver, one.calls) for one in signal.connections] == [
-        (hear, 2),
-        (hear_another, 1),
+        (take, 2),
+        (take_another, 1),
     ]
 
 
 def test_call_of_an_overlap_counts_for_both_connections() -> None:
     signal = Signal()
-    signal.connect(hear)
-    signal.connect(hear, sender="app")
+    signal.connect(take)
+    signal.connect(take, sender="app")
     with observe(Counter().add, signal):
         signal.send("app")
         signal.send("api")
@@ -377,7 +377,7 @@ def test_call_of_an_overlap_counts_for_both_connections() -> None:
 
 def test_unobserved_signal_is_fast_again() -> None:
     signal = Signal()
-    signal.connect(hear)
+    signal.connect(take)
     with observe(Counter().add, signal):
         signal.send()
         assert not has_fast_route(signal)

@@ -52,7 +52,7 @@ def test_receiver_is_called_once() -> None:
     assert not signal.receivers
 
 
-def test_others_go_on_hearing() -> None:
+def test_others_still_receive() -> None:
     signal, log, other = Signal(), Log(), Log()
     signal.connect(log.receive, once=True)
     signal.connect(other.receive)
@@ -146,8 +146,8 @@ def test_muted_send_does_not_use_up_the_call() -> None:
     signal.connect(log.receive, once=True)
     with signal.muted():
         signal.send("muted")
-    signal.send("heard")
-    assert log.senders == ["heard"]
+    signal.send("received")
+    assert log.senders == ["received"]
 
 
 def test_refused_send_does_not_use_up_the_call() -> None:
@@ -155,8 +155,8 @@ def test_refused_send_does_not_use_up_the_call() -> None:
     signal.connect(log.receive_later, once=True)
     with pytest.raises(AsyncReceiverError):
         signal.send("refused")
-    asyncio.run(signal.send_async("heard"))
-    assert log.senders == ["heard"]
+    asyncio.run(signal.send_async("received"))
+    assert log.senders == ["received"]
 
 
 def test_looking_does_not_use_up_the_call() -> None:
@@ -166,8 +166,8 @@ def test_looking_does_not_use_up_the_call() -> None:
     assert list(signal.receivers_for("app")) == [log.receive]
     assert signal.receivers
     assert len(signal.connections) == 1
-    signal.send("heard")
-    assert log.senders == ["heard"]
+    signal.send("received")
+    assert log.senders == ["received"]
 
 
 def test_connecting_without_once_makes_it_stay() -> None:

@@ -24,10 +24,10 @@ def test_one_signal_is_received() -> None:
     signal = Signal()
 
     @receiver(signal)
-    def hear(sender: Any) -> str:
-        return "heard"
+    def receive(sender: Any) -> str:
+        return "received"
 
-    assert signal.send() == [(hear, "heard")]
+    assert signal.send() == [(receive, "received")]
 
 
 @pytest.mark.parametrize("collection", [list, tuple, set, iter])
@@ -35,10 +35,10 @@ def test_several_signals_are_received(collection: Any) -> None:
     signals = [Signal() for _ in range(3)]
 
     @receiver(collection(signals))
-    def hear(sender: Any) -> str:
-        return "heard"
+    def receive(sender: Any) -> str:
+        return "received"
 
-    assert [signal.send() for signal in signals] == [[(hear, "heard")]] * 3
+    assert [signal.send() for signal in signals] == [[(receive, "received")]] * 3
 
 
 def test_one_decorator_may_decorate_several_functions() -> None:
@@ -60,24 +60,24 @@ def test_decorators_may_be_stacked() -> None:
 
     @receiver(opened)
     @receiver(closed, sender="app")
-    def hear(sender: Any) -> None: ...
+    def receive(sender: Any) -> None: ...
 
-    assert list(opened.receivers_for("api")) == [hear]
-    assert list(closed.receivers_for("app")) == [hear]
+    assert list(opened.receivers_for("api")) == [receive]
+    assert list(closed.receivers_for("app")) == [receive]
     assert list(closed.receivers_for("api")) == []
 
 
 def test_function_stays_what_it_is() -> None:
-    def hear(sender: Any) -> None: ...
+    def receive(sender: Any) -> None: ...
 
-    assert receiver(Signal())(hear) is hear
+    assert receiver(Signal())(receive) is receive
 
 
 def test_options_go_to_every_signal() -> None:
     signals = [Signal(), Signal()]
 
     @receiver(signals, sender="app", once=True, priority=2, dispatch_uid="uid")
-    def hear(sender: Any) -> None: ...
+    def receive(sender: Any) -> None: ...
 
     for signal in signals:
         (connection,) = signal.connections
@@ -93,7 +93,7 @@ def test_one_call_is_one_call_of_each_signal() -> None:
     calls: list[Any] = []
 
     @receiver([opened, closed], once=True)
-    def hear(sender: Any) -> None:
+    def receive(sender: Any) -> None:
         calls.append(sender)
 
     for sender in ("first", "second"):
@@ -106,9 +106,9 @@ def test_subclasses_of_a_sender_are_received() -> None:
     signal = Signal()
 
     @receiver(signal, sender=Base, subclasses=True)
-    def hear(sender: Any) -> None: ...
+    def receive(sender: Any) -> None: ...
 
-    assert signal.send(Derived) == [(hear, None)]
+    assert signal.send(Derived) == [(receive, None)]
 
 
 def test_receiver_is_held_weakly_by_default() -> None:
@@ -142,7 +142,7 @@ def test_call_without_a_signal_is_refused() -> None:
     with pytest.raises(TypeError):
 
         @receiver  # type: ignore[arg-type]  # wrong on purpose
-        def hear(sender: Any) -> None: ...
+        def receive(sender: Any) -> None: ...
 
 
 def test_something_else_than_a_callable_is_refused() -> None:
@@ -155,20 +155,20 @@ def test_something_else_than_a_callable_is_refused() -> None:
 def test_options_that_do_not_fit_are_refused() -> None:
     signals = [Signal(), Signal()]
 
-    def hear(sender: Any) -> None: ...
+    def receive(sender: Any) -> None: ...
 
     with pytest.raises(ReceiverError, match="takes a class"):
-        receiver(signals, sender="app", subclasses=True)(hear)
+        receiver(signals, sender="app", subclasses=True)(receive)
     assert not any(signal.receivers for signal in signals)
 
 
 def test_misfit_is_connected_to_none_of_several() -> None:
     opened, closed = Signal(payload=("door",)), Signal(payload=("window",))
 
-    def hear(sender: Any, door: str) -> None: ...
+    def receive(sender: Any, door: str) -> None: ...
 
     with pytest.raises(PayloadError, match="door"):
-        receiver([opened, closed])(hear)
+        receiver([opened, closed])(receive)
     assert not opened.receivers
     assert not closed.receivers
 

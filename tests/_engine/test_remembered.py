@@ -51,7 +51,7 @@ class Shop:
         self.other = Signal()
         self.generation = generation_of((self.other, self.signal))
         self.latest: object = None
-        self.is_heard = False
+        self.is_received = False
         self.got: list[int] = []
         self.receivers = [self.new(0), self.new(1)]
         self.numbers = {id(one): number for number, one in enumerate(self.receivers)}
@@ -101,12 +101,12 @@ class Shop:
         assert self.signal.send_isolated(sender, {"order": 7}, no_wrapper) == 0
         assert self.got == expected
 
-    def check_heard(self) -> None:
+    def check_received(self) -> None:
         """Ask as one does who looks again only if something has changed."""
         if self.latest is not self.generation.current:
             self.latest = self.generation.current
-            self.is_heard = self.signal.has_receivers_for("shop")
-        assert self.is_heard == self.signal.has_receivers_for("shop")
+            self.is_received = self.signal.has_receivers_for("shop")
+        assert self.is_received == self.signal.has_receivers_for("shop")
 
 
 @given(
@@ -122,9 +122,9 @@ def test_sends_and_questions_are_answered_as_things_are(
     for step, number, is_asked in steps:
         shop.do(step, number)
         if is_asked:
-            shop.check_heard()
+            shop.check_received()
     shop.check_send("shop")
-    shop.check_heard()
+    shop.check_received()
     for mute in reversed(shop.mutes):
         mute.close()
     for observation in shop.observations:
@@ -134,11 +134,11 @@ def test_sends_and_questions_are_answered_as_things_are(
 def test_a_connection_is_reported_before_any_send() -> None:
     shop = Shop()
     shop.signal.connect(shop.receivers[0])
-    shop.check_heard()
+    shop.check_received()
     shop.signal.disconnect(shop.receivers[0])
-    shop.check_heard()
+    shop.check_received()
     shop.signal.connect(shop.receivers[1])
-    shop.check_heard()
+    shop.check_received()
 
 
 def test_a_change_of_any_of_several_signals_is_reported() -> None:
@@ -213,7 +213,7 @@ def _lines_of_change(step: str, sender: Any, asked_at: int) -> int:
             lines += 1
             if lines == asked_at:
                 shop.latest = shop.generation.current
-                shop.is_heard = may_have_receivers(shop.signal)
+                shop.is_received = may_have_receivers(shop.signal)
         return ask
 
     before = sys.gettrace()
@@ -227,7 +227,7 @@ def _lines_of_change(step: str, sender: Any, asked_at: int) -> int:
             del shop.receivers[0]
     finally:
         sys.settrace(before)
-    shop.check_heard()
+    shop.check_received()
     return lines
 
 
@@ -251,11 +251,11 @@ def test_what_threads_change_is_known_in_the_end() -> None:
         for _ in range(20_000):
             if shop.latest is not shop.generation.current:
                 shop.latest = shop.generation.current
-                shop.is_heard = shop.signal.has_receivers_for("shop")
+                shop.is_received = shop.signal.has_receivers_for("shop")
             shop.signal.send_isolated("shop", {"order": 7}, no_wrapper)
     finally:
         keep_on.clear()
         for thread in threads:
             thread.join()
-    shop.check_heard()
+    shop.check_received()
     shop.check_send("shop")

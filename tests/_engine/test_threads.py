@@ -389,19 +389,19 @@ def send_twice(signal: Signal) -> None:
     signal.send("app")
 
 
-def hear_once(signal: Signal) -> None:
+def take_once(signal: Signal) -> None:
     signal.connect(ignore, sender=7, once=True)
     signal.send(7)
     signal.disconnect(ignore, sender=7)
 
 
-def hear_a_family(signal: Signal) -> None:
+def take_a_family(signal: Signal) -> None:
     signal.connect(ignore, sender=Owner, subclasses=True)
     signal.send(Heir)
     signal.disconnect(ignore, sender=Owner)
 
 
-def hear_by_name(signal: Signal) -> None:
+def take_by_name(signal: Signal) -> None:
     owner, name = Owner(), named("owner of a test")
     signal.connect(ignore, sender=name)
     name.bind(owner)
@@ -429,9 +429,9 @@ WORKS: list[Callable[[Signal], None]] = [
     open_a_block,
     let_someone_die,
     send_twice,
-    hear_once,
-    hear_a_family,
-    hear_by_name,
+    take_once,
+    take_a_family,
+    take_by_name,
     watch,
     look_around,
 ]

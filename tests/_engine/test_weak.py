@@ -319,8 +319,8 @@ FUNCTION_DIES = """\
 import signalpost
 
 def connect_closure(signal):
-    def heard(sender): ...
-    signal.connect(heard)
+    def received(sender): ...
+    signal.connect(received)
 
 signal = signalpost.NamedSignal("order-placed")
 connect_closure(signal)
@@ -334,9 +334,9 @@ class Owner:
     def receive(self, sender): ...
 
 def disconnected_in_time(signal):
-    def heard(sender): ...
-    signal.connect(heard)
-    signal.disconnect(heard)
+    def received(sender): ...
+    signal.connect(received)
+    signal.disconnect(received)
 
 def held_by_a_block(signal):
     with signal.connected_to(lambda sender: None):

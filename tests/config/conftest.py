@@ -47,7 +47,7 @@ def write_module(
 def no_shops_left() -> Generator[None]:
     yield
     receivers.shops.clear()
-    receivers.heard_by_record.clear()
+    receivers.received_by_record.clear()
     # An error that a test keeps leads back to the test's own variables. A shop that is
     # one of them stays connected until it is collected.
     if any(

@@ -37,7 +37,7 @@ def refusal(receivers: Mapping[str, t.Any]) -> ConfigurationError:
     return raised.value
 
 
-def hearing(sender: object) -> list[t.Any]:
+def receivers_of(sender: object) -> list[t.Any]:
     """Return the receivers of the end of this sender's exchanges only."""
     return [one.receiver for one in exchange_closed.connections if one.sender is sender]
 

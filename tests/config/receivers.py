@@ -50,13 +50,13 @@ class Audit:
         if days < 1:
             raise ValueError(f"days must be at least 1, got {days}")
         self.given = {key: value for key, value in locals().items() if key != "self"}
-        self.heard: list[str] = []
+        self.received: list[str] = []
 
     def opened(self, sender: object, *, exchange: Exchange, **_: t.Any) -> None:
-        self.heard.append(f"opened {exchange.path}")
+        self.received.append(f"opened {exchange.path}")
 
     def closed(self, sender: object, *, exchange: Exchange, **_: t.Any) -> None:
-        self.heard.append(f"closed {exchange.path}")
+        self.received.append(f"closed {exchange.path}")
 
 
 class Plain:
@@ -147,11 +147,11 @@ class Misspelt(Misled):
     }
 
 
-heard_by_record: list[object] = []
+received_by_record: list[object] = []
 
 
 def record(sender: object, **_: t.Any) -> None:
-    heard_by_record.append(sender)
+    received_by_record.append(sender)
 
 
 record_nothing = Free()

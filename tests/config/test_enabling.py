@@ -17,11 +17,11 @@ from signalpost.errors import ConfigurationError
 from tests._engine.racing import run_together
 from tests.config.loading import connections
 from tests.config.loading import everybody
-from tests.config.loading import hearing
 from tests.config.loading import INTEGRATED
 from tests.config.loading import load
+from tests.config.loading import receivers_of
 from tests.config.loading import refusal
-from tests.config.receivers import heard_by_record
+from tests.config.receivers import received_by_record
 from tests.config.receivers import record
 from tests.config.receivers import record_nothing
 from tests.config.receivers import Shop
@@ -36,7 +36,7 @@ def test_a_named_receiver_receives_from_the_application() -> None:
     app = SignalMiddleware(hello, sender=shop)
     Server().serve(app, path="/a")
     Server().serve(SignalMiddleware(hello), path="/of-another")
-    assert audit.heard == ["opened /a", "closed /a"]
+    assert audit.received == ["opened /a", "closed /a"]
     assert audit.given["days"] == 7
 
 
@@ -44,7 +44,7 @@ def test_a_middleware_represents_its_sender() -> None:
     app = SignalMiddleware(hello)
     audit = load({"here:Audit": True}, app)["here:Audit"].receiver
     Server().serve(app, path="/a")
-    assert audit.heard == ["opened /a", "closed /a"]
+    assert audit.received == ["opened /a", "closed /a"]
     assert enabled_for(app) is enabled_for(hello)
     enabled_for(app).disable_all()
 
@@ -83,9 +83,9 @@ def test_a_function_receives_the_signal_that_it_is_given() -> None:
     shop = Shop()
     enabled = load({"here:record": {"signal": "exchange-closed"}}, shop)
     Server().serve(SignalMiddleware(hello, sender=shop))
-    assert heard_by_record == [shop]
+    assert received_by_record == [shop]
     assert enabled["here:record"].signals == ("exchange-closed",)
-    assert hearing(shop) == [record]
+    assert receivers_of(shop) == [record]
 
 
 def test_a_class_without_signals_is_made_and_given_a_signal() -> None:
@@ -113,7 +113,7 @@ def test_disabled_means_disconnected() -> None:
     assert enabled.disable("here:Audit")
     assert not enabled.disable("here:Audit")
     assert list(enabled) == ["here:record_nothing"]
-    assert hearing(shop) == [record_nothing]
+    assert receivers_of(shop) == [record_nothing]
     enabled.disable_all()
     assert len(enabled) == 0
     assert connections() == 0
@@ -125,7 +125,7 @@ def test_enabling_twice_is_one() -> None:
     audit = enabled["here:Audit"]
     assert load({"here:Audit": {"days": 7}}, shop) is enabled
     assert enabled.enable("here:Audit", days=7) is audit
-    assert len(hearing(shop)) == 1
+    assert len(receivers_of(shop)) == 1
 
 
 def test_enabling_twice_with_other_options_is_refused() -> None:
@@ -146,7 +146,7 @@ def test_what_was_disabled_can_be_enabled_again() -> None:
     assert audit.origin == __file__
     line = Path(__file__).read_text("utf-8").splitlines()[(audit.line or 0) - 1]
     assert line.strip() == 'audit = enabled.enable("here:Audit", days=8)'
-    assert hearing(shop) == [audit.receiver.closed]
+    assert receivers_of(shop) == [audit.receiver.closed]
 
 
 def test_applications_are_enabled_apart() -> None:
@@ -155,15 +155,15 @@ def test_applications_are_enabled_apart() -> None:
     second = load({"here:Audit": True}, other)
     first.disable_all()
     assert list(second) == ["here:Audit"]
-    assert hearing(other)
-    assert not hearing(one)
+    assert receivers_of(other)
+    assert not receivers_of(one)
 
 
 def test_receivers_stay_without_another_reference() -> None:
     shop = Shop()
     load({"here:Audit": True}, shop)
     gc.collect()
-    assert hearing(shop)
+    assert receivers_of(shop)
 
 
 def test_receivers_go_with_their_application() -> None:
@@ -187,9 +187,9 @@ def test_an_application_without_weak_references_is_held() -> None:
 
     shop = Slotted()
     enabled = load({"here:Audit": True}, shop)
-    assert hearing(shop)
+    assert receivers_of(shop)
     enabled.disable_all()
-    assert not hearing(shop)
+    assert not receivers_of(shop)
 
 
 def test_a_receiver_that_cannot_connect_itself_is_refused() -> None:
@@ -204,7 +204,7 @@ def test_a_receiver_that_fails_to_disconnect_keeps_no_other_enabled() -> None:
     with pytest.raises(OSError, match="the folder is gone"):
         enabled.disable_all()
     assert len(enabled) == 0
-    assert not hearing(shop)
+    assert not receivers_of(shop)
 
 
 def test_many_threads_enable_one_receiver_once() -> None:
@@ -212,7 +212,7 @@ def test_many_threads_enable_one_receiver_once() -> None:
     enabled = enabled_for(shop)
     found = together([lambda: enabled.enable("here:Audit", days=7)] * 16)
     assert len({id(one) for one in found}) == 1
-    assert len(hearing(shop)) == 1
+    assert len(receivers_of(shop)) == 1
 
 
 def test_many_threads_load_for_one_application() -> None:
@@ -221,7 +221,7 @@ def test_many_threads_load_for_one_application() -> None:
     found = together([lambda: load(dict.fromkeys(names, True), shop)] * 16)
     assert len({id(one) for one in found}) == 1
     assert list(enabled_for(shop)) == names
-    assert len(hearing(shop)) == 3
+    assert len(receivers_of(shop)) == 3
 
 
 def test_a_mistake_in_one_thread_disables_nothing_of_another() -> None:
@@ -236,7 +236,7 @@ def test_a_mistake_in_one_thread_disables_nothing_of_another() -> None:
 
     together([load_wrong, load_right] * 8)
     assert list(enabled_for(shop)) == ["here:Audit"]
-    assert len(hearing(shop)) == 1
+    assert len(receivers_of(shop)) == 1
 
 
 def together(actions: Sequence[Callable[[], object]]) -> list[object]:

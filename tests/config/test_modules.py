@@ -9,8 +9,8 @@ from signalpost import SignalMiddleware
 from signalpost.config import Configuration
 from signalpost.config import enabled_for
 from signalpost.lifecycle import post_config_load
-from tests.config.loading import hearing
 from tests.config.loading import load
+from tests.config.loading import receivers_of
 from tests.config.loading import Write
 from tests.config.receivers import new_shop
 from tests.config.receivers import Shop
@@ -43,16 +43,16 @@ def test_a_module_reads_its_own_section_and_enables_itself(
         """\
         from signalpost.lifecycle import exchange_closed, post_config_load
 
-        heard = []
+        received = []
 
         @post_config_load.connect
         def read(configuration, application):
             word = configuration["stock.audit"]["word"]
 
-            def hear(sender):
-                heard.append(word)
+            def receive(sender):
+                received.append(word)
 
-            exchange_closed.connect(hear, application, weak=False)
+            exchange_closed.connect(receive, application, weak=False)
         """,
     )
     path = write(
@@ -68,17 +68,17 @@ def test_a_module_reads_its_own_section_and_enables_itself(
     shop = Shop()
     Configuration.from_toml(path).load(shop)
     Server().serve(SignalMiddleware(hello, sender=shop))
-    assert sys.modules["stock_audit"].heard == ["closed"]
+    assert sys.modules["stock_audit"].received == ["closed"]
 
 
 def test_post_config_load_is_sent_once_for_each_application() -> None:
     configuration = Configuration.from_mapping({"stock": {"days": 3}})
     sent: list[object] = []
 
-    def hear(configuration: Configuration, application: object) -> None:
+    def receive(configuration: Configuration, application: object) -> None:
         sent.append((configuration["stock.days"], application))
 
-    with post_config_load.connected_to(hear):
+    with post_config_load.connected_to(receive):
         configuration.load(SignalMiddleware(hello))
         configuration.load("shop")
     assert sent == [(3, hello), (3, "shop")]
@@ -94,4 +94,4 @@ def test_what_a_receiver_of_post_config_load_raises_undoes_the_loading() -> None
     with post_config_load.connected_to(fail), pytest.raises(LookupError):
         load({"here:Audit": True}, shop)
     assert list(before) == ["here:ConnectsItself"]
-    assert not hearing(shop)
+    assert not receivers_of(shop)

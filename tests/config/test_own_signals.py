@@ -14,7 +14,7 @@ from signalpost.exchange import Exchange
 from tests.config.loading import load
 from tests.config.loading import refusal
 from tests.config.loading import Write
-from tests.config.receivers import heard_by_record
+from tests.config.receivers import received_by_record
 from tests.config.receivers import Shop
 from tests.wsgi.serving import hello
 from tests.wsgi.serving import Server
@@ -63,7 +63,7 @@ def test_a_receiver_is_given_a_signal_by_its_path() -> None:
     order_placed.send("till", order=3)
     enabled.disable_all()
     order_placed.send("till", order=4)
-    assert heard_by_record == ["till"]
+    assert received_by_record == ["till"]
     assert not order_placed.receivers
 
 
@@ -77,7 +77,7 @@ def test_a_file_names_a_signal_by_its_path(write: Write) -> None:
         enabled = Configuration.from_file(path).load(shop)
         order_placed.send(name)
         enabled.disable_all()
-    assert heard_by_record == ["a.toml", "a.ini"]
+    assert received_by_record == ["a.toml", "a.ini"]
 
 
 def test_a_class_may_receive_signals_of_both_kinds() -> None:

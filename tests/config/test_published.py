@@ -168,7 +168,7 @@ def test_a_published_receiver_is_enabled_beside_ready_ones(
         ("sql", BUILTIN_RECEIVERS["sql"]),
     ]
     Server().serve(SignalMiddleware(hello, sender=shop), path="/a")
-    assert enabled["stock"].receiver.heard == ["opened /a", "closed /a"]
+    assert enabled["stock"].receiver.received == ["opened /a", "closed /a"]
     refused = refusal_beside(enabled, {"stok": False, "latncy": False, "shelf": True})
     assert [one.key for one in refused.errors] == ["stok", "latncy"]
     assert "known are failures, " in str(refused)

@@ -207,18 +207,18 @@ def test_there_is_no_exchange_without_receivers(shop: Shop) -> None:
 
 def record_statement(engine: sa.Engine, statement: str) -> None:
     assert isinstance(engine, sa.Engine)
-    heard.append(statement)
+    received.append(statement)
 
 
 def record_all(*_: object, **payload: t.Any) -> None:
-    heard.append(f"{payload['statement']} within {payload['exchange'].path}")
+    received.append(f"{payload['statement']} within {payload['exchange'].path}")
 
 
 def record_configuration(configuration: Configuration, application: object) -> None:
-    heard.append(type(application).__name__)
+    received.append(type(application).__name__)
 
 
-heard: list[str] = []
+received: list[str] = []
 
 
 @pytest.mark.parametrize(
@@ -228,20 +228,20 @@ heard: list[str] = []
 def test_a_receiver_of_ones_own_receives_statements(
     shop: Shop, receiver: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard.clear()
+    received.clear()
     name = f"{__name__}:{receiver}"
     enable(shop, sqlalchemy=True, **{name: {"signal": "sql-executed"}})
     serve(shop)
-    assert heard == [expected, expected]
+    assert received == [expected, expected]
 
 
 def test_a_receiver_of_ones_own_receives_that_the_configuration_is_read(
     shop: Shop,
 ) -> None:
-    heard.clear()
+    received.clear()
     name = f"{__name__}:record_configuration"
     enable(shop, **{name: {"signal": "post-config-load"}})
-    assert heard == ["Shop"]
+    assert received == ["Shop"]
 
 
 def test_a_disabled_receiver_receives_no_statement(

@@ -93,7 +93,7 @@ def state_of(app: flask.Flask) -> State:
 
 
 def exchange_for(course: Course, method: str = "GET") -> Exchange:
-    """Return the exchange of a request when all but its close is unheard."""
+    """Return the exchange of a request when only its close has receivers."""
     app = new_shop(course.prepare)
     Signalpost(app)
     with capture(exchange_closed, sender=app) as sent:

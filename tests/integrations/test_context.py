@@ -41,8 +41,8 @@ from signalpost.lifecycle import sql_executed
 from signalpost.receivers.sql_totals import count_sql
 from signalpost.receivers.sql_totals import sql_totals
 from signalpost.testing import capture
-from tests.wsgi.current import hear
 from tests.wsgi.current import path_now
+from tests.wsgi.current import receive
 from tests.wsgi.current import recorded_and_taken_back
 from tests.wsgi.current import WAIT_SECONDS
 from tests.wsgi.serving import Server
@@ -675,7 +675,7 @@ def new_site() -> WSGIApplication:
     gevent = importlib.import_module("gevent")
     app = flask.Flask("site")
     Signalpost(app)
-    exchange_opened.connect(hear)
+    exchange_opened.connect(receive)
     engine = sa.create_engine("sqlite://", poolclass=sa.NullPool)
     instrument(engine)
     statements: list[tuple[str, str | None]] = []

@@ -83,15 +83,15 @@ def connected_at(output: str, signal: str) -> list[str]:
     return [line.rpartition(":")[0] for line in receivers_of(output, signal)]
 
 
-def hear(sender: object) -> None:
+def receive(sender: object) -> None:
     pass
 
 
-def hear_too(sender: object) -> None:
+def receive_too(sender: object) -> None:
     pass
 
 
-def hear_thrice(sender: object) -> None:
+def receive_thrice(sender: object) -> None:
     pass
 
 
@@ -212,47 +212,47 @@ def test_a_signal_without_a_docstring_is_listed_by_its_name() -> None:
 
 def test_a_receiver_is_listed_with_how_and_where_it_was_connected() -> None:
     app = new_app()
-    message_flashed.connect(hear, app, priority=-3)
-    message_flashed.connect(hear_too, named("shop"), once=True, weak=False)
-    message_flashed.connect(hear_thrice)
+    message_flashed.connect(receive, app, priority=-3)
+    message_flashed.connect(receive_too, named("shop"), once=True, weak=False)
+    message_flashed.connect(receive_thrice)
     output = printed(app, "list")
-    for one in (hear, hear_too, hear_thrice):
+    for one in (receive, receive_too, receive_thrice):
         message_flashed.disconnect(one)
     assert connected_at(output, "message-flashed") == [
-        f"{__name__}.hear_too  strong, named('shop'), once  {HERE}",
-        f"{__name__}.hear_thrice  weak, any sender  {HERE}",
-        f"{__name__}.hear  weak, priority -3  {HERE}",
+        f"{__name__}.receive_too  strong, named('shop'), once  {HERE}",
+        f"{__name__}.receive_thrice  weak, any sender  {HERE}",
+        f"{__name__}.receive  weak, priority -3  {HERE}",
     ]
 
 
 def test_a_receiver_of_a_with_block_has_no_line() -> None:
     app = new_app()
-    with message_flashed.connected_to(hear, app):
+    with message_flashed.connected_to(receive, app):
         output = printed(app, "list")
     assert receivers_of(output, "message-flashed") == [
-        f"{__name__}.hear  strong  in a with block"
+        f"{__name__}.receive  strong  in a with block"
     ]
 
 
 def test_calls_are_reported_once_they_were_observed() -> None:
     app = new_app()
-    message_flashed.connect(hear, app)
+    message_flashed.connect(receive, app)
     outputs = []
     with observe(lambda delivery: None, message_flashed):
         for _ in range(2):
             message_flashed.send(app, message="saved", category="info")
             outputs.append(printed(app, "list"))
-    message_flashed.disconnect(hear)
+    message_flashed.disconnect(receive)
     counts = [connected_at(one, "message-flashed")[0].split("  ")[1] for one in outputs]
     assert counts == ["weak, called 1 time", "weak, called 2 times"]
 
 
 def test_receivers_of_other_applications_are_not_listed() -> None:
     app, other = new_app(), new_app("other", SIGNALPOST_RECEIVERS={"latency": True})
-    message_flashed.connect(hear, other)
-    message_flashed.connect(hear_too, named("other"))
+    message_flashed.connect(receive, other)
+    message_flashed.connect(receive_too, named("other"))
     output = printed(app, "list")
-    for one in (hear, hear_too):
+    for one in (receive, receive_too):
         message_flashed.disconnect(one)
     assert not any(line.startswith(" ") for line in output.splitlines())
 
@@ -310,14 +310,14 @@ def test_enabled_receivers_are_listed_with_their_source() -> None:
 
 def test_receivers_of_ones_own_are_reported_too() -> None:
     classes = {f"{__name__}:Odd": {"first": 1, "second": 2}}
-    function = {f"{__name__}:hear": {"signal": "exchange-closed"}}
+    function = {f"{__name__}:receive": {"signal": "exchange-closed"}}
     output = printed(new_app(SIGNALPOST_RECEIVERS=classes | function), "receivers")
     assert (
         f"on  {__name__}:Odd(first)\n"
         "    Take any option; see Other.\n"
         f"    enabled by {SOURCE} {__name__}:Odd, with first=1 second=2\n"
-        f"on  {__name__}:hear\n"
-        f"    enabled by {SOURCE} {__name__}:hear, with signal='exchange-closed'\n"
+        f"on  {__name__}:receive\n"
+        f"    enabled by {SOURCE} {__name__}:receive, with signal='exchange-closed'\n"
     ) in output
 
 
@@ -549,15 +549,15 @@ HOSTILE = "\x1b[31m\n\u202e"
 def test_names_of_files_are_escaped(
     command: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = f"odd_module{HOSTILE}:hear{HOSTILE}"
+    name = f"odd_module{HOSTILE}:receive{HOSTILE}"
     module = types.ModuleType("odd_module")
-    monkeypatch.setattr(module, f"hear{HOSTILE}", hear, raising=False)
+    monkeypatch.setattr(module, f"receive{HOSTILE}", receive, raising=False)
     monkeypatch.setitem(sys.modules, f"odd_module{HOSTILE}", module)
     path = folder / f"shop{HOSTILE}.toml"
     escaped = HOSTILE.replace("\x1b", "\\u001b").replace("\n", "\\n")
     path.write_text(
         "[signalpost.receivers]\n"
-        f'"odd_module{escaped}:hear{escaped}" = {{signal = "exchange-closed"}}\n'
+        f'"odd_module{escaped}:receive{escaped}" = {{signal = "exchange-closed"}}\n'
         f'"wrong{escaped}" = true\n'
         f'[signalpst."x{escaped}"]\n',
         encoding="utf-8",

@@ -39,11 +39,11 @@ def refusal(**config: t.Any) -> ConfigurationError:
         Signalpost(app)
     assert "signalpost" not in app.extensions
     assert "wsgi_app" not in vars(app)
-    assert not hearing(app)
+    assert not receivers_of(app)
     return raised.value
 
 
-def hearing(app: flask.Flask) -> list[t.Any]:
+def receivers_of(app: flask.Flask) -> list[t.Any]:
     """Return the receivers of the end of this application's exchanges only."""
     return [one.receiver for one in exchange_closed.connections if one.sender is app]
 
@@ -65,7 +65,7 @@ def path(tmp_path: Path) -> Path:
 def test_without_configuration_nothing_is_enabled() -> None:
     app = configured()
     assert len(state_of(app).enabled) == 0
-    assert not hearing(app)
+    assert not receivers_of(app)
 
 
 def test_receivers_of_the_configuration_receive_from_the_application(
@@ -133,10 +133,10 @@ def test_receivers_that_no_key_names_are_the_files(path: Path) -> None:
 def test_modules_read_their_own_sections_of_the_file(path: Path) -> None:
     found: list[object] = []
 
-    def hear(configuration: Configuration, application: object) -> None:
+    def receive(configuration: Configuration, application: object) -> None:
         found.append((configuration["stock.audit.days"], application))
 
-    with post_config_load.connected_to(hear):
+    with post_config_load.connected_to(receive):
         app = configured(SIGNALPOST_CONFIG=path, SIGNALPOST_RECEIVERS={})
     assert found == [(3, app)]
 
@@ -202,7 +202,7 @@ def test_each_app_of_a_factory_has_receivers_of_its_own() -> None:
     assert loggers[0] is not loggers[1]
     for app, logger in zip(apps, loggers, strict=True):
         assert isinstance(logger, LatencyLogger)
-        assert hearing(app) == [logger]
+        assert receivers_of(app) == [logger]
         assert enabled_for(app) is state_of(app).enabled
 
 
@@ -424,7 +424,7 @@ def test_the_environment_can_leave_an_application_as_it_was(
     Signalpost(app)
     assert ({**vars(app)}, {**app.config}, {**app.extensions}) == before
     assert TestApp(app).get("/hello").status_code == 200
-    assert not hearing(app)
+    assert not receivers_of(app)
     assert len(enabled_for(app)) == 0
 
 

@@ -346,11 +346,11 @@ def test_a_server_and_flask_get_what_pep_3333_promises() -> None:
 
 @each_course
 def test_a_response_is_the_same_with_receivers(course: Course) -> None:
-    bare, heard = new_shop(course.prepare), new_shop(course.prepare)
-    Signalpost(heard)
+    bare, received = new_shop(course.prepare), new_shop(course.prepare)
+    Signalpost(received)
     without = visit(bare, course)
-    with capture(*EXCHANGE_SIGNALS, sender=heard):
-        with_us = visit(heard, course)
+    with capture(*EXCHANGE_SIGNALS, sender=received):
+        with_us = visit(received, course)
     assert response_of(with_us) == response_of(without)
 
 

@@ -455,11 +455,11 @@ def test_an_exchange_leaves_the_next_as_it_would_be_alone(scenario: Scenario) ->
 
 @each_scenario
 def test_a_scenario_is_the_same_for_the_client_with_us(scenario: Scenario) -> None:
-    bare, heard = new_site(scenario.prepare), new_site(scenario.prepare)
-    Signalpost(heard)
+    bare, received = new_site(scenario.prepare), new_site(scenario.prepare)
+    Signalpost(received)
     without = visit(bare, scenario)
-    with capture(*EXCHANGE_SIGNALS, sender=heard):
-        with_us = visit(heard, scenario)
+    with capture(*EXCHANGE_SIGNALS, sender=received):
+        with_us = visit(received, scenario)
     assert (with_us.status, undated(with_us), with_us.written) == (
         without.status,
         undated(without),

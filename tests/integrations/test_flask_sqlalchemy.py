@@ -150,15 +150,15 @@ def test_models_send_what_becomes_of_their_objects(shop: Shop) -> None:
 
 
 def test_base_class_of_all_models_is_received_with_them(shop: Shop) -> None:
-    heard = []
+    received = []
 
     def note(sender: type) -> None:
-        heard.append(sender.__name__)
+        received.append(sender.__name__)
 
     post_save.connect(note, sender=shop.db.Model, subclasses=True)
     shop.app.test_client().post("/mugs/blue", buffered=True)
     post_save.disconnect(note, sender=shop.db.Model)
-    assert sorted(heard) == ["Line", "Mug", "Tag"]
+    assert sorted(received) == ["Line", "Mug", "Tag"]
 
 
 def test_requests_are_added_up(shop: Shop) -> None:

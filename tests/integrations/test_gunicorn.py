@@ -687,7 +687,7 @@ def test_without_receivers_no_exchange_is_recorded() -> None:
 
 
 @pytest.mark.usefixtures("tidy")
-def test_a_request_that_was_begun_unheard_has_no_exchange() -> None:
+def test_a_request_that_began_without_receivers_has_no_exchange() -> None:
     hooks, worker, req = installed(), Worker(), Request()
     hooks["pre_request"](worker, req)
     with capture(post_request) as sent:

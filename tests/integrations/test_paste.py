@@ -21,11 +21,11 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-heard: list[str] = []
+received: list[str] = []
 
 
 def record(sender: object, *, exchange: Exchange) -> None:
-    heard.append(exchange.path)
+    received.append(exchange.path)
 
 
 def new_app(
@@ -43,7 +43,7 @@ def new_app(
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "stock_here", sys.modules[__name__])
-    heard.clear()
+    received.clear()
 
 
 FILTER = """\
@@ -96,7 +96,7 @@ def test_a_stack_is_instrumented_with_no_code(stack: str, tmp_path: Path) -> Non
     app = loadwsgi.loadapp(f"config:{tmp_path}/stack.ini")
     gc.collect()
     assert TestApp(app).get("/shelf").text == "stock"
-    assert heard == ["/shelf"]
+    assert received == ["/shelf"]
     assert isinstance(app, SignalMiddleware)
     assert app.strict is (stack is FILTER_APP)
 

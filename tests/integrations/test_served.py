@@ -91,11 +91,11 @@ class Shop:
 
 
 shop = Shop()
-heard: list[tuple[str, int | None]] = []
+received: list[tuple[str, int | None]] = []
 
 
 def record(sender: object, *, exchange: Exchange) -> None:
-    heard.append((exchange.path, exchange.status))
+    received.append((exchange.path, exchange.status))
 
 
 def has_no_traceback(record: logging.LogRecord) -> bool:
@@ -344,7 +344,7 @@ def log(caplog: pytest.LogCaptureFixture) -> io.StringIO:
 def folder(monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
     monkeypatch.setitem(sys.modules, "served_here", sys.modules[__name__])
     monkeypatch.setattr(sys.modules[__name__], "shop", Shop())
-    heard.clear()
+    received.clear()
     # pytest's own folders may have too long a path for a socket.
     with tempfile.TemporaryDirectory(prefix="signalpost-") as name:
         yield Path(name).resolve()
@@ -474,7 +474,7 @@ def test_every_receiver_shows_what_was_served(
     )
     assert (failed["path"], failed["exception"]) == ("/broken", "KeyError")
     if source.app_of is from_dotted_paths:
-        assert heard == [*zip(PATH, expected["status"], strict=True)]
+        assert received == [*zip(PATH, expected["status"], strict=True)]
 
 
 @each_source

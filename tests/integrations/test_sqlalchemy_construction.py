@@ -213,16 +213,16 @@ def test_first_object_of_all_can_be_read_before_its_constructor() -> None:
 
 
 def test_subclasses_are_received_on_request() -> None:
-    heard = []
+    received = []
 
     def note(sender: type) -> None:
-        heard.append(sender)
+        received.append(sender)
 
     post_init.connect(note, sender=Cup, subclasses=True)
     with capture(post_init, sender=Cup) as sent:
         Goblet("blue")
     post_init.disconnect(note, sender=Cup)
-    assert heard == [Goblet]
+    assert received == [Goblet]
     assert sent == []
 
 

@@ -294,7 +294,7 @@ def test_collection_that_is_loaded_is_not_sent(session: orm.Session) -> None:
     assert sent == []
 
 
-def test_hearing_loads_nothing(session: orm.Session) -> None:
+def test_receiving_loads_nothing(session: orm.Session) -> None:
     mug = kept(session, Mug(tags=[Tag()]))
     mug.name = "blue"
     with capture(m2m_changed) as sent:
@@ -368,17 +368,17 @@ def test_what_a_receiver_changes_before_is_written(session: orm.Session) -> None
 
 
 def test_subclasses_are_received_on_request(session: orm.Session) -> None:
-    heard = []
+    received = []
 
     def note(sender: type) -> None:
-        heard.append(sender)
+        received.append(sender)
 
     m2m_changed.connect(note, sender=Mug, subclasses=True)
     with capture(m2m_changed, sender=Mug) as sent:
         session.add(Beaker(tags=[Tag()]))
         session.commit()
     m2m_changed.disconnect(note, sender=Mug)
-    assert heard == [Beaker, Beaker]
+    assert received == [Beaker, Beaker]
     assert sent == []
 
 

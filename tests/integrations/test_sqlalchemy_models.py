@@ -148,17 +148,17 @@ def test_receiver_that_raises_ends_the_flush(session: orm.Session) -> None:
 
 
 def test_subclasses_are_received_on_request(session: orm.Session) -> None:
-    heard = []
+    received = []
 
     def note(sender: type, *, created: bool) -> None:
-        heard.append(sender)
+        received.append(sender)
 
     post_save.connect(note, sender=Mug, subclasses=True)
     with capture(post_save, sender=Mug) as sent:
         session.add(Beaker(name="blue"))
         session.commit()
     post_save.disconnect(note, sender=Mug)
-    assert heard == [Beaker]
+    assert received == [Beaker]
     assert sent == []
 
 

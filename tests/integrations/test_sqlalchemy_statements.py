@@ -492,8 +492,8 @@ def test_default_that_asks_the_database_is_a_statement_of_its_own() -> None:
 
 def test_savepoint_and_transaction_are_sent_in_their_order(engine: sa.Engine) -> None:
     of_pools = (connection_checked_out, connection_checked_in)
-    heard = [signal for signal in catalogue.values() if signal not in of_pools]
-    with capture(sql_executed, *heard, sender=engine) as sent:
+    received = [signal for signal in catalogue.values() if signal not in of_pools]
+    with capture(sql_executed, *received, sender=engine) as sent:
         with engine.begin() as connection:
             with connection.begin_nested():
                 connection.execute(sa.text("SELECT 1"))

@@ -166,7 +166,7 @@ def test_values_are_hidden_and_all_else_is_shown(
         ("", "SELECT /* a /* b */ a", "SELECT ? …"),
         ("", "SELECT [it's], 'x'", "SELECT ? …"),
         ("", "SELECT a[1]", "SELECT a[?]"),
-        ("unheard", 'SELECT "blue"', "SELECT ?"),
+        ("unknown", 'SELECT "blue"', "SELECT ?"),
     ],
 )
 def test_each_database_has_its_own_rules(

@@ -29,11 +29,11 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
     from _typeshed.wsgi import WSGIEnvironment
 
-HEARD = pytest.mark.usefixtures("heard")
+HEARD = pytest.mark.usefixtures("with_receivers")
 
 
 @pytest.fixture
-def heard() -> Generator[None]:
+def with_receivers() -> Generator[None]:
     with capture(*EXCHANGE_SIGNALS):
         yield
 
@@ -73,11 +73,11 @@ def finish(body: Iterable[bytes]) -> None:
     ],
     ids=lambda body: type(body).__name__,
 )
-def test_an_unheard_body_goes_back_as_it_is(body: Iterable[bytes]) -> None:
+def test_a_body_goes_back_as_it_is_without_receivers(body: Iterable[bytes]) -> None:
     assert Server().call(SignalMiddleware(answer_with(body))) is body
 
 
-def test_an_unheard_application_gets_the_servers_write() -> None:
+def test_the_servers_write_is_used_without_receivers() -> None:
     server = Server()
     seen: list[object] = []
 
@@ -89,7 +89,7 @@ def test_an_unheard_application_gets_the_servers_write() -> None:
     assert seen == [server._write]
 
 
-def test_an_unheard_environ_gets_no_key() -> None:
+def test_an_environ_gets_no_key_without_receivers() -> None:
     seen: list[WSGIEnvironment] = []
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:

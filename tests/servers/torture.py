@@ -522,8 +522,8 @@ def file_wrapper_kind(environ: WSGIEnvironment, start_response: StartResponse) -
 @_add
 def exchanges(environ: WSGIEnvironment, start_response: StartResponse) -> t.Any:
     """Return how many exchanges have closed, and the failures of receivers."""
-    heard = _closed.count("exchange")
-    counts = f"{heard} {wrapped.receiver_failures}".encode()
+    with_receivers = _closed.count("exchange")
+    counts = f"{with_receivers} {wrapped.receiver_failures}".encode()
     start_response("200 OK", [TEXT, ("Content-Length", str(len(counts)))])
     return [counts]
 

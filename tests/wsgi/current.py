@@ -22,7 +22,7 @@ def path_now() -> str | None:
     return None if exchange is None else exchange.path
 
 
-def hear(sender: object) -> None:
+def receive(sender: object) -> None:
     """Be there, so that exchanges are recorded."""
 
 
@@ -32,7 +32,7 @@ def recorded_and_taken_back() -> Generator[None]:
     # Other tests may have left some.
     token = context_exchange.set(None)
     producing.clear()
-    with exchange_opened.connected_to(hear):
+    with exchange_opened.connected_to(receive):
         yield
     gc.collect()
     left = context_exchange.get()

@@ -23,9 +23,9 @@ from signalpost.exchange import Exchange
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import exchange_opened
 from signalpost.lifecycle import EXCHANGE_SIGNALS
-from tests.wsgi.current import hear
 from tests.wsgi.current import Moments
 from tests.wsgi.current import path_now
+from tests.wsgi.current import receive
 from tests.wsgi.current import recorded_and_taken_back
 from tests.wsgi.current import WAIT_SECONDS
 from tests.wsgi.serving import answer_with
@@ -518,15 +518,15 @@ def test_a_request_made_by_a_body_read_in_the_call_of_another_has_its_own() -> N
 
 def test_a_layer_without_receivers_changes_nothing_in_a_body() -> None:
     seen: list[str | None] = []
-    unheard = noting(seen)
+    without_receivers = noting(seen)
 
     def produce() -> Iterator[bytes]:
-        Server().serve(unheard, path="/unheard")
+        Server().serve(without_receivers, path="/without_receivers")
         yield b"one"
 
     outer = bare(produce)
-    exchange_opened.disconnect(hear)
-    with exchange_opened.connected_to(hear, outer.sender):
+    exchange_opened.disconnect(receive)
+    with exchange_opened.connected_to(receive, outer.sender):
         Server().serve(outer, path="/outer")
     assert seen == ["/outer"]
 

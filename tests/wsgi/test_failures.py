@@ -398,13 +398,13 @@ def test_no_receiver_changes_what_the_client_gets(
     body = Once([])
     receiver = trouble(signal)
     server = Server()
-    heard: list[object] = []
+    received: list[object] = []
 
-    def hear(sender: object, exchange: object) -> None:
-        heard.append(exchange)
+    def receive(sender: object, exchange: object) -> None:
+        received.append(exchange)
 
     middleware = SignalMiddleware(answer_with(body))
-    with exchange_closed.connected_to(hear), signal.connected_to(receiver):
+    with exchange_closed.connected_to(receive), signal.connected_to(receiver):
         returned = t.cast("t.Any", server.call(middleware))
         with contextlib.suppress(LookupError):
             for chunk in returned:
@@ -413,11 +413,11 @@ def test_no_receiver_changes_what_the_client_gets(
         returned.close()
     assert (server.status, server.headers, server.written) == ("200 OK", TEXT, b"one")
     assert body.closed == 1
-    assert len(set(map(id, heard))) == 1
+    assert len(set(map(id, received))) == 1
     # Three times more are the receiver's own.
     is_sent_again = trouble is send_again and signal is exchange_closed
-    assert len(heard) == (4 if is_sent_again else 1)
-    assert t.cast("t.Any", heard[0]).outcome == ("error" if fails else "complete")
+    assert len(received) == (4 if is_sent_again else 1)
+    assert t.cast("t.Any", received[0]).outcome == ("error" if fails else "complete")
 
 
 def test_a_receiver_that_sends_its_own_signal_without_end_fails_alone(

@@ -163,16 +163,16 @@ def serve(app: WSGIApplication, environ: WSGIEnvironment, finish: Finish) -> Non
         finish(app(environ, start_response))
 
 
-def hear(sender: object, exchange: Exchange) -> None:
+def receive(sender: object, exchange: Exchange) -> None:
     # Not the exchange itself, which would be a cycle of the receiver's making.
     exchange.state["is current"] = current_exchange() is exchange
 
 
 @pytest.fixture(autouse=True)
-def heard() -> Generator[None]:
+def received() -> Generator[None]:
     with ExitStack() as stack:
         for signal in EXCHANGE_SIGNALS:
-            stack.enter_context(signal.connected_to(hear))
+            stack.enter_context(signal.connected_to(receive))
         # Other tests may have left some.
         token = context_exchange.set(None)
         producing.clear()

@@ -65,11 +65,11 @@ class Marking:
 
 
 # It was left out without a word, as if it were the application.
-@pytest.mark.parametrize("is_heard", [True, False])
-def test_a_middleware_with_a_wsgi_app_is_called_itself(is_heard: bool) -> None:
+@pytest.mark.parametrize("has_receiver", [True, False])
+def test_a_middleware_with_a_wsgi_app_is_called_itself(has_receiver: bool) -> None:
     marking = Marking(hello)
     app = SignalMiddleware(marking)
-    with capture(exchange_closed, sender=marking) if is_heard else nullcontext():
+    with capture(exchange_closed, sender=marking) if has_receiver else nullcontext():
         assert Server().serve(app) == b"hello"
         assert marking.calls == 1
         # As Flask-SocketIO does for the debugger.

@@ -15,7 +15,7 @@ LONGEST_FIELD = 512
 
 
 # Printable ASCII but the space and " = \\, as nearly every field is.
-_is_plain = re.compile(r"[!#-<>-\[\]-~]+").fullmatch
+_find_special = re.compile(r"[^!#-<>-\[\]-~]").search
 
 
 def truncated(text: str, longest: int = LONGEST_FIELD) -> str:
@@ -51,7 +51,7 @@ def logfmt_value(text: str, longest: int = LONGEST_FIELD) -> str:
     :param text: Any text.
     :param longest: How many characters are kept; ``…`` shows where it was cut.
     """
-    if len(text) <= longest and _is_plain(text):
+    if text and len(text) <= longest and not _find_special(text):
         return text
     return "".join(word_parts(truncated(text, longest)))
 

@@ -19,6 +19,7 @@ from signalpost.receivers.formats import Line
 from signalpost.receivers.latency import LatencyLogger
 from signalpost.receivers.latency import log_latency
 from signalpost.receivers.response_times import STREAMED_SECONDS
+from tests.growth import calls_of
 from tests.wsgi.serving import hello
 from tests.wsgi.serving import Server
 
@@ -499,3 +500,33 @@ def test_a_line_survives_a_queue_between_processes(
     copied = pickle.loads(pickle.dumps(line))
     assert (str(copied), copied.fields) == (str(line), line.fields)
     assert repr(copied) == f"<Line latency: {line}>"
+
+
+def test_a_line_without_options_takes_few_calls() -> None:
+    logger = logging.Logger("shop", logging.INFO)
+    log = Texts()
+    logger.addHandler(log)
+    receiver = LatencyLogger(logger=logger)
+    exchange = closed_exchange(route="/items/<int:id>", seconds_to_headers=0.012)
+    receiver("shop", exchange=exchange)
+
+    def log_by_hand() -> None:
+        place = (__file__, 7, "text", (), None)
+        logger.handle(logger.makeRecord("shop", logging.INFO, *place))
+
+    of_logging = calls_of(log_by_hand)
+    of_the_line = calls_of(lambda: receiver("shop", exchange=exchange))
+
+    assert log.texts[-1] == "GET /items/<int:id> 200 complete 12.3 ms 0 bytes"
+    assert of_the_line - of_logging <= 9
+
+
+class Texts(logging.Handler):
+    """Keeps the texts of its records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(self.format(record))

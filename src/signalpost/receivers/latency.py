@@ -180,58 +180,57 @@ class LatencyLogger:
             outcome: (level, outcome in _ORDINARY)
             for outcome, level in self._levels.items()
         }
+        self._has_limit = slow_seconds is not None or slow_stream_seconds is not None
         self._is_excluded = exclusion_of(exclude)
         self._sample = _sample_of(sample)
         clients = ClientReader(trusted_proxies, forwarded_header)
-        self._fields = RequestFields(fields, clients, _OWN_FIELDS)
+        further = RequestFields(fields, clients, _OWN_FIELDS)
+        self._read_fields = further.of if fields else None
         self._logger = chosen_logger(logger, "signalpost.latency")
         self._visibility = Visibility(self._logger, self._levels["complete"])
 
     def __call__(self, sender: object, *, exchange: Exchange) -> None:
         """Log an exchange that has closed."""
-        response_seconds, stream_seconds = response_times(exchange)
-        is_slow = _is_reached(self._slow_seconds, response_seconds) or _is_reached(
-            self._slow_stream_seconds, stream_seconds
-        )
-        level, is_ordinary = self._level_of(exchange, is_slow=is_slow)
-        visibility = self._visibility
-        if not self._logger.isEnabledFor(level):
-            if level not in visibility.refused:
+        times = response_times(exchange)
+        is_slow = self._has_limit and self._is_slow(*times)
+        level, is_ordinary = self._by_outcome[exchange.outcome or "complete"]
+        status = exchange.status
+        if is_slow or (status is not None and status >= 500):
+            level = self._raised_level(level, status, is_slow=is_slow)
+            is_ordinary = False
+        logger = self._logger
+        if not logger.isEnabledFor(level):
+            if level not in self._visibility.refused:
                 self._explain(exchange, level, is_ordinary=is_ordinary)
             return
         if self._is_excluded is not None and self._is_excluded(exchange):
             return
         kind, place = route_or_path(exchange)
-        if is_ordinary and self._sample is not None and not self._sample.takes(place):
+        if self._sample is not None and is_ordinary and not self._sample.takes(place):
             return
-        if level not in visibility.taken:
-            visibility.check(level)
-        line = self._line(
-            exchange,
-            kind,
-            place,
-            None if stream_seconds is None else response_seconds,
-        )
+        if level not in self._visibility.taken:
+            self._visibility.check(level)
+        line = self._line(exchange, kind, place, times)
         line.is_slow = is_slow
         # As Logger.log does, without the search of the stack for its caller.
-        logger = self._logger
         logger.handle(
             logger.makeRecord(
                 logger.name, level, __file__, _LINE_NUMBER, line, (), None, "__call__"
             )
         )
 
-    def _level_of(self, exchange: Exchange, *, is_slow: bool) -> tuple[int, bool]:
-        """Return the level of a line, and whether a sample of such lines is enough."""
-        level, is_ordinary = self._by_outcome[exchange.outcome or "complete"]
-        status = exchange.status
+    def _is_slow(
+        self, response_seconds: float | None, stream_seconds: float | None
+    ) -> bool:
+        return _is_reached(self._slow_seconds, response_seconds) or _is_reached(
+            self._slow_stream_seconds, stream_seconds
+        )
+
+    def _raised_level(self, level: int, status: int | None, *, is_slow: bool) -> int:
+        """Return the level of a slow exchange, or of a status from 500 up."""
         if status is not None and status >= 500:
             level = max(level, self._levels["5xx"])
-            is_ordinary = False
-        if is_slow:
-            level = max(level, self._levels["slow"])
-            is_ordinary = False
-        return level, is_ordinary
+        return max(level, self._levels["slow"]) if is_slow else level
 
     def _explain(self, exchange: Exchange, level: int, *, is_ordinary: bool) -> None:
         """Explain that a line is not shown, if it would be written."""
@@ -243,28 +242,39 @@ class LatencyLogger:
         self._visibility.check(level)
 
     def _line(
-        self, exchange: Exchange, kind: str, place: str, streamed_from: float | None
+        self,
+        exchange: Exchange,
+        kind: str,
+        place: str,
+        times: tuple[float | None, float | None],
     ) -> _LatencyLine:
-        totals = sql_totals(exchange)
-        more = self._fields.of(exchange)
-        values = (
+        seconds, stream_seconds = times
+        streamed_from = totals = None
+        if stream_seconds is not None:
+            seconds, streamed_from = stream_seconds, seconds
+        elif seconds is None:
+            seconds = seconds_of(exchange.duration_seconds)
+        if exchange._state is not None and (found := sql_totals(exchange)) is not None:
+            # Copied, because a later statement would change the totals.
+            totals = found.count, found.duration_seconds
+        line: _LatencyLine = _LatencyLine()
+        line._values = (
             exchange.method,
             kind,
             place if len(place) <= LONGEST_FIELD else truncated(place),
             exchange.status,
             exchange.outcome,
-            seconds_of(exchange.duration_seconds) or 0.0,
+            seconds or 0.0,
             exchange.seconds_to_headers,
             exchange.body_bytes,
             exchange.body_bytes_exact,
             streamed_from,
-            # Copied, because a later statement would change the totals.
-            None if totals is None else (totals.count, totals.duration_seconds),
-            more,
+            totals,
+            () if self._read_fields is None else self._read_fields(exchange),
             # Last, as one of the fields may have made it.
             exchange._known_id(),
         )
-        return _LatencyLine(values)
+        return line
 
 
 class _LatencyLine(Line):
@@ -278,13 +288,14 @@ class _LatencyLine(Line):
     name = "latency"
     is_slow: bool
     """``True`` if the exchange took ``slow_seconds`` or longer."""
+    _values: tuple[Any, ...]
 
-    def __init__(self, values: tuple[Any, ...]) -> None:
-        self._values = values
-        self.is_slow = False
+    # LatencyLogger sets the attributes: a constructor would cost one more call.
+    __init__ = object.__init__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._values,), (None, {"is_slow": self.is_slow})
+        state = {"_values": self._values, "is_slow": self.is_slow}
+        return type(self), (), (None, state)
 
     def __repr__(self) -> str:
         return f"<Line {self.name}: {self}>"
@@ -325,28 +336,36 @@ class _LatencyLine(Line):
             outcome,
             seconds,
             _,
-            body_bytes,
+            size,
             is_exact,
             streamed_from,
             totals,
             more,
             request_id,
         ) = self._values
-        headers = ""
-        if streamed_from is not None:
-            headers = f" (headers {streamed_from * 1000:.1f} ms)"
-        state = size = ""
-        if method != METHOD:
-            state = f" {'-' if status is None else status}"
-            unit = "byte" if body_bytes == 1 else "bytes"
-            size = f" {'' if is_exact else '~'}{body_bytes} {unit}"
-        return (
-            f"{method} {logfmt_value(place)}{state}"
-            f" {outcome or 'open'} {seconds * 1000:.1f} ms{headers}{size}"
-            f"{'' if totals is None else _sql_text(*totals)}"
-            f"{'' if request_id is None else ' id=' + logfmt_value(request_id)}"
-            f"{text_of_fields(more)}"
-        )
+        headers = "" if streamed_from is None else _headers_text(streamed_from)
+        if method == METHOD:
+            text = (
+                f"{method} {logfmt_value(place)}"
+                f" {outcome or 'open'} {seconds * 1000:.1f} ms{headers}"
+            )
+        else:
+            text = (
+                f"{method} {logfmt_value(place)} {'-' if status is None else status}"
+                f" {outcome or 'open'} {seconds * 1000:.1f} ms{headers}"
+                f" {'' if is_exact else '~'}{size} {'byte' if size == 1 else 'bytes'}"
+            )
+        if totals is not None:
+            text += _sql_text(*totals)
+        if request_id is not None:
+            text += " id=" + logfmt_value(request_id)
+        if more:
+            text += text_of_fields(more)
+        return text
+
+
+def _headers_text(seconds: float) -> str:
+    return f" (headers {seconds * 1000:.1f} ms)"
 
 
 def _sql_text(count: int, duration_seconds: float) -> str:

@@ -294,7 +294,8 @@ class Writer:
             self._write_tops(file, now)
 
     def _write_closed(self, file: WorkerFile, trace: Trace) -> None:
-        self._note_statements(trace)
+        if trace.times is not None:
+            self._note_statements(trace)
         if not trace.has_referrer:
             self.tops.no_referrer += 1
         now = file.close(trace, trace.slot < 0 and trace.file is file)

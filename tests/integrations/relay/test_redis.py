@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 import typing as t
+from pathlib import Path
 
 import pytest
 import redis
@@ -28,12 +29,15 @@ from signalpost.integrations.relay import relay_sent
 from signalpost.integrations.relay._transport import Address
 from signalpost.integrations.relay._transport import DeadLetter
 from signalpost.integrations.relay._transport import opened
+from signalpost.integrations.relay.outbox import Dispatcher
 from signalpost.testing import capture
 from tests.integrations.relay.brokers import RedisServer
 from tests.integrations.relay.listening import eventually
 from tests.integrations.relay.listening import listening
 from tests.integrations.relay.listening import order_placed
 from tests.integrations.relay.listening import Shipping
+from tests.integrations.relay.outboxes import open_shop
+from tests.integrations.relay.outboxes import running
 
 # Unfinished events soon belong to another worker.
 SOON = "?lease_seconds=1"
@@ -757,14 +761,13 @@ def test_fork_while_events_wait(prefix: str, tmp_path: t.Any) -> None:
     assert [one for one in shipping.orders if one != "child"] == [0, 1, 2]
 
 
-def test_fork_waits_for_no_lock_of_its_parent(url: str, prefix: str) -> None:
-    here = order_placed()
-    relay = Relay(url, source="shop", prefix=prefix).forward(here)
-    here.send(None, order="parent")
-    eventually(lambda: relay.sent == 1)
+@contextlib.contextmanager
+def held_pools() -> t.Iterator[None]:
+    """Hold the lock of each pool of connections, in another thread."""
     pools: list[t.Any] = [
         one for one in gc.get_objects() if isinstance(one, redis.ConnectionPool)
     ]
+    assert pools
     is_held, is_over = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -777,12 +780,15 @@ def test_fork_waits_for_no_lock_of_its_parent(url: str, prefix: str) -> None:
     thread = threading.Thread(target=hold)
     thread.start()
     assert is_held.wait(PATIENCE_SECONDS)
-    child = os.fork()
-    if child == 0:
-        here.send(None, order="child")
-        os._exit(relay.close(10))
-    is_over.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def status_of(child: int) -> int:
+    """Return the status that a child ends with; end it if it does not."""
     ended: list[tuple[int, int]] = []
 
     def has_ended() -> bool:
@@ -795,8 +801,52 @@ def test_fork_waits_for_no_lock_of_its_parent(url: str, prefix: str) -> None:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         raise
-    assert ended[-1][1] == 0
+    return ended[-1][1]
+
+
+def test_fork_waits_for_no_lock_of_its_parent(url: str, prefix: str) -> None:
+    here = order_placed()
+    relay = Relay(url, source="shop", prefix=prefix).forward(here)
+    here.send(None, order="parent")
+    eventually(lambda: relay.sent == 1)
+    with held_pools():
+        child = os.fork()
+        if child == 0:
+            here.send(None, order="child")
+            os._exit(relay.close(10))
+    assert status_of(child) == 0
     assert relay.close() == 0
+
+
+@pytest.mark.parametrize("kind", ["listener", "dispatcher"])
+def test_fork_leaves_the_connection_of_a_worker_to_its_parent(
+    kind: str, url: str, prefix: str, client: redis.Redis, tmp_path: Path
+) -> None:
+    there = order_placed()
+    shipping = Shipping(there)
+    with open_shop(tmp_path / "shop.db") as shop:
+        listener = Listener(url, group="shipping", signals=[there], prefix=prefix)
+        dispatcher = Dispatcher(url, database=shop.engine, prefix=prefix)
+        workers: list[Listener | Dispatcher] = [listener, dispatcher]
+        worker, other = workers if kind == "listener" else workers[::-1]
+        with running(worker):
+            eventually(lambda: clients_but(client))
+            with held_pools():
+                child = os.fork()
+                if child == 0:
+                    for one in clients_but(client):
+                        one.__del__()  # as at the end of the interpreter
+                    os._exit(0)
+                assert status_of(child) == 0
+            with running(other):
+                shop.place_all(1)
+                eventually(lambda: shipping.orders == [1])
+
+
+def clients_but(own: redis.Redis) -> list[t.Any]:
+    """Return the clients of this process but one."""
+    found = [one for one in gc.get_objects() if isinstance(one, redis.Redis)]
+    return [one for one in found if one is not own]
 
 
 def test_fork_sends_at_once_by_a_connection_of_its_own(

@@ -28,6 +28,7 @@ from ._outbox_rows import check_tables
 from ._outbox_rows import engine_of
 from ._outbox_rows import OutboxRow
 from ._outbox_rows import OutboxRows
+from ._sends import after_fork
 from ._sends import log
 from ._table import OutboxTable
 from ._transport import Address
@@ -94,6 +95,7 @@ class Dispatcher:
         self._is_away = False
         self._is_checked = False
         self.sent = 0
+        after_fork(self, Dispatcher._forget)
 
     sent: int
     """How many events were published."""
@@ -180,6 +182,10 @@ class Dispatcher:
         self._transport.close()
         if self._owns_engine:
             self._engine.dispose()
+
+    def _forget(self) -> None:
+        """Leave the connection to the parent, in a forked child."""
+        self._transport.forget()
 
     def _is_stopping_after(self, seconds: float) -> bool:
         """Wait, and return whether to stop."""

@@ -32,6 +32,7 @@ from ._again import Signals
 from ._event import Event
 from ._event import read
 from ._relay import Relay
+from ._sends import after_fork
 from ._sends import log
 from ._transport import Address
 from ._transport import Message
@@ -136,6 +137,7 @@ class Listener:
         self._done: list[Message] = []
         self._acknowledge_at = 0.0
         self._is_away = False
+        after_fork(self, Listener._forget)
 
     def __repr__(self) -> str:
         return f"<Listener of {self.group!r} for {', '.join(self._signals)}>"
@@ -165,6 +167,10 @@ class Listener:
                 _running.discard(self)
                 with self._calling:
                     self._transport.close()
+
+    def _forget(self) -> None:
+        """Leave the connection to the parent, in a forked child."""
+        self._transport.forget()
 
     def _check_receivers(self) -> None:
         for signal in self._signals.values():

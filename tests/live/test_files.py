@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -329,6 +330,36 @@ def test_a_full_disk_later_does_not_end_the_process(folder: Path) -> None:
     )
     ended(process)
     assert read_live(folder).total.requests_since_start == 501
+
+
+def test_a_reader_that_looks_for_new_files_stops_no_recording(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, readers = fcntl.flock, contextlib.ExitStack()
+
+    def interrupted(descriptor: int, operation: int) -> None:
+        # A reader in the middle of its question whether each worker is alive.
+        if operation & fcntl.LOCK_EX:
+            for path in folder.glob("*.live"):
+                file = readers.enter_context(path.open("rb"))
+                flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", interrupted)
+    with readers, recorded(folder) as app:
+        get(app)
+        assert read_live(folder).total.requests_since_start == 1
+
+
+def test_a_file_that_was_never_locked_is_removed(folder: Path) -> None:
+    folder.mkdir(mode=0o700)
+    (folder / "1-ff.new").touch()
+    os.utime(folder / "1-ff.new", (0, 0))
+    (folder / "2-ff.new").touch()
+    with recorded(folder) as app:
+        get(app)
+    assert read_live(folder).files.skipped == 0
+    assert [one.name for one in folder.glob("*.new")] == ["2-ff.new"]
 
 
 def test_threads_lose_no_request(folder: Path) -> None:

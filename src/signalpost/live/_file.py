@@ -7,6 +7,7 @@ import os
 import time
 from bisect import bisect_right
 from contextlib import suppress
+from pathlib import Path
 from sys import byteorder
 from weakref import WeakSet
 from zlib import adler32
@@ -17,6 +18,7 @@ from ..receivers.own_files import reserve
 from ..receivers.own_folder import OwnFolder
 from ..receivers.paths import OTHER_ROUTES
 from ..receivers.paths import UNMATCHED_ROUTE
+from ._folder import NEW_SUFFIX
 from ._folder import remove_dead
 from ._layout import ABORTED
 from ._layout import BOUNDS
@@ -400,15 +402,21 @@ class _Row:
 
 def _made(folder: OwnFolder, name: str, size: int) -> tuple[mmap.mmap, int]:
     """Make a file, lock it, and return its memory and its descriptor."""
-    descriptor = opened(folder, name, _NEW)
+    new = f"{Path(name).stem}{NEW_SUFFIX}"
+    descriptor = opened(folder, new, _NEW)
     try:
         hold(descriptor)
+        # It has its name only now: a reader that looks whether a file is locked locks
+        # it itself for a moment, and this lock would be refused.
+        where = folder.descriptor
+        os.rename(new, name, src_dir_fd=where, dst_dir_fd=where)
         reserve(descriptor, size)
         return mmap.mmap(descriptor, size), descriptor
     except BaseException:
         os.close(descriptor)
-        with suppress(OSError):
-            folder.remove(name)
+        for one in (new, name):
+            with suppress(OSError):
+                folder.remove(one)
         raise
 
 

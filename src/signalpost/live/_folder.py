@@ -26,6 +26,7 @@ except ImportError:  # pragma: no cover  # as on Windows
 
 __all__ = [
     "MOST_DEAD",
+    "NEW_SUFFIX",
     "check_file",
     "check_system",
     "checked_folder",
@@ -38,13 +39,16 @@ __all__ = [
 MOST_DEAD = 8
 """How many dead workers are kept of those that served requests, and of others."""
 
+NEW_SUFFIX = ".new"
+"""How the name of a file ends that no process has locked yet."""
+
 _NEW_SECONDS = 10
 
 is_worker = re.compile(r"[0-9]{1,10}-[0-9a-f]{1,16}\.live").fullmatch
 """Matches the name of a worker's file."""
 
 _is_ours = re.compile(
-    r"(?P<worker>[0-9]{1,10}-[0-9a-f]{1,16})\.(?:live|lists)"
+    r"(?P<worker>[0-9]{1,10}-[0-9a-f]{1,16})\.(?:live|lists|new)"
 ).fullmatch
 
 

@@ -49,6 +49,7 @@ from ._layout import start_bytes
 from ._layout import TICK
 from ._layout import TOTALS
 from ._layout import WORKED
+from ._layout import WORKED_AND_RECORDS
 from ._list_file import write_list
 from ._relay_file import Faults
 from ._relay_file import Queues
@@ -65,7 +66,6 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
 # Module variables save an attribute look-up for each request.
 _pack_slot = SLOT_REST.pack
 _pack_entry = INDEX_ENTRY.pack
-_EMPTY_PERIOD = bytes(4 * BUCKETS)
 
 
 class Closed:
@@ -145,7 +145,8 @@ class WorkerFile:
         self._doubles[LAST_AT] = now
         # It is written last: a reader takes it for the sign that the rest is complete.
         page_start = start_bytes(start)
-        self._page[: len(page_start)] = page_start
+        self._page[TICK.size : len(page_start)] = page_start[TICK.size :]
+        self._page[: TICK.size] = page_start[: TICK.size]
         _files.add(self)
 
     def _make_files(self, folder: OwnFolder) -> None:
@@ -228,6 +229,9 @@ class WorkerFile:
             ints[row.buckets_at + bucket] += 1
             ints[second.buckets_at + bucket] += 1
         self._add_record(closed)
+        # After everything else, and readers read it first: so each request that they
+        # count is in all that they read.
+        self._longs[RECORDS] = self._sequence
         self._doubles[LAST_AT] = now
         return now
 
@@ -245,20 +249,23 @@ class WorkerFile:
             *((WORK_ABORTED,) if closed.is_aborted else ()),
         )
         self.work.add(key, counters, now, seconds)
-        # Before the record: each other one is of a request.
-        self._longs[WORKED] += 1
         self._add_record(closed)
+        # In one piece: each other record counts as a request.
+        at, worked = 8 * WORKED, self._longs[WORKED] + 1
+        counts = WORKED_AND_RECORDS.pack(worked, self._sequence)
+        self._page[at : at + len(counts)] = counts
         self._doubles[LAST_AT] = now
 
     def _count_failed(self, closed: Closed, second: _Second, row: _Row) -> None:
         ints, longs = self._ints, self._longs
-        longs[FAILED] += closed.is_failed
-        longs[ABORTED] += closed.is_aborted
         longs[row.totals_at + 1] += closed.is_failed
         longs[row.totals_at + 2] += closed.is_aborted
         for at in (second.counts_at, row.counts_at):
             ints[at + 1] += closed.is_failed
             ints[at + 2] += closed.is_aborted
+        # These are last, as for RECORDS.
+        longs[FAILED] += closed.is_failed
+        longs[ABORTED] += closed.is_aborted
 
     def write_list(self, kind: str, data: bytes) -> None:
         """Write lists.
@@ -302,13 +309,12 @@ class WorkerFile:
         page, layout = self._page, self._layout
         at = layout.periods + tick % PERIODS * PERIOD_BYTES
         if TICK.unpack_from(page, at)[0] != tick:
-            page[at : at + PERIOD_BYTES] = TICK.pack(tick) + _EMPTY_PERIOD
+            _begin_table(page, at, tick, PERIOD_BYTES)
         self._period = tick
         self._buckets_at = (at + TICK.size) // 4
         at = layout.minute + tick % MINUTE_PERIODS * layout.minute_bytes
         if TICK.unpack_from(page, at)[0] != tick:
-            empty = bytes(layout.minute_bytes - TICK.size)
-            page[at : at + layout.minute_bytes] = TICK.pack(tick) + empty
+            _begin_table(page, at, tick, layout.minute_bytes)
         self._minute_at = at + TICK.size
 
     def _row_in(self, second: _Second, route: str | None) -> _Row:
@@ -360,7 +366,6 @@ class WorkerFile:
             check = adler32(record, sequence & 0xFFFFFFFF)
             entry = sequence, closed.started_at, ring_at, length, check
             page[at : at + 32] = _pack_entry(*entry)
-        self._longs[RECORDS] = sequence
 
 
 class _Second:
@@ -398,6 +403,17 @@ class _Row:
         self.totals_at = totals_at
         self.tick = -1
         self.counts_at = self.buckets_at = 0
+
+
+def _begin_table(page: mmap.mmap, at: int, tick: int, size: int) -> None:
+    """Let a table count another period, from 0.
+
+    The number of the period is written last: the process may be stopped meanwhile, and
+    a reader would take the counts of an old period for those of the new one.
+    """
+    counts_at = at + TICK.size
+    page[counts_at : at + size] = bytes(size - TICK.size)
+    page[at:counts_at] = TICK.pack(tick)
 
 
 def _made(folder: OwnFolder, name: str, size: int) -> tuple[mmap.mmap, int]:

@@ -52,6 +52,7 @@ __all__ = [
     "TICK",
     "TOTALS",
     "WORKED",
+    "WORKED_AND_RECORDS",
     "Layout",
     "LiveFields",
     "Start",
@@ -62,7 +63,7 @@ __all__ = [
 ]
 
 _MAGIC: Final = b"splive\r\n"
-_VERSION: Final = 6
+_VERSION: Final = 7
 
 HISTORY_SECONDS: Final = 600
 """The length of the charts, and the time that files of dead workers are kept."""
@@ -115,14 +116,17 @@ LIVE_BYTES: Final = _LIVE.size
 
 # Where the fields of LiveFields are, in numbers of their size from the beginning.
 LAST_AT: Final = LIVE_AT // 8
-WORKED: Final = LAST_AT + 1
-FAILED: Final = LAST_AT + 2
-ABORTED: Final = LAST_AT + 3
-RECORDS: Final = LAST_AT + 4
+FAILED: Final = LAST_AT + 1
+WORKED: Final = LAST_AT + 2
+RECORDS: Final = LAST_AT + 3
+ABORTED: Final = LAST_AT + 4
 ROUTE_COUNT: Final = 2 * (LAST_AT + 5)
 OVERFLOW: Final = ROUTE_COUNT + 1
 ENDED_AT: Final = LAST_AT + 6
 _HEADER_BYTES: Final = 128
+
+WORKED_AND_RECORDS: Final = Struct("=QQ")
+"""Both fields, at a place where a processor writes them at once."""
 
 COUNTERS: Final = 8
 """The number of counters of a row for work or for events."""
@@ -168,13 +172,13 @@ class LiveFields(NamedTuple):
 
     last_at: float
     """The time when a request was last opened or closed, in seconds since the epoch."""
+    failed: int
     worked: int
     """The number of units of work that have ended."""
-    failed: int
-    aborted: int
     records: int
     """The number of requests and units of work that have ended, which is also the
     sequence number of the last record."""
+    aborted: int
     route_count: int
     overflow: int
     """The number of requests in flight that have no slot."""

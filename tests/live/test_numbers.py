@@ -196,6 +196,31 @@ def test_rates_are_those_of_whole_periods(
         assert count == (120 if not cursor else 4)
 
 
+def test_a_reader_that_was_stopped_reads_what_it_has_missed(
+    folder: Path, make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, reader = make(), Reader(folder)
+    serve(file, "/a")
+    clock.pass_periods(1)
+    times = iter([clock.now])
+
+    def stopped() -> float:
+        # Once it has read the files, before it asks for the time again.
+        for now in times:
+            return now
+        monkeypatch.setattr(time, "time", clock)
+        serve(file, *["/a"] * 10)
+        clock.pass_periods(12)
+        return clock.now
+
+    monkeypatch.setattr(time, "time", stopped)
+    first = reader.snapshot()
+    assert first.total.requests_since_start == 1
+    second = reader.snapshot(first.cursor)
+    assert second.is_delta
+    assert 2.0 in second.periods.requests_per_second
+
+
 def test_nothing_has_a_rate_before_there_is_a_worker(folder: Path) -> None:
     periods = read_live(folder).periods
     assert {*periods.requests_per_second, *periods.failed_per_second} == {None}

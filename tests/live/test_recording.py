@@ -449,6 +449,27 @@ def test_a_cursor_gives_what_is_new(folder: Path) -> None:
     assert third.total.requests_since_start == 2
 
 
+def test_a_file_that_cannot_be_read_once_has_nothing_new_after_it(
+    folder: Path,
+) -> None:
+    reader = Reader(folder)
+    with recorded(folder) as app:
+        get(app, "/items/a")
+        get(app, "/items/b")
+        snapshot = reader.snapshot()
+        (file,) = folder.glob("*.live")
+        before = file.read_bytes()[:8]
+        for start, skipped in ((b"anything", 1), (b"anything", 1), (before, 0)):
+            with file.open("r+b") as opened:
+                opened.write(start)
+            snapshot = reader.snapshot(snapshot.cursor)
+            assert snapshot.files.skipped == skipped
+            assert (snapshot.exchanges, snapshot.exchanges_left_out) == ((), 0)
+        get(app, "/items/c")
+    snapshot = reader.snapshot(snapshot.cursor)
+    assert [row.path for row in snapshot.exchanges] == ["/items/c"]
+
+
 @pytest.mark.parametrize(
     "cursor", ["x", "1.2.3.4.5", "1.99999999999.0.0.", "1" * 99999]
 )

@@ -127,6 +127,8 @@ class _Files(NamedTuple):
     """The files of a folder, open."""
 
     workers: list[Worker]
+    others: list[str]
+    """The workers whose files there are, too, but were not read."""
     left_out: int
     skipped: list[SkippedFile]
     folder: OwnFolder | None
@@ -154,12 +156,14 @@ class Reader:
             as none.
         :raises OSError: As for :func:`read_live`.
         """
+        # The next snapshot begins here, even if this process is stopped meanwhile.
+        begun = int(time.time())
         with self._lock, self._opened() as files:
             now = time.time()
             if files.folder is not None:
                 names = [one.name for one in files.workers]
                 self._lists.refresh(files.folder, names, now)
-            return self._merged(files, now, _cursor_of(cursor, now))
+            return self._merged(files, begun, now, _cursor_of(cursor, now))
 
     def exchange(self, key: str) -> ExchangeDetail | None:
         """Return an exchange with its waterfall; ``None`` if it is not there."""
@@ -205,7 +209,7 @@ class Reader:
             try:
                 folder = stack.enter_context(OwnFolder(self.folder))
             except FileNotFoundError:
-                yield _Files([], 0, [], None)
+                yield _Files([], [], 0, [], None)
                 return
             names = [
                 one for one in _by_age(folder) if only is None or one == f"{only}.live"
@@ -230,10 +234,12 @@ class Reader:
             workers.sort(key=lambda one: (not one.is_alive, -one.start.started_at))
             shown = [*_alive_or_newest(workers)]
             left_out = len(workers) - len(shown) + max(0, len(names) - _MOST_WORKERS)
-            yield _Files(shown, left_out, skipped, folder)
+            read = {one.name for one in shown}
+            others = {name.removesuffix(".live") for name in names} - read
+            yield _Files(shown, sorted(others), left_out, skipped, folder)
 
     def _merged(
-        self, files: _Files, now: float, cursor: _Cursor | None
+        self, files: _Files, begun: int, now: float, cursor: _Cursor | None
     ) -> LiveSnapshot:
         workers, lists = files.workers, self._lists
         span = _span_of(workers, now)
@@ -249,7 +255,7 @@ class Reader:
         }
         return LiveSnapshot(
             now=round(now, 3),
-            cursor=_cursor_text(span.second, lists, workers),
+            cursor=_cursor_text(begun, lists, _seen(files, cursor)),
             is_delta=cursor is not None,
             poll_seconds=_POLL_SECONDS,
             history_seconds=HISTORY_SECONDS,
@@ -373,9 +379,20 @@ def _cursor_of(text: str, now: float) -> _Cursor | None:
     return _Cursor(at, found["tops"], found["failures"], seen)
 
 
-def _cursor_text(second: int, lists: Lists, workers: Sequence[Worker]) -> str:
-    seen = ",".join(f"{one.name}~{one.live.records}" for one in workers)
-    return f"1.{second}.{lists.tops_version}.{lists.failures_version}.{seen}"
+def _seen(files: _Files, cursor: _Cursor | None) -> dict[str, int]:
+    """Return the number of the last record that was read, by worker.
+
+    Workers that were not read now may be read again later: as when the limit of open
+    files is reached. Without their numbers, all of their records would be new ones.
+    """
+    known = {} if cursor is None else cursor.seen
+    others = {name: known[name] for name in files.others if name in known}
+    return others | {one.name: one.live.records for one in files.workers}
+
+
+def _cursor_text(second: int, lists: Lists, seen: Mapping[str, int]) -> str:
+    numbers = ",".join(f"{name}~{number}" for name, number in seen.items())
+    return f"1.{second}.{lists.tops_version}.{lists.failures_version}.{numbers}"
 
 
 def _changed_lists(lists: Lists, cursor: _Cursor | None) -> dict[str, Any]:

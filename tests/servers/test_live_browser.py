@@ -407,6 +407,46 @@ def test_a_filter_finds_what_the_page_no_longer_has(site: LiveSite, seen: Seen) 
 
 
 @needs_browser
+def test_a_request_that_fits_stays_in_the_filtered_list(
+    site: LiveSite, seen: Seen
+) -> None:
+    seen.tab("Requests")
+    filter_by_id(seen, "stays")
+    site.get("/items/4", **{"X-Request-ID": "stays-here"})
+    rows = seen.page.locator("#exchanges tr.row")
+    expect(rows).to_have_count(1)
+    # More than the page has of all requests.
+    for _ in range(3):
+        for _ in range(150):
+            site.get("/items/9")
+        expect(seen.figure("Requests")).to_contain_text(f"{site.requests:,} in all")
+    expect(rows).to_have_count(1)
+
+
+@needs_browser
+def test_a_request_that_fits_is_found_if_a_poll_leaves_it_out(
+    site: LiveSite, seen: Seen
+) -> None:
+    seen.tab("Requests")
+    filter_by_id(seen, "between")
+    hide(seen.page, "true")
+    site.get("/items/4", **{"X-Request-ID": "between-two"})
+    for _ in range(250):
+        site.get("/items/9")
+    hide(seen.page, "false")
+    expect(seen.figure("Requests")).to_contain_text(f"{site.requests:,} in all")
+    expect(seen.row("/items/4")).to_contain_text("between-two")
+
+
+def filter_by_id(seen: Seen, text: str) -> None:
+    """Filter, and wait until the older requests are searched, too; none fits."""
+    with seen.page.expect_response(re.compile("find=1")):
+        seen.page.locator("#filters").get_by_label("Id begins with").fill(text)
+    seen.page.mouse.move(1, 1)
+    expect(seen.page.get_by_text("No request that fits")).to_be_visible()
+
+
+@needs_browser
 def test_a_route_leads_to_its_requests(site: LiveSite, seen: Seen) -> None:
     site.get("/page")
     seen.row("/page").click()

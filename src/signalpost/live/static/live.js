@@ -55,7 +55,7 @@ function time(seconds) {
 	return `${Math.floor(h / 24)} days`;
 }
 
-// The lines of both charts, three of each.
+// Three lines of each chart.
 const SERIES = [
 	"requests_per_second", "failed_per_second", "aborted_per_second",
 	"p50_seconds", "p90_seconds", "p99_seconds",
@@ -65,6 +65,8 @@ let data = null;
 
 function receive(fresh) {
 	const isDelta = fresh.is_delta && data;
+	// Some that fit may be left out.
+	if (fresh.exchanges_left_out || found.length > KEPT) search();
 	if (isDelta) {
 		fresh.exchanges.push(...data.exchanges);
 		fresh.exchanges_left_out += data.exchanges_left_out;
@@ -290,7 +292,6 @@ function column(line) {
 	};
 }
 
-/** Return what shows a row in a node. */
 function shower({ is, get, text, tone }, node) {
 	if (is("s")) {
 		const change = spark(node);
@@ -678,13 +679,18 @@ function filtersChanged() {
 	found = [];
 	foundLeft = 0;
 	renew();
+	search(true);
+}
+
+function search(isNew) {
 	clearTimeout(asked);
 	const mine = asked = setTimeout(async () => {
 		if (!Object.keys(query()).length) return;
 		// The poll shows if there is no answer.
 		const body = await ask({ find: 1, ...query() }).catch(() => null);
 		if (!body || mine !== asked) return;
-		[found, foundLeft, shown] = [body.exchanges, body.left_out, null];
+		[found, foundLeft] = [body.exchanges, body.left_out];
+		if (isNew) shown = null;
 		redraw();
 	}, 300);
 }
@@ -711,6 +717,7 @@ function readExchanges() {
 	fresh.disabled = !waiting;
 	write(fresh, waiting ? `Show ${count(waiting)} new` : "Up to date");
 	if (!Object.keys(wanted).length) return [shown, data.exchanges_left_out, ""];
+	found = fitting;
 	return [shown, foundLeft, `${count(shown.length)} of ${count(all.size)} fit`];
 }
 

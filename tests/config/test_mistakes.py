@@ -395,6 +395,15 @@ def test_a_mistake_of_two_options_together_is_one() -> None:
     assert len(error.errors) == 1
 
 
+def test_an_option_that_needs_another_one_is_not_refused_for_it() -> None:
+    options = {"path": "/live", "token_env": "NOT_SET_ANYWHERE"}
+    error = refusal({"live": options})
+    assert "NOT_SET_ANYWHERE" in str(error)
+    assert "there is no path" not in str(error)
+    assert len(error.errors) == 1
+    assert "there is no path" in str(refusal({"live": {"token_env": "NOT_SET"}}))
+
+
 def test_an_error_keeps_its_cause_among_others() -> None:
     error = refusal({"no_such_module:x": True, "latncy": True})
     assert isinstance(error.errors[0].__cause__, ModuleNotFoundError)

@@ -304,7 +304,9 @@ def instance_of(kind: type, options: Mapping[str, Any], location: Location) -> A
         reason = str(error)
         if isinstance(error, SystemExit):
             reason = f"SystemExit: {reason}"
-        raise location.error(scrubbed(f"{reason}; {has}", given)) from error
+        key = getattr(error, "key", "")
+        advice = "" if key in given else f"; {has}"
+        raise location.error(scrubbed(f"{reason}{advice}", given), key) from error
 
 
 def _required(parameters: Mapping[str, inspect.Parameter]) -> Iterable[str]:
@@ -342,7 +344,9 @@ def _wrong_values(
             kind(**{name: value})
         except Exception as error:  # noqa: BLE001  # any is a refusal
             reason = scrubbed(str(error), given)
-            if name in reason:
+            # It may need another option, which is given, too.
+            is_of_another = getattr(error, "key", name) not in ("", name)
+            if name in reason and not is_of_another:
                 refusal = location.error(reason, name)
                 refusal.__cause__ = error
                 yield refusal

@@ -433,6 +433,34 @@ def test_calls_that_are_not_observed_are_not_known(folder: Path) -> None:
     assert {one.calls for one in signals.rows} == {None}
 
 
+def test_lists_are_complete_up_to_the_time_that_is_shown(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+
+    def shown() -> tuple[float | None, int]:
+        statements = read_live(folder).statements
+        assert statements is not None
+        return statements.as_of, statements.rows[0].times
+
+    after(folder, "/sql/1")
+    now += 100
+    # The worker before has ended, and lacks nothing.
+    assert shown() == (now, 1)
+    executed_at = []
+    with recorded(folder) as app:
+        # The lists of so many in a row are not written for each of them.
+        for _ in range(30):
+            now += 0.01
+            executed_at.append(now)
+            get(app, "/sql/1")
+        as_of, times = shown()
+    assert as_of is not None
+    assert executed_at[0] < as_of < now
+    assert times == 1 + sum(at <= as_of for at in executed_at)
+
+
 def test_a_cursor_gives_what_is_new(folder: Path) -> None:
     reader = Reader(folder)
     with recorded(folder) as app:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from collections.abc import Sequence
 from contextlib import ExitStack
 from contextlib import suppress
 from operator import attrgetter
@@ -20,6 +19,7 @@ from ._folder import reason_of
 from ._list_file import LIST_BYTES
 from ._list_file import newest_version
 from ._list_file import read_list
+from ._worker import Worker
 from .snapshot import FailureList
 from .snapshot import FailureRow
 from .snapshot import ReceiverRow
@@ -60,18 +60,25 @@ class Lists:
 
     def __init__(self) -> None:
         self._read: dict[tuple[str, str], _Read] = {}
+        self._recorded_at: dict[str, float] = {}
+        self._read_at = 0.0
         self.skipped: list[SkippedFile] = []
 
-    def refresh(self, folder: OwnFolder, workers: Iterable[str], now: float) -> None:
+    def refresh(self, folder: OwnFolder, workers: Iterable[Worker], now: float) -> None:
         """Read the lists that have changed.
 
         :param workers: The workers whose lists are read.
         """
+        self._read_at = now
+        # The lists of those that have ended are complete.
+        self._recorded_at = {
+            one.name: 0.0 if one.live.ended_at else one.live.last_at for one in workers
+        }
         known: dict[tuple[str, str], _Read] = {}
         reasons: dict[str, str] = {}
         due = []
         with ExitStack() as stack:
-            for worker in workers:
+            for worker in self._recorded_at:
                 name = f"{worker}.lists"
                 keys = [(worker, kind) for kind in LIST_BYTES]
                 known.update((key, self._read.get(key) or _Read()) for key in keys)
@@ -124,6 +131,17 @@ class Lists:
             if known == kind and one.data
         ]
 
+    def _as_of(self) -> float | None:
+        """Return the time from which on something may be missing."""
+        written = {
+            worker: one.data["as_of"]
+            for (worker, kind), one in self._read.items()
+            if kind == "tops" and one.data
+        }
+        # What a worker records, it writes into its lists a moment later.
+        behind = [at for one, at in written.items() if at < self._recorded_at[one]]
+        return min(behind, default=self._read_at) if written else None
+
     def statements(self) -> StatementList:
         """Return the statements with the longest total time."""
         data = self._data_of("tops")
@@ -145,7 +163,7 @@ class Lists:
         ordered = sorted(rows.items(), key=lambda row: row[1][1], reverse=True)
         left_out = sum(one["statements_left_out"] for one in data)
         return StatementList(
-            _as_of(data),
+            self._as_of(),
             left_out + max(0, len(rows) - _MOST_ROWS),
             tuple(
                 StatementRow(shape, times, round(total, 6), round(longest, 6), *rest)
@@ -171,7 +189,7 @@ class Lists:
         left_out = sum(one["referrers_left_out"] for one in data)
         left_out += max(0, len(ordered) - _MOST_ROWS)
         rows = (ReferrerRow(name, *row) for name, row in ordered[:_MOST_ROWS])
-        return ReferrerList(_as_of(data), left_out, requests, none, own, tuple(rows))
+        return ReferrerList(self._as_of(), left_out, requests, none, own, tuple(rows))
 
     def signals(self) -> SignalList:
         """Return the receivers of all signals, of all workers."""
@@ -191,7 +209,7 @@ class Lists:
                         row[1:] = map(_sum, row[1:], counts)
         signals = max((one["signals"]["left_out"] for one in data), default=0)
         return SignalList(
-            _as_of(data),
+            self._as_of(),
             signals + sum(left_out.values()),
             tuple(ReceiverRow(*key, *row) for key, row in rows.items()),
         )
@@ -210,7 +228,7 @@ class Lists:
         ordered = sorted(rows.values(), key=attrgetter("last_at"), reverse=True)
         left_out = sum(one["failures_left_out"] for one in data)
         return FailureList(
-            _as_of(data),
+            self._as_of(),
             left_out + max(0, len(rows) - _MOST_FAILURES),
             tuple(one.row() for one in ordered[:_MOST_FAILURES]),
         )
@@ -279,11 +297,6 @@ def _checked(data: Any, kind: str) -> dict[str, Any]:
     if kind == "tops":
         data["signals"]["rows"] = [*data["signals"]["rows"]]
     return dict(data)
-
-
-def _as_of(data: Sequence[dict[str, Any]]) -> float | None:
-    """Return the time from which on something may be missing."""
-    return min((one["as_of"] for one in data), default=None)
 
 
 def _sum(one: Any, other: Any) -> Any:

@@ -161,8 +161,7 @@ class Reader:
         with self._lock, self._opened() as files:
             now = time.time()
             if files.folder is not None:
-                names = [one.name for one in files.workers]
-                self._lists.refresh(files.folder, names, now)
+                self._lists.refresh(files.folder, files.workers, now)
             return self._merged(files, begun, now, _cursor_of(cursor, now))
 
     def exchange(self, key: str) -> ExchangeDetail | None:
@@ -179,8 +178,7 @@ class Reader:
         """Return a failure with its traceback; ``None`` if it is not there."""
         with self._lock, self._opened() as files:
             if files.folder is not None:
-                names = [one.name for one in files.workers]
-                self._lists.refresh(files.folder, names, time.time())
+                self._lists.refresh(files.folder, files.workers, time.time())
             for row in self._lists.failures().rows:
                 if row.fingerprint == fingerprint:
                     return row, self._lists.traceback_of(fingerprint)

@@ -486,6 +486,42 @@ def test_the_charts_come_with_the_first_request(
 
 
 @needs_browser
+def test_the_times_of_a_single_period_are_seen(
+    browser: Browser, tmp_path: Path
+) -> None:
+    # The clock of the server is faster, so that the period ends soon.
+    with own_site(browser, tmp_path, speed=20) as (site, seen):
+        seen.log_in(site.url)
+        site.get("/items/1")
+        expect(seen.page.locator("#time canvas")).to_be_visible()
+        seen.wait(lambda: pixels_of(seen, "p99") > 0, "there is a point")
+        assert seen.errors == []
+
+
+def pixels_of(seen: Seen, name: str) -> int:
+    """Return how many pixels of the chart of times have a color."""
+    color = str(
+        seen.page.evaluate(
+            "name => getComputedStyle(document.body).getPropertyValue(name)",
+            f"--{name}",
+        )
+    )
+    script = """
+        (color) => {
+            const canvas = document.querySelector("#time canvas");
+            const { width, height } = canvas;
+            const { data } =
+                canvas.getContext("2d").getImageData(0, 0, width, height);
+            let count = 0;
+            for (let at = 0; at < data.length; at += 4)
+                count += color.every((n, i) => Math.abs(n - data[at + i]) < 40);
+            return count;
+        }
+    """
+    return int(seen.page.evaluate(script, [*rgb(color)]))
+
+
+@needs_browser
 def test_every_row_opens_with_all_of_its_columns(site: LiveSite, seen: Seen) -> None:
     seen.page.set_viewport_size({"width": 390, "height": 844})
     seen.tab("Workers")
@@ -631,7 +667,11 @@ def test_a_phone_needs_no_sideways_scroll(
 
 @needs_browser
 @pytest.mark.parametrize("width", [390, 701, 901, 1201, 1920])
-def test_legends_are_beside_nothing_else(seen: Seen, width: int) -> None:
+def test_legends_are_beside_nothing_else(
+    site: LiveSite, seen: Seen, width: int
+) -> None:
+    site.get("/items/1")
+    expect(seen.page.locator("#charts canvas")).to_have_count(2)
     seen.page.set_viewport_size({"width": width, "height": 900})
     seen.next_polls(1)
     for chart in seen.page.locator("#charts section").all():

@@ -2,8 +2,6 @@
 const $ = (id) => document.getElementById(id);
 const KEPT = 400, PATIENCE_MS = 10_000, REPEATED = 5;
 
-// Elements, never from markup: texts come from clients
-
 function make(tag, attributes = {}, ...children) {
 	const space = /^(svg|line|rect|path)$/.test(tag) ? "2000/svg" : "1999/xhtml";
 	const node = document.createElementNS(`http://www.w3.org/${space}`, tag);
@@ -156,7 +154,7 @@ function chart(id, lines, show, options) {
 				fill: label === "all" ? `${color(name)}1c` : undefined,
 				width: 1.75,
 				spanGaps: true,
-				points: { show: false },
+				points: { show: (u, n) => u.data[n].filter((y) => y != null).length < 2 },
 			}))],
 		}, columns, place);
 	}

@@ -363,9 +363,8 @@ class WorkerFile:
             page, ring = self._page, self._layout.ring
             page[ring + ring_at : ring + end] = record
             at = self._layout.index + sequence % INDEXED * 32
-            check = adler32(record, sequence & 0xFFFFFFFF)
-            entry = sequence, closed.started_at, ring_at, length, check
-            page[at : at + 32] = _pack_entry(*entry)
+            check, begun = adler32(record, sequence & 0xFFFFFFFF), closed.started_at
+            page[at : at + 32] = _pack_entry(sequence, begun, ring_at, length, check)
 
 
 class _Second:

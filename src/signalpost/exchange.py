@@ -379,10 +379,12 @@ class Exchange(Handling):
             mount = getattr(request, "environ", environ).get("SCRIPT_NAME")
             self._route = decoded(mount) + rule.rule if mount else rule.rule
             self._endpoint = rule.endpoint
-            # A receiver may have set any value.
-            outer = self.outer if issubclass(type(self.outer), Exchange) else None
-            if outer is not None and not outer._read_route():
-                outer._read_route(request)
+            outer = self.outer
+            if outer is not None:
+                # A receiver may have set any value.
+                is_exchange = issubclass(type(outer), Exchange)
+                if is_exchange and not outer._read_route():
+                    outer._read_route(request)
         return True
 
     def _take_route(

@@ -77,7 +77,8 @@ class SqlReceivers:
             if trace.room > 0:
                 trace.room -= 1
                 at = perf_counter() - duration_seconds
-                place = location_of(sys._getframe(1))  # inspect reads files
+                # The frames above are the engine's, and each takes time.
+                place = location_of(sys._getframe(3))  # inspect reads files
                 event = SQL, shape, at, duration_seconds, place, is_failed
                 trace.events.append(event)
             else:

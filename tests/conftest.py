@@ -66,7 +66,10 @@ def marked(mark: str) -> list[int]:
     for environment in Path("/proc").glob("[0-9]*/environ"):
         # It may have ended, or belong to another user.
         with contextlib.suppress(OSError):
-            if mark.encode() in environment.read_bytes():
+            # That of multiprocessing ends with the process that has started it.
+            command = environment.with_name("cmdline").read_bytes()
+            is_tracker = b"multiprocessing.resource_tracker" in command
+            if mark.encode() in environment.read_bytes() and not is_tracker:
                 found.append(int(environment.parent.name))
     return found
 

@@ -7,18 +7,15 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from time import perf_counter
 from types import CoroutineType
-from types import MethodType
 from typing import Any
 
 from ..errors import AsyncReceiverError
 from .asyncness import is_awaitable
 from .connection import Connection
 from .connection import DEFAULT_OPTIONS
-from .connection import DISCONNECTED
 from .connection import Receiver
 from .failures import add_note
 from .failures import is_being_logged
-from .failures import log_first_failures
 from .failures import logging_now
 from .failures import Report
 from .identity import describe
@@ -205,43 +202,6 @@ def deliver_isolated(  # noqa: PLR0913, PLR0917  # where requests are served
         else:
             results.append((receiver, value))
     return results, failures
-
-
-def count_failures(
-    route: Route,
-    signal: object,
-    sender: Any,
-    payload: dict[str, Any],
-    through: tuple[type[Exception], ...],
-    /,
-) -> int:
-    """Call every receiver of a direct route; return how many raised an exception.
-
-    As :func:`deliver_isolated` does, without its results: a request sends this way.
-    The first failures of each kind are logged.
-    """
-    failures = 0
-    if logging_now and is_being_logged(signal):
-        return failures
-    for connection in route.connections:
-        # As connection.receiver(), but without a call.
-        receiver = connection()
-        if receiver is None:
-            continue
-        function = connection.function
-        if function is not None:
-            if function is DISCONNECTED:
-                continue
-            receiver = MethodType(function, receiver)
-        try:
-            connection.call(receiver, sender, payload)
-        except Exception as error:
-            if issubclass(type(error), through):
-                add_note(error, signal, receiver)
-                raise
-            log_first_failures(signal, connection, receiver, error)
-            failures += 1
-    return failures
 
 
 async def deliver_async(

@@ -41,7 +41,6 @@ from .connection import uid_by_name
 from .connection import uid_key
 from .declaring import declare
 from .delivery import AsyncWrapper
-from .delivery import count_failures
 from .delivery import deliver
 from .delivery import deliver_async
 from .delivery import deliver_isolated
@@ -50,6 +49,7 @@ from .delivery import Gather
 from .failures import add_note
 from .failures import log_failure
 from .failures import log_first_failures
+from .failures import logging_now
 from .fast_table import FastTable
 from .identity import ANY
 from .identity import PLAIN_TYPES
@@ -586,14 +586,47 @@ class Signal:
                 route = own if own.base is route else None
             elif type(sender) not in PLAIN_TYPES:
                 route = None
+        if route is None or not route.is_direct or logging_now:
+            return self._deliver_isolated(
+                route, sender, payload, async_wrapper, through
+            )
+        # The code of deliver_isolated() for a direct route, without the results and
+        # without a call: nearly each signal of a request is sent here.
+        failures = 0
+        for connection in route.connections:
+            receiver: Any = connection()
+            function = connection.function
+            if receiver is not None and function is not None:
+                is_over = function is DISCONNECTED
+                receiver = None if is_over else MethodType(function, receiver)
+            if receiver is None:
+                continue
+            try:
+                connection.call(receiver, sender, payload)
+            except Exception as error:
+                if issubclass(type(error), through):
+                    add_note(error, self, receiver)
+                    raise
+                log_first_failures(self, connection, receiver, error)
+                failures += 1
+        return failures
+
+    def _deliver_isolated(
+        self,
+        route: Route | None,
+        sender: Any,
+        payload: dict[str, Any],
+        async_wrapper: Callable[[], AsyncWrapper | None] | None,
+        through: tuple[type[Exception], ...],
+    ) -> int:
         if route is None:
             again = partial(self._send_isolated, async_wrapper, through)
             if self._is_stopped(again, sender, payload):
                 return 0
             route = self.table.route_for(sender)
-        if route.is_direct:
-            return count_failures(route, self, sender, payload, through)
-        wrapper = None if async_wrapper is None else async_wrapper()
+        wrapper = None
+        if async_wrapper is not None and not route.is_direct:
+            wrapper = async_wrapper()
         dispatch = Dispatch(self, self.table, sender, payload, wrapper)
         return deliver_isolated(
             route, self, sender, payload, dispatch, log_first_failures, through

@@ -118,6 +118,18 @@ def shown(message: str) -> str:
             "(1062, 'Duplicate entry ",
         ),
         (
+            "(1526, 'Table has no partition for value 7351')",
+            "(1526, 'Table has no partition for value …",
+        ),
+        (
+            "3616 (22S03): Longitude 735.100000 is out of range in function st_x. It",
+            "3616 (22S03): Longitude …",
+        ),
+        (
+            "(3733, 'A parameter of st_x contains a geometry with latitude -7351.5, wh",
+            "(3733, 'A parameter of st_x contains a geometry with latitude …",
+        ),
+        (
             "(1146, \"Table 'shop.cups' doesn't exist\")",
             "(1146, \"Table 'shop.cups' doesn't exist\")",
         ),
@@ -205,6 +217,8 @@ RAISED = "user 7351 is not allowed"
         of_driver(RAISED, pgcode="P0004"),
         of_driver({"S": "ERROR", "C": "P0001", "M": RAISED}),
         of_driver(1644, RAISED),
+        of_driver(1643, RAISED),
+        of_driver(1642, RAISED),
         of_driver(RAISED, errno=1644, sqlstate="45000"),
         of_driver(RAISED, errno=1644),
         of_driver(f"ORA-20001: {RAISED}"),
@@ -234,7 +248,9 @@ def test_message_that_the_application_raises_in_the_database_is_hidden(
         ),
         ("pg8000.dbapi.ProgrammingError", str({"S": "E", "C": "P0001", "M": RAISED})),
         ("pymysql.err.OperationalError", f"(1644, '{RAISED}')"),
+        ("pymysql.err.OperationalError", f"(1643, '{RAISED}')"),
         ("mysql.connector.errors.DatabaseError", f"1644 (45000): {RAISED}"),
+        ("mysql.connector.errors.DatabaseError", f"1642 (01000): {RAISED}"),
     ],
 )
 def test_message_that_the_application_raised_before_a_rollback_is_hidden(
@@ -245,7 +261,7 @@ def test_message_that_the_application_raised_before_a_rollback_is_hidden(
     assert message_without_values(error, str(error)) == f"{before} ({kind}) …"
 
 
-@pytest.mark.parametrize("number", [1062, 1643, 2013, 49_999])
+@pytest.mark.parametrize("number", [1062, 1641, 1645, 2013, 49_999])
 def test_message_of_the_server_s_own_numbers_stays(number: int) -> None:
     error = of_driver(number, "Lost connection")
     assert message_without_values(error, str(error)) == str(error)

@@ -54,18 +54,20 @@ _part_of_a_message = re.compile(
     r"|(?P<value>[\"']|\bvalue is \(|\bvalues? \(|=\(|\bargument \$\d+:|\bvalue = "
     # Without quotation marks: "date out of range: 7351-1-1". Sizes and errors stay.
     r"|(?<=: )(?<!actual: )(?<!maximum: )(?<!error: )(?=[-+]?\d)"
-    r"|(?<=\bopen database: ))"
+    r"|(?<=\bopen database: )|(?<=\bno partition for value )"
+    # Of MySQL's geometry: "Latitude 735.1 is out of range".
+    r"|(?:(?<=\b[Ll]atitude )|(?<=\b[Ll]ongitude ))(?=[-+]?\d))"
 )
 # What a function or a trigger of the application raises, by the class that psycopg
 # and asyncpg have for it, or the number that another driver writes.
 _custom = re.compile(
     r"\b(?:RaiseException|RaiseError|AssertFailure|AssertError)\b"
-    r"|\bORA-20\d{3}:|\(5\d{4,}\) ?\(SQL|\(1644, |\b1644 \(|'C': 'P0"
+    r"|\bORA-20\d{3}:|\(5\d{4,}\) ?\(SQL|\(164[234], |\b164[234] \(|'C': 'P0"
 )
 _CUSTOM_STATES = ("P0", "45")
 """How the states of SQL begin that PostgreSQL's RAISE and ASSERT set, and SIGNAL."""
-_SIGNALLED = 1644
-"""MySQL's number for SIGNAL."""
+_SIGNALLED = range(1642, 1645)
+"""MySQL's numbers for SIGNAL: of a warning, of "not found", and of an error."""
 _FIRST_OF_USERS = 50_000
 """SQL Server's first number for messages of users."""
 
@@ -173,7 +175,7 @@ def _is_custom(error: object, message: str) -> bool:
         number = getattr(error, "errno", None)
     if isinstance(state, str) and state.startswith(_CUSTOM_STATES):
         return True
-    if isinstance(number, int) and (number == _SIGNALLED or number >= _FIRST_OF_USERS):
+    if isinstance(number, int) and (number in _SIGNALLED or number >= _FIRST_OF_USERS):
         return True
     return _custom.search(_first_line(message)) is not None
 

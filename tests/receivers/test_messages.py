@@ -249,6 +249,9 @@ def test_message_that_the_application_raises_in_the_database_is_hidden(
         ("pg8000.dbapi.ProgrammingError", str({"S": "E", "C": "P0001", "M": RAISED})),
         ("pymysql.err.OperationalError", f"(1644, '{RAISED}')"),
         ("pymysql.err.OperationalError", f"(1643, '{RAISED}')"),
+        ("pymysql.err.InternalError", f"(30001, '{RAISED}')"),
+        ("MySQLdb.OperationalError", f"(30001, '{RAISED}')"),
+        ("mysql.connector.errors.DatabaseError", f"30001 (45000): {RAISED}"),
         ("mysql.connector.errors.DatabaseError", f"1644 (45000): {RAISED}"),
         ("mysql.connector.errors.DatabaseError", f"1642 (01000): {RAISED}"),
     ],
@@ -259,6 +262,14 @@ def test_message_that_the_application_raised_before_a_rollback_is_hidden(
     before = "This Session's transaction has been rolled back. Original exception was:"
     error = sa.exc.PendingRollbackError(f"{before} ({kind}) {message}")
     assert message_without_values(error, str(error)) == f"{before} ({kind}) …"
+
+
+@pytest.mark.parametrize("module", ["MySQLdb", "pymysql.err"])
+def test_message_with_a_number_that_mysql_does_not_have_is_hidden(module: str) -> None:
+    kind = type("OperationalError", (IntegrityError,), {"__module__": module})
+    raised, refused = kind(30_001, RAISED), kind(9_999, "Deadlock")
+    assert message_without_values(raised, str(raised)) == "…"
+    assert message_without_values(refused, str(refused)) == "(9999, 'Deadlock')"
 
 
 @pytest.mark.parametrize("number", [1062, 1641, 1645, 2013, 49_999])

@@ -62,6 +62,7 @@ _part_of_a_message = re.compile(
 # and asyncpg have for it, or the number that another driver writes.
 _custom = re.compile(
     r"\b(?:RaiseException|RaiseError|AssertFailure|AssertError)\b"
+    r"|\((?:MySQLdb|aiomysql|asyncmy|mariadb|mysql|pymysql)\.[\w.]+\) \(?\d{5}"
     r"|\bORA-20\d{3}:|\(5\d{4,}\) ?\(SQL|\(164[234], |\b164[234] \(|'C': 'P0"
 )
 _CUSTOM_STATES = ("P0", "45")
@@ -70,6 +71,8 @@ _SIGNALLED = range(1642, 1645)
 """MySQL's numbers for SIGNAL: of a warning, of "not found", and of an error."""
 _FIRST_OF_USERS = 50_000
 """SQL Server's first number for messages of users."""
+_FIRST_OF_MYSQL = 10_000
+"""The first number that MySQL and MariaDB never send, unless SIGNAL sets it."""
 
 _ANY_OF_ASYNCPG = "(sqlalchemy.dialects.postgresql.asyncpg.Error) "
 
@@ -175,7 +178,8 @@ def _is_custom(error: object, message: str) -> bool:
         number = getattr(error, "errno", None)
     if isinstance(state, str) and state.startswith(_CUSTOM_STATES):
         return True
-    if isinstance(number, int) and (number in _SIGNALLED or number >= _FIRST_OF_USERS):
+    first = _FIRST_OF_MYSQL if _dialect_of(error) == "mysql" else _FIRST_OF_USERS
+    if isinstance(number, int) and (number in _SIGNALLED or number >= first):
         return True
     return _custom.search(_first_line(message)) is not None
 

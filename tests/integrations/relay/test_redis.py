@@ -820,33 +820,37 @@ def test_fork_waits_for_no_lock_of_its_parent(url: str, prefix: str) -> None:
 
 @pytest.mark.parametrize("kind", ["listener", "dispatcher"])
 def test_fork_leaves_the_connection_of_a_worker_to_its_parent(
-    kind: str, url: str, prefix: str, client: redis.Redis, tmp_path: Path
+    kind: str, url: str, prefix: str, tmp_path: Path
 ) -> None:
     there = order_placed()
     shipping = Shipping(there)
+    # Those of other tests may still be there.
+    others = clients()
     with open_shop(tmp_path / "shop.db") as shop:
         listener = Listener(url, group="shipping", signals=[there], prefix=prefix)
         dispatcher = Dispatcher(url, database=shop.engine, prefix=prefix)
         workers: list[Listener | Dispatcher] = [listener, dispatcher]
         worker, other = workers if kind == "listener" else workers[::-1]
         with running(worker):
-            eventually(lambda: clients_but(client))
+            if worker is dispatcher:
+                shop.place_all(0)  # it does not connect before
+            eventually(lambda: len(clients()) > len(others))
+            own = [one for one in clients() if all(one is not it for it in others)]
             with held_pools():
                 child = os.fork()
                 if child == 0:
-                    for one in clients_but(client):
+                    for one in own:
                         one.__del__()  # as at the end of the interpreter
                     os._exit(0)
                 assert status_of(child) == 0
             with running(other):
                 shop.place_all(1)
-                eventually(lambda: shipping.orders == [1])
+                eventually(lambda: 1 in shipping.orders)
 
 
-def clients_but(own: redis.Redis) -> list[t.Any]:
-    """Return the clients of this process but one."""
-    found = [one for one in gc.get_objects() if isinstance(one, redis.Redis)]
-    return [one for one in found if one is not own]
+def clients() -> list[t.Any]:
+    """Return the clients of this process."""
+    return [one for one in gc.get_objects() if isinstance(one, redis.Redis)]
 
 
 def test_fork_sends_at_once_by_a_connection_of_its_own(

@@ -1,7 +1,7 @@
 """An application that does on each path one nasty thing an application may do.
 
 ``torture`` is bare and ``wrapped`` is instrumented. The latter has receivers
-only if the environment variable ``TORTURE_IS_HEARD`` is set.
+only if the environment variable ``TORTURE_HAS_RECEIVERS`` is set.
 """
 
 from __future__ import annotations
@@ -522,8 +522,7 @@ def file_wrapper_kind(environ: WSGIEnvironment, start_response: StartResponse) -
 @_add
 def exchanges(environ: WSGIEnvironment, start_response: StartResponse) -> t.Any:
     """Return how many exchanges have closed, and the failures of receivers."""
-    with_receivers = _closed.count("exchange")
-    counts = f"{with_receivers} {wrapped.receiver_failures}".encode()
+    counts = f"{_closed.count('exchange')} {wrapped.receiver_failures}".encode()
     start_response("200 OK", [TEXT, ("Content-Length", str(len(counts)))])
     return [counts]
 
@@ -553,7 +552,7 @@ def _count(sender: object, **_: object) -> None:
     _closed.append("exchange")
 
 
-if os.environ.get("TORTURE_IS_HEARD"):
+if os.environ.get("TORTURE_HAS_RECEIVERS"):
     for _signal in catalogue.values():
         _signal.connect(_read_all, sender=torture)
     exchange_closed.connect(_count, sender=torture)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integrations.postgresql import free_port
+from tests.ports import free_port
 
 START_SECONDS = 60
 _PROGRAMS = ("mariadbd", "mariadb-install-db", "mariadb-admin")

@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 START_SECONDS = 60
 
@@ -31,13 +32,6 @@ def find_server() -> tuple[Path, pwd.struct_passwd]:
         return found[-1].parent, pwd.getpwnam("postgres")
     except KeyError:
         pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

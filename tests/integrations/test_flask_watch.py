@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from signalpost.lifecycle import catalogue
+from tests.ports import free_port
 from tests.short_folders import short_folder
 
 ROOT = Path(__file__).parents[2]
@@ -249,11 +250,6 @@ class Served:
             return is_so()
 
         until(ask)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def development(folder: Path, port: int | None = None) -> Served:

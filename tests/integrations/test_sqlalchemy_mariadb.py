@@ -33,7 +33,7 @@ from signalpost.testing import capture
 from signalpost.testing import Sent
 from tests.integrations.mariadb import programs
 from tests.integrations.mariadb import running_mariadb
-from tests.integrations.postgresql import free_port
+from tests.ports import free_port
 from tests.receivers.accepted import SECRET
 from tests.receivers.accepted import shown_values
 from tests.wsgi.serving import hello

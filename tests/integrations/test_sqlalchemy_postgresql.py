@@ -35,8 +35,8 @@ from signalpost.receivers.sql_totals import sql_totals
 from signalpost.receivers.sql_totals import SqlTotalsCounter
 from signalpost.testing import capture
 from signalpost.testing import Sent
-from tests.integrations.postgresql import free_port
 from tests.integrations.postgresql import running_postgresql
+from tests.ports import free_port
 from tests.receivers.accepted import SECRET
 from tests.receivers.accepted import shown_values
 from tests.wsgi.serving import Server

@@ -18,6 +18,8 @@ from collections.abc import Generator
 from importlib import metadata
 from pathlib import Path
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 20.0
 """How long a server may take to accept, or to stop when asked to."""
@@ -86,7 +88,7 @@ def serving(server: str, app: str, **environment: str) -> Generator[Address]:
     :returns: Where it listens; it accepts by then.
     :raises RuntimeError: If it ends, or does not accept in time; with its output.
     """
-    address = Address("127.0.0.1", _free_port())
+    address = Address("127.0.0.1", free_port())
     with tempfile.TemporaryDirectory(prefix="signalpost-") as scratch:
         log = Path(scratch, "log")
         with log.open("wb") as output:
@@ -115,11 +117,6 @@ def _environment() -> dict[str, str]:
     }
     paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     return own | {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"}
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def _program(name: str) -> str | None:

@@ -22,6 +22,7 @@ from playwright.sync_api import expect
 from playwright.sync_api import Page
 from playwright.sync_api import sync_playwright
 
+from tests.ports import free_port
 from tests.servers import launch
 from tests.servers.launch import Address
 from tests.servers.live_application import PATH
@@ -53,7 +54,7 @@ class LiveSite:
     def __init__(self, scratch: Path, speed: int = 1) -> None:
         self.speed = speed
         self.folder = scratch / "live"
-        self.address = Address("127.0.0.1", launch._free_port())
+        self.address = Address("127.0.0.1", free_port())
         self.url = f"http://{self.address.host}:{self.address.port}{PATH}/"
         self.requests = 0
         self._log = scratch / "log"

@@ -22,7 +22,6 @@ from signalpost import NamedSignal
 from signalpost import Namespace
 from signalpost.integrations.relay import Listener
 from signalpost.integrations.relay import Relay
-from tests.integrations.relay.brokers import free_port
 from tests.integrations.relay.brokers import RedisServer
 from tests.integrations.relay.brokers import running_redis
 from tests.integrations.relay.commands import new_site
@@ -31,6 +30,7 @@ from tests.integrations.relay.listening import eventually
 from tests.integrations.relay.listening import listening
 from tests.integrations.relay.listening import order_placed
 from tests.integrations.relay.listening import Shipping
+from tests.ports import free_port
 
 # Each order is a line of a file of the worker, written before it is acknowledged.
 NOTING = """

@@ -21,6 +21,7 @@ from prometheus_client import generate_latest
 from signalpost.integrations.prometheus import PrometheusMetrics
 from signalpost.live import LiveSnapshot
 from signalpost.live import read_live
+from tests.ports import free_port
 from tests.servers.launch import ROOT
 
 PAGES = ROOT / "docs" / "howto"
@@ -58,9 +59,7 @@ def stopped(process: subprocess.Popen[str]) -> None:
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     folder = tmp_path_factory.mktemp("redis")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             [

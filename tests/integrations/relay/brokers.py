@@ -13,17 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 NO_REDIS = "redis-server is not installed"
 
 requires_redis = pytest.mark.skipif(
     shutil.which("redis-server") is None, reason=NO_REDIS
 )
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 class RedisServer:

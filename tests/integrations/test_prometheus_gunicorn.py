@@ -437,14 +437,25 @@ def test_files_that_are_removed_lose_nothing(serve: Serve) -> None:
     with never_falling(served):
         for _ in range(3):
             answered += served.ask(20)
-            # Each worker must have seen the files of the others.
-            counts = [served.counted() for _ in range(40)]
-            assert counts[-1] == answered
+            # Each worker must have scraped, and so have seen the files of the others.
+            served.until(lambda: served.counted() > 0 and hold_all(served))
+            assert served.counted() == answered
             for path in served.directory.glob("*-signalpost-*"):
                 path.unlink(missing_ok=True)
         counts = [served.counted() for _ in range(20)]
         assert counts == [answered] * 20
     assert served.log().count("written again from memory") <= 3
+
+
+def hold_all(served: Served) -> bool:
+    """Return whether each worker has the files of all of them open."""
+    files = {path.name for path in served.directory.glob("*-signalpost-*")}
+    for worker in served.children():
+        links = Path(f"/proc/{worker}/fd").iterdir()
+        with contextlib.suppress(FileNotFoundError):
+            if not files <= {Path(os.readlink(link)).name for link in links}:
+                return False
+    return True
 
 
 def test_a_second_start_on_a_bound_port_costs_nothing(serve: Serve) -> None:

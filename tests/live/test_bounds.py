@@ -384,6 +384,28 @@ def test_statements_of_many_threads_in_one_request_are_all_counted(
     assert [row.times for row in snapshot.statements.rows] == [800] * 3
 
 
+@pytest.mark.parametrize("late", [1, 100, 300])
+def test_statements_of_a_later_receiver_take_no_others_away(
+    folder: Path, late: int
+) -> None:
+    def log_to_the_database(sender: object, *, exchange: Exchange) -> None:
+        for _ in range(late):
+            execute("INSERT INTO log VALUES (?)")
+
+    with recorded(folder) as app:
+        # The lists are then written at the end, no longer at once.
+        for _ in range(20):
+            Server().serve(app, path="/items/mug")
+        # After the recorder, which has summed up the statements by then.
+        exchange_closed.connect(log_to_the_database, app.sender, weak=False)
+        Server().serve(app, path="/sql/99")
+    statements = read_live(folder).statements
+    assert statements is not None
+    assert [(row.statement[:6], row.times) for row in statements.rows] == [
+        ("SELECT", 99)
+    ]
+
+
 def test_statements_of_one_function_have_their_own_lines(folder: Path) -> None:
     send = partial(
         sql_executed.send,

@@ -309,9 +309,11 @@ class Writer:
         if trace.shapes is not None:
             self.tops.statements.add(trace.shapes)
         elif trace.statements:
+            # A later receiver may execute some, too, which are not counted.
+            executed, trace.statements = trace.statements, []
             times = trace.times
-            repeated = times if times and len(times) < len(trace.statements) else {}
-            self.tops.statements.note(trace.statements, repeated)
+            repeated = times if times and len(times) < len(executed) else {}
+            self.tops.statements.note(executed, repeated)
 
     def _write_other(
         self, file: WorkerFile, kind: str, first: Any, second: Any

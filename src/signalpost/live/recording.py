@@ -276,11 +276,7 @@ class LiveRecorder:
     def opened(self, sender: object, *, exchange: Exchange) -> None:
         """Write that a request is in flight."""
         writer, path = self._writer, exchange.script_name + exchange.path
-        if (
-            writer is None
-            or (self._matches is not None and self._matches(path))
-            or (self._path is not None and self._is_of_page(exchange))
-        ):
+        if writer is None or self._is_left_out(exchange, path):
             return
         # Nearly every path is so, and a call would take longer.
         if len(path) > LONGEST_PATH or not path.isprintable():
@@ -390,9 +386,7 @@ class LiveRecorder:
     def _late_trace(self, exchange: Exchange) -> Trace | None:
         """Return a trace of an exchange that was opened before this was connected."""
         path, started_at = exchange.script_name + exchange.path, exchange.started_at
-        if (self._matches is not None and self._matches(path)) or (
-            self._path is not None and self._is_of_page(exchange)
-        ):
+        if self._is_left_out(exchange, path):
             return None
         # A receiver may have set any value.
         is_time = type(started_at) is float
@@ -433,8 +427,15 @@ class LiveRecorder:
     def _page(self, folder: str | os.PathLike[str]) -> LivePage:
         return LivePage(None, path=self._path or "", folder=folder, **self._access)
 
-    def _is_of_page(self, exchange: Exchange) -> bool:
-        return f"{exchange.path}/".startswith(f"{self._path}/")
+    def _is_left_out(self, exchange: Exchange, path: str) -> bool:
+        """Return whether an exchange is not recorded.
+
+        :param path: Its path from the root; that of the page is from the mount point.
+        """
+        if self._matches is not None and self._matches(path):
+            return True
+        page = self._path
+        return page is not None and f"{exchange.path}/".startswith(f"{page}/")
 
     def _trace_of(self, exchange: Exchange) -> Trace | None:
         # Not by exchange.state, which would make a dict for each exchange without any.

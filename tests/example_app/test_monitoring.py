@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import types
@@ -31,6 +30,7 @@ from signalpost.integrations.prometheus import PrometheusMetrics
 from signalpost.integrations.sqlalchemy import instrument
 from signalpost.receivers.response_times import STREAMED_SECONDS
 from signalpost.work import work
+from tests.ports import free_port
 
 from .test_main import BY_GUNICORN
 from .test_main import PATIENCE_SECONDS
@@ -93,8 +93,7 @@ def get(url: str, **parameters: str) -> str:
 @contextlib.contextmanager
 def prometheus(folder: Path, address: str) -> Generator[str]:
     """Let Prometheus scrape an address; give where it answers."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     config = folder / "prometheus.yml"
     config.write_text(
         json.dumps(

@@ -27,6 +27,7 @@ pytest.importorskip("gunicorn", reason="gunicorn is not installed")
 pytest.importorskip("prometheus_client", reason="prometheus-client is not installed")
 
 from signalpost.integrations.prometheus import PrometheusMetrics
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 15.0
@@ -350,8 +351,7 @@ def test_the_arbiter_serves_by_a_port_of_its_own(serve: Serve) -> None:
 
 
 def test_a_new_arbiter_takes_over_and_no_count_falls(serve: Serve) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     own = PORT_OF_ITS_OWN.replace(".serve(", f".serve({port}, reuse_port=True")
     served = serve("sync", "--workers", "2", more=HOOK + SERVER + own)
     served.ask(10)

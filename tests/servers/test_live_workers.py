@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.ports import free_port
+
 pytest.importorskip("gunicorn", reason="gunicorn is not installed")
 
 ROOT = Path(__file__).parents[2]
@@ -74,8 +76,7 @@ def environment(instance: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def served(tmp_path: Path, *options: str, app: str = APP) -> Generator[Address]:
     """Run two workers, with an access log."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        address = Address(found.getsockname()[1])
+    address = Address(free_port())
     log = tmp_path / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -61,7 +61,7 @@ def test_the_longest_lists_have_room(folder: Path) -> None:
         tops.statements.note([(f"{number} {WIDE * 300}", 1.0, False)], {})
         tops.count_referrer(with_referrer(number))
         tops.add_failure(failure(number, WIDE * 120), (WIDE * 500 + "\n") * 200)
-    assert len(tops.encoded({"rows": [], "left_out": 0}, 1.0)) <= LIST_BYTES["tops"]
+    assert len(tops.encoded({"rows": [], "left_out": 0}, 1.0, 0)) <= LIST_BYTES["tops"]
     assert len(tops.encoded_failures(1.0)) <= LIST_BYTES["failures"]
 
 
@@ -69,7 +69,7 @@ def test_what_has_no_room_is_counted(folder: Path) -> None:
     names = [f"signal-{number}" for number in range(5000)]
     receiver = ["x" * 200, None, "ANY", None, None, None]
     data = Tops().encoded(
-        {"rows": [[name, [receiver], 0] for name in names], "left_out": 0}, 1.0
+        {"rows": [[name, [receiver], 0] for name in names], "left_out": 0}, 1.0, 0
     )
     assert len(data) <= LIST_BYTES["tops"]
     assert b'"left_out":5000' in data

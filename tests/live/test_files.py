@@ -20,11 +20,10 @@ import pytest
 
 from signalpost import SignalMiddleware
 from signalpost.live import read_live
-from signalpost.live._file import Closed
+from signalpost.live._cells import Closed
 from signalpost.live._file import WorkerFile
 from signalpost.live._layout import Layout
 from signalpost.live._layout import RING_BYTES
-from signalpost.live._records import NO_TEXT
 from signalpost.live._records import packed
 from signalpost.live.reading import Reader
 from signalpost.receivers.own_folder import OwnFolder
@@ -163,10 +162,10 @@ def test_damage_anywhere_shows_wrong_numbers_at_most(folder: Path, seed: int) ->
 def test_records_that_are_half_written_are_left_out(folder: Path) -> None:
     with recorded(folder) as app:
         for number in range(3):
-            get(app, f"/items/{number}")
+            get(app, f"/items/{number}", HTTP_REFERER=f"https://{number}.example/")
     file = the(folder, "*.live")
     data = bytearray(file.read_bytes())
-    at = data.index(b"\n/items/1\n")
+    at = data.index(b"\nhttps://1.example/\n")
     data[at : at + 5] = b"     "
     file.write_bytes(data)
     snapshot = read_live(folder)
@@ -214,13 +213,13 @@ def test_what_is_no_file_is_named_with_the_reason(
     assert snapshot.total.requests_since_start == 1
 
 
-def test_a_slot_that_is_damaged_is_no_request(folder: Path) -> None:
+def test_a_mark_that_is_damaged_is_no_request(folder: Path) -> None:
     with recorded(folder) as app:
         get(app, "/")
     file = the(folder, "*.live")
     data = bytearray(file.read_bytes())
-    # A number that is nearly 0, where a request would begin.
-    data[128] = 1
+    # A float that is nearly 0, where the time of a request would be.
+    data[Layout(100).marks] = 9
     file.write_bytes(data)
     assert read_live(folder).in_flight == ()
 
@@ -416,10 +415,11 @@ def test_the_ring_may_be_overwritten_while_it_is_read(folder: Path) -> None:
         while not has_read.is_set():
             for number, text in paths.items():
                 closed = Closed()
-                texts = "GET", text, NO_TEXT, "complete", NO_TEXT, str(number)
-                lines = "\n".join((*texts, NO_TEXT, NO_TEXT)).encode()
-                closed.record = packed(lines, b"", 0, (200, *[1] * 11))
-                file.close(closed, 0)
+                closed.method, closed.path = "GET", text[:200]
+                closed.started_at = time.time()
+                long = "" if len(text) <= 200 else text
+                closed.extra = packed(("", long, "", "", str(number), "", ""), b"")
+                file.close(closed)
 
     writer = threading.Thread(target=write)
     writer.start()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from signalpost.live import read_live
-from signalpost.live._file import Closed
+from signalpost.live._cells import Closed
 from signalpost.live._file import WorkerFile
 from signalpost.live.reading import Reader
 from signalpost.live.snapshot import RouteRow
@@ -67,7 +67,7 @@ def serve(
         closed = Closed()
         closed.route, closed.response_seconds = route, seconds
         closed.is_failed, closed.is_aborted = is_failed, is_aborted
-        file.close(closed, 0)
+        file.close(closed)
 
 
 def by_name(rows: Iterable[RouteRow]) -> dict[str, RouteRow]:

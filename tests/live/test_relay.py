@@ -471,7 +471,7 @@ def test_damage_shows_wrong_numbers_at_most(folder: Path, seed: int) -> None:
     dice = random.Random(seed)
     for _ in range(30):
         data = bytearray(whole)
-        begin = dice.randrange(layout.work, layout.index)
+        begin = dice.randrange(layout.work, layout.marks)
         data[begin : begin + 40] = os.urandom(40)
         file.write_bytes(data)
         snapshot = read_live(folder)

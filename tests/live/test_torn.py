@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import os
+import signal
 import sys
 import time
 import typing as t
@@ -93,6 +95,52 @@ def test_each_request_that_is_counted_is_in_all_that_is_read(
     assert {*counts_of(seen[-1])} == {4}
     assert {*failed_of(seen[-1])} == {1}
     assert [row.done for row in seen[-1].work] == [4]
+
+
+def test_a_request_that_a_worker_is_killed_in_is_shown_once(folder: Path) -> None:
+    """Kill a worker at each line of its file's code in turn, from the view on."""
+
+    class Tracer:
+        left = 0
+
+        def __call__(self, frame: FrameType, event: str, argument: object) -> t.Any:
+            if frame.f_code.co_filename != FILE:
+                return None
+            if event == "line":
+                self.left -= 1
+                if not self.left:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return self
+
+    tracer = Tracer()
+
+    def dying(environ: t.Any, start_response: t.Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/die":
+            sys.settrace(tracer)
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    shown = []
+    for tracer.left in range(1, 1000):
+        child = os.fork()
+        if not child:
+            with recorded(folder, dying) as app:
+                get(app, "/before")
+                get(app, "/die")
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        snapshot = read_live(folder)
+        shown.append(
+            [one.is_dead for one in snapshot.in_flight]
+            + [one.path for one in snapshot.exchanges if one.path == "/die"]
+        )
+        for file in folder.iterdir():
+            file.unlink()
+        if status == 0:
+            break
+    assert {*map(tuple, shown)} == {(True,), ("/die",)}
+    assert 20 < len(shown) < 500
+    assert shown == sorted(shown, key=lambda one: one == ["/die"])
 
 
 def counts_of(snapshot: LiveSnapshot) -> list[int]:

@@ -126,7 +126,7 @@ def test_work_in_flight_is_shown_apart_from_requests(folder: Path, app: t.Any) -
     assert read_live(folder).in_flight == ()
 
 
-def test_more_work_in_flight_than_slots_is_counted(folder: Path, app: t.Any) -> None:
+def test_more_work_in_flight_than_cells_is_counted(folder: Path, app: t.Any) -> None:
     begun = [work("pack", app) for _ in range(70)]
     for one in begun:
         one.__enter__()

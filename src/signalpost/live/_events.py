@@ -15,12 +15,12 @@ from typing import Final
 from typing import TypeAlias
 
 from ..exchange import Exchange
-from ._file import Closed
+from ._cells import Cell
+from ._cells import Closed
 from ._file import WorkerFile
-from ._records import NO_STATUS
-from ._records import NO_TEXT
+from ._layout import PATH_BYTES
 from ._records import NOWHERE
-from ._records import pack_head
+from ._records import pack_numbers
 from ._records import packed
 from ._records import packed_events
 from ._records import TEMPLATE
@@ -33,19 +33,14 @@ from ._text import fit_or_none
 from ._text import known_fit
 from ._tops import Failure
 
-__all__ = [
-    "Trace",
-    "record_of",
-    "referrer_text",
-]
+__all__ = ["Details", "Trace", "record"]
 
 _MOST_EVENTS: Final = 40
 _MOST_SHAPES: Final = 256
 _MOST_BYTES: Final = 8192
 _LONGEST_REFERRER: Final = 256
-
-
-_METHODS: Final = ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE")
+_SURE_PATH: Final = PATH_BYTES // 4
+"""So many characters have room in a cell whatever they are."""
 
 
 class _Counting:
@@ -68,33 +63,18 @@ Event: TypeAlias = tuple[int, str, float, float | None, str | None, bool]
 """Kind, name, begin by :func:`time.perf_counter`, seconds, place, whether it failed."""
 
 
-class Trace(Closed):
-    """The data of one exchange that the exchange itself does not have.
+class Details:
+    """The data of an exchange that few have: its events, statements and failure."""
 
-    :param file: The file that has its slot; ``None`` if nothing can be written.
-    :param slot: Its slot in that file; -1 for none.
-    :param path: The path, as it is shown.
-    :param started_at: When it began, in seconds since the epoch.
-    """
-
-    # Most requests keep most of the defaults. As class attributes they would be read
-    # more slowly than it takes to set them here.
     __slots__ = (
         "events",
         "exception",
         "failure",
-        "file",
         "fingerprint",
-        "has_referrer",
         "left_out",
-        "path",
         "referrer",
         "rendering",
-        "request_finished",
-        "request_started",
-        "room",
         "shapes",
-        "slot",
         "sql_count",
         "sql_seconds",
         "statements",
@@ -102,9 +82,7 @@ class Trace(Closed):
     )
 
     exception: str
-    """The type of the exception."""
-    room: int
-    """The number of events that can still be recorded."""
+    """The type of the exception; empty for none."""
     shapes: dict[str, Counts] | None
     """The counts of statements by their shapes; ``None`` while they are few."""
     statements: list[Executed]
@@ -112,71 +90,24 @@ class Trace(Closed):
     times: Mapping[str, int] | None
     """How often each shape came; ``None`` while it is open, and if none came."""
 
-    # Without a call of the method that it overrides, as it is called for each request.
-    def __init__(
-        self, file: WorkerFile | None, slot: int, path: str, started_at: float
-    ) -> None:
-        self.file = file
-        self.slot = slot
-        self.path = path
-        self.started_at = started_at
-        self.route = self.response_seconds = None
+    def __init__(self) -> None:
         self.failure: Failure | None = None
         self.shapes = self.times = None
         self.rendering: list[float] | None = None
-        self.is_failed = self.is_aborted = self.has_referrer = False
-        self.exception = self.fingerprint = self.referrer = NO_TEXT
-        self.request_started = self.request_finished = UNKNOWN
+        self.exception = self.fingerprint = self.referrer = ""
         self.left_out = self.sql_count = 0
         self.sql_seconds = 0.0
-        self.room = _MOST_EVENTS
-        self.record = b""
         self.events: list[Event] = []
         self.statements = []
 
-    def fail(self, failure: Failure) -> None:
-        """Keep that it failed."""
-        self.failure = failure
-        self.exception, self.fingerprint = failure.exception, failure.fingerprint
+    def needs_room(self) -> bool:
+        """Return whether it has more than numbers."""
+        return bool(self.events or self.referrer or self.exception)
 
-    def add(  # noqa: PLR0913  # the fields of an event
-        self,
-        kind: int,
-        name: str,
-        at: float,
-        seconds: float | None = None,
-        place: str | None = None,
-        *,
-        is_failed: bool = False,
-    ) -> None:
-        """Keep an event, or count that it is left out.
-
-        :param at: When it began, by :func:`time.perf_counter`.
-        """
-        if self.takes_one():
-            self.events.append((kind, name, at, seconds, place, is_failed))
-
-    def takes_one(self) -> bool:
-        """Return whether one more event can be recorded, and count it."""
-        if self.room > 0:
-            self.room -= 1
-            return True
-        self.left_out += 1
-        return False
-
-    def begin_template(self) -> None:
-        """Note that a template begins."""
-        if self.rendering is None:
-            self.rendering = []
-        if len(self.rendering) < _MOST_EVENTS:
-            self.rendering.append(perf_counter())
-
-    def end_template(self, name: str) -> None:
-        """Keep that a template was rendered."""
-        began = self.rendering.pop() if self.rendering else None
-        now = perf_counter()
-        seconds = None if began is None else now - began
-        self.add(TEMPLATE, name, now if began is None else began, seconds)
+    def counts(self) -> tuple[int, int, int, int, int, int, int]:
+        """Return the last numbers of the record; those in the ring come later."""
+        most = max(self.times.values()) if self.times else 0
+        return self.left_out, self.sql_count, most, 0, 0, 0, 0
 
     def count_statements(self) -> None:
         """Count the statements so far, as there are many."""
@@ -207,73 +138,181 @@ class Trace(Closed):
         del self.statements[: len(executed)]
 
 
-def record_of(exchange: Exchange, trace: Trace, status: int | None) -> bytes:
-    """Return the record of an exchange, of at most 8 KiB.
+class Trace(Closed):
+    """The data of one exchange that the exchange itself does not have.
+
+    :param file: The file that has its cell; ``None`` if nothing can be written.
+    :param cell: Its cell in that file, or ``None``.
+    :param method: The method.
+    :param path: The path, as it is shown.
+    :param started_at: When it began, in seconds since the epoch.
+    """
+
+    __slots__ = ("details", "file", "request_finished", "request_started", "room")
+
+    details: Details | None
+    """Made when there is something that it keeps: most requests have nothing."""
+    room: int
+    """The number of events that can still be recorded."""
+
+    # Without a call of the method that it overrides, as it is called for each request.
+    def __init__(
+        self,
+        file: WorkerFile | None,
+        cell: Cell | None,
+        method: str,
+        path: str,
+        started_at: float,
+    ) -> None:
+        self.file = file
+        self.cell = cell
+        self.method = method
+        self.path = path
+        self.started_at = started_at
+        self.details = None
+        self.is_failed = self.is_aborted = False
+        self.request_started = self.request_finished = UNKNOWN
+        self.room = _MOST_EVENTS
+        self.extra = b""
+
+    def detailed(self) -> Details:
+        """Return its details, which are made first if there are none."""
+        found = self.details
+        if found is None:
+            with _Counting.lock:
+                # Another thread may have made them meanwhile.
+                found = self.details
+                if found is None:
+                    found = self.details = Details()
+        return found
+
+    def refer(self, referrer: object) -> None:
+        """Keep the referrer."""
+        self.detailed().referrer = _text(referrer, _LONGEST_REFERRER)
+
+    def fail(self, failure: Failure) -> None:
+        """Keep that it failed."""
+        details = self.detailed()
+        details.failure = failure
+        details.exception = failure.exception
+        details.fingerprint = failure.fingerprint
+
+    def add(  # noqa: PLR0913  # the fields of an event
+        self,
+        kind: int,
+        name: str,
+        at: float,
+        seconds: float | None = None,
+        place: str | None = None,
+        *,
+        is_failed: bool = False,
+    ) -> None:
+        """Keep an event, or count that it is left out.
+
+        :param at: When it began, by :func:`time.perf_counter`.
+        """
+        if self.takes_one():
+            event = kind, name, at, seconds, place, is_failed
+            self.detailed().events.append(event)
+
+    def takes_one(self) -> bool:
+        """Return whether one more event can be recorded, and count it."""
+        if self.room > 0:
+            self.room -= 1
+            return True
+        self.detailed().left_out += 1
+        return False
+
+    def begin_template(self) -> None:
+        """Note that a template begins."""
+        details = self.detailed()
+        if details.rendering is None:
+            details.rendering = []
+        if len(details.rendering) < _MOST_EVENTS:
+            details.rendering.append(perf_counter())
+
+    def end_template(self, name: str) -> None:
+        """Keep that a template was rendered."""
+        rendering = self.detailed().rendering
+        began = rendering.pop() if rendering else None
+        now = perf_counter()
+        seconds = None if began is None else now - began
+        self.add(TEMPLATE, name, now if began is None else began, seconds)
+
+
+def record(exchange: Exchange, trace: Trace, status: int | None) -> None:
+    """Set the record of an exchange that has closed, of at most 8 KiB in the ring.
 
     :param status: Its status; ``None`` if it has no valid one.
     """
-    times = trace.times
-    method, route, outcome = exchange.method, trace.route, exchange.outcome
+    details, outcome = trace.details, exchange.outcome
     known_id = exchange._known_id()
-    response, headers = trace.response_seconds, exchange.seconds_to_headers
-    first_byte, start = exchange.seconds_to_first_byte, exchange.start
-    texts = (
-        method if method in _METHODS else _text(method, 20),
-        trace.path,
-        NO_TEXT if route is None else route,
-        outcome if outcome == "complete" else _text(outcome, 20),
-        trace.exception,
-        NO_TEXT if known_id is None else _text(known_id, 128),
-        trace.referrer,
-        trace.fingerprint,
-    )
+    if (
+        known_id is not None
+        or outcome != "complete"
+        or len(trace.path) > _SURE_PATH
+        or (details is not None and details.needs_room())
+    ):
+        trace.extra = _extra_of(exchange.start, trace, outcome, known_id)
+    sql_seconds, counts = 0.0, _NONE
+    if details is not None:
+        sql_seconds, counts = details.sql_seconds, details.counts()
+    first_byte = exchange.seconds_to_first_byte
     numbers = (
-        NO_STATUS if status is None else status,
+        0 if status is None else status,
         exchange.body_bytes,
-        trace.sql_count,
-        max(times.values()) if times else 0,
-        trace.is_failed,
-        trace.sql_seconds,
-        UNKNOWN if response is None else response,
+        sql_seconds,
+        trace.response_seconds,
         exchange.duration_seconds,
-        UNKNOWN if headers is None else headers,
+        exchange.seconds_to_headers,
+        # As of nearly each response without a body.
         UNKNOWN if first_byte is None else first_byte,
-        trace.request_started - start,
-        trace.request_finished - start,
+        trace.request_started,
+        trace.request_finished,
+        trace.is_failed,
+        *counts,
     )
-    text = "\n".join(texts).encode()
     try:
-        if not trace.events:
-            return pack_head(len(text), 0, trace.left_out, *numbers) + text
-        return _with_events(start, trace, text, numbers)
+        trace.record = pack_numbers(*numbers)
     except struct.error:
-        # A receiver may have set any value.
-        return _with_events(start, trace, text, _checked(numbers))
+        # Times are missing; or a receiver has set a value of another kind.
+        trace.record = pack_numbers(*_checked(numbers))
 
 
-def referrer_text(referrer: object) -> str:
-    """Return the referrer of an exchange as a record has it."""
-    return NO_TEXT if referrer is None else _text(referrer, _LONGEST_REFERRER)
+_NO_DETAILS: Final = Details()
+_NONE: Final = _NO_DETAILS.counts()
 
 
-def _with_events(
-    start: float, trace: Trace, text: bytes, numbers: tuple[Any, ...]
-) -> bytes:
-    """Return a record with as many events as fit."""
-    events = trace.events
+def _extra_of(start: float, trace: Trace, outcome: object, known_id: object) -> bytes:
+    """Return what the cell has no room for, with as many events as fit."""
+    details = trace.details or _NO_DETAILS
+    path, events = trace.path, details.events
+    texts = (
+        "",
+        path if len(path.encode()) > PATH_BYTES else "",
+        "" if outcome == "complete" else _text(outcome, 20),
+        details.exception,
+        _text(known_id, 128),
+        details.referrer,
+        details.fingerprint,
+    )
     while True:
-        more = trace.left_out + len(trace.events) - len(events)
-        record = packed(text, _events(start, trace, events), more, numbers)
+        extra = packed(texts, _events(start, details.times, events))
         # In UTF-8, a character may take four bytes.
-        if len(record) <= _MOST_BYTES or not events:
-            return record
-        events = events[: len(events) // 2]
+        if len(extra) <= _MOST_BYTES or not events:
+            return extra
+        kept = len(events) // 2
+        details.left_out += len(events) - kept
+        events = events[:kept]
 
 
-def _events(start: float, trace: Trace, events: Sequence[Event]) -> bytes:
+def _events(
+    start: float, times_of: Mapping[str, int] | None, events: Sequence[Event]
+) -> bytes:
     """Return events in their written form, with each text once.
 
     :param start: When the exchange began, by :func:`time.perf_counter`.
+    :param times_of: How often each statement came.
     """
     if not events:
         return b""
@@ -290,8 +329,8 @@ def _events(start: float, trace: Trace, events: Sequence[Event]) -> bytes:
             NOWHERE if place is None else number_of_text(place, len(numbers)),
         )
     times: Sequence[int] = ()
-    if trace.times is not None:
-        times = [*map(trace.times.get, numbers, repeat(0))]
+    if times_of is not None:
+        times = [*map(times_of.get, numbers, repeat(0))]
     if are_known(numbers):
         return packed_events(numbers, times, fields)
     return packed_events([known_fit(one) or "" for one in numbers], times, fields)
@@ -300,7 +339,7 @@ def _events(start: float, trace: Trace, events: Sequence[Event]) -> bytes:
 def _checked(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the numbers of a record; a value that is not a number is unknown or 0."""
     counts = [number_of(one) or 0 for one in numbers[:2]]
-    return (*counts, *numbers[2:5], *map(_seconds, numbers[5:]))
+    return (*counts, *map(_seconds, numbers[2:9]), *numbers[9:])
 
 
 def number_of(value: object) -> int | None:
@@ -317,5 +356,4 @@ def _seconds(value: object) -> float:
 
 
 def _text(value: object, longest: int) -> str:
-    shown = fit_or_none(value, longest)
-    return NO_TEXT if shown is None else shown
+    return fit_or_none(value, longest) or ""

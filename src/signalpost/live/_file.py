@@ -6,6 +6,7 @@ import mmap
 import os
 import time
 from bisect import bisect_right
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from sys import byteorder
@@ -18,16 +19,19 @@ from ..receivers.own_files import reserve
 from ..receivers.own_folder import OwnFolder
 from ..receivers.paths import OTHER_ROUTES
 from ..receivers.paths import UNMATCHED_ROUTE
+from ._cells import Cell
+from ._cells import Closed
 from ._folder import NEW_SUFFIX
 from ._folder import remove_dead
 from ._layout import ABORTED
 from ._layout import BOUNDS
 from ._layout import BUCKETS
+from ._layout import CELL_HEAD
+from ._layout import CELLS
 from ._layout import COUNTS
 from ._layout import ENDED_AT
 from ._layout import FAILED
-from ._layout import INDEX_ENTRY
-from ._layout import INDEXED
+from ._layout import IN_FLIGHT
 from ._layout import LAST_AT
 from ._layout import Layout
 from ._layout import MINUTE_PERIODS
@@ -41,9 +45,6 @@ from ._layout import RING_BYTES
 from ._layout import ROUTE_COUNT
 from ._layout import SECOND
 from ._layout import SECONDS
-from ._layout import SLOT
-from ._layout import SLOT_REST
-from ._layout import SLOTS
 from ._layout import Start
 from ._layout import start_bytes
 from ._layout import TICK
@@ -51,6 +52,8 @@ from ._layout import TOTALS
 from ._layout import WORKED
 from ._layout import WORKED_AND_RECORDS
 from ._list_file import write_list
+from ._records import pack_place
+from ._records import with_route
 from ._relay_file import Faults
 from ._relay_file import Queues
 from ._tallies import Key
@@ -59,36 +62,12 @@ from ._tallies import WORK_ABORTED
 from ._tallies import WORK_DONE
 from ._tallies import WORK_FAILED
 
-__all__ = ["Closed", "WorkerFile"]
+__all__ = ["WorkerFile"]
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
 
 # Module variables save an attribute look-up for each request.
-_pack_slot = SLOT_REST.pack
-_pack_entry = INDEX_ENTRY.pack
-
-
-class Closed:
-    """A closed request: the values to count, and its record."""
-
-    __slots__ = (
-        "is_aborted",
-        "is_failed",
-        "record",
-        "response_seconds",
-        "route",
-        "started_at",
-    )
-
-    record: bytes
-    """Empty if there were too many at once."""
-
-    def __init__(self) -> None:
-        self.started_at = 0.0
-        self.route: str | None = None
-        self.is_failed = self.is_aborted = False
-        self.response_seconds: float | None = None
-        self.record = b""
+_pack_head = CELL_HEAD.pack
 
 
 class WorkerFile:
@@ -96,7 +75,7 @@ class WorkerFile:
 
     ``work``, ``relay``, ``queues`` and ``faults`` write what is not of requests.
 
-    Any thread may open and close slots. Only one thread at a time may call the other
+    Any thread may open and release cells. Only one thread at a time may call the other
     methods. Each value is written in one piece, by a slice or by a view of the numbers
     in the file: with struct.pack_into, a reader could find a zero in between.
 
@@ -132,8 +111,10 @@ class WorkerFile:
         self._shorts, self._ints = view.cast("H"), view.cast("I")
         self._longs, self._doubles = view.cast("Q"), view.cast("d")
         self._views = (self._shorts, self._ints, self._longs, self._doubles, view)
-        self._free = [layout.slots + number * SLOT.size for number in range(SLOTS)]
-        self._free.reverse()
+        cells = [Cell(layout, number) for number in range(CELLS)]
+        self._free = cells[:IN_FLIGHT]
+        # Those of closed requests, the oldest first, and before them unused ones.
+        self._recent = deque(cells[IN_FLIGHT:])
         self._rows: dict[str | None, _Row] = {}
         self._sequence = self._overflow = self._route_count = 0
         self._ring_at = 0
@@ -167,52 +148,56 @@ class WorkerFile:
         self.queues = Queues(self._page, layout.queues)
         self.faults = Faults(self._page, layout.faults)
 
-    def open_slot(self, started_at: float, method: str, path: str) -> int:
+    def open_cell(self, started_at: float, method: str, path: str) -> Cell | None:
         """Write that a request is in flight.
 
         :param path: Its path, printable.
-        :returns: Its slot; -1 if there is none.
+        :returns: Its cell; ``None`` if there is none.
         """
         try:
-            slot = self._free.pop()
+            cell = self._free.pop()
         except IndexError:
-            return -1
-        data = _pack_slot(0, method.encode(), path.encode())
-        self._page[slot + 8 : slot + SLOT.size] = data
-        # The start time marks the slot as used, so it is written last.
-        self._doubles[slot >> 3] = started_at
-        return slot
+            return None
+        # Before the texts are written, so that no reader takes them for the earlier
+        # request's.
+        self._longs[cell.mark] = 0
+        data = _pack_head(started_at, 0, method.encode(), path.encode())
+        self._page[cell.at : cell.numbers_at] = data
+        self._doubles[cell.mark] = started_at
+        return cell
 
-    def set_status(self, slot: int, status: int) -> None:
+    def set_status(self, cell: Cell, status: int) -> None:
         """Write that the response to a request in flight begins."""
         if self.is_open:
-            self._shorts[(slot >> 1) + 4] = status & 0xFFFF
+            self._shorts[cell.status_at] = status & 0xFFFF
 
-    def close_slot(self, slot: int) -> None:
-        """Write that a request is no longer in flight."""
-        self._doubles[slot >> 3] = 0.0
-        self._free.append(slot)
+    def release(self, cell: Cell) -> None:
+        """Write that a request is no longer in flight, without a record."""
+        self._longs[cell.mark] = 0
+        self._free.append(cell)
 
     def touch(self, at: float, overflow: int = 0) -> None:
         """Write that a request has begun, or that something else was recorded.
 
         :param at: When, in seconds since the epoch.
-        :param overflow: 1 if there was no slot for it; -1 at the end of that.
+        :param overflow: 1 if there was no cell for it; -1 at the end of that.
         """
         self._overflow += overflow
         self._ints[OVERFLOW] = self._overflow
         self._doubles[LAST_AT] = at
 
-    def close(self, closed: Closed, overflow: int) -> float:
+    @property
+    def requests(self) -> int:
+        """How many requests have closed."""
+        return self._sequence - self._longs[WORKED]
+
+    def close(self, closed: Closed) -> float:
         """Write that a request has closed.
 
-        :param closed: The request.
-        :param overflow: 1 if there was no slot for it.
+        :param closed: The request. If it has a cell, it is one of this file.
         :returns: The time, in seconds since the epoch.
         """
         now = time.time()
-        if overflow:
-            self.touch(now, -1)
         second = self._second
         if not second.tick <= now < second.end:
             second = self._second = self._begin_second(int(now))
@@ -228,7 +213,7 @@ class WorkerFile:
             bucket = bisect_right(BOUNDS, seconds)
             ints[row.buckets_at + bucket] += 1
             ints[second.buckets_at + bucket] += 1
-        self._add_record(closed)
+        self._add_record(closed, row)
         # After everything else, and readers read it first: so each request that they
         # count is in all that they read.
         self._longs[RECORDS] = self._sequence
@@ -249,7 +234,7 @@ class WorkerFile:
             *((WORK_ABORTED,) if closed.is_aborted else ()),
         )
         self.work.add(key, counters, now, seconds)
-        self._add_record(closed)
+        self._add_record(closed, self._other)
         # In one piece: each other record counts as a request.
         at, worked = 8 * WORKED, self._longs[WORKED] + 1
         counts = WORKED_AND_RECORDS.pack(worked, self._sequence)
@@ -352,19 +337,44 @@ class WorkerFile:
         at = self._layout.names + row * NAME_BYTES
         self._page[at : at + len(data)] = data
 
-    def _add_record(self, closed: Closed) -> None:
+    def _add_record(self, closed: Closed, row: _Row) -> None:
         self._sequence = sequence = self._sequence + 1
-        record = closed.record
-        if record:
-            ring_at, length = self._ring_at, len(record)
-            if ring_at + length > RING_BYTES:
-                ring_at = 0
-            self._ring_at = end = ring_at + length
-            page, ring = self._page, self._layout.ring
-            page[ring + ring_at : ring + end] = record
-            at = self._layout.index + sequence % INDEXED * 32
-            check, begun = adler32(record, sequence & 0xFFFFFFFF), closed.started_at
-            page[at : at + 32] = _pack_entry(sequence, begun, ring_at, length, check)
+        cell, recent = closed.cell, self._recent
+        if cell is None:
+            if not closed.record:
+                return
+            cell = self._late_cell(closed)
+        else:
+            self._free.append(recent.popleft())
+        self._page[cell.numbers_at : cell.end] = closed.record
+        self._ints[cell.row_at] = row.number
+        if closed.extra or row is self._other:
+            self._add_extra(closed, cell, row)
+        # From now on it is one that has closed, and no longer in flight.
+        self._longs[cell.mark] = sequence
+        recent.append(cell)
+
+    def _late_cell(self, closed: Closed) -> Cell:
+        """Return the cell of the request that closed first, for another one."""
+        texts = closed.method.encode(), closed.path.encode()
+        data = _pack_head(closed.started_at, 0, *texts)
+        cell = self._recent.popleft()
+        self._longs[cell.mark] = 0
+        self._page[cell.at : cell.numbers_at] = data
+        return cell
+
+    def _add_extra(self, closed: Closed, cell: Cell, row: _Row) -> None:
+        extra = closed.extra
+        if row is self._other:
+            extra = with_route(extra, closed.route)
+        at, length = self._ring_at, len(extra)
+        if at + length > RING_BYTES:
+            at = 0
+        self._ring_at = end = at + length
+        ring = self._layout.ring
+        self._page[ring + at : ring + end] = extra
+        check = adler32(extra, self._sequence & 0xFFFFFFFF)
+        self._page[cell.place_at : cell.end] = pack_place(at, length, check)
 
 
 class _Second:

@@ -15,6 +15,10 @@ __all__ = [
     "ABORTED",
     "BOUNDS",
     "BUCKETS",
+    "CELL",
+    "CELLS",
+    "CELL_HEAD",
+    "CELL_NUMBERS",
     "COUNTERS",
     "COUNTS",
     "ENDED_AT",
@@ -22,12 +26,15 @@ __all__ = [
     "FAULT",
     "FAULTS",
     "HISTORY_SECONDS",
-    "INDEXED",
-    "INDEX_ENTRY",
+    "IN_FLIGHT",
     "LAST_AT",
+    "MARK_BYTES",
     "MINUTE_PERIODS",
     "NAME_BYTES",
+    "NEWEST",
+    "OLDEST",
     "OVERFLOW",
+    "PATH_BYTES",
     "PERIODS",
     "PERIOD_BYTES",
     "PERIOD_SECONDS",
@@ -39,9 +46,6 @@ __all__ = [
     "ROUTE_COUNT",
     "SECOND",
     "SECONDS",
-    "SLOT",
-    "SLOTS",
-    "SLOT_REST",
     "TALLY_HEAD",
     "TALLY_MINUTE",
     "TALLY_PERIOD",
@@ -63,7 +67,7 @@ __all__ = [
 ]
 
 _MAGIC: Final = b"splive\r\n"
-_VERSION: Final = 7
+_VERSION: Final = 8
 
 HISTORY_SECONDS: Final = 600
 """The length of the charts, and the time that files of dead workers are kept."""
@@ -85,12 +89,31 @@ BOUNDS: Final = tuple(2.0 ** (_LOWEST + n / _STEPS) for n in range(1, BUCKETS))
 QUANTILE_ERROR: Final = 2 ** (1 / (2 * _STEPS)) - 1
 """The largest error of a quantile, as a share of the true one: about 9 %."""
 
-SLOTS: Final = 64
-SLOT: Final = Struct("=dH2x20s224s")
-"""A request in flight: when it started (0 for none), status, method, path. The texts
-are cut, or end with null characters."""
-SLOT_REST: Final = Struct("=H2x20s224s")
-"""The part after its start."""
+IN_FLIGHT: Final = 64
+"""The number of requests in flight that have a cell."""
+CELLS: Final = 512 + IN_FLIGHT
+"""The number of cells: of requests in flight, and of those that closed last."""
+
+MARK_BYTES: Final = 8
+"""A mark tells what a cell has: 0 for nothing; when a request in flight started, as a
+float; the sequence number of a closed one, as an integer. It is written last, and
+cleared before the cell is written again: a cell whose mark is the same before and after
+it was read is whole."""
+OLDEST: Final = 1e9
+NEWEST: Final = 1e11
+"""When a request can have started: the integers that have the bytes of such a float are
+larger than any sequence number."""
+
+PATH_BYTES: Final = 224
+_HEAD_FORM: Final = f"dH2x20s{PATH_BYTES}s"
+_NUMBERS_FORM: Final = "qqdddddddIIIIIIII"
+CELL_HEAD: Final = Struct(f"={_HEAD_FORM}")
+"""What is written of a request when it is opened: when it started, status, method,
+path. The texts are cut, or end with null characters."""
+CELL_NUMBERS: Final = Struct(f"={_NUMBERS_FORM}")
+"""What is written when it has closed: the numbers of its record, the row of its route,
+and the place, length and Adler-32 checksum of its part of the ring."""
+CELL: Final = Struct(f"={_HEAD_FORM}{_NUMBERS_FORM}")
 
 SECOND: Final = Struct("=IIII")
 """The counts of a second: its number, requests, failed ones, aborted ones."""
@@ -102,12 +125,8 @@ NAME_BYTES: Final = 256
 TOTALS: Final = Struct("=QQQ")
 COUNTS: Final = Struct("=III")
 
-INDEXED: Final = 512
-"""The number of records that the index has."""
-INDEX_ENTRY: Final = Struct("=QdIII4x")
-"""A record in the index: sequence number, start of the request, place, length, and the
-Adler-32 checksum of the record that begins with the sequence number."""
-RING_BYTES: Final = 1 << 20
+RING_BYTES: Final = 3 << 18
+"""The room for what few requests have: events, and further texts."""
 
 _FIXED: Final = Struct("=8sIIIIIddI")
 LIVE_AT: Final = 64
@@ -142,7 +161,7 @@ TALLY_MINUTE: Final = MINUTE_PERIODS * TALLY_PERIOD.size
 TALLY_ROW_BYTES: Final = TALLY_HEAD.size + TALLY_TOTALS.size + TALLY_MINUTE
 TALLY_TOP: Final = Struct("=II")
 """The start of a table: how many of its rows are used, and how many units of work in
-flight have no slot."""
+flight have no cell."""
 _TALLY_BYTES: Final = TALLY_TOP.size + TALLY_ROWS * TALLY_ROW_BYTES
 
 QUEUES: Final = 8
@@ -181,7 +200,7 @@ class LiveFields(NamedTuple):
     aborted: int
     route_count: int
     overflow: int
-    """The number of requests in flight that have no slot."""
+    """The number of requests in flight that have no cell."""
     ended_at: float
     """The time when the worker has ended in order; 0 before."""
 
@@ -227,8 +246,9 @@ class Layout:
     """
 
     __slots__ = (
+        "cells",
         "faults",
-        "index",
+        "marks",
         "minute",
         "minute_bytes",
         "names",
@@ -239,15 +259,13 @@ class Layout:
         "rows",
         "seconds",
         "size",
-        "slots",
         "totals",
         "work",
     )
 
     def __init__(self, max_routes: int) -> None:
         self.rows = max_routes + 2
-        self.slots = _HEADER_BYTES
-        self.seconds = self.slots + SLOTS * SLOT.size
+        self.seconds = _HEADER_BYTES
         self.periods = self.seconds + SECONDS * SECOND.size
         self.names = self.periods + PERIODS * PERIOD_BYTES
         self.totals = self.names + self.rows * NAME_BYTES
@@ -258,8 +276,9 @@ class Layout:
         self.relay = self.work + _TALLY_BYTES
         self.queues = self.relay + _TALLY_BYTES
         self.faults = self.queues + QUEUES * QUEUE.size
-        self.index = self.faults + FAULTS * FAULT.size
-        self.ring = self.index + INDEXED * INDEX_ENTRY.size
+        self.marks = self.faults + FAULTS * FAULT.size
+        self.cells = self.marks + CELLS * MARK_BYTES
+        self.ring = self.cells + CELLS * CELL.size
         self.size = self.ring + RING_BYTES
 
 

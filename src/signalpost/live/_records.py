@@ -1,7 +1,6 @@
 """The written form of exchanges: numbers and texts at fixed places.
 
-Each text is printable. Line breaks separate the texts, and the null character means
-``None``.
+Each text is printable. Line breaks separate the texts, and an empty one means ``None``.
 """
 
 from __future__ import annotations
@@ -16,25 +15,26 @@ from typing import Any
 from typing import Final
 from typing import TypeAlias
 
+from ._layout import CELL_NUMBERS
+
 __all__ = [
     "EXCEPTION",
     "NOWHERE",
-    "NO_STATUS",
-    "NO_TEXT",
+    "NUMBERS_BYTES",
+    "PLACE_BYTES",
     "SIGNAL",
     "SQL",
     "TEMPLATE",
     "UNKNOWN",
-    "pack_head",
+    "cell_text",
+    "pack_numbers",
+    "pack_place",
     "packed",
     "packed_events",
     "unpacked",
+    "with_route",
 ]
 
-NO_TEXT: Final = "\0"
-"""A text that is ``None``."""
-
-NO_STATUS: Final = 0
 UNKNOWN: Final = float("nan")
 """Seconds that are not known."""
 
@@ -43,10 +43,18 @@ TEMPLATE: Final = 1
 SQL: Final = 2
 EXCEPTION: Final = 3
 
-_HEAD: Final = Struct("<IIIqqIIBddddddd")
-pack_head = _HEAD.pack
-"""Return the part before the texts: the length of the texts, that of the events, how
-many events are left out, and the numbers, as :func:`packed` takes them."""
+pack_numbers = CELL_NUMBERS.pack
+"""Return the numbers of a record: status, bytes; seconds of its statements, until the
+response, in all, until the headers, until the first byte, until ``request-started``,
+until ``request-finished``; 1 if it failed, how many events are left out, statements,
+the most of one; then four zeros, which are written later."""
+
+NUMBERS_BYTES: Final = CELL_NUMBERS.size
+_PLACE: Final = Struct("=III")
+PLACE_BYTES: Final = _PLACE.size
+pack_place = _PLACE.pack
+"""Return the last of these: place, length and checksum of what is in the ring."""
+
 NOWHERE: Final = 0xFFFF
 
 Event: TypeAlias = tuple[int, int, float, float | None, int | None, int | None, int]
@@ -54,24 +62,31 @@ Event: TypeAlias = tuple[int, int, float, float | None, int | None, int | None, 
 place, how often its statement came, whether it failed."""
 
 
-def packed(
-    text: bytes, events: bytes, left_out: int, numbers: tuple[Any, ...]
-) -> bytes:
-    """Return a record.
+def packed(texts: Iterable[str], events: bytes) -> bytes:
+    """Return what a record has beyond its cell.
 
-    :param text: Method, path, route, outcome, type of the exception, id, referrer and
-        fingerprint: a line each, in UTF-8.
-    :param events: The events, as of :func:`packed_events`. Those of the last two
-        numbers are not among them: nearly every exchange has both, and many have no
-        other.
-    :param left_out: How many events are left out.
-    :param numbers: Status, bytes, statements, the most of one, 1 if it failed; seconds
-        of its statements, until the response, in all, until the headers, until the
-        first byte, until ``request-started`` and until ``request-finished``.
-    :raises struct.error: If a number is none, or too large.
+    :param texts: Its route, if it has no row; its path, if the cell has only the
+        beginning; outcome, if it is not ``"complete"``; type of the exception, id,
+        referrer and fingerprint. A text that is not needed is empty.
+    :param events: The events, as of :func:`packed_events`. ``request-started`` and
+        ``request-finished`` are numbers of the record: nearly every exchange has both,
+        and many have no other.
     """
-    head = pack_head(len(text), len(events), left_out, *numbers)
-    return head + text + events
+    text = "\n".join(texts).encode()
+    return _LENGTH.pack(len(text)) + text + events
+
+
+def with_route(extra: bytes, route: str | None) -> bytes:
+    """Return the bytes that :func:`packed` returns, with a route.
+
+    :param extra: These without a route, or none.
+    """
+    if not extra:
+        return packed((route or "", *[""] * 6), b"")
+    (length,) = _LENGTH.unpack_from(extra)
+    texts = extra[_LENGTH.size : _LENGTH.size + length].decode().split("\n")
+    texts[0] = route or ""
+    return packed(texts, extra[_LENGTH.size + length :])
 
 
 def packed_events(
@@ -91,6 +106,8 @@ def packed_events(
     return form(len(text), len(times), len(fields) // _FIELDS, *times, *fields) + text
 
 
+_LENGTH: Final = Struct("<I")
+_NO_TEXTS: Final = [None] * 7
 _FIELDS: Final = 6
 _COUNTS: Final = Struct("<IHH")
 
@@ -106,7 +123,9 @@ def _events_struct(texts: int, events: int) -> Struct:
     return Struct(f"<IHH{texts}I{'BBHddH' * events}")
 
 
-def unpacked(data: bytes, *, with_events: bool) -> list[Any]:
+def unpacked(
+    cell: tuple[Any, ...], extra: bytes, route: str | None, *, with_events: bool
+) -> list[Any]:
     """Return the exchange of a record.
 
     That is its method, path, route, status, outcome, response time, duration, bytes,
@@ -115,36 +134,48 @@ def unpacked(data: bytes, *, with_events: bool) -> list[Any]:
     referrer, the fingerprint of its failure, the texts of its events, these, and how
     many are left out.
 
+    :param cell: The values of its cell.
+    :param extra: Its part of the ring; empty if it has none.
+    :param route: The name of its row.
     :param with_events: Whether it is read beyond its id.
     :raises ValueError: If it is not a record.
     """
+    _, _, method, path, status, size, sql, response, whole, headers, first, *more = cell
+    began, finished, failed, left_out, count, most, *_ = more
+    texts: Sequence[str | None] = _NO_TEXTS
+    events = b""
     try:
-        length, more, left_out, status, size, count, most, failed, *seconds = (
-            _HEAD.unpack_from(data)
-        )
-        at = _HEAD.size + length
-        texts = _texts(data[_HEAD.size : at])
-        method, path, route, outcome, exception, request_id, *others = texts
+        if extra:
+            (length,) = _LENGTH.unpack_from(extra)
+            at = _LENGTH.size + length
+            texts, events = _texts(extra[_LENGTH.size : at]), extra[at:]
+        own_route, long_path, outcome, exception, request_id, *others = texts
         row = [
-            *(method, path, route, None if status == NO_STATUS else status, outcome),
-            *(_seconds(seconds[1]), _seconds(seconds[2]), size, count),
-            *(_seconds(seconds[0]) or 0.0, most, bool(failed), exception, request_id),
+            cell_text(method),
+            cell_text(path) if long_path is None else long_path,
+            route if own_route is None else own_route,
+            *(status or None, outcome or "complete"),
+            *(_seconds(response), _seconds(whole), size, count),
+            *(_seconds(sql) or 0.0, most, bool(failed), exception, request_id),
         ]
         if not with_events:
             return row
-        names, rows = _unpacked_events(data[at : at + more]) if more else ([], [])
+        referrer, fingerprint = others
+        names, rows = _unpacked_events(events) if events else ([], [])
     except (struct.error, IndexError) as error:
         raise ValueError("it is not a record") from error
-    headers, first_byte, *moments = seconds[3:]
-    _add_moments(names, rows, moments)
-    referrer, fingerprint = others
-    times = _seconds(headers), _seconds(first_byte)
+    _add_moments(names, rows, (began, finished))
+    times = _seconds(headers), _seconds(first)
     return [*row, *times, referrer, fingerprint, names, rows, left_out]
 
 
+def cell_text(data: bytes) -> str:
+    """Return a text of a cell. It may have been cut in the middle of a character."""
+    return data.rstrip(b"\0").decode("utf-8", "ignore")
+
+
 def _texts(data: bytes) -> list[str | None]:
-    texts = data.decode().split("\n")
-    return [None if one == NO_TEXT else one for one in texts]
+    return [one or None for one in data.decode().split("\n")]
 
 
 def _seconds(value: float) -> float | None:

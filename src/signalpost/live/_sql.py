@@ -72,6 +72,7 @@ class SqlReceivers:
         if trace is None:
             return
         shape = shape_of(statement, sender)
+        details = trace.details or trace.detailed()
         if self._has_waterfall:
             # As trace.takes_one(), but without a call for each statement.
             if trace.room > 0:
@@ -80,15 +81,15 @@ class SqlReceivers:
                 # The frames above are the engine's, and each takes time.
                 place = location_of(sys._getframe(3))  # inspect reads files
                 event = SQL, shape, at, duration_seconds, place, is_failed
-                trace.events.append(event)
+                details.events.append(event)
             else:
-                trace.left_out += 1
+                details.left_out += 1
         # SQLAlchemy splits an INSERT of many rows, which the application sent once.
         if not is_further_part.get():
-            statements = trace.statements
+            statements = details.statements
             statements.append((shape, duration_seconds, is_failed))
             if len(statements) >= _MOST_NOTED:
-                trace.count_statements()
+                details.count_statements()
 
     def failed(
         self,

@@ -162,7 +162,7 @@ class Tallies:
         return row
 
     def add_overflow(self, more: int) -> None:
-        """Count units of work in flight that have no slot, or no longer."""
+        """Count units of work in flight that have no cell, or no longer."""
         self._overflow += more
         self._write_top()
 
@@ -232,7 +232,7 @@ def used_in(data: bytes) -> int:
 
 
 def overflow_in(data: bytes) -> int:
-    """Return how many units of work in flight have no slot."""
+    """Return how many units of work in flight have no cell."""
     overflow: int = TALLY_TOP.unpack_from(data)[1]
     return overflow
 

@@ -63,7 +63,6 @@ class Tops:
         self._failures: dict[str, _Seen] = {}
         self._failures_left_out = 0
         self._referrers = ReferrerCounter(max_referrers=_MOST_REFERRERS)
-        self.no_referrer = 0
         self.have_failures_changed = False
 
     def count_referrer(self, exchange: Exchange) -> None:
@@ -94,8 +93,11 @@ class Tops:
         seen.last_at = now
         self.have_failures_changed = True
 
-    def encoded(self, signals: Mapping[str, Any], now: float) -> bytes:
-        """Return the bytes of all lists other than the failures."""
+    def encoded(self, signals: Mapping[str, Any], now: float, requests: int) -> bytes:
+        """Return the bytes of all lists other than the failures.
+
+        :param requests: How many requests have closed.
+        """
         statements = self.statements
         counted = statements.counted().items()
         rows = sorted(counted, key=lambda row: row[1][1], reverse=True)
@@ -104,6 +106,8 @@ class Tops:
             for shape, row in rows[:MOST_STATEMENTS]
         ]
         totals = self._referrers.totals()
+        # Those that are closing now are not among the requests.
+        others = max(0, requests - totals.requests)
         top = self._referrers.top(_MOST_REFERRERS)
         referrers = [
             [fit(row.referrer, _LONGEST_REFERRER), row.count, row.at_most_too_high]
@@ -116,8 +120,8 @@ class Tops:
             "referrers": referrers,
             "referrers_left_out": len(top) - len(referrers),
             "referrers_totals": [
-                totals.requests + self.no_referrer,
-                totals.none + self.no_referrer,
+                totals.requests + others,
+                totals.none + others,
                 totals.own,
             ],
             "signals": signals,

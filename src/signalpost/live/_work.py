@@ -9,7 +9,7 @@ from .._engine.signal import NamedSignal
 from ..lifecycle import work_finished
 from ..lifecycle import work_started
 from ..work import Work
-from ._events import record_of
+from ._events import record
 from ._failures import failure_of
 from ._failures import traceback_text
 from ._records import EXCEPTION
@@ -52,7 +52,7 @@ class WorkReceivers:
         """Write that it is in flight."""
         name = fit(exchange.name, LONGEST_ROUTE)
         trace = self._writer.open_work(exchange.started_at, name)
-        trace.route = name
+        trace.route, trace.response_seconds = name, None
         exchange.state[self._recorder] = trace
 
     def finished(self, sender: object, *, exchange: Work) -> None:
@@ -67,9 +67,10 @@ class WorkReceivers:
         traceback = None
         if trace.is_failed and exception is not None:
             traceback = self._note_failure(trace, exchange, exception)
-        if trace.statements or trace.shapes is not None:
-            trace.sum_statements()
-        trace.record = record_of(exchange, trace, None)
+        details = trace.details
+        if details is not None and (details.statements or details.shapes is not None):
+            details.sum_statements()
+        record(exchange, trace, None)
         self._writer.close_work(trace, exchange.duration_seconds or 0.0, traceback)
 
     def _note_failure(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator
+from collections.abc import Sequence
+from itertools import compress
+from struct import Struct
 from sys import byteorder
 from typing import Any
 from typing import Final
@@ -14,44 +17,45 @@ from ..receivers.own_files import is_held
 from ..receivers.own_files import opened
 from ..receivers.own_folder import OwnFolder
 from ._folder import check_file
-from ._layout import INDEX_ENTRY
-from ._layout import INDEXED
+from ._layout import CELL
+from ._layout import CELL_HEAD
+from ._layout import CELLS
 from ._layout import Layout
 from ._layout import live_fields
 from ._layout import LiveFields
+from ._layout import MARK_BYTES
 from ._layout import NAME_BYTES
+from ._layout import NEWEST
+from ._layout import OLDEST
 from ._layout import RING_BYTES
-from ._layout import SLOT
-from ._layout import SLOTS
 from ._layout import Start
 from ._layout import start_of
 from ._layout import TALLY_ROW_BYTES
 from ._layout import TALLY_TOP
 from ._layout import TOTALS
+from ._records import cell_text
 from ._records import unpacked
 from ._tallies import overflow_in
 from ._tallies import used_in
 
-__all__ = ["Entry", "Slot", "Worker"]
+__all__ = ["Entry", "InFlight", "Worker"]
 
 _WINDOW_BYTES: Final = 1 << 15
-# When a request can have started: a slot that is damaged may have any number.
-_OLDEST: Final = 1e9
-_NEWEST: Final = 1e11
+_marks_of: Final = Struct(f"={CELLS}Q").unpack
+_begin_of: Final = Struct("=d").unpack_from
+_HIGHEST_BYTE: Final = MARK_BYTES - 1 if byteorder == "little" else 0
 
 
 class Entry(NamedTuple):
-    """An entry of a worker's index for one record. Entries sort by their time."""
+    """A request that has closed. Entries sort by their time."""
 
     at: float
     sequence: int
-    offset: int
-    length: int
-    checksum: int
+    cell: bytes
     worker: Worker
 
 
-class Slot(NamedTuple):
+class InFlight(NamedTuple):
     """A request in flight. Its texts are decoded when they are read."""
 
     started_at: float
@@ -68,12 +72,12 @@ class Slot(NamedTuple):
     @property
     def method(self) -> str:
         """The method, or that of work."""
-        return _text(self.method_bytes)
+        return cell_text(self.method_bytes)
 
     @property
     def path(self) -> str:
         """The path, as far as it is recorded."""
-        return _text(self.path_bytes)
+        return cell_text(self.path_bytes)
 
 
 class Worker:
@@ -87,12 +91,14 @@ class Worker:
 
     __slots__ = (
         "_descriptor",
-        "_index",
+        "_marks",
+        "_names",
         "_window",
         "data",
         "in_flight",
         "is_alive",
         "is_new",
+        "last",
         "layout",
         "live",
         "name",
@@ -110,10 +116,12 @@ class Worker:
     """The table of events, as far as it is used."""
     queues: bytes
     """The queues of relays, and their failures."""
-    in_flight: tuple[Slot, ...]
-    """The requests in flight that have slots."""
+    in_flight: tuple[InFlight, ...]
+    """The requests in flight that have cells."""
     live: LiveFields
     """The fields that change with each request."""
+    last: int
+    """The number of the last record."""
 
     def __init__(self, folder: OwnFolder, name: str) -> None:
         self.name = name.removesuffix(".live")
@@ -140,14 +148,19 @@ class Worker:
                 f"it has {found.st_size} bytes, and must have {layout.size}"
             )
         self.data = self._part(0, layout.names)
-        # After the counts, so that it has each record that is counted.
-        self._index = self._part(layout.index, layout.ring)
+        # After the counts, so that they have each record that is counted.
+        self._marks = self._read_marks()
+        self._names = b""
         self.live = live_fields(self.data)
         if not 2 <= self.live.route_count <= layout.rows:
             raise ValueError("its counts are damaged")
-        self.in_flight = self._slots()
+        self.last = self.live.records
+        # It may have been killed before it could count what had closed.
+        if not self.is_alive and self.last + 1 in _marks_of(self._marks):
+            self.last += 1
+        self.in_flight = self._in_flight()
         self.work, self.relay = map(self._table, (layout.work, layout.relay))
-        self.queues = self._part(layout.queues, layout.index)
+        self.queues = self._part(layout.queues, layout.marks)
 
     def _part(self, begin: int, end: int) -> bytes:
         data = os.pread(self._descriptor, end - begin, begin)
@@ -202,53 +215,96 @@ class Worker:
 
     @property
     def work_overflow(self) -> int:
-        """Return how many units of work in flight have no slot."""
+        """Return how many units of work in flight have no cell."""
         return overflow_in(self.work)
 
-    def _slots(self) -> tuple[Slot, ...]:
-        begin = self.layout.slots
-        data = self.data[begin : begin + SLOTS * SLOT.size]
-        return tuple(
-            [
-                Slot._make(one)
-                for one in SLOT.iter_unpack(data)
-                if _OLDEST < one[0] < _NEWEST
-            ]
-        )
+    def _read_marks(self) -> bytes:
+        return self._part(self.layout.marks, self.layout.cells)
+
+    def _in_flight(self) -> tuple[InFlight, ...]:
+        # That byte of a time is not zero, and that of a sequence number is.
+        cells = [*compress(range(CELLS), self._marks[_HIGHEST_BYTE::MARK_BYTES])]
+        found = [
+            InFlight._make(CELL_HEAD.unpack_from(cell))
+            for _, cell in self._whole(cells)
+        ]
+        return tuple([one for one in found if OLDEST < one.started_at < NEWEST])
+
+    def _whole(self, cells: Sequence[int]) -> list[tuple[int, bytes]]:
+        """Return cells by their numbers, without those that are written meanwhile.
+
+        :param cells: Their numbers, ascending.
+        """
+        if not cells:
+            return []
+        first, last, size = cells[0], cells[-1], CELL.size
+        if last - first < 4 * len(cells):
+            data = self._cells(first, last + 1)
+            found = [data[(n - first) * size : (n - first + 1) * size] for n in cells]
+        else:
+            found = [self._cells(n, n + 1) for n in cells]
+        before, after = self._marks, self._read_marks()
+        pairs = [*zip(cells, found, strict=True)]
+        if before == after:
+            return pairs
+        earlier, later = _marks_of(before), _marks_of(after)
+        return [(n, cell) for n, cell in pairs if earlier[n] == later[n]]
+
+    def _cells(self, first: int, end: int) -> bytes:
+        at = self.layout.cells
+        return self._part(at + first * CELL.size, at + end * CELL.size)
 
     def routes(self) -> tuple[str, ...]:
         """Return the names of the rows that are used."""
-        size = self.live.route_count * NAME_BYTES
-        data = self._later(self.layout.names, size)
-        return tuple(
-            _name(data[at : at + NAME_BYTES]) for at in range(0, size, NAME_BYTES)
-        )
+        data = self._read_names()
+        places = range(0, len(data), NAME_BYTES)
+        return tuple([_name(data[at : at + NAME_BYTES]) for at in places])
+
+    def _read_names(self) -> bytes:
+        return self._later(self.layout.names, self.live.route_count * NAME_BYTES)
 
     def entries(self, after: int = 0) -> Iterator[Entry]:
-        """Yield the records that the index has.
+        """Yield the requests that have closed and that are still in the file.
 
-        :param after: Only those with a higher number.
+        :param after: Only those whose number is higher.
         """
-        last, index = self.live.records, self._index
-        unpack_from = INDEX_ENTRY.unpack_from
-        for number in range(max(after, last - INDEXED) + 1, last + 1):
-            place = number % INDEXED * INDEX_ENTRY.size
-            sequence, at, offset, length, checksum = unpack_from(index, place)
-            if sequence == number and offset + length <= RING_BYTES:
-                yield Entry(at, sequence, offset, length, checksum, self)
+        last = self.last
+        if after >= last:
+            return
+        marks = _marks_of(self._marks)
+        cells = [number for number, mark in enumerate(marks) if after < mark <= last]
+        for number, cell in self._whole(cells):
+            (at,) = _begin_of(cell)
+            # It may be damaged; NaN, too, is left out.
+            if OLDEST < at < NEWEST:
+                yield Entry(at, marks[number], cell, self)
 
     def record(self, entry: Entry, *, with_events: bool = False) -> list[Any] | None:
         """Return the fields of a record; ``None`` if it was overwritten meanwhile.
 
         :param with_events: Whether the events follow the fields.
         """
-        data = self._record_bytes(entry.offset, entry.length)
-        if zlib.adler32(data, entry.sequence & 0xFFFFFFFF) != entry.checksum:
-            return None
+        *_, row, at, length, check = cell = CELL.unpack(entry.cell)
+        extra = b""
+        if length:
+            if at + length > RING_BYTES:
+                return None
+            extra = self._record_bytes(at, length)
+            if zlib.adler32(extra, entry.sequence & 0xFFFFFFFF) != check:
+                return None
         try:
-            return unpacked(data, with_events=with_events)
+            return unpacked(cell, extra, self._route(row), with_events=with_events)
         except ValueError:
             return None
+
+    def _route(self, row: int) -> str | None:
+        """Return the name of a row; ``None`` for that of unmatched requests."""
+        if not row:
+            return None
+        if not self._names:
+            self._names = self._read_names()
+        at = row * NAME_BYTES
+        return _name(self._names[at : at + NAME_BYTES])
 
     def _record_bytes(self, offset: int, length: int) -> bytes:
         begin, window = self._window
@@ -263,9 +319,4 @@ class Worker:
 
 def _name(data: bytes) -> str:
     length = int.from_bytes(data[:2], byteorder)
-    return _text(data[2 : 2 + min(length, NAME_BYTES - 2)])
-
-
-def _text(data: bytes) -> str:
-    # The writer may have cut a text in the middle of a character.
-    return data.rstrip(b"\0").decode("utf-8", "ignore")
+    return cell_text(data[2 : 2 + min(length, NAME_BYTES - 2)])

@@ -21,6 +21,7 @@ from .._relaying import close_relays
 from ..receivers.lines import single_line
 from ..receivers.own_folder import OwnFolder
 from ..work import METHOD as WORK
+from ._events import Details
 from ._events import Trace
 from ._file import WorkerFile
 from ._relay_file import write_queues
@@ -41,6 +42,7 @@ _AGAIN_SECONDS: Final = 30.0
 # To make a file or write lists takes milliseconds. On a disk that hangs it may take
 # seconds, and more requests come meanwhile.
 _MOST_PENDING: Final = 100_000
+_MOST_LATE: Final = 32
 _MOST_RECORDS: Final = 512
 
 # The kinds of entries that wait to be written.
@@ -104,19 +106,23 @@ class Writer:
             self._drain()
             file = self._file
             if file is None:
-                return Trace(None, -1, path, started_at)
-        slot = file.open_slot(started_at, method, path)
-        if slot < 0:
+                return Trace(None, None, method, path, started_at)
+        cell = file.open_cell(started_at, method, path)
+        if cell is None:
             self._pending.append((_OPENED, started_at, 1))
             self._drain()
-        return Trace(file, slot, path, started_at)
+        return Trace(file, cell, method, path, started_at)
 
     def close(self, trace: Trace) -> None:
         """Write that a request has closed."""
         file, lock = trace.file, self._lock
         # Nearly always no other thread writes: then nothing has to wait in the queue.
-        # By a name, the argument of acquire() would take longer.
-        if file is None or self._pending or not lock.acquire(False):  # noqa: FBT003
+        if (
+            file is None
+            or trace.cell is None
+            or self._pending
+            or not lock.acquire(False)  # noqa: FBT003  # a name takes longer
+        ):
             self._close_later(trace)
             return
         try:
@@ -125,9 +131,15 @@ class Writer:
                 return
             self._is_busy = True
             try:
-                self._write_closed(file, trace)
-                if trace.slot >= 0:
-                    file.close_slot(trace.slot)
+                details = trace.details
+                if details is not None:
+                    self._note_statements(details)
+                now = file.close(trace)
+                # As _write_tops_if_due(), but without a call.
+                if self._tops_at - _AGAIN_SECONDS <= now < self._tops_at:
+                    self._has_new_lists = True
+                else:
+                    self._write_tops(file, now)
             finally:
                 self._is_busy = False
         finally:
@@ -140,13 +152,22 @@ class Writer:
         # The parent process still has the request, and counts it.
         if file is not None and not file.is_open and file.pid != os.getpid():
             return
-        # The file is full; the request itself is still counted.
-        if len(self._pending) > _MOST_RECORDS:
-            trace.record = b""
+        self._let_go_if_late(trace)
         self._pending.append((_CLOSED, trace, None))
         self._drain()
-        if file is not None and trace.slot >= 0 and file.is_open:
-            file.close_slot(trace.slot)
+
+    def _let_go_if_late(self, trace: Trace) -> None:
+        """Release the cell of a request that closes if many wait to be written.
+
+        Then the disk hangs, and the page would show it as in flight until that is over.
+        """
+        waiting, file, cell = len(self._pending), trace.file, trace.cell
+        if waiting > _MOST_LATE and cell and file and file.is_open:
+            trace.file = trace.cell = None
+            file.release(cell)
+        if waiting > _MOST_RECORDS:
+            # It is still counted.
+            trace.record = trace.extra = b""
 
     def fail(self, failure: Failure, traceback: str | None) -> None:
         """Count a failure."""
@@ -168,11 +189,11 @@ class Writer:
             self.begin()
         file = self._file
         if file is None:
-            return Trace(None, -1, name, started_at)
-        slot = file.open_slot(started_at, WORK, name)
-        if slot < 0:
+            return Trace(None, None, WORK, name, started_at)
+        cell = file.open_cell(started_at, WORK, name)
+        if cell is None:
             self.note(_add_overflow, 1)
-        return Trace(file, slot, name, started_at)
+        return Trace(file, cell, WORK, name, started_at)
 
     def close_work(self, trace: Trace, seconds: float, traceback: str | None) -> None:
         """Write that a unit of work has ended, with its exception.
@@ -183,12 +204,9 @@ class Writer:
         # As for a request: the parent process still has it.
         if file is not None and not file.is_open and file.pid != os.getpid():
             return
-        if len(self._pending) > _MOST_RECORDS:
-            trace.record = b""
+        self._let_go_if_late(trace)
         self._pending.append((_WORKED, trace, (seconds, traceback)))
         self._drain()
-        if file is not None and trace.slot >= 0 and file.is_open:
-            file.close_slot(trace.slot)
 
     def note(self, function: Callable[..., None], *arguments: Any) -> None:
         """Call a function with the file of this process, the time and arguments."""
@@ -294,24 +312,23 @@ class Writer:
             self._write_tops(file, now)
 
     def _write_closed(self, file: WorkerFile, trace: Trace) -> None:
-        if trace.times is not None:
-            self._note_statements(trace)
-        if not trace.has_referrer:
-            self.tops.no_referrer += 1
-        now = file.close(trace, trace.slot < 0 and trace.file is file)
-        # As _write_tops_if_due(), but without a call.
-        if self._tops_at - _AGAIN_SECONDS <= now < self._tops_at:
-            self._has_new_lists = True
-        else:
-            self._write_tops(file, now)
+        if trace.file is not file:
+            trace.cell = None  # it is in another file
+        elif trace.cell is None:
+            file.touch(time.time(), -1)
+        if trace.details is not None:
+            self._note_statements(trace.details)
+        self._write_tops_if_due(file, file.close(trace))
 
-    def _note_statements(self, trace: Trace) -> None:
-        if trace.shapes is not None:
-            self.tops.statements.add(trace.shapes)
-        elif trace.statements:
+    def _note_statements(self, details: Details) -> None:
+        if details.times is None:
+            return
+        if details.shapes is not None:
+            self.tops.statements.add(details.shapes)
+        elif details.statements:
             # A later receiver may execute some, too, which are not counted.
-            executed, trace.statements = trace.statements, []
-            times = trace.times
+            executed, details.statements = details.statements, []
+            times = details.times
             repeated = times if times and len(times) < len(executed) else {}
             self.tops.statements.note(executed, repeated)
 
@@ -328,10 +345,13 @@ class Writer:
             self.tops.statements.note([(first, *second)], {})
             return True
         seconds, traceback = second
-        if first.failure is not None:
-            self.tops.add_failure(first.failure, traceback)
-        self._note_statements(first)
-        if first.slot < 0 and first.file is file:
+        if first.details is not None:
+            if first.details.failure is not None:
+                self.tops.add_failure(first.details.failure, traceback)
+            self._note_statements(first.details)
+        if first.file is not file:
+            first.cell = None  # it is in another file
+        elif first.cell is None:
             file.work.add_overflow(-1)
         file.close_work(first, seconds)
         # A process may be made for one unit of work, and end without a function of
@@ -351,7 +371,7 @@ class Writer:
             write_queues(file.queues, now)
         try:
             signals = connected(self._deliveries)
-            file.write_list("tops", self.tops.encoded(signals, now))
+            file.write_list("tops", self.tops.encoded(signals, now, file.requests))
             if self.tops.have_failures_changed:
                 self.tops.have_failures_changed = False
                 file.write_list("failures", self.tops.encoded_failures(now))

@@ -331,7 +331,7 @@ def _exchanges(workers: Sequence[Worker], cursor: _Cursor | None) -> dict[str, A
     seen = {} if cursor is None else cursor.seen
     known = [(one, seen.get(one.name, 0)) for one in workers]
     exchanges = newest(known)
-    recorded = sum(max(0, one.live.records - after) for one, after in known)
+    recorded = sum(max(0, one.last - after) for one, after in known)
     left_out = max(0, recorded - len(exchanges))
     return {"exchanges": tuple(exchanges), "exchanges_left_out": left_out}
 
@@ -385,7 +385,7 @@ def _seen(files: _Files, cursor: _Cursor | None) -> dict[str, int]:
     """
     known = {} if cursor is None else cursor.seen
     others = {name: known[name] for name in files.others if name in known}
-    return others | {one.name: one.live.records for one in files.workers}
+    return others | {one.name: one.last for one in files.workers}
 
 
 def _cursor_text(second: int, lists: Lists, seen: Mapping[str, int]) -> str:
@@ -440,30 +440,30 @@ def _requests_in_flight(worker: Worker) -> int:
 def _in_flight(workers: Sequence[Worker], now: float) -> list[InFlightRow]:
     """Return requests in flight, the longest first; those of dead workers last."""
     found = [
-        (not worker.is_alive, slot.started_at, slot, worker)
+        (not worker.is_alive, one.started_at, one, worker)
         for worker in workers
-        for slot in worker.in_flight
+        for one in worker.in_flight
     ]
     found.sort(key=itemgetter(0, 1))
     return [
         InFlightRow(
             worker.name,
             worker.start.pid,
-            slot.method,
-            slot.path,
-            slot.started_at,
-            None if is_dead else max(0.0, round(now - slot.started_at, 3)),
-            slot.status,
+            one.method,
+            one.path,
+            one.started_at,
+            None if is_dead else max(0.0, round(now - one.started_at, 3)),
+            one.status,
             is_dead,
         )
-        for is_dead, _, slot, worker in found[:_MOST_IN_FLIGHT]
+        for is_dead, _, one, worker in found[:_MOST_IN_FLIGHT]
     ]
 
 
 def _worker_row(
     worker: Worker, requests_per_second: float, beside: Beside
 ) -> WorkerRow:
-    live, slots = worker.live, worker.in_flight
+    live = worker.live
     in_flight = _count_in_flight(worker)
     return WorkerRow(
         worker.name,
@@ -472,7 +472,7 @@ def _worker_row(
         worker.is_alive and in_flight > 0,
         in_flight,
         worker.start.started_at,
-        max([live.last_at, *(one.started_at for one in slots)]),
+        max([live.last_at, *(one.started_at for one in worker.in_flight)]),
         live.requests,
         live.failed,
         live.aborted,

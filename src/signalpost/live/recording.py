@@ -38,8 +38,7 @@ from ..receivers.response_times import response_times
 from ..wsgi.finding import sender_of
 from ..wsgi.mount import Mount
 from ._events import number_of
-from ._events import record_of
-from ._events import referrer_text
+from ._events import record
 from ._events import Trace
 from ._failures import failed_response
 from ._failures import failure_of
@@ -78,7 +77,7 @@ class LiveRecorder:
     :class:`~signalpost.live.LivePage` and ``flask signalpost live`` show the records of
     all processes of one machine.
 
-    The first request of a process creates a file of about 1.7 MB, which does not grow,
+    The first request of a process creates a file of about 1.6 MB, which does not grow,
     in a folder that only this user can enter. Further files have the lists of
     statements, failures and referrers; they are written when requests close, once a
     second, and after a rest for each of ten in a row. There is no thread, no socket and
@@ -275,8 +274,13 @@ class LiveRecorder:
 
     def opened(self, sender: object, *, exchange: Exchange) -> None:
         """Write that a request is in flight."""
-        writer, path = self._writer, exchange.script_name + exchange.path
-        if writer is None or self._is_left_out(exchange, path):
+        writer, matches = self._writer, self._matches
+        path = exchange.script_name + exchange.path
+        if (
+            writer is None
+            or (matches is not None and matches(path))
+            or (self._path is not None and self._is_of_page(exchange))
+        ):
             return
         # Nearly every path is so, and a call would take longer.
         if len(path) > LONGEST_PATH or not path.isprintable():
@@ -297,7 +301,7 @@ class LiveRecorder:
         if trace.request_started is not UNKNOWN:
             trace.add(SIGNAL, "request-started", perf_counter())
         elif trace.takes_one():
-            trace.request_started = perf_counter()
+            trace.request_started = perf_counter() - exchange.start
 
     def finished(self, sender: object, *, response: Any, exchange: Exchange) -> None:
         """Keep when the response was ready, and write its status."""
@@ -307,10 +311,10 @@ class LiveRecorder:
         if trace.request_finished is not UNKNOWN:
             trace.add(SIGNAL, "request-finished", perf_counter())
         elif trace.takes_one():
-            trace.request_finished = perf_counter()
+            trace.request_finished = perf_counter() - exchange.start
         status = number_of(getattr(response, "status_code", None))
-        if status is not None and trace.slot >= 0 and trace.file is not None:
-            trace.file.set_status(trace.slot, status)
+        if status is not None and trace.cell is not None and trace.file is not None:
+            trace.file.set_status(trace.cell, status)
 
     def rendering(self, sender: object) -> None:
         """Keep when a template begins."""
@@ -330,7 +334,7 @@ class LiveRecorder:
         if trace is not None and trace.takes_one():
             place = location_of(sys._getframe(1))  # inspect reads files
             event = SIGNAL, "message-flashed", perf_counter(), None, place, False
-            trace.events.append(event)
+            trace.detailed().events.append(event)
 
     def failed(
         self,
@@ -375,22 +379,25 @@ class LiveRecorder:
         trace.response_seconds = response_times(exchange)[0]
         trace.route = known_fit(exchange.route)
         if exchange._referrer is not None:
-            trace.has_referrer = True
-            trace.referrer = referrer_text(exchange.referrer)
+            trace.refer(exchange.referrer)
             writer.tops.count_referrer(exchange)
-        if trace.statements or trace.shapes is not None:
-            trace.sum_statements()
-        trace.record = record_of(exchange, trace, status)
+        details = trace.details
+        if details is not None and (details.statements or details.shapes is not None):
+            details.sum_statements()
+        record(exchange, trace, status)
         writer.close(trace)
 
     def _late_trace(self, exchange: Exchange) -> Trace | None:
         """Return a trace of an exchange that was opened before this was connected."""
         path, started_at = exchange.script_name + exchange.path, exchange.started_at
-        if self._is_left_out(exchange, path):
+        is_excluded = self._matches is not None and self._matches(path)
+        if is_excluded or self._is_of_page(exchange):
             return None
         # A receiver may have set any value.
         is_time = type(started_at) is float
-        return Trace(None, -1, fit(path), started_at if is_time else time())
+        method = fit_or_none(exchange.method, 20) or ""
+        at = started_at if is_time else time()
+        return Trace(None, None, method, fit(path), at)
 
     def _note_outcome(
         self, writer: Writer, trace: Trace, status: int | None, exchange: Exchange
@@ -399,7 +406,9 @@ class LiveRecorder:
         outcome, has_failed = exchange.outcome, status is not None and status >= 500
         if outcome == "error" or has_failed:
             trace.is_failed = True
-            if trace.failure is None and status is not None and has_failed:
+            details = trace.details
+            is_new = details is None or details.failure is None
+            if is_new and status is not None and has_failed:
                 failure = failed_response(status, exchange)
                 trace.fail(failure)
                 writer.fail(failure, None)
@@ -427,13 +436,9 @@ class LiveRecorder:
     def _page(self, folder: str | os.PathLike[str]) -> LivePage:
         return LivePage(None, path=self._path or "", folder=folder, **self._access)
 
-    def _is_left_out(self, exchange: Exchange, path: str) -> bool:
-        """Return whether an exchange is not recorded.
-
-        :param path: Its path from the root; that of the page is from the mount point.
-        """
-        if self._matches is not None and self._matches(path):
-            return True
+    def _is_of_page(self, exchange: Exchange) -> bool:
+        """Return whether a request is one of the page itself."""
+        # Its path is from the mount point, and so is the page's.
         page = self._path
         return page is not None and f"{exchange.path}/".startswith(f"{page}/")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from collections.abc import Collection
+from operator import methodcaller
 from reprlib import repr as short_repr
 from typing import Final
 from typing import Literal
@@ -104,7 +105,7 @@ def path_matcher_of(patterns: Collection[str]) -> Callable[[str], object] | None
     if all(one.endswith("/**") and one.count("*") == 2 for one in found):
         # Faster than a regular expression.
         prefixes = tuple(one.removesuffix("**") for one in found)
-        return lambda path: path.startswith(prefixes)
+        return methodcaller("startswith", prefixes)
     return re.compile("|".join(expressions), re.DOTALL).fullmatch
 
 

@@ -50,6 +50,8 @@ class Closed:
         "started_at",
     )
 
+    route: str | None
+    """Of any length; it need not be printable."""
     cell: Cell | None
     """The cell that it has in the file since it was opened."""
     record: bytes
@@ -61,7 +63,7 @@ class Closed:
         self.cell = None
         self.started_at = 0.0
         self.method = self.path = ""
-        self.route: str | None = None
+        self.route = None
         self.is_failed = self.is_aborted = False
         self.response_seconds: float | None = None
         self.record = bytes(NUMBERS_BYTES)

@@ -61,6 +61,7 @@ from ._tallies import Tallies
 from ._tallies import WORK_ABORTED
 from ._tallies import WORK_DONE
 from ._tallies import WORK_FAILED
+from ._text import known_fit
 
 __all__ = ["WorkerFile"]
 
@@ -304,7 +305,8 @@ class WorkerFile:
 
     def _row_in(self, second: _Second, route: str | None) -> _Row:
         """Return where a route is counted in a second's period."""
-        row = self._rows.get(route) or self._row_of(route)
+        text = known_fit(route)
+        row = self._rows.get(text) or self._row_of(text)
         if row.tick != second.period:
             self._begin_row(row, second.period)
         if row is not self._other:
@@ -366,7 +368,7 @@ class WorkerFile:
     def _add_extra(self, closed: Closed, cell: Cell, row: _Row) -> None:
         extra = closed.extra
         if row is self._other:
-            extra = with_route(extra, closed.route)
+            extra = with_route(extra, known_fit(closed.route))
         at, length = self._ring_at, len(extra)
         if at + length > RING_BYTES:
             at = 0

@@ -377,7 +377,9 @@ class LiveRecorder:
         if exchange.outcome != "complete" or (status is not None and status >= 500):
             self._note_outcome(writer, trace, status, exchange)
         trace.response_seconds = response_times(exchange)[0]
-        trace.route = known_fit(exchange.route)
+        route = exchange.route
+        # Where most routes are counted is known, so they need not be made fit for it.
+        trace.route = route if type(route) is str else known_fit(route)
         if exchange._referrer is not None:
             trace.refer(exchange.referrer)
             writer.tops.count_referrer(exchange)

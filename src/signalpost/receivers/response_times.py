@@ -46,7 +46,8 @@ def response_times(exchange: Exchange) -> tuple[float | None, float | None]:
         whole, started = exchange.duration_seconds, exchange.seconds_to_headers
         environ = exchange._environ
         if (
-            type(whole) is float is type(started)
+            type(whole) is float
+            and started is not None
             and whole - started < STREAMED_SECONDS
             and exchange.outcome == "complete"
             and exchange.status != 101

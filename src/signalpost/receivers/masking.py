@@ -211,7 +211,7 @@ _list_of_items = re.compile(
 _list_of_lists = re.compile(r"\(…\)(?: ?, ?\(…\))+")
 
 
-def shape_of(statement: str, engine: object = None) -> str:
+def shape_of(statement: str, engine: t.Any = None) -> str:
     """Return a masked statement with ``(…)`` for each list of values or placeholders.
 
     Two statements have the same shape if they differ in values, in comments, in white
@@ -223,11 +223,15 @@ def shape_of(statement: str, engine: object = None) -> str:
     :param statement: As for :func:`masked`.
     :param engine: As for :func:`masked_for`.
     """
-    dialect = _dialect_of(engine)
-    key = (dialect, statement[:LONGEST_READ])
-    text = _shapes.get(key)
+    try:
+        # Whatever name it is, as nearly each statement is known.
+        key = engine.dialect.name, statement[:LONGEST_READ]
+        text = _shapes.get(key)
+    except (AttributeError, TypeError):
+        key = "", statement[:LONGEST_READ]
+        text = _shapes.get(key)
     if text is None:
-        text = _list_of_items.sub("(…)", masked_for(statement, dialect))
+        text = _list_of_items.sub("(…)", masked_for(statement, _dialect_of(engine)))
         text = _list_of_lists.sub("(…)", text)
         _shapes.keep(key, text)
     return text

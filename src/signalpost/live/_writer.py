@@ -39,6 +39,7 @@ _log = logging.getLogger("signalpost.live")
 _TOPS_SECONDS: Final = 1.0
 _BURST_SECONDS: Final = 10.0
 _AGAIN_SECONDS: Final = 30.0
+_PATIENCE_SECONDS: Final = 1.0
 # To make a file or write lists takes milliseconds. On a disk that hangs it may take
 # seconds, and more requests come meanwhile.
 _MOST_PENDING: Final = 100_000
@@ -93,9 +94,10 @@ class Writer:
         self._open_at = 0.0
         self._warned: set[str] = set()
         self._pending: deque[tuple[str, Any, Any]] = deque(maxlen=_MOST_PENDING)
-        # Reentrant: the garbage collection may close an exchange on any line.
-        self._lock = threading.RLock()
-        self._is_busy = self._has_new_lists = self._has_worked = False
+        # Only end() waits for it: the garbage collection may close an exchange on any
+        # line, in the thread that has it.
+        self._lock = threading.Lock()
+        self._has_new_lists = self._has_worked = False
         self._tops_at = 0.0
 
     def open(self, started_at: float, method: str, path: str) -> Trace:
@@ -118,34 +120,30 @@ class Writer:
         file, lock = trace.file, self._lock
         # Nearly always no other thread writes: then nothing has to wait in the queue.
         if (
-            file is None
-            or trace.cell is None
-            or self._pending
-            or not lock.acquire(False)  # noqa: FBT003  # a name takes longer
+            file is not None
+            and trace.cell is not None
+            and not self._pending
+            and lock.acquire(False)  # noqa: FBT003  # a name takes longer
         ):
-            self._close_later(trace)
-            return
-        try:
-            if self._is_busy or file is not self._file or not file.is_open:
-                self._close_later(trace)
-                return
-            self._is_busy = True
             try:
-                details = trace.details
-                if details is not None:
-                    self._note_statements(details)
-                now = file.close(trace)
-                # As _write_tops_if_due(), but without a call.
-                if self._tops_at - _AGAIN_SECONDS <= now < self._tops_at:
-                    self._has_new_lists = True
-                else:
-                    self._write_tops(file, now)
+                is_open = file.is_open
+                if is_open:
+                    details = trace.details
+                    if details is not None:
+                        self._note_statements(details)
+                    now = file.close(trace)
+                    # As _write_tops_if_due(), but without a call.
+                    if self._tops_at - _AGAIN_SECONDS <= now < self._tops_at:
+                        self._has_new_lists = True
+                    else:
+                        self._write_tops(file, now)
             finally:
-                self._is_busy = False
-        finally:
-            lock.release()
-        if self._pending:
-            self._drain()
+                lock.release()
+            if is_open:
+                if self._pending:
+                    self._drain()
+                return
+        self._close_later(trace)
 
     def _close_later(self, trace: Trace) -> None:
         file = trace.file
@@ -219,21 +217,22 @@ class Writer:
             return
         try:
             file = self._file
-            if file is None or not file.is_open or self._is_busy:
-                return
-            self._is_busy = True
-            try:
+            if file is not None and file.is_open:
                 self._write_tops(file, time.time())
-            finally:
-                self._is_busy = False
         finally:
             self._lock.release()
             self._drain()
 
     def end(self) -> None:
         """Write everything that waits, and close the file."""
-        with self._lock:
-            self._drain()
+        # It is busy for so long if the disk hangs, or if this thread itself writes and
+        # the garbage collection has called this.
+        if not self._lock.acquire(timeout=_PATIENCE_SECONDS):
+            self._has_ended = True
+            return
+        try:
+            if self._pending:
+                self._write_pending()
             self._has_ended = True
             file, self._file = self._file, None
             if file is not None:
@@ -242,6 +241,9 @@ class Writer:
                 file.end()
             if _firsts.get(self.folder) is self:
                 del _firsts[self.folder]
+        finally:
+            self._lock.release()
+            self._drain()
 
     def _drain(self) -> None:
         """Write the entries that wait, unless a thread is writing already."""
@@ -250,13 +252,7 @@ class Writer:
             if not self._lock.acquire(False):  # noqa: FBT003  # a name takes longer
                 return
             try:
-                if self._is_busy:
-                    return
-                self._is_busy = True
-                try:
-                    self._write_pending()
-                finally:
-                    self._is_busy = False
+                self._write_pending()
             finally:
                 self._lock.release()
 

@@ -57,7 +57,7 @@ class Closed:
     record: bytes
     """Its numbers; empty, and it has no cell, if there were too many at once."""
     extra: bytes
-    """What few records have: events, and further texts."""
+    """The events and further texts, which few records have."""
 
     def __init__(self) -> None:
         self.cell = None

@@ -95,10 +95,10 @@ CELLS: Final = 512 + IN_FLIGHT
 """The number of cells: of requests in flight, and of those that closed last."""
 
 MARK_BYTES: Final = 8
-"""A mark tells what a cell has: 0 for nothing; when a request in flight started, as a
-float; the sequence number of a closed one, as an integer. It is written last, and
-cleared before the cell is written again: a cell whose mark is the same before and after
-it was read is whole."""
+"""A cell has a mark: 0 for an unused cell; the time when a request in flight started,
+as a float; the sequence number of a closed request, as an integer. It is written last,
+and cleared before the cell is written again: a cell whose mark is the same before and
+after it was read is whole."""
 OLDEST: Final = 1e9
 NEWEST: Final = 1e11
 """When a request can have started: the integers that have the bytes of such a float are
@@ -108,11 +108,11 @@ PATH_BYTES: Final = 224
 _HEAD_FORM: Final = f"dH2x20s{PATH_BYTES}s"
 _NUMBERS_FORM: Final = "qqdddddddIIIIIIII"
 CELL_HEAD: Final = Struct(f"={_HEAD_FORM}")
-"""What is written of a request when it is opened: when it started, status, method,
+"""The part that is written when a request is opened: when it started, status, method,
 path. The texts are cut, or end with null characters."""
 CELL_NUMBERS: Final = Struct(f"={_NUMBERS_FORM}")
-"""What is written when it has closed: the numbers of its record, the row of its route,
-and the place, length and Adler-32 checksum of its part of the ring."""
+"""The part that is written when it has closed: the numbers of its record, the row of
+its route, and the place, length and Adler-32 checksum of its part of the ring."""
 CELL: Final = Struct(f"={_HEAD_FORM}{_NUMBERS_FORM}")
 
 SECOND: Final = Struct("=IIII")

@@ -224,7 +224,7 @@ def shape_of(statement: str, engine: t.Any = None) -> str:
     :param engine: As for :func:`masked_for`.
     """
     try:
-        # Whatever name it is, as nearly each statement is known.
+        # Any name will do, because nearly each statement is known.
         key = engine.dialect.name, statement[:LONGEST_READ]
         text = _shapes.get(key)
     except (AttributeError, TypeError):

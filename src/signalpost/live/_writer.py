@@ -157,7 +157,7 @@ class Writer:
     def _let_go_if_late(self, trace: Trace) -> None:
         """Release the cell of a request that closes if many wait to be written.
 
-        Then the disk hangs, and the page would show it as in flight until it goes on.
+        Then the disk hangs, and the page would show it as in flight until it continues.
         """
         waiting, file, cell = len(self._pending), trace.file, trace.cell
         if waiting > _MOST_LATE and cell and file and file.is_open:

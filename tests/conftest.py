@@ -13,6 +13,8 @@ from types import FrameType
 import pytest
 from hypothesis import settings
 
+from tests import missing
+
 # A test that needs more examples multiplies the profile's, which are 100 otherwise.
 settings.register_profile("fast", max_examples=25)
 if profile := os.environ.get("HYPOTHESIS_PROFILE"):
@@ -25,6 +27,12 @@ MARK = "SIGNALPOST_TESTS"
 
 def nothing(number: int, frame: FrameType | None) -> None:
     """Do what an ignored signal does."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Apply the rule of CI to all tests, also to those outside this folder."""
+    if missing.is_in_ci():
+        config.pluginmanager.register(missing)
 
 
 @pytest.hookimpl(wrapper=True)

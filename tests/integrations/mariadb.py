@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.missing import not_installed
 from tests.ports import free_port
 
 START_SECONDS = 60
@@ -23,16 +24,12 @@ _PROGRAMS = ("mariadbd", "mariadb-install-db", "mariadb-admin")
 _FOLDERS = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 
 
-def programs() -> list[str | None]:
-    """Return the paths of MariaDB's programs, in the order above; ``None`` without."""
-    return [shutil.which(name, path=_FOLDERS) for name in _PROGRAMS]
-
-
 def find_programs() -> list[str]:
     """Return the paths of MariaDB's programs. Skips the test if one is missing."""
-    found = [path for path in programs() if path is not None]
+    paths = [shutil.which(name, path=_FOLDERS) for name in _PROGRAMS]
+    found = [path for path in paths if path is not None]
     if len(found) < len(_PROGRAMS):
-        pytest.skip("Debian's package mariadb-server is not installed")
+        pytest.skip(not_installed("mariadb-server"))
     return found
 
 
@@ -43,7 +40,8 @@ def find_user() -> pwd.struct_passwd:
     try:
         return pwd.getpwnam("mysql")
     except KeyError:
-        pytest.skip("MariaDB does not run as root, and there is no user mysql")
+        # MariaDB does not run as root; the package makes this user.
+        pytest.skip(f"{not_installed('mariadb-server')}: there is no user mysql")
 
 
 @contextmanager

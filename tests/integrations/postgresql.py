@@ -16,22 +16,26 @@ from pathlib import Path
 
 import pytest
 
+from tests.missing import not_installed
 from tests.ports import free_port
 
 START_SECONDS = 60
+# Debian has them outside the PATH.
+_PROGRAMS = Path("/usr/lib/postgresql")
 
 
 def find_server() -> tuple[Path, pwd.struct_passwd]:
     """Return where PostgreSQL's programs are, and who may run them."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    found = sorted(_PROGRAMS.glob("*/bin/postgres"))
     if not found:
-        pytest.skip("Debian's package postgresql is not installed")
+        pytest.skip(not_installed("postgresql"))
     if os.getuid() != 0:
         return found[-1].parent, pwd.getpwuid(os.getuid())
     try:
         return found[-1].parent, pwd.getpwnam("postgres")
     except KeyError:
-        pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+        # PostgreSQL does not run as root; the package makes this user.
+        pytest.skip(f"{not_installed('postgresql')}: there is no user postgres")
 
 
 @contextmanager

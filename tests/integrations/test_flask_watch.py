@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from signalpost.lifecycle import catalogue
+from tests.missing import needs
 from tests.ports import free_port
 from tests.short_folders import short_folder
 
@@ -64,9 +64,7 @@ FLASK = (
 CLOSED = ("--signal", "exchange-closed")
 SIGNALS = tuple(catalogue)
 
-in_tmux = pytest.mark.skipif(
-    shutil.which("tmux") is None, reason="tmux, a terminal to look at, is not installed"
-)
+in_tmux = needs("tmux", "tmux")
 
 
 def environment(*, is_measured: bool = True) -> dict[str, str]:

@@ -91,7 +91,7 @@ stock_here:record = signal = exchange-closed
 
 @pytest.mark.parametrize("stack", [FILTER, FILTER_APP, APP_FACTORY])
 def test_a_stack_is_instrumented_with_no_code(stack: str, tmp_path: Path) -> None:
-    loadwsgi = pytest.importorskip("paste.deploy.loadwsgi", reason="no PasteDeploy")
+    loadwsgi = pytest.importorskip("paste.deploy.loadwsgi")
     (tmp_path / "stack.ini").write_text(stack)
     app = loadwsgi.loadapp(f"config:{tmp_path}/stack.ini")
     gc.collect()

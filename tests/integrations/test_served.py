@@ -209,7 +209,7 @@ paste.app_factory = served_here:new_wsgi_app
 
 
 def from_paste(folder: Path) -> WSGIApplication:
-    loadwsgi = pytest.importorskip("paste.deploy.loadwsgi", reason="no PasteDeploy")
+    loadwsgi = pytest.importorskip("paste.deploy.loadwsgi")
     path = folder / "stack.ini"
     path.write_text(STACK + INI.format(folder=folder, format="json"))
     return t.cast("WSGIApplication", loadwsgi.loadapp(f"config:{path}"))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.missing import not_installed
 from tests.ports import free_port
 
 START_SECONDS = 90
@@ -124,7 +125,7 @@ def running_rabbitmq(place: Path) -> Iterator[RabbitMQ]:
     :param place: An empty folder.
     """
     if not PROGRAM.exists() or shutil.which("epmd") is None:
-        pytest.skip("Debian's package rabbitmq-server is not installed")
+        pytest.skip(not_installed("rabbitmq-server"))
     broker = RabbitMQ(place)
     try:
         broker.start()

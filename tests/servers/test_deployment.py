@@ -41,7 +41,9 @@ def found(pattern: re.Pattern[str], log: Path) -> re.Match[str]:
 @pytest.fixture
 def log(tmp_path: Path) -> Generator[Path]:
     """Return the log of the application of the page, served by gunicorn."""
-    pytest.importorskip("prometheus_client", reason="prometheus-client is missing")
+    pytest.importorskip(
+        "prometheus_client", reason="prometheus-client is not installed"
+    )
     conf, shop = code_blocks("deployment", "python")[::-1]
     (configuration,) = code_blocks("deployment", "toml")
     (tmp_path / "shop.py").write_text(shop)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from playwright.sync_api import expect
 from playwright.sync_api import Page
 
 import signalpost.live
+from tests.missing import not_installed
 from tests.servers import launch
 from tests.servers import live_application
 from tests.servers.live_server import CHROMIUM
@@ -49,13 +49,7 @@ PHONE = {"width": 390, "height": 844}
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
 
-def test_a_browser_is_here_where_it_was_installed() -> None:
-    if os.environ.get("CI") != "true":
-        pytest.skip("only in CI, which installs a browser")
-    assert CHROMIUM is not None, "chromium is missing; see .ci/run"
-
-
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason=not_installed("chromium"))
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import collections
-import shutil
 
 import pytest
 
+from tests.missing import needs
 from tests.servers import load
 
 pytest.importorskip("gunicorn")
-needs_wrk = pytest.mark.skipif(
-    shutil.which("wrk") is None, reason="wrk is not installed"
-)
+needs_wrk = needs("wrk", "wrk")
 
 AGREED = load.Counts(5, 5, 5, 5, 5, 5)
 CLOSED = [

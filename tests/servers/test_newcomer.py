@@ -81,7 +81,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(f"signalpost[flask] @ {wheel.as_uri()}", "gunicorn"),
     )
     if installed.returncode and is_offline(installed.stdout):
-        pytest.skip("what Flask needs cannot be installed without a network")
+        pytest.skip("what Flask needs cannot be downloaded without a network")
     assert installed.returncode == 0, installed.stdout
     return found
 

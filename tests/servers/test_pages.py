@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.missing import not_installed
 
 PAGES = Path(__file__).parents[2] / ".ci" / "pages"
 SIDE_BAR = (
@@ -20,17 +23,20 @@ GOOD = f"<style>body {{ background: #fff }} {DARK}</style>{SIDE_BAR}<article>"
 pytestmark = [
     pytest.mark.skipif(
         not (shutil.which("chromium") or shutil.which("chromium-browser")),
-        reason="there is no chromium",
+        reason=not_installed("chromium"),
     ),
 ]
 
 
-def checked(folder: Path, **pages: str) -> tuple[int, str]:
+def checked(
+    folder: Path, *, environment: dict[str, str] | None = None, **pages: str
+) -> tuple[int, str]:
     pytest.importorskip("playwright", reason="playwright is not installed")
     for name, text in pages.items():
         (folder / f"{name}.html").write_text(f"<!doctype html>{text}")
     done = subprocess.run(
         [sys.executable, PAGES, folder],
+        env=os.environ | (environment or {}),
         capture_output=True,
         text=True,
         check=False,
@@ -62,3 +68,11 @@ def test_each_fault_of_a_page_is_named(tmp_path: Path) -> None:
 def test_a_folder_without_pages_fails(tmp_path: Path) -> None:
     code, messages = checked(tmp_path)
     assert (code, "has no page; build the site first" in messages) == (1, True)
+
+
+@pytest.mark.parametrize(("ci", "expected"), [("", 0), ("true", 1)])
+def test_without_a_browser_only_ci_fails(
+    ci: str, expected: int, tmp_path: Path
+) -> None:
+    code, messages = checked(tmp_path, environment={"PATH": "", "CI": ci}, good=GOOD)
+    assert (code, "pages were NOT checked" in messages) == (expected, True)

@@ -89,7 +89,7 @@ def programs(
         f"{requirement} @ {wheel.as_uri()}",
     )
     if installed.returncode and is_offline(installed.stdout):
-        pytest.skip("what the page needs cannot be installed without a network")
+        pytest.skip("what the page needs cannot be downloaded without a network")
     assert installed.returncode == 0, installed.stdout
     return found
 

@@ -21,6 +21,7 @@ from prometheus_client import generate_latest
 from signalpost.integrations.prometheus import PrometheusMetrics
 from signalpost.live import LiveSnapshot
 from signalpost.live import read_live
+from tests.missing import needs
 from tests.ports import free_port
 from tests.servers.launch import ROOT
 
@@ -28,7 +29,7 @@ PAGES = ROOT / "docs" / "howto"
 PATIENCE_SECONDS = 60.0
 REDIS = shutil.which("redis-server")
 
-pytestmark = pytest.mark.skipif(REDIS is None, reason="redis-server is not installed")
+pytestmark = needs("redis-server", "redis-server")
 
 
 def code_of(page: str) -> str:

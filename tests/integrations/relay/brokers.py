@@ -13,13 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.missing import needs
+from tests.missing import not_installed
 from tests.ports import free_port
 
-NO_REDIS = "redis-server is not installed"
-
-requires_redis = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason=NO_REDIS
-)
+requires_redis = needs("redis-server", "redis-server")
 
 
 class RedisServer:
@@ -79,7 +77,7 @@ class RedisServer:
 def running_redis(folder: Path) -> t.Iterator[RedisServer]:
     """Yield a server for as long as a fixture lives."""
     if shutil.which("redis-server") is None:
-        pytest.skip(NO_REDIS)
+        pytest.skip(not_installed("redis-server"))
     server = RedisServer(folder)
     server.start()
     try:

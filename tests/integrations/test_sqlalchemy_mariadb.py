@@ -159,6 +159,41 @@ COUNTS = "SHOW SESSION STATUS WHERE variable_name LIKE 'Com\\_%'"
     ],
 )
 def test_operation_is_what_the_server_executes(server: str, statement: str) -> None:
+    operation = operation_of(statement)
+    assert operation is not None
+    assert executed_by(server, statement).startswith(operation)
+
+
+@pytest.mark.parametrize(
+    ("comment", "is_executed"),
+    [
+        ("!", True),
+        ("!50100", True),
+        ("!50699", True),
+        ("!50700", False),
+        ("!80000", False),
+        ("!99999", False),
+        ("!100000", True),
+        ("!999999", False),
+        ("M!", True),
+        ("M!80000", True),
+        ("M!100000", True),
+        ("M!999999", False),
+        ("! /* x */", True),
+        ("! -- x\n", True),
+    ],
+)
+def test_operation_is_none_if_another_server_executes_another(
+    server: str, comment: str, *, is_executed: bool
+) -> None:
+    statement = f"/*{comment} INSERT INTO stock */ SELECT 1"
+    executed = executed_by(server, statement)
+    assert executed == ("INSERT_SELECT" if is_executed else "SELECT")
+    assert operation_of(statement) is None
+
+
+def executed_by(server: str, statement: str) -> str:
+    """Return the operation that the server has counted, as ``INSERT_SELECT``."""
     engine = sa.create_engine(f"mariadb+pymysql://{server}", poolclass=NullPool)
     with engine.connect() as connection:
         connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS stock (n INT)")
@@ -176,9 +211,7 @@ def test_operation_is_what_the_server_executes(server: str, statement: str) -> N
         cursor.close()
     before["Com_show_status"] += 1
     (executed,) = {name for name in after if after[name] != before[name]}
-    operation = operation_of(statement)
-    assert operation is not None
-    assert executed.removeprefix("Com_").upper().startswith(operation)
+    return executed.removeprefix("Com_").upper()
 
 
 def test_statements_of_a_first_connection_belong_to_no_request(server: str) -> None:

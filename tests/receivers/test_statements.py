@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import typing as t
 
 import pytest
@@ -87,6 +89,17 @@ def test_operation_comes_behind_comments_and_brackets(
         ("XA END %s", "XA"),
         ("/*!40101 SET NAMES utf8 */", "SET"),
         ("/*M!100100 SELECT */ 1", "SELECT"),
+        ("/*!40101 SET NAMES utf8 */; INSERT INTO mugs VALUES (1)", "SET"),
+        ("/*!40101 SET NAMES utf8 */ -- x\n /* y */ # z\n;SELECT 1", "SET"),
+        ("/*!40101 SET NAMES utf8", "SET"),
+        ("/*!50003 CREATE*/ /*!50020 DEFINER=me*/ /*!50003 TRIGGER new */", "CREATE"),
+        ("/*!50100 ( */ SELECT 1 /*!50100 ) */", "SELECT"),
+        ("/*! /* x */ SELECT */ 1", "SELECT"),
+        ("/*!80000 -- x\n SELECT */ 1", "SELECT"),
+        # A number of another length is no version.
+        ("/*!4010 SELECT */ 1", None),
+        ("/*!4010100 SELECT */ 1", None),
+        ("/*m! SELECT */ 1", None),
         ("/* SELECT */", None),
         ("/* SELECT", None),
         ("-- SELECT 1", None),
@@ -114,7 +127,44 @@ def test_operation_is_the_first_word_if_it_is_known(
     assert operation_of(statement) == operation
 
 
-@given(st.text(alphabet="/*-#!;( \n\xa0SELECT'\"1", max_size=40))
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "/*! INSERT INTO mugs */ SELECT 1",
+        "/*!40101 INSERT INTO mugs */ SELECT 1",
+        "/*!99999 INSERT */ SELECT 1",
+        "/*!100100INSERT INTO mugs*/ SELECT 1",
+        "/*M! INSERT INTO mugs */ SELECT 1",
+        "/* x */ /*! INSERT INTO mugs */ -- y\n (SELECT 1)",
+        "/*! /* x */ INSERT INTO mugs */ SELECT 1",
+        "/*! -- x\n INSERT INTO mugs */ SELECT 1",
+        "/*!40101 INSERT INTO mugs */ VALUES (1)",
+        "/*!999999 INSERT INTO mugs */ /*!40101 SET NAMES utf8 */",
+        "/*! INSERT INTO mugs */ /*! INSERT INTO mugs */ SELECT 1",
+    ],
+)
+def test_operation_is_none_if_it_depends_on_the_server(statement: str) -> None:
+    assert operation_of(statement) is None
+
+
+def test_sqlite_takes_each_version_comment_for_a_comment() -> None:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        for version in ("", "40101", "99999", "100100"):
+            for mark in ("!", "M!"):
+                statement = f"/*{mark}{version} INSERT INTO mugs */ SELECT 1"
+                assert connection.execute(statement).fetchall() == [(1,)]
+                assert operation_of(statement) is None
+                same = statement.replace("INSERT INTO mugs", "SELECT")
+                assert connection.execute(same).fetchall() == [(1,)]
+                assert operation_of(same) == "SELECT"
+
+
+PARTS = ["/*!", "/*M!", "/*", "*/", "40101", "9", "--", "#", "\n", " ", ";", "("]
+
+
+@given(
+    st.lists(st.sampled_from([*PARTS, "SELECT", "INSERT", "mugs", "'"])).map("".join)
+)
 def test_operation_of_any_text_is_a_known_one_or_none(statement: str) -> None:
     assert operation_of(statement) in {*OPERATIONS, None}
 
@@ -128,6 +178,13 @@ HOSTILE = [
     "/*!",
     "/*! ",
     "/*!1",
+    "/*!/**/",
+    "/*! */",
+    "/*!SET*/",
+    "/*!/*x*/",
+    "/*!#*/",
+    "/*!--x\n",
+    "/*!40101 /* */ ",
     "-- ",
     "--\n",
     "#",

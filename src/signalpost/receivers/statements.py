@@ -72,10 +72,16 @@ _EMPTY = r"[\s\ufeff;({]"
 
 _first_word = re.compile(rf"{_EMPTY}*+{_WORD}")
 
-# MySQL executes what is in /*! 40101 such a comment */.
-_not_a_comment = re.compile(rf"/\*M?!\d*+{_EMPTY}*+{_WORD}")
+# MySQL executes what is in /*!40101 such a comment */. Comments in it are skipped up to
+# a length, because each of many could be read to the end of the text.
+_executed_comment = re.compile(
+    rf"/\*M?!(?:[0-9]{{5,6}})?+(?:{_EMPTY}++|(?:--|#)[^\n\r]{{0,199}}+[\n\r]"
+    rf"|/\*(?!M?!)(?:[^/*]|\*(?!/)|/(?!\*)){{0,199}}+\*/){{0,9}}+{_WORD}"
+)
 
 _skipped = re.compile(rf"(?:{_EMPTY}++|(?:--|#)[^\n\r]*+)+")
+
+_skipped_to_semicolon = re.compile(rf"(?:(?!;){_EMPTY}|(?:--|#)[^\n\r]*+)++")
 
 _edge_of_comment = re.compile(r"/\*|\*/")
 
@@ -93,10 +99,23 @@ def operation_of(statement: str) -> str | None:
     >>> operation_of("WITH new AS (…) INSERT INTO mugs SELECT * FROM new")
     'WITH'
 
+    MySQL and MariaDB execute what is in ``/*! */``, MariaDB also what is in
+    ``/*M! */``, and for other databases these are comments. A number after the ``!`` is
+    the lowest version of the server that executes it; MariaDB executes no ``/*! */``
+    with a number from 50700 to 99999. The text does not show which server reads it. So
+    the first word in such a comment is the operation only if no other one is possible:
+    if several such comments begin with different operations, or what follows them up to
+    a semicolon does, it is ``None``.
+
+    >>> operation_of("/*!40101 SET NAMES utf8 */"), operation_of("/*! SELECT */ 1")
+    ('SET', 'SELECT')
+    >>> operation_of("/*!80000 INSERT INTO mugs */ SELECT 1")
+
     Up to 65,536 characters are read.
 
     :param statement: The text.
-    :returns: One of :data:`OPERATIONS`; ``None`` for any other.
+    :returns: One of :data:`OPERATIONS`; ``None`` for any other, or if it depends on the
+        server that executes the statement.
     """
     found = _first_word.match(statement, 0, _MOST_SKIPPED)
     if found is None:
@@ -107,14 +126,16 @@ def operation_of(statement: str) -> str | None:
 def _operation_after_comments(statement: str) -> str | None:
     start = 0
     is_nested = True
+    # Of the comments that are a part of the statement for some servers.
+    executed: str | None = None
     while start < _MOST_SKIPPED:
-        skipped = _skipped.match(statement, start, _MOST_SKIPPED)
-        start = skipped.end() if skipped else start
+        start = _end_of_skipped(statement, start, executed)
         if not statement.startswith("/*", start):
             break
-        executed = _not_a_comment.match(statement, start, _MOST_SKIPPED)
-        if executed and (operation := _known(executed)):
-            return operation
+        operation = _of_comment(statement, start)
+        if operation is not None and executed not in (operation, None):
+            return None
+        executed = executed or operation
         end = _end_of_comment(statement, start, is_nested=is_nested)
         if end is None and is_nested:
             # Not of a database that nests them. Once is enough for all of them, or
@@ -122,10 +143,33 @@ def _operation_after_comments(statement: str) -> str | None:
             is_nested = False
             end = _end_of_comment(statement, start, is_nested=False)
         if end is None:
-            return None
+            return executed
         start = end
-    found = _first_word.match(statement, start, _MOST_SKIPPED)
+    return _agreed(statement, start, executed)
+
+
+def _end_of_skipped(statement: str, start: int, executed: str | None) -> int:
+    # A statement that only some servers execute may end before the text does.
+    pattern = _skipped if executed is None else _skipped_to_semicolon
+    skipped = pattern.match(statement, start, _MOST_SKIPPED)
+    return skipped.end() if skipped else start
+
+
+def _of_comment(statement: str, start: int) -> str | None:
+    """Return the operation of a comment that MySQL or MariaDB may execute."""
+    found = _executed_comment.match(statement, start, _MOST_SKIPPED)
     return None if found is None else _known(found)
+
+
+def _agreed(statement: str, start: int, executed: str | None) -> str | None:
+    """Return the operation of the rest, unless comments have a different one."""
+    if executed is not None and statement.startswith(";", start):
+        return executed
+    found = _first_word.match(statement, start, _MOST_SKIPPED)
+    operation = None if found is None else _known(found)
+    if operation is None or executed is None:
+        return operation or executed
+    return operation if operation == executed else None
 
 
 def _end_of_comment(statement: str, start: int, *, is_nested: bool) -> int | None:

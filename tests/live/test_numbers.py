@@ -139,6 +139,38 @@ def test_a_minute_is_over_after_a_minute(
     assert (row.requests, row.requests_since_start, row.p50_seconds) == (0, 2, None)
 
 
+@pytest.mark.parametrize("periods", [1, 2, 11, 12, 700])
+def test_what_comes_after_the_clock_was_set_back_is_counted(
+    folder: Path, make: Make, clock: Clock, periods: int
+) -> None:
+    file, reader = make(), Reader(folder)
+    reader.snapshot()
+    clock.pass_periods(20)
+    serve(file, "/a")
+    reader.snapshot()
+    clock.pass_periods(-periods)
+    serve(file, "/a", "/a")
+    snapshot = reader.snapshot()
+    assert snapshot.routes[0].chart[-1] == 2
+    assert snapshot.periods.requests_per_second[-1] == 2 / PERIOD_SECONDS
+
+
+def test_a_rate_is_of_a_minute_after_the_clock_was_set_back(
+    folder: Path, make: Make, clock: Clock
+) -> None:
+    file = make()
+    # Before the start of the worker.
+    clock.pass_periods(-50)
+    for _ in range(12):
+        serve(file, *["/a"] * 10)
+        clock.pass_periods(1)
+    snapshot = read_live(folder)
+    assert snapshot.total.window_seconds > 50
+    assert snapshot.total.requests_per_second == pytest.approx(2, rel=0.1)
+    assert snapshot.routes[0].requests_per_second == pytest.approx(2, rel=0.1)
+    assert snapshot.periods.requests_per_second[-5:-1] == (2, 2, 2, 2)
+
+
 def test_a_worker_that_goes_takes_its_counts_of_routes_with_it(
     folder: Path, make: Make, clock: Clock
 ) -> None:

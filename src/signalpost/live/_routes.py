@@ -209,9 +209,12 @@ class _Group:
         sums, self._sums = self._sums, {}
         before, self._open = self._open, {}
         for tick in range(last - MINUTE_PERIODS + 1, last + 1):
-            table = sums.get(tick) or self._sum_of(workers, tick, before)
+            # A period that had ended is open again if the clock was set back.
+            is_over = tick <= last - _OPEN_PERIODS
+            known = sums.get(tick) if is_over else None
+            table = known or self._sum_of(workers, tick, before)
             tables.append(table)
-            if tick <= last - _OPEN_PERIODS:
+            if is_over:
                 self._sums[tick] = table
         return tables
 

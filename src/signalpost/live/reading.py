@@ -289,7 +289,7 @@ class Reader:
             first_period = max(first_period, again // PERIOD_SECONDS)
         begin = min(first_second, first_period * PERIOD_SECONDS)
         chart = chart_of(workers, begin, span.second)
-        rates = rates_of(chart, first_period, span.period, span.since)
+        rates = rates_of(chart, first_period, span.period, span.recorded_from)
         rows, quantiles = quantiles_of(workers, first_period, span.period)
         columns = *rates, *map(tuple, zip(*rows, strict=True))
         routes = self._routes.rows(workers, span.period, span.window_seconds)
@@ -317,14 +317,18 @@ class _Span(NamedTuple):
     window_seconds: float
     """The length of the last minute."""
     since: float | None
+    recorded_from: float | None
+    """The start of the recording; as early as possible if that is not known."""
 
 
 def _span_of(workers: Sequence[Worker], now: float) -> _Span:
     period = int(now) // PERIOD_SECONDS
     since = min((one.start.started_at for one in workers), default=None)
     minute_first = (period - MINUTE_PERIODS + 1) * PERIOD_SECONDS
-    begin = max(minute_first, now if since is None else since)
-    return _Span(int(now), period, minute_first, max(1.0, now - begin), since)
+    # If the clock was set back, the start of a worker may be later than now.
+    start = 0.0 if since is not None and since > now else since
+    begin = max(minute_first, now if start is None else start)
+    return _Span(int(now), period, minute_first, max(1.0, now - begin), since, start)
 
 
 def _exchanges(workers: Sequence[Worker], cursor: _Cursor | None) -> dict[str, Any]:

@@ -513,12 +513,15 @@ def test_what_is_no_cursor_gives_all(folder: Path, cursor: str) -> None:
     [
         ({}, ["/boom", "/status/404", "/items/mug"]),
         ({"route": "/items/<name>"}, ["/items/mug"]),
+        ({"route": "<unmatched>"}, ["/boom", "/status/404"]),
         ({"status": "404"}, ["/status/404"]),
         ({"status": "4xx"}, ["/status/404"]),
         ({"outcome": "error"}, ["/boom"]),
         ({"slow_seconds": "9"}, []),
         ({"id": "abc"}, ["/items/mug"]),
         ({"id": "bc"}, []),
+        ({"id": " abc\t"}, ["/items/mug"]),
+        ({"id": " "}, ["/boom", "/status/404", "/items/mug"]),
     ],
 )
 def test_records_are_found(

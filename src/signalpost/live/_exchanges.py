@@ -14,6 +14,7 @@ from typing import Final
 from typing import get_args
 
 from ..exchange import ExchangeOutcome
+from ..receivers.paths import UNMATCHED_ROUTE
 from ..work import METHOD as WORK
 from ._worker import Entry
 from ._worker import Worker
@@ -95,14 +96,16 @@ Filter = Callable[[ExchangeRow], bool]
 def filter_of(asked: Mapping[str, str]) -> Filter:
     """Return the function that selects exchanges.
 
-    :param asked: The values to compare, by ``route``, ``status`` (``"5xx"`` for a
-        class), ``outcome``, ``slow_seconds`` (at least so long), ``id`` (how it begins)
-        and ``kind``, which is ``"requests"`` or ``"work"``.
+    :param asked: The values to compare, by ``route`` (``"<unmatched>"`` for requests
+        without one), ``status`` (``"5xx"`` for a class), ``outcome``, ``slow_seconds``
+        (at least so long), ``id`` (how it begins, without the blanks around it) and
+        ``kind``, which is ``"requests"`` or ``"work"``.
     :raises ValueError: If a value is none of these.
     """
     checks: list[Filter] = []
     if route := asked.get("route"):
-        checks.append(lambda row: row.route == route)
+        known = None if route == UNMATCHED_ROUTE else route
+        checks.append(lambda row: row.route == known)
     if status := asked.get("status", "").lower():
         if not _is_status(status):
             raise ValueError(f"status must be as 404 or 4xx, got {status!r}")
@@ -117,7 +120,7 @@ def filter_of(asked: Mapping[str, str]) -> Filter:
         _check_choice("kind", kind, _OF_WORK)
         is_work = _OF_WORK[kind]
         checks.append(lambda row: (row.method == WORK) == is_work)
-    if request_id := asked.get("id"):
+    if request_id := asked.get("id", "").strip():
         checks.append(lambda row: (row.request_id or "").startswith(request_id))
     return lambda row: all(check(row) for check in checks)
 

@@ -699,14 +699,14 @@ def test_text_has_contrast_in_light_and_dark(
             )
         )
         for name in (
-            *("ground", "card", "raised", "ink", "soft", "good", "warn", "bad"),
+            *("ground", "card", "grid", "ink", "soft", "good", "warn", "bad"),
             *("requests", "p50", "p90", "p99"),
         )
     }
     is_dark = luminance(colors["ground"]) < 0.1
     assert is_dark == (scheme == "dark")
     for text in ("ink", "soft", "good", "warn", "bad"):
-        for ground in ("ground", "card", "raised"):
+        for ground in ("ground", "card", "grid"):
             # The ratio for text of WCAG 2.2, 1.4.3.
             assert contrast(colors[text], colors[ground]) >= 4.5, (text, ground)
     for line in ("requests", "bad", "warn", "p50", "p90", "p99"):

@@ -1,59 +1,43 @@
 /* The live page: polls data.json, and draws it by textContent only. */
-const $ = (id) => document.getElementById(id);
+const $ = id => document.getElementById(id);
 const KEPT = 400, PATIENCE_MS = 10_000, REPEATED = 5;
 
 function make(tag, attributes = {}, ...children) {
 	const space = /^(svg|line|rect|path)$/.test(tag) ? "2000/svg" : "1999/xhtml";
 	const node = document.createElementNS(`http://www.w3.org/${space}`, tag);
-	for (const name in attributes) mark(node, name, attributes[name]);
+	for (const name in attributes) node.setAttribute(name, attributes[name]);
 	node.append(...children);
 	return node;
 }
 
-function button(label, action, attributes) {
-	const node = make("button", { type: "button", ...attributes }, label);
-	node.onclick = action;
-	return node;
-}
+const button = (label, onclick, attributes) =>
+	Object.assign(make("button", attributes, label), { onclick });
 
 function write(node, text) {
 	if (node.textContent !== text) node.textContent = text;
 }
 
-const mark = (node, name, value) => node.setAttribute(name, value);
-
-/** Make nodes the children; what stays keeps its focus. */
-function follow(parent, nodes) {
-	const focused = document.activeElement;
-	for (const node of new Set(parent.children).difference(new Set(nodes))) node.remove();
-	nodes.forEach((node, i) => {
-		if (parent.children[i] !== node) parent.insertBefore(node, parent.children[i]);
-	});
-	if (focused.isConnected) focused.focus({ preventScroll: true });
-}
-
-const plain = (value) => `${value ?? "–"}`;
+const plain = value => `${value ?? "–"}`;
 const joined = (...parts) => parts.filter(Boolean).join("; ");
-const count = (n) => n?.toLocaleString("en") ?? "–";
-const rate = (n) => (n < 99.95 ? n.toFixed(1) : count(Math.round(n)));
-const share = (n) => `${+(n * 100).toFixed(n < 0.0995 ? 1 : 0)} %`;
-const bytes = (n) => n < 1e3 ? `${n} B`
+const count = n => n?.toLocaleString("en") ?? "–";
+const rate = n => n < 99.95 ? n.toFixed(1) : count(Math.round(n));
+const share = n => `${+(n * 100).toFixed(n < 0.0995 ? 1 : 0)} %`;
+const bytes = n => n < 1e3 ? `${n} B`
 	: n < 999500 ? `${(n / 1e3).toPrecision(3)} kB` : `${+(n / 1e6).toPrecision(3)} MB`;
-const day = (epoch) => new Date(epoch * 1000).toLocaleString("sv");
-const clock = (epoch) => (epoch == null ? "–" : day(epoch).slice(11));
-const file = (place) => plain(place).replace(/^.*\//, "");
+const day = epoch => new Date(epoch * 1000).toLocaleString("sv");
+const clock = epoch => epoch == null ? "–" : day(epoch).slice(11);
+const file = place => plain(place).replace(/^.*\//, "");
 
 function time(seconds) {
 	if (seconds == null) return "–";
 	if (seconds < 0.0009995) return `${(seconds * 1e6).toFixed()} µs`;
 	if (seconds < 0.9995) return `${(seconds * 1e3).toPrecision(3)} ms`;
 	if (seconds < 59.95) return `${seconds.toPrecision(3)} s`;
-	const [s, m, h] = [1, 60, 3600].map((one) => Math.floor(seconds / one));
+	const [s, m, h] = [1, 60, 3600].map(one => Math.floor(seconds / one));
 	if (h < 48) return h ? `${h} h ${m % 60} m` : `${m} m ${s % 60} s`;
 	return `${Math.floor(h / 24)} days`;
 }
 
-// Three lines of each chart.
 const SERIES = [
 	"requests_per_second", "failed_per_second", "aborted_per_second",
 	"p50_seconds", "p90_seconds", "p99_seconds",
@@ -76,7 +60,7 @@ function receive(fresh) {
 	const { from, step, ...lines } = fresh.periods;
 	if (!isDelta) periods.clear();
 	lines.p50_seconds.forEach((_, i) =>
-		periods.set(from + i * step, SERIES.map((name) => lines[name][i])));
+		periods.set(from + i * step, SERIES.map(name => lines[name][i])));
 	const first = fresh.now - fresh.history_seconds;
 	for (const at of periods.keys()) if (at < first) periods.delete(at);
 	data = fresh;
@@ -84,17 +68,17 @@ function receive(fresh) {
 
 function drawFigures() {
 	const { total, workers, in_flight: open } = data;
-	const alive = workers.filter((one) => one.state === "alive");
-	const killed = workers.filter((one) => one.state === "killed").length;
-	const busy = alive.filter((one) => one.is_busy).length;
-	const longest = open.find((one) => !one.is_dead && !isWork(one));
-	const all = (name) => `${count(total[`${name}_since_start`])} in all`;
+	const [alive, { length: killed }] = ["alive", "killed"].map(state =>
+		workers.filter(one => one.state === state));
+	const busy = alive.filter(one => one.is_busy).length;
+	const longest = open.find(one => !one.is_dead && !isWork(one));
+	const all = name => `${count(total[`${name}_since_start`])} in all`;
 	[
 		[`${rate(total.requests_per_second)} /s`, all("requests")],
 		[count(total.failed), `${share(total.failed_share)}, ${all("failed")}`],
 		[count(total.aborted), all("aborted")],
 		[count(total.in_flight), longest ? `longest ${time(longest.seconds)}` : ""],
-		...SERIES.slice(3).map((name) => [time(total[name])]),
+		...SERIES.slice(3).map(name => [time(total[name])]),
 		[count(alive.length), `${busy} busy${killed ? `, ${killed} killed` : ""}`],
 	].forEach(([value, note], i) => {
 		const [, figure, more] = $("figures").children[i].children;
@@ -110,21 +94,21 @@ function drawFigures() {
 const STYLES = [["solid"], ["dashed", [7, 3]], ["dotted", [2, 3]]];
 
 /** Return what draws lines of {label: color}, by uPlot. */
-function chart(id, lines, show, options) {
+function chart(id, lines, show, y, yAxis) {
 	const place = $(id);
 	const size = () => ({ width: place.clientWidth - 24, height: 168 });
 	let columns, plot;
 
 	function draw(latest) {
 		columns = latest;
-		plot ??= build();
-		plot.setData(columns);
+		if (plot) plot.setData(columns);
+		else plot = build();
 		if (plot.cursor.idx == null) plot.setLegend({ idx: columns[0].length - 1 });
 	}
 
 	function build() {
 		const style = getComputedStyle(place);
-		const color = (name) => style.getPropertyValue(`--${name}`);
+		const color = name => style.getPropertyValue(`--${name}`);
 		const axis = {
 			stroke: color("soft"),
 			grid: { stroke: color("grid"), width: 1 },
@@ -138,23 +122,23 @@ function chart(id, lines, show, options) {
 			legend: { markers: { dash: (_, i) => STYLES[i - 1][0] } },
 			scales: {
 				x: { range: () => [data.now - data.history_seconds, data.now] },
-				y: options.scale,
+				y,
 			},
 			axes: [
 				{ ...axis, size: 26, space: 70, incrs: [60, 120, 300],
-					values: (_, ticks) => ticks.map((at) => clock(at).slice(0, 5)) },
-				{ ...axis, ...options.axis, size: 58,
-					values: (_, ticks) => ticks.map((n) => (n === null ? "" : show(n))) },
+					values: (_, ticks) => ticks.map(at => clock(at).slice(0, 5)) },
+				{ ...axis, ...yAxis, size: 58,
+					values: (_, ticks) => ticks.map(n => n === null ? "" : show(n)) },
 			],
 			series: [{}, ...Object.entries(lines).map(([label, name], i) => ({
 				label,
-				value: (_, n) => (n == null ? "–" : show(n)),
+				value: (_, n) => n == null ? "–" : show(n),
 				stroke: color(name),
 				dash: STYLES[i][1],
 				fill: label === "all" ? `${color(name)}1c` : undefined,
 				width: 1.75,
 				spanGaps: true,
-				points: { show: (u, n) => u.data[n].filter((y) => y != null).length < 2 },
+				points: { show: (u, n) => u.data[n].filter(y => y != null).length < 2 },
 			}))],
 		}, columns, place);
 	}
@@ -171,25 +155,24 @@ function chart(id, lines, show, options) {
 const power = (n, round) => 10 ** round(Math.log10(n));
 const charts = [chart("rate",
 	{ all: "requests", errors: "bad", aborted: "warn" },
-	(n) => (n < 10 ? `${+n.toFixed(2)}` : rate(n).replace(".0", "")),
-	{ scale: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
-), chart("time", { p50: "p50", p90: "p90", p99: "p99" },
-	(n) => time(n).replace(/\.0+ /, " "), {
-		scale: {
-			distr: 3, // logarithmic
-			range: (_, low, high) =>
-				[power(low || 0.001, Math.floor), power((high || 0.9) * 1.05, Math.ceil)],
-		},
-		axis: {
-			splits: (_, axis, low, high) =>
-				Array.from({ length: Math.log10(high / low) + 1.5 }, (_, i) => low * 10 ** i),
-		},
+	n => n < 10 ? `${+n.toFixed(2)}` : rate(n).replace(".0", ""),
+	{ range: (_, low, high) => [0, Math.max(1, high * 1.1)] },
+), chart("time",
+	{ p50: "p50", p90: "p90", p99: "p99" },
+	n => time(n).replace(/\.0+ /, " "),
+	{
+		distr: 3, // logarithmic
+		range: (_, low, high) =>
+			[power(low || 0.001, Math.floor), power((high || 0.9) * 1.05, Math.ceil)],
+	},
+	{
+		splits: (_, axis, low, high) =>
+			Array.from({ length: Math.log10(high / low) + 1.5 }, (_, i) => low * 10 ** i),
 	},
 )];
 
 let library = null;
 
-/** Load uPlot, once there is something to draw. */
 function loadCharts() {
 	library = $("uplot").content.firstChild.cloneNode();
 	library.onload = drawCharts;
@@ -214,23 +197,23 @@ function spark(place) {
 	const bars = make("path");
 	const box = { role: "img", viewBox: "0 0 59 20", preserveAspectRatio: "none" };
 	const picture = place.appendChild(make("svg", box, bars));
-	return (counts) => {
+	return counts => {
 		const most = Math.max(1, ...counts);
 		const bar = (n, i) => `M${i * 5} 20v${(-n / most) * 19 - 0.5}h4V20z`;
-		mark(bars, "d", counts.map(bar).join(""));
-		mark(picture, "aria-label", `Requests in each 5 seconds: ${counts.join(", ")}`);
+		bars.setAttribute("d", counts.map(bar).join(""));
+		picture.ariaLabel = `Requests in each 5 seconds: ${counts.join(", ")}`;
 	};
 }
 
-const took = (row) => row.response_seconds ?? row.duration_seconds;
+const took = row => row.response_seconds ?? row.duration_seconds;
 const GET = {
 	took,
-	mean: (row) => row.total_seconds / (row.times ?? row.calls) || null,
+	mean: row => row.total_seconds / (row.times ?? row.calls) || null,
 };
-const above0 = (tone) => (n) => (n > 0 ? tone : "soft");
-const often = (n) => (n < REPEATED ? "soft" : "warn");
-const isWhole = (row) => row.outcome === "complete";
-const isWork = (row) => row.method === "WORK";
+const above0 = tone => n => n > 0 ? tone : "soft";
+const often = n => n < REPEATED ? "soft" : "warn";
+const isWhole = row => row.outcome === "complete";
+const isWork = row => row.method === "WORK";
 /** The text of a value, and its tone, each by the value and its row. */
 const KINDS = {
 	bad: [count, above0("bad")],
@@ -240,22 +223,22 @@ const KINDS = {
 	day: [day],
 	file: [file],
 	plain: [plain],
-	took: [time, (_, row) => (row.is_slow ? "warn" : "")],
+	took: [time, (_, row) => row.is_slow ? "warn" : ""],
 	request: [(path, row) => `${row.method} ${path}`],
 	raised: [(name, row) => name + (row.message ? `: ${row.message}` : "")],
 	event: [(name, row) => `${row.direction === "sent" ? "→" : "←"} ${name}`],
 	fault: [([first]) => plain(first?.reason)],
-	faults: [(all) => joined(...all.map((one) =>
+	faults: [all => joined(...all.map(one =>
 		`${one.times}× ${one.kind} until ${clock(one.last_at)}: ${plain(one.reason)}`,
 	)) || "–"],
 	state: [
-		(name) => `${{ alive: "●", ended: "○" }[name] ?? "✕"} ${name}`,
-		(name) => ({ alive: "good", killed: "bad" })[name] ?? "soft",
+		name => `${{ alive: "●", ended: "○" }[name] ?? "✕"} ${name}`,
+		name => ({ alive: "good", killed: "bad" })[name] ?? "soft",
 	],
 	open: [
 		(status, row) => row.is_dead ? "✕ its worker died"
 			: status === null ? "no response yet" : `${status}, sending`,
-		(_, row) => (row.is_dead ? "bad" : ""),
+		(_, row) => row.is_dead ? "bad" : "",
 	],
 	status: [
 		(status, row) => plain(status) + (isWhole(row) ? "" : ` ${row.outcome}`),
@@ -267,7 +250,7 @@ const KINDS = {
 			most < REPEATED ? count(n) : `▲ ${most}× of ${n}`,
 		(_, row) => often(row.most_repeats),
 	],
-	most: [(n) => `${n < REPEATED ? "" : "▲ "}${n}×`, often],
+	most: [n => `${n < REPEATED ? "" : "▲ "}${n}×`, often],
 };
 /** Read "label|width in rem|field|flags|kind"; the field's name can have the unit.
  *
@@ -276,12 +259,11 @@ const KINDS = {
  */
 function column(line) {
 	const [label, width, field, flags, kind] = line.split("|");
-	const is = (flag) => flags.includes(flag);
+	const is = flag => flags.includes(flag);
 	const [text, tone] = KINDS[kind] ?? [];
 	return {
-		label, is, tone,
-		width: width && `${width}rem`,
-		get: GET[field] ?? ((row) => row[field]),
+		label, width, is, tone,
+		get: GET[field] ?? (row => row[field]),
 		css: [...flags].join(" "),
 		text: text ?? (/(^|_)at$/.test(field) ? clock
 			: /seconds$|mean/.test(field) ? time
@@ -293,14 +275,14 @@ function column(line) {
 function shower({ is, get, text, tone }, node) {
 	if (is("s")) {
 		const change = spark(node);
-		return (row) => change(get(row));
+		return row => change(get(row));
 	}
 	const target = node.appendChild(make(is("c") ? "code" : "span"));
-	return (row) => {
+	return row => {
 		const value = get(row);
 		write(target, text(value, row));
-		if (is("c")) mark(target, "title", plain(value));
-		if (tone) mark(target, "class", tone(value, row));
+		if (is("c")) target.title = plain(value);
+		if (tone) target.className = tone(value, row);
 	};
 }
 
@@ -313,7 +295,7 @@ if (chosen.startsWith("token=")) history.replaceState(null, "", "./");
  * a text for `empty`, an empty one is hidden. */
 function list(id, label, key, empty, lines, more) {
 	const columns = lines.trim().split("\n").map(column);
-	const cells = columns.filter((one) => !one.is("x"));
+	const cells = columns.filter(one => !one.is("x"));
 	const head = make("tr");
 	const body = make("tbody");
 	const none = make("p", { class: "empty" }, empty);
@@ -325,16 +307,16 @@ function list(id, label, key, empty, lines, more) {
 		make("table", { "aria-label": label }, make("thead", {}, head), body), none, note);
 	const self = lists[id] = { tab, panel, openKey: null, read, draw, drawTab, body, ...more };
 	let made = new Map();
-	let sort = cells.find((one) => one.is("d"));
+	let sort = cells.find(one => one.is("d"));
 	let isDown = sort.is("n");
 
 	for (const one of cells) {
-		one.head = make("th", { scope: "col", class: one.css }, button(one.label, () => {
+		one.head = make("th", { class: one.css }, button(one.label, () => {
 			isDown = one === sort ? !isDown : one.is("n");
 			sort = one;
 			redraw();
 		}));
-		one.head.style.width = one.width;
+		one.head.style.width = `${one.width}rem`;
 		head.append(one.head);
 	}
 	tab.append(size);
@@ -345,13 +327,13 @@ function list(id, label, key, empty, lines, more) {
 	function read() {
 		const all = data[id];
 		if (!all.rows) return [all, data[`${id}_left_out`], ""];
-		const sums = all.own === undefined ? "" : `${count(all.requests)} requests, ` +
-			`${count(all.none)} without a referrer, ${count(all.own)} from own pages; `;
-		return [all.rows, all.left_out, `${sums}as of ${clock(all.as_of)}`];
+		return [all.rows, all.left_out, joined(
+			all.own >= 0 && `${count(all.requests)} requests, ${count(all.none)} without ` +
+				`a referrer, ${count(all.own)} from own pages`, `as of ${clock(all.as_of)}`)];
 	}
 
 	function order(a, b) {
-		const [x, y] = (isDown ? [b, a] : [a, b]).map((row) => sort.get(row) ?? -Infinity);
+		const [x, y] = (isDown ? [b, a] : [a, b]).map(row => sort.get(row) ?? -Infinity);
 		return x < y ? -1 : +(x > y);
 	}
 
@@ -361,7 +343,7 @@ function list(id, label, key, empty, lines, more) {
 		const before = made;
 		made = new Map();
 		for (const one of rows.toSorted(order)) {
-			const at = key.split(" ").map((name) => one[name]).join(" ");
+			const at = key.split(" ").map(name => one[name]).join(" ");
 			if (made.has(at)) continue;
 			const row = before.get(at) ?? newRow(at);
 			made.set(at, row);
@@ -369,48 +351,56 @@ function list(id, label, key, empty, lines, more) {
 			nodes.push(row);
 			if (at === self.openKey) nodes.push(row.open(one));
 		}
-		for (const one of cells) mark(one.head, "aria-sort",
-			one !== sort ? "none" : isDown ? "descending" : "ascending");
-		const at = [...body.children].findIndex((one) => one.matches(":focus-within"));
-		follow(body, nodes);
-		if (at >= 0 && !body.matches(":focus-within")) {
-			(nodes[Math.min(at, nodes.length - 1)]?.querySelector("button") ?? tab).focus();
+		for (const one of cells) {
+			one.head.ariaSort = one !== sort ? "none" : isDown ? "descending" : "ascending";
 		}
+		follow(nodes);
 		none.hidden = rows.length > 0;
 		write(note, joined(left && `${count(left)} more are not in this list`, more));
 	}
 
+	/** Make nodes the rows; what stays keeps its focus. */
+	function follow(nodes) {
+		const focused = document.activeElement;
+		const at = [...body.children].findIndex(one => one.contains(focused));
+		for (const node of [...body.children]) if (!nodes.includes(node)) node.remove();
+		nodes.forEach((node, i) => {
+			if (body.children[i] !== node) body.insertBefore(node, body.children[i]);
+		});
+		const next = nodes[Math.min(at, nodes.length - 1)]?.querySelector("button") ?? tab;
+		if (at >= 0) (focused.isConnected ? focused : next).focus({ preventScroll: true });
+	}
+
 	function newRow(at) {
 		const node = make("tr", { class: "row" });
-		const opener = make("button", { type: "button", class: "opener" });
+		const opener = make("button", { class: "opener" });
 		const updates = cells.map((one, i) => {
 			const cell = node.appendChild(make("td", { class: one.css }));
 			return shower(one, i ? cell : cell.appendChild(opener));
 		});
 		let last, detail, changes;
-		const update = (row) => {
+		const update = row => {
 			const isOpen = at === self.openKey;
 			node.classList.toggle("open", isOpen);
-			mark(opener, "aria-expanded", isOpen);
+			opener.ariaExpanded = isOpen;
 			if (!isOpen) detail = null;
-			if (row !== last) updates.forEach((one) => one(row));
+			if (row !== last) updates.forEach(one => one(row));
 			last = row;
 		};
-		const open = (row) => {
+		const open = row => {
 			if (!detail) {
 				const facts = make("dl");
 				const cell = make("td", {}, facts);
 				detail = make("tr", { class: "detail" }, cell);
-				changes = columns.map((one) => {
+				changes = columns.map(one => {
 					const value = make("dd");
 					facts.append(make("div", {}, make("dt", {}, one.label), value));
 					return shower(one, value);
 				});
 				self.detail?.(cell, row);
 			}
-			mark(detail.firstChild, "colspan",
-				cells.filter((one) => one.head.offsetWidth).length);
-			changes.forEach((one) => one(row));
+			detail.firstChild.colSpan = cells.filter(one => one.head.offsetWidth).length;
+			changes.forEach(one => one(row));
 			return detail;
 		};
 		return Object.assign(node, { at, opener, update, open });
@@ -427,28 +417,30 @@ function list(id, label, key, empty, lines, more) {
 		if (row.opener && !`${getSelection()}`) toggle(row);
 	};
 
-	body.onkeydown = (event) => {
+	body.onkeydown = event => {
 		const line = event.target.closest("tr");
 		const row = line.opener ? line : line.previousSibling;
 		const all = [...body.querySelectorAll(".opener")];
 		const at = all.indexOf(row.opener);
 		const up = line === row ? at - 1 : at;
 		const to = { ArrowDown: at + 1, ArrowUp: up, Home: 0, End: all.length - 1 };
-		if (event.key === "Escape" && self.openKey === row.at) toggle(row);
-		else if (event.target.matches("pre") || !(event.key in to)) return;
-		else (all[to[event.key]] ?? row.opener).focus();
+		const { key } = event;
+		if (key === "Escape" && self.openKey === row.at) toggle(row);
+		else if (event.target.matches("pre") || !(key in to)) return;
+		else (all[to[key]] ?? row.opener).focus();
 		event.preventDefault();
 	};
 
 	function drawTab() {
-		mark(tab, "aria-selected", id === chosen);
-		mark(tab, "tabindex", id === chosen ? 0 : -1);
-		panel.hidden = id !== chosen;
+		const isChosen = id === chosen;
+		tab.ariaSelected = isChosen;
+		tab.tabIndex = isChosen ? 0 : -1;
+		panel.hidden = !isChosen;
 		if (!data) return;
 		const [rows, left] = read();
-		tab.hidden = !empty && id !== chosen && !rows.length && !self.read()[2];
+		tab.hidden = !empty && !isChosen && !rows.length && !self.read()[2];
 		const isAlarm = self.isAlarm?.(rows);
-		mark(size, "class", isAlarm ? "bad" : "");
+		size.className = isAlarm ? "bad" : "";
 		write(size, count(rows.length + left) + (isAlarm ? " !" : ""));
 	}
 }
@@ -459,7 +451,7 @@ async function ask(query) {
 	// The page to log in is at the same address.
 	if (answer.status === 401) location.reload();
 	const body = await answer.json();
-	if (!answer.ok) throw new Error(body.error);
+	if (!answer.ok) throw Error(body.error);
 	return body;
 }
 
@@ -493,9 +485,9 @@ function eventRow({ kind, name, at_seconds: at, seconds, place, times, ...one },
 
 function showExchange(cell, { exchange }) {
 	const { row, events, fingerprint, events_left_out: left } = exchange;
-	const ends = events.map((one) => one.at_seconds + one.seconds);
+	const ends = events.map(one => one.at_seconds + one.seconds);
 	const whole = Math.max(row.duration_seconds, ...ends, 1e-6);
-	const shapes = new Map(events.map((one) => [one.name, one]));
+	const shapes = new Map(events.map(one => [one.name, one]));
 	for (const { times, place } of shapes.values()) {
 		if (times < REPEATED) continue;
 		const text = `▲ One statement ran ${times} times, from ${plain(place)}`;
@@ -508,7 +500,7 @@ function showExchange(cell, { exchange }) {
 	events.sort((a, b) => a.at_seconds - b.at_seconds);
 	cell.append(make("div",
 		{ class: "events", role: "list", "aria-label": "What happened, in order" },
-		...events.map((one) => eventRow(one, whole))));
+		...events.map(one => eventRow(one, whole))));
 	cell.append(make("p", { class: "soft" }, joined(
 		left && `${count(left)} more events are not kept`,
 		!data.has_waterfall && "signals, templates and SQL are not recorded",
@@ -563,7 +555,7 @@ Body||body_bytes|x
 Worker||pid|x
 Exception||exception|x`, {
 	detail: (cell, { key }) =>
-		later(cell, { exchange: key }, (body) => showExchange(cell, body)),
+		later(cell, { exchange: key }, body => showExchange(cell, body)),
 	read: readExchanges,
 });
 
@@ -592,16 +584,16 @@ In the last minute failed||failed|x
 retried||retried|x
 given up||given_up|x
 Failures||faults|x|faults`, {
-	read: () => [data.relay, data.relay_left_out, joined(...data.relay_queues.flatMap((one) => [
+	read: () => [data.relay, data.relay_left_out, joined(...data.relay_queues.flatMap(one => [
 		`${one.source}: ${count(one.waiting)} wait`,
 		one.waiting && `the oldest for ${time(one.oldest_seconds)}, ${one.faults[0]?.reason}`,
 		one.left_behind && `${count(one.left_behind)} lost in killed processes`,
 	]))],
-	isAlarm: (rows) => rows.some((row) => row.failed || row.given_up),
+	isAlarm: rows => rows.some(row => row.failed || row.given_up),
 });
 
 list("statements", "SQL", "statement",
-	"No statement is recorded; the receiver “sqlalchemy” makes engines send them.", `
+	"No statement is recorded; enable the receiver “sqlalchemy”.", `
 Statement||statement|c
 Times||times|n
 Total||total_seconds|nd
@@ -624,7 +616,7 @@ Fingerprint||fingerprint|x`, {
 		({ failure }) => cell.append(make("pre",
 			{ tabindex: 0, role: "region", "aria-label": "Traceback" },
 			failure.traceback.join("\n")))),
-	isAlarm: (rows) => rows.some((row) => data.now - row.last_at < 60),
+	isAlarm: rows => rows.some(row => data.now - row.last_at < 60),
 });
 
 list("referrers", "Referrers", "referrer", "No request came from another page.", `
@@ -656,7 +648,7 @@ Work|4.6|work|nw
 Events|4.8|events|nw
 Started||started_at|nm
 Last||last_at|nm
-File||bytes|nw`, { isAlarm: (rows) => rows.some((row) => row.state === "killed") });
+File||bytes|nw`, { isAlarm: rows => rows.some(row => row.state === "killed") });
 
 const filters = $("filters");
 const fresh = $("fresh");
@@ -665,7 +657,7 @@ let found = [], foundLeft = 0, shown = null, asked = 0;
 /** Return what is filtered by, in the words of data.json. */
 const query = () => Object.fromEntries([...new FormData(filters)].filter(([, text]) => text));
 
-const fits = ({ kind, route, status, outcome, id = "", slow_seconds: least = 0 }) => (row) =>
+const fits = ({ kind, route, status, outcome, id = "", slow_seconds: least = 0 }) => row =>
 	(!kind || isWork(row) === (kind === "work")) &&
 	(!route || (row.route ?? "<unmatched>") === route) &&
 	(!status || `${row.status}`[0] === status[0]) &&
@@ -701,11 +693,11 @@ function renew() {
 function readExchanges() {
 	const { route: select } = filters;
 	const rows = [...data.routes, ...data.work];
-	const names = new Set(rows.map((one) => one.route ?? one.name).sort());
+	const names = new Set(rows.map(one => one.route ?? one.name).sort());
 	for (const { value } of select.options) names.delete(value);
 	for (const value of names) select.append(make("option", { value }, value));
 	const wanted = query();
-	const all = new Map(found.concat(data.exchanges).map((row) => [row.key, row]));
+	const all = new Map(found.concat(data.exchanges).map(row => [row.key, row]));
 	const fitting = [...all.values()].filter(fits(wanted));
 	// A list in use must not move: new rows wait behind a button.
 	const { openKey, body } = lists.exchanges;
@@ -733,8 +725,8 @@ function goTo(id, key = lists[id].openKey) {
 	lists[id].tab.focus();
 }
 
-$("tabs").onkeydown = (event) => {
-	const ids = Object.keys(lists).filter((id) => !lists[id].tab.hidden);
+$("tabs").onkeydown = event => {
+	const ids = Object.keys(lists).filter(id => !lists[id].tab.hidden);
 	const at = ids.indexOf(chosen);
 	const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1 }[event.key];
 	if (to === undefined) return;
@@ -744,10 +736,10 @@ $("tabs").onkeydown = (event) => {
 
 function drawFoot() {
 	const { folder, quantile_error: error, files } = data;
-	const skipped = files.skipped_files.map((one) => `; ${one.name}: ${one.reason}`);
-	write($("foot"), `Quantiles are off by at most ${share(error)}. ${folder}: ` +
-		`${files.count} files of a fixed ${bytes(files.bytes_per_worker)}, not read: ` +
-		files.skipped + skipped.join(""));
+	write($("foot"), `Quantiles are off by at most ${share(error)}. ${folder}: ` + joined(
+		`${files.count} files of a fixed ${bytes(files.bytes_per_worker)}`,
+		files.skipped && `${files.skipped} not read`,
+		...files.skipped_files.map(one => `${one.name}: ${one.reason}`)));
 }
 
 function redraw() {
@@ -770,11 +762,13 @@ function say(state, text) {
 
 /** Poll, but not while the page is paused or hidden. */
 async function tick() {
-	const mine = stop();
+	clearTimeout(timer);
+	// An answer still to come is not taken.
+	const mine = ++turn;
 	if (isPaused || document.hidden) return;
 	let problem = "";
 	try {
-		const fresh = await ask(data ? { since: data.cursor } : {});
+		const fresh = await ask({ since: data?.cursor ?? "" });
 		if (mine === turn) receive(fresh);
 	} catch (error) {
 		problem = error.name === "Error" ? error.message : "No answer";
@@ -785,12 +779,6 @@ async function tick() {
 	if (problem) return say("gone", `${problem} since`);
 	say("live", "Live, as of");
 	redraw();
-}
-
-/** Poll no more; take no answer still to come. */
-function stop() {
-	clearTimeout(timer);
-	return ++turn;
 }
 
 $("pause").onclick = ({ currentTarget: node }) => {

@@ -259,3 +259,27 @@ def new_context(browser: Browser, **options: t.Any) -> BrowserContext:
     context = browser.new_context(**options)
     context.add_init_script(_QUICK)
     return context
+
+
+def number_in(text: str) -> int:
+    """Return the first number of a text, as 1234 of "1,234 in all"."""
+    found = re.search(r"[\d,]+(?= in all)|[\d,]+", text)
+    assert found is not None, text
+    return int(found[0].replace(",", ""))
+
+
+def hide(page: Page, is_hidden: str) -> None:
+    # A browser without a screen hides no page; so its answer is replaced.
+    page.evaluate(
+        "isHidden => {"
+        "Object.defineProperty(document, 'hidden',"
+        " {configurable: true, get: () => isHidden});"
+        "document.dispatchEvent(new Event('visibilitychange')); }",
+        is_hidden == "true",
+    )
+
+
+def server_clock(seen: Seen) -> float:
+    """Return the time of the server, as the page gets it."""
+    script = "fetch('data.json').then((one) => one.json()).then((one) => one.now)"
+    return float(seen.page.evaluate(script))

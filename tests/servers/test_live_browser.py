@@ -28,11 +28,14 @@ from tests.servers import launch
 from tests.servers import live_application
 from tests.servers.live_server import CHROMIUM
 from tests.servers.live_server import chromium
+from tests.servers.live_server import hide
 from tests.servers.live_server import LiveSite
 from tests.servers.live_server import new_context
+from tests.servers.live_server import number_in
 from tests.servers.live_server import opened
 from tests.servers.live_server import PATIENCE_SECONDS
 from tests.servers.live_server import Seen
+from tests.servers.live_server import server_clock
 from tests.servers.live_server import serving_live
 from tests.servers.live_server import TOKEN
 
@@ -97,13 +100,6 @@ def own_site(
         opened(context) as seen,
     ):
         yield site, seen
-
-
-def number_in(text: str) -> int:
-    """Return the first number of a text, as 1234 of "1,234 in all"."""
-    found = re.search(r"[\d,]+(?= in all)|[\d,]+", text)
-    assert found is not None, text
-    return int(found[0].replace(",", ""))
 
 
 def line_of(mark: str) -> int:
@@ -909,17 +905,6 @@ def test_a_hidden_page_polls_nothing(seen: Seen) -> None:
     seen.is_live()
 
 
-def hide(page: Page, is_hidden: str) -> None:
-    # A browser without a screen hides no page; so its answer is replaced.
-    page.evaluate(
-        "isHidden => {"
-        "Object.defineProperty(document, 'hidden',"
-        " {configurable: true, get: () => isHidden});"
-        "document.dispatchEvent(new Event('visibilitychange')); }",
-        is_hidden == "true",
-    )
-
-
 @needs_browser
 def test_a_paused_page_polls_nothing(site: LiveSite, seen: Seen) -> None:
     seen.page.get_by_role("button", name="Pause").click()
@@ -932,12 +917,6 @@ def test_a_paused_page_polls_nothing(site: LiveSite, seen: Seen) -> None:
     seen.page.get_by_role("button", name="Go on").click()
     seen.is_live()
     expect(seen.figure("Requests")).to_contain_text(f"{site.requests:,} in all")
-
-
-def server_clock(seen: Seen) -> float:
-    """Return the time of the server, as the page gets it."""
-    script = "fetch('data.json').then((one) => one.json()).then((one) => one.now)"
-    return float(seen.page.evaluate(script))
 
 
 @needs_browser

@@ -48,7 +48,7 @@ let data = null;
 function receive(fresh) {
 	const isDelta = fresh.is_delta && data;
 	// Some that fit may be left out.
-	if (fresh.exchanges_left_out || found.length > KEPT) search();
+	if (fresh.exchanges_left_out) search();
 	if (isDelta) {
 		fresh.exchanges.push(...data.exchanges);
 		fresh.exchanges_left_out += data.exchanges_left_out;
@@ -652,7 +652,9 @@ File||bytes|nw`, { isAlarm: rows => rows.some(row => row.state === "killed") });
 
 const filters = $("filters");
 const fresh = $("fresh");
-let found = [], foundLeft = 0, shown = null, asked = 0;
+let found = [], foundLeft = 0, asked = 0, isNew = false;
+// Rows, the number of others, and a note, while these stay.
+let shown = null;
 
 /** Return what is filtered by, in the words of data.json. */
 const query = () => Object.fromEntries([...new FormData(filters)].filter(([, text]) => text));
@@ -668,11 +670,12 @@ const fits = ({ kind, route, status, outcome, id = "", slow_seconds: least = 0 }
 function filtersChanged() {
 	found = [];
 	foundLeft = 0;
+	isNew = true;
 	renew();
-	search(true);
+	search();
 }
 
-function search(isNew) {
+function search() {
 	clearTimeout(asked);
 	const mine = asked = setTimeout(async () => {
 		if (!Object.keys(query()).length) return;
@@ -681,6 +684,7 @@ function search(isNew) {
 		if (!body || mine !== asked) return;
 		[found, foundLeft] = [body.exchanges, body.left_out];
 		if (isNew) shown = null;
+		isNew = false;
 		redraw();
 	}, 300);
 }
@@ -690,30 +694,42 @@ function renew() {
 	redraw();
 }
 
+/** Return the newest that fit, the number of others, and a note. */
+function fitting(wanted) {
+	// The others are older.
+	const oldest = foundLeft && found.at(-1).at;
+	const rows = data.exchanges.filter(fits(wanted)).filter(row => row.at > oldest);
+	const all = new Map(found.concat(rows).map(row => [row.key, row]));
+	found = [...all.values()].sort((a, b) => b.at - a.at);
+	foundLeft += found.splice(KEPT).length;
+	return [found, foundLeft, `${count(found.length + foundLeft)} fit`];
+}
+
 function readExchanges() {
 	const { route: select } = filters;
-	const rows = [...data.routes, ...data.work];
-	const names = new Set(rows.map(one => one.route ?? one.name).sort());
+	const routes = [...data.routes, ...data.work].map(one => one.route ?? one.name);
+	const names = new Set(routes.sort());
 	for (const { value } of select.options) names.delete(value);
 	for (const value of names) select.append(make("option", { value }, value));
 	const wanted = query();
-	const all = new Map(found.concat(data.exchanges).map(row => [row.key, row]));
-	const fitting = [...all.values()].filter(fits(wanted));
+	const now = Object.keys(wanted).length ? fitting(wanted)
+		: [data.exchanges, data.exchanges_left_out, ""];
 	// A list in use must not move: new rows wait behind a button.
 	const { openKey, body } = lists.exchanges;
 	if (openKey === null && !body.matches(":hover, :focus-within")) shown = null;
-	shown ??= fitting;
-	const waiting = new Set(fitting).difference(new Set(shown)).size;
-	fresh.disabled = !waiting;
+	shown ??= now;
+	const [rows] = shown;
+	const oldest = rows.at(-1)?.at ?? 0;
+	const { length: waiting } = now[0].filter(({ key, at }) =>
+		at > oldest && !rows.some(one => one.key === key));
+	fresh.ariaDisabled = !waiting;
 	write(fresh, waiting ? `Show ${count(waiting)} new` : "Up to date");
-	if (!Object.keys(wanted).length) return [shown, data.exchanges_left_out, ""];
-	found = fitting;
-	return [shown, foundLeft, `${count(shown.length)} of ${count(all.size)} fit`];
+	return shown;
 }
 
 filters.oninput = filtersChanged;
 filters.onreset = () => setTimeout(filtersChanged);
-fresh.onclick = renew;
+fresh.onclick = () => fresh.ariaDisabled === "true" || renew();
 lists.exchanges.panel.prepend(filters);
 
 function goTo(id, key = lists[id].openKey) {

@@ -1,0 +1,214 @@
+"""The live page in a browser, as people use it and as servers in between answer it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import typing as t
+from collections.abc import Callable
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("playwright")
+
+from playwright.sync_api import Browser
+from playwright.sync_api import BrowserContext
+from playwright.sync_api import expect
+from playwright.sync_api import Page
+from playwright.sync_api import Route
+
+from tests.servers.live_server import CHROMIUM
+from tests.servers.live_server import chromium
+from tests.servers.live_server import hide
+from tests.servers.live_server import LiveSite
+from tests.servers.live_server import new_context
+from tests.servers.live_server import number_in
+from tests.servers.live_server import opened
+from tests.servers.live_server import PATIENCE_SECONDS
+from tests.servers.live_server import Seen
+from tests.servers.live_server import server_clock
+from tests.servers.live_server import serving_live
+
+POLLS = re.compile(r"/data\.json\?since=.*")
+SEARCHES = re.compile(r"/data\.json\?find=1")
+
+expect.set_options(timeout=PATIENCE_SECONDS * 1000)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Generator[LiveSite]:
+    with serving_live(tmp_path_factory.mktemp("live")) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def browser() -> Generator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def context(browser: Browser, site: LiveSite) -> Generator[BrowserContext]:
+    context = new_context(browser, viewport={"width": 1280, "height": 900})
+    with opened(context) as seen:
+        seen.log_in(site.url)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def seen(context: BrowserContext, site: LiveSite) -> Generator[Seen]:
+    with opened(context) as page:
+        page.page.goto(site.url)
+        page.is_live()
+        yield page
+        assert page.problems() == []
+
+
+def change_data(page: Page, change: Callable[[dict[str, t.Any]], object]) -> None:
+    """Have all of the data in each poll from now on, with a change."""
+
+    def answer(route: Route) -> None:
+        response = route.fetch(url=POLLS.sub("/data.json", route.request.url))
+        data = response.json()
+        change(data)
+        route.fulfill(response=response, json=data)
+
+    page.route(POLLS, answer)
+
+
+def rows_of(seen: Seen) -> t.Any:
+    return seen.page.locator("#exchanges tr.row")
+
+
+def fill_the_list(site: LiveSite, seen: Seen) -> None:
+    """Have as many requests in the list as it can have; it is the open one then."""
+    seen.tab("Requests")
+    for _ in range(3):
+        for _ in range(150):
+            site.get("/items/9")
+        expect(seen.figure("Requests")).to_contain_text(f"{site.requests:,} in all")
+    seen.wait(lambda: rows_of(seen).count() == 400, "the list is full")
+
+
+def others(seen: Seen) -> int:
+    """Return the number of requests that are not in the list."""
+    note = str(seen.page.locator("#exchanges .rest").inner_text())
+    return number_in(note) if "more" in note else 0
+
+
+# --- The list of requests ---
+
+
+def test_a_filtered_list_and_the_others_are_all_that_fit(
+    site: LiveSite, seen: Seen
+) -> None:
+    fill_the_list(site, seen)
+    with seen.page.expect_response(SEARCHES):
+        seen.page.locator("#filters").get_by_label("Kind").select_option("requests")
+    seen.page.mouse.move(1, 1)
+    script = "fetch('data.json?find=1&kind=requests').then(one => one.json())"
+    found = seen.page.evaluate(script)
+    fit = len(found["exchanges"]) + found["left_out"]
+    seen.wait(lambda: others(seen) > 0, "the answer is shown")
+    assert rows_of(seen).count() + others(seen) == fit
+    for _ in range(300):
+        site.get("/items/9")
+    expect(seen.figure("Requests")).to_contain_text(f"{site.requests:,} in all")
+    seen.wait(
+        lambda: rows_of(seen).count() + others(seen) >= fit + 300,
+        "new requests are in the list",
+    )
+    assert rows_of(seen).count() + others(seen) == fit + 300
+    assert rows_of(seen).count() <= 400
+
+
+def test_the_number_of_others_stays_while_the_list_does(
+    site: LiveSite, seen: Seen
+) -> None:
+    fill_the_list(site, seen)
+    before = others(seen)
+    seen.row("/items/9").click()
+    for _ in range(30):
+        site.get("/items/9")
+    expect(seen.page.locator("#fresh")).to_have_text("Show 30 new")
+    assert (rows_of(seen).count(), others(seen)) == (400, before)
+
+
+def test_requests_are_new_once_also_after_ten_minutes_in_a_hidden_tab(
+    browser: Browser, tmp_path: Path
+) -> None:
+    # By the clock of the server.
+    speed = 120
+    context = new_context(browser)
+    with (
+        serving_live(tmp_path, speed) as site,
+        contextlib.closing(context),
+        opened(context) as seen,
+    ):
+        for _ in range(20):
+            site.get("/items/1")
+        seen.log_in(site.url)
+        seen.tab("Requests")
+        seen.row("/items/1").click()
+        seen.page.mouse.move(1, 1)
+        hide(seen.page, "true")
+        end = server_clock(seen) + 620
+        seen.wait(lambda: server_clock(seen) > end, "ten minutes pass")
+        for _ in range(3):
+            site.get("/items/2")
+        hide(seen.page, "false")
+        expect(seen.figure("Requests")).to_contain_text(f"{site.requests} in all")
+        expect(seen.page.locator("#fresh")).to_have_text("Show 3 new")
+        assert seen.problems() == []
+
+
+def test_older_requests_are_not_new(site: LiveSite, seen: Seen) -> None:
+    site.get("/items/1")
+    expect(seen.figure("Requests")).to_contain_text(f"{site.requests:,} in all")
+    seen.tab("Requests")
+    seen.row("/items/1").click()
+
+    def make_older(data: dict[str, t.Any]) -> None:
+        oldest = data["exchanges"][-1]
+        # As after the files of a worker were removed.
+        data["exchanges"] = [{**oldest, "key": "gone-1", "at": oldest["at"] - 3_600}]
+        data["is_delta"] = False
+
+    change_data(seen.page, make_older)
+    seen.next_polls(3)
+    expect(seen.page.locator("#fresh")).to_have_text("Up to date")
+    expect(seen.row("/items/1")).to_be_visible()
+
+
+def test_the_focus_stays_where_new_requests_are_asked_for(
+    site: LiveSite, seen: Seen
+) -> None:
+    site.get("/orders")
+    expect(seen.figure("Requests")).to_contain_text(f"{site.requests:,} in all")
+    seen.tab("Requests")
+    seen.row("/orders").click()
+    site.get("/items/2")
+    button = seen.page.locator("#fresh")
+    expect(button).to_have_text("Show 1 new")
+    button.focus()
+    seen.page.keyboard.press("Enter")
+    expect(button).to_have_text("Up to date")
+    expect(button).to_be_focused()
+    # It does nothing then; an open row stays open.
+    seen.row("/orders").click()
+    button.focus()
+    seen.page.keyboard.press("Enter")
+    expect(seen.page.locator("#exchanges .events")).to_be_visible()
+
+
+# --- Keys, addresses, and the way back ---
+
+
+# --- Narrow windows, and large numbers ---
+
+
+# --- Answers ---

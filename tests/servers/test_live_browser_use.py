@@ -205,6 +205,54 @@ def test_the_focus_stays_where_new_requests_are_asked_for(
     expect(seen.page.locator("#exchanges .events")).to_be_visible()
 
 
+def test_rows_are_in_order_of_what_a_column_shows(site: LiveSite, seen: Seen) -> None:
+    for path in ("/page", "/nowhere", "/items/1", "/work", "/nowhere", "/slow"):
+        site.get(path)
+    expect(seen.figure("Requests")).to_contain_text(f"{site.requests:,} in all")
+    seen.tab("Requests")
+    cells = seen.page.locator("#exchanges td:nth-child(3)")
+    heading = seen.page.locator("#exchanges").get_by_role("button", name="Route")
+    for is_down in (False, True):
+        heading.click()
+        seen.page.mouse.move(1, 1)
+        texts = cells.all_inner_texts()
+        # A request without a route has a dash.
+        assert {"–", "/page"} < {*texts}
+        assert texts == sorted(texts, reverse=is_down)
+
+
+def test_small_charts_are_in_order_of_their_sums(site: LiveSite, seen: Seen) -> None:
+    for path in ("/page", "/slow", "/items/1", "/items/1"):
+        site.get(path)
+    for _ in range(12):
+        site.get("/page")
+    expect(seen.figure("Requests")).to_contain_text(f"{site.requests:,} in all")
+    seen.page.locator("#routes").get_by_role("button", name="Last minute").click()
+    seen.page.mouse.move(1, 1)
+    counts = seen.page.locator("#routes td:nth-child(3)").all_inner_texts()
+    numbers = [number_in(one) for one in counts]
+    assert numbers == sorted(numbers)
+
+
+def test_routes_that_share_a_row_have_no_list_of_requests(
+    site: LiveSite, seen: Seen
+) -> None:
+    site.get("/page")
+
+    def add_others(data: dict[str, t.Any]) -> None:
+        data["routes"].append({**data["routes"][0], "route": "<other>"})
+
+    change_data(seen.page, add_others)
+    seen.row("<other>").click()
+    detail = seen.page.locator("#routes .detail")
+    expect(detail).to_be_visible()
+    expect(detail.get_by_role("button")).to_have_count(0)
+    seen.tab("Requests")
+    routes = seen.page.locator("select[name=route] option").all_inner_texts()
+    assert "/page" in routes
+    assert "<other>" not in routes
+
+
 # --- Keys, addresses, and the way back ---
 
 

@@ -1,6 +1,6 @@
 /* The live page: polls data.json, and draws it by textContent only. */
 const $ = id => document.getElementById(id);
-const KEPT = 400, PATIENCE_MS = 10_000, REPEATED = 5;
+const KEPT = 400, PATIENCE_MS = 10_000, REPEATED = 5, OTHER = "<other>";
 
 function make(tag, attributes = {}, ...children) {
 	const space = /^(svg|line|rect|path)$/.test(tag) ? "2000/svg" : "1999/xhtml";
@@ -226,6 +226,7 @@ const KINDS = {
 	took: [time, (_, row) => row.is_slow ? "warn" : ""],
 	request: [(path, row) => `${row.method} ${path}`],
 	raised: [(name, row) => name + (row.message ? `: ${row.message}` : "")],
+	chart: [(_, row) => row.requests],
 	event: [(name, row) => `${row.direction === "sent" ? "→" : "←"} ${name}`],
 	fault: [([first]) => plain(first?.reason)],
 	faults: [all => joined(...all.map(one =>
@@ -332,9 +333,12 @@ function list(id, label, key, empty, lines, more) {
 				`a referrer, ${count(all.own)} from own pages`, `as of ${clock(all.as_of)}`)];
 	}
 
-	function order(a, b) {
-		const [x, y] = (isDown ? [b, a] : [a, b]).map(row => sort.get(row) ?? -Infinity);
-		return x < y ? -1 : +(x > y);
+	function order(...rows) {
+		const [x, y] = rows.map(row => {
+			const value = sort.get(row);
+			return sort.is("n") ? value ?? -1 : sort.text(value, row);
+		});
+		return (x < y ? -1 : +(x > y)) * (isDown ? -1 : 1);
 	}
 
 	function draw() {
@@ -509,11 +513,11 @@ function showExchange(cell, { exchange }) {
 		button("Show its traceback", () => goTo("failures", fingerprint)));
 }
 
-function showRequests(cell, { route, name }) {
-	cell.append(button("Show its requests", () => {
+function showRequests(cell, { route, name = route }) {
+	if (name !== OTHER) cell.append(button("Show its requests", () => {
 		goTo("exchanges");
 		filters.reset();
-		filters.route.value = route ?? name;
+		filters.route.value = name;
 	}));
 }
 
@@ -529,7 +533,7 @@ p99||p99_seconds|nm
 In all||requests_since_start|nw
 Errors in all||failed_since_start|x
 Aborted in all||aborted_since_start|x
-Last minute|7|chart|sm`, {
+Last minute|7|chart|sm|chart`, {
 	detail: showRequests,
 });
 
@@ -709,6 +713,7 @@ function readExchanges() {
 	const { route: select } = filters;
 	const routes = [...data.routes, ...data.work].map(one => one.route ?? one.name);
 	const names = new Set(routes.sort());
+	names.delete(OTHER);
 	for (const { value } of select.options) names.delete(value);
 	for (const value of names) select.append(make("option", { value }, value));
 	const wanted = query();

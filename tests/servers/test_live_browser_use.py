@@ -30,6 +30,7 @@ from tests.servers.live_server import PATIENCE_SECONDS
 from tests.servers.live_server import Seen
 from tests.servers.live_server import server_clock
 from tests.servers.live_server import serving_live
+from tests.servers.live_server import TOKEN
 
 POLLS = re.compile(r"/data\.json\?since=.*")
 SEARCHES = re.compile(r"/data\.json\?find=1")
@@ -254,6 +255,65 @@ def test_routes_that_share_a_row_have_no_list_of_requests(
 
 
 # --- Keys, addresses, and the way back ---
+
+
+def test_a_key_opens_a_row_while_text_is_selected(site: LiveSite, seen: Seen) -> None:
+    site.get("/page")
+    opener = seen.row("/page").locator(".opener")
+    opener.focus()
+    select = "getSelection().selectAllChildren(document.querySelector('#since'))"
+    seen.page.evaluate(select)
+    seen.page.keyboard.press("Enter")
+    expect(seen.page.locator("#routes .detail")).to_be_visible()
+    seen.page.keyboard.press("Escape")
+    expect(seen.page.locator("#routes .detail")).to_have_count(0)
+
+
+@pytest.mark.parametrize("key", ["Alt", "Control", "Meta"])
+def test_keys_of_the_browser_are_left_to_it(
+    site: LiveSite, seen: Seen, key: str
+) -> None:
+    for path in ("/page", "/items/1"):
+        site.get(path)
+    expect(seen.figure("Requests")).to_contain_text(f"{site.requests:,} in all")
+    tab = seen.page.get_by_role("tab", name="Requests")
+    tab.click()
+    seen.page.keyboard.press(f"{key}+ArrowRight")
+    expect(tab).to_have_attribute("aria-selected", "true")
+    rows_of(seen).nth(1).locator(".opener").focus()
+    seen.page.keyboard.press(f"{key}+Home")
+    expect(rows_of(seen).nth(1).locator(".opener")).to_be_focused()
+
+
+def test_an_address_opens_its_list(site: LiveSite, seen: Seen) -> None:
+    seen.page.goto(f"{site.url}#workers")
+    expect(seen.page.locator("#workers")).to_be_visible()
+    expect(seen.page.locator("#routes")).to_be_hidden()
+    for name in ("constructor", "nothing", "%00"):
+        seen.page.goto(f"{site.url}#{name}")
+        seen.next_polls()
+        expect(seen.page.locator("#routes")).to_be_visible()
+
+
+def test_a_link_with_a_token_leaves_none_in_the_address_of_an_open_page(
+    site: LiveSite, seen: Seen
+) -> None:
+    seen.page.goto(f"{site.url}#token={TOKEN}")
+    seen.wait(lambda: TOKEN not in seen.page.url, "the token goes")
+    seen.is_live()
+
+
+def test_no_filter_is_left_after_the_way_back(site: LiveSite, seen: Seen) -> None:
+    site.get("/page")
+    seen.tab("Requests")
+    field = seen.page.get_by_label("Id begins with")
+    field.fill("nobody")
+    expect(seen.page.get_by_text("No request that fits")).to_be_visible()
+    seen.page.goto("about:blank")
+    seen.page.go_back()
+    seen.is_live()
+    expect(field).to_have_value("")
+    expect(seen.row("/page")).to_be_visible()
 
 
 # --- Narrow windows, and large numbers ---

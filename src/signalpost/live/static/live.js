@@ -17,6 +17,9 @@ function write(node, text) {
 	if (node.textContent !== text) node.textContent = text;
 }
 
+// Alt and an arrow is the browser's, which goes back.
+const keyOf = event => event.altKey || event.ctrlKey || event.metaKey ? "" : event.key;
+
 const plain = value => `${value ?? "–"}`;
 const joined = (...parts) => parts.filter(Boolean).join("; ");
 const count = n => n?.toLocaleString("en") ?? "–";
@@ -287,10 +290,15 @@ function shower({ is, get, text, tone }, node) {
 	};
 }
 
-const lists = {};
-// A link that has the token leads here, too.
-let chosen = location.hash.slice(1);
-if (chosen.startsWith("token=")) history.replaceState(null, "", "./");
+const lists = { __proto__: null };
+let chosen = "";
+
+function followAddress() {
+	chosen = location.hash.slice(1);
+	// A link that has the token leads here, too.
+	if (chosen.startsWith("token=")) history.replaceState(null, "", "./");
+	redraw();
+}
 
 /** `id` names the list in the data, `key` the fields that identify its rows; without
  * a text for `empty`, an empty one is hidden. */
@@ -416,9 +424,10 @@ function list(id, label, key, empty, lines, more) {
 		opener.focus();
 	}
 
-	body.onclick = ({ target }) => {
+	body.onclick = ({ target, detail }) => {
 		const row = target.closest("tr");
-		if (row.opener && !`${getSelection()}`) toggle(row);
+		// A key has no detail, and selects no text.
+		if (row.opener && !(detail && `${getSelection()}`)) toggle(row);
 	};
 
 	body.onkeydown = event => {
@@ -428,7 +437,7 @@ function list(id, label, key, empty, lines, more) {
 		const at = all.indexOf(row.opener);
 		const up = line === row ? at - 1 : at;
 		const to = { ArrowDown: at + 1, ArrowUp: up, Home: 0, End: all.length - 1 };
-		const { key } = event;
+		const key = keyOf(event);
 		if (key === "Escape" && self.openKey === row.at) toggle(row);
 		else if (event.target.matches("pre") || !(key in to)) return;
 		else (all[to[key]] ?? row.opener).focus();
@@ -749,7 +758,7 @@ function goTo(id, key = lists[id].openKey) {
 $("tabs").onkeydown = event => {
 	const ids = Object.keys(lists).filter(id => !lists[id].tab.hidden);
 	const at = ids.indexOf(chosen);
-	const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1 }[event.key];
+	const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1 }[keyOf(event)];
 	if (to === undefined) return;
 	event.preventDefault();
 	goTo(ids.at(to % ids.length));
@@ -810,6 +819,7 @@ $("pause").onclick = ({ currentTarget: node }) => {
 };
 
 document.onvisibilitychange = tick;
+onhashchange = followAddress;
 
-redraw();
+followAddress();
 tick();

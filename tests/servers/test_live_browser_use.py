@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import typing as t
 from collections.abc import Callable
@@ -319,4 +320,64 @@ def test_no_filter_is_left_after_the_way_back(site: LiveSite, seen: Seen) -> Non
 # --- Narrow windows, and large numbers ---
 
 
+def test_times_are_not_negative_after_the_clock_was_set_back(
+    site: LiveSite, seen: Seen
+) -> None:
+    def set_back(data: dict[str, t.Any]) -> None:
+        data["since"] = data["now"] + 3_600
+
+    site.get("/page")
+    change_data(seen.page, set_back)
+    expect(seen.page.locator("#since")).to_contain_text("(0 µs)")
+
+
 # --- Answers ---
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (429, json.dumps({"message": "slow down"})),
+        (502, "<h1>Bad gateway</h1>"),
+        (503, ""),
+        (200, "<!doctype html><title>Log in to the proxy</title>"),
+        (200, '{"now": 17'),
+        (200, "null"),
+    ],
+)
+def test_an_answer_without_data_is_not_shown_as_live(
+    site: LiveSite, seen: Seen, status: int, body: str
+) -> None:
+    site.get("/page")
+    expect(seen.row("/page")).to_be_visible()
+    seen.page.route(POLLS, lambda route: route.fulfill(status=status, body=body))
+    state = seen.page.get_by_role("status")
+    expect(state).to_have_text(f"No data (status {status}) since")
+    # What was there stays to be read.
+    expect(seen.row("/page")).to_be_visible()
+    seen.page.unroute_all(behavior="wait")
+    seen.is_live()
+    seen.messages.clear()
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", '{"exchanges": 1}'])
+def test_data_of_another_kind_is_not_shown_as_live(
+    site: LiveSite, seen: Seen, body: str
+) -> None:
+    seen.page.route(POLLS, lambda route: route.fulfill(body=body))
+    expect(seen.page.get_by_role("status")).to_have_text("No answer since")
+    seen.page.unroute_all(behavior="wait")
+    seen.is_live()
+
+
+def test_a_request_that_cannot_be_shown_has_the_status(
+    site: LiveSite, seen: Seen
+) -> None:
+    site.get("/page")
+    seen.tab("Requests")
+    details = re.compile(r"/data\.json\?exchange=")
+    seen.page.route(details, lambda one: one.fulfill(status=502, body="<h1>"))
+    seen.row("/page").click()
+    text = "This cannot be shown: No data (status 502)"
+    expect(seen.page.get_by_text(text)).to_be_visible()
+    seen.messages.clear()

@@ -33,7 +33,7 @@ const file = place => plain(place).replace(/^.*\//, "");
 
 function time(seconds) {
 	if (seconds == null) return "–";
-	if (seconds < 0.0009995) return `${(seconds * 1e6).toFixed()} µs`;
+	if (seconds < 0.0009995) return `${Math.max(0, seconds * 1e6).toFixed()} µs`;
 	if (seconds < 0.9995) return `${(seconds * 1e3).toPrecision(3)} ms`;
 	if (seconds < 59.95) return `${seconds.toPrecision(3)} s`;
 	const [s, m, h] = [1, 60, 3600].map(one => Math.floor(seconds / one));
@@ -463,9 +463,10 @@ async function ask(query) {
 	const answer = await fetch(`data.json?${new URLSearchParams(query)}`, { signal });
 	// The page to log in is at the same address.
 	if (answer.status === 401) location.reload();
-	const body = await answer.json();
-	if (!answer.ok) throw Error(body.error);
-	return body;
+	// A server in between may answer by a page of its own.
+	const body = await answer.json().catch(() => null);
+	if (answer.ok && body) return body;
+	throw Error(body?.error ?? `No data (status ${answer.status})`);
 }
 
 /** Show what a row has beyond its line, once it has come. */

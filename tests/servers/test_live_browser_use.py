@@ -320,6 +320,42 @@ def test_no_filter_is_left_after_the_way_back(site: LiveSite, seen: Seen) -> Non
 # --- Narrow windows, and large numbers ---
 
 
+@pytest.mark.parametrize("width", [320, 390, 640])
+def test_no_number_is_cut(site: LiveSite, seen: Seen, width: int) -> None:
+    site.get("/items/1")
+
+    def make_large(data: dict[str, t.Any]) -> None:
+        data["total"] |= {
+            "requests_per_second": 12_345.6,
+            "in_flight": 1_234,
+            "p50_seconds": 0.0444,
+            "p90_seconds": 3_599.0,
+            "p99_seconds": 165_000.0,
+        }
+
+    # 320 pixels are 1280 at a zoom of 400 % (WCAG 2.2, 1.4.10).
+    seen.page.set_viewport_size({"width": width, "height": 800})
+    change_data(seen.page, make_large)
+    expect(seen.figure("p90")).to_contain_text("59 m 59 s")
+    height = "one => one.offsetHeight / parseFloat(getComputedStyle(one).lineHeight)"
+    # A usual time is in one line.
+    p50 = seen.figure("p50").locator("dt + dd")
+    expect(p50).to_have_text("44.4 ms")
+    assert p50.evaluate(height) == pytest.approx(1, abs=0.1)
+    for box in seen.page.locator("#figures dt + dd").all():
+        is_cut = "one => one.parentNode.clientWidth < one.parentNode.scrollWidth"
+        assert not box.evaluate(is_cut), box.inner_text()
+    expect(seen.page.locator("#charts canvas")).to_have_count(2)
+    for chart in seen.page.locator("#charts section").all():
+        legend = chart.locator(".u-legend").bounding_box()
+        plot = chart.locator(".u-wrap").bounding_box()
+        assert legend is not None
+        assert plot is not None
+        assert legend["y"] + legend["height"] <= plot["y"]
+    assert seen.overflow() == 0
+    seen.page.set_viewport_size({"width": 1280, "height": 900})
+
+
 def test_times_are_not_negative_after_the_clock_was_set_back(
     site: LiveSite, seen: Seen
 ) -> None:

@@ -83,7 +83,7 @@ class Writer:
         self._slow_seconds = slow_seconds
         self._has_waterfall = has_waterfall
         self._deliveries = deliveries
-        self._has_ended = False
+        self._is_ending = self._has_ended = False
         self.start_over()
         _writers.add(self)
 
@@ -94,8 +94,8 @@ class Writer:
         self._open_at = 0.0
         self._warned: set[str] = set()
         self._pending: deque[tuple[str, Any, Any]] = deque(maxlen=_MOST_PENDING)
-        # Only end() waits for it: the garbage collection may close an exchange on any
-        # line, in the thread that has it.
+        # Only end() waits for it, and not for ever: the garbage collection may close an
+        # exchange on any line, in the thread that has it.
         self._lock = threading.Lock()
         self._has_new_lists = self._has_worked = False
         self._tops_at = 0.0
@@ -118,32 +118,37 @@ class Writer:
     def close(self, trace: Trace) -> None:
         """Write that a request has closed."""
         file, lock = trace.file, self._lock
-        # Nearly always no other thread writes: then nothing has to wait in the queue.
-        if (
-            file is not None
-            and trace.cell is not None
-            and not self._pending
-            and lock.acquire(False)  # noqa: FBT003  # a name takes longer
-        ):
-            try:
-                is_open = file.is_open
-                if is_open:
-                    details = trace.details
-                    if details is not None:
-                        self._note_statements(details)
-                    now = file.close(trace)
-                    # As _write_tops_if_due(), but without a call.
-                    if self._tops_at - _AGAIN_SECONDS <= now < self._tops_at:
-                        self._has_new_lists = True
-                    else:
-                        self._write_tops(file, now)
-            finally:
-                lock.release()
+        if file is None or trace.cell is None or self._pending:
+            self._close_later(trace)
+            return
+        # As _has_written(), but without a call: nearly always no other thread writes,
+        # and nothing has to wait in the queue.
+        try:
+            has_lock = lock.acquire(False)  # noqa: FBT003  # a name takes longer
+        except BaseException:
+            self._renew(lock)
+            raise
+        if not has_lock:
+            self._close_later(trace)
+            return
+        try:
+            is_open = file.is_open
             if is_open:
-                if self._pending:
-                    self._drain()
-                return
-        self._close_later(trace)
+                details = trace.details
+                if details is not None:
+                    self._note_statements(details)
+                now = file.close(trace)
+                # As _write_tops_if_due(), but without a call.
+                if self._tops_at - _AGAIN_SECONDS <= now < self._tops_at:
+                    self._has_new_lists = True
+                else:
+                    self._write_tops(file, now)
+        finally:
+            lock.release()
+        if not is_open:
+            self._close_later(trace)
+        elif self._pending:
+            self._drain()
 
     def _close_later(self, trace: Trace) -> None:
         file = trace.file
@@ -213,48 +218,87 @@ class Writer:
 
     def flush(self) -> None:
         """Write the lists if they have changed and no other thread writes."""
-        if not self._has_new_lists or not self._lock.acquire(blocking=False):
-            return
-        try:
-            file = self._file
-            if file is not None and file.is_open:
-                self._write_tops(file, time.time())
-        finally:
-            self._lock.release()
+        if self._has_new_lists and self._has_written(self._write_own_tops):
             self._drain()
 
     def end(self) -> None:
-        """Write everything that waits, and close the file."""
+        """Write everything that waits, and close the file.
+
+        If another thread writes for longer than a second, it does that afterwards.
+        """
+        self._is_ending = True
         # It is busy for so long if the disk hangs, or if this thread itself writes and
         # the garbage collection has called this.
-        if not self._lock.acquire(timeout=_PATIENCE_SECONDS):
-            self._has_ended = True
-            return
-        try:
-            if self._pending:
-                self._write_pending()
-            self._has_ended = True
-            file, self._file = self._file, None
-            if file is not None:
-                if file.is_open and file.pid == os.getpid():
-                    self._write_tops(file, time.time())
-                file.end()
-            if _firsts.get(self.folder) is self:
-                del _firsts[self.folder]
-        finally:
-            self._lock.release()
-            self._drain()
+        if not self._has_written(self._write_all, _PATIENCE_SECONDS):
+            # A thread that has written looks for entries that wait.
+            self._pending.append((_NOTED, _touch, ()))
+        self._drain()
 
     def _drain(self) -> None:
         """Write the entries that wait, unless a thread is writing already."""
         # Check again: an entry may have been added just before the thread ended.
-        while self._pending:
-            if not self._lock.acquire(False):  # noqa: FBT003  # a name takes longer
-                return
+        while self._pending and self._has_written(self._write_all):
+            pass
+
+    def _has_written(
+        self, write: Callable[[], None], patience_seconds: float | None = None
+    ) -> bool:
+        """Call a function that writes, unless a thread is writing already.
+
+        :param patience_seconds: How long to wait for that thread.
+        :returns: Whether it was called.
+        """
+        lock = self._lock
+        try:
+            if patience_seconds is None:
+                has_lock = lock.acquire(blocking=False)
+            else:
+                has_lock = lock.acquire(timeout=patience_seconds)
+        except BaseException:
+            self._renew(lock)
+            raise
+        if has_lock:
             try:
-                self._write_pending()
+                write()
             finally:
-                self._lock.release()
+                # Not self._lock: that is another one in a process forked meanwhile.
+                lock.release()
+        return has_lock
+
+    def _renew(self, lock: threading.Lock) -> None:
+        """Replace the lock if this thread has acquired it without noticing.
+
+        A signal handler may have raised just after ``acquire()`` had returned. Then
+        nothing would release the lock.
+        """
+        if lock.acquire(timeout=_PATIENCE_SECONDS):
+            lock.release()
+        elif self._lock is lock:
+            self._lock = threading.Lock()
+
+    def _write_all(self) -> None:
+        try:
+            if self._pending:
+                self._write_pending()
+        finally:
+            if self._is_ending:
+                self._end_file()
+
+    def _write_own_tops(self) -> None:
+        file = self._file
+        if file is not None and file.is_open and file.pid == os.getpid():
+            self._write_tops(file, time.time())
+
+    def _end_file(self) -> None:
+        self._is_ending, self._has_ended = False, True
+        try:
+            self._write_own_tops()
+        finally:
+            file, self._file = self._file, None
+            if file is not None:
+                file.end()
+            if _firsts.get(self.folder) is self:
+                del _firsts[self.folder]
 
     def _usable_file(self) -> WorkerFile | None:
         """Return the file; make it first if there is none and it is possible."""

@@ -131,6 +131,24 @@ def test_a_file_that_is_written_during_the_disconnection_is_ended_afterwards(
     assert snapshot.total.requests_since_start == 2
 
 
+def test_a_file_that_is_closed_while_a_request_begins_is_no_failure(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Free(list[t.Any]):
+        def pop(self, index: t.SupportsIndex = -1) -> t.Any:
+            cell = super().pop(index)
+            _writer._end_all()
+            return cell
+
+    with recorded(folder) as app:
+        get(app)
+        (file,) = [one for one in _file._files if one.is_open]
+        file._free = Free(file._free)
+        get(app)
+    assert read_live(folder).total.requests_since_start == 1
+    assert caplog.records == []
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_process_forked_while_this_one_writes_records_for_itself(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -19,6 +18,8 @@ from ._cells import Cell
 from ._cells import Closed
 from ._file import WorkerFile
 from ._layout import PATH_BYTES
+from ._records import NO_NUMBERS
+from ._records import NO_OUTCOME
 from ._records import NOWHERE
 from ._records import pack_numbers
 from ._records import packed
@@ -197,6 +198,11 @@ class Trace(Closed):
         details.exception = failure.exception
         details.fingerprint = failure.fingerprint
 
+    def forget(self) -> None:
+        """Drop what is recorded besides its path, as something in it cannot be read."""
+        self.details = self.route = self.response_seconds = None
+        self.record, self.extra = NO_NUMBERS, b""
+
     def add(  # noqa: PLR0913  # the fields of an event
         self,
         kind: int,
@@ -274,7 +280,7 @@ def record(exchange: Exchange, trace: Trace, status: int | None) -> None:
     )
     try:
         trace.record = pack_numbers(*numbers)
-    except struct.error:
+    except Exception:  # noqa: BLE001  # whatever a value does
         # Times are missing; or a receiver has set a value of another kind.
         trace.record = pack_numbers(*_checked(numbers))
 
@@ -290,7 +296,7 @@ def _extra_of(start: float, trace: Trace, outcome: object, known_id: object) -> 
     texts = (
         "",
         path if len(path.encode()) > PATH_BYTES else "",
-        "" if outcome == "complete" else _text(outcome, 20),
+        "" if outcome == "complete" else _text(outcome, 20) or NO_OUTCOME,
         details.exception,
         _text(known_id, 128),
         details.referrer,

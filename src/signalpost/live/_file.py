@@ -10,6 +10,7 @@ from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from sys import byteorder
+from typing import Final
 from weakref import WeakSet
 from zlib import adler32
 
@@ -61,11 +62,14 @@ from ._tallies import Tallies
 from ._tallies import WORK_ABORTED
 from ._tallies import WORK_DONE
 from ._tallies import WORK_FAILED
+from ._text import fit_or_none
 from ._text import known_fit
 
 __all__ = ["WorkerFile"]
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
+
+_LONGEST_METHOD: Final = 20
 
 # Module variables save an attribute look-up for each request.
 _pack_head = CELL_HEAD.pack
@@ -153,29 +157,37 @@ class WorkerFile:
         """Write that a request is in flight.
 
         :param path: Its path, printable.
-        :returns: Its cell; ``None`` if there is none.
+        :returns: Its cell; ``None`` if there is none, or if the file is closed.
         """
         try:
+            data = _pack_head(started_at, 0, method.encode(), path.encode())
+        except Exception:  # noqa: BLE001  # a receiver may have set any value
+            started_at, data = _checked_head(started_at, method, path)
+        try:
             cell = self._free.pop()
-        except IndexError:
+            # Before the texts are written, so that no reader takes them for the earlier
+            # request's.
+            self._longs[cell.mark] = 0
+            self._page[cell.at : cell.numbers_at] = data
+            self._doubles[cell.mark] = started_at
+        except (IndexError, ValueError):
+            # None is free; or another thread has just closed the file.
             return None
-        # Before the texts are written, so that no reader takes them for the earlier
-        # request's.
-        self._longs[cell.mark] = 0
-        data = _pack_head(started_at, 0, method.encode(), path.encode())
-        self._page[cell.at : cell.numbers_at] = data
-        self._doubles[cell.mark] = started_at
         return cell
 
     def set_status(self, cell: Cell, status: int) -> None:
         """Write that the response to a request in flight begins."""
-        if self.is_open:
+        try:
             self._shorts[cell.status_at] = status & 0xFFFF
+        except ValueError:
+            # The file is closed, perhaps by another thread just now.
+            return
 
     def release(self, cell: Cell) -> None:
         """Write that a request is no longer in flight, without a record."""
-        self._longs[cell.mark] = 0
-        self._free.append(cell)
+        with suppress(ValueError):
+            self._longs[cell.mark] = 0
+            self._free.append(cell)
 
     def touch(self, at: float, overflow: int = 0) -> None:
         """Write that a request has begun, or that something else was recorded.
@@ -358,8 +370,7 @@ class WorkerFile:
 
     def _late_cell(self, closed: Closed) -> Cell:
         """Return the cell of the request that closed first, for another one."""
-        texts = closed.method.encode(), closed.path.encode()
-        data = _pack_head(closed.started_at, 0, *texts)
+        _, data = _checked_head(closed.started_at, closed.method, closed.path)
         cell = self._recent.popleft()
         self._longs[cell.mark] = 0
         self._page[cell.at : cell.numbers_at] = data
@@ -377,6 +388,17 @@ class WorkerFile:
         self._page[ring + at : ring + end] = extra
         check = adler32(extra, self._sequence & 0xFFFFFFFF)
         self._page[cell.place_at : cell.end] = pack_place(at, length, check)
+
+
+def _checked_head(started_at: object, method: object, path: str) -> tuple[float, bytes]:
+    """Return when a request started, and the first part of its cell.
+
+    :param started_at: Any value, as a receiver may have set it; so is the method.
+    :param path: Its path, printable.
+    """
+    at = started_at if type(started_at) is float else time.time()
+    text = fit_or_none(method, _LONGEST_METHOD) or ""
+    return at, _pack_head(at, 0, text.encode(), path.encode())
 
 
 class _Second:

@@ -16,10 +16,13 @@ from typing import Final
 from typing import TypeAlias
 
 from ._layout import CELL_NUMBERS
+from ._text import fit
 
 __all__ = [
     "EXCEPTION",
     "NOWHERE",
+    "NO_NUMBERS",
+    "NO_OUTCOME",
     "NUMBERS_BYTES",
     "PLACE_BYTES",
     "SIGNAL",
@@ -48,6 +51,11 @@ pack_numbers = CELL_NUMBERS.pack
 response, in all, until the headers, until the first byte, until ``request-started``,
 until ``request-finished``; 1 if it failed, how many events are left out, statements,
 the most of one; then four zeros, which are written later."""
+
+NO_NUMBERS: Final = pack_numbers(0, 0, 0.0, *[UNKNOWN] * 6, *[0] * 8)
+"""The numbers of a request of which nothing is known."""
+NO_OUTCOME: Final = "-"
+"""An outcome that is not known."""
 
 NUMBERS_BYTES: Final = CELL_NUMBERS.size
 _PLACE: Final = Struct("=III")
@@ -154,7 +162,7 @@ def unpacked(
             cell_text(method),
             cell_text(path) if long_path is None else long_path,
             route if own_route is None else own_route,
-            *(status or None, outcome or "complete"),
+            *(status or None, None if outcome == NO_OUTCOME else outcome or "complete"),
             *(_seconds(response), _seconds(whole), size, count),
             *(_seconds(sql) or 0.0, most, bool(failed), exception, request_id),
         ]
@@ -170,8 +178,11 @@ def unpacked(
 
 
 def cell_text(data: bytes) -> str:
-    """Return a text of a cell. It may have been cut in the middle of a character."""
-    return data.rstrip(b"\0").decode("utf-8", "ignore")
+    """Return a text of a cell, printable.
+
+    It may have been cut in the middle of a character.
+    """
+    return fit(data.rstrip(b"\0").decode("utf-8", "ignore"), len(data))
 
 
 def _texts(data: bytes) -> list[str | None]:

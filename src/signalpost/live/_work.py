@@ -71,7 +71,10 @@ class WorkReceivers:
         if details is not None and (details.statements or details.shapes is not None):
             details.sum_statements()
         record(exchange, trace, None)
-        self._writer.close_work(trace, exchange.duration_seconds or 0.0, traceback)
+        seconds = exchange.duration_seconds
+        # A receiver may have set any value.
+        known = seconds if type(seconds) is float else 0.0
+        self._writer.close_work(trace, known, traceback)
 
     def _note_failure(
         self, trace: Any, work: Work, exception: BaseException

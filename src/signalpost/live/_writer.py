@@ -104,14 +104,14 @@ class Writer:
         """Write that a request is in flight."""
         file = self._file
         if file is None:
-            self._pending.append((_OPENED, started_at, 0))
+            self._pending.append((_OPENED, time.time(), 0))
             self._drain()
             file = self._file
             if file is None:
                 return Trace(None, None, method, path, started_at)
         cell = file.open_cell(started_at, method, path)
         if cell is None:
-            self._pending.append((_OPENED, started_at, 1))
+            self._pending.append((_OPENED, time.time(), 1))
             self._drain()
         return Trace(file, cell, method, path, started_at)
 

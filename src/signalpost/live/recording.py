@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Collection
 from time import perf_counter
-from time import time
 from typing import Any
 from typing import ClassVar
 from weakref import finalize
@@ -275,7 +274,10 @@ class LiveRecorder:
     def opened(self, sender: object, *, exchange: Exchange) -> None:
         """Write that a request is in flight."""
         writer, matches = self._writer, self._matches
-        path = exchange.script_name + exchange.path
+        try:
+            path = exchange.script_name + exchange.path
+        except Exception:  # noqa: BLE001  # a receiver may have set any value
+            path = _fit_path(exchange)
         if (
             writer is None
             or (matches is not None and matches(path))
@@ -374,32 +376,36 @@ class LiveRecorder:
         # A receiver may have set any value.
         if type(status) is not int:
             status = None
-        if exchange.outcome != "complete" or (status is not None and status >= 500):
-            self._note_outcome(writer, trace, status, exchange)
-        trace.response_seconds = response_times(exchange)[0]
-        route = exchange.route
-        # Where most routes are counted is known, so they need not be made fit for it.
-        trace.route = route if type(route) is str else known_fit(route)
-        if exchange._referrer is not None:
-            trace.refer(exchange.referrer)
-            writer.tops.count_referrer(exchange)
-        details = trace.details
-        if details is not None and (details.statements or details.shapes is not None):
-            details.sum_statements()
-        record(exchange, trace, status)
+        try:
+            if exchange.outcome != "complete" or (status is not None and status >= 500):
+                self._note_outcome(writer, trace, status, exchange)
+            trace.response_seconds = response_times(exchange)[0]
+            route = exchange.route
+            # Where most routes are counted is known, so they need not be made fit.
+            trace.route = route if type(route) is str else known_fit(route)
+            if exchange._referrer is not None:
+                trace.refer(exchange.referrer)
+                writer.tops.count_referrer(exchange)
+            details = trace.details
+            if details is not None and (
+                details.statements or details.shapes is not None
+            ):
+                details.sum_statements()
+            record(exchange, trace, status)
+        except BaseException:
+            # It would be shown as in flight for ever.
+            trace.forget()
+            writer.close(trace)
+            raise
         writer.close(trace)
 
     def _late_trace(self, exchange: Exchange) -> Trace | None:
         """Return a trace of an exchange that was opened before this was connected."""
-        path, started_at = exchange.script_name + exchange.path, exchange.started_at
+        path = _fit_path(exchange)
         is_excluded = self._matches is not None and self._matches(path)
         if is_excluded or self._is_of_page(exchange):
             return None
-        # A receiver may have set any value.
-        is_time = type(started_at) is float
-        method = fit_or_none(exchange.method, 20) or ""
-        at = started_at if is_time else time()
-        return Trace(None, None, method, fit(path), at)
+        return Trace(None, None, exchange.method, path, exchange.started_at)
 
     def _note_outcome(
         self, writer: Writer, trace: Trace, status: int | None, exchange: Exchange
@@ -451,3 +457,9 @@ class LiveRecorder:
     def _current_trace(self) -> Trace | None:
         exchange = current_exchange()
         return None if exchange is None else self._trace_of(exchange)
+
+
+def _fit_path(exchange: Exchange) -> str:
+    """Return the path of an exchange, printable, whatever a receiver has set."""
+    parts = exchange.script_name, exchange.path
+    return fit("".join([fit_or_none(one) or "" for one in parts]))

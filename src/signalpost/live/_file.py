@@ -91,6 +91,9 @@ class WorkerFile:
     :raises OSError: If the disk has no room, or the file cannot be made.
     """
 
+    second: _Second
+    """The second that is counted now."""
+
     def __init__(
         self,
         folder: OwnFolder,
@@ -126,7 +129,7 @@ class WorkerFile:
         self._period = -1
         self._add_row(None, UNMATCHED_ROUTE)
         self._other = self._add_row(OTHER_ROUTES, OTHER_ROUTES)
-        self._second = self._begin_second(int(now))
+        self.second = self._begin_second(int(now))
         self._begin_beside(layout)
         self._doubles[LAST_AT] = now
         # It is written last: a reader takes it for the sign that the rest is complete.
@@ -204,16 +207,16 @@ class WorkerFile:
         """How many requests have closed."""
         return self._sequence - self._longs[WORKED]
 
-    def close(self, closed: Closed) -> float:
+    def close(self, closed: Closed) -> _Second:
         """Write that a request has closed.
 
         :param closed: The request. If it has a cell, it is one of this file.
-        :returns: The time, in seconds since the epoch.
+        :returns: The second in which it has closed.
         """
         now = time.time()
-        second = self._second
+        second = self.second
         if not second.tick <= now < second.end:
-            second = self._second = self._begin_second(int(now))
+            second = self.second = self._begin_second(int(now))
         row = second.rows.get(closed.route) or self._row_in(second, closed.route)
         ints = self._ints
         self._longs[row.totals_at] += 1
@@ -231,7 +234,7 @@ class WorkerFile:
         # count is in all that they read.
         self._longs[RECORDS] = self._sequence
         self._doubles[LAST_AT] = now
-        return now
+        return second
 
     def close_work(self, closed: Closed, seconds: float) -> None:
         """Write that a unit of work has ended; it does not count as a request.

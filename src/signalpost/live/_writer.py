@@ -99,6 +99,8 @@ class Writer:
         self._lock = threading.Lock()
         self._has_new_lists = self._has_worked = False
         self._tops_at = 0.0
+        # A second in which lists are not due any more: nothing is compared in it.
+        self._waiting_second: object = None
 
     def open(self, started_at: float, method: str, path: str) -> Trace:
         """Write that a request is in flight."""
@@ -137,12 +139,8 @@ class Writer:
                 details = trace.details
                 if details is not None:
                     self._note_statements(details)
-                now = file.close(trace)
-                # As _write_tops_if_due(), but without a call.
-                if self._tops_at - _AGAIN_SECONDS <= now < self._tops_at:
-                    self._has_new_lists = True
-                else:
-                    self._write_tops(file, now)
+                if file.close(trace) is not self._waiting_second:
+                    self._write_tops_if_due(file, time.time())
         finally:
             lock.release()
         if not is_open:
@@ -348,6 +346,7 @@ class Writer:
         # The clock may be set back, so the range has two ends.
         if self._tops_at - _AGAIN_SECONDS <= now < self._tops_at:
             self._has_new_lists = True
+            self._waiting_second = file.second
         else:
             self._write_tops(file, now)
 
@@ -358,7 +357,8 @@ class Writer:
             file.touch(time.time(), -1)
         if trace.details is not None:
             self._note_statements(trace.details)
-        self._write_tops_if_due(file, file.close(trace))
+        if file.close(trace) is not self._waiting_second:
+            self._write_tops_if_due(file, time.time())
 
     def _note_statements(self, details: Details) -> None:
         if details.times is None:
@@ -407,6 +407,7 @@ class Writer:
         is_usable = earliest < self._tops_at <= now + _AGAIN_SECONDS
         self._tops_at = (self._tops_at if is_usable else earliest) + _TOPS_SECONDS
         self._has_new_lists = False
+        self._waiting_second = None
         if is_first(self):
             write_queues(file.queues, now)
         try:

@@ -596,11 +596,10 @@ class Signal:
         for connection in route.connections:
             receiver: Any = connection()
             function = connection.function
-            if receiver is not None and function is not None:
-                is_over = function is DISCONNECTED
-                receiver = None if is_over else MethodType(function, receiver)
-            if receiver is None:
+            if receiver is None or function is DISCONNECTED:
                 continue
+            if function is not None:
+                receiver = MethodType(function, receiver)
             try:
                 connection.call(receiver, sender, payload)
             except Exception as error:

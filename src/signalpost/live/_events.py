@@ -13,6 +13,7 @@ from typing import Any
 from typing import Final
 from typing import TypeAlias
 
+from .._ids import known_keys
 from ..exchange import Exchange
 from ._cells import Cell
 from ._cells import Closed
@@ -105,10 +106,10 @@ class Details:
         """Return whether it has more than numbers."""
         return bool(self.events or self.referrer or self.exception)
 
-    def counts(self) -> tuple[int, int, int, int, int, int, int]:
-        """Return the last numbers of the record; those in the ring come later."""
+    def counts(self) -> tuple[float, int, int, int, int, int, int, int]:
+        """Return the last numbers of the record; the zeros are written later."""
         most = max(self.times.values()) if self.times else 0
-        return self.left_out, self.sql_count, most, 0, 0, 0, 0
+        return self.sql_seconds, self.left_out, self.sql_count, most, 0, 0, 0, 0
 
     def count_statements(self) -> None:
         """Count the statements so far, as there are many."""
@@ -251,8 +252,17 @@ def record(exchange: Exchange, trace: Trace, status: int | None) -> None:
 
     :param status: Its status; ``None`` if it has no valid one.
     """
-    details, outcome = trace.details, exchange.outcome
-    known_id = exchange._known_id()
+    details, outcome, environ = trace.details, exchange.outcome, exchange._environ
+    # As exchange._known_id(), but without a call: most requests have none.
+    if (
+        exchange._ids
+        or exchange.outer is not None
+        or environ is None
+        or not environ.keys().isdisjoint(known_keys)
+    ):
+        known_id = exchange._known_id()
+    else:
+        known_id = None
     if (
         known_id is not None
         or outcome != "complete"
@@ -260,14 +270,11 @@ def record(exchange: Exchange, trace: Trace, status: int | None) -> None:
         or (details is not None and details.needs_room())
     ):
         trace.extra = _extra_of(exchange.start, trace, outcome, known_id)
-    sql_seconds, counts = 0.0, _NONE
-    if details is not None:
-        sql_seconds, counts = details.sql_seconds, details.counts()
     first_byte = exchange.seconds_to_first_byte
     numbers = (
         0 if status is None else status,
         exchange.body_bytes,
-        sql_seconds,
+        trace.is_failed,
         trace.response_seconds,
         exchange.duration_seconds,
         exchange.seconds_to_headers,
@@ -275,8 +282,7 @@ def record(exchange: Exchange, trace: Trace, status: int | None) -> None:
         UNKNOWN if first_byte is None else first_byte,
         trace.request_started,
         trace.request_finished,
-        trace.is_failed,
-        *counts,
+        *(_NONE if details is None else details.counts()),
     )
     try:
         trace.record = pack_numbers(*numbers)
@@ -345,7 +351,7 @@ def _events(
 def _checked(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the numbers of a record; a value that is not a number is unknown or 0."""
     counts = [number_of(one) or 0 for one in numbers[:2]]
-    return (*counts, *map(_seconds, numbers[2:9]), *numbers[9:])
+    return (*counts, numbers[2], *map(_seconds, numbers[3:9]), *numbers[9:])
 
 
 def number_of(value: object) -> int | None:

@@ -106,7 +106,7 @@ larger than any sequence number."""
 
 PATH_BYTES: Final = 224
 _HEAD_FORM: Final = f"dH2x20s{PATH_BYTES}s"
-_NUMBERS_FORM: Final = "qqdddddddIIIIIIII"
+_NUMBERS_FORM: Final = "qqIdddddddIIIIIII"
 CELL_HEAD: Final = Struct(f"={_HEAD_FORM}")
 """The part that is written when a request is opened: when it started, status, method,
 path. The texts are cut, or end with null characters."""

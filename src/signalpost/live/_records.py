@@ -47,12 +47,12 @@ SQL: Final = 2
 EXCEPTION: Final = 3
 
 pack_numbers = CELL_NUMBERS.pack
-"""Return the numbers of a record: status, bytes; seconds of its statements, until the
+"""Return the numbers of a record: status, bytes, 1 if it failed; seconds until the
 response, in all, until the headers, until the first byte, until ``request-started``,
-until ``request-finished``; 1 if it failed, how many events are left out, statements,
+until ``request-finished``, of its statements; how many events are left out, statements,
 the most of one; then four zeros, which are written later."""
 
-NO_NUMBERS: Final = pack_numbers(0, 0, 0.0, *[UNKNOWN] * 6, *[0] * 8)
+NO_NUMBERS: Final = pack_numbers(0, 0, 0, *[UNKNOWN] * 6, 0.0, *[0] * 7)
 """The numbers of a request of which nothing is known."""
 NO_OUTCOME: Final = "-"
 """An outcome that is not known."""
@@ -148,8 +148,8 @@ def unpacked(
     :param with_events: Whether it is read beyond its id.
     :raises ValueError: If it is not a record.
     """
-    _, _, method, path, status, size, sql, response, whole, headers, first, *more = cell
-    began, finished, failed, left_out, count, most, *_ = more
+    _, _, method, path, status, size, failed, response, whole, headers, *more = cell
+    first, began, finished, sql, left_out, count, most, *_ = more
     texts: Sequence[str | None] = _NO_TEXTS
     events = b""
     try:

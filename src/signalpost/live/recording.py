@@ -380,7 +380,9 @@ class LiveRecorder:
             if exchange.outcome != "complete" or (status is not None and status >= 500):
                 self._note_outcome(writer, trace, status, exchange)
             trace.response_seconds = response_times(exchange)[0]
-            route = exchange.route
+            route: object = exchange._route
+            if route is None or exchange._own_route is not None:
+                route = exchange.route
             # Where most routes are counted is known, so they need not be made fit.
             trace.route = route if type(route) is str else known_fit(route)
             if exchange._referrer is not None:

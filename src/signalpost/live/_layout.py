@@ -19,6 +19,7 @@ __all__ = [
     "CELLS",
     "CELL_HEAD",
     "CELL_NUMBERS",
+    "CELL_VALUES",
     "COUNTERS",
     "COUNTS",
     "ENDED_AT",
@@ -114,6 +115,8 @@ CELL_NUMBERS: Final = Struct(f"={_NUMBERS_FORM}")
 """The part that is written when it has closed: the numbers of its record, the row of
 its route, and the place, length and Adler-32 checksum of its part of the ring."""
 CELL: Final = Struct(f"={_HEAD_FORM}{_NUMBERS_FORM}")
+CELL_VALUES: Final = Struct(f"={_HEAD_FORM}{_NUMBERS_FORM.removesuffix('IIII')}")
+"""A cell without its last four numbers: the row, and what is in the ring."""
 
 SECOND: Final = Struct("=IIII")
 """The counts of a second: its number, requests, failed ones, aborted ones."""

@@ -15,7 +15,9 @@ from typing import Any
 from typing import Final
 from typing import TypeAlias
 
+from ._layout import CELL
 from ._layout import CELL_NUMBERS
+from ._layout import CELL_VALUES
 from ._text import fit
 
 __all__ = [
@@ -30,10 +32,12 @@ __all__ = [
     "TEMPLATE",
     "UNKNOWN",
     "cell_text",
+    "known_text",
     "pack_numbers",
     "pack_place",
     "packed",
     "packed_events",
+    "place_of",
     "unpacked",
     "with_route",
 ]
@@ -58,6 +62,9 @@ NO_OUTCOME: Final = "-"
 """An outcome that is not known."""
 
 NUMBERS_BYTES: Final = CELL_NUMBERS.size
+_ROW_AND_PLACE: Final = Struct("=IIII")
+_ROW_AT: Final = CELL.size - _ROW_AND_PLACE.size
+_cell_values = CELL_VALUES.unpack_from
 _PLACE: Final = Struct("=III")
 PLACE_BYTES: Final = _PLACE.size
 pack_place = _PLACE.pack
@@ -132,7 +139,7 @@ def _events_struct(texts: int, events: int) -> Struct:
 
 
 def unpacked(
-    cell: tuple[Any, ...], extra: bytes, route: str | None, *, with_events: bool
+    cell: bytes, extra: bytes, route: str | None, *, with_events: bool
 ) -> list[Any]:
     """Return the exchange of a record.
 
@@ -142,33 +149,42 @@ def unpacked(
     referrer, the fingerprint of its failure, the texts of its events, these, and how
     many are left out.
 
-    :param cell: The values of its cell.
+    :param cell: Its cell.
     :param extra: Its part of the ring; empty if it has none.
     :param route: The name of its row.
     :param with_events: Whether it is read beyond its id.
     :raises ValueError: If it is not a record.
     """
-    _, _, method, path, status, size, failed, response, whole, headers, *more = cell
-    first, began, finished, sql, left_out, count, most, *_ = more
+    values = _cell_values(cell)
+    _, _, method, path, status, size, failed, response, whole, headers = values[:10]
+    first, began, finished, sql, left_out, count, most = values[10:]
     texts: Sequence[str | None] = _NO_TEXTS
-    events = b""
+    end = 0
     try:
         if extra:
-            (length,) = _LENGTH.unpack_from(extra)
-            at = _LENGTH.size + length
-            texts, events = _texts(extra[_LENGTH.size : at]), extra[at:]
+            end = _LENGTH.size + _LENGTH.unpack_from(extra)[0]
+            texts = _texts(extra[_LENGTH.size : end])
         own_route, long_path, outcome, exception, request_id, *others = texts
         row = [
-            cell_text(method),
+            known_text(method),
             cell_text(path) if long_path is None else long_path,
             route if own_route is None else own_route,
-            *(status or None, None if outcome == NO_OUTCOME else outcome or "complete"),
-            *(_seconds(response), _seconds(whole), size, count),
-            *(_seconds(sql) or 0.0, most, bool(failed), exception, request_id),
+            status or None,
+            None if outcome == NO_OUTCOME else outcome or "complete",
+            _seconds(response),
+            _seconds(whole),
+            size,
+            count,
+            _seconds(sql) or 0.0,
+            most,
+            bool(failed),
+            exception,
+            request_id,
         ]
         if not with_events:
             return row
         referrer, fingerprint = others
+        events = extra[end:]
         names, rows = _unpacked_events(events) if events else ([], [])
     except (struct.error, IndexError) as error:
         raise ValueError("it is not a record") from error
@@ -177,12 +193,22 @@ def unpacked(
     return [*row, *times, referrer, fingerprint, names, rows, left_out]
 
 
+def place_of(cell: bytes) -> tuple[int, int, int, int]:
+    """Return the row of a route, and place, length and checksum in the ring."""
+    row, at, length, check = _ROW_AND_PLACE.unpack_from(cell, _ROW_AT)
+    return row, at, length, check
+
+
 def cell_text(data: bytes) -> str:
     """Return a text of a cell, printable.
 
     It may have been cut in the middle of a character.
     """
     return fit(data.rstrip(b"\0").decode("utf-8", "ignore"), len(data))
+
+
+known_text = lru_cache(maxsize=256)(cell_text)
+"""Return the same, faster for a text that is repeated."""
 
 
 def _texts(data: bytes) -> list[str | None]:

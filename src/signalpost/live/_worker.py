@@ -6,6 +6,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import compress
 from struct import Struct
 from sys import byteorder
@@ -34,6 +35,8 @@ from ._layout import TALLY_ROW_BYTES
 from ._layout import TALLY_TOP
 from ._layout import TOTALS
 from ._records import cell_text
+from ._records import known_text
+from ._records import place_of
 from ._records import unpacked
 from ._tallies import overflow_in
 from ._tallies import used_in
@@ -41,6 +44,8 @@ from ._tallies import used_in
 __all__ = ["Entry", "InFlight", "Worker"]
 
 _WINDOW_BYTES: Final = 1 << 15
+_MOST_BETWEEN: Final = 32
+"""How many other cells may be read for one, as that takes less time than a call."""
 _marks_of: Final = Struct(f"={CELLS}Q").unpack
 _begin_of: Final = Struct("=d").unpack_from
 _HIGHEST_BYTE: Final = MARK_BYTES - 1 if byteorder == "little" else 0
@@ -72,7 +77,7 @@ class InFlight(NamedTuple):
     @property
     def method(self) -> str:
         """The method, or that of work."""
-        return cell_text(self.method_bytes)
+        return known_text(self.method_bytes)
 
     @property
     def path(self) -> str:
@@ -238,7 +243,7 @@ class Worker:
         if not cells:
             return []
         first, last, size = cells[0], cells[-1], CELL.size
-        if last - first < 4 * len(cells):
+        if last - first < _MOST_BETWEEN * len(cells):
             data = self._cells(first, last + 1)
             found = [data[(n - first) * size : (n - first + 1) * size] for n in cells]
         else:
@@ -284,7 +289,7 @@ class Worker:
 
         :param with_events: Whether the events follow the fields.
         """
-        *_, row, at, length, check = cell = CELL.unpack(entry.cell)
+        row, at, length, check = place_of(entry.cell)
         extra = b""
         if length:
             if at + length > RING_BYTES:
@@ -293,7 +298,8 @@ class Worker:
             if zlib.adler32(extra, entry.sequence & 0xFFFFFFFF) != check:
                 return None
         try:
-            return unpacked(cell, extra, self._route(row), with_events=with_events)
+            route = self._route(row)
+            return unpacked(entry.cell, extra, route, with_events=with_events)
         except ValueError:
             return None
 
@@ -317,6 +323,7 @@ class Worker:
         return window[offset - begin : offset - begin + length]
 
 
+@lru_cache(maxsize=2048)
 def _name(data: bytes) -> str:
     length = int.from_bytes(data[:2], byteorder)
     return cell_text(data[2 : 2 + min(length, NAME_BYTES - 2)])

@@ -27,7 +27,6 @@ from tests.missing import not_installed
 from tests.servers import launch
 from tests.servers import live_application
 from tests.servers.live_server import CHROMIUM
-from tests.servers.live_server import chromium
 from tests.servers.live_server import hide
 from tests.servers.live_server import LiveSite
 from tests.servers.live_server import new_context
@@ -53,39 +52,6 @@ expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason=not_installed("chromium"))
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Generator[LiveSite]:
-    with serving_live(tmp_path_factory.mktemp("live")) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def context(browser: Browser, site: LiveSite) -> Generator[BrowserContext]:
-    """Return a context that is logged in."""
-    context = new_context(browser, viewport={"width": 1280, "height": 900})
-    with opened(context) as seen:
-        seen.log_in(site.url)
-        assert seen.problems() == []
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def seen(context: BrowserContext, site: LiveSite) -> Generator[Seen]:
-    """Return the page, live; nothing that must not happen may happen to it."""
-    with opened(context) as page:
-        page.page.goto(site.url)
-        page.is_live()
-        yield page
-        assert page.problems() == []
 
 
 @contextlib.contextmanager

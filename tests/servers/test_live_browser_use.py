@@ -7,7 +7,6 @@ import json
 import re
 import typing as t
 from collections.abc import Callable
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,12 @@ import pytest
 pytest.importorskip("playwright")
 
 from playwright.sync_api import Browser
-from playwright.sync_api import BrowserContext
 from playwright.sync_api import expect
 from playwright.sync_api import Page
 from playwright.sync_api import Route
 
+from tests.missing import not_installed
 from tests.servers.live_server import CHROMIUM
-from tests.servers.live_server import chromium
 from tests.servers.live_server import hide
 from tests.servers.live_server import LiveSite
 from tests.servers.live_server import new_context
@@ -37,37 +35,7 @@ POLLS = re.compile(r"/data\.json\?since=.*")
 SEARCHES = re.compile(r"/data\.json\?find=1")
 
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Generator[LiveSite]:
-    with serving_live(tmp_path_factory.mktemp("live")) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def context(browser: Browser, site: LiveSite) -> Generator[BrowserContext]:
-    context = new_context(browser, viewport={"width": 1280, "height": 900})
-    with opened(context) as seen:
-        seen.log_in(site.url)
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def seen(context: BrowserContext, site: LiveSite) -> Generator[Seen]:
-    with opened(context) as page:
-        page.page.goto(site.url)
-        page.is_live()
-        yield page
-        assert page.problems() == []
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=not_installed("chromium"))
 
 
 def change_data(page: Page, change: Callable[[dict[str, t.Any]], object]) -> None:
@@ -308,7 +276,7 @@ def test_no_filter_is_left_after_the_way_back(site: LiveSite, seen: Seen) -> Non
     site.get("/page")
     seen.tab("Requests")
     field = seen.page.get_by_label("Id begins with")
-    field.fill("nobody")
+    field.fill("missing")
     expect(seen.page.get_by_text("No request that fits")).to_be_visible()
     seen.page.goto("about:blank")
     seen.page.go_back()

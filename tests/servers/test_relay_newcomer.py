@@ -149,7 +149,9 @@ def test_event_of_the_first_example_is_received(
     (tmp_path / "relaying.py").write_text(
         f"from shop.events import order_placed\n{own}"
     )
-    body = worker.replace("...", "print(sender, order, repr(total), flush=True)")
+    # The worker's own lines could be written between parts of a line.
+    line = r'print(f"{sender} {order} {total!r}\n", end="", flush=True)'
+    body = worker.replace("...", line)
     (tmp_path / "shipping.py").write_text(body)
     words = [
         redis_server.url if one == "redis://broker/0" else one

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import typing as t
+from decimal import Decimal
+from fractions import Fraction
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,12 @@ import pytest
 from signalpost.exchange import Exchange
 from signalpost.lifecycle import exchange_closed
 from signalpost.lifecycle import exchange_opened
+from signalpost.lifecycle import work_finished
 from signalpost.live import read_live
+from signalpost.live.reading import Reader
 from signalpost.live.snapshot import ExchangeRow
+from signalpost.work import Work
+from signalpost.work import work
 from tests.live.shop import recorded
 from tests.wsgi.serving import Server
 
@@ -76,6 +83,40 @@ def test_what_is_set_before_a_request_closes_is_no_failure(
     (row,) = read_live(folder).exchanges
     assert (row.path, row.outcome) == ("/", "complete")
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("value", [Decimal("0.25"), Fraction(1, 4), True, 0.25, 2])
+def test_a_number_of_another_kind_is_known_also_if_others_are_missing(
+    folder: Path, value: t.Any
+) -> None:
+    def change(sender: object, *, exchange: Exchange) -> None:
+        exchange.duration_seconds = None
+        exchange.seconds_to_headers = value
+        exchange.body_bytes = t.cast(int, HTTPStatus.OK)
+        exchange.status = HTTPStatus.NOT_FOUND
+
+    with recorded(folder) as app:
+        with exchange_closed.connected_to(change, app.sender, priority=1):
+            Server().serve(app)
+        (row,) = read_live(folder).exchanges
+        found = Reader(folder).exchange(row.key)
+    assert found is not None
+    assert found.seconds_to_headers == float(value)
+    assert (row.body_bytes, row.status, row.duration_seconds) == (200, 404, None)
+
+
+def test_the_time_of_work_is_known_of_whatever_kind_it_is(folder: Path) -> None:
+    def change(sender: object, *, exchange: Work) -> None:
+        exchange.duration_seconds = t.cast(float, Decimal("0.25"))
+
+    with (
+        recorded(folder) as app,
+        work_finished.connected_to(change, app.sender, priority=1),
+        work("pack", app.sender),
+    ):
+        pass
+    (row,) = read_live(folder).work
+    assert row.mean_seconds == 0.25
 
 
 @pytest.mark.parametrize(("value", "outcome"), [(None, None), ([], "[]")])

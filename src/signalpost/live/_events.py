@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Sequence
 from itertools import repeat
+from struct import Struct
 from time import perf_counter
 from typing import Any
 from typing import Final
@@ -351,20 +352,36 @@ def _events(
 def _checked(numbers: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the numbers of a record; a value that is not a number is unknown or 0."""
     counts = [number_of(one) or 0 for one in numbers[:2]]
-    return (*counts, numbers[2], *map(_seconds, numbers[3:9]), *numbers[9:])
+    times = [seconds_of(one) for one in numbers[3:9]]
+    known = [UNKNOWN if one is None else one for one in times]
+    return (*counts, numbers[2], *known, *numbers[9:])
 
 
 def number_of(value: object) -> int | None:
     """Return a whole number; ``None`` for a value that is none or is too large."""
+    # Nearly each value is so, and a call would take longer.
     if type(value) is int and -(2**63) <= value < 2**63:
         return value
-    return None
+    number: int | None = _packed_as(_NUMBER, value)
+    return number
 
 
-def _seconds(value: object) -> float:
-    if type(value) is float or (type(value) is int and -(10**9) < value < 10**9):
-        return value
-    return UNKNOWN
+def seconds_of(value: object) -> float | None:
+    """Return seconds; ``None`` for a value that is no number or is too large."""
+    seconds: float | None = _packed_as(_SECONDS, value)
+    return seconds
+
+
+_NUMBER: Final = Struct("=q")
+_SECONDS: Final = Struct("=d")
+
+
+def _packed_as(form: Struct, value: object) -> Any:
+    """Return a value as a record has it; ``None`` if a record cannot have it."""
+    try:
+        return form.unpack(form.pack(value))[0]
+    except Exception:  # noqa: BLE001  # whatever the value does
+        return None
 
 
 def _text(value: object, longest: int) -> str:

@@ -10,6 +10,7 @@ from ..lifecycle import work_finished
 from ..lifecycle import work_started
 from ..work import Work
 from ._events import record
+from ._events import seconds_of
 from ._failures import failure_of
 from ._failures import traceback_text
 from ._records import EXCEPTION
@@ -73,7 +74,7 @@ class WorkReceivers:
         record(exchange, trace, None)
         seconds = exchange.duration_seconds
         # A receiver may have set any value.
-        known = seconds if type(seconds) is float else 0.0
+        known = seconds if type(seconds) is float else seconds_of(seconds) or 0.0
         self._writer.close_work(trace, known, traceback)
 
     def _note_failure(

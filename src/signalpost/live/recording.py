@@ -375,7 +375,7 @@ class LiveRecorder:
         status = exchange.status
         # A receiver may have set any value.
         if type(status) is not int:
-            status = None
+            status = number_of(status)
         try:
             if exchange.outcome != "complete" or (status is not None and status >= 500):
                 self._note_outcome(writer, trace, status, exchange)

@@ -306,6 +306,26 @@ def test_a_clock_that_is_set_back_loses_nothing(
     assert sum(snapshot.seconds.requests) >= 3
 
 
+def test_a_clock_that_starts_in_1970_is_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = time.monotonic
+    begin = clock() - 60
+    monkeypatch.setattr(time, "time", lambda: clock() - begin)
+    reader = Reader(folder)
+    with recorded(folder) as app:
+        Server().serve(app)
+        body: t.Any = Server().call(app)
+        snapshot = reader.snapshot()
+        body.close()
+        later = reader.snapshot(snapshot.cursor)
+    assert len(snapshot.exchanges) == len(later.exchanges) == 1
+    assert [one.path for one in snapshot.in_flight] == ["/"]
+    assert snapshot.total.requests == 1
+    assert sum(snapshot.seconds.requests) == 1
+    assert later.total.requests_since_start == 2
+
+
 def test_a_page_that_others_are_around_lets_all_pass_when_it_is_removed(
     folder: Path,
 ) -> None:

@@ -100,10 +100,11 @@ MARK_BYTES: Final = 8
 as a float; the sequence number of a closed request, as an integer. It is written last,
 and cleared before the cell is written again: a cell whose mark is the same before and
 after it was read is whole."""
-OLDEST: Final = 1e9
+OLDEST: Final = 1.0
 NEWEST: Final = 1e11
-"""When a request can have started: the integers that have the bytes of such a float are
-larger than any sequence number."""
+"""When a request can have started. A computer without a battery for its clock may start
+in 1970. The integers that have the bytes of such a float are larger than any sequence
+number."""
 
 PATH_BYTES: Final = 224
 _HEAD_FORM: Final = f"dH2x20s{PATH_BYTES}s"

@@ -223,6 +223,64 @@ def test_routes_that_share_a_row_have_no_list_of_requests(
     assert "<other>" not in routes
 
 
+# --- Charts ---
+
+
+def test_a_legend_has_the_latest_numbers_unless_a_pointer_is_on_a_chart(
+    site: LiveSite, seen: Seen
+) -> None:
+    site.get("/page")
+    answer_once(seen.page, fill_the_charts)
+    seen.page.reload()
+    latest = [*["2.5"] * 3, *["2.50 s"] * 3]
+    legend = seen.page.locator(".u-series:not(:first-child) .u-value")
+    expect(legend).to_have_text(latest)
+    chart = seen.page.locator("#rate .u-over")
+    chart.hover()
+    expect(legend.first).not_to_have_text("2.5")
+    expect(legend.last).not_to_contain_text("–")
+    seen.page.mouse.move(1, 1)
+    expect(legend).to_have_text(latest)
+    seen.page.set_viewport_size({"width": 800, "height": 900})
+    seen.wait(lambda: width_of(chart) < 800, "the chart is narrower")
+    expect(legend).to_have_text(latest)
+    seen.page.emulate_media(color_scheme="dark")
+    expect(legend).to_have_text(latest)
+    seen.page.unroute_all(behavior="wait")
+    seen.is_live()
+    seen.messages.clear()
+
+
+def answer_once(page: Page, change: Callable[[dict[str, t.Any]], object]) -> None:
+    """Answer the first poll of the next page with a change, and others without data."""
+
+    def answer(route: Route) -> None:
+        if not route.request.url.endswith("since="):
+            route.fulfill(status=503)
+            return
+        response = route.fetch()
+        data = response.json()
+        change(data)
+        route.fulfill(response=response, json=data)
+
+    page.route(POLLS, answer)
+
+
+def fill_the_charts(data: dict[str, t.Any]) -> None:
+    """Have numbers in all of the periods, which have ended."""
+    periods, count = data["periods"], 120
+    step = periods["step"]
+    periods["from"] = data["now"] // step * step - count * step
+    for name in periods.keys() - {"from", "step"}:
+        periods[name] = [*[0.5] * (count - 1), 2.5]
+
+
+def width_of(element: t.Any) -> float:
+    box = element.bounding_box()
+    assert box is not None
+    return float(box["width"])
+
+
 # --- Keys, addresses, and the way back ---
 
 

@@ -106,7 +106,6 @@ function chart(id, lines, show, y, yAxis) {
 		columns = latest;
 		if (plot) plot.setData(columns);
 		else plot = build();
-		if (plot.cursor.idx == null) plot.setLegend({ idx: columns[0].length - 1 });
 	}
 
 	function build() {
@@ -123,6 +122,11 @@ function chart(id, lines, show, y, yAxis) {
 			padding: [10, 14, 0, 0],
 			cursor: { y: false, drag: { x: false }, sync: { key: "live" } },
 			legend: { markers: { dash: (_, i) => STYLES[i - 1][0] } },
+			hooks: {
+				// It is empty without a pointer.
+				setLegend: [({ cursor, data: [ends], setLegend }) =>
+					cursor.idx ?? setLegend({ idx: ends.length - 1 }, false)],
+			},
 			scales: {
 				x: { range: () => [data.now - data.history_seconds, data.now] },
 				y,

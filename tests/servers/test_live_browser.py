@@ -798,15 +798,22 @@ def test_a_wrong_token_opens_nothing(browser: Browser, site: LiveSite) -> None:
 
 
 @needs_browser
-def test_a_page_whose_login_has_ended_asks_for_the_token(
-    browser: Browser, context: BrowserContext, site: LiveSite
-) -> None:
-    other = new_context(browser, storage_state=context.storage_state())
-    with contextlib.closing(other), opened(other) as seen:
-        seen.page.goto(site.url)
+def test_a_login_opens_the_list_that_was_open(browser: Browser, site: LiveSite) -> None:
+    stranger = new_context(browser)
+    with contextlib.closing(stranger), opened(stranger) as seen:
+        seen.page.goto(f"{site.url}#workers")
+        # The first one is wrong.
+        for token in (TOKEN[1:], TOKEN):
+            seen.page.get_by_label("Token").fill(token)
+            seen.page.get_by_role("button", name="Log in").click()
         seen.is_live()
-        other.clear_cookies()
-        expect(seen.page.get_by_label("Token")).to_be_visible()
+        expect(seen.page.locator("#workers")).to_be_visible()
+        # As after twelve hours, while the page is open.
+        stranger.clear_cookies()
+        seen.page.get_by_label("Token").fill(TOKEN)
+        seen.page.get_by_role("button", name="Log in").click()
+        seen.is_live()
+        expect(seen.page.locator("#workers")).to_be_visible()
 
 
 @needs_browser

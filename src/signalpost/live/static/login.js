@@ -14,3 +14,6 @@ if (token !== null) {
 	history.replaceState(null, "", location.pathname);
 	logIn().catch(() => { message.textContent = "The server does not answer."; });
 }
+
+// The address of the page may have the list to open.
+document.forms[0].action += location.hash;

@@ -96,6 +96,15 @@ def test_a_filtered_list_and_the_others_are_all_that_fit(
     assert rows_of(seen).count() <= 400
 
 
+def test_a_search_does_not_make_the_list_shorter(site: LiveSite, seen: Seen) -> None:
+    fill_the_list(site, seen)
+    with seen.page.expect_response(SEARCHES):
+        seen.page.locator("#filters").get_by_label("Kind").select_option("requests")
+    seen.page.mouse.move(1, 1)
+    seen.wait(lambda: others(seen) > 0, "the answer is shown")
+    assert rows_of(seen).count() == 400
+
+
 def test_the_number_of_others_stays_while_the_list_does(
     site: LiveSite, seen: Seen
 ) -> None:

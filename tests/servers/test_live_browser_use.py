@@ -19,6 +19,7 @@ from playwright.sync_api import Page
 from playwright.sync_api import Route
 
 from tests.missing import not_installed
+from tests.servers import live_application
 from tests.servers.live_server import CHROMIUM
 from tests.servers.live_server import hide
 from tests.servers.live_server import LiveSite
@@ -198,6 +199,32 @@ def test_rows_are_in_order_of_what_a_column_shows(site: LiveSite, seen: Seen) ->
         # A request without a route has a dash.
         assert {"–", "/page"} < {*texts}
         assert texts == sorted(texts, reverse=is_down)
+
+
+def test_a_long_statement_is_whole_once_on_a_phone(site: LiveSite, seen: Seen) -> None:
+    site.get("/orders")
+    expect(seen.figure("Requests")).to_contain_text(f"{site.requests:,} in all")
+
+    def lengthen(route: Route) -> None:
+        response = route.fetch()
+        data = response.json()
+        for event in data["exchange"]["events"]:
+            if event["kind"] == "sql":
+                event["name"] = "SELECT a, b, c FROM shelves WHERE " + "x = ? AND " * 16
+        route.fulfill(response=response, json=data)
+
+    seen.page.route(re.compile(r"/data\.json\?exchange="), lengthen)
+    seen.page.set_viewport_size({"width": 390, "height": 844})
+    seen.tab("Requests")
+    seen.row("/orders").click()
+    statements = seen.page.locator(".event.sql code")
+    expect(statements).to_have_count(live_application.REPEATS)
+    cut = [
+        one.evaluate("one => one.scrollHeight > one.clientHeight")
+        for one in statements.all()
+    ]
+    # The others are repeats.
+    assert cut == [False] + [True] * (live_application.REPEATS - 1)
 
 
 def test_small_charts_are_in_order_of_their_sums(site: LiveSite, seen: Seen) -> None:

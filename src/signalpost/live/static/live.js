@@ -488,7 +488,8 @@ function eventRow({ kind, name, at_seconds: at, seconds, place, times, ...one },
 	const x = Math.min(99.4, (at / whole) * 100);
 	const width = Math.min(100 - x, Math.max(0.6, (seconds / whole) * 100));
 	const [y, height] = seconds === null ? [1, 18] : [4, 12];
-	const what = make("div", {}, make("code", { title: name }, name));
+	const code = make("code", { title: name, class: one.css ?? "" }, name);
+	const what = make("div", {}, code);
 	if (times > 1) what.append(make("b", { class: "warn" }, `${times}× in this request`));
 	if (one.is_failed) what.append(make("b", { class: "bad" }, "failed"));
 	if (place) what.append(make("small", {}, place));
@@ -505,8 +506,9 @@ function showExchange(cell, { exchange }) {
 	const { row, events, fingerprint, events_left_out: left } = exchange;
 	const ends = events.map(one => one.at_seconds + one.seconds);
 	const whole = Math.max(row.duration_seconds, ...ends, 1e-6);
-	const shapes = new Map(events.map(one => [one.name, one]));
-	for (const { times, place } of shapes.values()) {
+	const shapes = Map.groupBy(events, one => one.name);
+	for (const [{ times, place }, ...repeats] of shapes.values()) {
+		for (const one of repeats) one.css = "short";
 		if (times < REPEATED) continue;
 		const text = `▲ One statement ran ${times} times, from ${plain(place)}`;
 		cell.append(make("p", { class: "warn" }, text));

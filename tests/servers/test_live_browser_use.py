@@ -146,6 +146,24 @@ def test_requests_are_new_once_also_after_ten_minutes_in_a_hidden_tab(
         assert seen.problems() == []
 
 
+def test_a_list_whose_open_row_has_left_it_is_updated(
+    site: LiveSite, seen: Seen
+) -> None:
+    site.get("/orders")
+    expect(seen.figure("Requests")).to_contain_text(f"{site.requests:,} in all")
+    seen.tab("Requests")
+    seen.row("/orders").click()
+    seen.tab("Routes")
+    for _ in range(3):
+        for _ in range(150):
+            site.get("/items/9")
+        expect(seen.figure("Requests")).to_contain_text(f"{site.requests:,} in all")
+    seen.tab("Requests")
+    expect(seen.row("/orders")).to_have_count(0)
+    site.get("/page")
+    expect(seen.row("/page")).to_be_visible()
+
+
 def test_older_requests_are_not_new(site: LiveSite, seen: Seen) -> None:
     site.get("/items/1")
     expect(seen.figure("Requests")).to_contain_text(f"{site.requests:,} in all")

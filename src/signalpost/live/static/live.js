@@ -736,8 +736,7 @@ function readExchanges() {
 	const now = Object.keys(wanted).length ? fitting(wanted)
 		: [data.exchanges, data.exchanges_left_out, ""];
 	// A list in use must not move: new rows wait behind a button.
-	const { openKey, body } = lists.exchanges;
-	if (openKey === null && !body.matches(":hover, :focus-within")) shown = null;
+	if (!lists.exchanges.body.matches(":hover, :focus-within, :has(.open)")) shown = null;
 	shown ??= now;
 	const [rows] = shown;
 	const oldest = rows.at(-1)?.at ?? 0;

@@ -436,6 +436,60 @@ def test_no_number_is_cut(site: LiveSite, seen: Seen, width: int) -> None:
     seen.page.set_viewport_size({"width": 1280, "height": 900})
 
 
+def test_names_have_room_on_a_phone(site: LiveSite, seen: Seen) -> None:
+    site.get("/work")
+    site.get("/place")
+    seen.page.set_viewport_size({"width": 390, "height": 844})
+    tabs = seen.page.get_by_role("tab")
+    expect(tabs).to_have_count(10)
+    shares = {}
+    for tab in tabs.all():
+        tab.click()
+        table = seen.page.locator("#panels table:visible")
+        head = table.locator("th").first
+        shares[tab.get_attribute("id")] = width_of(head) / width_of(table)
+    assert {name: share for name, share in shares.items() if share < 0.3} == {}
+    # Names of receivers are the longest ones.
+    assert shares["tab-signals"] > 0.5
+
+
+def test_long_words_are_broken_on_a_phone(seen: Seen) -> None:
+    word = "shop" * 40
+
+    def lengthen(data: dict[str, t.Any]) -> None:
+        data["folder"] = f"/srv/{word}"
+        queue = {"source": word, "waiting": 1, "oldest_seconds": 1, "left_behind": 0}
+        data["relay_queues"] = [{**queue, "faults": [{"reason": word}]}]
+
+    seen.page.set_viewport_size({"width": 390, "height": 844})
+    change_data(seen.page, lengthen)
+    expect(seen.page.locator("#foot")).to_contain_text(word)
+    seen.tab("Relay")
+    expect(seen.page.locator("#relay .rest")).to_contain_text(word)
+    for text in seen.page.locator("#foot, #relay .rest").all():
+        assert not text.evaluate("one => one.scrollWidth > one.clientWidth")
+    assert seen.overflow() == 0
+
+
+def test_no_label_of_an_open_row_is_broken(site: LiveSite, seen: Seen) -> None:
+    site.write_lists()
+    seen.page.set_viewport_size({"width": 320, "height": 800})
+    seen.tab("Signals")
+    seen.row("live").click()
+    labels = seen.page.locator("#signals .detail dt")
+    expect(labels.first).to_be_visible()
+    count_lines = """
+        (one) => {
+            const range = document.createRange();
+            range.selectNodeContents(one);
+            return range.getClientRects().length;
+        }
+    """
+    lines = {one.inner_text(): one.evaluate(count_lines) for one in labels.all()}
+    assert lines == dict.fromkeys(lines, 1)
+    assert seen.overflow() == 0
+
+
 def test_times_are_not_negative_after_the_clock_was_set_back(
     site: LiveSite, seen: Seen
 ) -> None:
@@ -448,6 +502,23 @@ def test_times_are_not_negative_after_the_clock_was_set_back(
 
 
 # --- Answers ---
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_the_reason_why_there_is_no_data_can_be_read(seen: Seen, width: int) -> None:
+    reason = f"/srv/{'shop' * 12}/live must be closed to other users, and has the mode"
+    body = json.dumps(
+        {"error": f"{reason} 777; run chmod 700 on it, or choose another"}
+    )
+    seen.page.route(POLLS, lambda route: route.fulfill(status=503, body=body))
+    seen.page.set_viewport_size({"width": width, "height": 800})
+    expect(seen.page.get_by_role("status")).to_contain_text("777")
+    assert seen.overflow() == 0
+    button = seen.page.get_by_role("button", name="Pause")
+    expect(button).to_be_in_viewport(ratio=1)
+    seen.page.unroute_all(behavior="wait")
+    seen.is_live()
+    seen.messages.clear()
 
 
 @pytest.mark.parametrize(

@@ -650,7 +650,7 @@ Signal|12|signal|cmd
 Connected at|14|connected_at|cw|file
 Calls||calls|n
 Failed|4.8|failures|n|bad
-Mean||mean|n
+Mean||mean|nm
 Sender||sender|x
 Place||connected_at|x|plain
 Workers||workers|x
@@ -658,7 +658,7 @@ Time in all||total_seconds|x`);
 
 list("workers", "Workers", "worker", "No worker has recorded anything yet.", `
 Process||pid|
-State|6.2|state|d|state
+State|5.4|state|d|state
 In flight||in_flight|nm|soft
 /s|4|requests_per_second|nm|rate
 Requests||requests|n

@@ -56,6 +56,8 @@ def new_app(folder: str) -> Flask:
             "token_env": "LIVE_TOKEN",
             "slow_seconds": 0.2,
             "with_receivers": True,
+            # A browser asks for it by itself where a page names no icon.
+            "exclude": ["/favicon.ico"],
         },
     }
     Signalpost(app)

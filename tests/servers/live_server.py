@@ -22,6 +22,7 @@ from playwright.sync_api import expect
 from playwright.sync_api import Page
 from playwright.sync_api import sync_playwright
 
+from signalpost.live import read_live
 from tests.ports import free_port
 from tests.servers import launch
 from tests.servers.launch import Address
@@ -118,6 +119,13 @@ class LiveSite:
             connection.sendall(f"GET {path} HTTP/1.1\r\n{host}\r\n\r\n".encode())
             yield connection
 
+    def wait_until_counted(self) -> None:
+        """Wait until each request is counted, which is after its client has it."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while read_live(self.folder).total.requests_since_start < self.requests:
+            assert time.monotonic() < deadline, f"{self.requests} are not counted"
+            time.sleep(0.01)
+
     def kill_a_worker(self) -> None:
         """Have a worker killed in a request, and wait for another one's first one."""
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -126,8 +134,10 @@ class LiveSite:
 
     def write_lists(self) -> None:
         """Have both workers write their lists, as they do once a second at most."""
+        self.wait_until_counted()
         time.sleep(1.05)
         self.workers_that_answer("/items/0")
+        self.wait_until_counted()
 
     def workers_that_answer(self, path: str) -> dict[str, int]:
         """Send requests until both workers have answered; return how many by each."""
@@ -136,6 +146,7 @@ class LiveSite:
         while len(answers) < 2 and time.monotonic() < deadline:
             pid = self.get(path).decode()
             answers[pid] = answers.get(pid, 0) + 1
+        assert len(answers) == 2, answers
         return answers
 
 
@@ -190,7 +201,7 @@ class Seen:
             self.messages.append(message)
 
     def _count(self, url: str) -> None:
-        self.polls += "/data.json" in url
+        self.polls += "/data.json?since=" in url
 
     def log_in(self, url: str) -> None:
         """Open the page, give the token and wait until it is live."""
@@ -220,6 +231,16 @@ class Seen:
         """Return a figure with its note."""
         return self.page.locator("#figures > div", has_text=name)
 
+    def shows_all(self, site: LiveSite) -> None:
+        """Wait until the page has counted as many requests as were sent."""
+        whole = re.compile(rf"(?<![\d,]){site.requests:,} in all")
+        try:
+            expect(self.figure("Requests")).to_contain_text(whole)
+        except AssertionError as error:
+            latest = read_live(site.folder).exchanges[:50]
+            error.add_note(f"the latest: {[(one.method, one.path) for one in latest]}")
+            raise
+
     def wait(self, is_true: Callable[[], bool], what: str) -> None:
         """Wait until something is true of the page."""
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -228,7 +249,13 @@ class Seen:
             self.page.wait_for_timeout(POLL_MS / 2)
 
     def next_polls(self, number: int = 2) -> None:
-        """Wait until the page has polled some times more."""
+        """Wait until the page shows what it has polled after now.
+
+        :param number: That many polls begin after now. As one begins, the page shows
+            the one before it.
+        """
+        # Polls that are already over may not have been counted here.
+        self.page.evaluate("0")
         target = self.polls + number
         self.wait(lambda: self.polls >= target, "the page polls")
 

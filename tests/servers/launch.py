@@ -23,6 +23,8 @@ from tests.ports import free_port
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 20.0
 """How long a server may take to accept, or to stop when asked to."""
+GUNICORNS_TIMEOUT = 30
+"""How many seconds a worker may be silent, on a machine that may stall."""
 
 SERVERS = (
     "gunicorn-sync",
@@ -79,11 +81,14 @@ def version(server: str) -> str:
 
 
 @contextlib.contextmanager
-def serving(server: str, app: str, **environment: str) -> Generator[Address]:
+def serving(
+    server: str, app: str, timeout: int = GUNICORNS_TIMEOUT, /, **environment: str
+) -> Generator[Address]:
     """Run a server with an application until the block ends.
 
     :param server: One of :data:`SERVERS`.
     :param app: The WSGI application, as ``"package.module:attribute"``.
+    :param timeout: The seconds after which gunicorn ends a worker that is silent.
     :param environment: Environment variables for the server.
     :returns: Where it listens; it accepts by then.
     :raises RuntimeError: If it ends, or does not accept in time; with its output.
@@ -93,7 +98,7 @@ def serving(server: str, app: str, **environment: str) -> Generator[Address]:
         log = Path(scratch, "log")
         with log.open("wb") as output:
             process = subprocess.Popen(
-                _command(server, app, address, Path(scratch)),
+                _command(server, app, address, Path(scratch), timeout),
                 cwd=ROOT,
                 env=_environment() | environment,
                 stdin=subprocess.DEVNULL,
@@ -125,7 +130,9 @@ def _program(name: str) -> str | None:
     return str(beside) if beside.exists() else shutil.which(name)
 
 
-def _command(server: str, app: str, address: Address, scratch: Path) -> list[str]:
+def _command(
+    server: str, app: str, address: Address, scratch: Path, timeout: int
+) -> list[str]:
     at = f"{address.host}:{address.port}"
     if server not in SERVERS:
         raise ValueError(f"server must be one of {SERVERS}, got {server!r}")
@@ -133,7 +140,8 @@ def _command(server: str, app: str, address: Address, scratch: Path) -> list[str
         return [
             *(sys.executable, "-m", "gunicorn", app, "--bind", at),
             *("--worker-class", server.partition("-")[2], "--workers", "1"),
-            *("--timeout", "1", "--graceful-timeout", "1", "--no-control-socket"),
+            *("--timeout", str(timeout), "--graceful-timeout", "1"),
+            "--no-control-socket",
         ]
     if server == "granian":
         return [

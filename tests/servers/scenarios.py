@@ -8,6 +8,8 @@ import typing as t
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,6 +20,7 @@ from tests.servers.application import FILE_BYTES
 from tests.servers.application import RECORDS
 from tests.servers.client import Answer
 from tests.servers.launch import Address
+from tests.servers.launch import GUNICORNS_TIMEOUT
 from tests.servers.launch import serving
 
 Record: t.TypeAlias = Mapping[str, t.Any]
@@ -83,6 +86,8 @@ class Scenario:
     """The records of single servers that differ."""
     servers: tuple[str, ...] | None = None
     """Those it is for, if not for all."""
+    timeout: int = GUNICORNS_TIMEOUT
+    """The seconds after which gunicorn ends a worker that is silent."""
 
     def expected(self, server: str) -> dict[str, t.Any]:
         record = {"exception": None, **self.record, **self.unlike.get(server, {})}
@@ -179,19 +184,23 @@ def lines_of(records: Path) -> list[dict[str, t.Any]]:
 def observe(server: str) -> dict[str, Observed]:
     """Ask a server for everything, stop it, and return what came of each scenario.
 
-    What is recorded is read last, so that a record closed twice is seen.
+    What is recorded is read last, so that a record closed twice is seen. A server with
+    another timeout is started apart.
     """
     asked = [one for one in SCENARIOS if server in (one.servers or (server,))]
+    parts: dict[str, tuple[list[Answer], str | None]] = {}
     with TemporaryDirectory(prefix="signalpost-") as scratch:
         records = Path(scratch, "records")
         records.touch()
-        with serving(
-            server,
-            "tests.servers.application:application",
-            **{RECORDS: str(records)},
-        ) as address:
-            run = Run(address, records)
-            parts = {one.name: run.part_in(one) for one in asked}
+        for timeout, group in groupby(asked, attrgetter("timeout")):
+            with serving(
+                server,
+                "tests.servers.application:application",
+                timeout,
+                **{RECORDS: str(records)},
+            ) as address:
+                run = Run(address, records)
+                parts |= {one.name: run.part_in(one) for one in group}
         lines = lines_of(records)
     return {
         one.name: Observed(
@@ -286,6 +295,7 @@ EITHER = frozenset({False, True})
 EITHER_END = {"outcome": frozenset({"aborted", "complete"})}
 # waitress closes a file when it has sent it, which may be in its main thread.
 ELSEWHERE: dict[str, t.Any] = {**BY_HEADER, "is_same_thread": EITHER}
+SLOW = "/slow/<int:seconds>"
 NO_READS = {**BY_HEADER, "file_reads": 0}
 
 SCENARIOS = (
@@ -476,21 +486,29 @@ SCENARIOS = (
         servers=FLASK_UPLOADING,
     ),
     Scenario("Flask, no route", "/none", whole(404, 207), Answer(404, 207, True)),
-    # Last, as gunicorn's sync worker does not survive it.
+    # gunicorn looks at the timeout once a second.
     Scenario(
         "slower than the timeout",
-        "/slow",
-        whole(200, 4, "/slow"),
-        unlike=alike(
-            ["gunicorn-sync"],
-            status=None,
-            outcome="error",
-            exception="SystemExit",
-            body_bytes=0,
-            has_seconds_to_headers=False,
-            has_seconds_to_first_byte=False,
-        ),
-        servers=GUNICORNS,
+        "/slow/4",
+        whole(200, 4, SLOW),
+        servers=("gunicorn-gthread", "gunicorn-gevent"),
+        timeout=2,
+    ),
+    # It does not return before gunicorn ends the worker.
+    Scenario(
+        "ended by the timeout",
+        "/slow/20",
+        {
+            **FAILED,
+            "status": None,
+            "route": SLOW,
+            "exception": "SystemExit",
+            "body_bytes": 0,
+            "has_seconds_to_headers": False,
+            "has_seconds_to_first_byte": False,
+        },
+        servers=("gunicorn-sync",),
+        timeout=2,
     ),
 )
 """In the order in which they are asked."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import flask
 
 from signalpost.integrations.flask import Signalpost
+
+SECONDS_TO_WAIT = 25.0
 
 app = flask.Flask("shop", instance_path=os.environ.get("SHOP_INSTANCE", "/nowhere"))
 app.config["SIGNALPOST_RECEIVERS"] = {
@@ -26,10 +29,15 @@ def boom() -> str:
     raise LookupError("no such thing")
 
 
-@app.get("/sleep/<float:seconds>")
-def sleep(seconds: float) -> str:
-    time.sleep(seconds)
-    return "slept"
+@app.get("/wait")
+def wait() -> str:
+    """Wait until a test makes the file named ``gate``."""
+    gate = Path(app.instance_path, "gate")
+    deadline = time.monotonic() + SECONDS_TO_WAIT
+    while not gate.exists() and time.monotonic() < deadline:
+        # A process is not notified of a new file.
+        time.sleep(0.02)
+    return "waited"
 
 
 @app.get("/die")

@@ -92,10 +92,10 @@ def _drive(folder: Path, options: argparse.Namespace) -> int:
             memory.look()
             time.sleep(0.1)
         said = _said_by(wrk)
-        _settle(address)
+        _settle(address, said["answered"] + leavers.count)
         counted = _prometheus(address)
-        live = read_live(folder / "live").total
-    # The server has stopped: what it logs is all there.
+    # The server has stopped: what it logs and records is all there.
+    live = read_live(folder / "live").total
     logged = collections.Counter(_access_log(folder))
     # Each line has an id: what looks at the workers is left out.
     closed = [
@@ -237,7 +237,7 @@ def _wrk(address: tuple[str, int], seconds: int) -> subprocess.Popen[str]:
         [
             *("wrk", "--threads", str(CONNECTIONS), "--connections", str(CONNECTIONS)),
             # The script ends it; so much later wrk itself looks whether it has.
-            *("--duration", f"{seconds + 2}s", "--timeout", f"{PATIENCE_SECONDS}s"),
+            *("--duration", f"{seconds + 4}s", "--timeout", f"{PATIENCE_SECONDS}s"),
             *("--script", str(SCRIPT), f"http://{address[0]}:{address[1]}"),
             *("--", str(seconds)),
         ],
@@ -260,12 +260,18 @@ def _said_by(wrk: subprocess.Popen[str]) -> dict[str, int]:
     return said
 
 
-def _settle(address: tuple[str, int]) -> None:
-    """Wait until no request is in flight: the last ones may be closing."""
+def _settle(address: tuple[str, int], answered: int) -> None:
+    """Wait until no request is in flight, and those that were answered are counted.
+
+    A request that closes is counted just after it is in flight no more. If some are
+    never counted, the counts differ.
+    """
     until = time.monotonic() + PATIENCE_SECONDS
     while _samples(address, "http_server_requests_in_flight") != [({}, 0.0)]:
         if time.monotonic() > until:
             raise RuntimeError("requests are in flight though nobody asks any more")
+        time.sleep(0.05)
+    while _prometheus(address).total() < answered and time.monotonic() < until:
         time.sleep(0.05)
 
 

@@ -81,7 +81,10 @@ def test_the_files_of_the_page_log_and_count_each_request(log: Path) -> None:
     assert line["request_id"] == "f3-09"
     assert line["route"] == "/"
     counted = 'http_server_requests_total{method="GET",outcome="complete",route="/",'
-    assert f'{counted}status="200"}} 5.0' in got(f"{url}/metrics")
+    # A request is counted after its client has the response.
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while f'{counted}status="200"}} 5.0' not in (scraped := got(f"{url}/metrics")):
+        assert time.monotonic() < deadline, scraped
     assert "/healthz" not in log.read_text()
 
 

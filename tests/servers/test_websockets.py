@@ -107,6 +107,12 @@ def site(request: pytest.FixtureRequest) -> Generator[Site]:
         yield Site(request.param, bare, recorded)
 
 
+def records_before(address: tuple[str, int], path: str) -> t.Any:
+    """Return what was sent for a path, once all of its exchanges are closed."""
+    opened = [one for one in records_of(address, path, 0) if one[0] == "opened"]
+    return records_of(address, path, len(opened))
+
+
 def records_of(address: tuple[str, int], path: str, closed: int) -> t.Any:
     """Return what was sent for a path, once so many of its exchanges are closed."""
     answer = answer_of(address, request_for(f"/records/{closed}{path}"))
@@ -124,7 +130,7 @@ def test_a_websocket_gives_the_same_bytes(site: Site, path: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_websocket_is_one_exchange(site: Site, path: str) -> None:
-    before = records_of(site.recorded, path, 0)
+    before = records_before(site.recorded, path)
     closed = sum(one[0] == "closed" for one in before)
     talk(site.recorded, path)
     records = records_of(site.recorded, path, closed + 1)[len(before) :]
@@ -134,7 +140,7 @@ def test_a_websocket_is_one_exchange(site: Site, path: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_websocket_has_no_response_time(site: Site, path: str) -> None:
-    before = records_of(site.recorded, path, 0)
+    before = records_before(site.recorded, path)
     closed = sum(one[0] == "closed" for one in before)
     talk(site.recorded, path)
     records = records_of(site.recorded, path, closed + 1)

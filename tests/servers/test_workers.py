@@ -204,7 +204,18 @@ LiveRecorder(folder=os.environ["LIVE"]).connect(app)
 EXTRA = f"""{FIGURES}
 import time
 
+from billiard import popen_fork
 from celery.exceptions import Reject
+
+wait = popen_fork.Popen.wait
+
+
+def wait_longer(process, timeout=None):
+    # A process at its time limit has 0.1 seconds to end by itself before it is killed.
+    return wait(process, timeout and max(timeout, 20))
+
+
+popen_fork.Popen.wait = wait_longer
 
 
 @queue.task(acks_late=True)
@@ -259,6 +270,9 @@ def test_tasks_of_celery_are_units_of_work(
         also = REFUSE + (HANG if pool == "prefork" else "")
         served = shop.order(*IDS, also=also)
         wait_for(lambda: has_finished(shop, pool), shop.text)
+        # A line is logged before the unit is counted.
+        count = 3 * len(IDS) + 1 + 2 * (pool == "prefork")
+        wait_for(lambda: units_in(shop.scrape()) == count, shop.scrape)
         scraped = shop.scrape()
     assert lines_in(served)[:3] == [
         f"POST /orders/<int:number> 200 complete … ms 8 bytes id={one}" for one in IDS
@@ -320,6 +334,13 @@ def has_finished(shop: Shop, pool: str) -> bool:
     done = sum(line.startswith("WORK shop.ship error") for line in lines)
     others = {REFUSED, *(HUNG if pool == "prefork" else ())}
     return done == len(IDS) and others <= {*lines}
+
+
+def units_in(scraped: str) -> float:
+    """Return how many units of work were counted, if none is in flight any more."""
+    if any(values_in(scraped, "work_in_flight").values()):
+        return -1
+    return sum(values_in(scraped, "work_units_total").values())
 
 
 def values_in(scraped: str, name: str) -> dict[tuple[str, ...], float]:

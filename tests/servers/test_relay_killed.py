@@ -56,7 +56,10 @@ def test_committed_events_are_published_although_dispatchers_are_killed(
         for _ in range(2):
             before = len(broker.rows())
             with relay_command(tmp_path, *words) as process:
-                wait_until(lambda start=before: len(broker.rows()) > start)  # type: ignore[misc]
+                # On a busy machine, all may be published before it is killed.
+                wait_until(
+                    lambda start=before: len(broker.rows()) > start or not shop.rows()  # type: ignore[misc]
+                )
                 process.kill()
         with relay_command(tmp_path, *words):
             wait_until(lambda: not shop.rows())

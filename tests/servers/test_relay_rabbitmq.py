@@ -6,6 +6,7 @@ import itertools
 import logging
 import socket
 import tempfile
+import threading
 import time
 import typing as t
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from signalpost.integrations.relay._transport import Transport
 from signalpost.integrations.relay.outbox import Dispatcher
 from tests.integrations.relay.outboxes import new_signal
 from tests.integrations.relay.outboxes import open_shop
+from tests.integrations.relay.outboxes import PATIENCE_SECONDS
 from tests.integrations.relay.outboxes import running
 from tests.integrations.relay.outboxes import wait_until
 from tests.servers.rabbitmq import RabbitMQ
@@ -159,8 +161,15 @@ def test_ten_thousand_events_are_counted_on_both_sides(
 
 def test_listeners_of_a_group_share_its_events(sender: Sender, worker_of: Make) -> None:
     workers = [worker_of("shipping", "?prefetch=1") for _ in range(2)]
+    both = threading.Barrier(2)
+
+    def meet(order: int) -> None:
+        # The first order is with one of them until the last is with the other.
+        if order == 0 or (order == 99 and not both.broken):
+            both.wait(PATIENCE_SECONDS)
+
     for worker in workers:
-        worker.work = lambda order: time.sleep(0.001)
+        worker.work = meet
     with running(*(worker.listener for worker in workers)):
         sender.place(*range(100))
         wait_until(lambda: sum(len(worker.orders) for worker in workers) >= 100)
@@ -317,8 +326,8 @@ def test_long_receiver_is_not_handed_to_another_worker(
     sender: Sender, worker_of: Make
 ) -> None:
     # Longer than two heartbeats, after which RabbitMQ gives up a silent client.
-    first, second = (worker_of("shipping", "?heartbeat=1") for _ in range(2))
-    first.work = lambda order: time.sleep(4)
+    first, second = (worker_of("shipping", "?heartbeat=2") for _ in range(2))
+    first.work = lambda order: time.sleep(6)
     sender.place(1)
     with running(first.listener):
         wait_until(lambda: first.tries)
@@ -474,7 +483,7 @@ def test_what_waits_for_a_group_is_counted_and_the_group_forgotten(
         signals=[there],
         prefix=prefix,
         max_tries=2,
-        retry_seconds=2,
+        retry_seconds=1,
     )
     sender = Sender(broker, prefix)
     with running(listener):
@@ -482,8 +491,12 @@ def test_what_waits_for_a_group_is_counted_and_the_group_forgotten(
         wait_until(lambda: "1 listener." in called(*check)[1])
         sender.place(1)
         wait_until(lambda: listener.failed == 1)
-        wait_until(lambda: backlog().waiting == 1)
+        # Nothing tries it again before this listener runs again.
+        listener.stop()
+    wait_until(lambda: backlog().waiting == 1)
+    with running(listener):
         wait_until(lambda: backlog().dead == 1)
+        wait_until(lambda: backlog().listeners == 1)
         assert (backlog().waiting, backlog().oldest_seconds) == (0, None)
         assert "has 1 listener; stop" in called("forget", "shipping", *own)[2]
     sender.place(2, 3)

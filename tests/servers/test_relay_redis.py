@@ -32,7 +32,8 @@ from tests.integrations.relay.listening import order_placed
 from tests.integrations.relay.listening import Shipping
 from tests.ports import free_port
 
-# Each order is a line of a file of the worker, written before it is acknowledged.
+# Each order is a line of a file of the worker, written before it is acknowledged. It
+# takes as many seconds as its total, or until the test makes a file.
 NOTING = """
     import os
     import time
@@ -42,8 +43,11 @@ NOTING = """
 
     @order_placed.connect
     def ship(sender, order, total):
+        end = time.monotonic() + total
         if total:
-            time.sleep(total)
+            open("begun", "w").close()
+        while time.monotonic() < end and not os.path.exists("go-on"):
+            time.sleep(0.001)
         os.write(file, f"{order}\\n".encode())
 """
 
@@ -139,13 +143,14 @@ def test_two_workers_share_and_stop_without_repeating(
 
     try:
         eventually(both_receive, 60)
-        sent(server.url, range(number, number + 200), total=0.01)
+        sent(server.url, range(number, number + 200), total=0.1)
         number += 200
     finally:
         codes = [ended(one, signal.SIGTERM) for one in workers]
     assert codes == [0, 0]
     # What they had not begun is there for the next one at once, not after a lease.
     assert len(noted(site)) < number
+    (site / "go-on").touch()
     process = worker(site, server.url)
     try:
         eventually(lambda: len(noted(site)) == number, 60)
@@ -155,17 +160,18 @@ def test_two_workers_share_and_stop_without_repeating(
 
 
 def test_worker_finishes_what_runs_at_sigterm(server: RedisServer, site: Path) -> None:
-    sent(server.url, [1], total=2)
+    sent(server.url, [1], total=60)
     process = worker(site, server.url)
     try:
-        # It has begun as soon as Redis has handed the event out.
+        eventually((site / "begun").exists, 60)
         with redis.Redis.from_url(server.url) as client:
-            eventually(lambda: _pending(client) == 1, 60)
-        time.sleep(0.3)
+            assert _pending(client) == 1
         assert not noted(site)
     finally:
-        code = ended(process, signal.SIGTERM)
-    assert code == 0
+        process.send_signal(signal.SIGTERM)
+        (site / "go-on").touch()
+        process.communicate(timeout=30)
+    assert process.returncode == 0
     assert noted(site) == {1: 1}
     with redis.Redis.from_url(server.url) as client:
         assert _pending(client) == 0
@@ -191,10 +197,11 @@ def test_broker_that_is_killed_under_load_loses_nothing(server: RedisServer) -> 
                 number += 1
                 time.sleep(0.001)
             server.kill()
+            before = relay.failures
             for _ in range(100):
                 here.send(None, order=number)
                 number += 1
-            time.sleep(0.5)
+            eventually(lambda least=before: relay.failures > least, 60)  # type: ignore[misc]
             server.start()
         eventually(lambda: relay.waiting == 0, 60)
         eventually(lambda: len(set(shipping.orders)) == number, 120)
@@ -218,8 +225,9 @@ SHOP = """
     def application(environ, start_response):
         number = int(environ["QUERY_STRING"])
         order_placed.send(None, order=number, total=os.getpid())
-        start_response("200 OK", [("Content-Length", "0")])
-        return []
+        body = str(os.getpid()).encode()
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
 """
 
 
@@ -246,12 +254,18 @@ def test_prefork_server_sends_from_each_worker(
 
     placed.connect(ship)
     try:
-        eventually(lambda: _answers(port), 60)
+        workers = set[str]()
+
+        def two_answer() -> bool:
+            workers.add(_answer(port))
+            return len(workers - {""}) > 1
+
+        eventually(two_answer, 60)
         # While the broker hangs, no request waits for it.
         server.suspend()
         try:
             for number in range(200):
-                assert _answers(port, number)
+                assert _answer(port, number)
         finally:
             server.resume()
         with listening(Listener(server.url, group="shipping", signals=[placed])):
@@ -279,12 +293,13 @@ def _placed() -> NamedSignal:
     return Namespace().signal("order-placed", payload=("order", "total"))
 
 
-def _answers(port: int, number: int = 0) -> bool:
+def _answer(port: int, number: int = 0) -> str:
+    """Return the process that has answered; nothing if none has."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/?{number}") as response:
-            return bool(response.status == 200)
+            return str(response.read().decode())
     except OSError:
-        return False
+        return ""
 
 
 def test_worker_without_its_broker_ends_at_sigterm(site: Path) -> None:

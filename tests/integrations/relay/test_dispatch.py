@@ -239,10 +239,13 @@ def test_dispatchers_of_one_sqlite_file_take_turns(
     assert broker.orders() == [*range(100)]
 
 
-def test_dispatcher_stops_while_it_waits(shop: Shop, dispatcher_with: Made) -> None:
-    dispatcher = dispatcher_with(poll_seconds=60)
+def test_dispatcher_stops_while_it_waits(
+    shop: Shop, broker: Shop, dispatcher_with: Made
+) -> None:
+    dispatcher = dispatcher_with(poll_seconds=600)
+    shop.place_all(1)
     with running(dispatcher):
-        time.sleep(0.1)
+        wait_until(broker.rows)
 
 
 # Mistakes

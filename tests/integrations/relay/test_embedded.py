@@ -254,8 +254,8 @@ def test_dead_letter_that_is_dropped_goes(
 
 
 def test_long_receiver_is_not_handed_to_another_worker(shop: Shop) -> None:
-    first, second = (Worker(shop, "shipping", "&lease_seconds=0.3") for _ in range(2))
-    first.work = lambda order: time.sleep(0.7)
+    first, second = (Worker(shop, "shipping", "&lease_seconds=2") for _ in range(2))
+    first.work = lambda order: time.sleep(5)
     shop.place_all(1)
     with running(first.listener):
         wait_until(lambda: first.tries)

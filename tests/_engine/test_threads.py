@@ -26,6 +26,8 @@ from .racing import run_together
 from .tables import assert_empty
 
 BUSY_SECONDS = 1.0
+STUCK_SECONDS = 10.0
+"""How long another thread gets for one change, while a finaliser waits for it."""
 
 
 class Owner:
@@ -558,7 +560,7 @@ def test_removed_receiver_is_finalised_outside_the_lock(
                 target=signal.disconnect, args=(ignore,), daemon=True
             )
             thread.start()
-            thread.join(BUSY_SECONDS)
+            thread.join(STUCK_SECONDS)
             if thread.is_alive():
                 problems.append("".join(traceback.format_stack()))
 

@@ -95,7 +95,7 @@ def prometheus(folder: Path, address: str) -> Generator[str]:
     config.write_text(
         json.dumps(
             {
-                "global": {"scrape_interval": "200ms", "evaluation_interval": "500ms"},
+                "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
                 "rule_files": [str(MONITORING / "alerts.yml")],
                 "scrape_configs": [
                     {"job_name": "shop", "static_configs": [{"targets": [address]}]}
@@ -143,6 +143,15 @@ def wait_for(api: str, query: str) -> list[t.Any]:
     raise AssertionError(f"nothing for {query}")
 
 
+def wait_for_text(api: str, query: str, *, is_empty: bool) -> None:
+    """Wait until Prometheus' own tool has an answer, or check that it has none."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while bool(run("promtool", "query", "instant", origin_of(api), query).strip()) is (
+        is_empty
+    ):
+        assert time.monotonic() < until, query
+
+
 def visit(url: str) -> None:
     for path in ("/", "/reviews", "/export.csv", "/products/brass-bell"):
         get(url + path)
@@ -188,20 +197,23 @@ def test_each_query_finds_what_the_shop_has_counted(tmp_path: Path) -> None:
         server = Server(process)
         address = server.url.removeprefix("http://")
         visit(server.url)
+        # A rate has no increase from what its first reading lacks.
+        wait_until_counted(server.url, 6)
         with prometheus(tmp_path, address) as api:
             # A rate takes two readings, the later one of which has counted more.
             wait_for(api, "http_server_requests_total")
             visit(server.url)
+            wait_for(api, "sum(http_server_requests_total) >= 12")
             wait_for(api, 'rate(http_server_requests_total{route="/fail"}[1m]) > 0')
             wait_for(api, "job:http_server_requests:rate5m > 0")
-            # What a worker counts comes with the next time that it is read.
+            # What a worker counts comes with the next time that it is read. A reading
+            # that takes too long has nothing.
+            found = {
+                name: answer_of(api, query) if name in EMPTY else wait_for(api, query)
+                for name, query in queries().items()
+            }
             for name, query in queries().items():
-                if name not in EMPTY:
-                    wait_for(api, query)
-            found = {name: answer_of(api, query) for name, query in queries().items()}
-            for name, query in queries().items():
-                told = run("promtool", "query", "instant", origin_of(api), query)
-                assert bool(told.strip()) is bool(found[name])
+                wait_for_text(api, query, is_empty=name in EMPTY)
             wait_for(api, "job:http_server_requests_failed:rate5m > 0")
         server.stop(signal.SIGTERM)
     assert [name for name, result in found.items() if not result] == EMPTY
@@ -313,15 +325,23 @@ def counted_at(url: str) -> dict[str, float]:
     }
 
 
+def wait_until_counted(url: str, number: int) -> dict[str, float]:
+    """Wait until so many requests are counted, and return how many, by route.
+
+    The last one may have been answered, and not be closed yet.
+    """
+    until = time.monotonic() + PATIENCE_SECONDS
+    while sum((counted := counted_at(url)).values()) < number:
+        assert time.monotonic() < until, counted
+    return counted
+
+
 def test_two_workers_are_read_as_one(tmp_path: Path) -> None:
     with started(tmp_path, BY_GUNICORN, PORT="0") as process:
         server = Server(process)
         for _ in range(10):
             visit(server.url)
-        # The last one may have been answered, and not be closed yet.
-        until = time.monotonic() + PATIENCE_SECONDS
-        while sum((counted := counted_at(server.url)).values()) < 60:
-            assert time.monotonic() < until, counted
+        counted = wait_until_counted(server.url, 60)
         server.stop(signal.SIGTERM)
     assert counted == {
         "/": 10,

@@ -65,7 +65,9 @@ def lines_in(path: Path, closed: int) -> list[dict[str, t.Any]]:
     """Return the lines, once so many requests have closed."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        # The last line may be half written.
+        whole = path.read_text().split("\n")[:-1]
+        lines = [json.loads(line) for line in whole]
         ends = [line for line in lines if line.get("line") == "latency"]
         if len(ends) >= closed or time.monotonic() > deadline:
             assert len(ends) == closed

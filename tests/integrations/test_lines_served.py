@@ -149,6 +149,8 @@ def test_one_line_explains_that_lines_are_not_shown(
     with served(words, tmp_path, is_terminal=False) as server:
         for _ in range(3):
             server.get("/")
+        # It is written as a request closes, after its client has the response.
+        server.wait_for(r"signalpost: the lines of .*\n")
     lines = server.text.splitlines()
     (line,) = [one for one in lines if one.startswith("signalpost")]
     assert line == (

@@ -16,6 +16,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 import typing as t
 from collections.abc import Callable
@@ -426,16 +427,22 @@ def test_a_mapping_that_fails_half_way_loses_nothing(
 
 def test_a_file_that_is_not_whole_for_a_moment_is_waited_for(
     directory: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = write_other(directory, f"counter_{DEAD}.db", 7)
     descriptor = os.open(directory / "counter_7-signalpost-1a.db", NEW, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     metrics = PrometheusMetrics()
     assert scraped(metrics).status == "503 Service Unavailable"
-    timer = threading.Timer(0.02, os.write, (descriptor, whole.read_bytes()))
-    timer.start()
+    unwritten = [whole.read_bytes()]
+
+    def write_meanwhile(seconds: float) -> None:
+        if unwritten:
+            os.write(descriptor, unwritten.pop())
+
+    monkeypatch.setattr(time, "sleep", write_meanwhile)
     assert figure(metrics, "orders_total") == 14
-    timer.join()
+    assert unwritten == []
     os.close(descriptor)
 
 

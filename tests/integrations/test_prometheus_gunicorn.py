@@ -30,7 +30,7 @@ from signalpost.integrations.prometheus import PrometheusMetrics
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 60.0
 ITEM = '"/items/<int:number>"'
 
 # As a user writes it, with a counter of the client library, too.
@@ -344,6 +344,8 @@ def test_the_arbiter_serves_by_a_port_of_its_own(serve: Serve) -> None:
     served = serve("sync", "--workers", "2", more=HOOK + PORT_OF_ITS_OWN)
     served.ask(10)
     served.until(lambda: served.counted() == 11)
+    # One worker may have answered all, before the other has begun.
+    served.until(lambda: served.log().count("in a worker is") == 2)
     found = re.search(r"metrics at port (\d+),", served.log())
     assert found
     assert total(scrape_of(int(found[1])), "http_server_requests_total", ITEM) == 11
@@ -393,7 +395,8 @@ def test_a_killed_worker_is_a_silent_exit_and_a_start(serve: Serve) -> None:
 
 
 def test_a_timeout_is_an_aborted_exit(serve: Serve) -> None:
-    options = ("--workers", "2", "--threads", "1", "--timeout", "1")
+    # Preloaded, so that none is too late while it loads.
+    options = ("--workers", "2", "--threads", "1", "--timeout", "3", "--preload")
     served = serve("sync", *options, more=HOOK + SERVER)
     with served.waiting():
         served.until(lambda: served.figure(EXITS, 'reason="aborted"') == 1)
@@ -422,13 +425,13 @@ def test_recycled_workers_are_exits_also_after_a_reload(serve: Serve) -> None:
 def test_the_time_in_the_queue_is_that_of_the_header(serve: Serve) -> None:
     served = serve("gthread", "--workers", "2", more=HOOK + SERVER)
     assert served.figure(f"{QUEUE}_count") == 0
-    for seconds_ago in (0.2, 3):
+    for seconds_ago in (5.5, 31):
         begun = f"t={time.time() - seconds_ago:.3f}"
         assert served.get("/items/7", **{"X-Request-Start": begun}) is not None
     served.until(lambda: served.figure(f"{QUEUE}_count") == 2)
-    assert served.figure(f"{QUEUE}_bucket", 'le="0.1"') == 0
-    assert served.figure(f"{QUEUE}_bucket", 'le="1.0"') == 1
-    assert 3.2 <= served.figure(f"{QUEUE}_sum") < 20
+    assert served.figure(f"{QUEUE}_bucket", 'le="5.0"') == 0
+    assert served.figure(f"{QUEUE}_bucket", 'le="30.0"') == 1
+    assert 36.5 <= served.figure(f"{QUEUE}_sum") < 36.5 + PATIENCE_SECONDS
 
 
 def test_files_that_are_removed_lose_nothing(serve: Serve) -> None:
@@ -438,8 +441,9 @@ def test_files_that_are_removed_lose_nothing(serve: Serve) -> None:
         for _ in range(3):
             answered += served.ask(20)
             # Each worker must have scraped, and so have seen the files of the others.
-            served.until(lambda: served.counted() > 0 and hold_all(served))
-            assert served.counted() == answered
+            served.until(
+                lambda: served.counted() == answered and hold_all(served)  # noqa: B023
+            )
             for path in served.directory.glob("*-signalpost-*"):
                 path.unlink(missing_ok=True)
         counts = [served.counted() for _ in range(20)]

@@ -365,11 +365,12 @@ def test_more_clients_than_it_takes_are_sent_away() -> None:
             for _ in range(8)
         ]
         until(lambda: len(server._server._clients) == 8)
-        threads = threading.active_count()
+        threads = {*threading.enumerate()}
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as one:
             with contextlib.suppress(ConnectionResetError):
                 assert one.recv(1) == b""
-            assert threading.active_count() == threads
+            # One of an earlier test may have ended meanwhile.
+            assert {*threading.enumerate()} <= threads
         for client in idle:
             client.close()
         until(lambda: not server._server._clients)
@@ -416,6 +417,8 @@ def test_a_client_that_takes_too_long_is_sent_away(
     with (
         PrometheusMetrics().serve() as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=10) as one,
+        # It may be sent away before it has sent anything.
+        contextlib.suppress(ConnectionError),
     ):
         one.sendall(b"GET /metrics HT")
         assert one.recv(1) == b""

@@ -22,7 +22,7 @@ from tests.servers.launch import ROOT
 from tests.servers.launch import serving
 
 APP = "tests.integrations.ids_site.shop:app"
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 20.0
 EXPECTED = {
     "mugs": ["body", "thread", "view"],
     "orders": ["error", "thread", "thread", "view"],

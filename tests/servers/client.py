@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.servers.launch import Address
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 20.0
 UPLOAD_BYTES = 100_000
 """The length of an upload of which a tenth is sent."""
 

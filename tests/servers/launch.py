@@ -201,7 +201,7 @@ def _wait_until_accepting(
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """Stop a server and all that it started: its group is its own."""
     process.terminate()
-    deadline = time.monotonic() + PATIENCE_SECONDS / 4
+    deadline = time.monotonic() + PATIENCE_SECONDS
     # It is left unreaped, so that its number still names its group and no other.
     while not _has_ended(process) and time.monotonic() < deadline:
         time.sleep(0.02)

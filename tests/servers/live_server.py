@@ -78,7 +78,7 @@ class LiveSite:
                     *("tests.servers.live_application:app", "--bind", at),
                     *("--workers", "2", "--worker-class", "gthread"),
                     *("--threads", "6", "--keep-alive", "0"),
-                    *("--graceful-timeout", "1"),
+                    *("--graceful-timeout", "10"),
                 ],
                 cwd=launch.ROOT,
                 env=launch._environment() | own,

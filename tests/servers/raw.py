@@ -6,7 +6,7 @@ import re
 import socket
 import time
 
-SECONDS_TO_WAIT = 5
+SECONDS_TO_WAIT = 20
 STILL_OPEN = b"<the server kept the connection open>"
 
 _NOISE = re.compile(rb"(?im)^(date): [^\r\n]*")

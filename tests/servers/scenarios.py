@@ -34,7 +34,7 @@ Manner: t.TypeAlias = t.Literal[
     "close chunk",
 ]
 
-PATIENCE_SECONDS = 6.0
+PATIENCE_SECONDS = 20.0
 STREAM_BYTES = CHUNKS * len(CHUNK)
 
 GUNICORNS = ("gunicorn-sync", "gunicorn-gthread", "gunicorn-gevent")

@@ -313,6 +313,21 @@ def test_driver_that_is_not_installed_is_named(broker: Shop) -> None:
         Dispatcher(broker.url, database="postgresql+pg8000://broker/shop")
 
 
+def test_dispatcher_that_is_stopped_before_it_runs_returns(
+    shop: Shop, dispatcher_with: Made
+) -> None:
+    shop.place_all(1)
+    dispatcher = dispatcher_with()
+    dispatcher.stop()
+    thread = threading.Thread(target=dispatcher.run, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert dispatcher.sent == 0
+    with running(dispatcher):
+        wait_until(lambda: dispatcher.sent == 1)
+
+
 def test_password_of_the_database_is_not_shown(
     broker: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -163,6 +163,20 @@ def test_listener_that_runs_is_counted(broker: Broker) -> None:
             go_on.set()
 
 
+def test_listener_that_is_stopped_before_it_runs_returns(broker: Broker) -> None:
+    there = order_placed()
+    receive(there)
+    listener = broker.listener(there)
+    listener.stop()
+    thread = threading.Thread(target=listener.run, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert not _has_group(broker)
+    with listening(listener):
+        eventually(lambda: _has_group(broker))
+
+
 def test_listener_that_only_waits_is_counted(
     redis_server: RedisServer, prefix: str
 ) -> None:

@@ -10,6 +10,7 @@ import typing as t
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import closing
 from contextlib import contextmanager
 
 from sqlalchemy import Connection
@@ -111,12 +112,12 @@ class Dispatcher:
         :raises OutboxError: If the outbox is not in the database, or if listeners read
             it without a broker.
         """
-        self._is_stopping = False
         try:
-            with _stopped_by_system(self.stop):
+            with _stopped_by_system(self.stop), closing(self):
                 self._run()
         finally:
-            self.close()
+            # Not at the beginning: it may have been stopped before its thread began.
+            self._is_stopping = False
 
     def _run(self) -> None:
         wait_seconds = 0.0
@@ -136,7 +137,8 @@ class Dispatcher:
     def stop(self) -> None:
         """End :meth:`run` once the events that it publishes now are published.
 
-        May be called from a signal handler and from any thread.
+        May be called from a signal handler and from any thread. If it does not run yet,
+        its next call returns at once.
         """
         self._is_stopping = True
 

@@ -145,7 +145,8 @@ class Listener:
     def stop(self) -> None:
         """Make :meth:`run` return as soon as the running receivers have returned.
 
-        May be called from any thread, and from a handler of a signal of the system.
+        May be called from any thread, and from a handler of a signal of the system. If
+        it does not run yet, its next call returns at once.
         """
         self._is_stopping = True
 
@@ -158,15 +159,21 @@ class Listener:
         :raises ReceiverError: If a signal has no receiver in this process.
         """
         self._check_receivers()
-        self._is_stopping = False
-        with self._stopped_by_system(), self._renewing():
-            _running.add(self)
-            try:
-                self._loop()
-            finally:
-                _running.discard(self)
-                with self._calling:
-                    self._transport.close()
+        try:
+            with self._stopped_by_system(), self._renewing():
+                self._run()
+        finally:
+            # Not at the beginning: it may have been stopped before its thread began.
+            self._is_stopping = False
+
+    def _run(self) -> None:
+        _running.add(self)
+        try:
+            self._loop()
+        finally:
+            _running.discard(self)
+            with self._calling:
+                self._transport.close()
 
     def _forget(self) -> None:
         """Leave the connection to the parent, in a forked child."""

@@ -20,6 +20,7 @@ from playwright.sync_api import Browser
 from playwright.sync_api import BrowserContext
 from playwright.sync_api import expect
 from playwright.sync_api import Page
+from playwright.sync_api import Route
 from playwright.sync_api import sync_playwright
 
 from signalpost.live import read_live
@@ -32,6 +33,7 @@ TOKEN = "an-anchor-and-a-lantern"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PATIENCE_SECONDS = 20.0
 POLL_MS = 40
+POLLS = re.compile(r"/data\.json\?since=.*")
 
 # The page polls every two seconds; here it is a moment, so that tests need not wait.
 _QUICK = f"""
@@ -286,6 +288,18 @@ def new_context(browser: Browser, **options: t.Any) -> BrowserContext:
     context = browser.new_context(**options)
     context.add_init_script(_QUICK)
     return context
+
+
+def change_data(page: Page, change: Callable[[dict[str, t.Any]], object]) -> None:
+    """Have all of the data in each poll from now on, with a change."""
+
+    def answer(route: Route) -> None:
+        response = route.fetch(url=POLLS.sub("/data.json", route.request.url))
+        data = response.json()
+        change(data)
+        route.fulfill(response=response, json=data)
+
+    page.route(POLLS, answer)
 
 
 def number_in(text: str) -> int:

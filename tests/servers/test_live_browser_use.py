@@ -20,6 +20,7 @@ from playwright.sync_api import Route
 
 from tests.missing import not_installed
 from tests.servers import live_application
+from tests.servers.live_server import change_data
 from tests.servers.live_server import CHROMIUM
 from tests.servers.live_server import hide
 from tests.servers.live_server import LiveSite
@@ -27,28 +28,16 @@ from tests.servers.live_server import new_context
 from tests.servers.live_server import number_in
 from tests.servers.live_server import opened
 from tests.servers.live_server import PATIENCE_SECONDS
+from tests.servers.live_server import POLLS
 from tests.servers.live_server import Seen
 from tests.servers.live_server import server_clock
 from tests.servers.live_server import serving_live
 from tests.servers.live_server import TOKEN
 
-POLLS = re.compile(r"/data\.json\?since=.*")
 SEARCHES = re.compile(r"/data\.json\?find=1")
 
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=not_installed("chromium"))
-
-
-def change_data(page: Page, change: Callable[[dict[str, t.Any]], object]) -> None:
-    """Have all of the data in each poll from now on, with a change."""
-
-    def answer(route: Route) -> None:
-        response = route.fetch(url=POLLS.sub("/data.json", route.request.url))
-        data = response.json()
-        change(data)
-        route.fulfill(response=response, json=data)
-
-    page.route(POLLS, answer)
 
 
 def rows_of(seen: Seen) -> t.Any:

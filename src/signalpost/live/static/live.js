@@ -46,7 +46,7 @@ const SERIES = [
 	"p50_seconds", "p90_seconds", "p99_seconds",
 ];
 const periods = new Map();
-let data = null;
+let data;
 
 function receive(fresh) {
 	const isDelta = fresh.is_delta && data;
@@ -174,13 +174,17 @@ const charts = [chart("rate",
 	},
 	{
 		splits: (_, axis, low, high) =>
-			Array.from({ length: Math.log10(high / low) + 1.5 }, (_, i) => low * 10 ** i),
+			// uPlot labels exact powers only.
+			Array.from({ length: Math.log10(high / low) + 1.5 },
+				(_, i) => +(low * 10 ** i).toPrecision(1)),
 	},
 )];
 
-let library = null;
+let library;
 
 function loadCharts() {
+	// uPlot fails with an invalid language, as "C".
+	Object.defineProperty(navigator, "language", { value: "en" });
 	library = $("uplot").content.firstChild.cloneNode();
 	library.onload = drawCharts;
 	library.onerror = () => { library = null; };
@@ -428,10 +432,10 @@ function list(id, label, key, empty, lines, more) {
 		opener.focus();
 	}
 
-	body.onclick = ({ target, detail }) => {
+	body.onclick = ({ target }) => {
 		const row = target.closest("tr");
-		// A key has no detail, and selects no text.
-		if (row.opener && !(detail && `${getSelection()}`)) toggle(row);
+		// In WebKit a click on a button leaves a selection.
+		if (row.opener && (target.closest("button") || !`${getSelection()}`)) toggle(row);
 	};
 
 	body.onkeydown = event => {
@@ -672,9 +676,9 @@ File||bytes|nw`, { isAlarm: rows => rows.some(row => row.state === "killed") });
 
 const filters = $("filters");
 const fresh = $("fresh");
-let found = [], foundLeft = 0, asked = 0, isNew = false;
+let found = [], foundLeft = 0, asked, isNew;
 // Rows, the number of others, and a note, while these stay.
-let shown = null;
+let shown;
 
 /** Return what is filtered by, in the words of data.json. */
 const query = () => Object.fromEntries([...new FormData(filters)].filter(([, text]) => text));
@@ -826,6 +830,7 @@ $("pause").onclick = ({ currentTarget: node }) => {
 
 document.onvisibilitychange = tick;
 onhashchange = followAddress;
+onresize = redraw;
 
 followAddress();
 tick();

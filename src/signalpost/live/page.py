@@ -21,6 +21,7 @@ from .._options import configured
 from ..receivers.lines import single_line
 from ..wsgi.access import TokenError
 from ..wsgi.finding import sender_of
+from ..wsgi.passing import AttributePasser
 from ..wsgi.routes import record_route
 from ._access import PageAccess
 from ._exchanges import FILTERS
@@ -76,7 +77,7 @@ _NO_FILE: t.Final = "The file of the token cannot be used."
 _TOO_OFTEN: t.Final = "There were too many wrong tokens. Try again in a minute."
 
 
-class LivePage:
+class LivePage(AttributePasser):
     """Serve the live page of an application, at one of its paths.
 
     ::
@@ -134,6 +135,7 @@ class LivePage:
         only_hosts: Collection[str] | None = None,
     ) -> None:
         self.app = app
+        self._pass_attributes_of(app)
         path = checked_path(path, "/_signalpost", may_be_root=app is None)
         self._path = path.rstrip("/")
         self._access = PageAccess(

@@ -48,6 +48,7 @@ from .misplaced import explain_attributes_of
 from .nesting import call_within
 from .nesting import is_within
 from .nesting import set_sender_within
+from .passing import AttributePasser
 from .reading import content_length
 from .reading import count_chunk
 from .reading import is_bodiless
@@ -68,7 +69,7 @@ if t.TYPE_CHECKING:
 __all__ = ["SignalMiddleware"]
 
 
-class SignalMiddleware(Layer):
+class SignalMiddleware(Layer, AttributePasser):
     """Wrap a WSGI application so that it sends the signals of each exchange.
 
     The client gets the same response as without the middleware. While no receiver is
@@ -143,6 +144,9 @@ class SignalMiddleware(Layer):
             self.app.inner if type(self.app) is ApplicationObject else self.app
         )
         self._is_outer_layer = is_layer(inner) and inner.sender is sender
+        around = inner if app is found else app
+        if around is not sender:
+            self._pass_attributes_of(around)
         layers.add(self)
         layers_by_sender[id(self.sender)] = self
         if self.is_sender_known:

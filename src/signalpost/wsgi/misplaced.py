@@ -9,9 +9,10 @@ from itertools import islice
 
 from .kinds import bases_of
 from .kinds import members_of
+from .kinds import method_of
 from .kinds import ValuesByKind
 
-__all__ = ["explain_attributes_of"]
+__all__ = ["explain_attribute", "explain_attributes_of"]
 
 # An application may keep anything as attributes.
 _MOST_NAMES = 1_000
@@ -48,6 +49,13 @@ class AttributeOfApplication:
         raise AttributeError(
             f"a SignalMiddleware has no {name!r}{advice}", name=name, obj=layer
         )
+
+
+def explain_attribute(layer: object, name: str) -> None:
+    """Raise the explanation for an attribute, if an application is known to have it."""
+    found = method_of(type(layer), name)
+    if type(found) is AttributeOfApplication:
+        found.__get__(layer, type(layer))
 
 
 def explain_attributes_of(sender: object, layer_class: type) -> None:

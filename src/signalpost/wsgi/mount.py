@@ -10,6 +10,7 @@ from weakref import WeakMethod
 
 from .._engine.unseen import checked
 from ..errors import ConfigurationError
+from .passing import AttributePasser
 from .routes import record_route
 
 if t.TYPE_CHECKING:
@@ -20,7 +21,7 @@ if t.TYPE_CHECKING:
 __all__ = ["Mount"]
 
 
-class Mount:
+class Mount(AttributePasser):
     """A WSGI layer that replaces an application's ``wsgi_app`` until it is removed.
 
     A middleware that is added to the application later is around the layer, too. A
@@ -74,6 +75,7 @@ class Mount:
         # The bound method has a strong reference to the application.
         self._before = None if self._replaced else WeakMethod(before)
         self._served: WSGIApplication | None = served
+        self._pass_attributes_of(self._replaced)
         application.wsgi_app = self
 
     def __call__(

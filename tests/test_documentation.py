@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from inspect import signature
 from pathlib import Path
@@ -66,6 +67,13 @@ def test_the_changelog_has_each_fragment() -> None:
 def test_the_version_is_that_of_the_distribution() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert signalpost.__version__ == tomllib.loads(text)["project"]["version"]
+
+
+def test_a_copied_package_has_no_version_and_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    assert signalpost.__version__ == "unknown"
 
 
 def test_the_toml_of_the_configuration_page_is_its_python() -> None:

@@ -84,7 +84,7 @@ _MODULES = {
 
 def __getattr__(name: str) -> t.Any:
     if name == "__version__":
-        return import_module("importlib.metadata").version("signalpost")
+        return import_module("._version", __name__).installed_version()
     if name not in _MODULES:
         from ._moved import missing  # only for a mistake
 

@@ -9,7 +9,6 @@ import typing as t
 from collections.abc import Callable
 from collections.abc import Collection
 from functools import partial
-from importlib import metadata
 
 from opentelemetry import trace
 from opentelemetry.context import attach
@@ -32,6 +31,7 @@ from ..._engine.observing import Delivery
 from ..._engine.observing import Observation
 from ..._engine.observing import observe
 from ..._engine.unseen import checked
+from ..._version import installed_version
 from ...exchange import current_exchange
 from ...exchange import Exchange
 from ...lifecycle import catalogue
@@ -153,7 +153,7 @@ class OpenTelemetry(DatabaseObserver):
         )
         check_objects(tracer_provider, meter_provider, propagator)
         self._is_excluded = exclusion_of(exclude)
-        version = metadata.version("signalpost")
+        version = installed_version()
         self._tracer = trace.get_tracer(
             "signalpost", version, tracer_provider, schema_url=SCHEMA
         )

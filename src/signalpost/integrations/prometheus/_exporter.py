@@ -5,7 +5,6 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Collection
 from collections.abc import Iterable
-from importlib import metadata
 
 from prometheus_client import CollectorRegistry
 from prometheus_client import GCCollector
@@ -13,6 +12,7 @@ from prometheus_client import PlatformCollector
 from prometheus_client import ProcessCollector
 from prometheus_client.metrics_core import Metric
 
+from ..._version import installed_version
 from ...exchange import Exchange
 from ...receivers.lines import LONGEST_FIELD
 from ._exporter_options import ExporterNames
@@ -159,7 +159,7 @@ class _Information:
     """Gauges that are 1."""
 
     def __init__(self, names: ExporterNames) -> None:
-        version = metadata.version("signalpost")
+        version = installed_version()
         self._info = {
             f"{names.prefix}exporter_info": {"version": version},
             **names.info,

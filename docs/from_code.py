@@ -68,6 +68,12 @@ GENERAL = [
         " precedence. An empty list turns this off.",
     ),
     Row(
+        "SIGNALPOST_METHODS (methods)",
+        "none",
+        "Methods to record by name, besides those of RFC 9110 and ``PATCH``, as"
+        ' ``["PROPFIND", "REPORT"]``. All others are ``_OTHER``.',
+    ),
+    Row(
         "SIGNALPOST_AUTO_IMPORT (auto-import)",
         "none",
         "Modules to import before the receivers are enabled, in order.",

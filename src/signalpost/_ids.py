@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from reprlib import repr as short_repr
 
-from ._engine.identity import reference_to
+from ._by_sender import ValuesBySender
 from ._options import checked_strings
 
 __all__ = [
@@ -145,26 +145,18 @@ _BY_DEFAULT: t.Final = IdHeaders(ID_HEADERS)
 known_keys: set[str] = {*_BY_DEFAULT.keys}
 """The keys of the headers that the ids of any sender are read from."""
 
-# Keys are ids of senders; each value has a function that returns the sender, or None
-# once it is gone.
-_by_sender: dict[int, tuple[Callable[[], object], IdHeaders]] = {}
+_of_senders: ValuesBySender[IdHeaders] = ValuesBySender()
 
 
 def set_id_headers(sender: object, headers: IdHeaders) -> None:
     """Set the headers that may have the id of a sender's requests."""
-    for key, (reference, _) in [*_by_sender.items()]:
-        if reference() is None:
-            _by_sender.pop(key, None)
     known_keys.update(headers.keys)
-    _by_sender[id(sender)] = (reference_to(sender), headers)
+    _of_senders.set(sender, headers)
 
 
 def id_headers_of(sender: object) -> IdHeaders:
     """Return the headers that may have the id of a sender's requests."""
-    if not _by_sender:
-        return _BY_DEFAULT
-    found = _by_sender.get(id(sender))
-    return _BY_DEFAULT if found is None or found[0]() is not sender else found[1]
+    return _of_senders.of(sender, _BY_DEFAULT)
 
 
 _RANDOM_BITS = 62

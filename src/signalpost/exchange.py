@@ -18,6 +18,8 @@ from ._current import producing
 from ._handling import EXCHANGE_KEY
 from ._handling import Handling
 from ._ids import new_id
+from ._methods import method_for
+from ._methods import METHODS
 from ._referrer import shown_referrer
 from .errors import ExchangeClosedError
 from .errors import ExchangeNotRecordedError
@@ -41,11 +43,6 @@ ExchangeOutcome: t.TypeAlias = t.Literal[
 
 Where: t.TypeAlias = t.Literal["view", "call", "iteration", "close"]
 """The place where an exception left the application."""
-
-# RFC 9110, 9.3, and RFC 5789. A client can invent any other, so none is a label.
-_METHODS = frozenset(
-    ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
-)
 
 
 class Exchange(Handling):
@@ -86,7 +83,8 @@ class Exchange(Handling):
     sender: object
     """The application; ``None`` after the close."""
     method: str
-    """The method if it is one of RFC 9110's or PATCH, else ``"_OTHER"``."""
+    """The method if it is one of RFC 9110's, ``PATCH``, or one that the configuration
+    names in ``methods``; else ``"_OTHER"``."""
     path: str
     """The path below the application's mount point, decoded. The client chooses it,
     so escape it in log lines, and do not use it as a label."""
@@ -144,7 +142,7 @@ class Exchange(Handling):
         self._environ: WSGIEnvironment | None = environ
         read = environ.get
         method = read("REQUEST_METHOD")
-        self.method = method if method in _METHODS else "_OTHER"
+        self.method = method if method in METHODS else method_for(sender, method)
         path = read("PATH_INFO")
         # Nearly every path is ASCII, and a call would cost the most here.
         self.path = path if type(path) is str and path.isascii() else decoded(path)

@@ -152,7 +152,7 @@ def test_nothing_is_half_enabled_after_an_error() -> None:
         (
             {"level": 3},
             "level",
-            "unknown key; known are auto-import, format, id-headers, receivers",
+            "unknown key; known are auto-import, format, id-headers, methods",
         ),
         ({"receivers": ["latency"]}, "receivers", "expected a table of receivers"),
         ({"auto-import": "shop.audit"}, "auto-import", "expected a list of modules"),

@@ -10,6 +10,7 @@ from typing import Any
 
 from .._ids import IdHeaders
 from .._ids import set_id_headers
+from .._methods import set_methods
 from ..errors import ConfigurationError
 from ..lifecycle import post_config_load
 from ..receivers.lines import single_line
@@ -27,6 +28,7 @@ from ._location import Lines
 from ._location import Location
 from ._location import Mistakes
 from ._location import NO_LINES
+from ._methods import methods_in
 from ._raw_values import plain
 from ._raw_values import RawValue
 from ._shown import shown_value
@@ -213,8 +215,8 @@ class Configuration(Mapping[str, Any]):
         ``[signalpost.receivers]`` are enabled for the application, and the relay of
         ``[signalpost.relay]``; the format is set;
         :data:`~signalpost.lifecycle.post_config_load` is sent, so that the modules
-        can read their own sections; the headers of ``id-headers`` are read from then
-        on. If any of these steps fails, the enabled receivers are disabled again.
+        can read their own sections; ``id-headers`` and ``methods`` apply from then on.
+        If any of these steps fails, the enabled receivers are disabled again.
 
         The receivers get the application's signals as long as the application lives,
         or until they are disabled. If another configuration is loaded for the same
@@ -236,6 +238,9 @@ class Configuration(Mapping[str, Any]):
             headers = self._id_headers(Mistakes())
             if headers is not None:
                 set_id_headers(sender_of(application), headers)
+            methods = self._methods(Mistakes())
+            if methods is not None:
+                set_methods(sender_of(application), methods)
         return enabled
 
     def load_right(
@@ -282,6 +287,7 @@ class Configuration(Mapping[str, Any]):
             with mistakes.noted():
                 enabled.write_as(ours["format"], self.location_of(SECTION, "format"))
         self._id_headers(mistakes)
+        self._methods(mistakes)
         return mistakes
 
     def _id_headers(self, mistakes: Mistakes) -> IdHeaders | None:
@@ -291,6 +297,15 @@ class Configuration(Mapping[str, Any]):
             with mistakes.noted():
                 location = self.location_of(SECTION, "id-headers")
                 return id_headers_in(ours["id-headers"], location)
+        return None
+
+    def _methods(self, mistakes: Mistakes) -> frozenset[str] | None:
+        """Return further methods to record by name; ``None`` if not set."""
+        ours = _table_in(self._table, SECTION)
+        if "methods" in ours:
+            with mistakes.noted():
+                location = self.location_of(SECTION, "methods")
+                return methods_in(ours["methods"], location)
         return None
 
     def _modules(self, value: Any, mistakes: Mistakes) -> Iterable[str]:

@@ -35,6 +35,7 @@ _PREFIX: t.Final = "SIGNALPOST_"
 _SECTION_KEYS = {
     "SIGNALPOST_AUTO_IMPORT": "auto-import",
     "SIGNALPOST_ID_HEADERS": "id-headers",
+    "SIGNALPOST_METHODS": "methods",
     "SIGNALPOST_FORMAT": "format",
     _RECEIVERS: "receivers",
     "SIGNALPOST_RELAY": "relay",

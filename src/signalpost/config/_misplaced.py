@@ -25,7 +25,7 @@ from ._tables import SECTION
 
 __all__ = ["KEYS", "is_near", "letters_of", "misplaced", "wrong_keys"]
 
-KEYS: t.Final = ("auto-import", "format", "id-headers", "receivers", "relay")
+KEYS: t.Final = ("auto-import", "format", "id-headers", "methods", "receivers", "relay")
 """The keys of the section."""
 
 LocationOf: t.TypeAlias = Callable[[str, str], Location]

@@ -33,6 +33,8 @@ format = "text"
 #auto-import = []
 # Headers that may have the id of a request, in order.
 #id-headers = ID_HEADERS
+# Methods to record by name, besides those of HTTP itself.
+#methods = []
 
 [signalpost.receivers]
 """

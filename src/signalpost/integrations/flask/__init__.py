@@ -109,6 +109,9 @@ class Signalpost:
     ``SIGNALPOST_ID_HEADERS``
         The headers that may have the id of a request: ``["X-Request-ID"]``; see
         :attr:`Exchange.id <signalpost.exchange.Exchange.id>`.
+    ``SIGNALPOST_METHODS``
+        Further methods to record by name: ``["PROPFIND", "REPORT"]``; see
+        :attr:`Exchange.method <signalpost.exchange.Exchange.method>`.
     ``SIGNALPOST_RELAY``
         The signals to forward to other processes: ``{"url": "redis://broker/0",
         "source": "shop", "forward": ["shop.events:order_placed"]}``.

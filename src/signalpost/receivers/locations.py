@@ -11,13 +11,14 @@ from types import CodeType
 from types import FrameType
 from typing import Any
 
+from .._code import INSTALLED
+from .._code import is_installed_code
+from .._code import on_new_code
+
 __all__ = ["file_of", "is_generated", "is_of_application", "location_of"]
 
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
 _OWN_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
-_INSTALLED = tuple(
-    f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages")
-)
 
 # Code without a file that a person wrote: at a prompt, in an example of a page, or in a
 # Jinja template from a string.
@@ -36,7 +37,8 @@ def is_of_application(file: str) -> bool:
     """Return whether a file is the application's.
 
     That is all but Python's library, what is installed (``site-packages``,
-    ``dist-packages``), signalpost, and code that :func:`exec` made.
+    ``dist-packages``), signalpost, and code that :func:`exec` made. The package of a
+    Flask application is the application's, even if it is installed.
 
     >>> is_of_application("/srv/shop/stock.py")
     True
@@ -45,10 +47,13 @@ def is_of_application(file: str) -> bool:
 
     :param file: The name of the file, as a code object has it.
     """
+    if is_generated(file) or file.startswith((_OWN_FOLDER, "<frozen ")):
+        return False
+    # Before Python's library, because packages are installed below it.
+    if is_installed_code(file):
+        return True
     return not (
-        is_generated(file)
-        or file.startswith((_LIBRARY, _OWN_FOLDER, "<frozen "))
-        or any(folder in file for folder in _INSTALLED)
+        file.startswith(_LIBRARY) or any(folder in file for folder in INSTALLED)
     )
 
 
@@ -144,6 +149,10 @@ _TEMPLATE = "__jinja_template__"
 _libraries: set[str] = set()
 """Files that are not the application's."""
 _MOST_LIBRARIES = 4096
+
+# A file that was seen before may be of an application that is created later.
+on_new_code(is_of_application.cache_clear)
+on_new_code(_libraries.clear)
 
 
 def _file_and_line(frame: FrameType) -> tuple[str, int | None]:

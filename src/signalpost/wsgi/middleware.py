@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
+from .._code import add_code_of
 from .._current import codes_that_set
 from .._current import context_exchange
 from .._engine.delivery import AsyncWrapper
@@ -151,6 +152,7 @@ class SignalMiddleware(Layer, AttributePasser):
         layers_by_sender[id(self.sender)] = self
         if self.is_sender_known:
             set_sender_within(self)
+            add_code_of(sender)
         warn_of_receivers(self)
 
     @property

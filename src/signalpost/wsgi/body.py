@@ -21,6 +21,8 @@ from ..exchange import Where
 from .kinds import has_method
 from .kinds import method_of
 from .kinds import ValuesByKind
+from .leaving import codes_that_write
+from .leaving import record_client_left
 from .reading import code_of
 from .reading import content_length
 from .reading import count_chunk
@@ -155,7 +157,14 @@ class RecordingStartResponse:
         return getattr(self._start_response, name)
 
     def _counted_write(self, data: bytes) -> object:
-        result = self._write(data)
+        try:
+            result = self._write(data)
+        except Exception as error:
+            # The application may handle it, and end as if all was written. The
+            # traceback keeps this frame: it must not keep the exchange.
+            if self.exchange is not None:
+                record_client_left(error, self.exchange)
+            raise
         exchange = self.exchange
         if exchange is not None:
             count_chunk(exchange, data)
@@ -447,4 +456,5 @@ def close_with_file(file: SentFile, exchange: Exchange, recorder: Recorder) -> N
 
 
 codes_that_set.add(RecordedBody.close.__code__)
+codes_that_write.add(RecordingStartResponse._counted_write.__code__)
 codes_that_set.add(_close_lost.__code__)

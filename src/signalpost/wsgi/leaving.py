@@ -6,17 +6,28 @@ import io
 import typing as t
 from http import HTTPStatus
 from traceback import walk_tb
+from types import CodeType
 from types import FrameType
 
 from ..exchange import Exchange
 from ..exchange import ExchangeOutcome
 from .kinds import methods_of
 
-__all__ = ["outcome_failed", "outcome_unclosed", "record_client_left"]
+__all__ = [
+    "codes_that_write",
+    "outcome_failed",
+    "outcome_unclosed",
+    "record_client_left",
+]
 
-# Frameworks raise these if the server's input has ended too early.
+codes_that_write: t.Final[set[CodeType]] = set()
+"""The code that calls a server's ``write``, and nothing else that raises."""
+
+# Frameworks raise these if the server's input has ended too early, and waitress if it
+# can no longer write.
 _DISCONNECTS = frozenset(
     (
+        ("waitress.channel", "ClientDisconnected"),
         ("werkzeug.exceptions", "ClientDisconnected"),
         ("webob.request", "DisconnectionError"),
     )
@@ -37,8 +48,8 @@ def record_client_left(error: BaseException, exchange: Exchange) -> bool:
     """Return whether an exception means that the client left, and note it then.
 
     Such an exception is not a failure of the application, and the exchange is aborted.
-    It must come from the server's input itself: an exception of a database or an HTTP
-    client may be of the same class.
+    It must come from the server's input or ``write`` itself: an exception of a database
+    or an HTTP client may be of the same class.
 
     :param error: An exception that leaves the application, or that it answers with an
         error page.
@@ -98,12 +109,16 @@ def _name_of(kind: type) -> tuple[str, str]:
 
 
 def _is_of(source: object, error: BaseException) -> bool:
-    """Return whether an exception comes from reading the server's input."""
+    """Return whether an exception comes from the server's input or ``write``."""
     kind = type(error)
     if issubclass(kind, io.UnsupportedOperation):
         return False  # the application called an unsupported method
     if issubclass(kind, OSError):
-        return _is_of_native(source, error) or _has_passed(source, error)
+        return (
+            _is_of_native(source, error)
+            or _has_passed(source, error)
+            or _is_of_write(error)
+        )
     is_cut = _name_of(kind) == _CUT_CHUNK and len(t.cast("t.Any", error).term) < len(
         b"\r\n"
     )
@@ -113,6 +128,12 @@ def _is_of(source: object, error: BaseException) -> bool:
 def _is_of_native(source: object, error: BaseException) -> bool:
     message = _MESSAGES.get(type(source).__module__)
     return message is not None and message in str(error)
+
+
+def _is_of_write(error: BaseException) -> bool:
+    return any(
+        frame.f_code in codes_that_write for frame, _ in walk_tb(error.__traceback__)
+    )
 
 
 def _has_passed(source: object, error: BaseException) -> bool:

@@ -397,6 +397,8 @@ class SignalMiddleware(Layer, AttributePasser):
         outcome: ExchangeOutcome = "complete" if is_one else "error"
         if exchange._start_status is None and (body is None or (is_one and not body)):
             outcome = "hijacked"
+        elif exchange._has_client_left:
+            outcome = outcome_failed(exchange)
         self.close_exchange(exchange, outcome)
 
     def _outcome(

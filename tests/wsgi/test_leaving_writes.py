@@ -33,7 +33,7 @@ LEAVING = [BrokenPipeError, ConnectionResetError, OSError, ClientDisconnected]
 
 def serve(app: WSGIApplication, raised: type[Exception]) -> None:
     """Serve as a server whose client leaves after the first five bytes."""
-    written = []
+    written: list[bytes] = []
 
     def write(data: bytes) -> None:
         if written:

@@ -68,7 +68,7 @@ def test_each_ini_block_is_loaded(text: str, write: Write) -> None:
 
 
 def test_there_are_blocks_of_each_form() -> None:
-    assert len(blocks("toml")) == 3
+    assert len(blocks("toml")) == 4
     assert len(blocks("ini")) == 2
 
 

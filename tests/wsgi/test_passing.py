@@ -5,12 +5,14 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 
 import flask
 import pytest
 
 from signalpost import SignalMiddleware
+from signalpost.config import enabled_for
 from signalpost.integrations.flask import Signalpost
 from signalpost.lifecycle import exchange_closed
 from signalpost.live import LivePage
@@ -66,7 +68,20 @@ def with_extension(app: flask.Flask, folder: Path) -> None:
     Signalpost(app)
 
 
+@pytest.fixture(autouse=True)
+def nothing_stays_enabled() -> Iterator[None]:
+    """Disable the receivers that a test has enabled by name."""
+    yield
+    for app in _configured:
+        enabled_for(app).disable_all()
+    _configured.clear()
+
+
+_configured: list[flask.Flask] = []
+
+
 def with_paths(app: flask.Flask, folder: Path) -> None:
+    _configured.append(app)
     app.config["SIGNALPOST_RECEIVERS"] = {
         "live": {"path": "/_signalpost", "token": TOKEN, "folder": str(folder)},
         "prometheus": {"path": "/metrics"},

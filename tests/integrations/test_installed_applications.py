@@ -100,6 +100,7 @@ def test_a_repeated_statement_has_the_line_of_an_installed_application(
     (record,) = caplog.records
     assert f" at={package}/store/rows.py:3:run" in record.getMessage()
     instrumentation.undo()
+    engine.dispose()
 
 
 def test_failures_are_counted_by_the_line_of_an_installed_application() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import types
 import typing as t
@@ -122,3 +123,10 @@ def test_failures_are_counted_by_the_line_of_an_installed_application() -> None:
         (f"{package}/jugs.py:2:run", 2),
         (f"{package}/mugs.py:2:run", 1),
     ]
+
+
+def test_the_script_that_starts_a_server_is_not_the_application() -> None:
+    scripts = os.path.dirname(sys.executable)
+    assert not is_of_application(f"{scripts}/gunicorn")
+    assert is_of_application(f"{scripts}/shop.py")
+    assert is_of_application("/srv/bin/gunicorn")

@@ -20,6 +20,10 @@ __all__ = ["file_of", "is_generated", "is_of_application", "location_of"]
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
 _OWN_FOLDER = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
+# Where pip writes the scripts of packages, such as gunicorn. Embedded, Python may have
+# no executable.
+_SCRIPTS = os.path.join(os.path.dirname(sys.executable or os.__file__), "")
+
 # Code without a file that a person wrote: at a prompt, in an example of a page, or in a
 # Jinja template from a string.
 _WRITTEN = (
@@ -37,8 +41,9 @@ def is_of_application(file: str) -> bool:
     """Return whether a file is the application's.
 
     That is all but Python's library, what is installed (``site-packages``,
-    ``dist-packages``), signalpost, and code that :func:`exec` made. The package of a
-    Flask application is the application's, even if it is installed.
+    ``dist-packages``), the scripts of packages, signalpost, and code that :func:`exec`
+    made. The package of a Flask application is the application's, even if it is
+    installed.
 
     >>> is_of_application("/srv/shop/stock.py")
     True
@@ -48,6 +53,8 @@ def is_of_application(file: str) -> bool:
     :param file: The name of the file, as a code object has it.
     """
     if is_generated(file) or file.startswith((_OWN_FOLDER, "<frozen ")):
+        return False
+    if file.startswith(_SCRIPTS) and not os.path.splitext(file)[1]:
         return False
     # Before Python's library, because packages are installed below it.
     if is_installed_code(file):

@@ -14,15 +14,12 @@ def code_blocks(page: str, language: str) -> list[str]:
     :param page: As ``"howto/sql"``.
     """
     found = []
-    lines = iter((DOCS / f"{page}.rst").read_text(encoding="utf-8").splitlines())
-    for line in lines:
-        if line != f".. code-block:: {language}":
-            continue
-        block: list[str] = []
-        for inner in lines:
-            if inner and not inner.startswith(" "):
-                break
-            if block or not inner.lstrip().startswith(":"):  # an option of the block
-                block.append(inner)
-        found.append(textwrap.dedent("\n".join(block)).strip() + "\n")
-    return found
+    block: list[str] | None = None
+    for line in (DOCS / f"{page}.rst").read_text(encoding="utf-8").splitlines():
+        if block is None or (line and not line.startswith(" ")):
+            block = [] if line == f".. code-block:: {language}" else None
+            if block is not None:
+                found.append(block)
+        elif block or not line.lstrip().startswith(":"):  # an option of the block
+            block.append(line)
+    return [textwrap.dedent("\n".join(one)).strip() + "\n" for one in found]

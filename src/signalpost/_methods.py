@@ -9,7 +9,13 @@ from reprlib import repr as short_repr
 from ._by_sender import ValuesBySender
 from ._options import checked_strings
 
-__all__ = ["METHODS", "OTHER_METHOD", "checked_methods", "method_for", "set_methods"]
+__all__ = [
+    "METHODS",
+    "OTHER_METHOD",
+    "checked_methods",
+    "further_method",
+    "set_methods",
+]
 
 # RFC 9110, 9.3, and RFC 5789. A client can invent any other, so none is a label.
 METHODS: t.Final = frozenset(
@@ -55,9 +61,7 @@ def set_methods(sender: object, methods: frozenset[str]) -> None:
     _of_senders.set(sender, methods)
 
 
-def method_for(sender: object, method: object) -> str:
-    """Return the method as it is recorded for a sender."""
-    if type(method) is not str:
-        return OTHER_METHOD
-    is_named = method in METHODS or method in _of_senders.of(sender, frozenset())
-    return method if is_named else OTHER_METHOD
+def further_method(sender: object, method: object) -> str:
+    """Return a method that is none of :data:`METHODS` as a sender has it recorded."""
+    is_named = type(method) is str and method in _of_senders.of(sender, frozenset())
+    return t.cast(str, method) if is_named else OTHER_METHOD

@@ -18,7 +18,7 @@ from ._current import producing
 from ._handling import EXCHANGE_KEY
 from ._handling import Handling
 from ._ids import new_id
-from ._methods import method_for
+from ._methods import further_method
 from ._methods import METHODS
 from ._referrer import shown_referrer
 from .errors import ExchangeClosedError
@@ -142,7 +142,7 @@ class Exchange(Handling):
         self._environ: WSGIEnvironment | None = environ
         read = environ.get
         method = read("REQUEST_METHOD")
-        self.method = method if method in METHODS else method_for(sender, method)
+        self.method = method if method in METHODS else further_method(sender, method)
         path = read("PATH_INFO")
         # Nearly every path is ASCII, and a call would cost the most here.
         self.path = path if type(path) is str and path.isascii() else decoded(path)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
+from typing import TypeVar
 
 from .._ids import IdHeaders
 from .._ids import set_id_headers
+from .._methods import checked_methods
 from .._methods import set_methods
 from ..errors import ConfigurationError
 from ..lifecycle import post_config_load
@@ -21,14 +24,13 @@ from ._finding import imported
 from ._finding import look_again_for
 from ._finding import RELAY
 from ._finding import require_known
-from ._ids import id_headers_in
 from ._layer import Layer
 from ._location import joined
 from ._location import Lines
 from ._location import Location
 from ._location import Mistakes
 from ._location import NO_LINES
-from ._methods import methods_in
+from ._names import names_in
 from ._raw_values import plain
 from ._raw_values import RawValue
 from ._shown import shown_value
@@ -43,6 +45,8 @@ from ._tables import text_of
 from ._tables import toml_tables
 
 __all__ = ["Configuration"]
+
+Checked = TypeVar("Checked")
 
 
 class Configuration(Mapping[str, Any]):
@@ -235,10 +239,10 @@ class Configuration(Mapping[str, Any]):
         with enabled.restored_on_error():
             self._enable_in(enabled).raise_any()
             post_config_load.send(self, application=sender_of(application))
-            headers = self._id_headers(Mistakes())
+            headers = self._names("id-headers", IdHeaders, Mistakes())
             if headers is not None:
                 set_id_headers(sender_of(application), headers)
-            methods = self._methods(Mistakes())
+            methods = self._names("methods", checked_methods, Mistakes())
             if methods is not None:
                 set_methods(sender_of(application), methods)
         return enabled
@@ -286,26 +290,18 @@ class Configuration(Mapping[str, Any]):
         if "format" in ours:
             with mistakes.noted():
                 enabled.write_as(ours["format"], self.location_of(SECTION, "format"))
-        self._id_headers(mistakes)
-        self._methods(mistakes)
+        self._names("id-headers", IdHeaders, mistakes)
+        self._names("methods", checked_methods, mistakes)
         return mistakes
 
-    def _id_headers(self, mistakes: Mistakes) -> IdHeaders | None:
-        """Return the headers that may have the id of a request; ``None`` if not set."""
+    def _names(
+        self, key: str, checked: Callable[[Any], Checked], mistakes: Mistakes
+    ) -> Checked | None:
+        """Return the checked names of a key; ``None`` if it is not set or wrong."""
         ours = _table_in(self._table, SECTION)
-        if "id-headers" in ours:
+        if key in ours:
             with mistakes.noted():
-                location = self.location_of(SECTION, "id-headers")
-                return id_headers_in(ours["id-headers"], location)
-        return None
-
-    def _methods(self, mistakes: Mistakes) -> frozenset[str] | None:
-        """Return further methods to record by name; ``None`` if not set."""
-        ours = _table_in(self._table, SECTION)
-        if "methods" in ours:
-            with mistakes.noted():
-                location = self.location_of(SECTION, "methods")
-                return methods_in(ours["methods"], location)
+                return names_in(ours[key], self.location_of(SECTION, key), checked)
         return None
 
     def _modules(self, value: Any, mistakes: Mistakes) -> Iterable[str]:

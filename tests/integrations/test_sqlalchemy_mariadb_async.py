@@ -352,7 +352,7 @@ def test_task_that_waits_for_a_connection_is_sent(run: Run, server: str) -> None
                     await asyncio.sleep(0)
                 await connection.execute(sa.text("SELECT SLEEP(0.01)"))
 
-        await asyncio.gather(ask(), ask(), ask())
+        await asyncio.wait_for(asyncio.gather(ask(), ask(), ask()), 60)
         (state,) = pool_states(server.partition("@")[2])
         assert (state.used, state.idle, state.waiting) == (0, 1, 0)
 

@@ -566,7 +566,7 @@ def test_task_that_waits_for_a_connection_is_sent(server: str) -> None:
                 await connection.execute(sa.text("SELECT pg_sleep(0.01)"))
 
         with instrument(engine, pool_name="tasks"):
-            await asyncio.gather(ask(), ask(), ask())
+            await asyncio.wait_for(asyncio.gather(ask(), ask(), ask()), 60)
             (state,) = pool_states("tasks")
         await engine.dispose()
         assert (state.used, state.idle, state.waiting) == (0, 1, 0)

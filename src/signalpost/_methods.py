@@ -45,7 +45,7 @@ def checked_methods(values: object) -> frozenset[str]:
     for name in found:
         if len(name) > _LONGEST or not _is_method(name):
             raise ValueError(
-                "methods must be names in capitals, of letters and hyphens, got"
+                f"methods must be at most {_LONGEST} capital letters and hyphens, got"
                 f' {short_repr(name)}; write ["PROPFIND", "REPORT"]'
             )
     if len(found) > _MOST:

@@ -74,9 +74,9 @@ def test_the_methods_of_flasks_configuration_are_recorded_by_name() -> None:
     [
         ("PROPFIND", "methods must be a collection of methods, got 'PROPFIND'"),
         ([3], "each of the methods in methods must be a string, got 3"),
-        (["propfind"], "names in capitals, of letters and hyphens, got 'propfind'"),
-        (["A" * 33], "names in capitals"),
-        (["PROP FIND"], "names in capitals"),
+        (["propfind"], "at most 32 capital letters and hyphens, got 'propfind'"),
+        (["A" * 33], "at most 32 capital letters"),
+        (["PROP FIND"], "at most 32 capital letters"),
         ([chr(65 + n % 26) * (n // 26 + 1) for n in range(51)], "at most 50, got 51"),
     ],
 )
